@@ -1,0 +1,137 @@
+"""What a benchmark is: a list of tasks, and for each task a simulator that steps without drawing.
+
+A benchmark is a class registered under the entry-point group ``proctor.benchmarks`` (ours are registered the same way).
+It is constructed from its configuration, in the main process and again in every worker, so constructing it must not
+import a simulator; only :meth:`Benchmark.make_env` does, and only in a worker.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+
+from proctor.config import EnvConfig
+from proctor.types import Array, Task
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one step gave.
+
+    ``success`` is what the simulator says of this very step; the runner latches it over the episode. ``observation``
+    is None unless it was looked for (and may be None when the episode ended with this step: nobody will look).
+    """
+
+    reward: float
+    terminated: bool
+    truncated: bool
+    success: bool
+    observation: Mapping[str, Array] | None = None
+
+
+class SimEnv(ABC):
+    """One simulator holding one task. Lives in a worker process, used from one thread.
+
+    Observations are mappings from LeRobot's feature names to arrays *without* a time axis: images uint8
+    ``(height, width, 3)``, vectors float ``(size,)``. Constructing one allocates no GL context.
+    """
+
+    observation_space: gymnasium.spaces.Dict
+    action_space: gymnasium.spaces.Box
+    fps: float
+    """Control steps per simulated second."""
+    deterministic: bool = True
+    """Whether the same seed and actions give the same episode."""
+    look_seconds: float = 0.0
+    """Time spent drawing so far; kept by :meth:`looking`."""
+
+    @abstractmethod
+    def reset(self, seed: int, init_state_id: int | None, *, look: bool) -> Mapping[str, Array] | None:
+        """Begin an episode that depends on the arguments alone, whatever ran here before."""
+
+    @abstractmethod
+    def step(self, action: Array, *, look: bool) -> Step:
+        """Advance by one control step. Without ``look`` nothing is drawn."""
+
+    @abstractmethod
+    def render(self) -> Array:
+        """A frame for a video, uint8 ``(height, width, 3)``."""
+
+    @abstractmethod
+    def state(self) -> Iterable[Array]:
+        """The simulator's state: equal arrays mean the same physics."""
+
+    def expert_action(self) -> Array:
+        """The scripted expert's action for the present state.
+
+        Raises:
+            NotImplementedError: the benchmark has no expert for this task.
+        """
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Free what the simulator holds. Called once, before another one is built in the same process."""
+
+    @contextmanager
+    def looking(self) -> Iterator[None]:
+        """Time a block that draws."""
+        started = perf_counter()
+        try:
+            yield
+        finally:
+            self.look_seconds += perf_counter() - started
+
+    def state_hash(self) -> str:
+        """A digest of :meth:`state`."""
+        digest = hashlib.sha256()
+        for array in self.state():
+            values = np.ascontiguousarray(array)
+            digest.update(f"{values.dtype.str}{values.shape}".encode())
+            digest.update(values.tobytes())
+        return digest.hexdigest()[:32]
+
+
+class Benchmark(ABC):
+    """A suite or several, and how their simulators are built.
+
+    ``distributions`` names the installed packages whose versions move results; they are recorded with every result.
+    ``protocol`` names the version of the evaluation protocol; a change of anything an episode depends on changes it.
+    """
+
+    name: ClassVar[str]
+    extra: ClassVar[str]
+    """The extra of Proctor that installs the simulator."""
+    protocol: ClassVar[str]
+    distributions: ClassVar[tuple[str, ...]] = ()
+    config_class: ClassVar[type[EnvConfig]]
+
+    def __init__(self, config: Any) -> None:
+        self.config = config
+
+    @abstractmethod
+    def tasks(self) -> list[Task]:
+        """The tasks the configuration selects, in order. Imports no simulator where that is possible.
+
+        Raises:
+            ConfigError: an unknown task or suite; names the nearest.
+        """
+
+    @abstractmethod
+    def make_env(self, task: Task) -> SimEnv:
+        """Build the simulator of one task, in a worker.
+
+        Raises:
+            MissingExtraError: the simulator's package is not installed.
+        """
+
+    def init_state_id(self, task: Task, episode_index: int) -> int | None:
+        """Which stored initial state an episode starts from, where the benchmark has stored ones."""
+        return None

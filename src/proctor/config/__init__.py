@@ -1,0 +1,8 @@
+"""What can be asked for: dataclasses, validated once, the same from the command line, a file or Python."""
+
+from proctor.config.env import EnvConfig
+from proctor.config.eval import EvalConfig
+from proctor.config.lerobot import DatasetConfig, PeftConfig, WandBConfig
+from proctor.config.structure import structure
+
+__all__ = ["DatasetConfig", "EnvConfig", "EvalConfig", "PeftConfig", "WandBConfig", "structure"]

@@ -1,0 +1,66 @@
+"""How an evaluation is run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from proctor.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalConfig:
+    """The evaluation: ``--eval.<field>``."""
+
+    n_episodes: int = 50
+    """Episodes per task."""
+
+    batch_size: int = 0
+    """Environments stepping in parallel; 0 chooses from the usable cores and the number of episodes."""
+
+    use_async_envs: bool = True
+    """A process per environment; false (or a batch size of 1) runs everything in this process, for debugging."""
+
+    shard_id: int = 0
+    """Which shard of the plan this process runs, from 0."""
+
+    num_shards: int = 1
+    """Into how many shards the plan is dealt."""
+
+    inference_batch_size: int = 0
+    """Observations per forward pass, padded to exactly this many so that results do not depend on who shares a
+    batch; 0 chooses 1 on a CPU and 16 on an accelerator. Part of what results depend on."""
+
+    inference_threads: int = 1
+    """CPU threads of one forward pass. Part of what results depend on (to the last bit)."""
+
+    max_attempts: int = 2
+    """How often an episode is tried before it is recorded as an error."""
+
+    step_timeout_s: float = 120.0
+    """A worker that completes no step for this long is replaced."""
+
+    reset_timeout_s: float = 600.0
+    """The same for constructing and resetting a simulator."""
+
+    display: str = "auto"
+    """Progress: auto (live on a terminal, else plain lines), plain or none."""
+
+    allow_mismatch: bool = False
+    """Continue a run directory although its fingerprint differs from this evaluation."""
+
+    def __post_init__(self) -> None:
+        at_least = {"n_episodes": 1, "num_shards": 1, "batch_size": 0, "inference_batch_size": 0}
+        at_least |= {"inference_threads": 1, "max_attempts": 1, "shard_id": 0}
+        for name, minimum in at_least.items():
+            if getattr(self, name) < minimum:
+                raise ConfigError(f"eval.{name} is {getattr(self, name)}; it must be at least {minimum}.")
+        if self.shard_id >= self.num_shards:
+            raise ConfigError(
+                f"eval.shard_id is {self.shard_id}, but with eval.num_shards={self.num_shards} "
+                f"shards are numbered 0 to {self.num_shards - 1}."
+            )
+        for name in ("step_timeout_s", "reset_timeout_s"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"eval.{name} is {getattr(self, name)}; it must be positive.")
+        if self.display not in ("auto", "plain", "none"):
+            raise ConfigError(f"eval.display is '{self.display}'; it is one of auto, plain, none.")

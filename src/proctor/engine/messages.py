@@ -1,0 +1,147 @@
+"""What the engine and a worker say to each other. Encoded as msgpack; observations travel beside it in shared memory.
+
+A worker answers each request with exactly one reply, in order, so a worker is a function from request to reply and
+"which worker owes me an answer" is all the engine must remember.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from proctor.types import Array, EpisodeSpec, Task
+
+
+class ArrayBytes(msgspec.Struct, frozen=True):
+    """A small array inside a message."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    data: bytes
+
+    @classmethod
+    def pack(cls, array: Array) -> ArrayBytes:
+        return cls(array.dtype.str, array.shape, np.ascontiguousarray(array).tobytes())
+
+    def unpack(self) -> Array:
+        return np.frombuffer(self.data, self.dtype).reshape(self.shape)
+
+
+class Placed(msgspec.Struct, frozen=True):
+    """Where one array of an observation lies in the worker's shared memory; the leading axis is time."""
+
+    key: str
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+
+
+# ---------------------------------------------------------------------------------------------- engine to worker
+
+
+class Setup(msgspec.Struct, tag=True, frozen=True):
+    """First message: which benchmark (``module:attribute``), its configuration, and an optional local policy."""
+
+    benchmark: str
+    env: dict[str, Any]
+    action_source: str | None
+    import_path: list[str]
+
+
+class Build(msgspec.Struct, tag=True, frozen=True):
+    """Close the present simulator and build this task's. Answered by :class:`Built`."""
+
+    task: Task
+
+
+class Start(msgspec.Struct, tag=True, frozen=True):
+    """Reset to an episode. Answered by :class:`Observed`; with a local policy it runs through: :class:`Finished`."""
+
+    spec: EpisodeSpec
+    max_steps: int
+
+
+class Act(msgspec.Struct, tag=True, frozen=True):
+    """Execute a chunk. ``looks[i]`` asks for the observation after action *i*."""
+
+    actions: ArrayBytes
+    looks: tuple[bool, ...]
+
+
+class Close(msgspec.Struct, tag=True, frozen=True):
+    """Close the simulator and end. No reply."""
+
+
+Request = Setup | Build | Start | Act | Close
+
+# ---------------------------------------------------------------------------------------------- worker to engine
+
+
+class Spent(msgspec.Struct, frozen=True):
+    """Seconds and counts of the work behind one reply."""
+
+    construct: float = 0.0
+    reset: float = 0.0
+    step: float = 0.0
+    look: float = 0.0
+    n_steps: int = 0
+    n_looks: int = 0
+
+
+class Ready(msgspec.Struct, tag=True, frozen=True):
+    """Set up; no simulator yet."""
+
+
+class SpaceInfo(msgspec.Struct, frozen=True):
+    """A Box space, without its bounds."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+
+class Built(msgspec.Struct, tag=True, frozen=True):
+    """The simulator stands."""
+
+    observation_space: dict[str, SpaceInfo]
+    action_space: SpaceInfo
+    spent: Spent
+
+
+class Observed(msgspec.Struct, tag=True, frozen=True):
+    """The chunk was executed and the episode goes on; the observations asked for lie in shared memory."""
+
+    arrays: tuple[Placed, ...]
+    spent: Spent
+
+
+class Finished(msgspec.Struct, tag=True, frozen=True):
+    """The episode reached its end."""
+
+    success: bool
+    sum_reward: float
+    max_reward: float
+    final_state_hash: str
+    actions: ArrayBytes
+    spent: Spent
+
+
+class Failed(msgspec.Struct, tag=True, frozen=True):
+    """The simulator (or the local policy) raised; the simulator is closed and the worker ready for a Build."""
+
+    during: str
+    message: str
+    traceback: str
+    spent: Spent
+
+
+Reply = Ready | Built | Observed | Finished | Failed
+
+_encoder = msgspec.msgpack.Encoder()
+_request_decoder = msgspec.msgpack.Decoder(Request)
+_reply_decoder = msgspec.msgpack.Decoder(Reply)
+
+encode = _encoder.encode
+decode_request = _request_decoder.decode
+decode_reply = _reply_decoder.decode

@@ -1,0 +1,93 @@
+"""Every error Proctor raises on purpose, and the exit status each one becomes.
+
+::
+
+    ProctorError                     1
+    ├── ConfigError                  2   a flag, a file, a name: what is wrong, what was expected, what to do
+    │   ├── MissingExtraError        2   a package is not installed: the pip command
+    │   ├── CheckpointError          2   a checkpoint that cannot be loaded
+    │   ├── ContractError            2   policy and environment do not fit each other
+    │   ├── RunLockedError           2   another process writes to this run directory
+    │   └── FingerprintError         2   the run directory holds results of a different evaluation
+    ├── EnvironmentBuildError        2   the simulator cannot be constructed at all
+    ├── ResourceError                4   disk full, out of memory, too many worker deaths: results so far are kept
+    ├── PolicyError                  –   one episode's inference failed: becomes that episode's ``error``
+    └── Interrupted                130   SIGINT (130) or SIGTERM (143); the run can be resumed
+
+A user's error is one sentence and never a traceback. Anything that is not a ProctorError is a bug, shown whole.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ProctorError(Exception):
+    """The root. ``exit_code`` is what the command line ends with."""
+
+    exit_code = 1
+
+
+class ConfigError(ProctorError):
+    """What the user asked for cannot be done as asked."""
+
+    exit_code = 2
+
+
+class MissingExtraError(ConfigError):
+    """A package that an extra of Proctor brings is not installed."""
+
+    def __init__(self, what: str, extra: str, cause: str = "") -> None:
+        reason = f" ({cause})" if cause else ""
+        super().__init__(f"{what} is not installed{reason}; install it with: pip install 'proctor[{extra}]'")
+
+
+class CheckpointError(ConfigError):
+    """A checkpoint is missing, incomplete or corrupt. Says which file and why."""
+
+
+class ContractError(ConfigError):
+    """What the policy expects and what the environment gives do not fit. Shows both sides."""
+
+
+class RunLockedError(ConfigError):
+    """Another live process is writing to the same run directory."""
+
+
+class FingerprintError(ConfigError):
+    """A run directory holds results that this evaluation would not reproduce."""
+
+
+class EnvironmentBuildError(ProctorError):
+    """Constructing the simulator fails the same way every time."""
+
+    exit_code = 2
+
+
+class ResourceError(ProctorError):
+    """The machine ran out of something. What was measured is on disk."""
+
+    exit_code = 4
+
+
+class PolicyError(ProctorError):
+    """The policy raised or returned something that cannot be executed."""
+
+
+class Interrupted(ProctorError):  # noqa: N818 - not an error of anyone's; named for what happened
+    """A signal ended the run early; everything finished is on disk."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__("interrupted")
+        self.exit_code = 128 + signal_number
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`` Did you mean 'x'?`` for the nearest known name, or the names there are when none is near."""
+    candidates = sorted(known)
+    near = difflib.get_close_matches(name, candidates, n=1, cutoff=0.6)
+    if near:
+        return f" Did you mean '{near[0]}'?"
+    shown = ", ".join(candidates[:12]) + (", …" if len(candidates) > 12 else "")
+    return f" Known: {shown}." if candidates else ""

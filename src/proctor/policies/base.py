@@ -1,0 +1,86 @@
+"""What a policy is: a function from a batch of observations to a batch of action chunks.
+
+Two kinds. A :class:`Policy` holds weights and lives in the main process, where observations of any episodes, at any
+phase, of any task come together in one forward pass. An :class:`ActionSource` needs no shared weights (a scripted
+expert, random actions) and lives inside the worker, beside the simulator, without a message per step.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import gymnasium
+
+from proctor.streams import RandomStream
+from proctor.types import Array, Observation
+
+
+class EpisodeMemory:
+    """What a policy may remember about one episode. Made at the episode's start, dropped at its end.
+
+    ``stream`` is the episode's randomness. ``state`` belongs to the policy: a temporal ensemble, a recurrent state.
+    A policy keeps nothing about an episode anywhere else.
+    """
+
+    __slots__ = ("state", "stream")
+
+    def __init__(self, stream: RandomStream) -> None:
+        self.stream = stream
+        self.state: dict[str, Any] = {}
+
+
+class Policy(ABC):
+    """A policy whose inference runs in the main process.
+
+    Attributes:
+        n_action_steps: actions executed before the policy looks again; a returned chunk may be shorter.
+        look_offsets: the steps it sees when it looks, relative to the present and ascending: ``(0,)``, or ``(-1, 0)``.
+        randomness: ``"none"`` if :meth:`predict` draws no random numbers, ``"global"`` if it draws from the global
+            generators. The latter runs one episode at a time, with the episode's generator states swapped in.
+        distributions: installed packages whose versions move results.
+    """
+
+    n_action_steps: int = 1
+    look_offsets: tuple[int, ...] = (0,)
+    randomness: str = "none"
+    distributions: tuple[str, ...] = ()
+
+    @abstractmethod
+    def predict(self, observations: Sequence[Observation], memories: Sequence[EpisodeMemory]) -> list[Array]:
+        """Give one action chunk per observation, in the same order: arrays ``(steps, action_size)``.
+
+        May be called from several threads at once when ``randomness`` is ``"none"``.
+        """
+
+    def check_contract(self, observation_space: gymnasium.spaces.Dict, action_space: gymnasium.spaces.Box) -> None:
+        """Compare what the policy expects with what the environment gives, before the first episode.
+
+        Raises:
+            ContractError: they do not fit; the message shows both sides.
+        """
+
+    def fingerprint(self) -> Mapping[str, Any]:
+        """What identifies the policy in a result: two equal fingerprints give equal results."""
+        return {"type": type(self).__name__}
+
+
+class ActionSource(Protocol):
+    """A policy that lives in the worker. Constructed there from the options of the :class:`LocalPolicy`."""
+
+    def reset(self, env: Any, stream: RandomStream) -> None:
+        """Begin an episode in ``env`` (a SimEnv that has just been reset)."""
+
+    def act(self) -> Array:
+        """The next action, ``(action_size,)``."""
+
+
+class LocalPolicy:
+    """A policy that runs inside the workers: where its :class:`ActionSource` is found, as ``module:attribute``."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+
+    def fingerprint(self) -> Mapping[str, Any]:
+        return {"type": self.source}

@@ -1,0 +1,137 @@
+"""The nouns of an evaluation: task, episode, observation, action chunk, result.
+
+Everything here is plain data. An evaluation is a fixed list of :class:`EpisodeSpec`; running one gives an
+:class:`EpisodeResult`. Nothing else decides what an episode is, so nothing else can change its outcome.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One task of a suite, as the plan and the workers know it.
+
+    ``suite`` is the group a result is reported under, ``task_id`` the task's number in it, ``name`` the simulator's
+    own name. ``instruction`` is the sentence a language-conditioned policy reads ("" where there is none).
+    """
+
+    suite: str
+    task_id: int
+    name: str
+    instruction: str
+    max_episode_steps: int
+
+
+class TaskKey(NamedTuple):
+    """What identifies a task within one evaluation."""
+
+    suite: str
+    task_id: int
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class EpisodeSpec:
+    """Everything that determines an episode, apart from the policy. Written down before anything runs.
+
+    ``seed`` seeds the simulator's reset; ``init_state_id`` names a stored initial state where the benchmark has them.
+    """
+
+    suite: str
+    task_id: int
+    episode_index: int
+    seed: int
+    init_state_id: int | None = None
+
+    @property
+    def task(self) -> TaskKey:
+        return TaskKey(self.suite, self.task_id)
+
+    def __str__(self) -> str:
+        return f"{self.suite}/{self.task_id} episode {self.episode_index} (seed {self.seed})"
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What a policy sees when it looks: named arrays, each with a leading time axis, and the instruction.
+
+    Keys are LeRobot's (``observation.image``, ``observation.images.<camera>``, ``observation.state``,
+    ``observation.environment_state``). Images are uint8 ``(time, height, width, channel)``, vectors ``(time, size)``.
+    The last entry along the time axis is the present. The arrays may lie in memory that is reused for the next
+    observation: a policy that keeps them copies them.
+    """
+
+    arrays: Mapping[str, Array]
+    instruction: str = ""
+
+
+class Outcome(StrEnum):
+    """How an episode ended. An ``error`` is not a ``failure``: that episode could not be run to its end."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Where an episode's time went, in seconds.
+
+    ``construct`` is zero unless this episode had its environment built; ``inference`` is the time of the forward
+    passes it took part in; ``wait`` is what the worker spent without anything to do between the episode's first
+    observation and its end, inference excluded.
+    """
+
+    construct: float = 0.0
+    reset: float = 0.0
+    step: float = 0.0
+    look: float = 0.0
+    inference: float = 0.0
+    wait: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptError:
+    """Why one attempt at an episode did not reach the end.
+
+    ``kind`` is one of ``raised`` (the simulator raised), ``crashed`` (its process died), ``hung`` (it missed its
+    deadline) and ``policy`` (the policy raised, or gave actions that cannot be executed).
+    """
+
+    kind: str
+    message: str
+    traceback: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodeResult:
+    """The outcome of one episode.
+
+    ``sum_reward`` and ``max_reward`` cover exactly the ``length`` steps of the episode and are None for an error.
+    ``final_state_hash`` is a digest of the simulator's state after the last step: two runs with equal hashes had the
+    same physics, not only the same rewards. ``errors`` records every attempt that did not succeed, also when a later
+    one did.
+    """
+
+    spec: EpisodeSpec
+    outcome: Outcome
+    sum_reward: float | None = None
+    max_reward: float | None = None
+    length: int = 0
+    n_looks: int = 0
+    final_state_hash: str | None = None
+    errors: tuple[AttemptError, ...] = ()
+    timings: Timings = field(default_factory=Timings)
+
+    @property
+    def success(self) -> bool:
+        return self.outcome is Outcome.SUCCESS
