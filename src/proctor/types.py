@@ -61,6 +61,25 @@ class EpisodeSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class ArraySpec:
+    """Shape and dtype of an array: what an environment gives under a key, or takes as its action."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+    def __str__(self) -> str:
+        return f"{self.dtype}{list(self.shape)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """The two sides of an environment: the arrays it gives when looked at (no time axis), and the action it takes."""
+
+    observation: Mapping[str, ArraySpec]
+    action: ArraySpec
+
+
+@dataclass(frozen=True, slots=True)
 class Observation:
     """What a policy sees when it looks: named arrays, each with a leading time axis, and the instruction.
 

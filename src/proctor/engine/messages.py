@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from proctor.types import Array, EpisodeSpec, Task
+from proctor.types import Array, EpisodeSpec, Features, Task
 
 
 class ArrayBytes(msgspec.Struct, frozen=True):
@@ -94,18 +94,10 @@ class Ready(msgspec.Struct, tag=True, frozen=True):
     """Set up; no simulator yet."""
 
 
-class SpaceInfo(msgspec.Struct, frozen=True):
-    """A Box space, without its bounds."""
-
-    shape: tuple[int, ...]
-    dtype: str
-
-
 class Built(msgspec.Struct, tag=True, frozen=True):
     """The simulator stands."""
 
-    observation_space: dict[str, SpaceInfo]
-    action_space: SpaceInfo
+    features: Features
     spent: Spent
 
 

@@ -11,10 +11,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-import gymnasium
-
 from proctor.streams import RandomStream
-from proctor.types import Array, Observation
+from proctor.types import Array, Features, Observation
 
 
 class EpisodeMemory:
@@ -54,7 +52,7 @@ class Policy(ABC):
         May be called from several threads at once when ``randomness`` is ``"none"``.
         """
 
-    def check_contract(self, observation_space: gymnasium.spaces.Dict, action_space: gymnasium.spaces.Box) -> None:
+    def check_contract(self, features: Features) -> None:
         """Compare what the policy expects with what the environment gives, before the first episode.
 
         Raises:

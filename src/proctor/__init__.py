@@ -1,0 +1,1 @@
+"""Proctor gives a robot policy its exam."""
