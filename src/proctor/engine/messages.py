@@ -80,14 +80,12 @@ Request = Setup | Build | Start | Act | Close
 
 
 class Spent(msgspec.Struct, frozen=True):
-    """Seconds and counts of the work behind one reply."""
+    """Seconds of the work behind one reply."""
 
     construct: float = 0.0
     reset: float = 0.0
     step: float = 0.0
     look: float = 0.0
-    n_steps: int = 0
-    n_looks: int = 0
 
 
 class Ready(msgspec.Struct, tag=True, frozen=True):
@@ -114,17 +112,23 @@ class Finished(msgspec.Struct, tag=True, frozen=True):
     success: bool
     sum_reward: float
     max_reward: float
+    n_looks: int
     final_state_hash: str
     actions: ArrayBytes
     spent: Spent
 
 
 class Failed(msgspec.Struct, tag=True, frozen=True):
-    """The simulator (or the local policy) raised; the simulator is closed and the worker ready for a Build."""
+    """The simulator (or the local policy) raised; the simulator is closed and the worker ready for a Build.
+
+    ``during`` names the request. ``users_fault`` marks what would fail the same way everywhere (a missing package, a
+    wrong configuration) and is best said once.
+    """
 
     during: str
     message: str
     traceback: str
+    users_fault: bool
     spent: Spent
 
 

@@ -29,6 +29,22 @@ class EpisodeMemory:
         self.state: dict[str, Any] = {}
 
 
+class PolicySource(Protocol):
+    """A policy that may still have to be loaded: what the engine must know before, and how to get the rest.
+
+    Loading happens on the inference thread while simulators come up.
+    """
+
+    @property
+    def look_offsets(self) -> tuple[int, ...]: ...
+
+    @property
+    def n_action_steps(self) -> int: ...
+
+    def open(self, n_threads: int) -> Policy:
+        """Load it. ``n_threads`` is the number of CPU threads of one forward pass."""
+
+
 class Policy(ABC):
     """A policy whose inference runs in the main process.
 
@@ -37,13 +53,21 @@ class Policy(ABC):
         look_offsets: the steps it sees when it looks, relative to the present and ascending: ``(0,)``, or ``(-1, 0)``.
         randomness: ``"none"`` if :meth:`predict` draws no random numbers, ``"global"`` if it draws from the global
             generators. The latter runs one episode at a time, with the episode's generator states swapped in.
+        batch_size: observations per forward pass where the user asks for nothing else.
+        n_slots: forward passes that run well side by side: 1 on an accelerator, one per core on a CPU.
         distributions: installed packages whose versions move results.
     """
 
     n_action_steps: int = 1
     look_offsets: tuple[int, ...] = (0,)
     randomness: str = "none"
+    batch_size: int = 1
+    n_slots: int = 1
     distributions: tuple[str, ...] = ()
+
+    def open(self, n_threads: int) -> Policy:  # noqa: ARG002 - it has chosen its threads already
+        """A policy that is loaded already is its own source."""
+        return self
 
     @abstractmethod
     def predict(self, observations: Sequence[Observation], memories: Sequence[EpisodeMemory]) -> list[Array]:

@@ -1,0 +1,117 @@
+"""A running episode, as the engine sees it. It owns everything a policy may know: history, memory, random stream."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from proctor.engine.arrays import SharedArrays
+from proctor.engine.messages import Act, ArrayBytes, Finished, Observed, Spent
+from proctor.errors import PolicyError
+from proctor.policies.base import EpisodeMemory
+from proctor.streams import RandomStream
+from proctor.types import Array, ArraySpec, AttemptError, EpisodeResult, EpisodeSpec, Observation, Outcome, Task, Timings
+
+
+@dataclass(frozen=True, slots=True)
+class LookPlan:
+    """When a policy looks and what it then sees: see :class:`~proctor.policies.base.Policy`."""
+
+    offsets: tuple[int, ...] = (0,)
+    n_action_steps: int = 1
+
+    def looks(self, n_actions: int) -> tuple[bool, ...]:
+        """After which of a chunk's actions an observation is needed, so that the next look sees its offsets."""
+        return tuple(done - n_actions in self.offsets for done in range(1, n_actions + 1))
+
+
+class Episode:
+    """One attempt at one episode."""
+
+    def __init__(self, spec: EpisodeSpec, task: Task, looks: LookPlan) -> None:
+        self.spec = spec
+        self.task = task
+        self.memory = EpisodeMemory(RandomStream(spec))
+        self._looks = looks
+        self._seen: dict[int, dict[str, Array]] = {}
+        self._asked: tuple[int, ...] = (0,)
+        self._n_steps = 0
+        self._observation: Observation | None = None
+        self._seconds = dict.fromkeys(("construct", "reset", "step", "look", "inference", "wait"), 0.0)
+        self._waits_since: float | None = None
+
+    @property
+    def observation(self) -> Observation:
+        """What the policy sees now."""
+        assert self._observation is not None
+        return self._observation
+
+    def observe(self, reply: Observed, arrays: SharedArrays, now: float) -> None:
+        """Take in what the worker looked at. Its memory is read in place, and copied only for a later look."""
+        self.spend(reply.spent)
+        self._waits_since = now
+        frames = {placed.key: arrays.read(placed) for placed in reply.arrays}
+        if self._looks.offsets == (0,):
+            self._observation = Observation(frames, self.task.instruction)
+            return
+        for index, step in enumerate(self._asked):
+            self._seen[step] = {key: array[index].copy() for key, array in frames.items()}
+        wanted = [max(0, self._n_steps + offset) for offset in self._looks.offsets]
+        self._seen = {step: self._seen[step] for step in sorted(set(wanted))}
+        history = {key: np.stack([self._seen[step][key] for step in wanted]) for key in frames}
+        self._observation = Observation(history, self.task.instruction)
+
+    def act(self, chunk: Array, action: ArraySpec, now: float, inference_seconds: float) -> Act:
+        """Turn a predicted chunk into the request that executes it.
+
+        Raises:
+            PolicyError: the chunk cannot be executed.
+        """
+        assert self._waits_since is not None
+        self._seconds["inference"] += inference_seconds
+        self._seconds["wait"] += max(0.0, now - self._waits_since - inference_seconds)
+        actions = _checked(chunk, action)
+        actions = actions[: min(self._looks.n_action_steps, self.task.max_episode_steps - self._n_steps)]
+        before, self._n_steps = self._n_steps, self._n_steps + len(actions)
+        looks = self._looks.looks(len(actions))
+        if self._n_steps >= self.task.max_episode_steps:
+            looks = (False,) * len(actions)  # it ends here: nobody will look
+        self._asked = tuple(before + done for done, look in enumerate(looks, start=1) if look)
+        self._observation = None
+        return Act(ArrayBytes.pack(actions), looks)
+
+    def spend(self, spent: Spent) -> None:
+        """Book what a worker spent on this episode."""
+        for name in ("construct", "reset", "step", "look"):
+            self._seconds[name] += getattr(spent, name)
+
+    def result(self, reply: Finished, errors: Sequence[AttemptError]) -> EpisodeResult:
+        """The finished episode."""
+        self.spend(reply.spent)
+        return EpisodeResult(
+            spec=self.spec,
+            outcome=Outcome.SUCCESS if reply.success else Outcome.FAILURE,
+            sum_reward=reply.sum_reward,
+            max_reward=reply.max_reward,
+            length=reply.actions.shape[0],
+            n_looks=reply.n_looks,
+            final_state_hash=reply.final_state_hash,
+            errors=tuple(errors),
+            timings=Timings(**self._seconds),
+        )
+
+
+def _checked(chunk: Array, action: ArraySpec) -> Array:
+    """The chunk, if it can be executed: ``(steps, *action.shape)``, real numbers, finite."""
+    actions = np.asarray(chunk)
+    if not len(actions.shape) or not len(actions) or actions.shape[1:] != action.shape:
+        expected = ", ".join(map(str, ("steps", *action.shape)))
+        raise PolicyError(f"the policy gave actions of shape {actions.shape}; the environment takes ({expected})")
+    if actions.dtype.kind not in "fiu":
+        raise PolicyError(f"the policy gave actions of dtype {actions.dtype}; expected real numbers")
+    if not np.isfinite(actions).all():
+        step, *index = np.argwhere(~np.isfinite(actions))[0].tolist()
+        raise PolicyError(f"the policy gave {actions[step, *index]} as action{index} of step {step}; expected finite")
+    return actions

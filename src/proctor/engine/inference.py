@@ -1,0 +1,140 @@
+"""Inference: batches of observations go in, action chunks come out, beside the simulators.
+
+One *slot* is one forward pass under way. An accelerator has one slot; a CPU has one per core, each pass on its own
+thread, so that whichever core is free takes the next pass or the next simulator. Every pass has the same batch shape
+(padded by repeating its first observation), because the floating-point result of a row depends on the shape of its
+batch, but not on its neighbours.
+"""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from queue import SimpleQueue
+from time import monotonic
+
+from proctor.policies.base import EpisodeMemory, Policy, PolicySource
+from proctor.types import Array, AttemptError, Observation
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """An observation that waits for actions; ``worker`` says whose."""
+
+    worker: int
+    observation: Observation
+    memory: EpisodeMemory
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of a question: a chunk ``(steps, action_size)``, or why there is none."""
+
+    question: Question
+    chunk: Array | AttemptError
+    seconds: float
+
+
+class Inference:
+    """A policy, loaded and asked on threads of its own."""
+
+    def __init__(self, source: PolicySource, *, n_threads: int, batch_size: int) -> None:
+        self.policy: Policy | None = None
+        self.batch_size = batch_size
+        self.busy_seconds = 0.0
+        self.n_passes = 0
+        self._free_slots = 0
+        self._answers: SimpleQueue[list[Answer]] = SimpleQueue()
+        self.wake_descriptor, self._wake = os.pipe()
+        os.set_blocking(self.wake_descriptor, False)
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix="inference")
+        self._loading: Future[Policy] | None = self._threads.submit(source.open, n_threads)
+        self._loading.add_done_callback(lambda _: self._wake_up())
+
+    @property
+    def has_free_slot(self) -> bool:
+        return self._free_slots > 0
+
+    def loaded(self) -> bool:
+        """Whether the policy has become ready since the last call.
+
+        Raises:
+            Exception: whatever loading it raised.
+        """
+        if self._loading is None or not self._loading.done():
+            return False
+        policy, self._loading = self._loading.result(), None
+        alone = policy.randomness == "global"
+        self.batch_size = 1 if alone else self.batch_size or policy.batch_size
+        self._free_slots = 1 if alone else policy.n_slots
+        self._threads.shutdown(wait=False)
+        self._threads = ThreadPoolExecutor(self._free_slots, thread_name_prefix="inference")
+        self.policy = policy
+        return True
+
+    def ask(self, questions: Sequence[Question]) -> None:
+        """Start a forward pass."""
+        self._free_slots -= 1
+        self._threads.submit(self._answer, list(questions))
+
+    def answers(self) -> list[Answer]:
+        """Everything that has come out since the last call."""
+        with suppress(BlockingIOError):
+            os.read(self.wake_descriptor, 4096)
+        found: list[Answer] = []
+        while not self._answers.empty():
+            answers = self._answers.get()
+            found += answers
+            self._free_slots += 1
+            self.busy_seconds += answers[0].seconds
+            self.n_passes += 1
+        return found
+
+    def close(self) -> None:
+        """Wait for the passes under way, and forget the rest."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        os.close(self.wake_descriptor)
+        os.close(self._wake)
+
+    def _wake_up(self) -> None:
+        with suppress(OSError):  # closed meanwhile
+            os.write(self._wake, b"!")
+
+    def _answer(self, questions: list[Question]) -> None:
+        started = monotonic()
+        chunks = self._predict(questions)
+        seconds = monotonic() - started
+        self._answers.put([Answer(*pair, seconds) for pair in zip(questions, chunks, strict=True)])
+        self._wake_up()
+
+    def _predict(self, questions: list[Question]) -> list[Array | AttemptError]:
+        """The chunks. If the policy raises on several, each is asked alone, so that only the culprits fail."""
+        try:
+            return list(self._one_pass(questions))
+        except Exception as error:  # noqa: BLE001 - whatever a policy raises is that episode's error
+            if len(questions) > 1:
+                return [chunk for question in questions for chunk in self._predict([question])]
+            return [AttemptError("policy", f"{type(error).__name__}: {error}", traceback.format_exc())]
+
+    def _one_pass(self, questions: list[Question]) -> list[Array]:
+        policy = self.policy
+        assert policy is not None
+        observations = [question.observation for question in questions]
+        memories = [question.memory for question in questions]
+        n_padding = self.batch_size - len(questions)
+        if policy.randomness == "global":
+            with memories[0].stream.swapped_in():
+                chunks = policy.predict(observations, memories)
+        elif n_padding:
+            scratch = [EpisodeMemory(memories[0].stream) for _ in range(n_padding)]
+            chunks = policy.predict([*observations, *observations[:1] * n_padding], [*memories, *scratch])
+        else:
+            chunks = policy.predict(observations, memories)
+        chunks = chunks[: len(questions)]
+        if len(chunks) != len(questions):
+            raise ValueError(f"predict was given {len(questions)} observations and gave {len(chunks)} chunks")
+        return chunks

@@ -1,0 +1,63 @@
+"""The plan: the list of episodes, written down before anything runs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from proctor.benchmarks.base import Benchmark
+from proctor.config import EvalConfig
+from proctor.errors import ConfigError
+from proctor.types import EpisodeSpec, Task
+
+MAX_AUTO_BATCH_SIZE = 64
+CORES_PER_ENV = 1 / 0.7
+
+
+def plan_tasks(benchmark: Benchmark) -> list[Task]:
+    """The benchmark's tasks, with ``env.episode_length`` applied.
+
+    Raises:
+        ConfigError: an unknown task, or an episode length beyond the benchmark's own.
+    """
+    tasks = benchmark.tasks()
+    wanted = benchmark.config.episode_length
+    if wanted is None:
+        return tasks
+    for task in tasks:
+        if wanted > task.max_episode_steps:
+            raise ConfigError(
+                f"env.episode_length is {wanted}, but an episode of {task.name} has at most "
+                f"{task.max_episode_steps} steps."
+            )
+    return [dataclasses.replace(task, max_episode_steps=wanted) for task in tasks]
+
+
+def plan_episodes(benchmark: Benchmark, tasks: Sequence[Task], n_episodes: int, seed: int) -> list[EpisodeSpec]:
+    """Every episode of every task, ordered by (suite, task, episode): episode *i* has seed ``seed + i``."""
+    return [
+        EpisodeSpec(task.suite, task.task_id, index, seed + index, benchmark.init_state_id(task, index))
+        for task in tasks
+        for index in range(n_episodes)
+    ]
+
+
+def shard_episodes(n_episodes: int, shard_id: int, num_shards: int) -> list[int]:
+    """The positions of the plan that a shard runs, round-robin.
+
+    >>> shard_episodes(100, 2, 5)[:3]
+    [2, 7, 12]
+    """
+    return list(range(shard_id, n_episodes, num_shards))
+
+
+def choose_batch_size(config: EvalConfig, n_planned: int, usable_cores: int) -> int:
+    """How many environments step in parallel.
+
+    A requested size is kept, up to the number of episodes planned. Otherwise 0.7 per usable core, at least one, and
+    two where there are two cores, so that looking and thinking overlap (LeRobot would take one).
+    """
+    if config.batch_size:
+        return min(config.batch_size, n_planned)
+    auto = max(int(usable_cores / CORES_PER_ENV), min(2, usable_cores))
+    return max(1, min(auto, n_planned, MAX_AUTO_BATCH_SIZE))

@@ -1,0 +1,234 @@
+"""The workers: started, spoken to, listened to, and buried. What goes wrong with one becomes an event, :class:`Lost`."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from pathlib import Path
+from time import monotonic
+from typing import Protocol
+
+from proctor.engine.arrays import SharedArrays, anonymous_file
+from proctor.engine.messages import Act, Close, Reply, Request, Setup, decode_reply, encode
+from proctor.engine.simulation import Simulation
+
+_LAST_WORDS_S = 5.0
+"""How long a worker may take to close its simulator at the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A worker is gone. ``kind`` is ``crashed`` or ``hung``."""
+
+    kind: str
+    message: str
+
+
+class Worker(Protocol):
+    """Where a simulator lives."""
+
+    arrays: SharedArrays
+
+    def send(self, request: Request) -> None: ...
+    def receive(self) -> Reply | Lost: ...
+    def end(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """Seconds without a sign of life after which a busy worker is replaced."""
+
+    step: float
+    reset: float
+
+    def of(self, request: Request) -> float:
+        return self.step if isinstance(request, Act) else self.reset
+
+
+class ProcessWorker:
+    """A clean interpreter with one simulator. Its output goes to the log; it leads its own process group."""
+
+    def __init__(self, log: Path | None, deadlines: Deadlines) -> None:
+        self._deadlines = deadlines
+        self._deadline = monotonic() + deadlines.reset
+        self._limit: float | None = None
+        self._heartbeat = 0
+        self.connection, theirs = Pipe()
+        descriptor = anonymous_file()
+        self.arrays = SharedArrays(descriptor)
+        arguments = [str(theirs.fileno()), str(descriptor), str(os.getpid())]
+        with open(log or os.devnull, "ab") as output:
+            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+                [sys.executable, "-m", "proctor.engine.worker", *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                pass_fds=(theirs.fileno(), descriptor),
+                start_new_session=True,
+                env=_worker_environment(),
+            )
+        theirs.close()
+
+    def send(self, request: Request) -> None:
+        self._limit = self._deadlines.of(request)
+        self._deadline = monotonic() + self._limit
+        with suppress(BrokenPipeError, ConnectionResetError):  # then receive() says why
+            self.connection.send_bytes(encode(request))
+
+    def receive(self) -> Reply | Lost:
+        self._limit = None
+        try:
+            return decode_reply(self.connection.recv_bytes())
+        except (EOFError, ConnectionResetError):
+            return Lost("crashed", self._how_it_ended())
+
+    def hung(self, now: float) -> Lost | None:
+        """Whether it owes an answer and has shown no sign of life within its limit."""
+        if self._limit is None:
+            return None
+        if (heartbeat := self.arrays.heartbeat) != self._heartbeat:
+            self._heartbeat, self._deadline = heartbeat, now + self._limit
+        if now < self._deadline:
+            return None
+        return Lost("hung", f"the simulator gave no sign of life for {self._limit:g} s")
+
+    def end(self) -> None:
+        with suppress(OSError):
+            self.connection.send_bytes(encode(Close()))
+        self.connection.close()
+
+    def bury(self, patience: float) -> None:
+        """Wait for the process to end by itself, then end its whole group."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(patience)
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, number)
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(0.5 if number == signal.SIGTERM else None)
+        self.connection.close()
+        self.arrays.close()
+
+    def _how_it_ended(self) -> str:
+        try:
+            code = self._process.wait(_LAST_WORDS_S)
+        except subprocess.TimeoutExpired:
+            return "the simulator's process closed its connection"
+        if code >= 0:
+            return f"the simulator's process exited with status {code}"
+        return f"the simulator's process was ended by {signal.Signals(-code).name}"
+
+
+class InProcessWorker:
+    """The same simulation in this process: one at a time, steppable in a debugger."""
+
+    def __init__(self) -> None:
+        self.arrays = SharedArrays(anonymous_file())
+        self._simulation = Simulation(self.arrays)
+        self._replies: deque[Reply] = deque()
+
+    def send(self, request: Request) -> None:
+        self._replies.append(self._simulation.handle(request))
+
+    def has_answered(self) -> bool:
+        return bool(self._replies)
+
+    def receive(self) -> Reply:
+        return self._replies.popleft()
+
+    def end(self) -> None:
+        self._simulation.close()
+        self.arrays.close()
+
+
+class Pool:
+    """All workers of an engine, by number."""
+
+    def __init__(self, setup: Setup, *, in_process: bool, log: Path | None, deadlines: Deadlines) -> None:
+        self._setup, self._in_process, self._log, self._deadlines = setup, in_process, log, deadlines
+        self._selector = selectors.DefaultSelector()
+        self._workers: dict[int, ProcessWorker | InProcessWorker] = {}
+        self._started = 0
+        self._next_check = 0.0
+
+    def start_worker(self) -> int:
+        """Start a worker; its first reply is Ready. Returns its number."""
+        number, self._started = self._started, self._started + 1
+        worker: ProcessWorker | InProcessWorker
+        if self._in_process:
+            worker = InProcessWorker()
+        else:
+            worker = ProcessWorker(self._log, self._deadlines)
+            self._selector.register(worker.connection, selectors.EVENT_READ, number)
+        self._workers[number] = worker
+        worker.send(self._setup)
+        return number
+
+    def watch(self, descriptor: int) -> None:
+        """Let :meth:`wait` also return when this descriptor is readable (inference has something)."""
+        self._selector.register(descriptor, selectors.EVENT_READ, None)
+
+    def send(self, number: int, request: Request) -> None:
+        self._workers[number].send(request)
+
+    def arrays(self, number: int) -> SharedArrays:
+        """The memory in which a worker's observations lie."""
+        return self._workers[number].arrays
+
+    def wait(self, timeout: float) -> list[tuple[int, Reply | Lost]]:
+        """What the workers have to say, as soon as there is something (or the watched descriptor wakes us)."""
+        events: list[tuple[int, Reply | Lost]] = [
+            (number, worker.receive())
+            for number, worker in self._workers.items()
+            if isinstance(worker, InProcessWorker) and worker.has_answered()
+        ]
+        for key, _ in self._selector.select(0 if events else timeout):
+            if key.data is not None:
+                events.append((key.data, self._workers[key.data].receive()))
+        events += self._hung()
+        for number, event in events:
+            if isinstance(event, Lost):
+                self._forget(number)
+        return events
+
+    def close(self) -> None:
+        """End every worker; those that do not close their simulator in time are killed."""
+        workers = [self._workers.pop(number) for number in list(self._workers)]
+        for worker in workers:
+            worker.end()
+        give_up = monotonic() + _LAST_WORDS_S
+        for worker in workers:
+            if isinstance(worker, ProcessWorker):
+                worker.bury(max(0.0, give_up - monotonic()))
+        self._selector.close()
+
+    def _hung(self) -> Iterable[tuple[int, Lost]]:
+        now = monotonic()
+        if now < self._next_check:
+            return []
+        self._next_check = now + 1.0
+        return [
+            (number, lost)
+            for number, worker in self._workers.items()
+            if isinstance(worker, ProcessWorker) and (lost := worker.hung(now))
+        ]
+
+    def _forget(self, number: int) -> None:
+        worker = self._workers.pop(number)
+        assert isinstance(worker, ProcessWorker)
+        self._selector.unregister(worker.connection)
+        worker.bury(0.0)
+
+
+def _worker_environment() -> dict[str, str]:
+    """One simulator is one thread of work: several would only take turns on the same cores."""
+    return {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -1,0 +1,182 @@
+"""Decides which worker runs which episode, and which observations are inferred together. Plain state.
+
+Starts no process, imports no torch, reads no clock: the engine tells it what happened and asks what to do next. What
+it decides is only *when* and *where* an episode runs; what an episode *is* was written down in the plan.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from proctor.types import AttemptError, EpisodeSpec, TaskKey
+
+
+class Phase(Enum):
+    """What a worker is doing."""
+
+    STARTING = auto()
+    """Its process comes up."""
+    IDLE = auto()
+    """Nothing to do: an episode can begin here."""
+    BUILDING = auto()
+    """Its simulator is being built for the episode it was given."""
+    SIMULATING = auto()
+    """Resetting or stepping."""
+    READY = auto()
+    """Its episode's observation waits for inference."""
+    THINKING = auto()
+    """Its episode is part of a batch being inferred."""
+
+
+@dataclass(slots=True)
+class WorkerState:
+    """One worker: what it does, the task its simulator stands for, the episode it runs."""
+
+    phase: Phase = Phase.STARTING
+    built: TaskKey | None = None
+    spec: EpisodeSpec | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The bounds within which the scheduler decides.
+
+    ``max_parallel_tasks`` of 0 means any number of tasks may be live.
+    """
+
+    batch_size: int
+    max_attempts: int
+    max_parallel_tasks: int = 0
+
+
+class Scheduler:
+    """The state of a run: episodes that wait, workers and what they do, episodes that are over."""
+
+    def __init__(self, plan: Iterable[EpisodeSpec], limits: Limits) -> None:
+        self._limits = limits
+        self._waiting: dict[TaskKey, deque[EpisodeSpec]] = {}
+        for spec in plan:
+            self._waiting.setdefault(spec.task, deque()).append(spec)
+        self._unfinished = sum(map(len, self._waiting.values()))
+        self._ready: deque[int] = deque()
+        self._errors: dict[EpisodeSpec, list[AttemptError]] = {}
+        self.workers: dict[int, WorkerState] = {}
+        self.n_lost = 0
+
+    @property
+    def done(self) -> bool:
+        return not self._unfinished
+
+    def errors_of(self, spec: EpisodeSpec) -> list[AttemptError]:
+        """Why earlier attempts at this episode failed."""
+        return self._errors.get(spec, [])
+
+    # ------------------------------------------------------------------------------------------ what to do next
+
+    def workers_to_start(self) -> int:
+        """How many more workers the episodes that are left can use."""
+        return max(0, min(self._limits.batch_size, self._unfinished) - len(self.workers))
+
+    def assign(self) -> list[tuple[int, EpisodeSpec]]:
+        """Give every idle worker an episode, as far as there are any. Their simulators may have to be built first."""
+        assigned = []
+        for number, worker in self.workers.items():
+            if worker.phase is Phase.IDLE and (spec := self._next_episode(worker)) is not None:
+                worker.spec = spec
+                worker.phase = Phase.SIMULATING if worker.built == spec.task else Phase.BUILDING
+                assigned.append((number, spec))
+        return assigned
+
+    def next_batch(self, size: int) -> list[int]:
+        """The workers whose observations are inferred next: those that have waited longest, at most ``size``."""
+        batch = [self._ready.popleft() for _ in range(min(size, len(self._ready)))]
+        for number in batch:
+            self.workers[number].phase = Phase.THINKING
+        return batch
+
+    # -------------------------------------------------------------------------------------------- what happened
+
+    def started(self, number: int) -> None:
+        """A worker's process was started."""
+        self.workers[number] = WorkerState()
+
+    def joined(self, number: int) -> None:
+        """It is up and can be given work."""
+        self.workers[number].phase = Phase.IDLE
+
+    def built(self, number: int) -> EpisodeSpec:
+        """Its simulator stands; returns the episode that it was built for."""
+        worker = self.workers[number]
+        assert worker.spec is not None
+        worker.built, worker.phase = worker.spec.task, Phase.SIMULATING
+        return worker.spec
+
+    def observed(self, number: int) -> None:
+        """Its episode waits for the policy."""
+        self.workers[number].phase = Phase.READY
+        self._ready.append(number)
+
+    def acted(self, number: int) -> None:
+        """It was sent actions."""
+        self.workers[number].phase = Phase.SIMULATING
+
+    def finished(self, number: int) -> None:
+        """Its episode reached its end."""
+        self._release(number)
+        self._unfinished -= 1
+
+    def failed(self, number: int, error: AttemptError, *, env_stands: bool = False) -> EpisodeSpec | None:
+        """Its episode failed; the worker lives. Returns the episode if that was its last attempt."""
+        if not env_stands:
+            self.workers[number].built = None
+        return self._failed_attempt(self._release(number), error)
+
+    def lost(self, number: int, error: AttemptError) -> EpisodeSpec | None:
+        """The worker is gone. Returns the episode that it ran, if that was its last attempt."""
+        self.n_lost += 1
+        spec = self._release(number)
+        del self.workers[number]
+        return self._failed_attempt(spec, error)
+
+    # --------------------------------------------------------------------------------------------------- inside
+
+    def _release(self, number: int) -> EpisodeSpec | None:
+        worker = self.workers[number]
+        if worker.phase is Phase.READY:
+            self._ready.remove(number)
+        spec, worker.spec, worker.phase = worker.spec, None, Phase.IDLE
+        return spec
+
+    def _failed_attempt(self, spec: EpisodeSpec | None, error: AttemptError) -> EpisodeSpec | None:
+        if spec is None:
+            return None
+        attempts = self._errors.setdefault(spec, [])
+        attempts.append(error)
+        if len(attempts) < self._limits.max_attempts:
+            self._waiting[spec.task].append(spec)
+            return None
+        self._unfinished -= 1
+        return spec
+
+    def _next_episode(self, worker: WorkerState) -> EpisodeSpec | None:
+        """An episode of the task the worker has built, else of the task with most episodes per worker on it."""
+        if worker.built is not None and (waiting := self._waiting.get(worker.built)):
+            return waiting.popleft()
+        crowd = self._workers_per_task()
+        open_tasks = [task for task, waiting in self._waiting.items() if waiting]
+        if (most := self._limits.max_parallel_tasks) and len(crowd) >= most:
+            open_tasks = [task for task in open_tasks if task in crowd]
+        if not open_tasks:
+            return None
+        task = max(open_tasks, key=lambda key: len(self._waiting[key]) / (crowd.get(key, 0) + 1))
+        return self._waiting[task].popleft()
+
+    def _workers_per_task(self) -> dict[TaskKey, int]:
+        crowd: dict[TaskKey, int] = {}
+        for worker in self.workers.values():
+            if worker.spec is not None:
+                crowd[worker.spec.task] = crowd.get(worker.spec.task, 0) + 1
+        return crowd

@@ -1,0 +1,203 @@
+"""The worker's work: one simulator, driven by requests. A function from request to reply, in a process or not."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import traceback
+from collections.abc import Mapping
+from time import perf_counter
+
+import numpy as np
+
+from proctor.benchmarks.base import Benchmark, SimEnv, Step
+from proctor.config import structure
+from proctor.engine.arrays import SharedArrays
+from proctor.engine.messages import (
+    Act,
+    ArrayBytes,
+    Build,
+    Built,
+    Failed,
+    Finished,
+    Observed,
+    Ready,
+    Reply,
+    Request,
+    Setup,
+    Spent,
+    Start,
+)
+from proctor.errors import ConfigError
+from proctor.plugins import load_object
+from proctor.policies.base import ActionSource
+from proctor.streams import RandomStream
+from proctor.types import Array, ArraySpec, Features
+
+
+class Simulation:
+    """Holds one simulator and the episode that runs in it."""
+
+    def __init__(self, arrays: SharedArrays) -> None:
+        self.arrays = arrays
+        self.benchmark: Benchmark
+        self.source: ActionSource | None = None
+        self.env: SimEnv | None = None
+        self.episode: _RunningEpisode | None = None
+
+    def handle(self, request: Request) -> Reply:
+        """Do what is asked and answer it. An exception of the simulator's is an answer too: the simulator is closed."""
+        clock = _Clock(self.env)
+        try:
+            match request:
+                case Setup():
+                    return self._setup(request)
+                case Build():
+                    return self._build(request, clock)
+                case Start():
+                    return self._start(request, clock)
+                case Act():
+                    return self._act(request, clock)
+                case _:
+                    raise TypeError(f"not a request: {request!r}")
+        except Exception as error:  # noqa: BLE001 - whatever a simulator raises becomes a message
+            self.close()
+            return Failed(
+                during=type(request).__name__.lower(),
+                message=f"{type(error).__name__}: {error}" if not isinstance(error, ConfigError) else str(error),
+                traceback=traceback.format_exc(),
+                users_fault=isinstance(error, ConfigError),
+                spent=clock.spent(),
+            )
+
+    def close(self) -> None:
+        """Close the simulator, if there is one."""
+        env, self.env, self.episode = self.env, None, None
+        if env is not None:
+            env.close()
+
+    def _setup(self, request: Setup) -> Reply:
+        sys.path[:] = request.import_path
+        if sys.platform == "linux":
+            os.environ.setdefault("MUJOCO_GL", "egl")  # read by the simulators when they first draw
+        benchmark_class: type[Benchmark] = load_object(request.benchmark)
+        self.benchmark = benchmark_class(structure(benchmark_class.config_class, request.env, "env"))
+        self.source = load_object(request.action_source)() if request.action_source else None
+        return Ready()
+
+    def _build(self, request: Build, clock: _Clock) -> Reply:
+        self.close()
+        self.env = self.benchmark.make_env(request.task)
+        clock.lap("construct")
+        features = Features(
+            {key: ArraySpec(space.shape, space.dtype.str) for key, space in self.env.observation_space.items()},
+            ArraySpec(self.env.action_space.shape, self.env.action_space.dtype.str),
+        )
+        return Built(features, clock.spent())
+
+    def _start(self, request: Start, clock: _Clock) -> Reply:
+        env = self._standing_env()
+        seen = env.reset(request.spec.seed, request.spec.init_state_id, look=self.source is None)
+        clock.lap("reset")
+        self.arrays.beat()
+        self.episode = _RunningEpisode(request.max_steps)
+        if self.source is not None:
+            return self._run_through(env, self.source, RandomStream(request.spec), clock)
+        self.episode.n_looks = 1
+        self._show(seen, 0, 1)
+        return Observed(self.arrays.placed(), clock.spent())
+
+    def _run_through(self, env: SimEnv, source: ActionSource, stream: RandomStream, clock: _Clock) -> Reply:
+        """A whole episode of a policy that lives here."""
+        assert self.episode is not None
+        source.reset(env, stream)
+        while not self.episode.over:
+            action = source.act()
+            self.episode.record(action, env.step(action, look=False))
+            self.arrays.beat()
+        return self._finish(env, self.episode, clock)
+
+    def _act(self, request: Act, clock: _Clock) -> Reply:
+        env, episode = self._standing_env(), self.episode
+        assert episode is not None
+        n_frames, n_shown = sum(request.looks), 0
+        for action, look in zip(request.actions.unpack(), request.looks, strict=True):
+            step = env.step(action, look=look)
+            episode.record(action, step)
+            self.arrays.beat()
+            if episode.over:
+                return self._finish(env, episode, clock)
+            if look:
+                self._show(step.observation, n_shown, n_frames)
+                n_shown += 1
+        clock.lap("step")
+        return Observed(self.arrays.placed(), clock.spent())
+
+    def _finish(self, env: SimEnv, episode: _RunningEpisode, clock: _Clock) -> Reply:
+        self.episode = None
+        clock.lap("step")
+        return Finished(
+            success=episode.success,
+            sum_reward=episode.sum_reward,
+            max_reward=episode.max_reward,
+            n_looks=episode.n_looks,
+            final_state_hash=env.state_hash(),
+            actions=ArrayBytes.pack(np.stack(episode.actions)),
+            spent=clock.spent(),
+        )
+
+    def _show(self, seen: Mapping[str, Array] | None, index: int, n_frames: int) -> None:
+        if seen is None:
+            raise RuntimeError("the simulator was asked to look and gave no observation")
+        self.arrays.write(seen, index, n_frames)
+
+    def _standing_env(self) -> SimEnv:
+        if self.env is None:
+            raise RuntimeError("no simulator has been built")
+        return self.env
+
+
+class _RunningEpisode:
+    """What an episode adds up to, step by step. Nothing after its end counts."""
+
+    def __init__(self, max_steps: int) -> None:
+        self.max_steps = max_steps
+        self.actions: list[Array] = []
+        self.sum_reward = 0.0
+        self.max_reward = -math.inf
+        self.n_looks = 0
+        self.success = False
+        self.over = False
+
+    def record(self, action: Array, step: Step) -> None:
+        self.actions.append(action)
+        self.sum_reward += step.reward
+        self.max_reward = max(self.max_reward, step.reward)
+        self.n_looks += step.observation is not None
+        self.success |= step.success
+        self.over = step.terminated or step.truncated or len(self.actions) >= self.max_steps
+
+
+class _Clock:
+    """Where the time of one request went. Drawing is told apart by what the simulator says it spent on it."""
+
+    def __init__(self, env: SimEnv | None) -> None:
+        self._env = env
+        self._seconds = {"construct": 0.0, "reset": 0.0, "step": 0.0, "look": 0.0}
+        self._mark()
+
+    def lap(self, what: str) -> None:
+        """Book the time since the last lap on ``what``, apart from what was drawn in it."""
+        now = perf_counter()
+        look = (self._env.look_seconds if self._env else 0.0) - self._looked
+        self._seconds[what] += now - self._began - look
+        self._seconds["look"] += look
+        self._mark()
+
+    def _mark(self) -> None:
+        self._began = perf_counter()
+        self._looked = self._env.look_seconds if self._env else 0.0
+
+    def spent(self) -> Spent:
+        return Spent(**self._seconds)

@@ -1,0 +1,42 @@
+"""A worker process: reads requests, lets its :class:`~proctor.engine.simulation.Simulation` answer them, until told
+to close or the engine is gone. Started as ``python -m proctor.engine.worker CONNECTION_FD ARRAYS_FD PARENT_PID``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from contextlib import suppress
+from multiprocessing.connection import Connection
+
+from proctor.engine.arrays import SharedArrays
+from proctor.engine.messages import Close, decode_request, encode
+from proctor.engine.simulation import Simulation
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    """Serve one engine."""
+    connection_fd, arrays_fd, parent = (int(argument) for argument in sys.argv[1:])
+    _die_with(parent)
+    connection = Connection(connection_fd)
+    simulation = Simulation(SharedArrays(arrays_fd))
+    with suppress(EOFError, ConnectionError):  # the engine is gone
+        while not isinstance(request := decode_request(connection.recv_bytes()), Close):
+            connection.send_bytes(encode(simulation.handle(request)))
+    simulation.close()
+
+
+def _die_with(parent: int) -> None:
+    """Have the kernel end this process when its parent dies, however it dies and whatever hangs here."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before the call above
+        os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

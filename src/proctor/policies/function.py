@@ -1,0 +1,80 @@
+"""Any callable as a policy: ``--policy.type=function --policy.function=my_module:predict``.
+
+The callable is given one observation, a dict of arrays as the environment delivers them (images uint8
+``(height, width, 3)``, vectors ``(size,)``; keys as in :class:`~proctor.types.Observation`) with the sentence under
+``"instruction"``, and gives one action ``(action_size,)`` or a chunk ``(steps, action_size)``. It runs in the main
+process, one call at a time, with the episode's random states in the global generators of ``random``, numpy and torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from proctor.config import structure
+from proctor.errors import ConfigError
+from proctor.plugins import load_object
+from proctor.policies.base import EpisodeMemory, Policy
+from proctor.types import Array, Observation
+
+PredictFunction = Callable[[dict[str, Any]], Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FunctionPolicyConfig:
+    """``--policy.<field>`` of a function policy."""
+
+    function: str
+    """Where the callable is found, ``module:attribute``; the working directory is searched too."""
+    type: str = "function"
+    n_action_steps: int | None = None
+    """Actions of a returned chunk that are executed; all if not given."""
+
+
+class FunctionPolicy(Policy):
+    """A callable as a policy."""
+
+    randomness = "global"
+
+    def __init__(self, function: PredictFunction, n_action_steps: int | None = None) -> None:
+        if not callable(function):
+            raise ConfigError(f"{function!r} is not callable; a policy is a function from observation to actions.")
+        self._function = function
+        self.n_action_steps = sys.maxsize if n_action_steps is None else n_action_steps
+
+    def predict(self, observations: Sequence[Observation], memories: Sequence[EpisodeMemory]) -> list[Array]:
+        return [self._actions(observation) for observation in observations]
+
+    def fingerprint(self) -> Mapping[str, Any]:
+        """Name and source of the callable; what it calls in turn is not seen."""
+        function = self._function if inspect.isroutine(self._function) else type(self._function)
+        try:
+            source = inspect.getsource(function)
+        except (OSError, TypeError):
+            source = ""
+        name = f"{function.__module__}:{function.__qualname__}"
+        steps = None if self.n_action_steps == sys.maxsize else self.n_action_steps
+        digest = hashlib.sha256(source.encode()).hexdigest()
+        return {"type": "function", "function": name, "source_sha256": digest, "n_action_steps": steps}
+
+    def _actions(self, observation: Observation) -> Array:
+        seen: dict[str, Any] = {key: array[-1].copy() for key, array in observation.arrays.items()}
+        actions = np.asarray(self._function({**seen, "instruction": observation.instruction}))
+        return actions if actions.ndim > 1 else actions[np.newaxis]
+
+
+def load(fields: Mapping[str, Any]) -> FunctionPolicy:
+    """Import the callable that ``--policy.function`` names."""
+    config = structure(FunctionPolicyConfig, fields, "policy")
+    if config.n_action_steps is not None and config.n_action_steps < 1:
+        raise ConfigError(f"policy.n_action_steps is {config.n_action_steps}; it must be at least 1.")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    return FunctionPolicy(load_object(config.function), config.n_action_steps)

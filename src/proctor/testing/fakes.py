@@ -1,0 +1,167 @@
+"""A benchmark and policies without a simulator and without weights: outcomes are a pure function of task, seed and
+actions, and faults strike where a script says. For testing engines, launchers and reports; measures nothing real.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+
+from proctor.benchmarks.base import Benchmark, SimEnv, Step
+from proctor.config import EnvConfig
+from proctor.policies.base import EpisodeMemory, Policy
+from proctor.types import Array, Observation, Task
+
+FAKE_BENCHMARK = "proctor.testing.fakes:FakeBenchmark"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FakeConfig(EnvConfig):
+    """``faults`` maps ``"<task>/<seed>/<step>"`` to what happens there: ``raise``, ``kill``, ``exit``, ``hang``,
+    ``stop`` (SIGSTOP). Step 0 is the reset, ``"<task>/construct"`` the constructor. A fault strikes ``times`` times;
+    ``scratch`` is the folder in which workers remember how often it has."""
+
+    n_tasks: int = 2
+    max_steps: int = 20
+    step_seconds: float = 0.0
+    image_size: int = 8
+    faults: dict[str, str] = field(default_factory=dict)
+    times: int = 1
+    scratch: str = ""
+
+
+class FakeBenchmark(Benchmark):
+    """``n_tasks`` tasks in which a number must be steered to a goal."""
+
+    name: ClassVar[str] = "fake"
+    extra: ClassVar[str] = ""
+    protocol: ClassVar[str] = "fake-1"
+    config_class = FakeConfig
+    config: FakeConfig
+
+    def tasks(self) -> list[Task]:
+        return [Task("fake", i, f"task-{i}", f"steer to {i}", self.config.max_steps) for i in range(self.config.n_tasks)]
+
+    def make_env(self, task: Task) -> SimEnv:
+        return FakeEnv(task, self.config)
+
+
+class FakeEnv(SimEnv):
+    """The state is one number that moves by the action and a little by itself; close to the goal is success."""
+
+    fps = 10.0
+
+    def __init__(self, task: Task, config: FakeConfig) -> None:
+        self._task, self._config = task, config
+        size = config.image_size
+        box = gymnasium.spaces.Box
+        self.observation_space = gymnasium.spaces.Dict(
+            {
+                "observation.image": box(0, 255, (size, size, 3), np.uint8),
+                "observation.state": box(-np.inf, np.inf, (2,), np.float64),
+            }
+        )
+        self.action_space = box(-1.0, 1.0, (2,), np.float32)
+        self._seed = self._n_steps = 0
+        self._position = np.zeros(2)
+        self.n_looks = 0
+        self._strike(f"{task.task_id}/construct")
+
+    def reset(self, seed: int, init_state_id: int | None, *, look: bool) -> Mapping[str, Array] | None:
+        self._seed, self._n_steps = seed, 0
+        self._generator = np.random.default_rng(seed)
+        self._position = self._generator.normal(size=2)
+        self._strike_here()
+        return self._look() if look else None
+
+    def step(self, action: Array, *, look: bool) -> Step:
+        self._n_steps += 1
+        self._strike_here()
+        if self._config.step_seconds:
+            time.sleep(self._config.step_seconds)
+        self._position = self._position + 0.3 * np.asarray(action, np.float64) + 0.01 * self._generator.normal(size=2)
+        distance = float(np.linalg.norm(self._position - self._task.task_id))
+        done = distance < 0.1
+        return Step(-distance, done, False, done, self._look() if look and not done else None)
+
+    def render(self) -> Array:
+        return self._image()
+
+    def state(self) -> Iterable[Array]:
+        return [self._position]
+
+    def expert_action(self) -> Array:
+        return np.clip((self._task.task_id - self._position) / 0.3, -1, 1).astype(np.float32)
+
+    def _look(self) -> Mapping[str, Array]:
+        with self.looking():
+            return {"observation.image": self._image(), "observation.state": self._position.copy()}
+
+    def _image(self) -> Array:
+        size = self._config.image_size
+        image = np.full((size, size, 3), self._n_steps % 256, np.uint8)
+        image[0, 0, 0] = self._seed % 256
+        return image
+
+    def _strike_here(self) -> None:
+        self._strike(f"{self._task.task_id}/{self._seed}/{self._n_steps}")
+
+    def _strike(self, where: str) -> None:
+        fault = self._config.faults.get(where)
+        if fault is None:
+            return
+        marks = Path(self._config.scratch) / where.replace("/", "-")
+        struck = len(marks.read_bytes()) if marks.exists() else 0
+        if struck >= self._config.times:
+            return
+        with marks.open("ab") as file:
+            file.write(b"x")
+        _FAULTS[fault]()
+
+
+def _raise() -> None:
+    raise RuntimeError("a scripted fault")
+
+
+_FAULTS: dict[str, Any] = {
+    "raise": _raise,
+    "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "segfault": lambda: os.kill(os.getpid(), signal.SIGSEGV),
+    "exit": lambda: os._exit(0),
+    "hang": lambda: time.sleep(3600),
+    "stop": lambda: os.kill(os.getpid(), signal.SIGSTOP),
+}
+
+
+class FakePolicy(Policy):
+    """Steers half-heartedly towards the goal its instruction names, with noise if asked for."""
+
+    def __init__(self, n_action_steps: int = 3, look_offsets: tuple[int, ...] = (0,), noise: float = 0.0) -> None:
+        self.n_action_steps = n_action_steps
+        self.look_offsets = look_offsets
+        self.noise = noise
+        self.randomness = "global" if noise else "none"
+        self.n_slots = 2
+
+    def predict(self, observations: Sequence[Observation], memories: Sequence[EpisodeMemory]) -> list[Array]:
+        return [self._chunk(observation) for observation in observations]
+
+    def fingerprint(self) -> Mapping[str, Any]:
+        return {"type": "fake", "n_action_steps": self.n_action_steps, "noise": self.noise}
+
+    def _chunk(self, observation: Observation) -> Array:
+        position = observation.arrays["observation.state"].mean(axis=0)
+        goal = int(observation.instruction.rsplit(maxsplit=1)[-1])
+        action = np.clip(goal - position, -1, 1)
+        chunk = np.tile(action, (self.n_action_steps, 1))
+        if self.noise:
+            chunk = chunk + self.noise * np.random.normal(size=chunk.shape)  # noqa: NPY002 - the point of it
+        return chunk.astype(np.float32)
