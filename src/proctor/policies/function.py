@@ -66,7 +66,7 @@ class FunctionPolicy(Policy):
 
     def _actions(self, observation: Observation) -> Array:
         seen: dict[str, Any] = {key: array[-1].copy() for key, array in observation.arrays.items()}
-        actions = np.asarray(self._function({**seen, "instruction": observation.instruction}))
+        actions = np.atleast_1d(np.asarray(self._function({**seen, "instruction": observation.instruction})))
         return actions if actions.ndim > 1 else actions[np.newaxis]
 
 

@@ -1,0 +1,40 @@
+# make install | demo | test | prove | check | bench      (README.md says what each is for)
+#
+# Everything happens in .venv inside the project. `make test` and `make demo` install what they need first.
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+# The newest suitable interpreter: 3.12 or 3.13 for LeRobot 0.6, else 3.11 for LeRobot 0.4; pyenv's are found too.
+PYTHON ?= $(shell tools/find_python)
+
+.PHONY: install test prove check bench clean system-packages
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml $(wildcard constraints*.txt) tools/system_packages
+	tools/system_packages
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints-$$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])').txt --editable '.[all,dev]'
+	$(BIN)/python -m pip check
+	touch $@
+
+test: install
+	$(BIN)/python -m pytest
+
+prove: install
+	$(BIN)/python -m pytest -m prove
+
+check: install
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+bench: install
+	$(BIN)/python bench/ideal.py
+	$(BIN)/python bench/vs_lerobot.py
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
