@@ -1,1 +1,72 @@
-"""Proctor gives a robot policy its exam."""
+"""Proctor gives a robot policy its exam.
+
+::
+
+    import proctor
+
+    result = proctor.evaluate(policy="outputs/train/…/pretrained_model", env="pusht", n_episodes=50)
+    print(result.pc_success, result.directory)
+
+Importing this loads no simulator, no torch and no web framework; names are resolved when they are used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from proctor.benchmarks.base import Benchmark, SimEnv, Step
+    from proctor.config import DatasetConfig, EnvConfig, EvalConfig, PeftConfig, WandBConfig
+    from proctor.engine.plan import shard_episodes
+    from proctor.errors import ProctorError
+    from proctor.evaluation import EvalResult, evaluate
+    from proctor.policies.base import Policy
+    from proctor.types import EpisodeResult, EpisodeSpec, Observation, Outcome, Task
+    from proctor.compat import eval_policy, make_env, make_policy
+
+_HOMES = {
+    "proctor.benchmarks.base": ("Benchmark", "SimEnv", "Step"),
+    "proctor.config": ("DatasetConfig", "EnvConfig", "EvalConfig", "PeftConfig", "WandBConfig"),
+    "proctor.engine.plan": ("shard_episodes",),
+    "proctor.errors": ("ProctorError",),
+    "proctor.evaluation": ("EvalResult", "evaluate"),
+    "proctor.policies.base": ("Policy",),
+    "proctor.types": ("EpisodeResult", "EpisodeSpec", "Observation", "Outcome", "Task"),
+    "proctor.compat": ("eval_policy", "make_env", "make_policy"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Benchmark",
+    "DatasetConfig",
+    "EnvConfig",
+    "EpisodeResult",
+    "EpisodeSpec",
+    "EvalConfig",
+    "EvalResult",
+    "Observation",
+    "Outcome",
+    "PeftConfig",
+    "Policy",
+    "ProctorError",
+    "SimEnv",
+    "Step",
+    "Task",
+    "WandBConfig",
+    "eval_policy",
+    "evaluate",
+    "make_env",
+    "make_policy",
+    "shard_episodes",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'proctor' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

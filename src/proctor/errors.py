@@ -11,6 +11,7 @@
     │   └── FingerprintError         2   the run directory holds results of a different evaluation
     ├── EnvironmentBuildError        2   the simulator cannot be constructed at all
     ├── ResourceError                4   disk full, out of memory, too many worker deaths: results so far are kept
+    ├── MergeError                   5   journals that contradict each other, or leave part of the plan unmeasured
     ├── PolicyError                  –   one episode's inference failed: becomes that episode's ``error``
     └── Interrupted                130   SIGINT (130) or SIGTERM (143); the run can be resumed
 
@@ -24,9 +25,10 @@ from collections.abc import Iterable
 
 
 class ProctorError(Exception):
-    """The root. ``exit_code`` is what the command line ends with."""
+    """The root. ``exit_code`` is what the command line ends with, ``hint`` what it says to do next."""
 
     exit_code = 1
+    hint = ""
 
 
 class ConfigError(ProctorError):
@@ -69,6 +71,12 @@ class ResourceError(ProctorError):
     """The machine ran out of something. What was measured is on disk."""
 
     exit_code = 4
+
+
+class MergeError(ProctorError):
+    """Journals cannot be put together: shows the contradicting results, or the episodes that are missing."""
+
+    exit_code = 5
 
 
 class PolicyError(ProctorError):

@@ -3,6 +3,7 @@
 from proctor.config.env import EnvConfig
 from proctor.config.eval import EvalConfig
 from proctor.config.lerobot import DatasetConfig, PeftConfig, WandBConfig
+from proctor.config.run import RunConfig
 from proctor.config.structure import structure
 
-__all__ = ["DatasetConfig", "EnvConfig", "EvalConfig", "PeftConfig", "WandBConfig", "structure"]
+__all__ = ["DatasetConfig", "EnvConfig", "EvalConfig", "PeftConfig", "RunConfig", "WandBConfig", "structure"]

@@ -4,6 +4,6 @@ Writes no file but the workers' log, and knows nothing of journals and reports: 
 callback, an :class:`~proctor.types.EpisodeResult` at a time.
 """
 
-from proctor.engine.engine import Engine
+from proctor.engine.engine import Engine, EngineSetup
 
-__all__ = ["Engine"]
+__all__ = ["Engine", "EngineSetup"]

@@ -89,9 +89,13 @@ class Engine:
             Interrupted: :meth:`interrupt` was called.
         """
         self._on_result = on_result
+        next_tick = 0.0
         while not self.scheduler.done:
             self.step()
-            on_tick()
+            if monotonic() >= next_tick:
+                on_tick()
+                next_tick = monotonic() + _TICK_S
+        on_tick()
 
     def step(self) -> None:
         """One turn: hear what happened, then hand out what can be done now."""
@@ -110,6 +114,18 @@ class Engine:
     def interrupt(self, signal_number: int) -> None:
         """End the run at its next turn, from a signal handler. Finished episodes are kept, those under way dropped."""
         self._signal = signal_number
+
+    def workers_busy(self) -> tuple[int, int]:
+        """How many workers have something to do, and how many there are."""
+        workers = self.scheduler.workers.values()
+        idle = (Phase.IDLE, Phase.READY, Phase.THINKING)
+        return sum(worker.phase not in idle for worker in workers), len(workers)
+
+    def inference_share(self, elapsed_s: float) -> float | None:
+        """The part of the time that inference was busy, 0 to 1; None without a policy here."""
+        if self._inference is None or self._inference.policy is None:
+            return None
+        return min(1.0, self._inference.busy_seconds / elapsed_s)
 
     def close(self) -> None:
         """End the workers and the inference threads. Safe to call at any time, also twice."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import sys
 import traceback
 from collections.abc import Mapping
@@ -79,8 +78,6 @@ class Simulation:
 
     def _setup(self, request: Setup) -> Reply:
         sys.path[:] = request.import_path
-        if sys.platform == "linux":
-            os.environ.setdefault("MUJOCO_GL", "egl")  # read by the simulators when they first draw
         benchmark_class: type[Benchmark] = load_object(request.benchmark)
         self.benchmark = benchmark_class(structure(benchmark_class.config_class, request.env, "env"))
         self.source = load_object(request.action_source)() if request.action_source else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 _CGROUP_CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
@@ -18,3 +19,10 @@ def usable_cores(cgroup: Path = _CGROUP_CPU_MAX) -> int:
     if quota == "max":
         return cores
     return max(1, min(cores, int(quota) // int(period)))
+
+
+def choose_gl_backend() -> str | None:
+    """Settle what MuJoCo draws with, for this process and the workers it starts: the user's choice, else EGL."""
+    if sys.platform == "linux":
+        return os.environ.setdefault("MUJOCO_GL", "egl")
+    return os.environ.get("MUJOCO_GL")

@@ -1,0 +1,7 @@
+"""``python -m proctor``."""
+
+import sys
+
+from proctor.cli import main
+
+sys.exit(main())

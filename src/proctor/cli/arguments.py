@@ -1,0 +1,82 @@
+"""One spelling for what can be written in several ways, before the command line is parsed.
+
+``--key=value``, ``--key value`` and bare ``key=value`` mean the same, ``-`` and ``_`` are interchangeable in keys, and
+``--config_path FILE`` stands for the values in a YAML or JSON file, which what is written on the command line overrides.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from proctor.errors import ConfigError
+
+_MAX_FILE_BYTES = 1 << 20
+_BARE = re.compile(r"[A-Za-z_][\w.-]*=")
+_CONFIG_PATH = "config_path"
+
+
+def expand(arguments: Sequence[str]) -> list[str]:
+    """The command line with every option as ``--key=value`` (or ``--key``), each once: the last one written counts."""
+    positional: list[str] = []
+    options: dict[str, str | None] = {}
+    for key, value in _split(arguments):
+        if key is None:
+            positional.append(value or "")
+        else:
+            options.pop(key, None)
+            options[key] = value
+    if path := options.pop(_CONFIG_PATH, None):
+        options = {**dict(_flatten(read_config_file(Path(path)))), **options}
+    return [*positional, *(f"--{key}" if value is None else f"--{key}={value}" for key, value in options.items())]
+
+
+def read_config_file(path: Path) -> dict[str, Any]:
+    """A YAML or JSON file (JSON is YAML) with the same names as the command line, nested or dotted.
+
+    Raises:
+        ConfigError: it cannot be read, is too large, or holds no mapping.
+    """
+    import yaml
+
+    try:
+        if path.stat().st_size > _MAX_FILE_BYTES:
+            raise ConfigError(f"--config_path: {path} is larger than {_MAX_FILE_BYTES} bytes.")
+        content = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"--config_path: {path} cannot be read: {error.strerror}.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--config_path: {path} is neither YAML nor JSON: {' '.join(str(error).split())}.") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"--config_path: {path} holds {type(content).__name__}; expected names and values.")
+    return content
+
+
+def _split(arguments: Sequence[str]) -> Iterator[tuple[str | None, str | None]]:
+    """Key and value of each option; positional arguments have no key."""
+    rest = list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        if not argument.startswith("--") and not _BARE.match(argument):
+            yield None, argument
+            continue
+        key, equals, value = argument.removeprefix("--").partition("=")
+        key = key.replace("-", "_")
+        if equals:
+            yield key, value
+        elif rest and not rest[0].startswith("-") and not _BARE.match(rest[0]):
+            yield key, rest.pop(0)
+        else:
+            yield key, None
+
+
+def _flatten(fields: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in fields.items():
+        key = f"{prefix}{name}".replace("-", "_")
+        if isinstance(value, dict) and not prefix:
+            yield from _flatten(value, f"{key}.")
+        elif value is not None:
+            yield key, value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,190 @@
+"""LeRobot's three functions under their names: ``make_env``, ``make_policy``, ``eval_policy``."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import VectorEnv
+
+from proctor.benchmarks.gymnasium import ObservationMap
+from proctor.config import EnvConfig, EvalConfig, RunConfig
+from proctor.engine.plan import plan_episodes, plan_tasks
+from proctor.errors import ConfigError
+from proctor.evaluation import run
+from proctor.job import Job, as_policy, load_policy, make_benchmark
+from proctor.plugins import BENCHMARKS, find
+from proctor.policies.base import EpisodeMemory, LocalPolicy, Policy
+from proctor.streams import RandomStream
+from proctor.tuning.hardware import choose_gl_backend
+from proctor.types import Array, EpisodeSpec, Observation
+from proctor.vector_env import TaskVectorEnv
+
+
+def make_env(
+    cfg: str | Mapping[str, Any] | EnvConfig, n_envs: int = 1, *, use_async_envs: bool = True
+) -> dict[str, dict[int, TaskVectorEnv]]:
+    """The tasks of a benchmark as vector environments, ``{suite: {task_id: env}}``; none is built before its first use.
+
+    ``cfg`` is a benchmark's name, the fields of ``--env.*``, or a benchmark's configuration.
+    """
+    choose_gl_backend()
+    benchmark, _ = make_benchmark(_env_fields(cfg))
+    envs: dict[str, dict[int, TaskVectorEnv]] = {}
+    for task in plan_tasks(benchmark):
+        env = TaskVectorEnv(benchmark, task, n_envs, use_async_envs=use_async_envs)
+        envs.setdefault(task.suite, {})[task.task_id] = env
+    return envs
+
+
+def make_policy(
+    cfg: str | Path | Mapping[str, Any],
+    env_cfg: str | Mapping[str, Any] | EnvConfig | None = None,
+    rename_map: Mapping[str, str] | None = None,
+) -> Policy | LocalPolicy:
+    """A loaded policy: ``cfg`` is a checkpoint (path or Hub id) or the fields of ``--policy.*``.
+
+    ``env_cfg`` is checked for being a benchmark; that the policy fits it is checked when the two meet.
+    """
+    if env_cfg is not None:
+        make_benchmark(_env_fields(env_cfg))
+    fields = dict(cfg) if isinstance(cfg, Mapping) else {"path": str(cfg)}
+    policy = load_policy(fields, rename_map)
+    return policy if isinstance(policy, LocalPolicy) else policy.open(EvalConfig().inference_threads)
+
+
+def eval_policy(env: VectorEnv, policy: Any, n_episodes: int, *, start_seed: int = 1000) -> dict[str, Any]:
+    """Evaluate a policy on one task.
+
+    An environment of :func:`make_env` says which task is meant and how many simulators run side by side; the engine
+    runs the episodes. Any other vector environment is stepped in lockstep, row *i* of batch *k* seeded with
+    ``start_seed + k * num_envs + i``, and its success read from ``info["is_success"]``.
+
+    Returns:
+        ``per_episode`` (a list), ``aggregated`` with ``avg_sum_reward``, ``avg_max_reward``, ``pc_success`` in percent
+        and ``n_episodes``; the aggregated values also at the top.
+    """
+    chosen = as_policy(policy)
+    if isinstance(env, TaskVectorEnv):
+        episodes = _run_in_engine(env, chosen, n_episodes, start_seed)
+    elif isinstance(chosen, Policy):
+        episodes = _run_in_lockstep(env, chosen, n_episodes, start_seed)
+    else:
+        raise ConfigError("A policy that lives in the workers needs an environment of proctor.make_env.")
+    done = [episode for episode in episodes if episode["sum_reward"] is not None]
+    aggregated = {
+        "avg_sum_reward": float(np.mean([episode["sum_reward"] for episode in done])) if done else None,
+        "avg_max_reward": float(np.mean([episode["max_reward"] for episode in done])) if done else None,
+        "pc_success": 100 * float(np.mean([episode["success"] for episode in done])) if done else None,
+        "n_episodes": len(done),
+    }
+    return {"per_episode": episodes, "aggregated": aggregated, **aggregated}
+
+
+def _env_fields(cfg: str | Mapping[str, Any] | EnvConfig) -> dict[str, Any]:
+    match cfg:
+        case str():
+            return {"type": cfg}
+        case EnvConfig():
+            return asdict(cfg)
+        case _:
+            return dict(cfg)
+
+
+def _run_in_engine(env: TaskVectorEnv, policy: Any, n_episodes: int, seed: int) -> list[dict[str, Any]]:
+    env.close()  # never more simulators than asked for
+    plan = plan_episodes(env.benchmark, [env.task], n_episodes, seed)
+    evaluation = EvalConfig(n_episodes=n_episodes, batch_size=env.num_envs, display="none")
+    fields = asdict(env.benchmark.config)
+    with tempfile.TemporaryDirectory(prefix="proctor-") as directory:
+        config = RunConfig(policy={}, env=fields, eval=evaluation, seed=seed, output_dir=directory)
+        address = find(BENCHMARKS, env.benchmark.config.type)
+        result = run(Job(config, env.benchmark, address, policy, [env.task], plan, Path(directory)))
+    names = ("sum_reward", "max_reward", "success", "seed")
+    return [
+        {"episode_ix": episode["episode_index"]} | {name: episode[name] for name in names}
+        for episode in result.info["per_episode"]
+    ]
+
+
+@dataclass
+class _Row:
+    """One environment of a lockstep batch, and the episode in it."""
+
+    spec: EpisodeSpec
+    history: deque[Mapping[str, Array]]
+    memory: EpisodeMemory
+    queue: deque[Array] = field(default_factory=deque)
+    rewards: list[float] = field(default_factory=list)
+    success: bool = False
+    over: bool = False
+
+    def observation(self, offsets: tuple[int, ...]) -> Observation:
+        frames = [self.history[max(offset - 1, -len(self.history))] for offset in offsets]
+        return Observation({key: np.stack([frame[key] for frame in frames]) for key in frames[-1]})
+
+
+def _run_in_lockstep(env: VectorEnv, policy: Policy, n_episodes: int, seed: int) -> list[dict[str, Any]]:
+    observe = ObservationMap(env.single_observation_space, "the environment")
+    policy.check_contract(observe.features(env.single_action_space))
+    episodes: list[dict[str, Any]] = []
+    for first in range(0, n_episodes, env.num_envs):
+        rows = _lockstep_batch(env, policy, observe, range(first, first + env.num_envs), seed)
+        episodes += [
+            {
+                "episode_ix": row.spec.episode_index,
+                "sum_reward": sum(row.rewards),
+                "max_reward": max(row.rewards),
+                "success": row.success,
+                "seed": row.spec.seed,
+            }
+            for row in rows
+        ]
+    return episodes[:n_episodes]
+
+
+def _lockstep_batch(
+    env: VectorEnv, policy: Policy, observe: ObservationMap, indices: Sequence[int], seed: int
+) -> list[_Row]:
+    span = 1 - policy.look_offsets[0]
+    specs = [EpisodeSpec("env", 0, index, seed + index) for index in indices]
+    rows = [_Row(spec, deque(maxlen=span), EpisodeMemory(RandomStream(spec))) for spec in specs]
+    seen, _ = env.reset(seed=[spec.seed for spec in specs])
+    while not all(row.over for row in rows):
+        for row, frame in zip(rows, observe.rows(seen, len(rows)), strict=True):
+            row.history.append(frame)
+        _refill(policy, [row for row in rows if not row.over and not row.queue])
+        actions = [row.queue.popleft() if not row.over else np.zeros(env.single_action_space.shape) for row in rows]
+        seen, rewards, terminated, truncated, info = env.step(np.stack(actions).astype(env.single_action_space.dtype))
+        successes = _successes(info, len(rows))
+        for i, row in enumerate(rows):
+            if not row.over:
+                row.rewards.append(float(rewards[i]))
+                row.success |= successes[i]
+                row.over = bool(terminated[i] or truncated[i])
+    return rows
+
+
+def _refill(policy: Policy, rows: Sequence[_Row]) -> None:
+    """Ask the policy for those that have no action left."""
+    if policy.randomness == "global":
+        for row in rows:
+            with row.memory.stream.swapped_in():
+                (chunk,) = policy.predict([row.observation(policy.look_offsets)], [row.memory])
+            row.queue.extend(chunk[: policy.n_action_steps])
+    elif rows:
+        observations = [row.observation(policy.look_offsets) for row in rows]
+        chunks = policy.predict(observations, [row.memory for row in rows])
+        for row, chunk in zip(rows, chunks, strict=True):
+            row.queue.extend(chunk[: policy.n_action_steps])
+
+
+def _successes(info: Mapping[str, Any], n: int) -> list[bool]:
+    final = info.get("final_info")
+    found = (final if isinstance(final, Mapping) else info).get("is_success", info.get("is_success"))
+    return [bool(value) for value in found] if found is not None else [False] * n

@@ -1,0 +1,197 @@
+"""Runs an evaluation: the engine's results into the journal, and the journal summed up. Wires the parts, no more."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from types import FrameType
+from typing import Any
+
+from rich.console import Console
+
+from proctor.config import EvalConfig, RunConfig, structure
+from proctor.engine import Engine
+from proctor.errors import ProctorError
+from proctor.job import AnyPolicy, Job, as_policy, prepare
+from proctor.policies.base import LocalPolicy, Policy
+from proctor.policies.function import PredictFunction
+from proctor.reports.progress import Progress, TaskProgress, make_display
+from proctor.results.eval_info import build_eval_info, write_eval_info
+from proctor.results.journal import JournalWriter
+from proctor.results.merge import merge_journals, remaining
+from proctor.results.run_dir import check_fingerprint, read_run, write_run
+from proctor.results.summary import Summary, summarize
+from proctor.tuning.hardware import choose_gl_backend
+from proctor.types import Array, EpisodeResult, EpisodeSpec, Outcome
+
+
+@dataclass(frozen=True)
+class EvalResult:
+    """What came of an evaluation: the run directory, the numbers, and what ``eval_info.json`` holds of them."""
+
+    directory: Path
+    summary: Summary
+    info: dict[str, Any]
+
+    @property
+    def pc_success(self) -> float | None:
+        """Success rate over all completed episodes, in percent."""
+        rate = self.summary.overall.rate
+        return None if rate is None else 100 * rate
+
+    @property
+    def n_errors(self) -> int:
+        """Episodes that could not be run."""
+        return self.summary.overall.errors
+
+
+def evaluate(
+    policy: str | Path | Mapping[str, Any] | Policy | LocalPolicy | PredictFunction,
+    env: str | Mapping[str, Any],
+    *,
+    seed: int = 1000,
+    output_dir: str | Path | None = None,
+    **eval_fields: Any,
+) -> EvalResult:
+    """Evaluate a policy on a benchmark.
+
+    Args:
+        policy: a checkpoint (path or Hub id), the fields of ``--policy.*``, a loaded policy, or any callable
+            (:mod:`proctor.policies.function` says what it is given).
+        env: a benchmark's name, or the fields of ``--env.*``.
+        seed: episode *i* of a task runs with ``seed + i``.
+        output_dir: the run directory; an unfinished run in it goes on.
+        eval_fields: fields of :class:`~proctor.config.EvalConfig`: ``n_episodes``, ``batch_size``, …
+
+    Raises:
+        ConfigError: what is asked for cannot be done; the message says what to do.
+        ProctorError: see :mod:`proctor.errors`. Finished episodes are on disk in every case.
+    """
+    fields: Mapping[str, Any]
+    loaded: AnyPolicy | None = None
+    match policy:
+        case str() | Path():
+            fields = {"path": str(policy)}
+        case Mapping():
+            fields = policy
+        case _:
+            loaded = as_policy(policy)
+            fields = loaded.fingerprint()
+    config = RunConfig(
+        policy=dict(fields),
+        env={"type": env} if isinstance(env, str) else dict(env),
+        eval=structure(EvalConfig, {"display": "none", **eval_fields}, "eval"),
+        seed=seed,
+        output_dir=None if output_dir is None else str(output_dir),
+    )
+    return run(prepare(config, loaded))
+
+
+def run(job: Job) -> EvalResult:
+    """Run a job, or what is left of it where its run directory holds an unfinished run.
+
+    Raises:
+        RunLockedError, FingerprintError: the directory is in use, or holds another evaluation's results.
+        ProctorError: the run ended early. What finished is in the journal and in a partial ``eval_info.json``.
+    """
+    choose_gl_backend()
+    before = read_run(job.directory)
+    if before is not None:
+        allow = job.config.eval.allow_mismatch
+        check_fingerprint(before.fingerprint, job.run_info.fingerprint, allow_mismatch=allow)
+    with JournalWriter(job.directory, job.run_info.fingerprint, job.journal_stem) as journal:
+        write_run(job.directory, job.run_info)
+        ledger = _Ledger(job, journal)
+        try:
+            _run_engine(job, ledger)
+        except ProctorError as error:
+            summary = ledger.sum_up().summary
+            error.hint = (
+                f"{len(summary.episodes)} of {summary.overall.planned} episodes are kept in {job.directory}; "
+                f"go on with: proctor resume {job.directory}"
+            )
+            raise
+        return ledger.sum_up()
+
+
+class _Ledger:
+    """What is known of a job's episodes: those an earlier session kept, and those that finish now."""
+
+    def __init__(self, job: Job, journal: JournalWriter) -> None:
+        self._job, self._journal = job, journal
+        kept = merge_journals([journal.journal])
+        self.todo = remaining(job.specs, kept)
+        done = set(job.specs) - set(self.todo)
+        self._results = {record.result.spec: record.result for record in kept.values() if record.result.spec in done}
+        self._n_resumed = len(self._results)
+        self._began = monotonic()
+
+    def keep(self, result: EpisodeResult, actions: Array | None) -> None:
+        """Write an episode down; on disk when this returns."""
+        self._journal.append(result, actions)
+        self._results[result.spec] = result
+
+    def sum_up(self) -> EvalResult:
+        """Write ``eval_info.json`` (a partial one if episodes are missing) from everything that has finished."""
+        job = self._job
+        wall_s = None if self._n_resumed else monotonic() - self._began  # nobody timed the earlier session
+        summary = summarize(job.tasks, job.specs, self._results.values(), wall_s)
+        info = build_eval_info(summary, job.run_info)
+        write_eval_info(job.directory, info, job.config.eval.shard_id, job.config.eval.num_shards)
+        return EvalResult(job.directory, summary, info)
+
+    def progress(self, engine: Engine) -> Progress:
+        """Where the run stands."""
+        elapsed = monotonic() - self._began
+        tasks = []
+        for task in self._job.tasks:
+            specs = [spec for spec in self._job.specs if spec.task == (task.suite, task.task_id)]
+            done = [self._results[spec] for spec in specs if spec in self._results]
+            successes = sum(result.success for result in done)
+            errors = sum(result.outcome is Outcome.ERROR for result in done)
+            tasks.append(TaskProgress(task.name, len(done), len(specs), successes, errors))
+        busy, workers = engine.workers_busy()
+        return Progress(tuple(tasks), elapsed, busy, workers, engine.inference_share(elapsed), self._n_resumed)
+
+
+def _run_engine(job: Job, ledger: _Ledger) -> None:
+    if not ledger.todo:
+        return
+    policy = None if isinstance(job.policy, LocalPolicy) else job.policy
+    engine = Engine(job.engine_setup(), ledger.todo, policy)
+    display = make_display(Console(stderr=True), job.config.eval.display)
+    with display, _stopped_by_signals(engine):
+        try:
+            engine.run(ledger.keep, lambda: display.update(ledger.progress(engine)))
+        finally:
+            engine.close()
+
+
+@contextmanager
+def _stopped_by_signals(engine: Engine) -> Iterator[None]:
+    """SIGINT and SIGTERM end the run in good order; a second one ends it at once. Elsewhere than in the main thread
+    signals are not ours to take."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def stop(number: int, _: FrameType | None) -> None:
+        restore()
+        engine.interrupt(number)
+
+    for number in before:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        restore()

@@ -1,0 +1,144 @@
+"""From a configuration to a job: everything that is decided before anything runs."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from proctor.benchmarks.base import Benchmark
+from proctor.config import RunConfig, structure
+from proctor.engine import EngineSetup
+from proctor.engine.plan import choose_batch_size, plan_episodes, plan_tasks, shard_episodes
+from proctor.errors import ConfigError
+from proctor.plugins import BENCHMARKS, POLICIES, find, installed, load_object
+from proctor.policies.base import LocalPolicy, Policy, PolicySource
+from proctor.policies.function import FunctionPolicy
+from proctor.results.provenance import collect_provenance
+from proctor.results.run_dir import RunInfo, plan_by_task
+from proctor.tuning.hardware import usable_cores
+from proctor.types import EpisodeSpec, Task, TaskKey
+
+AnyPolicy = PolicySource | LocalPolicy
+
+_FREE_ENV_FIELDS = ("type", "max_parallel_tasks")
+"""Fields of ``--env.*`` on which no result depends (the type is there by the benchmark's name)."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One evaluation (or one shard of it), decided."""
+
+    config: RunConfig
+    benchmark: Benchmark
+    address: str
+    """Where workers find the benchmark's class, ``module:attribute``."""
+    policy: AnyPolicy
+    tasks: list[Task]
+    plan: list[EpisodeSpec]
+    """All episodes, of every shard."""
+    directory: Path
+
+    @cached_property
+    def specs(self) -> list[EpisodeSpec]:
+        """The episodes of this shard."""
+        positions = shard_episodes(len(self.plan), self.config.eval.shard_id, self.config.eval.num_shards)
+        return [self.plan[position] for position in positions]
+
+    @property
+    def journal_stem(self) -> str:
+        shard_id, num_shards = self.config.eval.shard_id, self.config.eval.num_shards
+        return "journal" if num_shards == 1 else f"journal_{shard_id}_of_{num_shards}"
+
+    @cached_property
+    def run_info(self) -> RunInfo:
+        """What is written down of it."""
+        distributions = [*self.benchmark.distributions, *_distributions(self.policy), "proctor"]
+        provenance = collect_provenance(distributions, usable_cores())
+        versions = {name: known for name, known in provenance.packages.items() if name != "proctor"}
+        env = asdict(self.benchmark.config)
+        fingerprint = {
+            "benchmark": {"name": self.benchmark.name, "protocol": self.benchmark.protocol},
+            "env": {name: value for name, value in env.items() if name not in _FREE_ENV_FIELDS},
+            "policy": dict(self.policy.fingerprint()),
+            "rename_map": self.config.rename_map,
+            "seed": self.config.seed,
+            "inference": {
+                "batch_size": self.config.eval.inference_batch_size,
+                "threads": self.config.eval.inference_threads,
+            },
+            "versions": versions,
+        }
+        config = {**asdict(self.config), "env": env, "output_dir": str(self.directory)}
+        return RunInfo(config, fingerprint, provenance, tuple(sys.argv), plan_by_task(self.tasks, self.plan))
+
+    def engine_setup(self) -> EngineSetup:
+        return EngineSetup(
+            benchmark=self.address,
+            env=asdict(self.benchmark.config),
+            tasks={TaskKey(task.suite, task.task_id): task for task in self.tasks},
+            action_source=self.policy.source if isinstance(self.policy, LocalPolicy) else None,
+            config=self.config.eval,
+            batch_size=choose_batch_size(self.config.eval, len(self.specs), usable_cores()),
+            log=self.directory / "worker.log",
+        )
+
+
+def prepare(config: RunConfig, policy: AnyPolicy | None = None) -> Job:
+    """Decide everything ``config`` leaves open. Imports no simulator; loads no weights.
+
+    Raises:
+        ConfigError: what is asked for cannot be done; the message says what to do.
+    """
+    benchmark, address = make_benchmark(config.env)
+    policy = policy if policy is not None else load_policy(config.policy, config.rename_map)
+    tasks = plan_tasks(benchmark)
+    plan = plan_episodes(benchmark, tasks, config.eval.n_episodes, config.seed)
+    return Job(config, benchmark, address, policy, tasks, plan, _run_directory(config, benchmark, policy))
+
+
+def make_benchmark(fields: Mapping[str, Any]) -> tuple[Benchmark, str]:
+    """The benchmark that ``--env.*`` describes, and the address of its class."""
+    name = fields.get("type")
+    if not name:
+        raise ConfigError(f"Which benchmark? Give --env.type, one of {', '.join(sorted(installed(BENCHMARKS)))}.")
+    address = find(BENCHMARKS, str(name))
+    benchmark_class: type[Benchmark] = load_object(address)
+    return benchmark_class(structure(benchmark_class.config_class, fields, "env")), address
+
+
+def load_policy(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None) -> AnyPolicy:
+    """The policy that ``--policy.*`` describes, as far as it can be known without loading its weights."""
+    if not fields.get("path") and not fields.get("type"):
+        raise ConfigError(
+            "Which policy? Give --policy.path=<checkpoint>, or --policy.type, one of "
+            f"{', '.join(sorted(set(installed(POLICIES)) - {'lerobot'}))}."
+        )
+    kind = "lerobot" if fields.get("path") else str(fields["type"])
+    loader = load_object(find(POLICIES, kind))
+    named = {name.replace("-", "_"): value for name, value in fields.items()}
+    policy: AnyPolicy = loader(named | ({"rename_map": dict(rename_map)} if rename_map else {}))
+    return policy
+
+
+def as_policy(policy: Any) -> AnyPolicy:
+    """A policy as it is, or any other callable as a policy."""
+    return policy if isinstance(policy, Policy | LocalPolicy) else FunctionPolicy(policy)
+
+
+def _distributions(policy: AnyPolicy) -> tuple[str, ...]:
+    return getattr(policy, "distributions", ())
+
+
+def _run_directory(config: RunConfig, benchmark: Benchmark, policy: AnyPolicy) -> Path:
+    if config.output_dir:
+        return Path(config.output_dir)
+    kind = "" if config.policy.get("path") else config.policy.get("type", "")
+    name = config.job_name or f"{benchmark.name}_{kind or policy.fingerprint()['type']}"
+    slug = re.sub(r"[^\w.-]+", "-", name).strip("-.")
+    return Path(datetime.now().strftime(f"outputs/eval/%Y-%m-%d/%H-%M-%S_{slug}"))  # noqa: DTZ005 - the user's clock
