@@ -8,8 +8,11 @@ import a simulator; only :meth:`Benchmark.make_env` does, and only in a worker.
 from __future__ import annotations
 
 import hashlib
+import importlib
+import os
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
@@ -19,6 +22,7 @@ import gymnasium
 import numpy as np
 
 from proctor.config import EnvConfig
+from proctor.errors import ConfigError, MissingExtraError
 from proctor.types import Array, Task
 
 
@@ -110,7 +114,7 @@ class Benchmark(ABC):
     extra: ClassVar[str]
     """The extra of Proctor that installs the simulator."""
     protocol: ClassVar[str]
-    distributions: ClassVar[tuple[str, ...]] = ()
+    distributions: tuple[str, ...] = ()
     config_class: ClassVar[type[EnvConfig]]
 
     def __init__(self, config: Any) -> None:
@@ -135,3 +139,80 @@ class Benchmark(ABC):
     def init_state_id(self, task: Task, episode_index: int) -> int | None:
         """Which stored initial state an episode starts from, where the benchmark has stored ones."""
         return None
+
+
+# ------------------------------------------------------------------------------------------ what adapters share
+
+
+def import_simulator(module: str, extra: str) -> Any:
+    """Import a simulator's package, in :meth:`Benchmark.make_env`.
+
+    Raises:
+        MissingExtraError: it, or something it needs, is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingExtraError(module, extra, str(error)) from error
+
+
+def step_limit(config: EnvConfig, protocol_limit: int) -> int:
+    """Steps after which an episode ends: ``--env.episode_length``, or the protocol's limit.
+
+    Raises:
+        ConfigError: more steps are asked for than the protocol has.
+    """
+    if config.episode_length is None:
+        return protocol_limit
+    if config.episode_length > protocol_limit:
+        raise ConfigError(
+            f"env.episode_length is {config.episode_length}; an episode of {config.type} has at most {protocol_limit} "
+            "steps."
+        )
+    return config.episode_length
+
+
+def require_one_of(field: str, value: str, allowed: Collection[str]) -> None:
+    """Refuse a configuration's value that is not among those allowed.
+
+    Raises:
+        ConfigError: says which there are.
+    """
+    if value not in allowed:
+        raise ConfigError(f"env.{field} is '{value}'; it is one of {', '.join(allowed)}.")
+
+
+def require_at_least(minimum: int, config: EnvConfig, *fields: str) -> None:
+    """Refuse numbers below a minimum, such as the sides of an image.
+
+    Raises:
+        ConfigError: names the field.
+    """
+    for field in fields:
+        if (value := getattr(config, field)) < minimum:
+            raise ConfigError(f"env.{field} is {value}; it must be at least {minimum}.")
+
+
+def draw_without_display() -> None:
+    """Before pygame is imported: let it draw on a machine without a display, and import without a word."""
+    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+    warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
+
+
+def mujoco_state(model: Any, data: Any) -> Array:
+    """All that MuJoCo's next step depends on besides the model, float64 (size,): time, positions, velocities,
+    activations, warm start, controls, applied forces, mocap poses.
+    """
+    import mujoco
+
+    values = np.empty(mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_INTEGRATION))
+    mujoco.mj_getState(model, data, values, mujoco.mjtState.mjSTATE_INTEGRATION)
+    return values
+
+
+def set_mujoco_state(model: Any, data: Any, values: Array) -> None:
+    """Put back what :func:`mujoco_state` gave."""
+    import mujoco
+
+    mujoco.mj_setState(model, data, values, mujoco.mjtState.mjSTATE_INTEGRATION)

@@ -1,0 +1,174 @@
+"""PushT: a round finger pushes a T-shaped block onto its outline, in two dimensions (``gym-pusht``)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Box
+
+from proctor.benchmarks.base import (
+    Benchmark,
+    SimEnv,
+    Step,
+    draw_without_display,
+    import_simulator,
+    require_at_least,
+    require_one_of,
+    step_limit,
+)
+from proctor.config import EnvConfig
+from proctor.errors import ConfigError, did_you_mean
+from proctor.types import Array, Task
+
+_TASK = "PushT-v0"
+_OBSERVED = {
+    "pixels_agent_pos": ("pixels", "agent_pos"),
+    "environment_state_agent_pos": ("environment_state", "agent_pos"),
+}
+"""What each ``obs_type`` of gym-pusht observes."""
+
+_FEATURES = {
+    "pixels": "observation.image",
+    "agent_pos": "observation.state",
+    "environment_state": "observation.environment_state",
+}
+"""gym-pusht's names, and ours."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PushTConfig(EnvConfig):
+    """``--env.type=pusht``."""
+
+    type: str = "pusht"
+
+    obs_type: str = "pixels_agent_pos"
+    """pixels_agent_pos, or environment_state_agent_pos: the block's corners in place of an image."""
+
+    observation_width: int = 96
+    observation_height: int = 96
+    """Size of the image a policy sees, in pixels."""
+
+    visualization_width: int = 384
+    visualization_height: int = 384
+    """Size of a video frame, in pixels; at least 96, where gym-pusht's marker of the last action is a pixel thick."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_one_of("obs_type", self.obs_type, _OBSERVED)
+        require_at_least(1, self, "observation_width", "observation_height")
+        require_at_least(96, self, "visualization_width", "visualization_height")
+
+
+class PushTEnv(SimEnv):
+    """One PushT simulator.
+
+    gym-pusht draws inside ``step`` whenever its ``obs_type`` holds pixels. Here it always steps as ``state``, which
+    draws nothing, and the observation is asked for afterwards, only when somebody looks and the episode goes on.
+    """
+
+    fps = 10.0
+
+    def __init__(self, config: PushTConfig, max_episode_steps: int) -> None:
+        draw_without_display()
+        import_simulator("gym_pusht", "pusht")
+        self._obs_type = config.obs_type
+        self._env = gymnasium.make(
+            "gym_pusht/PushT-v0",
+            obs_type="state",
+            max_episode_steps=max_episode_steps,
+            disable_env_checker=True,
+            observation_width=config.observation_width,
+            observation_height=config.observation_height,
+            visualization_width=config.visualization_width,
+            visualization_height=config.visualization_height,
+        )
+        self._sim: Any = self._env.unwrapped
+        spaces = {
+            "pixels": Box(0, 255, (config.observation_height, config.observation_width, 3), np.uint8),
+            "agent_pos": Box(0, 512, (2,), np.float64),
+            "environment_state": Box(0, 512, (16,), np.float64),
+        }
+        self.observation_space = gymnasium.spaces.Dict(
+            {_FEATURES[name]: spaces[name] for name in _OBSERVED[config.obs_type]}
+        )
+        self.action_space = Box(0, 512, (2,), np.float32)
+
+    def reset(self, seed: int, init_state_id: int | None, *, look: bool) -> Mapping[str, Array] | None:  # noqa: ARG002
+        self._env.reset(seed=seed)
+        self._sim._last_action = None  # noqa: SLF001 - else a video begins with the last episode's marker
+        return self._observe() if look else None
+
+    def step(self, action: Array, *, look: bool) -> Step:
+        _, reward, terminated, truncated, info = self._env.step(np.asarray(action, np.float32))
+        return Step(
+            reward=float(reward),
+            terminated=bool(terminated),
+            truncated=bool(truncated),
+            success=bool(info["is_success"]),
+            observation=self._observe() if look and not (terminated or truncated) else None,
+        )
+
+    def _observe(self) -> Mapping[str, Array]:
+        self._sim.obs_type = self._obs_type
+        try:
+            with self.looking():
+                seen = self._sim.get_obs()
+        finally:
+            self._sim.obs_type = "state"
+        return {_FEATURES[name]: value for name, value in seen.items()}
+
+    def render(self) -> Array:
+        frame: Array = self._sim.render()
+        return frame
+
+    def state(self) -> Iterable[Array]:
+        """Poses and velocities of finger and block: x, y, angle, each float64 (6,).
+
+        pymunk's contact caches cannot be read. They follow from the steps before, so equal histories have equal ones.
+        """
+        for body in (self._sim.agent, self._sim.block):
+            yield np.array([*body.position, body.angle, *body.velocity, body.angular_velocity])
+
+    def close(self) -> None:
+        self._env.close()
+
+
+class PushT(Benchmark):
+    """PushT as LeRobot runs it (``lerobot.envs.configs.PushtEnv``, ``gym_pusht/PushT-v0``).
+
+    ============  ======================================================================================
+    suite, task   ``pusht``, task 0: ``PushT-v0``; there is no instruction
+    observation   ``observation.image`` uint8 (96, 96, 3); ``observation.state`` float64 (2,), the finger's
+                  position in 0-512; or, with ``obs_type=environment_state_agent_pos``,
+                  ``observation.environment_state`` float64 (16,), eight corners (x, y), in place of the image
+    action        float32 (2,): where the finger shall go, absolute, 0-512
+    episode       300 steps of 0.1 s, then truncated; the seed draws finger and block
+    success       more than 95 % of the outline covered; ends the episode
+    reward        coverage / 0.95, at most 1
+    ============  ======================================================================================
+
+    Differences from LeRobot, all deliberate: the image has the size that ``observation_width`` and
+    ``observation_height`` say (LeRobot's fields say 384, do not reach the simulator, and 96 is what it gives);
+    and ``episode_length`` may shorten an episode, not prolong it.
+    """
+
+    name: ClassVar[str] = "pusht"
+    extra: ClassVar[str] = "pusht"
+    protocol: ClassVar[str] = "pusht-1"
+    distributions = ("gym-pusht", "gymnasium", "numpy", "opencv-python", "opencv-python-headless", "pygame", "pymunk",
+                     "shapely")  # fmt: skip
+    config_class: ClassVar[type[EnvConfig]] = PushTConfig
+    config: PushTConfig
+
+    def tasks(self) -> list[Task]:
+        for given in self.config.task_names():
+            if given != _TASK:
+                raise ConfigError(f"env.task is '{given}', and pusht has one task.{did_you_mean(given, [_TASK])}")
+        return [Task("pusht", 0, _TASK, "", step_limit(self.config, 300))]
+
+    def make_env(self, task: Task) -> SimEnv:
+        return PushTEnv(self.config, task.max_episode_steps)
