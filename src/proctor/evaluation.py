@@ -16,13 +16,13 @@ from rich.console import Console
 
 from proctor.config import EvalConfig, RunConfig, structure
 from proctor.engine import Engine
-from proctor.errors import ProctorError
+from proctor.errors import ConfigError, ProctorError
 from proctor.job import AnyPolicy, Job, as_policy, prepare
 from proctor.policies.base import LocalPolicy, Policy
 from proctor.policies.function import PredictFunction
 from proctor.reports.progress import Progress, TaskProgress, make_display
 from proctor.results.eval_info import build_eval_info, write_eval_info
-from proctor.results.journal import JournalWriter
+from proctor.results.journal import JournalWriter, read_journals
 from proctor.results.merge import merge_journals, remaining
 from proctor.results.run_dir import check_fingerprint, read_run, write_run
 from proctor.results.summary import Summary, summarize
@@ -101,7 +101,7 @@ def run(job: Job) -> EvalResult:
     """
     choose_gl_backend()
     before = read_run(job.directory)
-    if before is not None:
+    if before is not None and any(journal.episodes for journal in read_journals(job.directory)):
         allow = job.config.eval.allow_mismatch
         check_fingerprint(before.fingerprint, job.run_info.fingerprint, allow_mismatch=allow)
     with JournalWriter(job.directory, job.run_info.fingerprint, job.journal_stem) as journal:
@@ -109,6 +109,8 @@ def run(job: Job) -> EvalResult:
         ledger = _Ledger(job, journal)
         try:
             _run_engine(job, ledger)
+        except ConfigError:
+            raise  # nothing has run, and going on would end the same way
         except ProctorError as error:
             summary = ledger.sum_up().summary
             error.hint = (

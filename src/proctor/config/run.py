@@ -12,11 +12,11 @@ from proctor.config.eval import EvalConfig
 class RunConfig:
     """An evaluation. ``policy`` and ``env`` hold fields whose meaning the policy's and benchmark's type decide."""
 
-    policy: dict[str, Any]
+    policy: dict[str, Any] = field(default_factory=dict)
     """The policy: --policy.path=… for a LeRobot checkpoint (Hub id or directory), or --policy.type=expert, random,
     zero, function. Further fields override those of the checkpoint's configuration: --policy.n_action_steps=5."""
 
-    env: dict[str, Any]
+    env: dict[str, Any] = field(default_factory=dict)
     """The benchmark: --env.type=pusht, metaworld, gymnasium; --env.task=…; --env.episode_length=…"""
 
     eval: EvalConfig = field(default_factory=EvalConfig)

@@ -1,1 +1,9 @@
-"""."""
+"""Everything between a finished episode and a report: the journal, merging, statistics and result files.
+
+A report never sees a running evaluation, only what is read here from a run directory::
+
+    run.json             what is evaluated: configuration, fingerprint, plan        run_dir
+    journal.jsonl        one line per finished episode (shards: journal_K_of_N)     journal, merge
+    journal.actions.bin  the executed actions the lines refer to                    journal
+    eval_info.json       the results, as LeRobot's users read them                  summary, stats, eval_info
+"""
