@@ -1,0 +1,51 @@
+"""Numbers and foreign names as text for a terminal."""
+
+from __future__ import annotations
+
+from rich.text import Text
+
+from proctor.results.stats import Interval
+
+NONE = "-"
+
+
+def safe(text: str, style: str = "") -> Text:
+    """A name from a simulator or an error message, as one line: no control character of it reaches the terminal.
+
+    Being a ``Text``, it is not read as rich's markup either.
+    """
+    return Text("".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text), style)
+
+
+def first_line(text: str, limit: int = 200) -> str:
+    """The first line of a message that says something."""
+    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def count(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def percent(rate: float | None) -> str:
+    return NONE if rate is None else f"{100 * rate:.1f} %"
+
+
+def percent_range(interval: Interval | None) -> str:
+    return NONE if interval is None else f"{100 * interval.low:.1f} … {100 * interval.high:.1f}"
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    return NONE if value is None else f"{value:.{digits}f}"
+
+
+def duration(seconds: float | None) -> str:
+    """``8.3 s``, ``2 min 05 s``, ``1 h 02 min``."""
+    if seconds is None:
+        return NONE
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"

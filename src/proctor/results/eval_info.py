@@ -1,0 +1,190 @@
+"""``eval_info.json``: the results in LeRobot's form, and what Proctor adds to it.
+
+LeRobot's readers find ``per_task``, ``per_group`` and ``overall`` with the names and units they know: rates in
+percent, averages over completed episodes. Everything else is an addition. A number that does not exist (a rate of no
+episodes) is null, never NaN, which is not JSON.
+
+The bytes depend on the results alone, apart from what :func:`without_timing` strips. What may not even depend on
+crashes, workers and shards is :func:`canonical_info`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from proctor.results.files import write_json
+from proctor.results.provenance import redact
+from proctor.results.run_dir import RunInfo
+from proctor.results.stats import Counts, Interval
+from proctor.results.summary import Summary, TaskSummary
+from proctor.types import EpisodeResult, Outcome
+
+FORMAT_VERSION = 1
+
+# What depends on how a run went, not on what it measured.
+_TIMES = ("eval_s", "eval_ep_s")
+_OF_THE_ATTEMPTS = ("attempts", "errors", "timings")
+_OF_THE_RUN = ("config", "provenance", "errors")
+
+
+def eval_info_name(shard_id: int, num_shards: int) -> str:
+    """``eval_info.json`` for a whole run, ``shard_K_of_N.json`` for a part of one."""
+    return "eval_info.json" if num_shards == 1 else f"shard_{shard_id}_of_{num_shards}.json"
+
+
+def write_eval_info(directory: Path, info: Mapping[str, Any], shard_id: int = 0, num_shards: int = 1) -> Path:
+    """Write ``info`` where readers look for it, atomically.
+
+    Raises:
+        ResourceError: it cannot be written.
+    """
+    path = directory / eval_info_name(shard_id, num_shards)
+    write_json(path, info)
+    return path
+
+
+def build_eval_info(summary: Summary, run: RunInfo) -> dict[str, Any]:
+    """The whole structure, as plain JSON values."""
+    return {
+        "format_version": FORMAT_VERSION,
+        "complete": summary.complete,
+        "per_task": [_task(task) for task in summary.tasks],
+        "per_group": {suite: _aggregate(counts) for suite, counts in summary.groups.items()},
+        "overall": _aggregate(summary.overall) | _times(summary),
+        "macro": _macro(summary),
+        "errors": _errors(summary),
+        "per_episode": [_episode(result, task.task.name) for task in summary.tasks for result in task.episodes],
+        "fingerprint": msgspec.to_builtins(run.fingerprint),
+        "config": redact(msgspec.to_builtins(run.config)),
+        "provenance": msgspec.to_builtins(run.provenance),
+    }
+
+
+def without_timing(info: Mapping[str, Any]) -> dict[str, Any]:
+    """``info`` without the keys that carry time: what two runs of the same command agree on."""
+    return {
+        **info,
+        "overall": _without(info["overall"], _TIMES),
+        "per_episode": [_without(episode, ("timings",)) for episode in info["per_episode"]],
+        "provenance": _without(info["provenance"], ("date",)),
+    }
+
+
+def canonical_info(info: Mapping[str, Any]) -> dict[str, Any]:
+    """``info`` without all that depends on how it was run: what is the same after crashes, with shards or without."""
+    return {
+        **_without(info, _OF_THE_RUN),
+        "overall": _without(info["overall"], _TIMES),
+        "per_episode": [_without(episode, _OF_THE_ATTEMPTS) for episode in info["per_episode"]],
+    }
+
+
+def _without(mapping: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: value for name, value in mapping.items() if name not in names}
+
+
+def _task(summary: TaskSummary) -> dict[str, Any]:
+    task = summary.task
+    completed = [result for result in summary.episodes if result.outcome is not Outcome.ERROR]
+    return {
+        "task_group": task.suite,
+        "task_id": task.task_id,
+        "task": task.name,
+        "instruction": task.instruction,
+        "metrics": {
+            "sum_rewards": [_number(result.sum_reward) for result in completed],
+            "max_rewards": [_number(result.max_reward) for result in completed],
+            "successes": [result.success for result in completed],
+            "video_paths": [],
+        },
+        **_rates(summary.counts),
+    }
+
+
+def _aggregate(counts: Counts) -> dict[str, Any]:
+    return {
+        "avg_sum_reward": counts.mean_sum_reward,
+        "avg_max_reward": counts.mean_max_reward,
+        **_rates(counts),
+        "video_paths": [],
+    }
+
+
+def _rates(counts: Counts) -> dict[str, Any]:
+    return {
+        "pc_success": _percent(counts.rate),
+        "pc_success_interval": _percents(counts.interval),
+        "pc_success_bounds": _percents(counts.bounds),
+        "n_episodes": counts.completed,
+        "n_successes": counts.successes,
+        "n_errors": counts.errors,
+        "n_missing": counts.missing,
+    }
+
+
+def _times(summary: Summary) -> dict[str, Any]:
+    """LeRobot's; its time per episode is over those evaluated."""
+    n, wall_s = summary.overall.completed, summary.wall_s
+    return {"eval_s": wall_s, "eval_ep_s": wall_s / n if wall_s is not None and n else None}
+
+
+def _macro(summary: Summary) -> dict[str, Any] | None:
+    if (mean := summary.macro) is None:
+        return None
+    return {
+        "pc_success": _percent(mean.rate),
+        "pc_success_interval": _percents(mean.interval),
+        "n_tasks": mean.n_tasks,
+        "method": mean.method,
+    }
+
+
+def _errors(summary: Summary) -> dict[str, Any]:
+    """How many episodes remained errors, and of what kind the attempts were that failed, recovered ones included."""
+    attempts = [error for result in summary.episodes for error in result.errors]
+    kinds = sorted({error.kind for error in attempts})
+    return {
+        "n_episodes": summary.overall.errors,
+        "n_attempts": len(attempts),
+        "attempts_by_kind": {kind: sum(error.kind == kind for error in attempts) for kind in kinds},
+    }
+
+
+def _episode(result: EpisodeResult, task_name: str) -> dict[str, Any]:
+    spec = result.spec
+    return {
+        "suite": spec.suite,
+        "task_id": spec.task_id,
+        "task": task_name,
+        "episode_index": spec.episode_index,
+        "seed": spec.seed,
+        "init_state_id": spec.init_state_id,
+        "success": result.success if result.outcome is not Outcome.ERROR else None,
+        "sum_reward": _number(result.sum_reward),
+        "max_reward": _number(result.max_reward),
+        "length": result.length,
+        "outcome": result.outcome.value,
+        "n_looks": result.n_looks,
+        "final_state_hash": result.final_state_hash,
+        "attempts": len(result.errors) + (result.outcome is not Outcome.ERROR),
+        "errors": msgspec.to_builtins(result.errors),
+        "timings": msgspec.to_builtins(result.timings),
+        "video": None,
+    }
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else float(value)
+
+
+def _percent(rate: float | None) -> float | None:
+    return None if rate is None else 100 * rate
+
+
+def _percents(interval: Interval | None) -> list[float] | None:
+    return None if interval is None else [100 * interval.low, 100 * interval.high]

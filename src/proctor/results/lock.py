@@ -1,0 +1,92 @@
+"""One writer per journal: a lock that dies with its holder and says who holds it.
+
+``lockf`` and not ``flock``: a worker forked from the holder must not inherit the lock and keep it when the holder is
+killed. The price is that ``lockf`` locks are per process: the same process may take one twice, and closing *any*
+descriptor of the file gives it up. Hence ``_HELD``, and a file that serves no other purpose.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+from datetime import datetime
+from pathlib import Path
+from typing import Self
+
+from proctor.errors import RunLockedError
+
+_HELD: set[Path] = set()
+
+
+class FileLock:
+    """Holds ``path`` exclusively between ``acquire`` and ``release``, also as a context manager.
+
+    The file holds one line for people, ``<pid> <host> <since>``. It is removed on release; after a SIGKILL it stays
+    and holds nothing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        self._fd: int | None = None
+
+    def acquire(self) -> None:
+        """Take the lock, without waiting.
+
+        Raises:
+            RunLockedError: it is held; names the holder.
+            OSError: the file cannot be made, or its file system has no locks.
+        """
+        if self.path in _HELD:
+            raise RunLockedError(f"{self.path.parent} is already being written to by this very process.")
+        while True:
+            fd = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+            try:
+                fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError):
+                holder = os.pread(fd, 200, 0).decode(errors="replace")
+                os.close(fd)
+                raise RunLockedError(_refusal(self.path.parent, holder)) from None
+            except OSError:
+                os.close(fd)
+                raise
+            if self._is_current(fd):
+                break
+            os.close(fd)  # the previous holder removed the file between our open and our lock: take the new one
+        since = datetime.now().astimezone().isoformat(timespec="seconds")
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()} {socket.gethostname()} {since}\n".encode(), 0)
+        _HELD.add(self.path)
+        self._fd = fd
+
+    def release(self) -> None:
+        """Give the lock up and remove its file. Does nothing when it is not held."""
+        if self._fd is None:
+            return
+        self.path.unlink(missing_ok=True)  # while still locked, so that nobody's new file is removed
+        os.close(self._fd)
+        self._fd = None
+        _HELD.discard(self.path)
+
+    def __enter__(self) -> Self:
+        self.acquire()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def _is_current(self, fd: int) -> bool:
+        """Whether the file we locked is still the one that its name leads to."""
+        try:
+            return os.path.samestat(os.fstat(fd), self.path.stat())
+        except FileNotFoundError:
+            return False
+
+
+def _refusal(directory: Path, holder: str) -> str:
+    match holder.split():
+        case [pid, host, since]:
+            who = f"process {pid} on {host}, since {since}"
+        case _:
+            who = "another process"
+    return f"{directory} is being written to by {who}: wait for it, stop it, or choose another --output_dir."

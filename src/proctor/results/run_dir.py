@@ -1,0 +1,142 @@
+"""``run.json``: what a run directory is an evaluation of, written down before the first episode runs.
+
+Together with the journals beside it, it is all that a report, a merge or a resume needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from proctor.errors import ConfigError, FingerprintError
+from proctor.results.files import write_json
+from proctor.results.provenance import Provenance, redact, redact_command
+from proctor.types import EpisodeSpec, Task
+
+RUN_FILE = "run.json"
+FORMAT_VERSION = 1
+
+
+class PlannedEpisode(NamedTuple):
+    """One episode of a task, as short as it can be written."""
+
+    episode_index: int
+    seed: int
+    init_state_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedTask:
+    """A task and its episodes."""
+
+    task: Task
+    episodes: tuple[PlannedEpisode, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """An evaluation, written down: everything that is known of it before it runs.
+
+    ``fingerprint`` holds what the results depend on, and so what must not change when the run is continued; the
+    number of episodes, the batch size and the shards are not in it.
+    """
+
+    config: dict[str, Any]
+    fingerprint: dict[str, Any]
+    provenance: Provenance
+    command: tuple[str, ...]
+    plan: tuple[PlannedTask, ...]
+    format_version: int = field(default=FORMAT_VERSION, kw_only=True)
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        return tuple(planned.task for planned in self.plan)
+
+    @property
+    def specs(self) -> tuple[EpisodeSpec, ...]:
+        """The plan as the engine takes it, all shards together."""
+        return tuple(
+            EpisodeSpec(planned.task.suite, planned.task.task_id, *episode)
+            for planned in self.plan
+            for episode in planned.episodes
+        )
+
+
+def plan_by_task(tasks: Sequence[Task], specs: Sequence[EpisodeSpec]) -> tuple[PlannedTask, ...]:
+    """The plan in the form that :class:`RunInfo` holds."""
+    episodes: dict[tuple[str, int], list[PlannedEpisode]] = {(task.suite, task.task_id): [] for task in tasks}
+    for spec in specs:
+        episodes[spec.task].append(PlannedEpisode(spec.episode_index, spec.seed, spec.init_state_id))
+    return tuple(PlannedTask(task, tuple(episodes[task.suite, task.task_id])) for task in tasks)
+
+
+def write_run(directory: Path, run: RunInfo) -> None:
+    """Write ``run.json``; values that look like secrets are left out of the configuration and the command.
+
+    Raises:
+        ResourceError: it cannot be written.
+    """
+    public = replace(run, config=redact(run.config), command=redact_command(run.command))
+    write_json(directory / RUN_FILE, public)
+
+
+def read_run(directory: Path) -> RunInfo | None:
+    """What ``directory`` is an evaluation of; None where it does not hold one.
+
+    Raises:
+        ConfigError: its ``run.json`` is damaged, or from a newer version of Proctor.
+    """
+    path = directory / RUN_FILE
+    try:
+        content = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        run = msgspec.json.decode(content, type=RunInfo)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read ({error}); choose another --output_dir.") from None
+    if run.format_version > FORMAT_VERSION:
+        raise ConfigError(f"{path} has format version {run.format_version}: update Proctor to read it.")
+    return run
+
+
+def check_fingerprint(old: Mapping[str, Any], new: Mapping[str, Any], *, allow_mismatch: bool) -> list[str]:
+    """The differences between two fingerprints, a line each: ``policy.n_action_steps: was 8, now 4``.
+
+    Raises:
+        FingerprintError: there are some, and ``allow_mismatch`` is false; shows all of them.
+    """
+    before, now = dict(_leaves(_plain(old))), dict(_leaves(_plain(new)))
+    differences = [
+        f"{name}: was {_shown(name, before)}, now {_shown(name, now)}"
+        for name in sorted(before.keys() | now.keys())
+        if name not in before or name not in now or before[name] != now[name]
+    ]
+    if differences and not allow_mismatch:
+        raise FingerprintError(
+            "The run directory holds results of a different evaluation:\n  "
+            + "\n  ".join(differences)
+            + "\nChoose another --output_dir, or mix the two with --eval.allow_mismatch=true."
+        )
+    return differences
+
+
+def _plain(fingerprint: Mapping[str, Any]) -> Any:
+    """As it is read back from a file: tuples become lists."""
+    return msgspec.json.decode(msgspec.json.encode(fingerprint))
+
+
+def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict) and value:
+        for key, child in value.items():
+            yield from _leaves(child, f"{name}.{key}" if name else key)
+    else:
+        yield name, value
+
+
+def _shown(name: str, leaves: Mapping[str, Any]) -> str:
+    return msgspec.json.encode(leaves[name]).decode() if name in leaves else "absent"

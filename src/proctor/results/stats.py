@@ -1,0 +1,160 @@
+"""How sure one can be of a success rate.
+
+Wilson's interval for a rate; a stratified one for the mean over a fixed list of tasks. Both are a few lines of
+arithmetic and written out here, because importing scipy.stats takes two seconds; the tests hold them against it.
+
+An error is not a failure: an episode that could not be run to its end is in no rate. How much it could matter is said
+by :attr:`Counts.bounds`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from statistics import NormalDist, fmean
+
+from proctor.types import EpisodeResult, Outcome
+
+LEVEL = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """Two rates, in 0 to 1."""
+
+    low: float
+    high: float
+
+
+def wilson(successes: int, n: int, level: float = LEVEL) -> Interval:
+    """The Wilson score interval of a rate observed as ``successes`` of ``n``, two-sided."""
+    return _wilson_at(successes / n, n, level)
+
+
+def _wilson_at(rate: float, n: int, level: float) -> Interval:
+    z2 = _z(level) ** 2
+    centre = (rate + z2 / (2 * n)) / (1 + z2 / n)
+    half = math.sqrt(z2 * (rate * (1 - rate) / n + z2 / (4 * n * n))) / (1 + z2 / n)
+    # The ends are 0 and 1 exactly there; rounding would leave 1e-17.
+    return Interval(0.0 if rate == 0 else centre - half, 1.0 if rate == 1 else centre + half)
+
+
+def _z(level: float) -> float:
+    return NormalDist().inv_cdf((1 + level) / 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Counts that add up: episode to task, task to suite, suite to overall. Rates and means are derived.
+
+    ``planned`` episodes are completed (a success or a failure), in error, or missing: not run yet. Sums are over the
+    completed ones.
+    """
+
+    planned: int = 0
+    successes: int = 0
+    failures: int = 0
+    errors: int = 0
+    sum_reward: float = 0.0
+    max_reward: float = 0.0
+    length: int = 0
+
+    @classmethod
+    def of(cls, result: EpisodeResult) -> Counts:
+        """One episode."""
+        if result.outcome is Outcome.ERROR:
+            return cls(planned=1, errors=1)
+        return cls(
+            planned=1,
+            successes=int(result.success),
+            failures=int(not result.success),
+            sum_reward=math.nan if result.sum_reward is None else result.sum_reward,
+            max_reward=math.nan if result.max_reward is None else result.max_reward,
+            length=result.length,
+        )
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))
+
+    @property
+    def completed(self) -> int:
+        return self.successes + self.failures
+
+    @property
+    def missing(self) -> int:
+        return self.planned - self.completed - self.errors
+
+    @property
+    def rate(self) -> float | None:
+        """Successes over completed episodes; None before there are any."""
+        return self.successes / self.completed if self.completed else None
+
+    @property
+    def interval(self) -> Interval | None:
+        """Of :attr:`rate`, by Wilson."""
+        return wilson(self.successes, self.completed) if self.completed else None
+
+    @property
+    def bounds(self) -> Interval | None:
+        """The rate had every error been a failure, and had every one been a success."""
+        run = self.completed + self.errors
+        return Interval(self.successes / run, (self.successes + self.errors) / run) if run else None
+
+    @property
+    def mean_sum_reward(self) -> float | None:
+        return self._mean(self.sum_reward)
+
+    @property
+    def mean_max_reward(self) -> float | None:
+        return self._mean(self.max_reward)
+
+    @property
+    def mean_length(self) -> float | None:
+        return self._mean(self.length)
+
+    def _mean(self, total: float) -> float | None:
+        """None also where a simulator gave a reward that is not a number: there is no mean of it."""
+        return total / self.completed if self.completed and math.isfinite(total) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Macro:
+    """The mean over tasks of their success rates, each task weighing the same.
+
+    ``method`` says where the interval is from: ``stratified``, or ``wilson`` where the former has no width.
+    """
+
+    rate: float
+    interval: Interval
+    n_tasks: int
+    method: str
+
+
+def macro(tasks: Sequence[Counts], level: float = LEVEL) -> Macro | None:
+    """The macro average over a fixed list of tasks; None unless every one of them has a completed episode.
+
+    The interval speaks of these tasks, not of others like them: its variance is that of the episodes within each
+    task. Where every task succeeds always or never that variance is zero although 3 of 3 are no proof, and Wilson's
+    interval for as many episodes in one pool stands in.
+    """
+    rates = [counts.rate for counts in tasks if counts.rate is not None]
+    if not rates or len(rates) < len(tasks):
+        return None
+    rate = fmean(rates)
+    error = stratified_standard_error(tasks)
+    if error > 0:
+        half = _z(level) * error
+        return Macro(rate, Interval(max(0.0, rate - half), min(1.0, rate + half)), len(tasks), "stratified")
+    pooled = _wilson_at(rate, sum(counts.completed for counts in tasks), level)
+    return Macro(rate, pooled, len(tasks), "wilson")
+
+
+def stratified_standard_error(tasks: Sequence[Counts]) -> float:
+    """Of the macro average; ``n - 1``, as a variance is estimated. A task with one episode tells nothing of its own."""
+    variances = (
+        counts.successes * counts.failures / counts.completed**2 / (counts.completed - 1)
+        for counts in tasks
+        if counts.completed > 1
+    )
+    return math.sqrt(sum(variances)) / len(tasks)

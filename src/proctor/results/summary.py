@@ -1,0 +1,146 @@
+"""What came of an evaluation: the plan joined with its results. What every report is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
+from pathlib import Path
+
+from proctor.errors import ConfigError, MergeError
+from proctor.results.journal import read_journals
+from proctor.results.merge import EpisodeKey, key_of, merge_journals
+from proctor.results.run_dir import RunInfo, read_run
+from proctor.results.stats import Counts, Macro, macro
+from proctor.types import AttemptError, EpisodeResult, EpisodeSpec, Outcome, Task
+
+
+@dataclass(frozen=True)
+class TaskSummary:
+    """One task: its episodes with a result, errors included, and those without one."""
+
+    task: Task
+    episodes: tuple[EpisodeResult, ...]
+    missing: tuple[EpisodeSpec, ...]
+
+    @cached_property
+    def counts(self) -> Counts:
+        return sum((Counts.of(result) for result in self.episodes), Counts(planned=len(self.missing)))
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Results in the order of the plan: suites as given, then by task and episode.
+
+    ``wall_s`` is how long the evaluation took, None where nobody measured it.
+    """
+
+    tasks: tuple[TaskSummary, ...]
+    wall_s: float | None = None
+
+    @cached_property
+    def episodes(self) -> tuple[EpisodeResult, ...]:
+        """Everything that has a result."""
+        return tuple(result for task in self.tasks for result in task.episodes)
+
+    @cached_property
+    def missing(self) -> tuple[EpisodeSpec, ...]:
+        """Everything planned that has none."""
+        return tuple(spec for task in self.tasks for spec in task.missing)
+
+    @cached_property
+    def groups(self) -> dict[str, Counts]:
+        """Counts per suite."""
+        groups: dict[str, Counts] = {}
+        for task in self.tasks:
+            groups[task.task.suite] = groups.get(task.task.suite, Counts()) + task.counts
+        return groups
+
+    @cached_property
+    def overall(self) -> Counts:
+        """All episodes in one pool."""
+        return sum(self.groups.values(), Counts())
+
+    @cached_property
+    def macro(self) -> Macro | None:
+        return macro([task.counts for task in self.tasks])
+
+    @property
+    def complete(self) -> bool:
+        """Whether every planned episode has a result; an error is one."""
+        return not self.missing
+
+    @property
+    def first_error(self) -> tuple[EpisodeSpec, AttemptError] | None:
+        """The first episode that remained an error, and why its last attempt failed."""
+        for result in self.episodes:
+            if result.outcome is Outcome.ERROR:
+                return result.spec, result.errors[-1] if result.errors else AttemptError(
+                    "unknown", "no reason recorded"
+                )
+        return None
+
+    @property
+    def episodes_per_s(self) -> float | None:
+        return len(self.episodes) / self.wall_s if self.wall_s else None
+
+
+def summarize(
+    tasks: Sequence[Task], specs: Sequence[EpisodeSpec], results: Iterable[EpisodeResult], wall_s: float | None = None
+) -> Summary:
+    """Join a plan (or a shard's part of one) with results. Results that are not in the plan are left out.
+
+    Tasks without an episode in ``specs`` are left out too: a shard reports what it was given.
+    """
+    position = {suite: number for number, suite in enumerate(dict.fromkeys(task.suite for task in tasks))}
+    by_task = {(task.suite, task.task_id): task for task in tasks}
+    by_key = {key_of(result.spec): result for result in results}
+    ordered = sorted(specs, key=lambda spec: (position[spec.suite], spec.task_id, spec.episode_index))
+    summaries = []
+    for key, group in groupby(ordered, key=lambda spec: spec.task):
+        found = [(spec, by_key.get(key_of(spec))) for spec in group]
+        episodes = tuple(result for _, result in found if result is not None)
+        missing = tuple(spec for spec, result in found if result is None)
+        summaries.append(TaskSummary(by_task[key], episodes, missing))
+    return Summary(tuple(summaries), wall_s)
+
+
+def load_summary(directory: Path) -> tuple[RunInfo, Summary]:
+    """What ``directory`` holds by now, be the run finished, going on or dead. Shards count as running side by side.
+
+    Raises:
+        ConfigError: it is not a run directory.
+        MergeError: its journals contradict each other.
+    """
+    if (run := read_run(directory)) is None:
+        raise ConfigError(f"{directory} holds no run: there is no run.json in it.")
+    journals = read_journals(directory)
+    results = [record.result for record in merge_journals(journals).values()]
+    return run, summarize(run.tasks, run.specs, results, max((journal.wall_s for journal in journals), default=None))
+
+
+def require_complete(summary: Summary) -> None:
+    """For a merge that must be of the whole plan.
+
+    Raises:
+        MergeError: episodes are missing; lists them as ranges.
+    """
+    if summary.missing:
+        raise MergeError(
+            f"{len(summary.missing)} of {summary.overall.planned} planned episodes are missing: "
+            f"{describe(key_of(spec) for spec in summary.missing)}."
+        )
+
+
+def describe(keys: Iterable[EpisodeKey]) -> str:
+    """Episodes as ranges: ``libero_spatial/3 episodes 2, 7-9; libero_spatial/4 episodes 0``."""
+    parts = []
+    for (suite, task_id), group in groupby(keys, key=lambda key: (key.suite, key.task_id)):
+        indices = sorted(key.episode_index for key in group)
+        runs = [
+            [index for _, index in run] for _, run in groupby(enumerate(indices), key=lambda pair: pair[1] - pair[0])
+        ]
+        ranges = ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+        parts.append(f"{suite}/{task_id} episodes {ranges}")
+    return "; ".join(parts)

@@ -1,0 +1,132 @@
+"""The block at the end of a run."""
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from proctor.reports.terminal import print_summary
+from proctor.reports.text import duration
+from proctor.results.summary import summarize
+from proctor.types import AttemptError, EpisodeResult, EpisodeSpec, Outcome, Task
+
+
+def plan(n_tasks, n_episodes=4, suite="zoo"):
+    tasks = [Task(suite, number, f"feed-animal-{number}", "", 100) for number in range(n_tasks)]
+    specs = [EpisodeSpec(suite, task.task_id, index, 1000 + index) for task in tasks for index in range(n_episodes)]
+    return tasks, specs
+
+
+def result(spec, *, success=True):
+    return EpisodeResult(spec, Outcome.SUCCESS if success else Outcome.FAILURE, 1.5, 1.0, 20)
+
+
+def broken(spec, message="boom"):
+    return EpisodeResult(spec, Outcome.ERROR, errors=(AttemptError("raised", message),))
+
+
+def printed(summary, width=110, directory="outputs/run", **options):
+    buffer = io.StringIO()
+    print_summary(Console(file=buffer, width=width, **options), summary, Path(directory))
+    return buffer.getvalue()
+
+
+def test_a_clean_run_shows_rates_with_intervals_and_speed():
+    """The headline is never a bare number."""
+    tasks, specs = plan(2)
+
+    text = printed(summarize(tasks, specs, [result(spec, success=spec.episode_index > 0) for spec in specs], wall_s=16))
+
+    assert "feed-animal-1" in text
+    assert "Success rate 75.0 %  (95% interval 40.9 … 92.9; 6 of 8 episodes)" in text
+    assert "Mean over 2 tasks 75.0 %" in text
+    assert "8 episodes in 16.0 s, 0.50 episodes/s" in text
+    assert "Results: outputs/run" in text
+    assert "resume" not in text
+
+
+def test_one_task_has_no_second_headline():
+    """The mean over one task is that task."""
+    tasks, specs = plan(1)
+
+    assert "Mean over" not in printed(summarize(tasks, specs, [result(spec) for spec in specs]))
+
+
+def test_errors_are_shown_with_bounds_reason_and_the_next_command():
+    """Beside the rate, never in it."""
+    tasks, specs = plan(1)
+    results = [result(spec) for spec in specs[:3]] + [broken(specs[3], "\n  the arm fell off\nmore")]
+
+    text = printed(summarize(tasks, specs, results), directory="my runs/a")
+
+    assert "Success rate" not in text
+    assert "No final success rate; of the completed episodes 100.0 %  (95% interval 43.9 … 100.0; 3 of 3 ep" in text
+    assert "1 episode ended in an error" in text
+    assert "75.0 … 100.0 %" in text
+    assert "First error: zoo/0 episode 3 (seed 1003): raised: the arm fell off" in text
+    assert "Go on with: proctor resume 'my runs/a'" in text
+
+
+def test_an_incomplete_run_says_how_much_is_missing():
+    """And how to get it."""
+    tasks, specs = plan(2)
+
+    text = printed(summarize(tasks, specs, [result(spec) for spec in specs[:3]]))
+
+    assert "Incomplete: 5 of 8 episodes not run yet." in text
+    assert "Go on with: proctor resume outputs/run" in text
+
+
+def test_nothing_completed_prints_no_rate():
+    """A hundred errors are not 0.0 %."""
+    tasks, specs = plan(1)
+
+    text = printed(summarize(tasks, specs, [broken(spec) for spec in specs]))
+
+    assert "of the completed episodes -" in text
+    assert "0/0" in text
+
+
+def test_many_tasks_stay_readable():
+    """The suite in one row, then the tasks one must know of: with errors, and the weakest."""
+    tasks, specs = plan(90)
+    results = [result(spec, success=spec.task_id != 70) for spec in specs if spec.task_id != 80]
+    results += [broken(spec) for spec in specs if spec.task_id == 80]
+
+    text = printed(summarize(tasks, specs, results))
+
+    assert len(text.splitlines()) < 35
+    assert "feed-animal-70" in text
+    assert "feed-animal-80" in text
+    assert "352/356" in text
+    assert "70 more tasks" in text
+
+
+@pytest.mark.parametrize("evil", ["\x1b]0;owned\x07", "\x1b[2J", "a\rb", "\u202egnp", "[bold red]markup[/]", "\ud800"])
+def test_foreign_names_cannot_drive_the_terminal(evil):
+    """Escape sequences, carriage returns, text direction and rich's markup are shown, not obeyed."""
+    tasks = [Task(f"s{evil}", 0, f"t{evil}", "", 10)]
+    specs = [EpisodeSpec(f"s{evil}", 0, 0, 1)]
+
+    text = printed(summarize(tasks, specs, [broken(specs[0], evil)]), width=300, directory=f"d{evil}")
+
+    assert not any(char in text for char in "\x1b\x07\r\u202e\ud800")
+    if evil.startswith("[bold"):
+        assert "t[bold red]markup[/]" in text
+
+
+@pytest.mark.parametrize("width", [72, 80, 200])
+def test_numbers_fit_terminals_of_usual_widths(width):
+    """Numbers are never cut off; names are, after the task's number."""
+    tasks, specs = plan(2, suite="a_suite_with_quite_a_long_name")
+
+    rows = printed(summarize(tasks, specs, [result(spec) for spec in specs]), width=width).splitlines()
+
+    assert [row.split()[-6:] for row in rows if "4/4" in row] == [["%", "51.0", "…", "100.0", "1.50", "20.0"]] * 2
+    assert all(len(row) <= width for row in rows[:4])
+
+
+def test_durations_read_like_time():
+    """Seconds, minutes, hours."""
+    assert [duration(s) for s in (8.34, 59.97, 125, 3720, None)] == ["8.3 s", "60.0 s", "2 min 05 s", "1 h 02 min", "-"]

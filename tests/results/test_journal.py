@@ -1,0 +1,381 @@
+"""The journal survives kills, damage and full disks, and has one writer."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from result_samples import FINGERPRINT, SPECS, broken, done
+
+from proctor.errors import ConfigError, ResourceError, RunLockedError
+from proctor.results import journal as journal_module
+from proctor.results.journal import JournalWriter, read_actions, read_journal, read_journals
+from proctor.results.lock import FileLock
+from proctor.types import AttemptError
+
+OLD_JOURNAL = Path(__file__).parent.parent / "data" / "journal_v1.jsonl"
+
+
+def actions_of(spec):
+    return np.random.default_rng(spec.seed).normal(size=(5, 2)).astype(np.float32)
+
+
+def write(directory, specs, stem="journal"):
+    with JournalWriter(directory, FINGERPRINT, stem) as writer:
+        for spec in specs:
+            writer.append(done(spec), actions_of(spec))
+    return directory / f"{stem}.jsonl"
+
+
+def contents(directory):
+    return {name: (directory / name).read_bytes() for name in ("journal.jsonl", "journal.actions.bin")}
+
+
+def n_descriptors():
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def specs_in(journal):
+    return [record.result.spec for record in journal.episodes]
+
+
+def test_what_is_appended_is_read_back(tmp_path):
+    """Results, actions and fingerprint come back as they went in, in the order they were written."""
+    path = write(tmp_path, SPECS)
+
+    journal = read_journal(path)
+
+    assert [record.result for record in journal.episodes] == [done(spec) for spec in SPECS]
+    for record in journal.episodes:
+        np.testing.assert_array_equal(read_actions(record), actions_of(record.result.spec))
+    assert journal.header.fingerprint == FINGERPRINT
+    assert journal.n_corrupt == 0
+
+
+def test_every_line_is_valid_json_by_itself(tmp_path):
+    """A user's script can read the journal with a JSON parser and nothing else."""
+    lines = [json.loads(line) for line in write(tmp_path, SPECS[:2]).read_text().splitlines()]
+
+    assert [line["record"]["kind"] for line in lines] == ["header", "episode", "episode"]
+    assert lines[1]["record"]["result"]["spec"]["suite"] == "zoo"
+
+
+def test_a_journal_that_does_not_exist_is_empty(tmp_path):
+    """Reading before anything was written is not an error."""
+    journal = read_journal(tmp_path / "journal.jsonl")
+
+    assert (journal.header, journal.episodes, journal.n_corrupt) == (None, (), 0)
+
+
+def test_an_episode_without_actions_has_none(tmp_path):
+    """An errored episode has executed nothing worth keeping; an empty one has an empty array."""
+    with JournalWriter(tmp_path, FINGERPRINT) as writer:
+        writer.append(broken(SPECS[0]), None)
+        writer.append(done(SPECS[1]), np.zeros((0, 2), np.float32))
+
+    without, empty = read_journal(tmp_path / "journal.jsonl").episodes
+
+    assert read_actions(without) is None
+    assert read_actions(empty).shape == (0, 2)
+
+
+def test_the_journal_of_the_first_version_stays_readable(tmp_path):
+    """A file written by the first release is read by every later one."""
+    journal = read_journal(OLD_JOURNAL)
+
+    assert journal.n_corrupt == 0
+    assert journal.header.fingerprint == FINGERPRINT
+    assert [record.result.outcome for record in journal.episodes] == ["success", "failure", "error"]
+    assert journal.episodes[2].result.errors[0].message == "the arm fell off"
+    np.testing.assert_array_equal(read_actions(journal.episodes[0]), actions_of(SPECS[0]))
+
+
+def test_a_journal_of_a_later_version_is_refused(tmp_path, monkeypatch):
+    """What a newer Proctor wrote is not half understood, and certainly not cut."""
+    with monkeypatch.context() as later:
+        later.setattr(journal_module, "FORMAT_VERSION", 99)
+        path = write(tmp_path, SPECS[:2])
+    content = path.read_bytes()
+
+    with pytest.raises(ConfigError, match="format version 99"):
+        JournalWriter(tmp_path, FINGERPRINT)
+
+    assert path.read_bytes() == content
+    assert not (tmp_path / "journal.lock").exists()
+
+
+def test_every_session_adds_a_header_and_its_time(tmp_path, monkeypatch):
+    """A continued run knows how long it took altogether, although no session knew of the other."""
+    now = [0.0]
+    monkeypatch.setattr(journal_module, "monotonic", lambda: now[0])
+    for spec in SPECS[:2]:
+        with JournalWriter(tmp_path, FINGERPRINT) as writer:
+            now[0] += 30
+            writer.append(done(spec), None)
+            now[0] += 1000
+
+    journal = read_journal(tmp_path / "journal.jsonl")
+
+    assert len(journal.headers) == 2
+    assert journal.wall_s == 60
+
+
+# ------------------------------------------------------------------------------------------------------------ damage
+
+
+def test_truncation_at_every_byte_keeps_the_whole_lines_and_the_next_append_works(tmp_path):
+    """Wherever a kill cut the file, what is whole is kept and the run goes on."""
+    content = write(tmp_path / "whole", SPECS[:2]).read_bytes()
+    path = tmp_path / "cut" / "journal.jsonl"
+    path.parent.mkdir()
+    for size in range(len(content)):
+        path.write_bytes(content[:size])
+        n_whole = max(content[:size].count(b"\n") - 1, 0)
+        assert specs_in(read_journal(path)) == list(SPECS[:n_whole])
+
+        write(path.parent, SPECS[5:6])
+
+        after = read_journal(path)
+        assert specs_in(after) == [*SPECS[:n_whole], SPECS[5]]
+        assert after.n_corrupt == 0
+        (path.parent / "journal.actions.bin").unlink()
+
+
+def test_a_bit_flip_at_every_byte_costs_one_record(tmp_path):
+    """Damage anywhere costs the record it hits (its newline included) and is counted; the others stay."""
+    content = write(tmp_path / "whole", SPECS[:3]).read_bytes()
+    path = tmp_path / "journal.jsonl"
+    for position in range(len(content)):
+        damaged = bytearray(content)
+        damaged[position] ^= 1 << (position % 8)
+        path.write_bytes(damaged)
+        hit = content[:position].count(b"\n")
+
+        journal = read_journal(path)
+
+        expected = [spec for line, spec in enumerate(SPECS[:3], start=1) if line != hit]
+        assert specs_in(journal) == expected
+        assert len(journal.headers) == (hit != 0)
+        assert journal.n_corrupt >= 1 or position == len(content) - 1
+
+
+def test_after_a_bit_flip_appending_works(tmp_path):
+    """A damaged line in the middle stays where it is; a damaged end is cut off."""
+    content = write(tmp_path, SPECS[:3]).read_bytes()
+    path = tmp_path / "journal.jsonl"
+    for position in range(0, len(content), 7):
+        damaged = bytearray(content)
+        damaged[position] ^= 0x10
+        path.write_bytes(damaged)
+        before = specs_in(read_journal(path))
+
+        write(tmp_path, SPECS[5:6])
+
+        assert specs_in(read_journal(path)) == [*before, SPECS[5]]
+
+
+@pytest.mark.parametrize("tail", [b"\0" * 5000, b'{"crc32":"', b"\n\n\n", b"\xff\xfe garbage \n more", b'{"a":1}\n'])
+def test_a_tail_of_garbage_is_cut_before_the_next_append(tmp_path, tail):
+    """A power cut leaves zeros or anything at all; nothing is appended behind it."""
+    path = write(tmp_path, SPECS[:2])
+    whole = path.read_bytes()
+    path.write_bytes(whole + tail)
+    assert specs_in(read_journal(path)) == list(SPECS[:2])
+
+    write(tmp_path, SPECS[2:3])
+
+    assert path.read_bytes().startswith(whole + b'{"crc32"')
+    assert specs_in(read_journal(path)) == list(SPECS[:3])
+
+
+def test_random_bytes_never_raise(tmp_path):
+    """A reader of garbage finds nothing and says so."""
+    path = tmp_path / "journal.jsonl"
+    random = np.random.default_rng(0)
+    for _ in range(50):
+        path.write_bytes(random.bytes(2000))
+
+        journal = read_journal(path)
+
+        assert journal.episodes == ()
+        assert journal.n_corrupt > 0
+
+
+def test_actions_that_are_damaged_are_not_replayed(tmp_path):
+    """A flipped bit, a shortened file and a reference to nonsense are told, the result itself stays."""
+    record = read_journal(write(tmp_path, SPECS[:1])).episodes[0]
+    file = tmp_path / "journal.actions.bin"
+    content = bytearray(file.read_bytes())
+    content[7] ^= 1
+    file.write_bytes(content)
+
+    with pytest.raises(ConfigError, match="checksum"):
+        read_actions(record)
+    for fields in (
+        {"shape": (10**9, 10**9)},
+        {"offset": -4},
+        {"dtype": "O"},
+        {"dtype": "nonsense"},
+        {"shape": (-1, 2)},
+    ):
+        ref = journal_module.ActionsRef(**{"offset": 0, "shape": (5, 2), "dtype": "<f4", "crc32": 0} | fields)
+        with pytest.raises(ConfigError, match="cannot be replayed"):
+            read_actions(replace(record, actions=ref))
+
+
+def test_an_error_message_that_is_no_valid_text_is_kept(tmp_path):
+    """A traceback may quote a file name that is not UTF-8; that must not cost the run."""
+    odd = replace(done(SPECS[0]), errors=(AttemptError("raised", "no such file: \udcff", "\udcff"),))
+    with JournalWriter(tmp_path, FINGERPRINT) as writer:
+        writer.append(odd, None)
+
+    (record,) = read_journal(tmp_path / "journal.jsonl").episodes
+
+    assert record.result.errors[0].message == "no such file: ?"
+
+
+# --------------------------------------------------------------------------------------------------------- full disk
+
+
+# An append is 40 bytes of actions and a line of about 430: every kind of place to run out, in either file.
+@pytest.mark.parametrize("room", range(0, 440, 11))
+def test_a_disk_that_fills_up_leaves_whole_records(tmp_path, monkeypatch, room):
+    """The last write is short without an error, then errors come: both files end as they were before the episode."""
+    writer = JournalWriter(tmp_path, FINGERPRINT)
+    writer.append(done(SPECS[0]), actions_of(SPECS[0]))
+    before = contents(tmp_path)
+    left = [room]
+    real_write = os.write
+
+    def full_disk(fd, data):
+        if left[0] == 0:
+            raise OSError(28, "No space left on device")
+        n = real_write(fd, bytes(data)[: left[0]])
+        left[0] -= n
+        return n
+
+    with monkeypatch.context() as full:
+        full.setattr(os, "write", full_disk)
+        with pytest.raises(ResourceError, match=r"No space left.*Episodes kept: 1\.") as error:
+            writer.append(done(SPECS[1]), actions_of(SPECS[1]))
+    assert error.value.hint.endswith(f"proctor resume {tmp_path}")
+    assert contents(tmp_path) == before
+    assert left == [0]
+
+    writer.append(done(SPECS[2]), actions_of(SPECS[2]))  # somebody made room
+    writer.close()
+    last = read_journal(tmp_path / "journal.jsonl").episodes[-1]
+    np.testing.assert_array_equal(read_actions(last), actions_of(SPECS[2]))
+
+
+def test_a_real_limit_of_the_operating_system_is_met_the_same_way(tmp_path):
+    """With a limit on file size the kernel itself writes short, then refuses."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with JournalWriter(tmp_path, FINGERPRINT) as writer:
+        for spec in SPECS[:4]:
+            writer.append(done(spec), actions_of(spec))
+        before = contents(tmp_path)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before["journal.jsonl"]) + 200, hard))
+        try:
+            with pytest.raises(ResourceError, match=r"File too large.*Episodes kept: 4"):
+                writer.append(done(SPECS[4]), actions_of(SPECS[4]))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    assert contents(tmp_path) == before
+
+
+def test_a_directory_that_cannot_be_made_is_said_in_a_sentence(tmp_path):
+    """An output directory below a file is the user's mistake, not a traceback."""
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(ResourceError, match="cannot be written to"):
+        JournalWriter(tmp_path / "file" / "run", FINGERPRINT)
+
+
+# --------------------------------------------------------------------------------------------------------- one writer
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from proctor.results.journal import JournalWriter
+writer = JournalWriter(Path(sys.argv[1]), {})
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_second_process_is_told_who_writes_until_that_one_is_killed(tmp_path):
+    """The lock names its holder, and dies with it even by SIGKILL."""
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(RunLockedError, match=rf"process {holder.pid} on \S+, since 20") as refused:
+            JournalWriter(tmp_path, FINGERPRINT)
+        assert "\n" not in str(refused.value)
+        with JournalWriter(tmp_path, FINGERPRINT, "journal_1_of_2"):
+            pass  # another shard is another journal
+    finally:
+        holder.send_signal(signal.SIGKILL)
+        holder.communicate()
+
+    write(tmp_path, SPECS[:1])
+
+    assert not (tmp_path / "journal.lock").exists()
+
+
+def test_the_same_process_cannot_open_it_twice(tmp_path):
+    """File locks do not hold against their own process; this one does."""
+    with JournalWriter(tmp_path, FINGERPRINT) as writer:
+        with pytest.raises(RunLockedError, match="this very process"):
+            JournalWriter(tmp_path, FINGERPRINT)
+        writer.append(done(SPECS[0]), None)
+
+    write(tmp_path, SPECS[1:2])
+
+    assert len(read_journal(tmp_path / "journal.jsonl").episodes) == 2
+
+
+def test_a_lock_whose_file_was_removed_meanwhile_is_taken_anew(tmp_path, monkeypatch):
+    """Between our open and our lock the holder may finish and remove the file: then ours would guard nothing."""
+    real_is_current, calls = FileLock._is_current, []
+
+    def removed_once(lock, fd):
+        if not calls:
+            lock.path.unlink()
+        calls.append(fd)
+        return real_is_current(lock, fd)
+
+    monkeypatch.setattr(FileLock, "_is_current", removed_once)
+    with FileLock(tmp_path / "journal.lock"):
+        assert (tmp_path / "journal.lock").read_text().startswith(f"{os.getpid()} ")
+        assert len(calls) == 2
+
+
+def test_no_descriptor_and_no_lock_is_left_when_opening_fails(tmp_path, monkeypatch):
+    """A failed start leaves the directory to the next one."""
+    n_open = n_descriptors()
+    monkeypatch.setattr(journal_module, "sync_directory", lambda _: (_ for _ in ()).throw(OSError(5, "I/O error")))
+
+    with pytest.raises(ResourceError, match="I/O error"):
+        JournalWriter(tmp_path, FINGERPRINT)
+
+    assert n_descriptors() == n_open
+    assert not (tmp_path / "journal.lock").exists()
+
+
+def test_shards_are_read_together(tmp_path):
+    """A directory with the journals of several shards gives all of them, in a fixed order."""
+    write(tmp_path, SPECS[1::2], "journal_1_of_2")
+    write(tmp_path, SPECS[0::2], "journal_0_of_2")
+
+    first, second = read_journals(tmp_path)
+
+    assert specs_in(first) == list(SPECS[0::2])
+    assert specs_in(second) == list(SPECS[1::2])

@@ -1,0 +1,139 @@
+"""Intervals against published numbers and against scipy and statsmodels; counts that add up."""
+
+import itertools
+import math
+from dataclasses import replace
+
+import pytest
+from result_samples import SPECS, broken, done
+
+from proctor.results.stats import Counts, Interval, macro, stratified_standard_error, wilson
+
+
+def counted(successes, n, errors=0):
+    return Counts(planned=n + errors, successes=successes, failures=n - successes, errors=errors)
+
+
+@pytest.mark.parametrize(
+    ("successes", "n", "low", "high"),
+    [(42, 50, 0.714858, 0.916626), (8, 10, 0.490162, 0.943318), (0, 50, 0.0, 0.071348)],
+)
+def test_wilson_gives_the_reference_numbers(successes, n, low, high):
+    """The numbers of our statistics notes, to their last digit."""
+    interval = wilson(successes, n)
+
+    assert (interval.low, interval.high) == (pytest.approx(low, abs=5e-7), pytest.approx(high, abs=5e-7))
+
+
+def test_wilson_agrees_with_scipy():
+    """Our few lines give what scipy gives, for every count and several levels."""
+    from scipy.stats import binomtest
+
+    for n, level in itertools.product((1, 2, 7, 50, 400), (0.8, 0.95, 0.99)):
+        for successes in range(0, n + 1, max(1, n // 10)):
+            theirs = binomtest(successes, n).proportion_ci(level, method="wilson")
+
+            ours = wilson(successes, n, level)
+
+            assert (ours.low, ours.high) == (pytest.approx(theirs.low), pytest.approx(theirs.high))
+
+
+def test_wilson_agrees_with_statsmodels():
+    """And so does the other library people would check against."""
+    proportion_confint = pytest.importorskip("statsmodels.stats.proportion").proportion_confint
+    for successes in range(31):
+        ours = wilson(successes, 30)
+
+        assert (ours.low, ours.high) == pytest.approx(proportion_confint(successes, 30, method="wilson"), abs=1e-12)
+
+
+def test_wilson_is_exact_at_its_ends():
+    """No success leaves 0 possible, nothing below; no failure 1."""
+    for n in range(1, 200):
+        assert wilson(0, n).low == 0.0
+        assert wilson(n, n).high == 1.0
+
+
+def test_the_macro_average_gives_the_reference_numbers():
+    """Ten tasks of fifty episodes: the mean .5920 and its stratified standard error .019613."""
+    tasks = [counted(successes, 50) for successes in (10, 23, 15, 24, 28, 33, 36, 35, 42, 50)]
+
+    mean = macro(tasks)
+
+    assert mean.rate == pytest.approx(0.5920)
+    assert stratified_standard_error(tasks) == pytest.approx(0.019613, abs=5e-7)
+    assert mean.interval.low == pytest.approx(0.5920 - 1.959964 * 0.019613, abs=2e-6)
+    assert mean.interval.high == pytest.approx(0.5920 + 1.959964 * 0.019613, abs=2e-6)
+    assert mean.method == "stratified"
+
+
+@pytest.mark.parametrize("successes", [(10, 10, 10), (0, 0, 0), (10, 0, 10)])
+def test_tasks_that_always_succeed_or_fail_are_never_plus_minus_zero(successes):
+    """Where the stratified error vanishes, the interval is Wilson's on the pool."""
+    mean = macro([counted(k, 10) for k in successes])
+
+    assert mean.method == "wilson"
+    pooled = wilson(sum(successes), 30)
+    assert (mean.interval.low, mean.interval.high) == pytest.approx((pooled.low, pooled.high))
+    assert mean.interval.high - mean.interval.low > 0.1
+
+
+def test_the_fallback_contains_the_mean_also_with_unequal_tasks():
+    """One task has one success, another fifty failures: the mean is a half and lies in its interval."""
+    mean = macro([counted(1, 1), counted(0, 50)])
+
+    assert mean.rate == 0.5
+    assert mean.interval.low < 0.5 < mean.interval.high
+
+
+def test_there_is_no_macro_average_while_a_task_is_unmeasured():
+    """The mean is over a fixed list of tasks; without one of them it would be another list."""
+    assert macro([counted(5, 10), counted(0, 0, errors=3)]) is None
+    assert macro([]) is None
+
+
+def test_the_macro_interval_stays_between_0_and_1():
+    """A rate near the edge does not promise more than everything."""
+    mean = macro([counted(2, 2), counted(1, 2)])
+
+    assert mean.interval.high == 1.0
+
+
+def test_counts_of_parts_add_up_to_the_counts_of_the_whole():
+    """Episode to task to overall, shard to run: any grouping gives the same counts."""
+    results = [done(spec, success=spec.episode_index % 2 == 0) for spec in SPECS] + [broken(SPECS[0])]
+    whole = sum((Counts.of(result) for result in results), Counts())
+
+    for n in range(1, 5):
+        parts = [sum((Counts.of(result) for result in results[k::n]), Counts()) for k in range(n)]
+        assert sum(parts, Counts()) == whole
+
+    assert (whole.planned, whole.completed, whole.successes, whole.errors, whole.missing) == (13, 12, 6, 1, 0)
+    assert whole.mean_length == 11.5
+
+
+def test_an_error_is_in_no_rate_but_in_the_bounds():
+    """Eight of ten with five errors: 80 %, between 53 % (all failures) and 87 % (all successes)."""
+    counts = counted(8, 10, errors=5)
+
+    assert counts.rate == 0.8
+    assert counts.interval == wilson(8, 10)
+    assert counts.bounds == Interval(8 / 15, 13 / 15)
+
+
+def test_nothing_completed_gives_none_and_not_zero():
+    """A hundred errors are no success rate of 0 %."""
+    counts = counted(0, 0, errors=100)
+
+    assert (counts.rate, counts.interval, counts.mean_sum_reward, counts.mean_length) == (None, None, None, None)
+    assert counts.bounds == Interval(0.0, 1.0)
+    assert Counts().bounds is None
+
+
+@pytest.mark.parametrize("reward", [None, math.nan, math.inf])
+def test_a_reward_that_is_not_a_number_has_no_mean(reward):
+    """One NaN does not silently drop out of the average."""
+    counts = Counts.of(done(SPECS[0])) + Counts.of(replace(done(SPECS[1]), sum_reward=reward))
+
+    assert counts.mean_sum_reward is None
+    assert counts.mean_max_reward == 1.0
