@@ -21,7 +21,7 @@ from proctor.job import Job, as_policy, load_policy, make_benchmark
 from proctor.plugins import BENCHMARKS, find
 from proctor.policies.base import EpisodeMemory, LocalPolicy, Policy
 from proctor.streams import RandomStream
-from proctor.tuning.hardware import choose_gl_backend
+from proctor.machine import choose_gl_backend
 from proctor.types import Array, EpisodeSpec, Observation
 from proctor.vector_env import TaskVectorEnv
 

@@ -26,7 +26,7 @@ from proctor.results.journal import JournalWriter, read_journals
 from proctor.results.merge import merge_journals, remaining
 from proctor.results.run_dir import check_fingerprint, read_run, write_run
 from proctor.results.summary import Summary, summarize
-from proctor.tuning.hardware import choose_gl_backend
+from proctor.machine import choose_gl_backend
 from proctor.types import Array, EpisodeResult, EpisodeSpec, Outcome
 
 

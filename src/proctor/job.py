@@ -21,7 +21,7 @@ from proctor.policies.base import LocalPolicy, Policy, PolicySource
 from proctor.policies.function import FunctionPolicy
 from proctor.results.provenance import collect_provenance
 from proctor.results.run_dir import RunInfo, plan_by_task
-from proctor.tuning.hardware import usable_cores
+from proctor.machine import usable_cores
 from proctor.types import EpisodeSpec, Task, TaskKey
 
 AnyPolicy = PolicySource | LocalPolicy
@@ -122,7 +122,7 @@ def load_policy(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None 
     kind = "lerobot" if fields.get("path") else str(fields["type"])
     loader = load_object(find(POLICIES, kind))
     named = {name.replace("-", "_"): value for name, value in fields.items()}
-    policy: AnyPolicy = loader(named | ({"rename_map": dict(rename_map)} if rename_map else {}))
+    policy: AnyPolicy = loader(named, rename_map or None)
     return policy
 
 

@@ -230,5 +230,8 @@ class Pool:
 
 
 def _worker_environment() -> dict[str, str]:
-    """One simulator is one thread of work: several would only take turns on the same cores."""
-    return {**os.environ, "OMP_NUM_THREADS": "1"}
+    """One simulator is one thread of work: several would only take turns on the same cores.
+
+    llvmpipe (software GL) draws the same pixels with any number of threads; with none of its own a look costs 5 % less.
+    """
+    return {"LP_NUM_THREADS": "0", **os.environ, "OMP_NUM_THREADS": "1"}

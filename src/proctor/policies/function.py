@@ -43,10 +43,16 @@ class FunctionPolicy(Policy):
 
     randomness = "global"
 
-    def __init__(self, function: PredictFunction, n_action_steps: int | None = None) -> None:
+    def __init__(
+        self,
+        function: PredictFunction,
+        n_action_steps: int | None = None,
+        rename_map: Mapping[str, str] | None = None,
+    ) -> None:
         if not callable(function):
             raise ConfigError(f"{function!r} is not callable; a policy is a function from observation to actions.")
         self._function = function
+        self._rename_map = rename_map or {}
         self.n_action_steps = sys.maxsize if n_action_steps is None else n_action_steps
 
     def predict(self, observations: Sequence[Observation], memories: Sequence[EpisodeMemory]) -> list[Array]:
@@ -65,16 +71,18 @@ class FunctionPolicy(Policy):
         return {"type": "function", "function": name, "source_sha256": digest, "n_action_steps": steps}
 
     def _actions(self, observation: Observation) -> Array:
-        seen: dict[str, Any] = {key: array[-1].copy() for key, array in observation.arrays.items()}
+        seen: dict[str, Any] = {
+            self._rename_map.get(key, key): array[-1].copy() for key, array in observation.arrays.items()
+        }
         actions = np.atleast_1d(np.asarray(self._function({**seen, "instruction": observation.instruction})))
         return actions if actions.ndim > 1 else actions[np.newaxis]
 
 
-def load(fields: Mapping[str, Any]) -> FunctionPolicy:
+def load(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None) -> FunctionPolicy:
     """Import the callable that ``--policy.function`` names."""
     config = structure(FunctionPolicyConfig, fields, "policy")
     if config.n_action_steps is not None and config.n_action_steps < 1:
         raise ConfigError(f"policy.n_action_steps is {config.n_action_steps}; it must be at least 1.")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
-    return FunctionPolicy(load_object(config.function), config.n_action_steps)
+    return FunctionPolicy(load_object(config.function), config.n_action_steps, rename_map)

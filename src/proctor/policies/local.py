@@ -53,17 +53,17 @@ class Zero(ActionSource):
         return self._action
 
 
-def expert(fields: Mapping[str, Any]) -> LocalPolicy:
+def expert(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None) -> LocalPolicy:  # noqa: ARG001
     """``--policy.type=expert``."""
     return _local(Expert, fields)
 
 
-def random(fields: Mapping[str, Any]) -> LocalPolicy:
+def random(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None) -> LocalPolicy:  # noqa: ARG001
     """``--policy.type=random``."""
     return _local(Random, fields)
 
 
-def zero(fields: Mapping[str, Any]) -> LocalPolicy:
+def zero(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None) -> LocalPolicy:  # noqa: ARG001
     """``--policy.type=zero``."""
     return _local(Zero, fields)
 
