@@ -1,0 +1,21 @@
+"""LeRobot checkpoints as policies: ``--policy.path=<directory or Hub id>``.
+
+Loading has two halves. :func:`load` reads files only: it finds the checkpoint, refuses a broken one with a sentence and
+knows what the engine must know before workers start. :meth:`Checkpoint.open` imports torch and lerobot, which takes ten
+to twenty seconds in which simulators can already come up, and gives the policy.
+
+=================  ===================================================================================
+``location``       where a checkpoint is: a directory, or a repository of the Hub
+``files``          what lies there, checked without torch
+``overrides``      ``--policy.<field>=value``
+``families``       what an evaluator has to know about a type of policy; **the place to add one**
+``contract``       whether policy and environment fit
+``checkpoint``     the two halves
+``model``          configuration, weights and processors through lerobot (imports it)
+``policy``         the policy itself (imports torch)
+=================  ===================================================================================
+"""
+
+from proctor.policies.lerobot.checkpoint import Checkpoint, load
+
+__all__ = ["Checkpoint", "load"]

@@ -1,0 +1,156 @@
+"""A checkpoint: what is known of it from its files alone, and how to get the policy."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from proctor.errors import CheckpointError, ConfigError, MissingExtraError
+from proctor.policies.lerobot.contract import check_contract
+from proctor.policies.lerobot.families import FAMILIES, Family
+from proctor.policies.lerobot.files import CheckpointFiles, read_files
+from proctor.policies.lerobot.location import locate
+from proctor.policies.lerobot.overrides import override, read_value
+from proctor.types import Features
+
+if TYPE_CHECKING:
+    from proctor.policies.lerobot.policy import LeRobotPolicy
+
+_DEVICE = re.compile(r"(cpu|mps|(cuda|xpu)(:\d+)?)")
+_OURS = frozenset({"type", "path", "revision", "device"})
+"""Fields of ``--policy.<field>`` that say where the checkpoint is and where it runs, not how it is configured."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A checkpoint whose files are in order. It is a :class:`~proctor.policies.base.PolicySource`.
+
+    Attributes:
+        config: the fields of its configuration, overrides included.
+        overrides: those the user changed.
+        rename_map: observation keys of the environment that have another name in the policy.
+        device: where inference runs; the best there is if None.
+    """
+
+    files: CheckpointFiles
+    family: Family
+    config: Mapping[str, Any]
+    overrides: Mapping[str, Any]
+    rename_map: Mapping[str, str]
+    device: str | None = None
+
+    @property
+    def type(self) -> str:
+        """The policy type: ``act``, ``diffusion``."""
+        return str(self.config["type"])
+
+    @property
+    def n_action_steps(self) -> int:
+        """Actions executed before the policy looks again."""
+        return int(self.config["n_action_steps"])
+
+    @property
+    def chunk_size(self) -> int:
+        """Actions of one prediction that could be executed."""
+        return self.family.executable_steps[0](self.config)
+
+    @property
+    def look_offsets(self) -> tuple[int, ...]:
+        """The steps the policy sees when it looks, relative to the present."""
+        return self.family.look_offsets(self.config)
+
+    @property
+    def distributions(self) -> tuple[str, ...]:
+        """Installed packages whose versions move results."""
+        return ("lerobot", "torch", "torchvision", *self.family.requires)
+
+    def check_contract(self, features: Features) -> None:
+        """Compare what the policy expects with what an environment gives; possible before the policy is opened.
+
+        Raises:
+            ContractError: they do not fit; the message shows both sides.
+        """
+        steps = [str(step.get("registry_name") or step.get("class")).lower() for step in self.files.preprocessor]
+        any_size = self.family.resizes_images(self.config) or any("resize" in step or "crop" in step for step in steps)
+        check_contract(self.config, features, self.rename_map, any_image_size=any_size)
+
+    def fingerprint(self) -> Mapping[str, Any]:
+        """What identifies the policy in a result. The device is the one asked for; None means the best there is."""
+        return {
+            "type": self.type,
+            "sha256": self._digest,
+            "n_action_steps": self.n_action_steps,
+            "overrides": dict(self.overrides),
+            "rename_map": dict(self.rename_map),
+            "device": self.device,
+        }
+
+    def open(self, n_threads: int) -> LeRobotPolicy:
+        """Import torch and lerobot and build the policy. ``n_threads`` is the number of CPU threads of a forward pass.
+
+        Raises:
+            CheckpointError: the weights are not those of the configuration.
+            ConfigError: an override or a device that is not to be had.
+        """
+        from proctor.policies.lerobot.model import build
+        from proctor.policies.lerobot.policy import LeRobotPolicy
+
+        return LeRobotPolicy(self, build(self), n_threads)
+
+    @cached_property
+    def _digest(self) -> str:
+        return self.files.digest()
+
+
+def load(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None) -> Checkpoint:
+    """Find and check the checkpoint that ``--policy.<field>`` describes. Imports neither torch nor lerobot.
+
+    ``path`` is a directory or a repository of the Hub, ``revision`` one of its revisions, ``device`` where inference
+    runs; every other field overrides one of the checkpoint's own configuration. Without a ``rename_map`` the one the
+    checkpoint was trained with stays in force.
+
+    Raises:
+        CheckpointError: there is no whole checkpoint; names the file, the reason and what to do.
+        ConfigError: a field that does not exist, or a value it cannot have.
+    """
+    fields = {name.replace("-", "_"): read_value(value) for name, value in fields.items()}
+    if not isinstance(fields.get("path"), str):
+        raise ConfigError("policy.path is missing; give a directory or a Hub id: --policy.path=user/repo")
+    device = fields.get("device")
+    if device is not None and not _DEVICE.fullmatch(str(device)):
+        raise ConfigError(f"policy.device is '{device}'; it is cpu, cuda, cuda:<number>, mps or xpu.")
+    files = read_files(locate(fields["path"], fields.get("revision")))
+    family = _family(str(files.config["type"]))
+    overrides = {name: value for name, value in fields.items() if name not in _OURS}
+    return Checkpoint(
+        files=files,
+        family=family,
+        config=override(files.config, overrides, family),
+        overrides=overrides,
+        rename_map=rename_map or _own_rename_map(files),
+        device=device,
+    )
+
+
+def _family(policy_type: str) -> Family:
+    if policy_type not in FAMILIES:
+        raise CheckpointError(
+            f"The checkpoint is a '{policy_type}' policy; Proctor evaluates {', '.join(sorted(FAMILIES))} so far."
+        )
+    family = FAMILIES[policy_type]
+    for package in ("lerobot", *family.requires):
+        if importlib.util.find_spec(package) is None:
+            raise MissingExtraError(package, "lerobot")
+    return family
+
+
+def _own_rename_map(files: CheckpointFiles) -> Mapping[str, str]:
+    """The renaming the preprocessor was saved with."""
+    for step in files.preprocessor:
+        if step.get("registry_name") == "rename_observations_processor":
+            return dict(step.get("config", {}).get("rename_map") or {})
+    return {}

@@ -1,0 +1,78 @@
+"""Whether a policy and an environment fit: the same observations, of the same sizes, and actions of the same size."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from proctor.errors import ContractError
+from proctor.types import ArraySpec, Features
+
+Kind = tuple[str, tuple[int, ...]]
+"""``("image", (height, width, channels))`` or ``("vector", (size,))``."""
+
+
+def check_contract(
+    config: Mapping[str, Any], features: Features, rename_map: Mapping[str, str], *, any_image_size: bool
+) -> None:
+    """Compare the features in a policy's configuration with an environment's.
+
+    What the environment gives beyond what the policy wants is fine. ``any_image_size`` says that the policy resizes
+    its images.
+
+    Raises:
+        ContractError: a table of both sides.
+    """
+    wanted = {key: _wanted(feature) for key, feature in config["input_features"].items()}
+    given = {rename_map.get(key, key): _given(spec) for key, spec in features.observation.items()}
+    wanted |= {key: _wanted(feature) for key, feature in config["output_features"].items() if key == "action"}
+    given["action"] = "vector", features.action.shape
+    if all(_fits(kind, given.get(key), any_image_size) for key, kind in wanted.items()):
+        return
+    width = max(len(key) for key in wanted)
+    lines = [f"{'':{width}}  {'policy':18}  environment"]
+    for key, kind in wanted.items():
+        mark = "" if _fits(kind, given.get(key), any_image_size) else "   <- differs"
+        lines.append(f"{key:{width}}  {_shown(kind):18}  {_shown(given.get(key))}{mark}")
+    table = "\n".join(f"  {line}".rstrip() for line in lines)
+    raise ContractError(f"Policy and environment do not fit each other:\n{table}{_hint(wanted, given)}")
+
+
+def _hint(wanted: Mapping[str, Kind], given: Mapping[str, Kind]) -> str:
+    """Where the policy misses something and the environment has something to spare, how to say that they are one."""
+    missing = [key for key in wanted if key not in given]
+    spare = [key for key in given if key not in wanted]
+    if not missing or not spare:
+        return ""
+    same_kind = [key for key in spare if given[key][0] == wanted[missing[0]][0]]
+    example = json.dumps({(same_kind or spare)[0]: missing[0]})
+    return (
+        f"\nThe environment also gives {', '.join(f'{key} ({_shown(given[key])})' for key in spare)}."
+        f"\nIf only a name differs, say so: --rename_map='{example}'"
+    )
+
+
+def _wanted(feature: Mapping[str, Any]) -> Kind:
+    shape = tuple(feature["shape"])
+    if feature["type"] == "VISUAL":
+        channels, height, width = shape
+        return "image", (height, width, channels)
+    return "vector", shape
+
+
+def _given(spec: ArraySpec) -> Kind:
+    return "image" if spec.dtype == "uint8" and len(spec.shape) == 3 else "vector", spec.shape
+
+
+def _fits(wanted: Kind, given: Kind | None, any_image_size: bool) -> bool:  # noqa: FBT001
+    if any_image_size and given is not None and wanted[0] == given[0] == "image":
+        return wanted[1][2] == given[1][2]
+    return wanted == given
+
+
+def _shown(kind: Kind | None) -> str:
+    if kind is None:
+        return "nothing"
+    name, shape = kind
+    return f"{name} {'x'.join(map(str, shape))}"

@@ -1,0 +1,67 @@
+"""Where a checkpoint is: a directory, or a repository of the Hugging Face Hub."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from proctor.errors import CheckpointError, ConfigError, MissingExtraError
+
+_HUB_ID = re.compile(r"(?P<repository>[\w-][\w.-]*/[\w-][\w.-]*)(@(?P<revision>[^@\s]+))?")
+
+
+def locate(path: str, revision: str | None = None) -> Path:
+    """The directory that holds the checkpoint's files; downloads it if ``path`` names a repository of the Hub.
+
+    ``path`` is a directory as LeRobot writes it (``…/pretrained_model``), the directory of a training step that
+    contains one (``…/checkpoints/005000``), or ``user/repo``, ``user/repo@revision``. A directory that exists wins.
+
+    Raises:
+        CheckpointError: there is no such directory or repository, or it cannot be downloaded.
+        ConfigError: a revision that makes no sense here.
+    """
+    directory = Path(path).expanduser()
+    if directory.is_dir():
+        if revision is not None:
+            raise ConfigError(f"policy.revision is for checkpoints from the Hub, but {path} is a local directory.")
+        inner = directory / "pretrained_model"
+        return inner if inner.is_dir() else directory
+    if directory.is_file():
+        raise CheckpointError(f"{path} is a file; give the directory that contains it as policy.path.")
+    hub_id = _HUB_ID.fullmatch(path)
+    if hub_id is None:
+        raise CheckpointError(f"There is no checkpoint at {path}: the directory does not exist.")
+    if revision is not None and hub_id["revision"] not in (None, revision):
+        raise ConfigError(f"policy.path asks for revision {hub_id['revision']}, policy.revision for {revision}.")
+    return _download(hub_id["repository"], revision or hub_id["revision"])
+
+
+def _download(repository: str, revision: str | None) -> Path:
+    """The repository's snapshot in the Hub's cache. Without a network, whatever the cache holds."""
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+    except ImportError as error:
+        raise MissingExtraError("huggingface_hub", "lerobot", str(error)) from None
+    try:
+        snapshot = snapshot_download(
+            repository,
+            revision=revision,
+            allow_patterns=["*.json", "*.safetensors"],
+            ignore_patterns=["*/*"],  # checkpoints of earlier steps, videos
+        )
+    except GatedRepoError:
+        reason = "access to it is restricted; ask for access on its page and log in with: hf auth login"
+    except RepositoryNotFoundError:
+        reason = (
+            f"{repository} is neither a directory here nor a repository of the Hub (for a private one, log in with: "
+            "hf auth login)"
+        )
+    except RevisionNotFoundError:
+        reason = f"it has no revision '{revision}'"
+    except (OSError, ValueError) as error:
+        first_line = str(error).partition("\n")[0].rstrip(".")
+        reason = f"{repository} is not a directory here, and the Hub and its cache do not give it ({first_line})"
+    else:
+        return Path(snapshot)
+    raise CheckpointError(f"Cannot get the checkpoint {repository}: {reason}.")

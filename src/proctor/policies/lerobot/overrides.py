@@ -1,0 +1,91 @@
+"""``--policy.<field>=value``: a checkpoint's configuration with the user's changes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from proctor.errors import CheckpointError, ConfigError, did_you_mean
+from proctor.policies.lerobot.families import Family
+
+_PYTHON_SPELLINGS = {"None": "null", "True": "true", "False": "false"}
+
+
+def read_value(value: Any) -> Any:
+    """A string from the command line as the number, boolean, null, list or object it spells; else as it is."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(_PYTHON_SPELLINGS.get(value, value))
+    except ValueError:
+        return value
+
+
+def override(config: Mapping[str, Any], overrides: Mapping[str, Any], family: Family) -> dict[str, Any]:
+    """``config`` with ``overrides`` and what follows from them.
+
+    Names and kinds of values are compared with what ``config.json`` holds. That sees nearly every mistake before
+    anything heavy starts; the configuration class sees the rest when the policy is opened.
+
+    Raises:
+        ConfigError: an unknown field, a value of the wrong kind, more action steps than there are.
+        CheckpointError: the checkpoint itself lacks a field that is needed.
+    """
+    if not overrides.keys() <= config.keys():
+        _check_names(overrides, family)
+    for name, value in overrides.items():
+        _check_kind(name, value, config.get(name))
+    changed = {**config, **overrides}
+    implied, reason = family.implied
+    for name, value in implied(changed).items():
+        if overrides.get(name, value) != value:
+            raise ConfigError(f"policy.{name} is {overrides[name]}; it must be {value}, because {reason}.")
+        changed[name] = value
+    _check_counts(changed, overrides, family)
+    return changed
+
+
+def _check_names(overrides: Mapping[str, Any], family: Family) -> None:
+    """Ask the configuration class which fields there are. Slow (it imports lerobot), and hardly ever needed.
+
+    LeRobot writes all fields into ``config.json``, so one that is not there is a slip or newer than the checkpoint.
+    """
+    from proctor.policies.lerobot.model import config_fields
+
+    known = config_fields(family)
+    for name in overrides:
+        if name not in known:
+            raise ConfigError(f"Unknown field policy.{name} of a checkpoint of this type.{did_you_mean(name, known)}")
+
+
+def _check_kind(name: str, value: Any, current: Any) -> None:
+    if value is None or current is None or type(value) is type(current):
+        return
+    if isinstance(current, float) and type(value) is int:
+        return
+    kinds = {
+        bool: "true or false",
+        int: "a whole number",
+        float: "a number",
+        str: "a text",
+        list: "a list",
+        dict: "an object",
+    }
+    raise ConfigError(
+        f"policy.{name} is {value!r}; it must be {kinds[type(current)]}, as in the checkpoint ({current!r})."
+    )
+
+
+def _check_counts(config: Mapping[str, Any], overrides: Mapping[str, Any], family: Family) -> None:
+    for name in family.counts:
+        value = config.get(name)
+        if type(value) is not int or value < 1:
+            error = ConfigError if name in overrides else CheckpointError
+            raise error(f"policy.{name} is {value!r}; it must be a whole number, at least 1.")
+    executable_steps, formula = family.executable_steps
+    if config["n_action_steps"] > (limit := executable_steps(config)):
+        raise ConfigError(
+            f"policy.n_action_steps is {config['n_action_steps']}, but at most {limit} steps of a prediction of this "
+            f"checkpoint can be executed ({formula})."
+        )

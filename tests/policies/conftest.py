@@ -1,0 +1,43 @@
+"""Checkpoints for these tests."""
+
+import json
+
+import pytest
+from lerobot_samples import write_safetensors
+
+from proctor.testing.checkpoints import make_act, make_diffusion
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory):
+    """Directories of real checkpoints for PushT by name: ``act``, ``ensemble``, ``diffusion``, ``ddpm``."""
+    root = tmp_path_factory.mktemp("checkpoints")
+    return {
+        "act": make_act(root / "act", chunk_size=12, n_action_steps=5),
+        "ensemble": make_act(root / "ensemble", chunk_size=12, n_action_steps=1, temporal_ensemble_coeff=0.01),
+        "diffusion": make_diffusion(root / "diffusion"),
+        "ddpm": make_diffusion(root / "ddpm", noise_scheduler_type="DDPM", num_train_timesteps=4, n_obs_steps=3),
+    }
+
+
+@pytest.fixture
+def bare(tmp_path):
+    """A checkpoint that passes every check short of lerobot's own: the files, hardly anything in them."""
+    directory = tmp_path / "pretrained_model"
+    directory.mkdir()
+    image, vector = {"type": "VISUAL", "shape": [3, 96, 96]}, {"type": "STATE", "shape": [2]}
+    config = {
+        "type": "act",
+        "input_features": {"observation.image": image, "observation.state": vector},
+        "output_features": {"action": {"type": "ACTION", "shape": [2]}},
+        "chunk_size": 12,
+        "n_action_steps": 5,
+        "temporal_ensemble_coeff": None,
+        "dropout": 0.1,
+        "use_amp": False,
+    }
+    (directory / "config.json").write_text(json.dumps(config))
+    write_safetensors(directory / "model.safetensors", {"weight": 4})
+    for name in ("policy_preprocessor.json", "policy_postprocessor.json"):
+        (directory / name).write_text(json.dumps({"name": name, "steps": []}))
+    return directory

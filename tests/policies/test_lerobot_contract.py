@@ -1,0 +1,68 @@
+"""Whether policy and environment fit."""
+
+import pytest
+from lerobot_samples import edit_json
+
+from proctor.errors import ContractError
+from proctor.policies.lerobot import load
+from proctor.types import ArraySpec, Features
+
+pytest.importorskip("lerobot")
+
+
+def features(size=96, state=2, action=2, camera="observation.image"):
+    return Features(
+        observation={
+            camera: ArraySpec((size, size, 3), "uint8"),
+            "observation.state": ArraySpec((state,), "float64"),
+            "observation.extra": ArraySpec((7,), "float64"),
+        },
+        action=ArraySpec((action,), "float32"),
+    )
+
+
+def refusal(bare, features, rename_map=None):
+    with pytest.raises(ContractError) as raised:
+        load({"path": str(bare)}, rename_map).check_contract(features)
+    return str(raised.value)
+
+
+def test_what_fits_passes_and_what_nobody_asked_for_is_no_matter(bare):
+    load({"path": str(bare)}).check_contract(features())
+
+
+def test_both_sides_are_shown(bare):
+    message = refusal(bare, features(size=384, state=4, action=3))
+
+    assert message.splitlines() == [
+        "Policy and environment do not fit each other:",
+        "                     policy              environment",
+        "  observation.image  image 96x96x3       image 384x384x3   <- differs",
+        "  observation.state  vector 2            vector 4   <- differs",
+        "  action             vector 2            vector 3   <- differs",
+    ]
+
+
+def test_an_image_size_does_not_matter_to_a_policy_that_resizes(bare):
+    """In its preprocessor, or inside the model."""
+    edit_json(bare / "policy_preprocessor.json", steps=[{"registry_name": "image_crop_resize_processor"}])
+    load({"path": str(bare)}).check_contract(features(size=384))
+
+    edit_json(bare / "policy_preprocessor.json", steps=[])
+    edit_json(bare / "config.json", type="diffusion", horizon=16, n_obs_steps=2, resize_shape=[84, 84])
+    load({"path": str(bare)}).check_contract(features(size=384))
+
+
+def test_a_camera_of_another_name_is_found_by_renaming(bare):
+    """The message says how; the renaming then makes it fit."""
+    other = features(camera="observation.images.top")
+    message = refusal(bare, other)
+
+    assert "observation.image  image 96x96x3       nothing   <- differs" in message
+    assert """--rename_map='{"observation.images.top": "observation.image"}'""" in message
+    load({"path": str(bare)}, {"observation.images.top": "observation.image"}).check_contract(other)
+
+
+def test_a_vector_is_not_an_image(bare):
+    """Also where nothing of the kind is to be had."""
+    assert "--rename_map" not in refusal(bare, Features({}, ArraySpec((2,), "float32")))

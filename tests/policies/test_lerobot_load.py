@@ -1,0 +1,169 @@
+"""Loading: what is refused, and with which sentence, before torch, lerobot or a worker is started."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from lerobot_samples import edit_json, write_safetensors
+
+from proctor.errors import CheckpointError, ConfigError
+from proctor.policies.lerobot import load
+
+pytest.importorskip("lerobot")
+
+
+def refusal(path, error=CheckpointError, **fields):
+    with pytest.raises(error) as raised:
+        load({"path": str(path), **fields})
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+def test_a_checkpoint_knows_what_the_engine_must_know(bare):
+    """Also as the directory of a training step, and with dashes in the names of fields."""
+    checkpoint = load({"path": str(bare.parent), "n-action-steps": "4", "device": "cpu"})
+
+    assert (checkpoint.type, checkpoint.n_action_steps, checkpoint.chunk_size) == ("act", 4, 12)
+    assert checkpoint.look_offsets == (0,)
+
+
+def test_a_diffusion_policy_looks_back(bare):
+    """As far as its number of observation steps, and executes what remains of the horizon at most."""
+    edit_json(bare / "config.json", type="diffusion", n_obs_steps=3, horizon=16)
+    checkpoint = load({"path": str(bare)})
+
+    assert (checkpoint.look_offsets, checkpoint.chunk_size) == ((-2, -1, 0), 14)
+    assert "at most 14 steps" in refusal(bare, ConfigError, n_action_steps=15)
+
+
+def test_the_fingerprint_follows_every_file_and_override(bare):
+    """And nothing else: not where the checkpoint lies."""
+
+    def fingerprint(**fields):
+        return load({"path": str(bare), **fields}).fingerprint()
+
+    before = fingerprint()
+    assert fingerprint() == before
+    assert fingerprint(n_action_steps=3) != before
+    edit_json(bare / "policy_postprocessor.json", name="changed")
+    assert fingerprint()["sha256"] != before["sha256"]
+
+
+def test_a_missing_path(bare):
+    with pytest.raises(ConfigError, match=r"policy\.path is missing"):
+        load({"device": "cpu"})
+    assert "the directory does not exist" in refusal("/nowhere/at/all")
+    assert "is a file" in refusal(bare / "config.json")
+    assert "is for checkpoints from the Hub" in refusal(bare, ConfigError, revision="main")
+
+
+def test_a_repository_that_is_not_in_the_cache_without_a_network(tmp_path):
+    """In an interpreter of its own, because huggingface_hub reads its environment once."""
+    script = "from proctor.policies.lerobot import load; load({'path': 'somebody/nothing@v1'})"
+    environment = os.environ | {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
+
+    assert "CheckpointError: Cannot get the checkpoint somebody/nothing" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("config.json", "holds no config.json; policy.path is the directory"),
+        ("model.safetensors", "holds no model.safetensors"),
+        ("policy_preprocessor.json", "policy_preprocessor.json is missing; without it"),
+        ("policy_postprocessor.json", "policy_postprocessor.json is missing; without it"),
+    ],
+)
+def test_a_missing_file(bare, name, sentence):
+    (bare / name).unlink()
+
+    assert sentence in refusal(bare)
+
+
+@pytest.mark.parametrize("name", ["config.json", "policy_preprocessor.json"])
+def test_a_broken_json(bare, name):
+    (bare / name).write_text('{"type": "act",')
+
+    assert f"{name} is not valid JSON" in refusal(bare)
+
+
+def test_weights_cut_short_or_of_another_kind(bare):
+    """An interrupted copy, a page of HTML, a pointer of Git LFS."""
+    weights = bare / "model.safetensors"
+    whole = weights.read_bytes()
+
+    weights.write_bytes(whole[:-1])
+    assert f"has {len(whole) - 1} bytes where its header announces {len(whole)}" in refusal(bare)
+    for content in (b"", whole[:20], b"<!DOCTYPE html><title>404</title>", (2**62).to_bytes(8, "little")):
+        weights.write_bytes(content)
+        assert "is not a whole safetensors file" in refusal(bare)
+    weights.write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    assert "Git LFS pointer" in refusal(bare)
+
+
+def test_a_missing_or_broken_state_of_a_processor(bare):
+    step = {"registry_name": "normalizer_processor", "config": {}, "state_file": "normalizer.safetensors"}
+    edit_json(bare / "policy_preprocessor.json", steps=[step])
+    assert "normalizer.safetensors cannot be read: No such file" in refusal(bare)
+
+    (bare / "normalizer.safetensors").write_bytes(b"12345678")
+    assert "normalizer.safetensors is not a whole" in refusal(bare)
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "policy.pkl"])
+def test_pickles_are_refused(bare, name):
+    (bare / "model.safetensors").rename(bare / name)
+
+    assert f"{name}, a pickle, which can run any code" in refusal(bare)
+
+
+def test_an_old_checkpoint_with_its_normalisation_inside_is_refused(bare):
+    """It would run, un-normalised, and score near zero."""
+    write_safetensors(bare / "model.safetensors", {"normalize_inputs.buffer_observation_state.mean": 2})
+    (bare / "policy_preprocessor.json").unlink()
+
+    assert "before 0.4: its normalisation is inside model.safetensors" in refusal(bare)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"type": None}, "does not name a policy type"),
+        ({"type": "tdmpc"}, "is a 'tdmpc' policy; Proctor evaluates act, diffusion so far"),
+        ({"use_peft": True}, "is a PEFT adapter"),
+        ({"input_features": {}}, "has no input_features"),
+        ({"chunk_size": None}, "policy.chunk_size is None; it must be a whole number"),
+    ],
+)
+def test_a_configuration_that_cannot_be_evaluated(bare, changes, sentence):
+    edit_json(bare / "config.json", **changes)
+
+    assert sentence in refusal(bare)
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"n_action_steps": 13}, "policy.n_action_steps is 13, but at most 12 steps"),
+        ({"n_action_steps": 0}, "policy.n_action_steps is 0; it must be a whole number, at least 1"),
+        ({"n_action_steps": "many"}, "policy.n_action_steps is 'many'; it must be a whole number"),
+        ({"n_action_steps": "2.5"}, "policy.n_action_steps is 2.5; it must be a whole number"),
+        ({"dropout": "true"}, "policy.dropout is True; it must be a number"),
+        ({"use_amp": "maybe"}, "policy.use_amp is 'maybe'; it must be true or false"),
+        ({"device": "gpu"}, "policy.device is 'gpu'; it is cpu, cuda"),
+        (
+            {"temporal_ensemble_coeff": 0.01, "n_action_steps": 5},
+            "policy.n_action_steps is 5; it must be 1, because a temporal ensemble predicts at every step",
+        ),
+    ],
+)
+def test_an_override_that_cannot_be(bare, fields, sentence):
+    assert sentence in refusal(bare, ConfigError, **fields)
+
+
+def test_temporal_ensembling_needs_no_second_flag(bare):
+    """It looks at every step, whatever the checkpoint says."""
+    assert load({"path": str(bare), "temporal_ensemble_coeff": "0.01"}).n_action_steps == 1

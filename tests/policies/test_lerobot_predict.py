@@ -1,0 +1,169 @@
+"""Prediction: bit for bit what LeRobot's own loop gives, whatever else happens in between."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from lerobot_samples import Episode, frames, new_memory, observation_at
+
+from proctor.policies.lerobot import load
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("lerobot")
+
+ALL = ["act", "ensemble", "diffusion", "ddpm"]
+
+
+def open_policy(path, n_threads=1, **fields):
+    return load({"path": str(path), "device": "cpu", **fields}).open(n_threads)
+
+
+def lerobot_actions(directory, frames, overrides=(), seed=7):
+    """The actions of one episode as ``lerobot-eval`` computes them, one step at a time."""
+    from lerobot.configs.policies import PreTrainedConfig
+    from lerobot.envs.utils import preprocess_observation
+    from lerobot.policies.factory import get_policy_class, make_pre_post_processors
+
+    config = PreTrainedConfig.from_pretrained(directory, cli_overrides=list(overrides))
+    policy = get_policy_class(config.type).from_pretrained(directory, config=config)
+    preprocessor, postprocessor = make_pre_post_processors(config, str(directory))
+    policy.reset()
+    torch.set_num_threads(1)
+    actions = []
+    with new_memory(seed).stream.swapped_in():
+        for frame in frames:
+            raw = {"pixels": frame["observation.image"][None], "agent_pos": frame["observation.state"][None]}
+            batch = preprocess_observation(raw)
+            batch["task"] = ["push the T"]
+            with torch.inference_mode():
+                action = policy.select_action(preprocessor(batch))
+            actions.append(postprocessor(action).numpy()[0])
+    return np.stack(actions)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_an_episode_has_the_actions_of_lerobots_own_loop(checkpoints, name):
+    """Queues, temporal ensembling, history, normalisation and noise, to the last bit."""
+    policy = open_policy(checkpoints[name])
+    seen = frames(seed=1)
+
+    actions = Episode(policy, seen).run()
+
+    assert actions.dtype == np.float32
+    np.testing.assert_array_equal(actions, lerobot_actions(checkpoints[name], seen))
+
+
+def test_actions_depend_on_what_is_seen_and_stay_near_the_range_of_pusht(checkpoints):
+    """Otherwise the comparisons above and below would prove little."""
+    policy = open_policy(checkpoints["act"])
+
+    one, other = Episode(policy, frames(seed=1)).run(), Episode(policy, frames(seed=2)).run()
+
+    assert np.abs(one - other).max() > 1
+    assert -100 < one.min() < one.max() < 612
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_two_interleaved_episodes_equal_each_alone(checkpoints, name):
+    """Nothing of an episode stays in the policy."""
+    policy = open_policy(checkpoints[name])
+    first, second = Episode(policy, frames(seed=1), seed=1), Episode(policy, frames(seed=2), seed=2)
+    for _ in range(3):
+        first.step()
+    for _ in range(15):
+        second.step()
+        first.step()
+
+    assert np.array_equal(first.executed, Episode(policy, frames(seed=1), seed=1).run())
+    assert np.array_equal(second.executed, Episode(policy, frames(seed=2), seed=2).run()[:15])
+
+
+def test_a_row_does_not_depend_on_its_neighbours(checkpoints):
+    """At one fixed batch shape. What the engine pads with does not matter either."""
+    policy = open_policy(checkpoints["act"])
+    seen = [observation_at(policy, frames(seed), 0) for seed in range(4)]
+    memories = [new_memory() for _ in seen]
+
+    chunks = policy.predict(seen, memories)
+    shuffled = policy.predict([seen[2], seen[0], seen[2], seen[2]], memories)
+
+    np.testing.assert_array_equal(shuffled[0], chunks[2])
+    np.testing.assert_array_equal(shuffled[1], chunks[0])
+    assert [chunk.shape for chunk in chunks] == [(5, 2)] * 4
+
+
+def test_temporal_ensembles_of_one_batch_are_apart(checkpoints):
+    """Each row is averaged with its own episode's past."""
+    policy = open_policy(checkpoints["ensemble"])
+    one, other = frames(seed=1), frames(seed=2)
+    memories = [new_memory(), new_memory()]
+    for step in range(4):
+        together = policy.predict([observation_at(policy, seen, step) for seen in (one, other)], memories)
+
+    alone = Episode(policy, one[:4]).run()[-1]
+
+    np.testing.assert_allclose(together[0][0], alone, rtol=1e-5)
+    assert not np.allclose(together[1][0], alone, rtol=1e-3)
+
+
+def test_two_threads_at_once_give_what_one_gives(checkpoints):
+    """A policy without randomness may be asked from several threads."""
+    policy = open_policy(checkpoints["act"])
+    episodes = [[Episode(policy, frames(seed)) for seed in range(4)] for _ in range(2)]
+
+    with ThreadPoolExecutor(2) as threads:
+        at_once = list(threads.map(Episode.run, episodes[0]))
+
+    np.testing.assert_array_equal(at_once, [episode.run() for episode in episodes[1]])
+
+
+def test_the_number_of_threads_holds_in_whichever_thread_predicts(checkpoints):
+    """PyTorch keeps it per thread."""
+    policy = open_policy(checkpoints["act"], n_threads=2)
+
+    def threads_after_predicting():
+        Episode(policy, frames(seed=1)).step()
+        return torch.get_num_threads()
+
+    with ThreadPoolExecutor(1) as thread:
+        assert thread.submit(threads_after_predicting).result() == 2
+
+
+def test_overridden_fields_change_the_policy_as_they_do_in_lerobot(checkpoints):
+    """As numbers, and as the strings a command line gives."""
+    seen = frames(seed=1)
+
+    steps = Episode(open_policy(checkpoints["act"], n_action_steps="3"), seen).run()
+    ensemble = Episode(open_policy(checkpoints["act"], temporal_ensemble_coeff="0.5"), seen).run()
+
+    np.testing.assert_array_equal(steps, lerobot_actions(checkpoints["act"], seen, ["--n_action_steps=3"]))
+    overrides = ["--n_action_steps=1", "--temporal_ensemble_coeff=0.5"]
+    np.testing.assert_array_equal(ensemble, lerobot_actions(checkpoints["act"], seen, overrides))
+
+
+def test_mixed_precision_is_numerically_near(checkpoints):
+    """``use_amp`` computes in bfloat16 on a CPU and still gives float32 actions."""
+    seen = frames(seed=1)
+    full, mixed = (Episode(open_policy(checkpoints["act"], use_amp=amp), seen).run() for amp in (False, True))
+
+    assert mixed.dtype == np.float32
+    assert 0 < np.abs(full - mixed).max() < 10
+
+
+def test_observations_are_renamed_and_those_not_wanted_dropped(checkpoints):
+    """An environment may call a camera otherwise, and have more of them."""
+    renames = {"observation.images.top": "observation.image"}
+    policy = load({"path": str(checkpoints["act"])}, renames).open(1)
+    seen = frames(seed=1)
+    renamed = [
+        {
+            "observation.images.top": frame["observation.image"],
+            "observation.images.extra": np.zeros((9, 9, 3), np.uint8),
+        }
+        | {"observation.state": frame["observation.state"]}
+        for frame in seen
+    ]
+
+    actions = Episode(policy, renamed).run()
+
+    np.testing.assert_array_equal(actions, Episode(open_policy(checkpoints["act"]), seen).run())
