@@ -5,8 +5,8 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
 from types import FrameType
@@ -16,7 +16,7 @@ from rich.console import Console
 
 from proctor.config import EvalConfig, RunConfig, structure
 from proctor.engine import Engine
-from proctor.errors import ConfigError, ProctorError
+from proctor.errors import ConfigError, ProctorError, ResourceError
 from proctor.job import AnyPolicy, Job, as_policy, prepare
 from proctor.policies.base import LocalPolicy, Policy
 from proctor.policies.function import PredictFunction
@@ -112,11 +112,11 @@ def run(job: Job) -> EvalResult:
         except ConfigError:
             raise  # nothing has run, and going on would end the same way
         except ProctorError as error:
-            summary = ledger.sum_up().summary
-            error.hint = (
-                f"{len(summary.episodes)} of {summary.overall.planned} episodes are kept in {job.directory}; "
-                f"go on with: proctor resume {job.directory}"
+            error.hint = f"{journal.n_episodes} of {len(job.specs)} episodes are kept; go on with: " + (
+                f"proctor resume {job.directory}"
             )
+            with suppress(ResourceError):  # a full disk takes no summary; the journal has everything
+                ledger.sum_up()
             raise
         return ledger.sum_up()
 
@@ -126,12 +126,13 @@ class _Ledger:
 
     def __init__(self, job: Job, journal: JournalWriter) -> None:
         self._job, self._journal = job, journal
-        kept = merge_journals([journal.journal])
+        kept = merge_journals(read_journals(job.directory))
         self.todo = remaining(job.specs, kept)
         done = set(job.specs) - set(self.todo)
         self._results = {record.result.spec: record.result for record in kept.values() if record.result.spec in done}
         self._n_resumed = len(self._results)
         self._began = monotonic()
+        self._startup_s: float | None = None
 
     def keep(self, result: EpisodeResult, actions: Array | None) -> None:
         """Write an episode down; on disk when this returns."""
@@ -141,8 +142,9 @@ class _Ledger:
     def sum_up(self) -> EvalResult:
         """Write ``eval_info.json`` (a partial one if episodes are missing) from everything that has finished."""
         job = self._job
-        wall_s = None if self._n_resumed else monotonic() - self._began  # nobody timed the earlier session
+        wall_s = self._journal.journal.wall_s + monotonic() - self._began
         summary = summarize(job.tasks, job.specs, self._results.values(), wall_s)
+        summary = replace(summary, startup_s=self._startup_s)
         info = build_eval_info(summary, job.run_info)
         write_eval_info(job.directory, info, job.config.eval.shard_id, job.config.eval.num_shards)
         return EvalResult(job.directory, summary, info)
@@ -150,6 +152,8 @@ class _Ledger:
     def progress(self, engine: Engine) -> Progress:
         """Where the run stands."""
         elapsed = monotonic() - self._began
+        if engine.began_at is not None:
+            self._startup_s = engine.began_at - self._began
         tasks = []
         for task in self._job.tasks:
             specs = [spec for spec in self._job.specs if spec.task == (task.suite, task.task_id)]

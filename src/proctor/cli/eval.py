@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from proctor.evaluation import EvalResult
 
 ERRORS_REMAIN = 3
+_NOTHING = RunConfig()
 
 
-def eval_command(config: Annotated[RunConfig, Parameter(name="*")]) -> int:
+def eval_command(config: Annotated[RunConfig, Parameter(name="*")] = _NOTHING) -> int:
     """Evaluate a policy on a benchmark.
 
     A LeRobot checkpoint:

@@ -39,13 +39,9 @@ class SharedArrays:
         self._reserve(_FIRST_SIZE)
         self._frames: dict[str, tuple[Placed, Array]] = {}
 
-    def begin(self) -> None:
-        """Start a new observation; the previous one may be overwritten from here on."""
-        self._frames = {}
-
     def write(self, arrays: Mapping[str, Array], index: int, n_frames: int) -> None:
-        """Copy in what was seen at look ``index`` of the ``n_frames`` looks of this observation."""
-        if not self._frames:
+        """Copy in what was seen at look ``index`` of ``n_frames``. The first overwrites the previous observation."""
+        if index == 0:
             self._lay_out(arrays, n_frames)
         for key, array in arrays.items():
             self._frames[key][1][index] = array

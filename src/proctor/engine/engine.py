@@ -63,6 +63,7 @@ class Engine:
             log=setup.log,
             deadlines=Deadlines(setup.config.step_timeout_s, setup.config.reset_timeout_s),
         )
+        self._policy = policy
         self._looks = LookPlan(policy.look_offsets, policy.n_action_steps) if policy else LookPlan()
         self._inference: Inference | None = None
         if policy is not None:
@@ -75,6 +76,8 @@ class Engine:
         self._features: dict[TaskKey, Features] = {}
         self._build_failures: Counter[str] = Counter()
         self._signal: int | None = None
+        self.began_at: float | None = None
+        """When the first episode was asked for, on the monotonic clock."""
         self._on_result: OnResult
 
     def run(self, on_result: OnResult, on_tick: Callable[[], None] = lambda: None) -> None:
@@ -142,15 +145,17 @@ class Engine:
         if self.scheduler.workers[number].phase is Phase.BUILDING:
             self._pool.send(number, Build(task))
         else:
-            self._pool.send(number, Start(spec, task.max_episode_steps))
+            self._start(number, spec)
+
+    def _start(self, number: int, spec: EpisodeSpec) -> None:
+        if self.began_at is None:
+            self.began_at = monotonic()
+        self._pool.send(number, Start(spec, self._tasks[spec.task].max_episode_steps))
 
     def _infer(self) -> None:
         if self._inference is None:
             return
-        if self._inference.loaded():
-            for features in self._features.values():
-                self._check_contract(features)
-        while self._inference.has_free_slot:
+        while self._inference.has_free_slot():
             batch = self.scheduler.next_batch(self._inference.batch_size)
             if not batch:
                 return
@@ -196,13 +201,10 @@ class Engine:
         spec = self.scheduler.built(number)
         if spec.task not in self._features:
             self._features[spec.task] = event.features
-            self._check_contract(event.features)
+            if self._policy is not None:
+                self._policy.check_contract(event.features)
         self._episodes[number].spend(event.spent)
-        self._pool.send(number, Start(spec, self._tasks[spec.task].max_episode_steps))
-
-    def _check_contract(self, features: Features) -> None:
-        if self._inference is not None and self._inference.policy is not None:
-            self._inference.policy.check_contract(features)
+        self._start(number, spec)
 
     def _finished(self, number: int, event: Finished) -> None:
         episode = self._episodes.pop(number)

@@ -55,26 +55,24 @@ class Inference:
         self._loading: Future[Policy] | None = self._threads.submit(source.open, n_threads)
         self._loading.add_done_callback(lambda _: self._wake_up())
 
-    @property
     def has_free_slot(self) -> bool:
-        return self._free_slots > 0
-
-    def loaded(self) -> bool:
-        """Whether the policy has become ready since the last call.
+        """Whether a forward pass can start now; not before the policy is loaded.
 
         Raises:
-            Exception: whatever loading it raised.
+            Exception: whatever loading the policy raised.
         """
-        if self._loading is None or not self._loading.done():
-            return False
-        policy, self._loading = self._loading.result(), None
+        if self._loading is not None and self._loading.done():
+            policy, self._loading = self._loading.result(), None
+            self._loaded(policy)
+        return self._free_slots > 0
+
+    def _loaded(self, policy: Policy) -> None:
         alone = policy.randomness == "global"
         self.batch_size = 1 if alone else self.batch_size or policy.batch_size
         self._free_slots = 1 if alone else policy.n_slots
         self._threads.shutdown(wait=False)
         self._threads = ThreadPoolExecutor(self._free_slots, thread_name_prefix="inference")
         self.policy = policy
-        return True
 
     def ask(self, questions: Sequence[Question]) -> None:
         """Start a forward pass."""

@@ -88,8 +88,8 @@ class Simulation:
         self.env = self.benchmark.make_env(request.task)
         clock.lap("construct")
         features = Features(
-            {key: ArraySpec(space.shape, space.dtype.str) for key, space in self.env.observation_space.items()},
-            ArraySpec(self.env.action_space.shape, self.env.action_space.dtype.str),
+            {key: ArraySpec(space.shape, space.dtype.name) for key, space in self.env.observation_space.items()},
+            ArraySpec(self.env.action_space.shape, self.env.action_space.dtype.name),
         )
         return Built(features, clock.spent())
 

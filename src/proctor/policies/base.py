@@ -41,6 +41,12 @@ class PolicySource(Protocol):
     @property
     def n_action_steps(self) -> int: ...
 
+    def check_contract(self, features: Features) -> None:
+        """See :meth:`Policy.check_contract`."""
+
+    def fingerprint(self) -> Mapping[str, Any]:
+        """See :meth:`Policy.fingerprint`."""
+
     def open(self, n_threads: int) -> Policy:
         """Load it. ``n_threads`` is the number of CPU threads of one forward pass."""
 

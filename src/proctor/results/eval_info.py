@@ -27,7 +27,7 @@ from proctor.types import EpisodeResult, Outcome
 FORMAT_VERSION = 1
 
 # What depends on how a run went, not on what it measured.
-_TIMES = ("eval_s", "eval_ep_s")
+_TIMES = ("eval_s", "eval_ep_s", "startup_s")
 _OF_THE_ATTEMPTS = ("attempts", "errors", "timings")
 _OF_THE_RUN = ("config", "provenance", "errors")
 
@@ -130,7 +130,8 @@ def _rates(counts: Counts) -> dict[str, Any]:
 def _times(summary: Summary) -> dict[str, Any]:
     """LeRobot's; its time per episode is over those evaluated."""
     n, wall_s = summary.overall.completed, summary.wall_s
-    return {"eval_s": wall_s, "eval_ep_s": wall_s / n if wall_s is not None and n else None}
+    per_episode = wall_s / n if wall_s is not None and n else None
+    return {"eval_s": wall_s, "eval_ep_s": per_episode, "startup_s": summary.startup_s}
 
 
 def _macro(summary: Summary) -> dict[str, Any] | None:

@@ -33,11 +33,13 @@ class TaskSummary:
 class Summary:
     """Results in the order of the plan: suites as given, then by task and episode.
 
-    ``wall_s`` is how long the evaluation took, None where nobody measured it.
+    ``wall_s`` is how long the evaluation took, all sessions together; ``startup_s`` the part of the last session before
+    its first episode began (imports, loading, construction). None where nobody measured it.
     """
 
     tasks: tuple[TaskSummary, ...]
     wall_s: float | None = None
+    startup_s: float | None = None
 
     @cached_property
     def episodes(self) -> tuple[EpisodeResult, ...]:
