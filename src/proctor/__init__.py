@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from proctor.benchmarks.base import Benchmark, SimEnv, Step
+    from proctor.compat import eval_policy, make_env, make_policy
     from proctor.config import DatasetConfig, EnvConfig, EvalConfig, PeftConfig, WandBConfig
     from proctor.engine.plan import shard_episodes
     from proctor.errors import ProctorError
     from proctor.evaluation import EvalResult, evaluate
     from proctor.policies.base import Policy
     from proctor.types import EpisodeResult, EpisodeSpec, Observation, Outcome, Task
-    from proctor.compat import eval_policy, make_env, make_policy
 
 _HOMES = {
     "proctor.benchmarks.base": ("Benchmark", "SimEnv", "Step"),

@@ -18,10 +18,10 @@ from proctor.engine.plan import plan_episodes, plan_tasks
 from proctor.errors import ConfigError
 from proctor.evaluation import run
 from proctor.job import Job, as_policy, load_policy, make_benchmark
+from proctor.machine import choose_gl_backend
 from proctor.plugins import BENCHMARKS, find
 from proctor.policies.base import EpisodeMemory, LocalPolicy, Policy
 from proctor.streams import RandomStream
-from proctor.machine import choose_gl_backend
 from proctor.types import Array, EpisodeSpec, Observation
 from proctor.vector_env import TaskVectorEnv
 

@@ -12,7 +12,7 @@
     ├── EnvironmentBuildError        2   the simulator cannot be constructed at all
     ├── ResourceError                4   disk full, out of memory, too many worker deaths: results so far are kept
     ├── MergeError                   5   journals that contradict each other, or leave part of the plan unmeasured
-    ├── PolicyError                  –   one episode's inference failed: becomes that episode's ``error``
+    ├── PolicyError                  -   one episode's inference failed: becomes that episode's ``error``
     └── Interrupted                130   SIGINT (130) or SIGTERM (143); the run can be resumed
 
 A user's error is one sentence and never a traceback. Anything that is not a ProctorError is a bug, shown whole.

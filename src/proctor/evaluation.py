@@ -18,6 +18,7 @@ from proctor.config import EvalConfig, RunConfig, structure
 from proctor.engine import Engine
 from proctor.errors import ConfigError, ProctorError, ResourceError
 from proctor.job import AnyPolicy, Job, as_policy, prepare
+from proctor.machine import choose_gl_backend
 from proctor.policies.base import LocalPolicy, Policy
 from proctor.policies.function import PredictFunction
 from proctor.reports.progress import Progress, TaskProgress, make_display
@@ -26,8 +27,7 @@ from proctor.results.journal import JournalWriter, read_journals
 from proctor.results.merge import merge_journals, remaining
 from proctor.results.run_dir import check_fingerprint, read_run, write_run
 from proctor.results.summary import Summary, summarize
-from proctor.machine import choose_gl_backend
-from proctor.types import Array, EpisodeResult, EpisodeSpec, Outcome
+from proctor.types import Array, EpisodeResult, Outcome
 
 
 @dataclass(frozen=True)
@@ -112,9 +112,8 @@ def run(job: Job) -> EvalResult:
         except ConfigError:
             raise  # nothing has run, and going on would end the same way
         except ProctorError as error:
-            error.hint = f"{journal.n_episodes} of {len(job.specs)} episodes are kept; go on with: " + (
-                f"proctor resume {job.directory}"
-            )
+            kept = f"{journal.n_episodes} of {len(job.specs)} episodes are kept"
+            error.hint = f"{kept}; go on with: proctor resume {job.directory}"
             with suppress(ResourceError):  # a full disk takes no summary; the journal has everything
                 ledger.sum_up()
             raise
@@ -181,7 +180,8 @@ def _run_engine(job: Job, ledger: _Ledger) -> None:
 @contextmanager
 def _stopped_by_signals(engine: Engine) -> Iterator[None]:
     """SIGINT and SIGTERM end the run in good order; a second one ends it at once. Elsewhere than in the main thread
-    signals are not ours to take."""
+    signals are not ours to take.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return

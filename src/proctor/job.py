@@ -16,12 +16,12 @@ from proctor.config import RunConfig, structure
 from proctor.engine import EngineSetup
 from proctor.engine.plan import choose_batch_size, plan_episodes, plan_tasks, shard_episodes
 from proctor.errors import ConfigError
+from proctor.machine import usable_cores
 from proctor.plugins import BENCHMARKS, POLICIES, find, installed, load_object
 from proctor.policies.base import LocalPolicy, Policy, PolicySource
 from proctor.policies.function import FunctionPolicy
 from proctor.results.provenance import collect_provenance
 from proctor.results.run_dir import RunInfo, plan_by_task
-from proctor.machine import usable_cores
 from proctor.types import EpisodeSpec, Task, TaskKey
 
 AnyPolicy = PolicySource | LocalPolicy

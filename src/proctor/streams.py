@@ -30,9 +30,7 @@ class RandomStream:
 
     def __init__(self, spec: EpisodeSpec) -> None:
         digest = hashlib.sha256(f"{spec.suite}/{spec.task_id}".encode()).digest()
-        self.seeds = np.random.SeedSequence(
-            [spec.seed, spec.episode_index, int.from_bytes(digest[:16], "little")]
-        )
+        self.seeds = np.random.SeedSequence([spec.seed, spec.episode_index, int.from_bytes(digest[:16], "little")])
         self._states: tuple[Any, ...] | None = None
 
     @cached_property

@@ -1,7 +1,7 @@
 """One spelling for what can be written in several ways, before the command line is parsed.
 
 ``--key=value``, ``--key value`` and bare ``key=value`` mean the same, ``-`` and ``_`` are interchangeable in keys, and
-``--config_path FILE`` stands for the values in a YAML or JSON file, which what is written on the command line overrides.
+``--config_path FILE`` stands for the values in a YAML or JSON file, which the command line overrides.
 """
 
 from __future__ import annotations

@@ -36,6 +36,7 @@ class SharedArrays:
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
         self._map: mmap.mmap
+        self._heartbeat: Array
         self._reserve(_FIRST_SIZE)
         self._frames: dict[str, tuple[Placed, Array]] = {}
 

@@ -12,7 +12,17 @@ from proctor.engine.messages import Act, ArrayBytes, Finished, Observed, Spent
 from proctor.errors import PolicyError
 from proctor.policies.base import EpisodeMemory
 from proctor.streams import RandomStream
-from proctor.types import Array, ArraySpec, AttemptError, EpisodeResult, EpisodeSpec, Observation, Outcome, Task, Timings
+from proctor.types import (
+    Array,
+    ArraySpec,
+    AttemptError,
+    EpisodeResult,
+    EpisodeSpec,
+    Observation,
+    Outcome,
+    Task,
+    Timings,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,7 +74,7 @@ class Close(msgspec.Struct, tag=True, frozen=True):
     """Close the simulator and end. No reply."""
 
 
-Request = Setup | Build | Start | Act | Close
+Request = Setup | Build | Start | Act
 
 # ---------------------------------------------------------------------------------------------- worker to engine
 
@@ -135,7 +135,7 @@ class Failed(msgspec.Struct, tag=True, frozen=True):
 Reply = Ready | Built | Observed | Finished | Failed
 
 _encoder = msgspec.msgpack.Encoder()
-_request_decoder = msgspec.msgpack.Decoder(Request)
+_request_decoder = msgspec.msgpack.Decoder(Request | Close)
 _reply_decoder = msgspec.msgpack.Decoder(Reply)
 
 encode = _encoder.encode

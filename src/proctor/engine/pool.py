@@ -1,4 +1,4 @@
-"""The workers: started, spoken to, listened to, and buried. What goes wrong with one becomes an event, :class:`Lost`."""
+"""The workers: started, spoken to, listened to, and buried. What goes wrong becomes an event, :class:`Lost`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import Pipe
-from multiprocessing.connection import Connection
 from pathlib import Path
 from time import monotonic
 from typing import Protocol
@@ -66,7 +65,7 @@ class ProcessWorker:
         descriptor = anonymous_file()
         self.arrays = SharedArrays(descriptor)
         arguments = [str(theirs.fileno()), str(descriptor), str(os.getpid())]
-        with open(log or os.devnull, "ab") as output:
+        with (log or Path(os.devnull)).open("ab") as output:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
                 [sys.executable, "-m", "proctor.engine.worker", *arguments],
                 stdin=subprocess.DEVNULL,
@@ -87,9 +86,10 @@ class ProcessWorker:
     def receive(self) -> Reply | Lost:
         self._limit = None
         try:
-            return decode_reply(self.connection.recv_bytes())
+            reply: Reply = decode_reply(self.connection.recv_bytes())
         except (EOFError, ConnectionResetError):
             return Lost("crashed", self._how_it_ended())
+        return reply
 
     def hung(self, now: float) -> Lost | None:
         """Whether it owes an answer and has shown no sign of life within its limit."""

@@ -58,8 +58,6 @@ class Simulation:
                     return self._start(request, clock)
                 case Act():
                     return self._act(request, clock)
-                case _:
-                    raise TypeError(f"not a request: {request!r}")
         except Exception as error:  # noqa: BLE001 - whatever a simulator raises becomes a message
             self.close()
             return Failed(

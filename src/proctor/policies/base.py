@@ -71,7 +71,7 @@ class Policy(ABC):
     n_slots: int = 1
     distributions: tuple[str, ...] = ()
 
-    def open(self, n_threads: int) -> Policy:  # noqa: ARG002 - it has chosen its threads already
+    def open(self, n_threads: int) -> Policy:
         """A policy that is loaded already is its own source."""
         return self
 

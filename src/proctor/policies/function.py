@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -83,6 +83,6 @@ def load(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None)
     config = structure(FunctionPolicyConfig, fields, "policy")
     if config.n_action_steps is not None and config.n_action_steps < 1:
         raise ConfigError(f"policy.n_action_steps is {config.n_action_steps}; it must be at least 1.")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
     return FunctionPolicy(load_object(config.function), config.n_action_steps, rename_map)

@@ -17,7 +17,7 @@ from proctor.types import Array
 class Expert(ActionSource):
     """The benchmark's scripted expert. It sees the simulator's state, not its images."""
 
-    def reset(self, env: SimEnv, stream: RandomStream) -> None:  # noqa: ARG002
+    def reset(self, env: SimEnv, stream: RandomStream) -> None:
         self._env = env
 
     def act(self) -> Array:
@@ -46,24 +46,24 @@ class Random(ActionSource):
 class Zero(ActionSource):
     """Zeros."""
 
-    def reset(self, env: SimEnv, stream: RandomStream) -> None:  # noqa: ARG002
+    def reset(self, env: SimEnv, stream: RandomStream) -> None:
         self._action = np.zeros(env.action_space.shape, env.action_space.dtype)
 
     def act(self) -> Array:
         return self._action
 
 
-def expert(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None) -> LocalPolicy:  # noqa: ARG001
+def expert(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None) -> LocalPolicy:
     """``--policy.type=expert``."""
     return _local(Expert, fields)
 
 
-def random(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None) -> LocalPolicy:  # noqa: ARG001
+def random(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None) -> LocalPolicy:
     """``--policy.type=random``."""
     return _local(Random, fields)
 
 
-def zero(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None) -> LocalPolicy:  # noqa: ARG001
+def zero(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None) -> LocalPolicy:
     """``--policy.type=zero``."""
     return _local(Zero, fields)
 

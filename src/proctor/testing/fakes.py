@@ -27,7 +27,8 @@ FAKE_BENCHMARK = "proctor.testing.fakes:FakeBenchmark"
 class FakeConfig(EnvConfig):
     """``faults`` maps ``"<task>/<seed>/<step>"`` to what happens there: ``raise``, ``kill``, ``exit``, ``hang``,
     ``stop`` (SIGSTOP). Step 0 is the reset, ``"<task>/construct"`` the constructor. A fault strikes ``times`` times;
-    ``scratch`` is the folder in which workers remember how often it has."""
+    ``scratch`` is the folder in which workers remember how often it has.
+    """
 
     n_tasks: int = 2
     max_steps: int = 20
@@ -48,7 +49,8 @@ class FakeBenchmark(Benchmark):
     config: FakeConfig
 
     def tasks(self) -> list[Task]:
-        return [Task("fake", i, f"task-{i}", f"steer to {i}", self.config.max_steps) for i in range(self.config.n_tasks)]
+        n_steps = self.config.max_steps
+        return [Task("fake", i, f"task-{i}", f"steer to {i}", n_steps) for i in range(self.config.n_tasks)]
 
     def make_env(self, task: Task) -> SimEnv:
         return FakeEnv(task, self.config)
@@ -71,7 +73,7 @@ class FakeEnv(SimEnv):
         )
         self.action_space = box(-1.0, 1.0, (2,), np.float32)
         self._seed = self._n_steps = 0
-        self._position = np.zeros(2)
+        self._position: Array = np.zeros(2)
         self.n_looks = 0
         self._strike(f"{task.task_id}/construct")
 

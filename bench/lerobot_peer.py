@@ -1,0 +1,80 @@
+"""Runs ``lerobot-eval`` as shipped, and writes down what it takes to compare with it. Used by ``vs_lerobot.py``.
+
+Changed are only: the number of steps after which an episode ends (its environments ignore ``--env.episode_length``),
+and, with ``--no-videos``, that episodes are not drawn a second time for video. Recorded are the time from the first
+reset to the last result, and each episode's rewards up to its end: lerobot-eval's own sum counts one step too many.
+
+    python bench/lerobot_peer.py RECORD.json STEPS [--no-videos] -- --policy.path=… --env.type=…
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import gymnasium
+import lerobot.envs.utils
+import lerobot.scripts.lerobot_eval as peer
+
+
+def main() -> None:
+    """Patch, run, record."""
+    split = sys.argv.index("--")
+    record, max_steps, *options = sys.argv[1:split]
+    sys.argv = ["lerobot-eval", *sys.argv[split + 1 :]]
+    _limit_steps(int(max_steps))
+    found: dict[str, Any] = {"episodes": []}
+    _record_rollouts(found)
+    _time_evaluation(found, videos="--no-videos" not in options)
+    peer.eval_main()
+    Path(record).write_text(json.dumps(found))
+
+
+def _limit_steps(max_steps: int) -> None:
+    """The loop asks the vector environment for its limit."""
+    lazy = lerobot.envs.utils._LazyAsyncVectorEnv  # noqa: SLF001
+    for kind in (gymnasium.vector.SyncVectorEnv, gymnasium.vector.AsyncVectorEnv, lazy):
+        stock = kind.call
+
+        def call(self: Any, name: str, *args: Any, stock: Any = stock, **kwargs: Any) -> Any:
+            return (max_steps,) * self.num_envs if name == "_max_episode_steps" else stock(self, name, *args, **kwargs)
+
+        kind.call = call
+
+
+def _record_rollouts(found: dict[str, Any]) -> None:
+    stock = peer.rollout
+
+    def rollout(*args: Any, **kwargs: Any) -> Any:
+        found.setdefault("first_reset", perf_counter())
+        data = stock(*args, **kwargs)
+        for seed, reward, done, success in zip(
+            kwargs["seeds"], data["reward"], data["done"], data["success"], strict=True
+        ):
+            length = int(done.int().argmax()) + 1
+            rewards = reward[:length].tolist()
+            episode = {"seed": seed, "sum_reward": sum(rewards), "max_reward": max(rewards), "length": length}
+            found["episodes"].append(episode | {"success": bool(success[:length].any())})
+        return data
+
+    peer.rollout = rollout
+
+
+def _time_evaluation(found: dict[str, Any], *, videos: bool) -> None:
+    stock = peer.eval_policy_all
+
+    def eval_policy_all(*args: Any, **kwargs: Any) -> Any:
+        if not videos:
+            kwargs["max_episodes_rendered"] = 0
+        info = stock(*args, **kwargs)
+        found["seconds"] = perf_counter() - found["first_reset"]
+        return info
+
+    peer.eval_policy_all = eval_policy_all
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,168 @@
+"""Proctor against ``lerobot-eval``: the same checkpoint, task and seeds, in turn; prints the ratios of wall time.
+
+    python bench/vs_lerobot.py [--task reach-v3] [--n-action-steps 10 50] [--episodes 4] [--steps 100] [--pairs 3]
+
+The peer runs as shipped (it draws its first ten episodes a second time, for video) and with videos patched off. One
+pilot finds the batch size and mode in which it is fastest here; it is compared at that one, and its numbers at
+``batch_size=1``. Proctor runs with its defaults. Both end episodes at the same number of steps, lower than the
+benchmark's, so that a pair takes minutes. Medians of alternating pairs; nothing else should run on the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+os.environ.setdefault("MUJOCO_GL", "egl")
+sys.path.insert(0, str(Path(__file__).parent))
+from common import loaded, machine, metaworld_act
+
+PEER_MODES = ((1, False), (2, True), (4, True))
+PILOT_STEPS = 12
+
+
+@dataclass(frozen=True)
+class Timed:
+    """One run: seconds from the first reset to the last result, seconds in total, and its episodes."""
+
+    inner: float
+    total: float
+    episodes: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Case:
+    """What both sides evaluate."""
+
+    task: str
+    episodes: int
+    steps: int
+    n_action_steps: int
+
+    def flags(self) -> list[str]:
+        return [
+            f"--policy.path={metaworld_act()}",
+            f"--policy.n_action_steps={self.n_action_steps}",
+            "--policy.device=cpu",
+            "--env.type=metaworld",
+            f"--env.task={self.task}",
+            f"--eval.n_episodes={self.episodes}",
+        ]
+
+
+def run_peer(case: Case, mode: tuple[int, bool], *, videos: bool, threads: int | None = None) -> Timed:
+    batch_size, use_async = mode
+    environment = os.environ | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
+    with tempfile.TemporaryDirectory() as folder:
+        record = Path(folder) / "record.json"
+        command = [sys.executable, str(Path(__file__).parent / "lerobot_peer.py"), str(record), str(case.steps)]
+        command += [] if videos else ["--no-videos"]
+        command += ["--", *case.flags(), f"--eval.batch_size={batch_size}", f"--output_dir={folder}/out"]
+        command += [f"--eval.use_async_envs={str(use_async).lower()}"]
+        total = _time(command, environment)
+        found = json.loads(record.read_text())
+    return Timed(found["seconds"], total, found["episodes"])
+
+
+def run_proctor(case: Case) -> Timed:
+    """The total from the command line; the inner time with the policy loaded beforehand, as the peer loads it."""
+    from proctor import evaluate
+
+    flags = [*case.flags(), f"--env.episode_length={case.steps}", "--eval.display=none"]
+    with tempfile.TemporaryDirectory() as folder:
+        total = _time([sys.executable, "-m", "proctor", "eval", *flags, f"--output_dir={folder}/out"], dict(os.environ))
+        cold = json.loads((Path(folder) / "out/eval_info.json").read_text())
+        policy = loaded({"path": str(metaworld_act()), "n_action_steps": case.n_action_steps, "device": "cpu"})
+        env = {"type": "metaworld", "task": case.task, "episode_length": case.steps}
+        warm = evaluate(policy, env, n_episodes=case.episodes, output_dir=f"{folder}/warm").info
+    if _outcomes(cold["per_episode"]) != _outcomes(warm["per_episode"]):
+        raise SystemExit("Two runs of Proctor differ; stop.")
+    return Timed(warm["overall"]["eval_s"] - warm["overall"]["startup_s"], total, warm["per_episode"])
+
+
+def fastest_mode(case: Case) -> tuple[int, bool]:
+    pilot = Case(case.task, case.episodes, PILOT_STEPS, case.n_action_steps)
+    seconds = {mode: run_peer(pilot, mode, videos=False).inner for mode in PEER_MODES}
+    for (batch_size, use_async), s in seconds.items():
+        print(f"  pilot: lerobot-eval batch_size={batch_size} async={use_async}: {s:.1f} s", flush=True)
+    return min(seconds, key=lambda mode: seconds[mode])
+
+
+def compare(case: Case, mode: tuple[int, bool], pairs: int, *, videos: bool) -> None:
+    inner, total, ours, theirs = [], [], [], []
+    for _ in range(pairs):
+        peer, proctor = run_peer(case, mode, videos=videos), run_proctor(case)
+        inner.append(peer.inner / proctor.inner)
+        total.append(peer.total / proctor.total)
+        ours.append(proctor.inner)
+        theirs.append(peer.inner)
+    print(
+        f"n_action_steps={case.n_action_steps:>3}  lerobot-eval {'as shipped   ' if videos else 'without video'}  "
+        f"{statistics.median(inner):5.1f}x ({min(inner):.1f}-{max(inner):.1f}) first reset to last result, "
+        f"{statistics.median(total):.1f}x ({min(total):.1f}-{max(total):.1f}) with start-up;  "
+        f"medians {statistics.median(theirs):.1f} s and {statistics.median(ours):.2f} s",
+        flush=True,
+    )
+
+
+def agree(case: Case) -> None:
+    """Whether every episode's numbers are the peer's at ``batch_size=1``, both with one CPU thread."""
+    peer = run_peer(case, (1, False), videos=False, threads=1).episodes
+    ours = run_proctor(case).episodes
+    for ep, theirs in zip(ours, peer, strict=True):
+        print(
+            f"  seed {ep['seed']}: sum_reward {ep['sum_reward']:.9f} / {theirs['sum_reward']:.9f}, "
+            f"max_reward {ep['max_reward']:.9f} / {theirs['max_reward']:.9f}, length {ep['length']} / "
+            f"{theirs['length']}, success {ep['success']} / {theirs['success']}"
+        )
+    same = [
+        ep["success"] == theirs["success"]
+        and ep["length"] == theirs["length"]
+        and all(math.isclose(ep[name], theirs[name], rel_tol=1e-6) for name in ("sum_reward", "max_reward"))
+        for ep, theirs in zip(ours, peer, strict=True)
+    ]
+    print(f"  {sum(same)} of {len(same)} episodes agree with lerobot-eval (success, length, rewards to six digits)")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--task", default="reach-v3")
+    parser.add_argument("--n-action-steps", type=int, nargs="+", default=[10, 50])
+    parser.add_argument("--episodes", type=int, default=4)
+    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--pairs", type=int, default=3)
+    options = parser.parse_args()
+    print(machine())
+    print(f"{options.task}, {options.episodes} episodes of at most {options.steps} steps, ACT (ResNet-18, 480x480)")
+    cases = [Case(options.task, options.episodes, options.steps, n) for n in options.n_action_steps]
+    mode = fastest_mode(cases[0])
+    for case in cases:
+        for videos in (True, False):
+            compare(case, mode, options.pairs, videos=videos)
+    agree(cases[0])
+
+
+def _outcomes(episodes: list[dict[str, Any]]) -> list[Any]:
+    return [(ep["seed"], ep["sum_reward"], ep["max_reward"], ep["final_state_hash"]) for ep in episodes]
+
+
+def _time(command: list[str], environment: dict[str, str]) -> float:
+    began = perf_counter()
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
+    return perf_counter() - began
+
+
+if __name__ == "__main__":
+    main()
