@@ -163,14 +163,13 @@ class Scheduler:
 
     def _next_episode(self, worker: WorkerState) -> EpisodeSpec | None:
         """An episode of the task the worker has built, else of the task with most episodes per worker on it."""
-        if worker.built is not None and (waiting := self._waiting.get(worker.built)):
-            return waiting.popleft()
         crowd = self._workers_per_task()
-        open_tasks = [task for task, waiting in self._waiting.items() if waiting]
-        if (most := self._limits.max_parallel_tasks) and len(crowd) >= most:
-            open_tasks = [task for task in open_tasks if task in crowd]
+        full = 0 < self._limits.max_parallel_tasks <= len(crowd)
+        open_tasks = [task for task, waiting in self._waiting.items() if waiting and (task in crowd or not full)]
         if not open_tasks:
             return None
+        if worker.built in open_tasks:
+            return self._waiting[worker.built].popleft()
         task = max(open_tasks, key=lambda key: len(self._waiting[key]) / (crowd.get(key, 0) + 1))
         return self._waiting[task].popleft()
 
