@@ -49,18 +49,7 @@ class GymnasiumEnv(SimEnv):
     """One Gymnasium environment. It observes in every step, so not looking saves nothing here."""
 
     def __init__(self, task: Task, config: GymnasiumConfig) -> None:
-        spec = _spec(task.name)
-        render_modes = getattr(load_env_creator(spec.entry_point), "metadata", {}).get("render_modes", ())
-        kwargs = {"render_mode": "rgb_array"} if "rgb_array" in render_modes else {}
-        try:
-            self._env = gymnasium.make(
-                task.name,
-                max_episode_steps=task.max_episode_steps,
-                disable_env_checker=True,
-                **(kwargs | config.kwargs),
-            )
-        except gymnasium.error.DependencyNotInstalled as error:
-            raise ConfigError(f"{task.name} needs a package that is not installed: {error}") from error
+        self._env = _make(task, config.kwargs)
         self._task_name, self._config = task.name, config
         self._seen: Any = None
         self._return = 0.0
@@ -71,9 +60,9 @@ class GymnasiumEnv(SimEnv):
         self.observation_space = Dict({name: box for name, (_, box) in leaves.items()})
         self.action_space = _action_box(self._env.action_space, task.name)
         self.fps = float(self._env.metadata.get("render_fps") or 30)
-        self.deterministic = not spec.nondeterministic
+        self.deterministic = not _spec(task.name).nondeterministic
 
-    def reset(self, seed: int, init_state_id: int | None, *, look: bool) -> Mapping[str, Array] | None:  # noqa: ARG002
+    def reset(self, seed: int, init_state_id: int | None, *, look: bool) -> Mapping[str, Array] | None:
         self._seen, _ = self._env.reset(seed=seed)
         self._return = 0.0
         return self._observe() if look else None
@@ -132,6 +121,23 @@ def _spec(env_id: str) -> Any:
             f"No Gymnasium environment '{env_id}' is registered.{did_you_mean(env_id, gymnasium.registry)} "
             "If a package registers it, name the package: --env.module=PACKAGE."
         ) from None
+
+
+def _make(task: Task, kwargs: Mapping[str, Any]) -> Any:
+    """Construct the environment, able to draw where it can. Drawing begins when it is asked for."""
+    entry_point = _spec(task.name).entry_point
+    try:
+        creator = entry_point if callable(entry_point) else load_env_creator(entry_point)
+        drawable = "rgb_array" in getattr(creator, "metadata", {}).get("render_modes", ())
+        render_mode = {"render_mode": "rgb_array"} if drawable else {}
+        return gymnasium.make(
+            task.name,
+            max_episode_steps=task.max_episode_steps,
+            disable_env_checker=True,
+            **{**render_mode, **kwargs},
+        )
+    except (ImportError, gymnasium.error.DependencyNotInstalled) as error:
+        raise ConfigError(f"{task.name} needs a package that is not installed: {error}") from error
 
 
 def _leaves(space: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -209,8 +215,9 @@ class Gymnasium(Benchmark):
 
     def __init__(self, config: GymnasiumConfig) -> None:
         super().__init__(config)
-        registering = (config.module or "").partition(".")[0]
-        self.distributions = ("gymnasium", "mujoco", "numpy", *packages_distributions().get(registering, ()))
+        self.distributions = ("gymnasium", "mujoco", "numpy")
+        if config.module:
+            self.distributions += tuple(packages_distributions().get(config.module.partition(".")[0], ()))
 
     def tasks(self) -> list[Task]:
         names = dict.fromkeys(self.config.task_names())

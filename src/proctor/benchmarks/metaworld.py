@@ -83,7 +83,7 @@ class MetaWorldEnv(SimEnv):
         self.observation_space = gymnasium.spaces.Dict(spaces)
         self.action_space = Box(-1, 1, (4,), np.float32)
 
-    def reset(self, seed: int, init_state_id: int | None, *, look: bool) -> Mapping[str, Array] | None:  # noqa: ARG002
+    def reset(self, seed: int, init_state_id: int | None, *, look: bool) -> Mapping[str, Array] | None:
         self._fresh.restore()
         self._env.seed(seed)  # `reset` ignores its own seed
         self._raw, _ = self._env.reset()

@@ -97,7 +97,7 @@ class PushTEnv(SimEnv):
         )
         self.action_space = Box(0, 512, (2,), np.float32)
 
-    def reset(self, seed: int, init_state_id: int | None, *, look: bool) -> Mapping[str, Array] | None:  # noqa: ARG002
+    def reset(self, seed: int, init_state_id: int | None, *, look: bool) -> Mapping[str, Array] | None:
         self._env.reset(seed=seed)
         self._sim._last_action = None  # noqa: SLF001 - else a video begins with the last episode's marker
         return self._observe() if look else None

@@ -1,0 +1,213 @@
+"""Gymnasium: what its spaces, actions and infos become, shown with made-up environments and a few real ones."""
+
+from unittest.mock import patch
+
+import gymnasium
+import numpy as np
+import pytest
+from benchmark_episodes import episode, random_actions, standing
+from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete, Tuple
+
+from proctor.benchmarks.gymnasium import Gymnasium, GymnasiumConfig
+from proctor.benchmarks.pusht import PushT, PushTConfig
+from proctor.config import structure
+from proctor.errors import ConfigError
+
+IMAGE = Box(0, 255, (8, 6, 3), np.uint8)
+VECTOR = Box(-1, 1, (2,), np.float64)
+
+
+class MadeUp(gymnasium.Env):
+    """Samples its observations, pays 1 a step, remembers its last action, says what it is told to say."""
+
+    def __init__(self, observation_space=VECTOR, action_space=VECTOR, info=None, reward=1.0):
+        self.observation_space, self.action_space = observation_space, action_space
+        self.info, self.reward = info or {}, reward
+        self.taken = None
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.observation_space.seed(seed)
+        return self.observation_space.sample(), {}
+
+    def step(self, action):
+        self.taken = action
+        return self.observation_space.sample(), self.reward, False, False, self.info
+
+
+@pytest.fixture(autouse=True, scope="module")
+def registered():
+    """The made-up environment, with and without a number of steps."""
+    gymnasium.register("MadeUp-v0", MadeUp, max_episode_steps=5)
+    gymnasium.register("Endless-v0", MadeUp)
+    yield
+    del gymnasium.registry["MadeUp-v0"], gymnasium.registry["Endless-v0"]
+
+
+def made_up(*, success_key="is_success", success_threshold=None, **kwargs):
+    config = GymnasiumConfig(
+        task="MadeUp-v0", kwargs=kwargs, success_key=success_key, success_threshold=success_threshold
+    )
+    return standing(Gymnasium(config))
+
+
+@pytest.mark.parametrize(
+    ("space", "keys"),
+    [
+        (VECTOR, {"observation.state"}),
+        (IMAGE, {"observation.image"}),
+        (Dict(pixels=IMAGE, agent_pos=VECTOR), {"observation.image", "observation.state"}),
+        (Dict(pixels=Dict(top=IMAGE, wrist=IMAGE)), {"observation.images.top", "observation.images.wrist"}),
+        (Dict(environment_state=VECTOR, goal=VECTOR), {"observation.environment_state", "observation.goal"}),
+    ],
+)
+def test_observations_get_lerobots_names(space, keys):
+    """Every array is found under its name, with the environment's shape and dtype."""
+    with made_up(observation_space=space) as env:
+        seen = env.reset(7, None, look=True)
+
+        assert seen.keys() == env.observation_space.keys() == keys
+        assert all(env.observation_space[key].contains(array) for key, array in seen.items())
+
+
+@pytest.mark.parametrize("space", [Discrete(3), Tuple((VECTOR,)), Dict(depth=Box(0, 1, (8, 6)))])
+def test_an_observation_that_is_neither_image_nor_vector_is_refused(space):
+    """Said when the environment is built, with the space it has."""
+    with pytest.raises(ConfigError, match="it must be an image"), made_up(observation_space=space):
+        pass
+
+
+def test_a_discrete_action_is_the_nearest_number():
+    """Rounded, halves to the even one, and kept within those there are."""
+    given = [0.2, 1.6, 3.4, 2.5, 3.5, 99.0, -7.0]
+    with made_up(action_space=Discrete(4, start=1)) as env:
+        taken = []
+        for value in given:
+            env.reset(7, None, look=False)
+            env.step(np.array([value]), look=False)
+            taken.append(env._env.unwrapped.taken)
+
+        assert taken == [1, 2, 3, 2, 4, 4, 1]
+        assert all(isinstance(action, int) for action in taken)
+        assert env.action_space == Box(1, 4, (1,), np.float32)
+
+
+def test_other_actions_are_refused():
+    """A policy gives vectors; nobody guesses how they would become something else."""
+    with pytest.raises(ConfigError, match="they must be a vector"), made_up(action_space=MultiDiscrete([2, 3])):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("fields", "info", "successes"),
+    [
+        ({}, {}, [False] * 5),
+        ({}, {"is_success": True}, [True] * 5),
+        ({}, {"success": 1.0}, [True] * 5),
+        ({}, {"is_success": False, "success": True}, [False] * 5),
+        ({"success_key": "solved"}, {"solved": True, "success": False}, [True] * 5),
+        ({"success_threshold": 5}, {}, [False] * 4 + [True]),
+        ({"success_threshold": 5.5}, {}, [False] * 5),
+        ({"success_threshold": 1}, {"is_success": False}, [False] * 5),
+        ({"success_threshold": -5, "reward": -1.0}, {}, [False] * 4 + [True]),
+        ({"success_threshold": -4, "reward": -1.0}, {}, [False] * 5),
+    ],
+)
+def test_success_is_what_info_says_or_else_the_sum_of_rewards_at_the_end(fields, info, successes):
+    """Where info says it, the threshold is not asked; a negative sum is not a success while it is still small."""
+    with made_up(info=info, **fields) as env:
+        for seed in (1, 2):  # the sum starts anew
+            moments = episode(env, seed, 10)
+
+            assert [m.success for m in moments[1:]] == successes
+
+
+def test_the_threshold_of_the_registry_is_not_used():
+    """CartPole-v1 is registered with one; it is a mean over episodes."""
+    with standing(Gymnasium(GymnasiumConfig(task="CartPole-v1"))) as env:
+        assert not any(m.success for m in episode(env, 7, 500))
+        assert env.fps == 50
+
+
+def test_ids_are_numbered_in_the_order_given():
+    """One suite, each id once, its registered number of steps."""
+    tasks = Gymnasium(GymnasiumConfig(task="Pendulum-v1,CartPole-v1,Pendulum-v1")).tasks()
+
+    assert [(t.suite, t.task_id, t.name, t.max_episode_steps) for t in tasks] == [
+        ("gymnasium", 0, "Pendulum-v1", 200),
+        ("gymnasium", 1, "CartPole-v1", 500),
+    ]
+
+
+def test_an_endless_environment_ends_where_it_is_told_to():
+    """The only case in which ``episode_length`` is required."""
+    benchmark = Gymnasium(GymnasiumConfig(task="Endless-v0", episode_length=4))
+    with standing(benchmark) as env:
+        moments = episode(env, 7, 10)
+
+    assert benchmark.tasks()[0].max_episode_steps == 4
+    assert len(moments) == 5
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({}, "needs --env.task"),
+        ({"task": "CartPol-v1"}, "Did you mean 'CartPole-v1'?"),
+        ({"task": "CartPole-v1", "episode_length": 501}, "at most 500 steps"),
+        ({"task": "Endless-v0"}, "give --env.episode_length"),
+        ({"task": "CartPole-v1", "module": "no_such_module"}, "env.module=no_such_module cannot be imported"),
+        ({"task": "CartPole-v1", "kwargs": '{"max_episode_steps": 3}'}, "use env.task and env.episode_length"),
+    ],
+)
+def test_a_users_mistake_is_one_sentence(fields, words):
+    """What is wrong and what to do, before any environment is built."""
+    with pytest.raises(ConfigError) as raised:
+        Gymnasium(structure(GymnasiumConfig, {"type": "gymnasium", **fields}, "env")).tasks()
+
+    assert words in str(raised.value)
+
+
+def test_a_package_that_an_environment_needs_is_named():
+    """Registered with Gymnasium, but its simulator is not there."""
+    benchmark = Gymnasium(GymnasiumConfig(task="CartPole-v1"))
+    with (
+        patch("gymnasium.make", side_effect=gymnasium.error.DependencyNotInstalled("pip install box2d")),
+        pytest.raises(ConfigError, match="CartPole-v1 needs a package that is not installed: pip install box2d"),
+    ):
+        benchmark.make_env(benchmark.tasks()[0])
+
+
+def test_what_cannot_be_drawn_says_so():
+    """A video of an environment without rgb_array is a user's error."""
+    with made_up() as env, pytest.raises(ConfigError, match="no render mode rgb_array"):
+        env.render()
+
+
+def test_a_registering_module_is_imported_and_its_version_recorded():
+    """gym_pusht by its id is the pusht benchmark, episode for episode."""
+    kwargs = {"obs_type": "pixels_agent_pos"}
+    benchmark = Gymnasium(GymnasiumConfig(task="gym_pusht/PushT-v0", module="gym_pusht", kwargs=kwargs))
+    with standing(benchmark) as env:
+        ours = episode(env, 7, 20, look=lambda _: True)
+    with standing(PushT(PushTConfig())) as env:
+        pusht = episode(env, 7, 20, look=lambda _: True)
+
+    assert [(m.reward, m.seen) for m in ours] == [(m.reward, m.seen) for m in pusht]
+    assert "gym-pusht" in benchmark.distributions
+
+
+def test_the_state_of_a_mujoco_environment_is_mujocos():
+    """It tells states apart that look alike, and drawing does not change it."""
+    pytest.importorskip("mujoco")
+    with standing(Gymnasium(GymnasiumConfig(task="InvertedPendulum-v5"))) as env:
+        env.reset(7, None, look=False)
+        for action in random_actions(env, 7, 3):
+            env.step(action, look=False)
+        (state,) = env.state()
+        frame = env.render()
+
+        assert state.size > sum(array.size for array in env._observe().values())
+        assert np.array_equal(state, *env.state())
+        assert frame.dtype == np.uint8
+        assert frame.std() > 10
