@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed
 # The newest suitable interpreter: 3.12 or 3.13 for LeRobot 0.6, else 3.11 for LeRobot 0.4; pyenv's are found too.
 PYTHON ?= $(shell tools/find_python)
 
-.PHONY: install test prove check bench clean system-packages
+.PHONY: install demo test prove check bench clean
 
 install: $(INSTALLED)
 
@@ -20,6 +20,9 @@ $(INSTALLED): pyproject.toml $(wildcard constraints*.txt) tools/system_packages
 	$(BIN)/python -m pip install --quiet --constraint constraints-$$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])').txt --editable '.[all,dev]'
 	$(BIN)/python -m pip check
 	touch $@
+
+demo: install
+	$(BIN)/proctor eval --policy.type=expert --env.type=metaworld --env.task=MT10 --eval.n_episodes=5
 
 test: install
 	$(BIN)/python -m pytest
