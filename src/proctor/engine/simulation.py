@@ -69,10 +69,13 @@ class Simulation:
             )
 
     def close(self) -> None:
-        """Close the simulator, if there is one."""
+        """Close the simulator, if there is one. Where that fails there is nothing left to save: the log has it."""
         env, self.env, self.episode = self.env, None, None
-        if env is not None:
-            env.close()
+        try:
+            if env is not None:
+                env.close()
+        except Exception:  # noqa: BLE001 - it must not hide why the simulator is closed, nor cost a finished run
+            traceback.print_exc()
 
     def _setup(self, request: Setup) -> Reply:
         sys.path[:] = request.import_path
@@ -167,10 +170,11 @@ class _RunningEpisode:
 
     def record(self, action: Array, step: Step) -> None:
         self.actions.append(action)
-        self.sum_reward += step.reward
-        self.max_reward = max(self.max_reward, step.reward)
+        reward = float(step.reward)  # a simulator's float32 would be summed as one
+        self.sum_reward += reward
+        self.max_reward = max(self.max_reward, reward)
         self.n_looks += step.observation is not None
-        self.success |= step.success
+        self.success |= bool(step.success)
         self.over = step.terminated or step.truncated or len(self.actions) >= self.max_steps
 
 
