@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import dataclass
 from queue import SimpleQueue
 from time import monotonic
@@ -128,7 +129,7 @@ class Inference:
             with memories[0].stream.swapped_in():
                 chunks = policy.predict(observations, memories)
         elif n_padding:
-            scratch = [EpisodeMemory(memories[0].stream) for _ in range(n_padding)]
+            scratch = [EpisodeMemory(deepcopy(memories[0].stream)) for _ in range(n_padding)]
             chunks = policy.predict([*observations, *observations[:1] * n_padding], [*memories, *scratch])
         else:
             chunks = policy.predict(observations, memories)
