@@ -115,7 +115,10 @@ class Episode:
 
 def _checked(chunk: Array, action: ArraySpec) -> Array:
     """The chunk, if it can be executed: ``(steps, *action.shape)``, real numbers, finite."""
-    actions = np.asarray(chunk)
+    try:
+        actions = np.asarray(chunk)
+    except (TypeError, ValueError, RuntimeError) as error:  # a ragged list, a tensor on a device or with a gradient
+        raise PolicyError(f"the policy gave actions that are no array: {error}") from None
     if not len(actions.shape) or not len(actions) or actions.shape[1:] != action.shape:
         expected = ", ".join(map(str, ("steps", *action.shape)))
         raise PolicyError(f"the policy gave actions of shape {actions.shape}; the environment takes ({expected})")
