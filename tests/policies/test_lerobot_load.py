@@ -46,6 +46,7 @@ def test_the_fingerprint_follows_every_file_and_override(bare):
     before = fingerprint()
     assert fingerprint() == before
     assert fingerprint(n_action_steps=3) != before
+    assert fingerprint(n_action_steps="5", type="act") == before, "the value it has anyway"
     edit_json(bare / "policy_postprocessor.json", name="changed")
     assert fingerprint()["sha256"] != before["sha256"]
 
@@ -153,6 +154,7 @@ def test_a_configuration_that_cannot_be_evaluated(bare, changes, sentence):
         ({"n_action_steps": "2.5"}, "policy.n_action_steps is 2.5; it must be a whole number"),
         ({"dropout": "true"}, "policy.dropout is True; it must be a number"),
         ({"use_amp": "maybe"}, "policy.use_amp is 'maybe'; it must be true or false"),
+        ({"type": "diffusion"}, "policy.type is 'diffusion', but "),
         ({"device": "gpu"}, "policy.device is 'gpu'; it is cpu, cuda"),
         (
             {"temporal_ensemble_coeff": 0.01, "n_action_steps": 5},

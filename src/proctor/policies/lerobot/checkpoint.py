@@ -31,7 +31,7 @@ class Checkpoint:
 
     Attributes:
         config: the fields of its configuration, overrides included.
-        overrides: those the user changed.
+        overrides: those the user gave.
         rename_map: observation keys of the environment that have another name in the policy.
         device: where inference runs; the best there is if None.
     """
@@ -80,11 +80,13 @@ class Checkpoint:
 
     def fingerprint(self) -> Mapping[str, Any]:
         """What identifies the policy in a result. The device is the one asked for; None means the best there is."""
+        saved = self.files.config
+        changes = {name: value for name, value in self.config.items() if name not in saved or saved[name] != value}
         return {
             "type": self.type,
             "sha256": self._digest,
             "n_action_steps": self.n_action_steps,
-            "overrides": dict(self.overrides),
+            "overrides": changes,
             "rename_map": dict(self.rename_map),
             "device": self.device,
         }
@@ -117,15 +119,19 @@ def load(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None)
         CheckpointError: there is no whole checkpoint; names the file, the reason and what to do.
         ConfigError: a field that does not exist, or a value it cannot have.
     """
-    fields = {name.replace("-", "_"): read_value(value) for name, value in fields.items()}
+    fields = {name.replace("-", "_"): value for name, value in fields.items()}
     if not isinstance(fields.get("path"), str):
         raise ConfigError("policy.path is missing; give a directory or a Hub id: --policy.path=user/repo")
     device = fields.get("device")
     if device is not None and not _DEVICE.fullmatch(str(device)):
         raise ConfigError(f"policy.device is '{device}'; it is cpu, cuda, cuda:<number>, mps or xpu.")
     files = read_files(locate(fields["path"], fields.get("revision")))
+    if fields.get("type", "lerobot") not in ("lerobot", files.config["type"]):
+        raise ConfigError(
+            f"policy.type is '{fields['type']}', but {fields['path']} is a '{files.config['type']}' policy."
+        )
     family = _family(str(files.config["type"]))
-    overrides = {name: value for name, value in fields.items() if name not in _OURS}
+    overrides = {name: read_value(value) for name, value in fields.items() if name not in _OURS}
     return Checkpoint(
         files=files,
         family=family,

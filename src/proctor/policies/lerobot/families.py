@@ -73,7 +73,7 @@ def _ensembler(config: Any, memory: EpisodeMemory) -> Any:
     return memory.state["ensembler"]
 
 
-def _predict_diffusion(model: Any, batch: Batch, memories: Sequence[EpisodeMemory]) -> Any:  # noqa: ARG001
+def _predict_diffusion(model: Any, batch: Batch, memories: Sequence[EpisodeMemory]) -> Any:
     """Past ``DiffusionPolicy`` and its queues of observations: the history is in the batch already."""
     import torch
     from lerobot.utils.constants import OBS_IMAGES

@@ -132,8 +132,7 @@ def _cause(error: BaseException) -> str:
     """What went wrong at the bottom, in one line."""
     while error.__cause__ is not None:
         error = error.__cause__
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    # PyTorch and draccus begin with a heading.
-    return (
-        lines[1] if len(lines) > 1 and lines[0].endswith(":") else lines[0] if lines else type(error).__name__
-    ).rstrip(".")
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    if len(lines) > 1 and lines[0].endswith(":"):  # PyTorch and draccus begin with a heading
+        del lines[0]
+    return lines[0].rstrip(".")

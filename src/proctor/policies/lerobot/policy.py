@@ -33,7 +33,9 @@ class LeRobotPolicy(Policy):
         self.look_offsets = checkpoint.look_offsets
         self.randomness = checkpoint.family.randomness
         self.distributions = checkpoint.distributions
-        self.batch_size, self.n_slots = (1, _usable_cores()) if loaded.device.type == "cpu" else (16, 1)
+        on_cpu = loaded.device.type == "cpu"
+        self.batch_size = 1 if on_cpu else 16
+        self.n_slots = max(1, _usable_cores() // n_threads) if on_cpu else 1
         self._model, self._preprocessor, self._postprocessor, self._device = loaded
         self._n_threads = n_threads
         self._processors_lock = threading.Lock()  # a step of theirs keeps the transition it works on in itself
