@@ -33,8 +33,11 @@ class LookPlan:
     n_action_steps: int = 1
 
     def looks(self, n_actions: int) -> tuple[bool, ...]:
-        """After which of a chunk's actions an observation is needed, so that the next look sees its offsets."""
-        return tuple(done - n_actions in self.offsets for done in range(1, n_actions + 1))
+        """After which of a chunk's actions an observation is needed, so that the next looks see their offsets.
+
+        Where the offsets have gaps, what lies in one now may be wanted by a later look.
+        """
+        return tuple(done - n_actions >= self.offsets[0] for done in range(1, n_actions + 1))
 
 
 class Episode:
@@ -69,7 +72,7 @@ class Episode:
         for index, step in enumerate(self._asked):
             self._seen[step] = {key: array[index].copy() for key, array in frames.items()}
         wanted = [max(0, self._n_steps + offset) for offset in self._looks.offsets]
-        self._seen = {step: self._seen[step] for step in sorted(set(wanted))}
+        self._seen = {step: frame for step, frame in self._seen.items() if step >= wanted[0]}
         history = {key: np.stack([self._seen[step][key] for step in wanted]) for key in frames}
         self._observation = Observation(history, self.task.instruction)
 
