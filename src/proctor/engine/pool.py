@@ -87,7 +87,7 @@ class ProcessWorker:
         self._limit = None
         try:
             reply: Reply = decode_reply(self.connection.recv_bytes())
-        except (EOFError, ConnectionResetError):
+        except (EOFError, OSError):  # reset, or ended in the middle of a message
             return Lost("crashed", self._how_it_ended())
         return reply
 
