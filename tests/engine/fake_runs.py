@@ -1,0 +1,42 @@
+"""Evaluations of the fake benchmark, and what must be the same after each of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from proctor import evaluate
+from proctor.evaluation import EvalResult
+from proctor.results.eval_info import canonical_info
+from proctor.testing.fakes import FAKE_BENCHMARK, FakePolicy
+
+
+def run_fake(
+    directory: Path,
+    policy: Any = None,
+    *,
+    env: dict[str, Any] | None = None,
+    faults: dict[str, str] | None = None,
+    **fields: Any,
+) -> EvalResult:
+    """Two tasks of three episodes of at most twelve steps, in two workers; ``faults`` as the fake benchmark reads them."""
+    scratch = directory.with_name(directory.name + "-faults")
+    if faults:
+        scratch.mkdir(parents=True, exist_ok=True)
+    env = {"type": FAKE_BENCHMARK, "max_steps": 12, "faults": faults or {}, "scratch": str(scratch), **(env or {})}
+    return evaluate(policy or FakePolicy(), env, output_dir=directory, **{"n_episodes": 3, "batch_size": 2, **fields})
+
+
+def canonical(info: dict[str, Any]) -> str:
+    """The results as text, without what depends on how they were come by. The scripted faults are in the fingerprint."""
+    return json.dumps({**canonical_info(info), "fingerprint": None}, indent=1)
+
+
+def errors_of(result: EvalResult) -> dict[str, list[tuple[str, str]]]:
+    """``"task/seed"`` → kind and message of every attempt that failed."""
+    return {
+        f"{episode['task_id']}/{episode['seed']}": [(error["kind"], error["message"]) for error in episode["errors"]]
+        for episode in result.info["per_episode"]
+        if episode["errors"]
+    }

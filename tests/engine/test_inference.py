@@ -1,0 +1,240 @@
+"""Inference: batches in, chunks out, on threads of its own."""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+from time import monotonic, sleep
+
+import numpy as np
+import pytest
+
+from proctor.engine.inference import Answer, Inference, Question
+from proctor.policies.base import EpisodeMemory, Policy
+from proctor.streams import RandomStream
+from proctor.types import AttemptError, EpisodeSpec, Observation
+
+
+class Doubler(Policy):
+    """Gives twice what it sees, and notes what it was asked."""
+
+    n_slots = 2
+
+    def __init__(self, **attributes) -> None:
+        self.__dict__.update(attributes)
+        self.asked: list[list[float]] = []
+
+    def predict(self, observations, memories):
+        assert len(observations) == len(memories)
+        values = [float(observation.arrays["x"][-1, 0]) for observation in observations]
+        self.asked.append(values)
+        if any(value < 0 for value in values):
+            raise ValueError("I do not like negative numbers")
+        return [np.full((1, 1), 2 * value) for value in values]
+
+
+def question(value: float, worker: int = 0) -> Question:
+    memory = EpisodeMemory(RandomStream(EpisodeSpec("suite", 0, worker, 1000 + worker)))
+    return Question(worker, Observation({"x": np.full((1, 1), value)}), memory)
+
+
+@pytest.fixture
+def inferring():
+    """Makes inferences that are loaded, and closes them."""
+    made: list[Inference] = []
+
+    def make(policy, batch_size: int = 0, *, wait: bool = True) -> Inference:
+        inference = Inference(policy, n_threads=1, batch_size=batch_size)
+        made.append(inference)
+        until = monotonic() + 5
+        while wait and not inference.has_free_slot():
+            assert monotonic() < until
+            sleep(0.001)
+        return inference
+
+    yield make
+    for inference in made:
+        inference.close()
+
+
+def collect(inference: Inference, n: int) -> list[Answer]:
+    """Wait for so many answers, by the descriptor that the engine waits on too."""
+    answers: list[Answer] = []
+    while len(answers) < n:
+        readable, _, _ = select.select([inference.wake_descriptor], [], [], 5)
+        assert readable, "nothing came"
+        answers += inference.answers()
+    return answers
+
+
+def test_every_question_gets_its_own_answer(inferring):
+    """In the order they were asked, with the time the pass took."""
+    inference = inferring(Doubler(), 3)
+    questions = [question(value, worker) for worker, value in enumerate((1.0, 2.0, 3.0))]
+    inference.ask(questions)
+
+    answers = collect(inference, 3)
+
+    assert [answer.question for answer in answers] == questions
+    assert [float(answer.chunk[0, 0]) for answer in answers] == [2, 4, 6]
+    assert all(answer.seconds > 0 for answer in answers)
+    assert inference.n_passes == 1
+
+
+def test_every_pass_has_the_same_shape(inferring):
+    """A batch that is not full is padded with its first observation, and the padding's answers are dropped."""
+    policy = Doubler(batch_size=4)
+    inference = inferring(policy)
+    inference.ask([question(1.0), question(2.0)])
+
+    assert len(collect(inference, 2)) == 2
+    assert policy.asked == [[1.0, 2.0, 1.0, 1.0]]
+
+
+def test_the_size_asked_for_overrides_the_policys(inferring):
+    """``--eval.inference_batch_size``."""
+    assert inferring(Doubler(batch_size=4), 2).batch_size == 2
+    assert inferring(Doubler(batch_size=4)).batch_size == 4
+
+
+def test_padding_does_not_use_up_an_episodes_random_numbers(inferring):
+    """Else what an episode draws would depend on how full its batch was."""
+
+    class Drawing(Policy):
+        def predict(self, observations, memories):
+            return [memory.stream.generator.normal(size=(1, 1)) for memory in memories]
+
+    drawn = []
+    for size in (1, 4):
+        inference, asked = inferring(Drawing(), size), question(1.0)
+        for _ in range(3):
+            inference.ask([asked])
+            drawn.append(float(collect(inference, 1)[0].chunk[0, 0]))
+
+    assert drawn[:3] == drawn[3:]
+
+
+def test_one_bad_observation_does_not_spoil_the_batch(inferring):
+    """The others are asked again alone; only the culprit has no chunk, and its traceback is kept."""
+    inference = inferring(Doubler(), 4)
+    inference.ask([question(1.0), question(-1.0), question(3.0)])
+
+    good, bad, other = collect(inference, 3)
+
+    assert float(good.chunk[0, 0]) == 2
+    assert float(other.chunk[0, 0]) == 6
+    assert isinstance(bad.chunk, AttemptError)
+    assert bad.chunk.kind == "policy"
+    assert bad.chunk.message == "ValueError: I do not like negative numbers"
+    assert "predict" in bad.chunk.traceback
+
+
+def test_too_few_chunks_are_an_error_of_the_policy(inferring):
+    """And not a shift of everybody's actions."""
+
+    class Short(Policy):
+        def predict(self, observations, memories):
+            return []
+
+    inference = inferring(Short(), 1)
+    inference.ask([question(1.0)])
+
+    assert "gave 0 chunks" in collect(inference, 1)[0].chunk.message
+
+
+def test_loading_that_fails_is_raised_where_it_is_waited_for(inferring):
+    """Whatever it was, as it was."""
+
+    class Broken(Doubler):
+        def open(self, n_threads):
+            raise FileNotFoundError("no weights")
+
+    inference = inferring(Broken(), wait=False)
+    select.select([inference.wake_descriptor], [], [], 5)
+
+    with pytest.raises(FileNotFoundError, match="no weights"):
+        for _ in range(1000):
+            inference.has_free_slot()
+            sleep(0.001)
+
+
+def test_nothing_starts_before_the_policy_is_loaded(inferring):
+    """Loading happens on a thread while simulators come up."""
+    gate = threading.Event()
+
+    class Slow(Doubler):
+        def open(self, n_threads):
+            gate.wait(5)
+            self.n_threads = n_threads
+            return self
+
+    policy = Slow()
+    inference = inferring(policy, wait=False)
+    assert not inference.has_free_slot()
+    gate.set()
+    select.select([inference.wake_descriptor], [], [], 5)
+    until = monotonic() + 5
+    while not inference.has_free_slot():
+        assert monotonic() < until
+
+    assert policy.n_threads == 1
+
+
+def test_slots_are_passes_side_by_side(inferring):
+    """Two passes of a policy with two slots meet; there is no third slot."""
+    meeting = threading.Barrier(2, timeout=5)
+
+    class Meeting(Doubler):
+        def predict(self, observations, memories):
+            meeting.wait()
+            return super().predict(observations, memories)
+
+    inference = inferring(Meeting(), 1)
+    inference.ask([question(1.0)])
+    assert inference.has_free_slot()
+    inference.ask([question(2.0)])
+    assert not inference.has_free_slot()
+
+    assert len(collect(inference, 2)) == 2
+    assert inference.has_free_slot()
+
+
+def test_a_policy_that_draws_from_the_global_generators_is_asked_one_by_one(inferring):
+    """With the episode's own states in them: the same numbers, whatever was drawn in between."""
+
+    class Noisy(Doubler):
+        randomness = "global"
+        batch_size = 8
+
+        def predict(self, observations, memories):
+            assert len(observations) == 1
+            return [np.random.normal(size=(1, 1))]
+
+    def draw(inference: Inference, asked: Question) -> float:
+        inference.ask([asked])
+        return float(collect(inference, 1)[0].chunk[0, 0])
+
+    inference = inferring(Noisy(), 5)
+    a, b = question(1.0, 1), question(1.0, 2)
+    together = [draw(inference, asked) for asked in (a, b, a, b, a)]
+    alone = [draw(inference, asked) for asked in [question(1.0, 1)] * 3]
+
+    assert inference.batch_size == 1
+    assert together[::2] == alone
+    assert len(set(together)) == 5
+
+
+def test_closing_gives_threads_and_descriptors_back():
+    """Also while a pass is under way."""
+    before = len(os.listdir("/proc/self/fd")), threading.active_count()
+    inference = Inference(Doubler(), n_threads=1, batch_size=1)
+    while not inference.has_free_slot():
+        sleep(0.001)
+    inference.ask([question(1.0)])
+    inference.close()
+
+    until = monotonic() + 5
+    while threading.active_count() > before[1] and monotonic() < until:
+        sleep(0.001)
+    assert (len(os.listdir("/proc/self/fd")), threading.active_count()) == before

@@ -1,0 +1,103 @@
+"""Workers as processes: what is heard of one that goes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from multiprocessing import Pipe
+from time import monotonic
+
+import pytest
+
+from proctor.engine.engine import Engine, EngineSetup
+from proctor.engine.messages import Build, Ready, Setup
+from proctor.engine.pool import Deadlines, Lost, Pool, ProcessWorker
+from proctor.config import EvalConfig
+from proctor.testing.fakes import FAKE_BENCHMARK, FakeBenchmark, FakeConfig
+
+SETUP = Setup(FAKE_BENCHMARK, {"type": "fake"}, None, sys.path)
+
+
+@pytest.fixture
+def pool():
+    pool = Pool(SETUP, in_process=False, log=None, deadlines=Deadlines(60, 60))
+    yield pool
+    pool.close()
+
+
+def hear(pool: Pool):
+    until = monotonic() + 10
+    while monotonic() < until:
+        if events := pool.wait(0.1):
+            return events
+    pytest.fail("nothing was heard")
+
+
+def test_a_worker_reports_ready_and_is_told_apart_by_its_number(pool):
+    """Numbers are never used twice."""
+    number = pool.start_worker()
+    assert hear(pool) == [(number, Ready())]
+    os.kill(pool._workers[number]._process.pid, 9)
+    assert hear(pool) == [(number, Lost("crashed", "the simulator's process was ended by SIGKILL"))]
+
+    assert pool.start_worker() != number
+
+
+def test_a_worker_that_dies_in_the_middle_of_a_reply_is_lost(pool):
+    """The engine reads half a message, and no exception ends its loop."""
+    worker = ProcessWorker(None, Deadlines(60, 60))
+    worker._process.kill()
+    worker.connection.close()
+    worker.connection, theirs = Pipe()
+    os.write(theirs.fileno(), b"\x00\x00\x00\x10half")
+    theirs.close()
+
+    assert worker.receive() == Lost("crashed", "the simulator's process was ended by SIGKILL")
+
+    worker.bury(1)
+
+
+def test_sending_to_a_worker_that_is_gone_is_not_an_error(pool):
+    """The next thing heard says what happened."""
+    number = pool.start_worker()
+    hear(pool)
+    process = pool._workers[number]._process
+    process.kill()
+    process.wait()
+
+    pool.send(number, Build(FakeBenchmark(FakeConfig(type="fake")).tasks()[0]))
+
+    ((lost_number, event),) = hear(pool)
+    assert lost_number == number
+    assert isinstance(event, Lost)
+
+
+def test_a_worker_whose_engine_is_gone_ends(pool):
+    """Its connection is closed, so it closes its simulator and goes."""
+    number = pool.start_worker()
+    hear(pool)
+    worker = pool._workers[number]
+    pool._selector.unregister(worker.connection)
+    worker.connection.close()
+
+    assert worker._process.wait(10) == 0
+    worker.arrays.close()
+    del pool._workers[number]
+
+
+def test_workers_have_their_own_session(pool):
+    """Ctrl-C at the terminal reaches the engine only."""
+    number = pool.start_worker()
+    hear(pool)
+    pid = pool._workers[number]._process.pid
+
+    assert os.getsid(pid) == pid != os.getsid(0)
+
+
+def test_an_engine_can_be_closed_twice_and_before_it_ran():
+    """Whatever ended the run."""
+    tasks = {(task.suite, task.task_id): task for task in FakeBenchmark(FakeConfig(type="fake")).tasks()}
+    for config in (EvalConfig(), EvalConfig(use_async_envs=False)):
+        engine = Engine(EngineSetup(FAKE_BENCHMARK, {"type": "fake"}, tasks, None, config, 2), [], None)
+        engine.close()
+        engine.close()

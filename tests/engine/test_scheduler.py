@@ -1,0 +1,321 @@
+"""The scheduler, driven with integers: no process, no policy, no clock."""
+
+from __future__ import annotations
+
+import ast
+import random
+from pathlib import Path
+
+import pytest
+
+from proctor.engine import scheduler as module
+from proctor.engine.scheduler import Limits, Phase, Scheduler
+from proctor.types import AttemptError, EpisodeSpec, TaskKey
+
+BOOM = AttemptError("crashed", "boom")
+
+
+def plan(*n_episodes_of_task: int) -> list[EpisodeSpec]:
+    """Task *i* with so many episodes."""
+    return [
+        EpisodeSpec("suite", task_id, index, 1000 + index)
+        for task_id, n in enumerate(n_episodes_of_task)
+        for index in range(n)
+    ]
+
+
+def ready_scheduler(specs: list[EpisodeSpec], n_workers: int, **limits: int) -> Scheduler:
+    """A scheduler whose workers are up and idle."""
+    scheduler = Scheduler(specs, Limits(n_workers, **{"max_attempts": 2, **limits}))
+    for number in range(n_workers):
+        scheduler.started(number)
+        scheduler.joined(number)
+    return scheduler
+
+
+def simulate(scheduler: Scheduler) -> dict[int, EpisodeSpec]:
+    """Give every idle worker an episode and build where it must be built."""
+    assigned = dict(scheduler.assign())
+    for number in assigned:
+        if scheduler.workers[number].phase is Phase.BUILDING:
+            scheduler.built(number)
+    return assigned
+
+
+def test_no_more_workers_are_started_than_the_batch_size_or_the_episodes_that_are_left():
+    """A plan of three episodes needs three workers at most, whatever the batch size."""
+    assert Scheduler(plan(3), Limits(8, 2)).workers_to_start() == 3
+    assert Scheduler(plan(30), Limits(8, 2)).workers_to_start() == 8
+
+    scheduler = ready_scheduler(plan(2), 2)
+    simulate(scheduler)
+
+    assert scheduler.workers_to_start() == 0
+
+
+def test_a_lost_worker_is_replaced_only_while_there_is_work_for_one():
+    """The last episode's loss asks for one worker again, its end for none."""
+    scheduler = ready_scheduler(plan(1), 1)
+    simulate(scheduler)
+    scheduler.lost(0, BOOM)
+    assert scheduler.workers_to_start() == 1
+
+    scheduler.started(1)
+    scheduler.joined(1)
+    simulate(scheduler)
+    scheduler.finished(1)
+
+    assert scheduler.done
+    assert scheduler.workers_to_start() == 0
+
+
+def test_a_starting_worker_is_given_nothing():
+    """Only after it has joined."""
+    scheduler = Scheduler(plan(2), Limits(2, 2))
+    scheduler.started(0)
+    assert scheduler.assign() == []
+
+    scheduler.joined(0)
+
+    assert [number for number, _ in scheduler.assign()] == [0]
+
+
+def test_a_worker_stays_with_the_task_it_has_built():
+    """Although the other task has far more episodes waiting."""
+    scheduler = ready_scheduler(plan(2, 50), 1)
+    scheduler._waiting[TaskKey("suite", 1)].clear()
+    first = simulate(scheduler)[0]
+    scheduler._waiting[TaskKey("suite", 1)].extend(plan(0, 50))
+    scheduler.finished(0)
+
+    number, second = scheduler.assign()[0]
+
+    assert first.task == second.task == TaskKey("suite", 0)
+    assert scheduler.workers[number].phase is Phase.SIMULATING
+
+
+def test_a_worker_moves_to_another_task_and_builds_when_its_own_has_nothing_left():
+    """One by one: the others go on."""
+    scheduler = ready_scheduler(plan(1, 1), 1)
+    first = simulate(scheduler)[0]
+    scheduler.finished(0)
+
+    ((number, second),) = scheduler.assign()
+
+    assert {first.task, second.task} == {TaskKey("suite", 0), TaskKey("suite", 1)}
+    assert scheduler.workers[number].phase is Phase.BUILDING
+    assert scheduler.built(number) == second
+    assert scheduler.workers[number].phase is Phase.SIMULATING
+
+
+def test_workers_are_spread_over_the_tasks_in_proportion_to_what_waits():
+    """Three tasks of 10, 20 and 30 episodes and six workers: one, two and three."""
+    scheduler = ready_scheduler(plan(10, 20, 30), 6)
+
+    tasks = [spec.task_id for _, spec in scheduler.assign()]
+
+    assert sorted(tasks) == [0, 1, 1, 2, 2, 2]
+
+
+def test_episodes_of_a_task_begin_in_the_order_of_the_plan():
+    """First come, first served."""
+    scheduler = ready_scheduler(plan(5), 1)
+    order = []
+    while not scheduler.done:
+        order.append(simulate(scheduler)[0].episode_index)
+        scheduler.finished(0)
+
+    assert order == [0, 1, 2, 3, 4]
+
+
+def test_no_more_tasks_are_live_than_allowed():
+    """Four workers, three tasks, two at a time; the third begins when one is over."""
+    scheduler = ready_scheduler(plan(2, 2, 2), 4, max_parallel_tasks=2)
+    assert len({spec.task for _, spec in scheduler.assign()}) == 2
+
+    live = {worker.spec.task for worker in scheduler.workers.values() if worker.spec}
+    one = min(live)
+    for number, worker in list(scheduler.workers.items()):
+        if worker.spec and worker.spec.task == one:
+            scheduler.built(number)
+            scheduler.finished(number)
+    assigned = scheduler.assign()
+
+    assert {spec.task_id for _, spec in assigned} == {0, 1, 2} - {task.task_id for task in live}
+
+
+def test_a_standing_simulator_is_no_licence_to_exceed_the_limit():
+    """A retry waits although a worker has its task built, while another task is the only one allowed."""
+    scheduler = ready_scheduler(plan(2, 3), 2, max_parallel_tasks=1)
+    assert {spec.task_id for spec in simulate(scheduler).values()} == {1}
+    scheduler.failed(0, BOOM)
+    scheduler.finished(1)
+
+    assert [(number, spec.task_id) for number, spec in scheduler.assign()] == [(0, 0), (1, 0)]
+
+
+def test_observations_are_inferred_in_the_order_in_which_they_came():
+    """And at most so many at once."""
+    scheduler = ready_scheduler(plan(4), 4)
+    simulate(scheduler)
+    for number in (2, 0, 3):
+        scheduler.observed(number)
+
+    assert scheduler.next_batch(2) == [2, 0]
+    assert scheduler.next_batch(2) == [3]
+    assert scheduler.next_batch(2) == []
+    assert [scheduler.workers[number].phase for number in range(4)] == [
+        Phase.THINKING,
+        Phase.SIMULATING,
+        Phase.THINKING,
+        Phase.THINKING,
+    ]
+    scheduler.acted(2)
+    assert scheduler.workers[2].phase is Phase.SIMULATING
+
+
+def test_an_episode_is_tried_again_and_given_up_after_the_last_attempt():
+    """The retry comes after what waited before it, and every reason is kept."""
+    scheduler = ready_scheduler(plan(2), 1)
+    spec = simulate(scheduler)[0]
+    assert scheduler.failed(0, AttemptError("raised", "first")) is None
+    other = simulate(scheduler)[0]
+    assert other != spec
+    scheduler.finished(0)
+    assert simulate(scheduler)[0] == spec
+    assert not scheduler.done
+
+    given_up = scheduler.failed(0, AttemptError("raised", "second"))
+
+    assert given_up == spec
+    assert scheduler.done
+    assert [error.message for error in scheduler.errors_of(spec)] == ["first", "second"]
+    assert scheduler.errors_of(other) == []
+
+
+def test_a_failed_simulator_is_built_again_and_one_that_stands_is_not():
+    """The policy's failure leaves the simulator as it is."""
+    scheduler = ready_scheduler(plan(2), 1)
+    simulate(scheduler)
+    scheduler.failed(0, BOOM, env_stands=True)
+    scheduler.assign()
+    assert scheduler.workers[0].phase is Phase.SIMULATING
+
+    scheduler.failed(0, BOOM)
+    scheduler.assign()
+
+    assert scheduler.workers[0].phase is Phase.BUILDING
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_a_worker_may_be_lost_in_every_phase(phase: Phase):
+    """Its episode runs again; nothing of the worker stays behind."""
+    scheduler = Scheduler(plan(1), Limits(1, 2))
+    scheduler.started(0)
+    steps = [
+        lambda: scheduler.joined(0),
+        scheduler.assign,
+        lambda: scheduler.built(0),
+        lambda: scheduler.observed(0),
+        lambda: scheduler.next_batch(1),
+    ]
+    for step in steps[: list(Phase).index(phase)]:
+        step()
+    assert scheduler.workers[0].phase is phase
+
+    assert scheduler.lost(0, BOOM) is None
+
+    assert scheduler.n_lost == 1
+    assert not scheduler.workers
+    assert scheduler.next_batch(1) == []
+    scheduler.started(1)
+    scheduler.joined(1)
+    ran_before = phase not in (Phase.STARTING, Phase.IDLE)
+    assert simulate(scheduler) == {1: plan(1)[0]}
+    assert len(scheduler.errors_of(plan(1)[0])) == ran_before
+    assert (scheduler.lost(1, BOOM) == plan(1)[0]) == ran_before
+
+
+class FakeWorld:
+    """Workers that do what they are told, or fail, in an order that dice decide."""
+
+    def __init__(self, seed: int) -> None:
+        self.dice = random.Random(seed)
+        self.specs = plan(*(self.dice.randrange(12) for _ in range(self.dice.randint(1, 6))))
+        self.limits = Limits(self.dice.randint(1, 5), self.dice.randint(1, 3), self.dice.randint(0, 3))
+        self.scheduler = Scheduler(self.specs, self.limits)
+        self.ended: list[EpisodeSpec] = []
+        self.n_started = 0
+
+    def play(self) -> None:
+        for _ in range(20_000):
+            if self.scheduler.done:
+                return
+            for _ in range(self.scheduler.workers_to_start()):
+                self.scheduler.started(self.n_started)
+                self.n_started += 1
+            if self.dice.random() < 0.7:
+                self.scheduler.assign()
+                self._check()
+            self._event(self.dice.choice(list(self.scheduler.workers)))
+        pytest.fail("the plan did not come to its end")
+
+    def _check(self) -> None:
+        workers = self.scheduler.workers.values()
+        live = {worker.spec.task for worker in workers if worker.spec}
+        assert len(workers) <= self.limits.batch_size
+        assert not self.limits.max_parallel_tasks or len(live) <= self.limits.max_parallel_tasks
+
+    def _event(self, number: int) -> None:
+        worker, chance = self.scheduler.workers[number], self.dice.random()
+        if chance < 0.05:
+            self._gave_up(self.scheduler.lost(number, BOOM))
+        elif worker.phase is Phase.STARTING:
+            self.scheduler.joined(number)
+        elif worker.phase is Phase.READY:
+            self.scheduler.next_batch(self.dice.randint(1, 3))
+        elif worker.phase is Phase.IDLE:
+            pass
+        elif chance < 0.15:
+            self._gave_up(self.scheduler.failed(number, BOOM, env_stands=worker.phase is Phase.THINKING))
+        elif worker.phase is Phase.BUILDING:
+            self.scheduler.built(number)
+        elif worker.phase is Phase.THINKING:
+            self.scheduler.acted(number)
+        elif chance < 0.5:
+            self.scheduler.observed(number)
+        else:
+            self.ended.append(worker.spec)
+            self.scheduler.finished(number)
+
+    def _gave_up(self, spec: EpisodeSpec | None) -> None:
+        if spec is not None:
+            assert len(self.scheduler.errors_of(spec)) == self.limits.max_attempts
+            self.ended.append(spec)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_every_episode_ends_exactly_once_whatever_the_order_of_events(seed: int):
+    """A world in which workers start late, finish in any order, fail and die, played to its end."""
+    world = FakeWorld(seed)
+    world.play()
+
+    assert sorted(world.ended) == sorted(world.specs)
+
+
+def test_the_scheduler_is_plain_state():
+    """It starts no process, imports no torch and reads no clock: it imports nothing that could."""
+    tree = ast.parse(Path(module.__file__).read_text())
+    imported = {
+        name.split(".")[0]
+        for node in ast.walk(tree)
+        for name in (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else []
+        )
+    }
+
+    assert imported == {"__future__", "collections", "dataclasses", "enum", "proctor"}

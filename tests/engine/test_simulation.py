@@ -1,0 +1,185 @@
+"""The worker's work, as a function from request to reply."""
+
+from __future__ import annotations
+
+from functools import reduce
+from operator import add
+
+import numpy as np
+import pytest
+
+from proctor.benchmarks.base import Step
+from proctor.engine.arrays import SharedArrays, anonymous_file
+from proctor.engine.messages import Act, ArrayBytes, Build, Built, Failed, Finished, Observed, Ready, Setup, Start, encode
+from proctor.engine.simulation import Simulation
+from proctor.testing.fakes import FAKE_BENCHMARK, FakeBenchmark, FakeConfig, FakeEnv
+from proctor.types import EpisodeSpec
+
+CONFIG = {"type": "fake", "n_tasks": 2, "max_steps": 10}
+TASK = FakeBenchmark(FakeConfig(**CONFIG)).tasks()[1]
+START = Start(EpisodeSpec("fake", 1, 0, 1000), 10)
+
+
+@pytest.fixture
+def simulation():
+    """One that is set up."""
+    import sys
+
+    simulation = Simulation(SharedArrays(anonymous_file()))
+    assert simulation.handle(Setup(FAKE_BENCHMARK, CONFIG, None, sys.path)) == Ready()
+    yield simulation
+    simulation.arrays.close()
+
+
+@pytest.fixture
+def standing(simulation):
+    """One whose simulator is built."""
+    assert isinstance(simulation.handle(Build(TASK)), Built)
+    return simulation
+
+
+def act(n: int, looks: str) -> Act:
+    return Act(ArrayBytes.pack(np.zeros((n, 2), np.float32)), tuple(look == "x" for look in looks))
+
+
+def test_what_is_built_says_what_it_gives_and_takes(simulation):
+    """Shapes and dtypes of both sides, as numpy names them."""
+    reply = simulation.handle(Build(TASK))
+
+    assert isinstance(reply, Built)
+    assert str(reply.features.action) == "float32[2]"
+    assert {key: str(spec) for key, spec in reply.features.observation.items()} == {
+        "observation.image": "uint8[8, 8, 3]",
+        "observation.state": "float64[2]",
+    }
+
+
+def test_only_what_is_asked_for_is_looked_at(standing):
+    """A chunk of five, looked at after the fourth and the fifth: three looks with that of the reset."""
+    assert isinstance(standing.handle(START), Observed)
+    assert standing.episode.n_looks == 1
+
+    reply = standing.handle(act(5, "...xx"))
+
+    assert isinstance(reply, Observed)
+    images = {placed.key: standing.arrays.read(placed) for placed in reply.arrays}["observation.image"]
+    assert images[:, 1, 1, 1].tolist() == [4, 5]
+    assert standing.episode.n_looks == 3
+
+
+def test_nothing_after_the_end_counts(standing):
+    """Of a chunk beyond the limit only the steps up to it are executed."""
+    standing.handle(START)
+
+    reply = standing.handle(act(15, "." * 15))
+
+    assert isinstance(reply, Finished)
+    assert reply.actions.shape == (10, 2)
+    assert reply.n_looks == 1
+    assert standing.episode is None
+
+
+def test_success_is_latched_and_rewards_are_summed(standing, monkeypatch):
+    """A success at any step is one, whatever comes after."""
+    steps = iter([Step(1.0, False, False, False), Step(5.0, False, False, True), Step(-2.0, False, True, False)])
+    standing.handle(START)
+    monkeypatch.setattr(FakeEnv, "step", lambda self, action, look: next(steps))
+
+    reply = standing.handle(act(3, "..."))
+
+    assert (reply.success, reply.sum_reward, reply.max_reward) == (True, 4.0, 5.0)
+
+
+def test_numbers_of_numpy_can_be_sent(standing, monkeypatch):
+    """A simulator's float32 reward and bool_ success are plain numbers in the reply, and summed in double precision."""
+    rewards = [np.float32(0.1)] * 9 + [np.float32(3)]
+    steps = iter([Step(reward, np.bool_(False), np.bool_(False), np.bool_(True)) for reward in rewards])
+    standing.handle(START)
+    monkeypatch.setattr(FakeEnv, "step", lambda self, action, look: next(steps))
+
+    reply = standing.handle(act(10, "." * 10))
+
+    assert encode(reply)
+    assert reply.sum_reward == reduce(add, map(float, rewards))
+    assert reply.success is True
+
+
+def failing(*_args, **_kwargs):
+    raise OSError("the simulator is on strike")
+
+
+@pytest.mark.parametrize(
+    ("method", "request_"),
+    [("reset", START), ("step", act(2, ".x")), ("state", act(10, "." * 10)), ("_look", act(2, ".x"))],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_whatever_the_simulator_raises_is_an_answer(standing, monkeypatch, method, request_):
+    """With its traceback; the simulator is closed and the next Build works."""
+    if isinstance(request_, Act):
+        standing.handle(START)
+    with monkeypatch.context() as patch:
+        patch.setattr(FakeEnv, method, failing)
+        reply = standing.handle(request_)
+
+    assert isinstance(reply, Failed)
+    assert reply.message == "OSError: the simulator is on strike"
+    assert "failing" in reply.traceback
+    assert not reply.users_fault
+    assert standing.env is None
+    assert isinstance(standing.handle(Build(TASK)), Built)
+    assert isinstance(standing.handle(START), Observed)
+
+
+def test_a_simulator_that_cannot_be_closed_after_a_failure_does_not_hide_the_failure(standing, monkeypatch):
+    """The first reason is the one that helps."""
+    standing.handle(START)
+    monkeypatch.setattr(FakeEnv, "close", failing)
+    monkeypatch.setattr(FakeEnv, "step", lambda self, action, look: 1 / 0)
+
+    reply = standing.handle(act(1, "x"))
+
+    assert isinstance(reply, Failed)
+    assert reply.message.startswith("ZeroDivisionError")
+
+
+def test_a_simulator_that_gives_nothing_when_looked_at_is_refused(standing, monkeypatch):
+    """An adapter's bug, said as one."""
+    monkeypatch.setattr(FakeEnv, "reset", lambda self, seed, init_state_id, look: None)
+
+    assert "gave no observation" in standing.handle(START).message
+
+
+def test_the_old_simulator_is_closed_before_the_next_is_built(standing, monkeypatch):
+    """Never more simulators than workers."""
+    events = []
+    monkeypatch.setattr(FakeEnv, "close", lambda self: events.append("close"))
+    monkeypatch.setattr(FakeBenchmark, "make_env", lambda self, task: events.append("build") or FakeEnv(task, self.config))
+
+    standing.handle(Build(TASK))
+
+    assert events == ["close", "build"]
+
+
+def test_what_would_fail_everywhere_is_the_users_fault(simulation):
+    """A field that the benchmark does not have."""
+    reply = simulation.handle(Setup(FAKE_BENCHMARK, {**CONFIG, "n_task": 1}, None, []))
+
+    assert reply.users_fault
+    assert reply.message == "Unknown field env.n_task. Did you mean 'n_tasks'?"
+
+
+def test_a_local_policy_runs_the_whole_episode_in_one_request():
+    """No message per step, and no look at all."""
+    import sys
+
+    simulation = Simulation(SharedArrays(anonymous_file()))
+    simulation.handle(Setup(FAKE_BENCHMARK, CONFIG, "proctor.policies.local:Expert", sys.path))
+    simulation.handle(Build(TASK))
+
+    reply = simulation.handle(START)
+
+    assert isinstance(reply, Finished)
+    assert reply.success
+    assert reply.n_looks == 0
+    assert simulation.arrays.heartbeat == 1 + reply.actions.shape[0]
+    simulation.arrays.close()
