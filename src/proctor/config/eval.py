@@ -60,7 +60,7 @@ class EvalConfig:
                 f"shards are numbered 0 to {self.num_shards - 1}."
             )
         for name in ("step_timeout_s", "reset_timeout_s"):
-            if getattr(self, name) <= 0:
+            if not getattr(self, name) > 0:  # NaN neither
                 raise ConfigError(f"eval.{name} is {getattr(self, name)}; it must be positive.")
         if self.display not in ("auto", "plain", "none"):
             raise ConfigError(f"eval.display is '{self.display}'; it is one of auto, plain, none.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,7 +26,7 @@ class DatasetConfig:
         episodes = self.episodes or []
         if negative := sorted({e for e in episodes if e < 0}):
             raise ConfigError(f"dataset.episodes holds negative indices {negative}; episodes are numbered from 0.")
-        if twice := sorted({e for e in episodes if episodes.count(e) > 1}):
+        if twice := sorted(e for e, n in Counter(episodes).items() if n > 1):
             raise ConfigError(f"dataset.episodes names {twice} more than once; name each episode once.")
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from proctor.config.eval import EvalConfig
+from proctor.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,3 +36,7 @@ class RunConfig:
 
     trust_remote_code: bool = False
     """Consent to running code from the Hub."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**31:  # simulators take 32 bits, and the last episode's seed is larger
+            raise ConfigError(f"seed is {self.seed}; it must be between 0 and {2**31 - 1}.")

@@ -36,8 +36,8 @@ def structure(cls: type[T], fields: Mapping[str, Any], prefix: str) -> T:
         name = where.rstrip("`")
         if not name:
             raise ConfigError(f"{prefix}: {what}.") from None
-        given = fields.get(name, fields.get(name.replace("_", "-")))
-        raise ConfigError(f"{prefix}.{name} is {given!r}: {what[0].lower()}{what[1:]}.") from None
+        given = f" is {values[name]!r}" if name in values else ""  # not for a part of a value
+        raise ConfigError(f"{prefix}.{name}{given}: {what[0].lower()}{what[1:]}.") from None
 
 
 def _read_json(value: Any) -> Any:
