@@ -195,9 +195,11 @@ class MetaWorld(Benchmark):
     reward        Meta-World's (v2) dense reward, 0-10
     ============  ======================================================================================
 
-    An image shown at reset has its goal marker in the wrong place, as it has in LeRobot: Meta-World moves the marker
-    after it last computed positions, so what is seen is where the first of its two runs of the task's reset put it.
-    From the first step on it is right. Policies were trained on such images, so it stays.
+    The image of a reset is not to be trusted, here as in LeRobot: in 30 of the 50 tasks it shows the goal marker, and in
+    some of them the drawer, window, lever, dial, peg or box itself, up to 20 cm away from where they are (``reset`` runs
+    the task's reset twice, and moves them after MuJoCo last computed where things are: what is seen is where the first
+    run put them). From the first step on images are right. LeRobot's policies are measured on these images, so they
+    stay: what is shown is part of the protocol.
 
     Differences from LeRobot, all deliberate: each episode equals, to the bit, what it would be as the first of a fresh
     process (LeRobot's first images depend on the episode before, and success starts an episode nobody asked for);
