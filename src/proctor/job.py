@@ -18,7 +18,7 @@ from proctor.engine.plan import choose_batch_size, plan_episodes, plan_tasks, sh
 from proctor.errors import ConfigError
 from proctor.machine import usable_cores
 from proctor.plugins import BENCHMARKS, POLICIES, find, installed, load_object
-from proctor.policies.base import LocalPolicy, Policy, PolicySource
+from proctor.policies.base import LocalPolicy, PolicySource
 from proctor.policies.function import FunctionPolicy
 from proctor.results.provenance import collect_provenance
 from proctor.results.run_dir import RunInfo, plan_by_task
@@ -127,8 +127,8 @@ def load_policy(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None 
 
 
 def as_policy(policy: Any) -> AnyPolicy:
-    """A policy as it is, or any other callable as a policy."""
-    return policy if isinstance(policy, Policy | LocalPolicy) else FunctionPolicy(policy)
+    """A policy, loaded or not, as it is; any other callable as a policy."""
+    return policy if hasattr(policy, "open") or isinstance(policy, LocalPolicy) else FunctionPolicy(policy)
 
 
 def _distributions(policy: AnyPolicy) -> tuple[str, ...]:
