@@ -67,7 +67,7 @@ def share(policy: Any, options: argparse.Namespace) -> float:
         f"engine {took:.2f} s, share {work / cores / took:.1%}",
         flush=True,
     )
-    return work / cores / took
+    return float(work / cores / took)
 
 
 def bare_costs(policy: Any, task_name: str) -> dict[str, float]:

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import VectorEnv
 
-from proctor.benchmarks.gymnasium import ObservationMap
+from proctor.benchmarks.base import features_of
+from proctor.benchmarks.gymnasium import ObservationNames, action_box
 from proctor.config import EnvConfig, EvalConfig, RunConfig
 from proctor.engine.plan import plan_episodes, plan_tasks
 from proctor.errors import ConfigError
@@ -130,11 +131,11 @@ class _Row:
 
 
 def _run_in_lockstep(env: VectorEnv, policy: Policy, n_episodes: int, seed: int) -> list[dict[str, Any]]:
-    observe = ObservationMap(env.single_observation_space, "the environment")
-    policy.check_contract(observe.features(env.single_action_space))
+    names = ObservationNames(env.single_observation_space, "the environment")
+    policy.check_contract(features_of(names.space, action_box(env.single_action_space, "the environment")))
     episodes: list[dict[str, Any]] = []
     for first in range(0, n_episodes, env.num_envs):
-        rows = _lockstep_batch(env, policy, observe, range(first, first + env.num_envs), seed)
+        rows = _lockstep_batch(env, policy, names, range(first, first + env.num_envs), seed)
         episodes += [
             {
                 "episode_ix": row.spec.episode_index,
@@ -149,15 +150,16 @@ def _run_in_lockstep(env: VectorEnv, policy: Policy, n_episodes: int, seed: int)
 
 
 def _lockstep_batch(
-    env: VectorEnv, policy: Policy, observe: ObservationMap, indices: Sequence[int], seed: int
+    env: VectorEnv, policy: Policy, names: ObservationNames, indices: Sequence[int], seed: int
 ) -> list[_Row]:
     span = 1 - policy.look_offsets[0]
     specs = [EpisodeSpec("env", 0, index, seed + index) for index in indices]
     rows = [_Row(spec, deque(maxlen=span), EpisodeMemory(RandomStream(spec))) for spec in specs]
     seen, _ = env.reset(seed=[spec.seed for spec in specs])
     while not all(row.over for row in rows):
-        for row, frame in zip(rows, observe.rows(seen, len(rows)), strict=True):
-            row.history.append(frame)
+        frames = names.of(seen)
+        for i, row in enumerate(rows):
+            row.history.append({name: frame[i].copy() for name, frame in frames.items()})
         _refill(policy, [row for row in rows if not row.over and not row.queue])
         actions = [row.queue.popleft() if not row.over else np.zeros(env.single_action_space.shape) for row in rows]
         seen, rewards, terminated, truncated, info = env.step(np.stack(actions).astype(env.single_action_space.dtype))

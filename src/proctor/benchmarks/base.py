@@ -23,7 +23,7 @@ import numpy as np
 
 from proctor.config import EnvConfig
 from proctor.errors import ConfigError, MissingExtraError
-from proctor.types import Array, Task
+from proctor.types import Array, ArraySpec, Features, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +139,14 @@ class Benchmark(ABC):
     def init_state_id(self, task: Task, episode_index: int) -> int | None:
         """Which stored initial state an episode starts from, where the benchmark has stored ones."""
         return None
+
+
+def features_of(observation_space: gymnasium.spaces.Dict, action_space: gymnasium.spaces.Box) -> Features:
+    """Shapes and dtypes of an environment's two sides."""
+    return Features(
+        {key: ArraySpec(space.shape, space.dtype.name) for key, space in observation_space.items()},
+        ArraySpec(action_space.shape, action_space.dtype.name),
+    )
 
 
 # ------------------------------------------------------------------------------------------ what adapters share

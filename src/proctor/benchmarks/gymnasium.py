@@ -53,12 +53,9 @@ class GymnasiumEnv(SimEnv):
         self._task_name, self._config = task.name, config
         self._seen: Any = None
         self._return = 0.0
-        leaves = {
-            _feature_name(path, box, task.name): (path, box) for path, box in _leaves(self._env.observation_space)
-        }
-        self._paths = {name: path for name, (path, _) in leaves.items()}
-        self.observation_space = Dict({name: box for name, (_, box) in leaves.items()})
-        self.action_space = _action_box(self._env.action_space, task.name)
+        self._names = ObservationNames(self._env.observation_space, task.name)
+        self.observation_space = self._names.space
+        self.action_space = action_box(self._env.action_space, task.name)
         self.fps = float(self._env.metadata.get("render_fps") or 30)
         self.deterministic = not _spec(task.name).nondeterministic
 
@@ -93,7 +90,7 @@ class GymnasiumEnv(SimEnv):
         return over and threshold is not None and self._return >= threshold
 
     def _observe(self) -> Mapping[str, Array]:
-        return {name: _at(self._seen, path) for name, path in self._paths.items()}
+        return self._names.of(self._seen)
 
     def render(self) -> Array:
         if self._env.render_mode != "rgb_array":
@@ -140,6 +137,23 @@ def _make(task: Task, kwargs: Mapping[str, Any]) -> Any:
         raise ConfigError(f"{task.name} needs a package that is not installed: {error}") from error
 
 
+class ObservationNames:
+    """What a policy calls the parts of an environment's observations.
+
+    Raises:
+        ConfigError: a part is neither an image nor a vector.
+    """
+
+    def __init__(self, space: Any, env_id: str) -> None:
+        leaves = {_feature_name(path, box, env_id): (path, box) for path, box in _leaves(space)}
+        self._paths = {name: path for name, (path, _) in leaves.items()}
+        self.space = Dict({name: box for name, (_, box) in leaves.items()})
+
+    def of(self, observation: Any) -> dict[str, Array]:
+        """An observation under those names; of a vector environment, each part with its leading batch axis."""
+        return {name: _at(observation, path) for name, path in self._paths.items()}
+
+
 def _leaves(space: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Every space that is not a dictionary, with the keys that lead to it."""
     if isinstance(space, Dict):
@@ -174,7 +188,7 @@ def _feature_name(path: tuple[str, ...], space: Any, env_id: str) -> str:
             return ".".join(("observation", *path))
 
 
-def _action_box(space: Any, env_id: str) -> Box:
+def action_box(space: Any, env_id: str) -> Box:
     """The actions as a policy gives them."""
     if isinstance(space, Discrete):
         first = int(space.start)

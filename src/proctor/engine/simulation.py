@@ -10,7 +10,7 @@ from time import perf_counter
 
 import numpy as np
 
-from proctor.benchmarks.base import Benchmark, SimEnv, Step
+from proctor.benchmarks.base import Benchmark, SimEnv, Step, features_of
 from proctor.config import structure
 from proctor.engine.arrays import SharedArrays
 from proctor.engine.messages import (
@@ -32,7 +32,7 @@ from proctor.errors import ConfigError
 from proctor.plugins import load_object
 from proctor.policies.base import ActionSource
 from proctor.streams import RandomStream
-from proctor.types import Array, ArraySpec, Features
+from proctor.types import Array
 
 
 class Simulation:
@@ -88,11 +88,7 @@ class Simulation:
         self.close()
         self.env = self.benchmark.make_env(request.task)
         clock.lap("construct")
-        features = Features(
-            {key: ArraySpec(space.shape, space.dtype.name) for key, space in self.env.observation_space.items()},
-            ArraySpec(self.env.action_space.shape, self.env.action_space.dtype.name),
-        )
-        return Built(features, clock.spent())
+        return Built(features_of(self.env.observation_space, self.env.action_space), clock.spent())
 
     def _start(self, request: Start, clock: _Clock) -> Reply:
         env = self._standing_env()
