@@ -16,6 +16,7 @@ from proctor.errors import ConfigError
 
 _MAX_FILE_BYTES = 1 << 20
 _BARE = re.compile(r"[A-Za-z_][\w.-]*=")
+_NEGATIVE = re.compile(r"-\.?\d")
 _CONFIG_PATH = "config_path"
 
 
@@ -29,7 +30,9 @@ def expand(arguments: Sequence[str]) -> list[str]:
         else:
             options.pop(key, None)
             options[key] = value
-    if path := options.pop(_CONFIG_PATH, None):
+    if _CONFIG_PATH in options:
+        if not (path := options.pop(_CONFIG_PATH)):
+            raise ConfigError(f"--{_CONFIG_PATH} needs the name of a file.")
         options = {**dict(_flatten(read_config_file(Path(path)))), **options}
     return [*positional, *(f"--{key}" if value is None else f"--{key}={value}" for key, value in options.items())]
 
@@ -67,10 +70,14 @@ def _split(arguments: Sequence[str]) -> Iterator[tuple[str | None, str | None]]:
         key = key.replace("-", "_")
         if equals:
             yield key, value
-        elif rest and not rest[0].startswith("-") and not _BARE.match(rest[0]):
+        elif rest and _is_value(rest[0]):
             yield key, rest.pop(0)
         else:
             yield key, None
+
+
+def _is_value(argument: str) -> bool:
+    return not _BARE.match(argument) and (not argument.startswith("-") or bool(_NEGATIVE.match(argument)))
 
 
 def _flatten(fields: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -79,4 +86,4 @@ def _flatten(fields: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
         if isinstance(value, dict) and not prefix:
             yield from _flatten(value, f"{key}.")
         elif value is not None:
-            yield key, value if isinstance(value, str) else json.dumps(value)
+            yield key, value if isinstance(value, str) else json.dumps(value, default=str)  # YAML knows dates
