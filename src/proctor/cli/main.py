@@ -18,6 +18,7 @@ app = App(
     help_format="plaintext",
     default_parameter=Parameter(name_transform=lambda name: name, negative=()),
     result_action="return_value",
+    suppress_keyboard_interrupt=False,  # main has a word to say about it
 )
 # Addresses, not functions: `proctor --help` imports no command.
 app.command("proctor.cli.eval:eval_command", name="eval", help="Evaluate a policy on a benchmark.")
@@ -31,14 +32,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tokens = expand(sys.argv[1:] if arguments is None else arguments)
         status = app(tokens, print_error=False, exit_on_error=False, console=Console())
     except CycloptsError as error:
-        console.print(Text.assemble(("Error: ", "bold red"), str(error)), soft_wrap=True)
+        _print_error(console, error)
         return 2
     except ProctorError as error:
-        console.print(Text.assemble(("Error: ", "bold red"), str(error)), soft_wrap=True)
-        if error.hint:
-            console.print(Text(error.hint), soft_wrap=True)
+        _print_error(console, error, error.hint)
         return error.exit_code
     except KeyboardInterrupt:
         console.print("Interrupted.")
         return 130
     return status if isinstance(status, int) else 0
+
+
+def _print_error(console: Console, error: Exception, hint: str = "") -> None:
+    """Lines for people; what a message quotes of a file or a simulator does not control the terminal."""
+    lines = [line for line in (str(error), hint) if line]
+    shown = "".join(char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}" for char in "\n".join(lines))
+    console.print(Text.assemble(("Error: ", "bold red"), shown), soft_wrap=True)
