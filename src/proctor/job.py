@@ -108,7 +108,9 @@ def make_benchmark(fields: Mapping[str, Any]) -> tuple[Benchmark, str]:
     if not name:
         raise ConfigError(f"Which benchmark? Give --env.type, one of {', '.join(sorted(installed(BENCHMARKS)))}.")
     address = find(BENCHMARKS, str(name))
-    benchmark_class: type[Benchmark] = load_object(address)
+    benchmark_class = load_object(address)
+    if not (isinstance(benchmark_class, type) and issubclass(benchmark_class, Benchmark)):
+        raise ConfigError(f"{address} is not a benchmark: a benchmark is a subclass of proctor.Benchmark.")
     return benchmark_class(structure(benchmark_class.config_class, fields, "env")), address
 
 
