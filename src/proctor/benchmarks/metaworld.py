@@ -189,17 +189,18 @@ class MetaWorld(Benchmark):
     observation   ``observation.image`` uint8 (480, 480, 3) of camera ``corner2``, moved to (0.75, 0.075, 0.7)
                   and flipped on both axes; ``observation.state`` float64 (4,): hand position in metres,
                   gripper opening in 0-1
-    action        float32 (4,) in [-1, 1]: hand displacement in centimetres, gripper effort
+    action        float32 (4,) in [-1, 1]: where the hand's target moves, in centimetres; gripper
+                  effort
     episode       500 steps of 1/80 s, then truncated; the seed draws objects and goal
     success       as Meta-World says of the very step; ends the episode
     reward        Meta-World's (v2) dense reward, 0-10
     ============  ======================================================================================
 
-    The image of a reset is not to be trusted, here as in LeRobot: in 30 of the 50 tasks it shows the goal marker, and in
-    some of them the drawer, window, lever, dial, peg or box itself, up to 20 cm away from where they are (``reset`` runs
-    the task's reset twice, and moves them after MuJoCo last computed where things are: what is seen is where the first
-    run put them). From the first step on images are right. LeRobot's policies are measured on these images, so they
-    stay: what is shown is part of the protocol.
+    The image of a reset is not to be trusted, here as in LeRobot: in 30 of the 50 tasks it visibly differs from what is
+    there. Goal markers, and in some tasks the drawer, window, lever, dial, coffee machine or peg's box themselves, are
+    shown up to 20 cm away from where they are: ``reset`` runs the task's reset twice and moves them after MuJoCo last
+    computed where things are, so what is seen is where the first run put them. From the first step on images are
+    right. It is what LeRobot shows, so it is part of the protocol and stays.
 
     Differences from LeRobot, all deliberate: each episode equals, to the bit, what it would be as the first of a fresh
     process (LeRobot's first images depend on the episode before, and success starts an episode nobody asked for);
