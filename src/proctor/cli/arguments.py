@@ -86,4 +86,4 @@ def _flatten(fields: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
         if isinstance(value, dict) and not prefix:
             yield from _flatten(value, f"{key}.")
         elif value is not None:
-            yield key, value if isinstance(value, str) else json.dumps(value, default=str)  # YAML knows dates
+            yield key, value if isinstance(value, str) else json.dumps(value, default=str).strip('"')  # a date

@@ -32,10 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tokens = expand(sys.argv[1:] if arguments is None else arguments)
         status = app(tokens, print_error=False, exit_on_error=False, console=Console())
     except CycloptsError as error:
-        _print_error(console, error)
+        _print_error(console, str(error))
         return 2
     except ProctorError as error:
-        _print_error(console, error, error.hint)
+        _print_error(console, f"{error}\n{error.hint}".rstrip())
         return error.exit_code
     except KeyboardInterrupt:
         console.print("Interrupted.")
@@ -43,8 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status if isinstance(status, int) else 0
 
 
-def _print_error(console: Console, error: Exception, hint: str = "") -> None:
-    """Lines for people; what a message quotes of a file or a simulator does not control the terminal."""
-    lines = [line for line in (str(error), hint) if line]
-    shown = "".join(char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}" for char in "\n".join(lines))
+def _print_error(console: Console, message: str) -> None:
+    """For people to read: what it quotes of a file or a simulator does not control the terminal."""
+    shown = "".join(char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}" for char in message)
     console.print(Text.assemble(("Error: ", "bold red"), shown), soft_wrap=True)
