@@ -1,0 +1,140 @@
+"""One meaning for the spellings of a command line, before it is parsed."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from proctor.cli.arguments import expand
+from proctor.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["eval", "--policy.path=a/b", "--eval.n_episodes=3"],
+        ["eval", "--policy.path", "a/b", "--eval.n_episodes", "3"],
+        ["eval", "policy.path=a/b", "eval.n_episodes=3"],
+        ["eval", "--policy.path=a/b", "--eval.n-episodes", "3"],
+        ["policy.path=a/b", "eval", "eval.n-episodes=3"],
+        ["eval", "--policy.path=c", "--eval.n_episodes=3", "--policy.path", "a/b"],
+    ],
+    ids=" ".join,
+)
+def test_all_spellings_mean_the_same(arguments):
+    """With two dashes or none, with ``=`` or a blank, ``-`` or ``_``; the last one written counts."""
+    positional, *options = expand(arguments)
+
+    assert positional == "eval"
+    assert sorted(options) == ["--eval.n_episodes=3", "--policy.path=a/b"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--a=b=c"], ["--a=b=c"]),
+        (["--env.map", '{"a": "b=c"}'], ['--env.map={"a": "b=c"}']),
+        (["--name=with-dash"], ["--name=with-dash"]),
+        (["--flag"], ["--flag"]),
+        (["--flag", "--other", "1"], ["--flag", "--other=1"]),
+        (["--flag", "a.b=1"], ["--flag", "--a.b=1"]),
+        (["--flag", "false"], ["--flag=false"]),
+        (["--empty="], ["--empty="]),
+        (["--scale", "-0.5"], ["--scale=-0.5"]),
+        (["--seed", "-3", "x"], ["x", "--seed=-3"]),
+        (["--rate", "-1e-3"], ["--rate=-1e-3"]),
+        (["--flag", "-h"], ["-h", "--flag"]),
+        (["resume", "outputs/a=b"], ["resume", "outputs/a=b"]),
+        (["resume", "./x=y"], ["resume", "./x=y"]),
+        ([], []),
+    ],
+    ids=lambda value: " ".join(value),
+)
+def test_where_a_value_begins_and_ends(arguments, expected):
+    """Values may hold ``=``, dashes and blanks, and be negative; a path is no option."""
+    assert expand(arguments) == expected
+
+
+CONFIG = {
+    "policy": {"path": "a/b", "n-action-steps": 4},
+    "env": {"type": "pusht", "camera_name_mapping": {"top": "camera1"}, "task": None},
+    "eval.n_episodes": 10,
+    "trust_remote_code": False,
+    "seed": 7,
+}
+EXPANDED = {
+    "--policy.path=a/b",
+    "--policy.n_action_steps=4",
+    "--env.type=pusht",
+    '--env.camera_name_mapping={"top": "camera1"}',
+    "--eval.n_episodes=10",
+    "--trust_remote_code=false",
+    "--seed=7",
+}
+
+
+@pytest.mark.parametrize("kind", ["yaml", "json"])
+@pytest.mark.parametrize("option", ["--config_path={}", "--config-path={}", "config_path={}"])
+def test_a_file_stands_for_what_is_in_it(tmp_path, kind, option):
+    """Nested or dotted; a null is as if it were not there."""
+    import yaml
+
+    path = tmp_path / f"config.{kind}"
+    path.write_text(json.dumps(CONFIG) if kind == "json" else yaml.safe_dump(CONFIG))
+
+    assert set(expand([option.format(path)])) == EXPANDED
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_the_command_line_overrides_the_file(tmp_path, before):
+    """On either side of it."""
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(CONFIG))
+    arguments = [f"--config_path={path}"]
+    arguments.insert(0 if before else 1, "--eval.n-episodes=99")
+
+    assert set(expand(arguments)) == EXPANDED - {"--eval.n_episodes=10"} | {"--eval.n_episodes=99"}
+
+
+def test_a_date_in_a_file_is_the_text_that_was_written(tmp_path):
+    """YAML makes dates of what looks like one; a job's name may."""
+    path = tmp_path / "config.yaml"
+    path.write_text("job_name: 2026-01-31\n")
+
+    assert expand(["--config_path", str(path)]) == ["--job_name=2026-01-31"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("- a\n- b\n", "holds list; expected names and values"),
+        ("", "holds NoneType; expected names and values"),
+        ("a: [1, 2", "is neither YAML nor JSON"),
+        ("a: !!python/object/apply:os.getcwd []\n", "is neither YAML nor JSON"),
+        ("\x00", "is neither YAML nor JSON"),
+        ("a: " + "x" * (1 << 20), "is larger than 1048576 bytes"),
+    ],
+    ids=["list", "empty", "torn", "code", "binary", "huge"],
+)
+def test_a_file_that_is_no_configuration_is_refused(tmp_path, content, message):
+    """In one line; nothing in it is ever executed."""
+    path = tmp_path / "config.yaml"
+    path.write_text(content)
+
+    with pytest.raises(ConfigError) as caught:
+        expand([f"--config_path={path}"])
+
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    """So is a folder in its place, or no name at all."""
+    with pytest.raises(ConfigError, match="nothing.yaml cannot be read: No such file"):
+        expand([f"--config_path={tmp_path / 'nothing.yaml'}"])
+    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
+        expand([f"--config_path={tmp_path}"])
+    for nothing in (["--config_path"], ["--config_path="], ["--config_path", "--seed=1"]):
+        with pytest.raises(ConfigError, match="--config_path needs the name of a file"):
+            expand(nothing)

@@ -1,0 +1,177 @@
+"""The command line as its user meets it: exit statuses, and sentences instead of tracebacks."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from proctor.cli import main
+from proctor.errors import ProctorError
+from proctor.testing.fakes import FAKE_BENCHMARK
+
+RUN = ["eval", "--policy.type=expert", f"--env.type={FAKE_BENCHMARK}", "--eval.n_episodes=2", "--eval.batch_size=1"]
+
+
+@pytest.fixture
+def run_arguments(tmp_path):
+    """A command that works, in this process."""
+    return [*RUN, "--eval.display=none", f"--output_dir={tmp_path / 'run'}"]
+
+
+def test_an_evaluation_prints_its_result_and_where_it_is(run_arguments, tmp_path, capsys):
+    """And exits with 0."""
+    assert main(run_arguments) == 0
+
+    out, err = capsys.readouterr()
+    assert "Success rate 100.0 %" in out
+    assert str(tmp_path / "run") in out.replace("\n", "")
+    assert err == ""
+    assert json.loads((tmp_path / "run" / "eval_info.json").read_text())["overall"]["n_episodes"] == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--eval.n_episode=3"], "Did you mean --eval.n_episodes?"),
+        (["--eval.n_episodes=many"], "--eval.n_episodes"),
+        (["--eval.n_episodes=0"], "eval.n_episodes is 0; it must be at least 1."),
+        (["--eval.shard_id=3"], "shards are numbered 0 to 0."),
+        (["--eval.use_async_envs=maybe"], "maybe"),
+        (["--nonsense=1"], "--nonsense"),
+        (["--seed=-1"], "seed is -1"),
+        (["--seed", "-1"], "seed is -1"),
+        (["--env.type=pushT"], "Unknown benchmark 'pushT'. Did you mean 'pusht'?"),
+        (["--env.type=os:getcwd"], "os:getcwd is not a benchmark"),
+        (["--env.type=os:nothing"], "os has no 'nothing'"),
+        (["--env.type="], "Which benchmark? Give --env.type, one of"),
+        (["--env.n_task=3"], "Unknown field env.n_task. Did you mean 'n_tasks'?"),
+        (["--env.n_tasks=x"], "env.n_tasks is 'x': expected `int`, got `str`."),
+        (['--env.faults={"a'], "is not valid JSON"),
+        (["--env.episode_length=100"], "has at most 20 steps"),
+        (["--policy.type=experts"], "Unknown policy type 'experts'. Did you mean 'expert'?"),
+        (["--policy.type="], "Which policy? Give --policy.path=<checkpoint>, or --policy.type, one of"),
+        (["--policy.noise=1"], "Unknown field policy.noise"),
+        (["--policy.type=function"], "policy: Object missing required field `function`."),
+        (["--policy.type=function", "--policy.function=json"], "not an address of the form module:attribute"),
+        (["--policy.type=function", "--policy.function=math:pi"], "3.14159"),
+        (["--policy.path=/no/such/checkpoint"], "/no/such/checkpoint"),
+        (["--config_path=/no/such/file"], "/no/such/file cannot be read"),
+        (["--config_path"], "--config_path needs the name of a file"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_users_error_is_one_sentence_and_exit_status_2(run_arguments, tmp_path, capsys, arguments, message):
+    """On the error stream, with what to do; nothing has been started and nothing written."""
+    assert main([*run_arguments, *arguments]) == 2
+
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("Error: ")
+    assert message in err
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["evil"], 'Did you mean "eval"?'),
+        (["resume"], "RUN_DIR"),
+        (["resume", "/no/such/run"], "/no/such/run is not a run directory"),
+        (["eval"], "Which benchmark?"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_command_that_cannot_be_understood_is_one_sentence_too(capsys, arguments, message):
+    """Exit status 2."""
+    assert main(arguments) == 2
+
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_every_error_ends_with_its_own_status_and_its_hint(monkeypatch, run_arguments, capsys):
+    """The tree in :mod:`proctor.errors` says which."""
+
+    class Peculiar(ProctorError):
+        exit_code = 42
+        hint = "Try again tomorrow."
+
+    def fail(*_):
+        raise Peculiar("It is late.")
+
+    monkeypatch.setattr("proctor.job.prepare", fail)
+
+    assert main(run_arguments) == 42
+    assert capsys.readouterr().err == "Error: It is late.\nTry again tomorrow.\n"
+
+
+def test_control_characters_do_not_reach_the_terminal(monkeypatch, run_arguments, capsys):
+    """A message may quote what a simulator or a file says."""
+
+    def fail(*_):
+        raise ProctorError("a\x1b[2Jb\x07c\nsecond line")
+
+    monkeypatch.setattr("proctor.job.prepare", fail)
+    main(run_arguments)
+
+    err = capsys.readouterr().err
+    assert "\x1b" not in err
+    assert "\x07" not in err
+    assert "\nsecond line" in err
+
+
+def test_a_bug_is_shown_whole(monkeypatch, run_arguments):
+    """It is not dressed up as the user's mistake."""
+
+    def fail(*_):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("proctor.job.prepare", fail)
+
+    with pytest.raises(ZeroDivisionError):
+        main(run_arguments)
+
+
+def test_ctrl_c_before_anything_runs_is_130(monkeypatch, run_arguments, capsys):
+    """Without a traceback."""
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("proctor.job.prepare", interrupt)
+
+    assert main(run_arguments) == 130
+    assert "Interrupted" in capsys.readouterr().err
+
+
+def test_the_three_spellings_and_the_file_reach_the_evaluation(tmp_path, capsys):
+    """Whichever way it is said, it is the same run: the second finds it finished."""
+    config = tmp_path / "config.yaml"
+    fields = {"policy": {"type": "expert"}, "env": {"type": FAKE_BENCHMARK}, "eval": {"n_episodes": 1}}
+    fields |= {"output_dir": str(tmp_path / "run")}
+    config.write_text(json.dumps(fields))
+    assert main(["eval", f"--config_path={config}", "eval.display=none", "--eval.use-async-envs", "false"]) == 0
+    written = (tmp_path / "run" / "journal.jsonl").read_bytes()
+
+    spelled = ["policy.type=expert", "--env.type", FAKE_BENCHMARK, "--eval.n_episodes=1", f"output-dir={tmp_path / 'run'}"]
+    assert main(["eval", *spelled, "--eval.display=none"]) == 0
+
+    again = (tmp_path / "run" / "journal.jsonl").read_bytes()
+    assert again.startswith(written)
+    assert again.count(b'"kind":"episode"') == 2
+    capsys.readouterr()
+
+
+def test_help_is_there_for_everything():
+    """As a process of its own, with its exit status."""
+    for arguments in (["--help"], ["eval", "--help"], ["resume", "--help"]):
+        done = subprocess.run([sys.executable, "-m", "proctor", *arguments], capture_output=True, text=True)
+        assert done.returncode == 0
+        assert "Usage: proctor" in done.stdout
+        assert done.stderr == ""
