@@ -18,6 +18,7 @@ import numpy as np
 from proctor.benchmarks.gymnasium import Gymnasium, GymnasiumConfig
 from proctor.benchmarks.metaworld import MetaWorld, MetaWorldConfig
 from proctor.benchmarks.pusht import PushT, PushTConfig
+from proctor.engine.plan import plan_tasks
 
 SAMPLES = {
     "pusht": PushT(PushTConfig()),
@@ -47,7 +48,7 @@ class Moment(NamedTuple):
 @contextmanager
 def standing(benchmark):
     """The simulator of a benchmark's first task. Closed before another may be drawn in this process."""
-    env = benchmark.make_env(benchmark.tasks()[0])
+    env = benchmark.make_env(plan_tasks(benchmark)[0])
     try:
         yield env
     finally:

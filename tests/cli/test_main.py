@@ -159,7 +159,13 @@ def test_the_three_spellings_and_the_file_reach_the_evaluation(tmp_path, capsys)
     assert main(["eval", f"--config_path={config}", "eval.display=none", "--eval.use-async-envs", "false"]) == 0
     written = (tmp_path / "run" / "journal.jsonl").read_bytes()
 
-    spelled = ["policy.type=expert", "--env.type", FAKE_BENCHMARK, "--eval.n_episodes=1", f"output-dir={tmp_path / 'run'}"]
+    spelled = [
+        "policy.type=expert",
+        "--env.type",
+        FAKE_BENCHMARK,
+        "--eval.n_episodes=1",
+        f"output-dir={tmp_path / 'run'}",
+    ]
     assert main(["eval", *spelled, "--eval.display=none"]) == 0
 
     again = (tmp_path / "run" / "journal.jsonl").read_bytes()

@@ -48,7 +48,12 @@ def test_json_is_read_in_a_string():
         (EvalConfig, "eval", {"use_async_envs": "maybe"}, "eval.use_async_envs is 'maybe': expected `bool`"),
         (DatasetConfig, "dataset", {}, "dataset: Object missing required field `repo_id`."),
         (DatasetConfig, "dataset", {"repo_id": "a", "episodes": "[1, "}, "'[1, ' is not valid JSON"),
-        (DatasetConfig, "dataset", {"repo_id": "a", "episodes": [1, "x"]}, "dataset.episodes[1]: expected `int`, got `str`."),
+        (
+            DatasetConfig,
+            "dataset",
+            {"repo_id": "a", "episodes": [1, "x"]},
+            "dataset.episodes[1]: expected `int`, got `str`.",
+        ),
         (RunConfig, "run", {"eval": {"n_episodes": "x"}}, "run.eval.n_episodes: expected `int`, got `str`."),
         (RunConfig, "run", {"rename_map": {"a": [1]}}, "run.rename_map[...]: expected `str`"),
     ],

@@ -92,7 +92,9 @@ def uninterrupted(place) -> dict:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
-def test_a_signal_ends_the_run_in_good_order_and_resuming_completes_it(place, uninterrupted, number, monkeypatch, capsys):
+def test_a_signal_ends_the_run_in_good_order_and_resuming_completes_it(
+    place, uninterrupted, number, monkeypatch, capsys
+):
     """128 + its number, a partial result, a hint; afterwards the numbers of a run that was left alone."""
     directory = place / number.name
     process = start(command(directory), place)

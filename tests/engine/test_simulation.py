@@ -10,7 +10,19 @@ import pytest
 
 from proctor.benchmarks.base import Step
 from proctor.engine.arrays import SharedArrays, anonymous_file
-from proctor.engine.messages import Act, ArrayBytes, Build, Built, Failed, Finished, Observed, Ready, Setup, Start, encode
+from proctor.engine.messages import (
+    Act,
+    ArrayBytes,
+    Build,
+    Built,
+    Failed,
+    Finished,
+    Observed,
+    Ready,
+    Setup,
+    Start,
+    encode,
+)
 from proctor.engine.simulation import Simulation
 from proctor.testing.fakes import FAKE_BENCHMARK, FakeBenchmark, FakeConfig, FakeEnv
 from proctor.types import EpisodeSpec
@@ -153,7 +165,9 @@ def test_the_old_simulator_is_closed_before_the_next_is_built(standing, monkeypa
     """Never more simulators than workers."""
     events = []
     monkeypatch.setattr(FakeEnv, "close", lambda self: events.append("close"))
-    monkeypatch.setattr(FakeBenchmark, "make_env", lambda self, task: events.append("build") or FakeEnv(task, self.config))
+    monkeypatch.setattr(
+        FakeBenchmark, "make_env", lambda self, task: events.append("build") or FakeEnv(task, self.config)
+    )
 
     standing.handle(Build(TASK))
 

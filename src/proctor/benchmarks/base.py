@@ -164,22 +164,6 @@ def import_simulator(module: str, extra: str) -> Any:
         raise MissingExtraError(module, extra, str(error)) from error
 
 
-def step_limit(config: EnvConfig, protocol_limit: int) -> int:
-    """Steps after which an episode ends: ``--env.episode_length``, or the protocol's limit.
-
-    Raises:
-        ConfigError: more steps are asked for than the protocol has.
-    """
-    if config.episode_length is None:
-        return protocol_limit
-    if config.episode_length > protocol_limit:
-        raise ConfigError(
-            f"env.episode_length is {config.episode_length}; an episode of {config.type} has at most {protocol_limit} "
-            "steps."
-        )
-    return config.episode_length
-
-
 def require_one_of(field: str, value: str, allowed: Collection[str]) -> None:
     """Refuse a configuration's value that is not among those allowed.
 

@@ -13,7 +13,7 @@ import numpy as np
 from gymnasium.envs.registration import load_env_creator
 from gymnasium.spaces import Box, Dict, Discrete
 
-from proctor.benchmarks.base import Benchmark, SimEnv, Step, draw_without_display, mujoco_state, step_limit
+from proctor.benchmarks.base import Benchmark, SimEnv, Step, draw_without_display, mujoco_state
 from proctor.config import EnvConfig
 from proctor.errors import ConfigError, did_you_mean
 from proctor.types import Array, Task
@@ -258,4 +258,4 @@ class Gymnasium(Benchmark):
         limit = _spec(env_id).max_episode_steps or self.config.episode_length
         if limit is None:
             raise ConfigError(f"{env_id} is registered without a number of steps; give --env.episode_length.")
-        return step_limit(self.config, int(limit))
+        return int(limit)

@@ -21,7 +21,6 @@ from proctor.benchmarks.base import (
     require_at_least,
     require_one_of,
     set_mujoco_state,
-    step_limit,
 )
 from proctor.benchmarks.metaworld_tasks import GROUPS, INSTRUCTIONS
 from proctor.config import EnvConfig
@@ -222,9 +221,8 @@ class MetaWorld(Benchmark):
                 "metaworld needs --env.task: tasks such as reach-v3, or a group: "
                 f"{', '.join(GROUPS)}. Several with commas."
             )
-        limit = step_limit(self.config, 500)
         return [
-            Task(suite, task_id, name, INSTRUCTIONS[name], limit)
+            Task(suite, task_id, name, INSTRUCTIONS[name], 500)
             for suite in selected
             for task_id, name in enumerate(_names(suite))
         ]

@@ -18,7 +18,6 @@ from proctor.benchmarks.base import (
     import_simulator,
     require_at_least,
     require_one_of,
-    step_limit,
 )
 from proctor.config import EnvConfig
 from proctor.errors import ConfigError, did_you_mean
@@ -168,7 +167,7 @@ class PushT(Benchmark):
         for given in self.config.task_names():
             if given != _TASK:
                 raise ConfigError(f"env.task is '{given}', and pusht has one task.{did_you_mean(given, [_TASK])}")
-        return [Task("pusht", 0, _TASK, "", step_limit(self.config, 300))]
+        return [Task("pusht", 0, _TASK, "", 300)]
 
     def make_env(self, task: Task) -> SimEnv:
         return PushTEnv(self.config, task.max_episode_steps)
