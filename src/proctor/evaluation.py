@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -26,8 +27,9 @@ from proctor.results.eval_info import build_eval_info, write_eval_info
 from proctor.results.journal import JournalWriter, read_journals
 from proctor.results.merge import merge_journals, remaining
 from proctor.results.run_dir import check_fingerprint, read_run, write_run
+from proctor.results.stats import Counts
 from proctor.results.summary import Summary, summarize
-from proctor.types import Array, EpisodeResult, Outcome
+from proctor.types import Array, EpisodeResult, EpisodeSpec
 
 
 @dataclass(frozen=True)
@@ -101,11 +103,13 @@ def run(job: Job) -> EvalResult:
     """
     choose_gl_backend()
     before = read_run(job.directory)
-    if before is not None and any(journal.episodes for journal in read_journals(job.directory)):
+    if before is not None and not any(journal.episodes for journal in read_journals(job.directory)):
+        before = None  # nothing was measured, so nothing binds
+    if before is not None:
         allow = job.config.eval.allow_mismatch
         check_fingerprint(before.fingerprint, job.run_info.fingerprint, allow_mismatch=allow)
     with JournalWriter(job.directory, job.run_info.fingerprint, job.journal_stem) as journal:
-        write_run(job.directory, job.run_info)
+        write_run(job.directory, replace(job.run_info, opened_policy=before.opened_policy if before else None))
         ledger = _Ledger(job, journal)
         try:
             _run_engine(job, ledger)
@@ -128,7 +132,12 @@ class _Ledger:
         kept = merge_journals(read_journals(job.directory))
         self.todo = remaining(job.specs, kept)
         done = set(job.specs) - set(self.todo)
-        self._results = {record.result.spec: record.result for record in kept.values() if record.result.spec in done}
+        self._results: dict[EpisodeSpec, EpisodeResult] = {}
+        self._n_planned = Counter(spec.task for spec in job.specs)
+        self._counts = dict.fromkeys(self._n_planned, Counts())
+        for record in kept.values():
+            if record.result.spec in done:
+                self._count(record.result)
         self._n_resumed = len(self._results)
         self._began = monotonic()
         self._startup_s: float | None = None
@@ -136,7 +145,7 @@ class _Ledger:
     def keep(self, result: EpisodeResult, actions: Array | None) -> None:
         """Write an episode down; on disk when this returns."""
         self._journal.append(result, actions)
-        self._results[result.spec] = result
+        self._count(result)
 
     def sum_up(self) -> EvalResult:
         """Write ``eval_info.json`` (a partial one if episodes are missing) from everything that has finished."""
@@ -153,21 +162,23 @@ class _Ledger:
         elapsed = monotonic() - self._began
         if engine.began_at is not None:
             self._startup_s = engine.began_at - self._began
-        tasks = []
-        for task in self._job.tasks:
-            specs = [spec for spec in self._job.specs if spec.task == (task.suite, task.task_id)]
-            done = [self._results[spec] for spec in specs if spec in self._results]
-            successes = sum(result.success for result in done)
-            errors = sum(result.outcome is Outcome.ERROR for result in done)
-            tasks.append(TaskProgress(task.name, len(done), len(specs), successes, errors))
+        tasks = tuple(
+            TaskProgress(task.name, counts.planned, self._n_planned[task.key], counts.successes, counts.errors)
+            for task in self._job.tasks
+            if (counts := self._counts.get(task.key)) is not None
+        )
         busy, workers = engine.workers_busy()
-        return Progress(tuple(tasks), elapsed, busy, workers, engine.inference_share(elapsed), self._n_resumed)
+        return Progress(tasks, elapsed, busy, workers, engine.inference_share(elapsed), self._n_resumed)
+
+    def _count(self, result: EpisodeResult) -> None:
+        self._results[result.spec] = result
+        self._counts[result.spec.task] += Counts.of(result)
 
 
 def _run_engine(job: Job, ledger: _Ledger) -> None:
     if not ledger.todo:
         return
-    policy = None if isinstance(job.policy, LocalPolicy) else job.policy
+    policy = None if isinstance(job.policy, LocalPolicy) else _WrittenDown(job)
     engine = Engine(job.engine_setup(), ledger.todo, policy)
     display = make_display(Console(stderr=True), job.config.eval.display)
     with display, _stopped_by_signals(engine):
@@ -175,6 +186,33 @@ def _run_engine(job: Job, ledger: _Ledger) -> None:
             engine.run(ledger.keep, lambda: display.update(ledger.progress(engine)))
         finally:
             engine.close()
+
+
+class _WrittenDown:
+    """A job's policy that, once opened, is written down in ``run.json``, and must be the one that was there before.
+
+    Only then is known what it runs on where the user left that open: a run begun on a GPU must not go on on a CPU.
+    """
+
+    def __init__(self, job: Job) -> None:
+        assert not isinstance(job.policy, LocalPolicy)
+        self._job, self._source = job, job.policy
+        self.look_offsets, self.n_action_steps = self._source.look_offsets, self._source.n_action_steps
+        self.check_contract, self.fingerprint = self._source.check_contract, self._source.fingerprint
+
+    def open(self, n_threads: int) -> Policy:
+        """Open it.
+
+        Raises:
+            FingerprintError: an earlier session ran it differently.
+        """
+        policy = self._source.open(n_threads)
+        opened = dict(policy.fingerprint())
+        run = read_run(self._job.directory)
+        if run is not None and run.opened_policy is not None:
+            check_fingerprint(run.opened_policy, opened, allow_mismatch=self._job.config.eval.allow_mismatch)
+        write_run(self._job.directory, replace(self._job.run_info, opened_policy=opened))
+        return policy
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from proctor.policies.base import LocalPolicy, PolicySource
 from proctor.policies.function import FunctionPolicy
 from proctor.results.provenance import collect_provenance
 from proctor.results.run_dir import RunInfo, plan_by_task
-from proctor.types import EpisodeSpec, Task, TaskKey
+from proctor.types import EpisodeSpec, Task
 
 AnyPolicy = PolicySource | LocalPolicy
 
@@ -81,7 +81,7 @@ class Job:
         return EngineSetup(
             benchmark=self.address,
             env=asdict(self.benchmark.config),
-            tasks={TaskKey(task.suite, task.task_id): task for task in self.tasks},
+            tasks={task.key: task for task in self.tasks},
             action_source=self.policy.source if isinstance(self.policy, LocalPolicy) else None,
             config=self.config.eval,
             batch_size=choose_batch_size(self.config.eval, len(self.specs), usable_cores()),

@@ -16,6 +16,13 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 
+class TaskKey(NamedTuple):
+    """What identifies a task within one evaluation."""
+
+    suite: str
+    task_id: int
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
     """One task of a suite, as the plan and the workers know it.
@@ -30,12 +37,9 @@ class Task:
     instruction: str
     max_episode_steps: int
 
-
-class TaskKey(NamedTuple):
-    """What identifies a task within one evaluation."""
-
-    suite: str
-    task_id: int
+    @property
+    def key(self) -> TaskKey:
+        return TaskKey(self.suite, self.task_id)
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -15,7 +15,7 @@ import msgspec
 from proctor.errors import ConfigError, FingerprintError
 from proctor.results.files import write_json
 from proctor.results.provenance import Provenance, redact, redact_command
-from proctor.types import EpisodeSpec, Task
+from proctor.types import EpisodeSpec, Task, TaskKey
 
 RUN_FILE = "run.json"
 FORMAT_VERSION = 1
@@ -42,7 +42,8 @@ class RunInfo:
     """An evaluation, written down: everything that is known of it before it runs.
 
     ``fingerprint`` holds what the results depend on, and so what must not change when the run is continued; the
-    number of episodes, the batch size and the shards are not in it.
+    number of episodes, the batch size and the shards are not in it. ``opened_policy`` is the policy's own fingerprint
+    once its weights were loaded, None before: it says where inference runs when nobody asked for a place.
     """
 
     config: dict[str, Any]
@@ -50,6 +51,7 @@ class RunInfo:
     provenance: Provenance
     command: tuple[str, ...]
     plan: tuple[PlannedTask, ...]
+    opened_policy: dict[str, Any] | None = None
     format_version: int = field(default=FORMAT_VERSION, kw_only=True)
 
     @property
@@ -68,10 +70,10 @@ class RunInfo:
 
 def plan_by_task(tasks: Sequence[Task], specs: Sequence[EpisodeSpec]) -> tuple[PlannedTask, ...]:
     """The plan in the form that :class:`RunInfo` holds."""
-    episodes: dict[tuple[str, int], list[PlannedEpisode]] = {(task.suite, task.task_id): [] for task in tasks}
+    episodes: dict[TaskKey, list[PlannedEpisode]] = {task.key: [] for task in tasks}
     for spec in specs:
         episodes[spec.task].append(PlannedEpisode(spec.episode_index, spec.seed, spec.init_state_id))
-    return tuple(PlannedTask(task, tuple(episodes[task.suite, task.task_id])) for task in tasks)
+    return tuple(PlannedTask(task, tuple(episodes[task.key])) for task in tasks)
 
 
 def write_run(directory: Path, run: RunInfo) -> None:

@@ -96,7 +96,7 @@ def summarize(
     Tasks without an episode in ``specs`` are left out too: a shard reports what it was given.
     """
     position = {suite: number for number, suite in enumerate(dict.fromkeys(task.suite for task in tasks))}
-    by_task = {(task.suite, task.task_id): task for task in tasks}
+    by_task = {task.key: task for task in tasks}
     by_key = {key_of(result.spec): result for result in results}
     ordered = sorted(specs, key=lambda spec: (position[spec.suite], spec.task_id, spec.episode_index))
     summaries = []
