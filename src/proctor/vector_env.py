@@ -86,9 +86,10 @@ class TaskVectorEnv(VectorEnv):  # type: ignore[misc]
     def call(self, name: str, *args: Any, **kwargs: Any) -> Any:
         return self.started.call(name, *args, **kwargs)
 
-    def close_extras(self, **kwargs: Any) -> None:
-        if "started" in self.__dict__:
-            self.started.close(**kwargs)
+    def close(self, **kwargs: Any) -> None:
+        """Close what was started; the next use starts it anew."""
+        if (started := self.__dict__.pop("started", None)) is not None:
+            started.close(**kwargs)
 
     @property
     def observation_space(self) -> Any:
