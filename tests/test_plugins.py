@@ -27,7 +27,7 @@ def test_a_package_that_is_installed_adds_its_own(monkeypatch):
     installed.cache_clear()
     try:
         assert find(BENCHMARKS, "kitchen") == "a_package_that_is_not_there:Kitchen"
-        with pytest.raises(ConfigError, match="Cannot import a_package_that_is_not_there.*ModuleNotFoundError"):
+        with pytest.raises(ConfigError, match=r"Cannot import a_package_that_is_not_there.*ModuleNotFoundError"):
             load_object(find(BENCHMARKS, "kitchen"))
     finally:
         monkeypatch.undo()
@@ -36,9 +36,9 @@ def test_a_package_that_is_installed_adds_its_own(monkeypatch):
 
 def test_an_unknown_name_is_answered_with_the_nearest():
     """Or with those there are."""
-    with pytest.raises(ConfigError, match="Unknown benchmark 'pushT'. Did you mean 'pusht'?"):
+    with pytest.raises(ConfigError, match=r"Unknown benchmark 'pushT'\. Did you mean 'pusht'\?"):
         find(BENCHMARKS, "pushT")
-    with pytest.raises(ConfigError, match="Unknown policy type 'xyz'. Known: .*expert.*zero"):
+    with pytest.raises(ConfigError, match=r"Unknown policy type 'xyz'\. Known: .*expert.*zero"):
         find(POLICIES, "xyz")
 
 
@@ -68,5 +68,5 @@ def test_a_module_that_raises_when_imported_is_reported_with_its_reason(tmp_path
     (tmp_path / "a_broken_plugin.py").write_text("1 / 0")
     monkeypatch.syspath_prepend(tmp_path)
 
-    with pytest.raises(ConfigError, match="Cannot import a_broken_plugin .*ZeroDivisionError: division by zero"):
+    with pytest.raises(ConfigError, match=r"Cannot import a_broken_plugin .*ZeroDivisionError: division by zero"):
         load_object("a_broken_plugin:x")

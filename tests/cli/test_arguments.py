@@ -49,7 +49,7 @@ def test_all_spellings_mean_the_same(arguments):
         (["resume", "./x=y"], ["resume", "./x=y"]),
         ([], []),
     ],
-    ids=lambda value: " ".join(value),
+    ids=" ".join,
 )
 def test_where_a_value_begins_and_ends(arguments, expected):
     """Values may hold ``=``, dashes and blanks, and be negative; a path is no option."""
@@ -131,7 +131,7 @@ def test_a_file_that_is_no_configuration_is_refused(tmp_path, content, message):
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
     """So is a folder in its place, or no name at all."""
-    with pytest.raises(ConfigError, match="nothing.yaml cannot be read: No such file"):
+    with pytest.raises(ConfigError, match=r"nothing\.yaml cannot be read: No such file"):
         expand([f"--config_path={tmp_path / 'nothing.yaml'}"])
     with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
         expand([f"--config_path={tmp_path}"])

@@ -98,12 +98,12 @@ def test_a_command_that_cannot_be_understood_is_one_sentence_too(capsys, argumen
 def test_every_error_ends_with_its_own_status_and_its_hint(monkeypatch, run_arguments, capsys):
     """The tree in :mod:`proctor.errors` says which."""
 
-    class Peculiar(ProctorError):
+    class PeculiarError(ProctorError):
         exit_code = 42
         hint = "Try again tomorrow."
 
     def fail(*_):
-        raise Peculiar("It is late.")
+        raise PeculiarError("It is late.")
 
     monkeypatch.setattr("proctor.job.prepare", fail)
 
@@ -177,7 +177,9 @@ def test_the_three_spellings_and_the_file_reach_the_evaluation(tmp_path, capsys)
 def test_help_is_there_for_everything():
     """As a process of its own, with its exit status."""
     for arguments in (["--help"], ["eval", "--help"], ["resume", "--help"]):
-        done = subprocess.run([sys.executable, "-m", "proctor", *arguments], capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-m", "proctor", *arguments], capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0
         assert "Usage: proctor" in done.stdout
         assert done.stderr == ""

@@ -132,7 +132,7 @@ def test_dataset_episodes_name_the_offenders():
 
 def test_wandb_modes_are_those_there_are():
     """None leaves it to the environment."""
-    with pytest.raises(ConfigError, match="wandb.mode is 'of'; it is one of online, offline, disabled"):
+    with pytest.raises(ConfigError, match=r"wandb\.mode is 'of'; it is one of online, offline, disabled"):
         WandBConfig(mode="of")
     for mode in (None, "online", "offline", "disabled"):
         assert WandBConfig(mode=mode).mode == mode

@@ -20,7 +20,7 @@ def run_fake(
     faults: dict[str, str] | None = None,
     **fields: Any,
 ) -> EvalResult:
-    """Two tasks of three episodes of at most twelve steps, in two workers; ``faults`` as the fake benchmark reads them."""
+    """Two tasks of three episodes of at most twelve steps, in two workers; ``faults`` are the fake benchmark's."""
     scratch = directory.with_name(directory.name + "-faults")
     if faults:
         scratch.mkdir(parents=True, exist_ok=True)
@@ -29,7 +29,7 @@ def run_fake(
 
 
 def canonical(info: dict[str, Any]) -> str:
-    """The results as text, without what depends on how they were come by. The scripted faults are in the fingerprint."""
+    """The results as text, without how they were come by; the scripted faults are in the fingerprint."""
     return json.dumps({**canonical_info(info), "fingerprint": None}, indent=1)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +56,7 @@ def test_the_arrays_of_an_observation_do_not_overlap(two_sides):
     )
 
     assert spans[0][0] >= 8  # the heartbeat
-    assert all(end <= start for (_, end), (start, _) in zip(spans, spans[1:], strict=False))
+    assert all(end <= start for (_, end), (start, _) in pairwise(spans))
 
 
 def test_the_memory_grows_for_a_large_observation_and_is_used_again(two_sides):
@@ -138,11 +139,11 @@ def test_two_processes_share_it():
 
 def test_closing_gives_the_descriptors_back():
     """Also those that the mappings hold."""
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(5):
         arrays = SharedArrays(anonymous_file())
         arrays.write({"x": np.zeros(1_000_000)}, 0, 1)
         arrays.close()
         del arrays
 
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) == before

@@ -59,7 +59,7 @@ HISTORIES = {"(0)": (0,), "(-1,0)": (-1, 0), "(-4..0)": tuple(range(-4, 1)), "(-
 @pytest.mark.parametrize("n_action_steps", [1, 3, 7])
 @pytest.mark.parametrize("noise", [0.0, 0.3], ids=["", "noise"])
 def test_an_evaluation_is_the_simple_loop_over_its_episodes(tmp_path, offsets, n_action_steps, noise):
-    """Rewards, lengths and final states to the last bit, for every history and chunk; and no look is made in vain."""
+    """Rewards, lengths and final states to the last bit, for every history and chunk; no look is made in vain."""
     policy = FakePolicy(n_action_steps, offsets, noise)
 
     result = run_fake(tmp_path / "run", policy, batch_size=1)
@@ -85,7 +85,7 @@ def test_the_reference_has_successes_failures_and_early_ends():
 
 @pytest.fixture(scope="module")
 def noisy_run(tmp_path_factory):
-    """In this process, an episode at a time, with a policy that draws from the global generators and sees two frames."""
+    """In this process, one at a time, with a policy that draws from the global generators and sees two frames."""
     directory = tmp_path_factory.mktemp("noisy") / "run"
     return run_fake(directory, FakePolicy(3, (-1, 0), 0.3), batch_size=1)
 

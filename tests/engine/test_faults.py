@@ -36,7 +36,7 @@ def processes_of(parent: int) -> set[int]:
 def held() -> tuple[object, ...]:
     """What a run may take and must give back: descriptors, processes, names in shared memory."""
     gc.collect()
-    return len(os.listdir("/proc/self/fd")), processes_of(os.getpid()), set(SHM.glob("*proctor*"))
+    return len(list(Path("/proc/self/fd").iterdir())), processes_of(os.getpid()), set(SHM.glob("*proctor*"))
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +65,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_the_results_after_a_fault_are_those_without_it(tmp_path, clean_run, fault):
-    """Struck once at the constructor, at a reset and amid an episode, each of those runs again and nothing else differs."""
+    """At the constructor, at a reset and amid an episode: each of those runs again and nothing else differs."""
     places = {"0/construct": fault, "1/1001/0": fault, "0/1002/4": fault}
     hangs = fault in ("hang", "stop")
     deadlines = {"step_timeout_s": 1, "reset_timeout_s": 4} if hangs else {}
@@ -115,9 +115,11 @@ def test_a_simulator_that_cannot_be_built_ends_the_run_with_one_sentence(tmp_pat
     scratch.mkdir()
 
     status = main(
-        ["eval", "--policy.type=zero", f"--env.type={FAKE_BENCHMARK}", f"--env.scratch={scratch}", "--env.times=99"]
-        + [f"--env.faults={json.dumps(faults)}", "--eval.n_episodes=9", "--eval.batch_size=2", "--eval.display=none"]
-        + [f"--output_dir={tmp_path / 'run'}"]
+        [
+            *("eval", "--policy.type=zero", f"--env.type={FAKE_BENCHMARK}", f"--env.scratch={scratch}"),
+            *("--env.times=99", f"--env.faults={json.dumps(faults)}", "--eval.n_episodes=9", "--eval.batch_size=2"),
+            *("--eval.display=none", f"--output_dir={tmp_path / 'run'}"),
+        ]
     )
 
     error = capsys.readouterr().err
@@ -145,7 +147,7 @@ def test_too_many_dead_workers_end_the_run_and_what_finished_is_kept(tmp_path):
     """Four for each worker; exit status 4, and the way to go on."""
     faults = {f"0/{seed}/0": "kill" for seed in range(1001, 1020)}
 
-    with pytest.raises(ResourceError, match="9 workers were lost.*SIGKILL") as caught:
+    with pytest.raises(ResourceError, match=r"9 workers were lost.*SIGKILL") as caught:
         run_fake(tmp_path / "run", faults=faults, env={"times": 99, "n_tasks": 1}, n_episodes=20)
 
     assert caught.value.exit_code == 4
@@ -205,8 +207,8 @@ def test_a_policy_that_cannot_cope_with_one_episode_costs_that_episode(tmp_path,
 
 
 def test_a_policy_that_fails_once_is_asked_again_in_a_simulator_that_still_stands(tmp_path, clean_run):
-    """In two workers with shared batches: nothing is built anew."""
-    result = run_fake(tmp_path / "run", Misbehaving(refuse, times=1))
+    """Nothing is built anew: one simulator for each task."""
+    result = run_fake(tmp_path / "run", Misbehaving(refuse, times=1), batch_size=1)
 
     assert canonical(result.info) == canonical(clean_run.info)
     assert sum(episode["timings"]["construct"] > 0 for episode in result.info["per_episode"]) == 2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -188,4 +187,4 @@ def test_another_evaluation_is_refused_in_a_directory_that_holds_results(place, 
 
     assert "env.max_steps: was 12, now 11" in capsys.readouterr().err
     assert (place / "whole" / "journal.jsonl").read_bytes() == before
-    assert os.path.exists(place / "whole" / "eval_info.json")
+    assert (place / "whole" / "eval_info.json").exists()

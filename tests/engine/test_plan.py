@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import pytest
 
 from proctor.config import EvalConfig
@@ -27,7 +29,7 @@ def test_shards_have_neither_gap_nor_overlap(n_episodes: int, num_shards: int):
     """Together they are the plan; their sizes differ by one at most."""
     shards = [shard_episodes(n_episodes, shard_id, num_shards) for shard_id in range(num_shards)]
 
-    assert sorted(sum(shards, [])) == list(range(n_episodes))
+    assert sorted(chain(*shards)) == list(range(n_episodes))
     assert max(map(len, shards)) - min(map(len, shards)) <= 1
 
 
@@ -80,5 +82,5 @@ def test_an_episode_may_be_made_shorter_but_not_longer():
     assert [task.max_episode_steps for task in plan_tasks(benchmark(max_steps=20, episode_length=7))] == [7, 7]
     assert [task.max_episode_steps for task in plan_tasks(benchmark(max_steps=20))] == [20, 20]
 
-    with pytest.raises(ConfigError, match="21.*task-0.*20"):
+    with pytest.raises(ConfigError, match=r"21.*task-0.*20"):
         plan_tasks(benchmark(max_steps=20, episode_length=21))

@@ -9,10 +9,10 @@ from time import monotonic
 
 import pytest
 
+from proctor.config import EvalConfig
 from proctor.engine.engine import Engine, EngineSetup
 from proctor.engine.messages import Build, Ready, Setup
 from proctor.engine.pool import Deadlines, Lost, Pool, ProcessWorker
-from proctor.config import EvalConfig
 from proctor.testing.fakes import FAKE_BENCHMARK, FakeBenchmark, FakeConfig
 
 SETUP = Setup(FAKE_BENCHMARK, {"type": "fake"}, None, sys.path)
