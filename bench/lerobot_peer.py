@@ -35,8 +35,8 @@ def main() -> None:
 
 def _limit_steps(max_steps: int) -> None:
     """The loop asks the vector environment for its limit."""
-    lazy = lerobot.envs.utils._LazyAsyncVectorEnv  # noqa: SLF001
-    for kind in (gymnasium.vector.SyncVectorEnv, gymnasium.vector.AsyncVectorEnv, lazy):
+    lazy = getattr(lerobot.envs.utils, "_LazyAsyncVectorEnv", None)  # not in 0.4
+    for kind in filter(None, (gymnasium.vector.SyncVectorEnv, gymnasium.vector.AsyncVectorEnv, lazy)):
         stock = kind.call
 
         def call(self: Any, name: str, *args: Any, stock: Any = stock, **kwargs: Any) -> Any:
