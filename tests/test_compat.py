@@ -57,7 +57,7 @@ def test_one_that_is_stepped_gives_what_the_simulator_gives():
 
 
 def test_our_environments_are_evaluated_by_the_engine(tmp_path, built):
-    """The same episodes as a run of that task, side by side as many as were asked for; LeRobot's keys are there twice."""
+    """The same episodes as in a run of that task, in as many simulators as were asked for; LeRobot's keys twice."""
     policy = FakePolicy(7)
     whole = proctor.evaluate(policy, ENV, n_episodes=5, batch_size=1, output_dir=tmp_path / "run")
     built.clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import reduce
 from operator import add
 
@@ -35,8 +36,6 @@ START = Start(EpisodeSpec("fake", 1, 0, 1000), 10)
 @pytest.fixture
 def simulation():
     """One that is set up."""
-    import sys
-
     simulation = Simulation(SharedArrays(anonymous_file()))
     assert simulation.handle(Setup(FAKE_BENCHMARK, CONFIG, None, sys.path)) == Ready()
     yield simulation
@@ -176,7 +175,7 @@ def test_the_old_simulator_is_closed_before_the_next_is_built(standing, monkeypa
 
 def test_what_would_fail_everywhere_is_the_users_fault(simulation):
     """A field that the benchmark does not have."""
-    reply = simulation.handle(Setup(FAKE_BENCHMARK, {**CONFIG, "n_task": 1}, None, []))
+    reply = simulation.handle(Setup(FAKE_BENCHMARK, {**CONFIG, "n_task": 1}, None, sys.path))
 
     assert reply.users_fault
     assert reply.message == "Unknown field env.n_task. Did you mean 'n_tasks'?"
@@ -184,8 +183,6 @@ def test_what_would_fail_everywhere_is_the_users_fault(simulation):
 
 def test_a_local_policy_runs_the_whole_episode_in_one_request():
     """No message per step, and no look at all."""
-    import sys
-
     simulation = Simulation(SharedArrays(anonymous_file()))
     simulation.handle(Setup(FAKE_BENCHMARK, CONFIG, "proctor.policies.local:Expert", sys.path))
     simulation.handle(Build(TASK))
