@@ -5,7 +5,9 @@ from __future__ import annotations
 import gc
 import json
 import os
+import signal
 from pathlib import Path
+from time import sleep
 
 import numpy as np
 import pytest
@@ -213,6 +215,36 @@ def test_a_policy_that_fails_once_is_asked_again_in_a_simulator_that_still_stand
     assert canonical(result.info) == canonical(clean_run.info)
     assert sum(episode["timings"]["construct"] > 0 for episode in result.info["per_episode"]) == 2
     assert len(errors_of(result)) == 1
+
+
+class Deadly(FakePolicy):
+    """Ends all workers while it thinks for the first time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._before = processes_of(os.getpid())
+        self.killed: set[int] = set()
+
+    def predict(self, observations, memories):
+        if not self.killed:
+            self.killed = processes_of(os.getpid()) - self._before
+            for pid in self.killed:
+                os.kill(pid, signal.SIGKILL)
+            while any(Path(f"/proc/{pid}").exists() for pid in self.killed):  # until the engine has heard of it
+                sleep(0.01)
+        return super().predict(observations, memories)
+
+
+def test_an_answer_for_a_worker_that_died_meanwhile_is_nobodys(tmp_path, clean_run):
+    """Its episode runs again elsewhere, from its beginning."""
+    policy = Deadly()
+
+    result = run_fake(tmp_path / "run", policy)
+
+    assert policy.killed
+    assert result.n_errors == 0
+    assert errors_of(result)
+    assert canonical(result.info) == canonical(clean_run.info)
 
 
 def test_a_simulator_that_cannot_be_closed_does_not_cost_a_finished_run(tmp_path, clean_run, monkeypatch):

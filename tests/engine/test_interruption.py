@@ -148,6 +148,22 @@ def test_a_killed_coordinator_leaves_no_worker_and_the_same_command_completes_th
     assert not list(directory.glob("*.lock"))
 
 
+def test_a_worker_that_hangs_does_not_outlive_a_killed_coordinator(place):
+    """It cannot notice that its connection is gone: the kernel ends it."""
+    directory, scratch = place / "hanging", place / "hanging-faults"
+    scratch.mkdir()
+    faults = json.dumps({"0/1000/0": "hang", "1/1000/0": "hang"})
+    process = start(command(directory, f"--env.faults={faults}", f"--env.scratch={scratch}"), place)
+    wait_until(lambda: len(list(scratch.iterdir())) == 2)
+    workers = workers_of(process.pid)
+    assert len(workers) == 2
+
+    process.kill()
+    process.communicate()
+
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), 5)
+
+
 def test_the_second_signal_ends_the_run_at_once(place):
     """Also where the simulator hangs in this very process."""
     directory, scratch = place / "twice", place / "faults"
