@@ -100,7 +100,9 @@ def _env_fields(cfg: str | Mapping[str, Any] | EnvConfig) -> dict[str, Any]:
 def _run_in_engine(env: TaskVectorEnv, policy: Any, n_episodes: int, seed: int) -> list[dict[str, Any]]:
     env.close()  # never more simulators than asked for
     plan = plan_episodes(env.benchmark, [env.task], n_episodes, seed)
-    evaluation = EvalConfig(n_episodes=n_episodes, batch_size=env.num_envs, display="none")
+    evaluation = EvalConfig(
+        n_episodes=n_episodes, batch_size=env.num_envs, use_async_envs=env.use_async_envs, display="none"
+    )
     fields = asdict(env.benchmark.config)
     with tempfile.TemporaryDirectory(prefix="proctor-") as directory:
         config = RunConfig(policy={}, env=fields, eval=evaluation, seed=seed, output_dir=directory)

@@ -113,11 +113,10 @@ def run(job: Job) -> EvalResult:
         ledger = _Ledger(job, journal)
         try:
             _run_engine(job, ledger)
-        except ConfigError:
-            raise  # nothing has run, and going on would end the same way
         except ProctorError as error:
-            kept = f"{journal.n_episodes} of {len(job.specs)} episodes are kept"
-            error.hint = f"{kept}; go on with: proctor resume {job.directory}"
+            if isinstance(error, ConfigError) and not journal.n_episodes:
+                raise  # nothing is there, and going on would end the same way
+            error.hint = f"{journal.n_episodes} of {len(job.specs)} episodes are kept; go on with: {job.how_to_go_on}"
             with suppress(ResourceError):  # a full disk takes no summary; the journal has everything
                 ledger.sum_up()
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -43,6 +44,15 @@ class Job:
     plan: list[EpisodeSpec]
     """All episodes, of every shard."""
     directory: Path
+    from_fields: bool = True
+    """Whether the policy was built from ``config.policy``, so that the command line can build it again."""
+
+    @property
+    def how_to_go_on(self) -> str:
+        """What continues this job."""
+        if self.from_fields:
+            return f"proctor resume {shlex.quote(str(self.directory))}"
+        return f"the same call with output_dir={str(self.directory)!r}"
 
     @cached_property
     def specs(self) -> list[EpisodeSpec]:
@@ -96,10 +106,11 @@ def prepare(config: RunConfig, policy: AnyPolicy | None = None) -> Job:
         ConfigError: what is asked for cannot be done; the message says what to do.
     """
     benchmark, address = make_benchmark(config.env)
-    policy = policy if policy is not None else load_policy(config.policy, config.rename_map)
+    chosen = policy if policy is not None else load_policy(config.policy, config.rename_map)
     tasks = plan_tasks(benchmark)
     plan = plan_episodes(benchmark, tasks, config.eval.n_episodes, config.seed)
-    return Job(config, benchmark, address, policy, tasks, plan, _run_directory(config, benchmark, policy))
+    directory = _run_directory(config, benchmark, chosen)
+    return Job(config, benchmark, address, chosen, tasks, plan, directory, from_fields=policy is None)
 
 
 def make_benchmark(fields: Mapping[str, Any]) -> tuple[Benchmark, str]:

@@ -64,13 +64,13 @@ class TaskVectorEnv(VectorEnv):  # type: ignore[misc]
 
     def __init__(self, benchmark: Benchmark, task: Task, num_envs: int, *, use_async_envs: bool) -> None:
         self.benchmark, self.task, self.num_envs = benchmark, task, num_envs
-        self._use_async_envs = use_async_envs and num_envs > 1
+        self.use_async_envs = use_async_envs and num_envs > 1
 
     @cached_property
     def started(self) -> VectorEnv:
         """The environment that does the work."""
         make = partial(SimGymEnv, self.benchmark, self.task)
-        if self._use_async_envs:  # never fork: a GL context does not survive it
+        if self.use_async_envs:  # never fork: a GL context does not survive it
             return AsyncVectorEnv([make] * self.num_envs, context="spawn")
         return SyncVectorEnv([make] * self.num_envs)
 

@@ -48,6 +48,7 @@ def test_an_evaluation_prints_its_result_and_where_it_is(run_arguments, tmp_path
         (["--env.type=os:nothing"], "os has no 'nothing'"),
         (["--env.type="], "Which benchmark? Give --env.type, one of"),
         (["--env.n_task=3"], "Unknown field env.n_task. Did you mean 'n_tasks'?"),
+        (["--env.n_tasks=0"], "fake has no task"),
         (["--env.n_tasks=x"], "env.n_tasks is 'x': expected `int`, got `str`."),
         (['--env.faults={"a'], "is not valid JSON"),
         (["--env.episode_length=100"], "has at most 20 steps"),
@@ -183,3 +184,14 @@ def test_help_is_there_for_everything():
         assert done.returncode == 0
         assert "Usage: proctor" in done.stdout
         assert done.stderr == ""
+
+
+def test_a_run_with_a_secret_cannot_be_resumed_from_its_files(run_arguments, tmp_path, capsys):
+    """What was left out of run.json is not made up: the sentence says to give the command again."""
+    assert main(run_arguments) == 0
+    run = tmp_path / "run" / "run.json"
+    run.write_text(run.read_text().replace('"job_name": null', '"job_name": "<redacted>"'))
+    capsys.readouterr()
+
+    assert main(["resume", str(tmp_path / "run")]) == 2
+    assert "give the whole command again" in capsys.readouterr().err

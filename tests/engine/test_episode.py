@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from proctor.engine.episode import LookPlan, _checked
-from proctor.errors import PolicyError
+from proctor.errors import ConfigError, PolicyError
 from proctor.types import ArraySpec
 
 ACTION = ArraySpec((2,), "float32")
@@ -71,3 +71,10 @@ def test_a_chunk_that_cannot_be_executed_is_the_policys_error(chunk, message):
     """It says what it got and what was expected, and never reaches the simulator."""
     with pytest.raises(PolicyError, match=message):
         _checked(chunk, ACTION)
+
+
+@pytest.mark.parametrize("offsets", [(), (-1,), (0, -1), (-1, -1, 0), (0, 1)])
+def test_what_a_policy_wants_to_see_ends_with_the_present(offsets):
+    """Anything else is said before a run begins."""
+    with pytest.raises(ConfigError, match="must ascend and end with 0"):
+        LookPlan(offsets)

@@ -18,7 +18,8 @@ class EvalConfig:
     """Environments stepping in parallel; 0 chooses from the usable cores and the number of episodes."""
 
     use_async_envs: bool = True
-    """A process per environment; false (or a batch size of 1) runs everything in this process, for debugging."""
+    """A process per environment; false (or a batch size of 1) runs everything in this process, for debugging: there a
+    crash of the simulator ends the run."""
 
     shard_id: int = 0
     """Which shard of the plan this process runs, from 0."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from proctor.engine.arrays import SharedArrays
 from proctor.engine.messages import Act, ArrayBytes, Finished, Observed, Spent
-from proctor.errors import PolicyError
+from proctor.errors import ConfigError, PolicyError
 from proctor.policies.base import EpisodeMemory
 from proctor.streams import RandomStream
 from proctor.types import (
@@ -31,6 +31,12 @@ class LookPlan:
 
     offsets: tuple[int, ...] = (0,)
     n_action_steps: int = 1
+
+    def __post_init__(self) -> None:
+        if not self.offsets or self.offsets[-1] != 0 or list(self.offsets) != sorted(set(self.offsets)):
+            raise ConfigError(f"A policy's look_offsets are {self.offsets}; they must ascend and end with 0, the present.")
+        if self.n_action_steps < 1:
+            raise ConfigError(f"A policy's n_action_steps is {self.n_action_steps}; it must be at least 1.")
 
     def looks(self, n_actions: int) -> tuple[bool, ...]:
         """After which of a chunk's actions an observation is needed, so that the next looks see their offsets.

@@ -21,6 +21,8 @@ def plan_tasks(benchmark: Benchmark) -> list[Task]:
         ConfigError: an unknown task, or an episode length beyond the benchmark's own.
     """
     tasks = benchmark.tasks()
+    if not tasks:
+        raise ConfigError(f"{benchmark.name} has no task for env.task={benchmark.config.task}.")
     wanted = benchmark.config.episode_length
     if wanted is None:
         return tasks

@@ -95,8 +95,9 @@ class ProcessWorker:
         """Whether it owes an answer and has shown no sign of life within its limit."""
         if self._limit is None:
             return None
-        if (heartbeat := self.arrays.heartbeat) != self._heartbeat:
-            self._heartbeat, self._deadline = heartbeat, now + self._limit
+        if (heartbeat := self.arrays.heartbeat) != self._heartbeat:  # it is past its reset, in the midst of steps
+            self._heartbeat, self._limit = heartbeat, self._deadlines.step
+            self._deadline = now + self._limit
         if now < self._deadline:
             return None
         return Lost("hung", f"the simulator gave no sign of life for {self._limit:g} s")

@@ -79,7 +79,8 @@ class Policy(ABC):
     def predict(self, observations: Sequence[Observation], memories: Sequence[EpisodeMemory]) -> list[Array]:
         """Give one action chunk per observation, in the same order: arrays ``(steps, action_size)``.
 
-        May be called from several threads at once when ``randomness`` is ``"none"``.
+        May be called from several threads at once when ``randomness`` is ``"none"``. Where it raises, it leaves the
+        memories as they were: the observations are then asked one by one, to find whose fault it is.
         """
 
     def check_contract(self, features: Features) -> None:

@@ -4,6 +4,7 @@ The callable is given one observation, a dict of arrays as the environment deliv
 ``(height, width, 3)``, vectors ``(size,)``; keys as in :class:`~proctor.types.Observation`) with the sentence under
 ``"instruction"``, and gives one action ``(action_size,)`` or a chunk ``(steps, action_size)``. It runs in the main
 process, one call at a time, with the episode's random states in the global generators of ``random``, numpy and torch.
+(Import torch at the top of your module: what is imported only inside the function cannot be seeded for its first call.)
 """
 
 from __future__ import annotations
