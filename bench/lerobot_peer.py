@@ -40,7 +40,8 @@ def _limit_steps(max_steps: int) -> None:
         stock = kind.call
 
         def call(self: Any, name: str, *args: Any, stock: Any = stock, **kwargs: Any) -> Any:
-            return (max_steps,) * self.num_envs if name == "_max_episode_steps" else stock(self, name, *args, **kwargs)
+            answers = stock(self, name, *args, **kwargs)
+            return (max_steps,) * self.num_envs if name == "_max_episode_steps" else answers
 
         kind.call = call
 
@@ -49,7 +50,9 @@ def _record_rollouts(found: dict[str, Any]) -> None:
     stock = peer.rollout
 
     def rollout(*args: Any, **kwargs: Any) -> Any:
-        found.setdefault("first_reset", perf_counter())
+        if "first_reset" not in found:
+            kwargs["env"].call("_max_episode_steps")  # starting the environments' processes is start-up
+            found["first_reset"] = perf_counter()
         data = stock(*args, **kwargs)
         for seed, reward, done, success in zip(
             kwargs["seeds"], data["reward"], data["done"], data["success"], strict=True
