@@ -76,7 +76,9 @@ def test_a_killed_run_goes_on_to_the_same_results(checkpoints, tmp_path):
     checkpoint, env = checkpoints["act"]
     undisturbed = proctor.evaluate(str(checkpoint), env, n_episodes=6, output_dir=tmp_path / "undisturbed")
     directory = tmp_path / "killed"
-    first = subprocess.Popen(command(checkpoint, env, directory, 6), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    first = subprocess.Popen(
+        command(checkpoint, env, directory, 6), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
     journal = directory / "journal.jsonl"
     deadline = time.monotonic() + 300
     while (not journal.exists() or journal.read_bytes().count(b'"episode"') < 3) and time.monotonic() < deadline:

@@ -73,8 +73,8 @@ def test_a_chunk_that_cannot_be_executed_is_the_policys_error(chunk, message):
         _checked(chunk, ACTION)
 
 
-@pytest.mark.parametrize("offsets", [(), (-1,), (0, -1), (-1, -1, 0), (0, 1)])
-def test_what_a_policy_wants_to_see_ends_with_the_present(offsets):
+@pytest.mark.parametrize("offsets", [(), (0, -1), (-1, -1, 0), (0, 1)])
+def test_what_a_policy_wants_to_see_ascends_to_the_present(offsets):
     """Anything else is said before a run begins."""
-    with pytest.raises(ConfigError, match="must ascend and end with 0"):
+    with pytest.raises(ConfigError, match="must ascend"):
         LookPlan(offsets)

@@ -23,6 +23,6 @@ def resume_command(run_dir: Path, /) -> int:
     if info is None:
         raise ConfigError(f"{run_dir} is not a run directory: it has no run.json.")
     if REDACTED in str(info.config):
-        raise ConfigError(f"{run_dir} was run with a secret, which run.json does not hold; give the whole command again.")
+        raise ConfigError(f"{run_dir} was run with a secret that run.json does not hold; give the whole command again.")
     config = structure(RunConfig, {**info.config, "output_dir": str(run_dir)}, "run")
     return show(run(prepare(config)))

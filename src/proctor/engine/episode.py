@@ -33,8 +33,8 @@ class LookPlan:
     n_action_steps: int = 1
 
     def __post_init__(self) -> None:
-        if not self.offsets or self.offsets[-1] != 0 or list(self.offsets) != sorted(set(self.offsets)):
-            raise ConfigError(f"A policy's look_offsets are {self.offsets}; they must ascend and end with 0, the present.")
+        if not self.offsets or self.offsets[-1] > 0 or list(self.offsets) != sorted(set(self.offsets)):
+            raise ConfigError(f"A policy's look_offsets are {self.offsets}; they must ascend, up to 0, the present.")
         if self.n_action_steps < 1:
             raise ConfigError(f"A policy's n_action_steps is {self.n_action_steps}; it must be at least 1.")
 
