@@ -109,10 +109,10 @@ def test_episodes_are_lerobots(name, checkpoints, tmp_path):
 
     ours = run.info["per_episode"]
     assert [ep["seed"] for ep in ours] == [ep["seed"] for ep in theirs]
-    for name in ("success", "length"):
-        assert [ep[name] for ep in ours] == [ep[name] for ep in theirs]
-    for name in ("sum_reward", "max_reward"):
-        assert [ep[name] for ep in ours] == pytest.approx([ep[name] for ep in theirs], rel=1e-9)
+    for key in ("success", "length"):
+        assert [ep[key] for ep in ours] == [ep[key] for ep in theirs]
+    for key in ("sum_reward", "max_reward"):
+        assert [ep[key] for ep in ours] == pytest.approx([ep[key] for ep in theirs], rel=1e-9)
 
 
 def lerobot_eval(checkpoint, env, n_episodes, folder):

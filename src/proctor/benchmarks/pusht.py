@@ -73,7 +73,8 @@ class PushTEnv(SimEnv):
 
     def __init__(self, config: PushTConfig, max_episode_steps: int) -> None:
         draw_without_display()
-        self._to_shapely = import_simulator("gym_pusht", "pusht").envs.pusht.pymunk_to_shapely
+        import_simulator("gym_pusht", "pusht")
+        self._to_shapely = import_simulator("gym_pusht.envs.pusht", "pusht").pymunk_to_shapely
         self._obs_type = config.obs_type
         self._env = gymnasium.make(
             "gym_pusht/PushT-v0",
