@@ -153,7 +153,7 @@ def test_too_many_dead_workers_end_the_run_and_what_finished_is_kept(tmp_path):
         run_fake(tmp_path / "run", faults=faults, env={"times": 99, "n_tasks": 1}, n_episodes=20)
 
     assert caught.value.exit_code == 4
-    assert f"proctor resume {tmp_path / 'run'}" in caught.value.hint
+    assert f"the same call with output_dir='{tmp_path / 'run'}'" in caught.value.hint
     info = json.loads((tmp_path / "run" / "eval_info.json").read_text())
     assert info["complete"] is False
     assert [episode["seed"] for episode in info["per_episode"] if episode["outcome"] != "error"] == [1000]

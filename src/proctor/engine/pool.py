@@ -79,7 +79,7 @@ class ProcessWorker:
 
     def send(self, request: Request) -> None:
         self._limit = self._deadlines.of(request)
-        self._deadline = monotonic() + self._limit
+        self._deadline, self._heartbeat = monotonic() + self._limit, self.arrays.heartbeat
         with suppress(BrokenPipeError, ConnectionResetError):  # then receive() says why
             self.connection.send_bytes(encode(request))
 
