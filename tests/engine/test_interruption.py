@@ -176,7 +176,7 @@ def test_the_second_signal_ends_the_run_at_once(place):
     sleep(0.3)
     assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=5)
+    _, errors = process.communicate(timeout=30)
 
     assert process.returncode == 130
     assert "Traceback" not in errors
