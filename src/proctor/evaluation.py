@@ -224,12 +224,10 @@ def _stopped_by_signals(engine: Engine) -> Iterator[None]:
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
     def stop(number: int, _: FrameType | None) -> None:
-        restore()
+        # Not what was there before: a shell's background job has SIGINT ignored.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         engine.interrupt(number)
 
     for number in before:
@@ -237,4 +235,5 @@ def _stopped_by_signals(engine: Engine) -> Iterator[None]:
     try:
         yield
     finally:
-        restore()
+        for number, handler in before.items():
+            signal.signal(number, handler)
