@@ -125,10 +125,10 @@ class Engine:
         return sum(worker.phase not in idle for worker in workers), len(workers)
 
     def inference_share(self, elapsed_s: float) -> float | None:
-        """The part of the time that inference was busy, 0 to 1; None without a policy here."""
+        """The part of the time that its inference slots were busy, 0 to 1; None without a policy here."""
         if self._inference is None or self._inference.policy is None:
             return None
-        return min(1.0, self._inference.busy_seconds / elapsed_s)
+        return min(1.0, self._inference.busy_seconds / (elapsed_s * self._inference.n_slots))
 
     def close(self) -> None:
         """End the workers and the inference threads. Safe to call at any time, also twice."""

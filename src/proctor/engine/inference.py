@@ -48,7 +48,7 @@ class Inference:
         self.batch_size = batch_size
         self.busy_seconds = 0.0
         self.n_passes = 0
-        self._free_slots = 0
+        self.n_slots = self._free_slots = 0
         self._answers: SimpleQueue[list[Answer]] = SimpleQueue()
         self.wake_descriptor, self._wake = os.pipe()
         os.set_blocking(self.wake_descriptor, False)
@@ -70,7 +70,7 @@ class Inference:
     def _loaded(self, policy: Policy) -> None:
         alone = policy.randomness == "global"
         self.batch_size = 1 if alone else self.batch_size or policy.batch_size
-        self._free_slots = 1 if alone else policy.n_slots
+        self.n_slots = self._free_slots = 1 if alone else policy.n_slots
         self._threads.shutdown(wait=False)
         self._threads = ThreadPoolExecutor(self._free_slots, thread_name_prefix="inference")
         self.policy = policy
