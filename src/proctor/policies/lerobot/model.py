@@ -17,6 +17,7 @@ from lerobot.policies.factory import make_pre_post_processors
 from safetensors.torch import load_model
 
 from proctor.errors import CheckpointError, ConfigError
+from proctor.policies.lerobot.cpu import prepare_for_cpu
 from proctor.policies.lerobot.files import WEIGHTS
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ def build(checkpoint: Checkpoint) -> Loaded:
     device = _device(checkpoint.device)
     config = _config(checkpoint, device)
     model = _model(checkpoint, config, device)
+    if device.type == "cpu":
+        prepare_for_cpu(model)
     own_steps = {step.get("registry_name") for step in checkpoint.files.preprocessor}
     # The policy renames and drops observations itself.
     overrides = {"device_processor": {"device": str(device)}, "rename_observations_processor": {"rename_map": {}}}
