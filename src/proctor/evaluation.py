@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from time import monotonic
 from types import FrameType
 from typing import Any
-
-from rich.console import Console
 
 from proctor.config import EvalConfig, RunConfig, structure
 from proctor.engine import Engine
@@ -22,6 +21,7 @@ from proctor.job import AnyPolicy, Job, as_policy, prepare
 from proctor.machine import choose_gl_backend
 from proctor.policies.base import LocalPolicy, Policy
 from proctor.policies.function import PredictFunction
+from proctor.reports.output import printing_into
 from proctor.reports.progress import Progress, TaskProgress, make_display
 from proctor.results.eval_info import build_eval_info, write_eval_info
 from proctor.results.journal import JournalWriter, read_journals
@@ -29,7 +29,7 @@ from proctor.results.merge import merge_journals, remaining
 from proctor.results.run_dir import check_fingerprint, read_run, write_run
 from proctor.results.stats import Counts
 from proctor.results.summary import Summary, summarize
-from proctor.types import Array, EpisodeResult, EpisodeSpec
+from proctor.types import Array, EpisodeResult, EpisodeSpec, Timings
 
 
 @dataclass(frozen=True)
@@ -132,8 +132,8 @@ class _Ledger:
         self.todo = remaining(job.specs, kept)
         done = set(job.specs) - set(self.todo)
         self._results: dict[EpisodeSpec, EpisodeResult] = {}
-        self._n_planned = Counter(spec.task for spec in job.specs)
-        self._counts = dict.fromkeys(self._n_planned, Counts())
+        self._timings = Timings()
+        self._tallies = {key: _Tally(specs) for key, specs in groupby(job.specs, key=lambda spec: spec.task)}
         for record in kept.values():
             if record.result.spec in done:
                 self._count(record.result)
@@ -158,33 +158,60 @@ class _Ledger:
 
     def progress(self, engine: Engine) -> Progress:
         """Where the run stands."""
-        elapsed = monotonic() - self._began
+        now, since, load = monotonic(), engine.measuring_since, engine.load()
         if engine.began_at is not None:
             self._startup_s = engine.began_at - self._began
         tasks = tuple(
-            TaskProgress(task.name, counts.planned, self._n_planned[task.key], counts.successes, counts.errors)
+            TaskProgress(task.name, tally.n_planned, tally.counts, tally.so_far, load.running.get(task.key, 0))
             for task in self._job.tasks
-            if (counts := self._counts.get(task.key)) is not None
+            if (tally := self._tallies.get(task.key)) is not None
         )
-        busy, workers = engine.workers_busy()
-        return Progress(tasks, elapsed, busy, workers, engine.inference_share(elapsed), self._n_resumed)
+        return Progress(
+            tasks,
+            elapsed_s=now - self._began,
+            running_s=None if since is None else now - since,
+            n_resumed=self._n_resumed,
+            load=load,
+            timings=self._timings,
+        )
 
     def _count(self, result: EpisodeResult) -> None:
         self._results[result.spec] = result
-        self._counts[result.spec.task] += Counts.of(result)
+        self._timings += result.timings
+        self._tallies[result.spec.task].add(result)
+
+
+class _Tally:
+    """One task's episodes, counted as they come in, and in the order of the plan as far as that has no gap."""
+
+    def __init__(self, specs: Iterable[EpisodeSpec]) -> None:
+        self._missing = deque(specs)
+        self._ahead: dict[EpisodeSpec, EpisodeResult] = {}
+        self.n_planned = len(self._missing)
+        self.counts = self.so_far = Counts()
+
+    def add(self, result: EpisodeResult) -> None:
+        self.counts += Counts.of(result)
+        self._ahead[result.spec] = result
+        while self._missing and (following := self._ahead.pop(self._missing[0], None)) is not None:
+            self.so_far += Counts.of(following)
+            self._missing.popleft()
 
 
 def _run_engine(job: Job, ledger: _Ledger) -> None:
     if not ledger.todo:
         return
-    policy = None if isinstance(job.policy, LocalPolicy) else _WrittenDown(job)
-    engine = Engine(job.engine_setup(), ledger.todo, policy)
-    display = make_display(Console(stderr=True), job.config.eval.display)
-    with display, _stopped_by_signals(engine):
-        try:
-            engine.run(ledger.keep, lambda: display.update(ledger.progress(engine)))
-        finally:
-            engine.close()
+    setup, config = job.engine_setup(), job.config.eval
+    debugging = not config.use_async_envs  # what is printed then is what one wants to see
+    with printing_into(setup.log if config.display != "none" and not debugging else None) as console:
+        policy = None if isinstance(job.policy, LocalPolicy) else _WrittenDown(job)
+        engine = Engine(setup, ledger.todo, policy)
+        mode = "plain" if debugging and config.display == "auto" else config.display
+        with make_display(console, mode, str(job.directory)) as display, _stopped_by_signals(engine):
+            try:
+                engine.run(ledger.keep, lambda: display.update(ledger.progress(engine)))
+            finally:
+                engine.close()
 
 
 class _WrittenDown:

@@ -7,7 +7,7 @@ Everything here is plain data. An evaluation is a fixed list of :class:`EpisodeS
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -119,6 +119,13 @@ class Timings:
     look: float = 0.0
     inference: float = 0.0
     wait: float = 0.0
+
+    def __add__(self, other: Timings) -> Timings:
+        return Timings(*(getattr(self, part.name) + getattr(other, part.name) for part in fields(self)))
+
+    @property
+    def total(self) -> float:
+        return float(sum(getattr(self, part.name) for part in fields(self)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,10 @@ class Inference:
         self.batch_size = batch_size
         self.busy_seconds = 0.0
         self.n_passes = 0
+        self.n_questions = 0
         self.n_slots = self._free_slots = 0
+        self.loaded_at: float | None = None
+        """On the monotonic clock; None while it loads."""
         self._answers: SimpleQueue[list[Answer]] = SimpleQueue()
         self.wake_descriptor, self._wake = os.pipe()
         os.set_blocking(self.wake_descriptor, False)
@@ -74,6 +77,18 @@ class Inference:
         self._threads.shutdown(wait=False)
         self._threads = ThreadPoolExecutor(self._free_slots, thread_name_prefix="inference")
         self.policy = policy
+        self.loaded_at = monotonic()
+
+    def busy_share(self, now: float) -> float | None:
+        """The part of the time since the policy was loaded that its slots were busy, 0 to 1; None before."""
+        if self.loaded_at is None or now <= self.loaded_at:
+            return None
+        return min(1.0, self.busy_seconds / ((now - self.loaded_at) * self.n_slots))
+
+    @property
+    def mean_batch(self) -> float | None:
+        """Observations per forward pass so far, padding not counted."""
+        return self.n_questions / self.n_passes if self.n_passes else None
 
     def ask(self, questions: Sequence[Question]) -> None:
         """Start a forward pass."""
@@ -91,6 +106,7 @@ class Inference:
             self._free_slots += 1
             self.busy_seconds += answers[0].seconds
             self.n_passes += 1
+            self.n_questions += len(answers)
         return found
 
     def close(self) -> None:

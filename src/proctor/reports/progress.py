@@ -1,103 +1,128 @@
 """Progress while a run goes on: live on a terminal, plain lines elsewhere, or nothing.
 
-What is shown is counts, never a rate: episodes that succeed end early, so the rate among those finished so far is
-too high until the last one is in.
+A rate shown here is over the *contiguous beginning* of each task's episodes (``TaskProgress.so_far``): successes end
+early, so among the episodes finished first there are too many of them. Its interval is Wilson's for that many
+episodes; who stops a run because of it is fooling himself, hence "so far".
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from time import monotonic
 from typing import Protocol, Self
 
-from rich.console import Console, Group
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
+from rich.console import Console
 from rich.text import Text
 
-from proctor.reports.text import count, duration, number, safe
+from proctor.engine.load import Load
+from proctor.reports.text import count, duration, number, percent_range, share
+from proctor.results.stats import Counts
+from proctor.types import Timings
 
 PLAIN_EVERY_S = 10.0
-MAX_TASK_ROWS = 12
+_WORTH_SAYING = 0.005
 
 
 @dataclass(frozen=True, slots=True)
 class TaskProgress:
-    """One task; ``done`` counts episodes with a result, errors included, also those of an earlier session."""
+    """One task of ``total`` episodes.
+
+    ``counts`` are of all episodes with a result, those of an earlier session too; ``so_far`` of the longest beginning
+    of the task's list of episodes that has results without a gap. ``running`` episodes are under way.
+    """
 
     name: str
-    done: int
     total: int
-    successes: int
-    errors: int
+    counts: Counts = field(default_factory=Counts)
+    so_far: Counts = field(default_factory=Counts)
+    running: int = 0
+
+    @property
+    def done(self) -> int:
+        """Episodes with a result, errors included."""
+        return self.counts.planned
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Progress:
-    """Where a run stands.
+    """Where the measurements stand.
 
-    ``n_resumed`` episodes were there when this session began ``elapsed_s`` ago and say nothing of its speed.
-    ``inference_share`` is the part of the time that the inference device was busy, 0 to 1.
+    ``n_resumed`` episodes were there when this session began ``elapsed_s`` ago and say nothing of its speed. Episodes
+    have been running for ``running_s``; None while workers start and the policy loads. ``timings`` says where the time
+    of the finished episodes went.
     """
 
     tasks: tuple[TaskProgress, ...]
     elapsed_s: float
-    workers_busy: int = 0
-    workers: int = 0
-    inference_share: float | None = None
+    running_s: float | None = None
     n_resumed: int = 0
+    load: Load = field(default_factory=Load)
+    timings: Timings = field(default_factory=Timings)
 
-    @property
-    def done(self) -> int:
-        return sum(task.done for task in self.tasks)
-
-    @property
-    def total(self) -> int:
-        return sum(task.total for task in self.tasks)
-
-    @property
-    def successes(self) -> int:
-        return sum(task.successes for task in self.tasks)
-
-    @property
-    def errors(self) -> int:
-        return sum(task.errors for task in self.tasks)
+    @cached_property
+    def overall(self) -> TaskProgress:
+        """All tasks as one."""
+        return TaskProgress(
+            "all",
+            sum(task.total for task in self.tasks),
+            sum((task.counts for task in self.tasks), Counts()),
+            sum((task.so_far for task in self.tasks), Counts()),
+            sum(task.running for task in self.tasks),
+        )
 
     @property
     def episodes_per_s(self) -> float | None:
-        """Of this session; None before its first episode."""
-        n = self.done - self.n_resumed
-        return n / self.elapsed_s if n > 0 and self.elapsed_s > 0 else None
+        """Of this session once everything had started; None before it has finished an episode."""
+        n = self.overall.done - self.n_resumed
+        return n / self.running_s if n > 0 and self.running_s else None
 
     @property
     def eta_s(self) -> float | None:
         speed = self.episodes_per_s
-        return (self.total - self.done) / speed if speed else None
+        return (self.overall.total - self.overall.done) / speed if speed else None
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Something that goes on when all is measured, such as making videos: ``done`` of ``total`` after ``elapsed_s``."""
+
+    name: str
+    done: int
+    total: int
+    elapsed_s: float = 0.0
+
+    @property
+    def eta_s(self) -> float | None:
+        return self.elapsed_s / self.done * (self.total - self.done) if self.done else None
 
 
 class Display(Protocol):
     """Shows progress between ``__enter__`` and ``__exit__``. ``update`` is cheap and may be called at every event."""
 
-    def update(self, progress: Progress) -> None: ...
+    def update(self, progress: Progress | Stage) -> None: ...
 
     def __enter__(self) -> Self: ...
 
     def __exit__(self, *exc_info: object) -> None: ...
 
 
-def make_display(console: Console, mode: str) -> Display:
-    """The display for ``--eval.display``: ``auto`` is live on a terminal and plain elsewhere."""
+def make_display(console: Console, mode: str, title: str = "") -> Display:
+    """The display for ``--eval.display``: ``auto`` is live on a terminal and plain elsewhere. ``title`` heads it."""
     if mode == "none":
         return SilentDisplay()
-    return LiveDisplay(console) if mode == "auto" and console.is_terminal else PlainDisplay(console)
+    if mode == "auto" and console.is_interactive:
+        from proctor.reports.live import LiveDisplay
+
+        return LiveDisplay(console, title)
+    return PlainDisplay(console)
 
 
 class SilentDisplay:
     """Shows nothing."""
 
-    def update(self, progress: Progress) -> None:
+    def update(self, progress: Progress | Stage) -> None:
         """Ignore it."""
 
     def __enter__(self) -> Self:
@@ -114,9 +139,9 @@ class PlainDisplay:
         self._console = console
         self._clock = clock
         self._due = 0.0
-        self._unprinted: Progress | None = None
+        self._unprinted: Progress | Stage | None = None
 
-    def update(self, progress: Progress) -> None:
+    def update(self, progress: Progress | Stage) -> None:
         self._unprinted = progress
         if self._clock() >= self._due:
             self._print()
@@ -130,55 +155,72 @@ class PlainDisplay:
 
     def _print(self) -> None:
         if self._unprinted is not None:
-            self._console.print(Text(_totals(self._unprinted)), soft_wrap=True)
+            self._console.print(Text(" · ".join(_line(self._unprinted))), soft_wrap=True)
         self._unprinted = None
         self._due = self._clock() + PLAIN_EVERY_S
 
 
-class LiveDisplay:
-    """A few rows that redraw themselves four times a second; nothing is drawn in :meth:`update`."""
-
-    def __init__(self, console: Console) -> None:
-        self._progress = Progress((), 0.0)
-        self._live = Live(console=console, get_renderable=lambda: _rows(self._progress), refresh_per_second=4)
-
-    def update(self, progress: Progress) -> None:
-        self._progress = progress
-
-    def __enter__(self) -> Self:
-        self._live.start()
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._live.stop()
+# -------------------------------------------------------------------------------------------------- progress in words
 
 
-def _totals(progress: Progress) -> str:
-    parts = [
-        f"{progress.done}/{progress.total} episodes",
-        f"{progress.successes} succeeded so far",
+def starting(load: Load) -> str:
+    """What a run waits for before its first episode."""
+    parts = ["loading the policy"] if load.loading_policy else []
+    if load.starting:
+        parts.append(f"starting {count(load.starting, 'worker')}")
+    if load.building:
+        parts.append(f"building {count(load.building, 'simulator')}")
+    return ", ".join(parts) or "starting"
+
+
+def pace(progress: Progress) -> list[str]:
+    """How fast it goes and how long it will."""
+    speed = progress.episodes_per_s
+    return [
+        f"{number(None if speed is None else 60 * speed, 1)} episodes/min",
         f"{duration(progress.elapsed_s)} elapsed",
-        f"{number(progress.episodes_per_s)} episodes/s",
         f"{duration(progress.eta_s)} left",
     ]
-    if progress.errors:
-        parts.insert(2, count(progress.errors, "error"))
-    if progress.workers:
-        parts.append(f"{progress.workers_busy}/{progress.workers} workers busy")
-    if progress.inference_share is not None:
-        parts.append(f"inference {progress.inference_share:.0%}")
-    return " · ".join(parts)
 
 
-def _rows(progress: Progress) -> Group:
-    """The tasks that are under way, or next, and the totals."""
-    table = Table.grid(padding=(0, 2))
-    unfinished = sorted((task for task in progress.tasks if task.done < task.total), key=lambda task: not task.done)
-    for task in unfinished[:MAX_TASK_ROWS]:
-        table.add_row(safe(task.name), *_bar(task.done, task.total), count(task.errors, "error") if task.errors else "")
-    table.add_row("all", *_bar(progress.done, progress.total), "")
-    return Group(table, Text(_totals(progress)))
+def busyness(progress: Progress) -> list[str]:
+    """What part of the time workers and inference have been busy."""
+    load, timings = progress.load, progress.timings
+    parts = [count(load.workers, "worker")]
+    if timings.total:
+        parts[0] += f" {share(1 - (timings.inference + timings.wait) / timings.total)}"
+    if load.inference_share is not None:
+        batch = f" (mean batch {load.mean_batch:.1f})" if load.mean_batch else ""
+        parts.append(f"inference {share(load.inference_share)}{batch}")
+    return parts
 
 
-def _bar(done: int, total: int) -> tuple[ProgressBar, str]:
-    return ProgressBar(total=max(total, 1), completed=done, width=24), f"{done}/{total}"
+def time_shares(timings: Timings) -> list[str]:
+    """Where the time of episodes went, largest first, as far as it is worth saying."""
+    seconds = {"waiting" if part.name == "wait" else part.name: getattr(timings, part.name) for part in fields(timings)}
+    ranked = sorted(seconds, key=lambda name: -seconds[name])
+    return [
+        f"{name} {share(seconds[name] / timings.total)}"
+        for name in ranked
+        if seconds[name] > _WORTH_SAYING * timings.total
+    ]
+
+
+def _line(progress: Progress | Stage) -> Iterator[str]:
+    if isinstance(progress, Stage):
+        yield f"{progress.name} {progress.done}/{progress.total}"
+        yield f"{duration(progress.elapsed_s)} elapsed"
+        yield f"{duration(progress.eta_s)} left"
+        return
+    overall = progress.overall
+    yield f"{overall.done}/{overall.total} episodes"
+    if progress.running_s is None:
+        yield starting(progress.load)
+        yield f"{duration(progress.elapsed_s)} elapsed"
+        return
+    if overall.so_far.rate is not None:
+        yield f"success so far {share(overall.so_far.rate)} ({percent_range(overall.so_far.interval)})"
+    if overall.counts.errors:
+        yield count(overall.counts.errors, "error")
+    yield from pace(progress)
+    yield f"busy: {', '.join(busyness(progress))}"

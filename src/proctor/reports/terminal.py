@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from proctor.reports.text import count, duration, first_line, number, percent, percent_range, safe
+from proctor.reports.text import count, duration, first_line, name_cell, number, percent, percent_range, safe
 from proctor.results.stats import LEVEL, Counts
 from proctor.results.summary import Summary, TaskSummary
 
@@ -35,18 +35,13 @@ def _table(summary: Summary) -> Table:
     shown = _shown_tasks(summary)
     if len(shown) < len(summary.tasks):
         for suite, counts in summary.groups.items():
-            table.add_row(_name(suite), Text("all", style="bold"), *_cells(counts))
+            table.add_row(name_cell(suite), Text("all", style="bold"), *_cells(counts))
         table.add_section()
     for task in shown:
-        table.add_row(_name(task.task.suite), _name(f"{task.task.task_id} {task.task.name}"), *_cells(task.counts))
+        table.add_row(
+            name_cell(task.task.suite), name_cell(f"{task.task.task_id} {task.task.name}"), *_cells(task.counts)
+        )
     return table
-
-
-def _name(text: str) -> Text:
-    """A cell that gives way to the numbers beside it, and is cut rather than folded."""
-    cell = safe(text)
-    cell.no_wrap, cell.overflow = True, "ellipsis"
-    return cell
 
 
 def _shown_tasks(summary: Summary) -> list[TaskSummary]:

@@ -17,6 +17,13 @@ def safe(text: str, style: str = "") -> Text:
     return Text("".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text), style)
 
 
+def name_cell(text: str, style: str = "") -> Text:
+    """A foreign name in a table: it gives way to the numbers beside it, and is cut rather than folded."""
+    cell = safe(text, style)
+    cell.no_wrap, cell.overflow = True, "ellipsis"
+    return cell
+
+
 def first_line(text: str, limit: int = 200) -> str:
     """The first line of a message that says something."""
     line = next((line.strip() for line in text.splitlines() if line.strip()), "")
@@ -31,8 +38,13 @@ def percent(rate: float | None) -> str:
     return NONE if rate is None else f"{100 * rate:.1f} %"
 
 
-def percent_range(interval: Interval | None) -> str:
-    return NONE if interval is None else f"{100 * interval.low:.1f} … {100 * interval.high:.1f}"
+def share(part: float) -> str:
+    """A part of something, 0 to 1, where a whole percent is exact enough."""
+    return f"{100 * part:.0f} %"
+
+
+def percent_range(interval: Interval | None, digits: int = 1) -> str:
+    return NONE if interval is None else f"{100 * interval.low:.{digits}f} … {100 * interval.high:.{digits}f}"
 
 
 def number(value: float | None, digits: int = 2) -> str:

@@ -13,7 +13,7 @@ from proctor.results.journal import read_journals
 from proctor.results.merge import EpisodeKey, key_of, merge_journals
 from proctor.results.run_dir import RunInfo, read_run
 from proctor.results.stats import Counts, Macro, macro
-from proctor.types import AttemptError, EpisodeResult, EpisodeSpec, Outcome, Task
+from proctor.types import AttemptError, EpisodeResult, EpisodeSpec, Outcome, Task, Timings
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,11 @@ class Summary:
     @cached_property
     def macro(self) -> Macro | None:
         return macro([task.counts for task in self.tasks])
+
+    @cached_property
+    def timings(self) -> Timings:
+        """Where the time of all episodes together went."""
+        return sum((result.timings for result in self.episodes), Timings())
 
     @property
     def complete(self) -> bool:

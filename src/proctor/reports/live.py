@@ -1,0 +1,157 @@
+"""The live display: a few rows that redraw themselves, as many as the terminal has room for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Self
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from proctor.reports.progress import Progress, Stage, TaskProgress, busyness, pace, starting, time_shares
+from proctor.reports.text import count, duration, name_cell, percent_range, safe, share
+from proctor.results.stats import LEVEL
+
+_REFRESH_PER_S = 4
+_LINES_BESIDE_TASKS = 9
+"""Title, head, totals, what is hidden, pace, load, times, and room for one of them to fold."""
+
+
+class LiveDisplay:
+    """Redraws itself four times a second and is gone at the end; nothing is drawn in :meth:`update`."""
+
+    def __init__(self, console: Console, title: str = "") -> None:
+        self._view = LiveView(title)
+        self._live = Live(
+            self._view,
+            console=console,
+            refresh_per_second=_REFRESH_PER_S,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+
+    def update(self, progress: Progress | Stage) -> None:
+        self._view.progress = progress
+
+    def __enter__(self) -> Self:
+        self._live.start(refresh=True)
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._live.stop()
+
+
+class LiveView:
+    """The latest progress, drawn in the width and height there are."""
+
+    def __init__(self, title: str = "") -> None:
+        self.progress: Progress | Stage | None = None
+        self._title = title
+        self._spinner = Spinner("dots", style="cyan")
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        if self._title:
+            yield name_cell(self._title, "dim")
+        match self.progress:
+            case Stage() as stage:
+                yield _stage_row(stage, options.max_width)
+            case Progress() as progress if progress.running_s is not None:
+                shown = _most_interesting(progress.tasks, max(1, options.size.height - _LINES_BESIDE_TASKS))
+                yield _table(progress, shown, _bar_width(options.max_width))
+                yield _totals(progress, _hidden(progress.tasks, shown))
+            case Progress() as progress:
+                yield self._starting(starting(progress.load), progress.elapsed_s)
+            case None:
+                yield self._starting("starting", 0.0)
+
+    def _starting(self, what: str, elapsed_s: float) -> Spinner:
+        self._spinner.update(text=Text.assemble(f"{what[0].upper()}{what[1:]} ", (f"({duration(elapsed_s)})", "dim")))
+        return self._spinner
+
+
+def _totals(progress: Progress, hidden: Sequence[str]) -> Table:
+    """What holds for all tasks together, a line each, under its name."""
+    lines = {"more": hidden, "pace": pace(progress), "busy": busyness(progress), "time": time_shares(progress.timings)}
+    table = Table.grid(padding=(0, 2))
+    for name, parts in lines.items():
+        if parts:
+            table.add_row(Text(name, "dim"), Text(" · ".join(parts)))
+    return table
+
+
+def _stage_row(stage: Stage, width: int) -> Table:
+    row = Table.grid(padding=(0, 2))
+    row.add_row(
+        safe(stage.name),
+        ProgressBar(max(stage.total, 1), stage.done, width=_bar_width(width) or 8),
+        f"{stage.done}/{stage.total}",
+        Text(f"{duration(stage.eta_s)} left", "dim"),
+    )
+    return row
+
+
+# ------------------------------------------------------------------------------------------------------ rows per task
+
+
+def _table(progress: Progress, shown: Sequence[TaskProgress], bar: int) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("", min_width=8)
+    if bar:
+        table.add_column("", width=bar)
+    table.add_column("episodes", justify="right", no_wrap=True)
+    table.add_column("so far", justify="right", no_wrap=True)
+    table.add_column(f"{LEVEL:.0%} interval", justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for task in shown:
+        table.add_row(*_cells(task, bar))
+    if len(progress.tasks) > 1:
+        table.add_row(*_cells(progress.overall, bar), style="bold")
+    return table
+
+
+def _cells(task: TaskProgress, bar: int) -> list[Text | ProgressBar]:
+    so_far, errors = task.so_far, task.counts.errors
+    cells: list[Text | ProgressBar] = [name_cell(task.name)]
+    if bar:
+        cells.append(
+            ProgressBar(max(task.total, 1), task.done, width=bar, complete_style="cyan", finished_style="green")
+        )
+    return [
+        *cells,
+        Text(f"{task.done}/{task.total}"),
+        Text("" if so_far.rate is None else share(so_far.rate)),
+        Text("" if so_far.interval is None else percent_range(so_far.interval, 0), "dim"),
+        Text(count(errors, "error") if errors else "", "red"),
+    ]
+
+
+def _bar_width(width: int) -> int:
+    return 0 if width < 56 else min(32, (width - 40) // 2)
+
+
+def _most_interesting(tasks: Sequence[TaskProgress], n: int) -> list[TaskProgress]:
+    """At most ``n`` tasks in their order: those under way, then those with errors, the unfinished, the finished."""
+    if len(tasks) <= n:
+        return list(tasks)
+
+    def rank(position: int) -> tuple[bool, bool, bool, int]:
+        task = tasks[position]
+        finished = task.done >= task.total
+        # Of the finished ones the last, of the others the first: they are next.
+        return not task.running, not task.counts.errors, finished, -position if finished else position
+
+    return [tasks[position] for position in sorted(sorted(range(len(tasks)), key=rank)[:n])]
+
+
+def _hidden(tasks: Sequence[TaskProgress], shown: Sequence[TaskProgress]) -> list[str]:
+    """How many tasks are not shown, and how far they are."""
+    kept = {id(task) for task in shown}
+    rest = [task for task in tasks if id(task) not in kept]
+    finished = sum(task.done >= task.total for task in rest)
+    counts = {"finished": finished, "to go": len(rest) - finished}
+    return [f"{count(n, 'task')} {what}" for what, n in counts.items() if n]
