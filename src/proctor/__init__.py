@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from proctor.config import DatasetConfig, EnvConfig, EvalConfig, PeftConfig, WandBConfig
     from proctor.engine.plan import shard_episodes
     from proctor.errors import ProctorError
-    from proctor.evaluation import EvalResult, evaluate
+    from proctor.evaluation import evaluate
+    from proctor.ledger import EvalResult
     from proctor.policies.base import Policy
     from proctor.types import EpisodeResult, EpisodeSpec, Observation, Outcome, Task
 
@@ -30,7 +31,8 @@ _HOMES = {
     "proctor.config": ("DatasetConfig", "EnvConfig", "EvalConfig", "PeftConfig", "WandBConfig"),
     "proctor.engine.plan": ("shard_episodes",),
     "proctor.errors": ("ProctorError",),
-    "proctor.evaluation": ("EvalResult", "evaluate"),
+    "proctor.evaluation": ("evaluate",),
+    "proctor.ledger": ("EvalResult",),
     "proctor.policies.base": ("Policy",),
     "proctor.types": ("EpisodeResult", "EpisodeSpec", "Observation", "Outcome", "Task"),
     "proctor.compat": ("eval_policy", "make_env", "make_policy"),

@@ -54,6 +54,10 @@ class SimEnv(ABC):
     """Control steps per simulated second."""
     deterministic: bool = True
     """Whether the same seed and actions give the same episode."""
+    drawable: bool = True
+    """Whether :meth:`render` works."""
+    cameras: tuple[str, ...] = ()
+    """The cameras :meth:`render` can be asked for; none where there is only the one."""
     look_seconds: float = 0.0
     """Time spent drawing so far; kept by :meth:`looking`."""
 
@@ -65,9 +69,16 @@ class SimEnv(ABC):
     def step(self, action: Array, *, look: bool) -> Step:
         """Advance by one control step. Without ``look`` nothing is drawn."""
 
+    def prepare_to_look(self) -> None:
+        """Get what drawing needs (a GL context) now rather than at the first look. Changes nothing that is drawn."""
+
     @abstractmethod
-    def render(self) -> Array:
-        """A frame for a video, uint8 ``(height, width, 3)``."""
+    def render(self, camera: str | None = None, size: tuple[int, int] | None = None) -> Array:
+        """A frame for a video, uint8 ``(height, width, 3)``.
+
+        ``camera`` is one of :attr:`cameras`, or the usual one; ``size`` is (width, height), or the usual one. A
+        simulator that cannot draw at a size draws at its own.
+        """
 
     @abstractmethod
     def state(self) -> Iterable[Array]:

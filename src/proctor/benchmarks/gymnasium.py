@@ -57,6 +57,7 @@ class GymnasiumEnv(SimEnv):
         self.observation_space = self._names.space
         self.action_space = action_box(self._env.action_space, task.name)
         self.fps = float(self._env.metadata.get("render_fps") or 30)
+        self.drawable = self._env.render_mode == "rgb_array"
         self.deterministic = not _spec(task.name).nondeterministic
 
     def reset(self, seed: int, init_state_id: int | None, *, look: bool) -> Mapping[str, Array] | None:
@@ -92,8 +93,8 @@ class GymnasiumEnv(SimEnv):
     def _observe(self) -> Mapping[str, Array]:
         return self._names.of(self._seen)
 
-    def render(self) -> Array:
-        if self._env.render_mode != "rgb_array":
+    def render(self, camera: str | None = None, size: tuple[int, int] | None = None) -> Array:
+        if not self.drawable:
             raise ConfigError(f"{self._task_name} cannot be drawn: it has no render mode rgb_array.")
         return np.asarray(self._env.render())
 

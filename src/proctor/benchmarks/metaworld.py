@@ -66,6 +66,7 @@ class MetaWorldEnv(SimEnv):
     """
 
     fps = 80.0
+    cameras = CAMERAS
 
     def __init__(self, task: Task, config: MetaWorldConfig) -> None:
         metaworld = import_simulator("metaworld", "metaworld")
@@ -105,19 +106,38 @@ class MetaWorldEnv(SimEnv):
         seen = {"observation.image": image, "observation.state": self._raw[:4].copy()}
         return {key: seen[key] for key in self.observation_space}
 
-    def render(self) -> Array:
-        return self._draw(self._config.visualization_width, self._config.visualization_height)
+    def prepare_to_look(self) -> None:
+        self._env.mujoco_renderer._get_viewer("rgb_array")  # noqa: SLF001 - a draw would do it too, for 0.15 s
 
-    def _draw(self, width: int, height: int) -> Array:
-        """The camera's view. One GL context serves both sizes; only the part of it that is drawn into changes."""
+    def render(self, camera: str | None = None, size: tuple[int, int] | None = None) -> Array:
+        config = self._config
+        return self._draw(*(size or (config.visualization_width, config.visualization_height)), camera)
+
+    def _draw(self, width: int, height: int, camera: str | None = None) -> Array:
+        """A camera's view. One GL context serves all sizes; only the part of it that is drawn into changes."""
+        camera = camera or self._config.camera_name
         renderer = self._env.mujoco_renderer
+        self._make_room(width, height)
         renderer.width, renderer.height = width, height
         if renderer.viewer is not None:
             renderer.viewer.viewport.width, renderer.viewer.viewport.height = width, height
-        image = self._env.render()
-        if self._config.camera_name == "corner2":  # it hangs upside down
+        usual, renderer.camera_id = renderer.camera_id, self._env.model.camera(camera).id
+        try:
+            image = self._env.render()
+        finally:
+            renderer.camera_id = usual
+        if camera == "corner2":  # it hangs upside down
             image = np.flip(image, (0, 1))
         return np.ascontiguousarray(image)
+
+    def _make_room(self, width: int, height: int) -> None:
+        """Have a frame buffer that is large enough."""
+        room, renderer = self._env.model.vis.global_, self._env.mujoco_renderer
+        if width > room.offwidth or height > room.offheight:
+            renderer.close()
+            renderer._viewers.clear()  # noqa: SLF001 - it has no other way to make a new one
+            renderer.viewer = None
+            room.offwidth, room.offheight = max(width, room.offwidth), max(height, room.offheight)
 
     def state(self) -> Iterable[Array]:
         """MuJoCo's state, and what a reset draws: positions of bodies and sites of the model, and the goal."""

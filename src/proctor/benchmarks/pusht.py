@@ -136,8 +136,13 @@ class PushTEnv(SimEnv):
             self._sim.obs_type = "state"
         return {_FEATURES[name]: value for name, value in seen.items()}
 
-    def render(self) -> Array:
-        frame: Array = self._sim.render()
+    def render(self, camera: str | None = None, size: tuple[int, int] | None = None) -> Array:
+        usual = self._sim.visualization_width, self._sim.visualization_height
+        self._sim.visualization_width, self._sim.visualization_height = size or usual
+        try:
+            frame: Array = self._sim.render()
+        finally:
+            self._sim.visualization_width, self._sim.visualization_height = usual
         return frame
 
     def state(self) -> Iterable[Array]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from proctor.errors import ConfigError
@@ -43,6 +44,22 @@ class EvalConfig:
     reset_timeout_s: float = 600.0
     """The same for constructing and resetting a simulator."""
 
+    n_episodes_to_render: int = 10
+    """Videos per task."""
+
+    video: str = "first"
+    """Which episodes are filmed, once everything is measured: first (the first ones of each task), failures (the first
+    failed ones), all (of them, whatever n_episodes_to_render says), none."""
+
+    video_fps: float = 20.0
+    """At most this many frames per simulated second; a video plays at real-time speed in any case."""
+
+    video_camera: str | None = None
+    """Which camera films; the one the policy sees if not given."""
+
+    video_size: str | None = None
+    """Width and height of a video in pixels, 640x480; the simulator's usual size if not given."""
+
     display: str = "auto"
     """Progress: auto (live on a terminal, else plain lines), plain or none."""
 
@@ -51,6 +68,7 @@ class EvalConfig:
 
     def __post_init__(self) -> None:
         at_least = {"n_episodes": 1, "num_shards": 1, "batch_size": 0, "inference_batch_size": 0}
+        at_least |= {"n_episodes_to_render": 0}
         at_least |= {"inference_threads": 1, "max_attempts": 1, "shard_id": 0}
         for name, minimum in at_least.items():
             if getattr(self, name) < minimum:
@@ -60,8 +78,17 @@ class EvalConfig:
                 f"eval.shard_id is {self.shard_id}, but with eval.num_shards={self.num_shards} "
                 f"shards are numbered 0 to {self.num_shards - 1}."
             )
-        for name in ("step_timeout_s", "reset_timeout_s"):
+        for name in ("step_timeout_s", "reset_timeout_s", "video_fps"):
             if not getattr(self, name) > 0:  # NaN neither
                 raise ConfigError(f"eval.{name} is {getattr(self, name)}; it must be positive.")
-        if self.display not in ("auto", "plain", "none"):
-            raise ConfigError(f"eval.display is '{self.display}'; it is one of auto, plain, none.")
+        for name, allowed in (("display", ("auto", "plain", "none")), ("video", ("first", "failures", "all", "none"))):
+            if getattr(self, name) not in allowed:
+                raise ConfigError(f"eval.{name} is '{getattr(self, name)}'; it is one of {', '.join(allowed)}.")
+        if self.video_size is not None and min(self.video_pixels or (0,)) < 2:
+            raise ConfigError(f"eval.video_size is '{self.video_size}'; it is WIDTHxHEIGHT in pixels, such as 640x480.")
+
+    @property
+    def video_pixels(self) -> tuple[int, int] | None:
+        """``video_size`` as (width, height); None if it is not given, or not of that form."""
+        match = re.fullmatch(r"(\d{1,4})x(\d{1,4})", self.video_size or "")
+        return (int(match[1]), int(match[2])) if match else None

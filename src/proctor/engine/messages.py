@@ -38,6 +38,19 @@ class Placed(msgspec.Struct, frozen=True):
     offset: int
 
 
+class Film(msgspec.Struct, frozen=True):
+    """An episode's video: where it goes, and how it is taken.
+
+    ``max_fps`` bounds the frames per simulated second. Without ``camera`` it is the simulator's usual one, without
+    ``size`` (width, height) the simulator's usual size.
+    """
+
+    path: str
+    max_fps: float = 20.0
+    camera: str | None = None
+    size: tuple[int, int] | None = None
+
+
 # ---------------------------------------------------------------------------------------------- engine to worker
 
 
@@ -57,10 +70,14 @@ class Build(msgspec.Struct, tag=True, frozen=True):
 
 
 class Start(msgspec.Struct, tag=True, frozen=True):
-    """Reset to an episode. Answered by :class:`Observed`; with a local policy it runs through: :class:`Finished`."""
+    """Reset to an episode. Answered by :class:`Observed`; with a local policy it runs through: :class:`Finished`.
+
+    A ``film`` is taken while the episode runs: for simulators that cannot be replayed.
+    """
 
     spec: EpisodeSpec
     max_steps: int
+    film: Film | None = None
 
 
 class Act(msgspec.Struct, tag=True, frozen=True):
@@ -70,11 +87,20 @@ class Act(msgspec.Struct, tag=True, frozen=True):
     looks: tuple[bool, ...]
 
 
+class Replay(msgspec.Struct, tag=True, frozen=True):
+    """Run an episode again with the actions it executed, and film it. Answered by :class:`Finished`."""
+
+    spec: EpisodeSpec
+    max_steps: int
+    actions: ArrayBytes
+    film: Film
+
+
 class Close(msgspec.Struct, tag=True, frozen=True):
     """Close the simulator and end. No reply."""
 
 
-Request = Setup | Build | Start | Act
+Request = Setup | Build | Start | Act | Replay
 
 # ---------------------------------------------------------------------------------------------- worker to engine
 
@@ -93,9 +119,16 @@ class Ready(msgspec.Struct, tag=True, frozen=True):
 
 
 class Built(msgspec.Struct, tag=True, frozen=True):
-    """The simulator stands."""
+    """The simulator stands.
+
+    ``replayable``: the same seed and actions give the same episode. ``drawable``: frames of a video can be drawn, by
+    any of its ``cameras`` where there are several.
+    """
 
     features: Features
+    replayable: bool
+    drawable: bool
+    cameras: tuple[str, ...]
     spent: Spent
 
 

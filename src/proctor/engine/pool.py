@@ -178,6 +178,11 @@ class Pool:
         """Let :meth:`wait` also return when this descriptor is readable (inference has something)."""
         self._selector.register(descriptor, selectors.EVENT_READ, None)
 
+    def unwatch(self, descriptor: int) -> None:
+        """Forget a watched descriptor; to be called before it is closed."""
+        with suppress(KeyError, RuntimeError):  # closed before
+            self._selector.unregister(descriptor)
+
     def send(self, number: int, request: Request) -> None:
         self._workers[number].send(request)
 

@@ -7,7 +7,7 @@ it decides is only *when* and *where* an episode runs; what an episode *is* was 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -53,9 +53,14 @@ class Limits:
 
 
 class Scheduler:
-    """The state of a run: episodes that wait, workers and what they do, episodes that are over."""
+    """The state of a run: episodes that wait, workers and what they do, episodes that are over.
 
-    def __init__(self, plan: Iterable[EpisodeSpec], limits: Limits) -> None:
+    ``workers`` are those of a run that is over, idle by now, with the simulators they have built.
+    """
+
+    def __init__(
+        self, plan: Iterable[EpisodeSpec], limits: Limits, workers: Mapping[int, WorkerState] | None = None
+    ) -> None:
         self._limits = limits
         self._waiting: dict[TaskKey, deque[EpisodeSpec]] = {}
         for spec in plan:
@@ -63,7 +68,7 @@ class Scheduler:
         self._unfinished = sum(map(len, self._waiting.values()))
         self._ready: deque[int] = deque()
         self._errors: dict[EpisodeSpec, list[AttemptError]] = {}
-        self.workers: dict[int, WorkerState] = {}
+        self.workers: dict[int, WorkerState] = dict(workers or {})
         self.n_lost = 0
 
     @property

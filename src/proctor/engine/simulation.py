@@ -22,12 +22,14 @@ from proctor.engine.messages import (
     Finished,
     Observed,
     Ready,
+    Replay,
     Reply,
     Request,
     Setup,
     Spent,
     Start,
 )
+from proctor.engine.video import Footage
 from proctor.errors import ConfigError
 from proctor.plugins import load_object
 from proctor.policies.base import ActionSource
@@ -44,6 +46,7 @@ class Simulation:
         self.source: ActionSource | None = None
         self.env: SimEnv | None = None
         self.episode: _RunningEpisode | None = None
+        self.footage: Footage | None = None
 
     def handle(self, request: Request) -> Reply:
         """Do what is asked and answer it. An exception of the simulator's is an answer too: the simulator is closed."""
@@ -58,20 +61,25 @@ class Simulation:
                     return self._start(request, clock)
                 case Act():
                     return self._act(request, clock)
+                case Replay():
+                    return self._replay(request, clock)
         except Exception as error:  # noqa: BLE001 - whatever a simulator raises becomes a message
             self.close()
             return Failed(
                 during=type(request).__name__.lower(),
                 message=f"{type(error).__name__}: {error}" if not isinstance(error, ConfigError) else str(error),
                 traceback=traceback.format_exc(),
-                users_fault=isinstance(error, ConfigError),
+                users_fault=isinstance(error, ConfigError) and not isinstance(request, Replay),
                 spent=clock.spent(),
             )
 
     def close(self) -> None:
         """Close the simulator, if there is one. Where that fails there is nothing left to save: the log has it."""
         env, self.env, self.episode = self.env, None, None
+        footage, self.footage = self.footage, None
         try:
+            if footage is not None:
+                footage.discard()
             if env is not None:
                 env.close()
         except Exception:  # noqa: BLE001 - it must not hide why the simulator is closed, nor cost a finished run
@@ -86,9 +94,12 @@ class Simulation:
 
     def _build(self, request: Build, clock: _Clock) -> Reply:
         self.close()
-        self.env = self.benchmark.make_env(request.task)
+        self.env = env = self.benchmark.make_env(request.task)
+        if self.source is None:
+            env.prepare_to_look()
         clock.lap("construct")
-        return Built(features_of(self.env.observation_space, self.env.action_space), clock.spent())
+        features = features_of(env.observation_space, env.action_space)
+        return Built(features, env.deterministic, env.drawable, env.cameras, clock.spent())
 
     def _start(self, request: Start, clock: _Clock) -> Reply:
         env = self._standing_env()
@@ -96,6 +107,8 @@ class Simulation:
         clock.lap("reset")
         self.arrays.beat()
         self.episode = _RunningEpisode(request.max_steps)
+        if request.film is not None:
+            self.footage = Footage(env, request.film)
         if self.source is not None:
             return self._run_through(env, self.source, RandomStream(request.spec), clock)
         self.episode.n_looks = 1
@@ -107,9 +120,21 @@ class Simulation:
         assert self.episode is not None
         source.reset(env, stream)
         while not self.episode.over:
-            action = source.act()
-            self.episode.record(action, env.step(action, look=False))
-            self.arrays.beat()
+            self._step(env, self.episode, source.act(), look=False)
+        return self._finish(env, self.episode, clock)
+
+    def _replay(self, request: Replay, clock: _Clock) -> Reply:
+        """An episode again, to its end or as far as its actions go."""
+        env = self._standing_env()
+        env.reset(request.spec.seed, request.spec.init_state_id, look=False)
+        clock.lap("reset")
+        self.arrays.beat()
+        self.episode = _RunningEpisode(request.max_steps)
+        self.footage = Footage(env, request.film)
+        for action in request.actions.unpack():
+            self._step(env, self.episode, action, look=False)
+            if self.episode.over:
+                break
         return self._finish(env, self.episode, clock)
 
     def _act(self, request: Act, clock: _Clock) -> Reply:
@@ -117,9 +142,7 @@ class Simulation:
         assert episode is not None
         n_frames, n_shown = sum(request.looks), 0
         for action, look in zip(request.actions.unpack(), request.looks, strict=True):
-            step = env.step(action, look=look)
-            episode.record(action, step)
-            self.arrays.beat()
+            step = self._step(env, episode, action, look=look)
             if episode.over:
                 return self._finish(env, episode, clock)
             if look:
@@ -128,8 +151,19 @@ class Simulation:
         clock.lap("step")
         return Observed(self.arrays.placed(), clock.spent())
 
+    def _step(self, env: SimEnv, episode: _RunningEpisode, action: Array, *, look: bool) -> Step:
+        step = env.step(action, look=look)
+        episode.record(action, step)
+        if self.footage is not None:
+            self.footage.after_step(last=episode.over)
+        self.arrays.beat()
+        return step
+
     def _finish(self, env: SimEnv, episode: _RunningEpisode, clock: _Clock) -> Reply:
         self.episode = None
+        if self.footage is not None:
+            self.footage.keep()
+            self.footage = None
         clock.lap("step")
         return Finished(
             success=episode.success,

@@ -53,12 +53,16 @@ def build_eval_info(summary: Summary, run: RunInfo) -> dict[str, Any]:
     return {
         "format_version": FORMAT_VERSION,
         "complete": summary.complete,
-        "per_task": [_task(task) for task in summary.tasks],
-        "per_group": {suite: _aggregate(counts) for suite, counts in summary.groups.items()},
-        "overall": _aggregate(summary.overall) | _times(summary),
+        "per_task": [_task(task, summary) for task in summary.tasks],
+        "per_group": {suite: _aggregate(counts, _videos(summary, suite)) for suite, counts in summary.groups.items()},
+        "overall": _aggregate(summary.overall, _videos(summary)) | _times(summary),
         "macro": _macro(summary),
         "errors": _errors(summary),
-        "per_episode": [_episode(result, task.task.name) for task in summary.tasks for result in task.episodes],
+        "per_episode": [
+            _episode(result, task.task.name, summary.videos.get(result.spec))
+            for task in summary.tasks
+            for result in task.episodes
+        ],
         "fingerprint": msgspec.to_builtins(run.fingerprint),
         "config": redact(msgspec.to_builtins(run.config)),
         "provenance": msgspec.to_builtins(run.provenance),
@@ -88,9 +92,9 @@ def _without(mapping: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, An
     return {name: value for name, value in mapping.items() if name not in names}
 
 
-def _task(summary: TaskSummary) -> dict[str, Any]:
-    task = summary.task
-    completed = [result for result in summary.episodes if result.outcome is not Outcome.ERROR]
+def _task(task_summary: TaskSummary, summary: Summary) -> dict[str, Any]:
+    task = task_summary.task
+    completed = [result for result in task_summary.episodes if result.outcome is not Outcome.ERROR]
     return {
         "task_group": task.suite,
         "task_id": task.task_id,
@@ -100,18 +104,24 @@ def _task(summary: TaskSummary) -> dict[str, Any]:
             "sum_rewards": [_number(result.sum_reward) for result in completed],
             "max_rewards": [_number(result.max_reward) for result in completed],
             "successes": [result.success for result in completed],
-            "video_paths": [],
+            "video_paths": [summary.videos[result.spec] for result in completed if result.spec in summary.videos],
         },
-        **_rates(summary.counts),
+        **_rates(task_summary.counts),
     }
 
 
-def _aggregate(counts: Counts) -> dict[str, Any]:
+def _videos(summary: Summary, suite: str | None = None) -> list[str]:
+    """All videos, or a suite's, in plan order."""
+    specs = (result.spec for result in summary.episodes if suite in (None, result.spec.suite))
+    return [summary.videos[spec] for spec in specs if spec in summary.videos]
+
+
+def _aggregate(counts: Counts, videos: list[str]) -> dict[str, Any]:
     return {
         "avg_sum_reward": counts.mean_sum_reward,
         "avg_max_reward": counts.mean_max_reward,
         **_rates(counts),
-        "video_paths": [],
+        "video_paths": videos,
     }
 
 
@@ -156,7 +166,7 @@ def _errors(summary: Summary) -> dict[str, Any]:
     }
 
 
-def _episode(result: EpisodeResult, task_name: str) -> dict[str, Any]:
+def _episode(result: EpisodeResult, task_name: str, video: str | None) -> dict[str, Any]:
     spec = result.spec
     return {
         "suite": spec.suite,
@@ -175,7 +185,7 @@ def _episode(result: EpisodeResult, task_name: str) -> dict[str, Any]:
         "attempts": len(result.errors) + (result.outcome is not Outcome.ERROR),
         "errors": msgspec.to_builtins(result.errors),
         "timings": msgspec.to_builtins(result.timings),
-        "video": None,
+        "video": video,
     }
 
 

@@ -83,10 +83,30 @@ class FileLock:
             return False
 
 
+def holder_of(path: Path) -> str | None:
+    """Who holds the lock at ``path``, in words; None where nobody does. Does not disturb the holder."""
+    if path.absolute() in _HELD:
+        return "this process"
+    try:
+        fd = os.open(path, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        os.lockf(fd, os.F_TEST, 0)
+    except (BlockingIOError, PermissionError):
+        return _who(os.pread(fd, 200, 0).decode(errors="replace"))
+    finally:
+        os.close(fd)
+    return None
+
+
 def _refusal(directory: Path, holder: str) -> str:
+    return f"{directory} is being written to by {_who(holder)}: wait for it, stop it, or choose another --output_dir."
+
+
+def _who(holder: str) -> str:
     match holder.split():
         case [pid, host, since]:
-            who = f"process {pid} on {host}, since {since}"
+            return f"process {pid} on {host}, since {since}"
         case _:
-            who = "another process"
-    return f"{directory} is being written to by {who}: wait for it, stop it, or choose another --output_dir."
+            return "another process"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
@@ -13,6 +13,7 @@ from proctor.results.journal import read_journals
 from proctor.results.merge import EpisodeKey, key_of, merge_journals
 from proctor.results.run_dir import RunInfo, read_run
 from proctor.results.stats import Counts, Macro, macro
+from proctor.results.videos import existing_videos
 from proctor.types import AttemptError, EpisodeResult, EpisodeSpec, Outcome, Task, Timings
 
 
@@ -34,12 +35,14 @@ class Summary:
     """Results in the order of the plan: suites as given, then by task and episode.
 
     ``wall_s`` is how long the evaluation took, all sessions together; ``startup_s`` the part of the last session before
-    its first episode began (imports, loading, construction). None where nobody measured it.
+    its first episode began (imports, loading, construction). None where nobody measured it. ``videos`` are the files of
+    the episodes that have one, relative to the run directory.
     """
 
     tasks: tuple[TaskSummary, ...]
     wall_s: float | None = None
     startup_s: float | None = None
+    videos: Mapping[EpisodeSpec, str] = field(default_factory=dict)
 
     @cached_property
     def episodes(self) -> tuple[EpisodeResult, ...]:
@@ -124,7 +127,9 @@ def load_summary(directory: Path) -> tuple[RunInfo, Summary]:
         raise ConfigError(f"{directory} holds no run: there is no run.json in it.")
     journals = read_journals(directory)
     results = [record.result for record in merge_journals(journals).values()]
-    return run, summarize(run.tasks, run.specs, results, max((journal.wall_s for journal in journals), default=None))
+    wall_s = max((journal.wall_s for journal in journals), default=None)
+    summary = summarize(run.tasks, run.specs, results, wall_s)
+    return run, replace(summary, videos=existing_videos(directory, run.specs))
 
 
 def require_complete(summary: Summary) -> None:

@@ -94,7 +94,7 @@ class FakeEnv(SimEnv):
         done = distance < 0.1
         return Step(-distance, done, False, done, self._look() if look and not done else None)
 
-    def render(self) -> Array:
+    def render(self, camera: str | None = None, size: tuple[int, int] | None = None) -> Array:
         return self._image()
 
     def state(self) -> Iterable[Array]:

@@ -1,0 +1,216 @@
+"""Workers kept busy with episodes: started, given a simulator, replaced when they die, until every episode is over."""
+
+from __future__ import annotations
+
+import sys
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from proctor.config import EvalConfig
+from proctor.engine.load import Load
+from proctor.engine.messages import Build, Built, Failed, Finished, Ready, Reply, Setup
+from proctor.engine.pool import Deadlines, Lost, Pool
+from proctor.engine.scheduler import Limits, Phase, Scheduler
+from proctor.errors import ConfigError, EnvironmentBuildError, Interrupted, ResourceError
+from proctor.types import AttemptError, EpisodeSpec, Task, TaskKey
+
+_ALIKE_BUILD_FAILURES = 3
+_LOSSES_PER_WORKER = 4
+_TICK_S = 0.25
+
+
+@dataclass(frozen=True)
+class EngineSetup:
+    """What an engine needs to know before it starts.
+
+    ``benchmark`` is the address (``module:attribute``) at which workers find it and ``env`` its configuration's
+    fields; ``action_source`` the address of a policy that lives in the workers, if it is one of those.
+    """
+
+    benchmark: str
+    env: Mapping[str, Any]
+    tasks: Mapping[TaskKey, Task]
+    action_source: str | None
+    config: EvalConfig
+    batch_size: int
+    log: Path | None = None
+
+    @property
+    def in_process(self) -> bool:
+        return self.batch_size == 1 or not self.config.use_async_envs
+
+    @property
+    def n_workers(self) -> int:
+        return 1 if self.in_process else self.batch_size
+
+
+class Crew(ABC):
+    """Workers, the scheduler that says which runs which episode, and what happens when one fails.
+
+    What is done with an episode, a subclass says: the :class:`~proctor.engine.engine.Engine` measures it, the
+    :class:`~proctor.engine.filming.Filming` replays it. ``predecessor`` hands over its workers and their simulators.
+    """
+
+    def __init__(self, setup: EngineSetup, plan: Sequence[EpisodeSpec], predecessor: Crew | None = None) -> None:
+        self.setup = setup
+        limits = Limits(setup.n_workers, setup.config.max_attempts, setup.env.get("max_parallel_tasks", 0))
+        if predecessor is None:
+            self.scheduler = Scheduler(plan, limits)
+            self.pool = Pool(
+                Setup(setup.benchmark, dict(setup.env), setup.action_source, sys.path),
+                in_process=setup.in_process,
+                log=setup.log,
+                deadlines=Deadlines(setup.config.step_timeout_s, setup.config.reset_timeout_s),
+            )
+        else:
+            self.scheduler = Scheduler(plan, limits, predecessor.scheduler.workers)
+            self.pool = predecessor.pool
+        self._some_simulator_stood = False
+        self._build_failures: Counter[str] = Counter()
+        self._signal: int | None = None
+
+    def run_to_end(self, on_tick: Callable[[], None]) -> None:
+        """Turn until every episode is over. ``on_tick`` is called a few times a second.
+
+        Raises:
+            ContractError: policy and environment do not fit.
+            EnvironmentBuildError: the simulator cannot be constructed.
+            ResourceError: too many workers died.
+            Interrupted: :meth:`interrupt` was called.
+        """
+        next_tick = 0.0
+        while not self.scheduler.done:
+            self.step()
+            if monotonic() >= next_tick:
+                on_tick()
+                next_tick = monotonic() + _TICK_S
+        on_tick()
+
+    @abstractmethod
+    def step(self) -> None:
+        """One turn: hear what happened, then hand out what can be done now."""
+
+    def interrupt(self, signal_number: int) -> None:
+        """End the run at its next turn, from a signal handler. Finished episodes are kept, those under way dropped."""
+        self._signal = signal_number
+
+    def load(self) -> Load:
+        """What the workers are doing now."""
+        workers = self.scheduler.workers.values()
+        phases = Counter(worker.phase for worker in workers)
+        return Load(
+            starting=phases[Phase.STARTING],
+            building=phases[Phase.BUILDING],
+            simulating=phases[Phase.SIMULATING],
+            waiting=phases[Phase.IDLE] + phases[Phase.READY] + phases[Phase.THINKING],
+            running=Counter(worker.spec.task for worker in workers if worker.spec is not None),
+        )
+
+    def close(self) -> None:
+        """End the workers. Safe to call at any time, also twice."""
+        self.pool.close()
+
+    # ----------------------------------------------------------------------------------------- what a subclass says
+
+    @abstractmethod
+    def start(self, number: int, spec: EpisodeSpec) -> None:
+        """A simulator of its task stands: send the worker what it is to do with the episode."""
+
+    @abstractmethod
+    def replied(self, number: int, reply: Reply) -> None:
+        """A worker says something of its episode."""
+
+    @abstractmethod
+    def given_up(self, spec: EpisodeSpec, errors: Sequence[AttemptError]) -> None:
+        """The last attempt at an episode has failed too."""
+
+    def stands(self, number: int, spec: EpisodeSpec, built: Built) -> None:
+        """A simulator has been built for an episode."""
+
+    def attempt_ended(self, number: int) -> None:
+        """An attempt at an episode is over without a result."""
+
+    # ---------------------------------------------------------------------------------------------- inside a turn
+
+    def hear_workers(self) -> None:
+        """Take in what the workers say, waiting a moment for it."""
+        for number, event in self.pool.wait(_TICK_S):
+            self._hear(number, event)
+
+    def hand_out(self) -> None:
+        """Start the workers that are wanted, and give the idle ones episodes.
+
+        Raises:
+            Interrupted: the run was asked to end.
+        """
+        if self._signal is not None:
+            raise Interrupted(self._signal)
+        for _ in range(self.scheduler.workers_to_start()):
+            self.scheduler.started(self.pool.start_worker())
+        for number, spec in self.scheduler.assign():
+            self.begin(number, spec)
+
+    def begin(self, number: int, spec: EpisodeSpec) -> None:
+        """Begin an episode on a worker, with a simulator of its own if it has another task's."""
+        if self.scheduler.workers[number].phase is Phase.BUILDING:
+            self.pool.send(number, Build(self.setup.tasks[spec.task]))
+        else:
+            self.start(number, spec)
+
+    def give_up_attempt(self, number: int, error: AttemptError, *, env_stands: bool) -> None:
+        """End an attempt at a worker's episode; it will be tried again unless this was the last."""
+        self.attempt_ended(number)
+        self._out_of_attempts(self.scheduler.failed(number, error, env_stands=env_stands))
+
+    def _hear(self, number: int, event: Reply | Lost) -> None:
+        match event:
+            case Ready():
+                self.scheduler.joined(number)
+            case Built():
+                self._built(number, event)
+            case Failed():
+                self._failed(number, event)
+            case Lost():
+                self._lost(number, event)
+            case Finished():
+                self.replied(number, event)
+                self.scheduler.finished(number)
+            case _:
+                self.replied(number, event)
+
+    def _built(self, number: int, event: Built) -> None:
+        self._some_simulator_stood = True
+        spec = self.scheduler.built(number)
+        self.stands(number, spec, event)
+        self.start(number, spec)
+
+    def _failed(self, number: int, event: Failed) -> None:
+        if event.users_fault:
+            raise ConfigError(event.message)
+        if event.during == "setup":
+            raise EnvironmentBuildError(f"A worker cannot be set up: {event.message}")
+        if event.during == "build":
+            self._build_failures[event.message] += 1
+            if not self._some_simulator_stood and self._build_failures[event.message] >= _ALIKE_BUILD_FAILURES:
+                spec = self.scheduler.workers[number].spec
+                assert spec is not None
+                raise EnvironmentBuildError(
+                    f"The simulator of {self.setup.tasks[spec.task].name} failed to construct "
+                    f"{_ALIKE_BUILD_FAILURES} times alike: {event.message}"
+                )
+        self.give_up_attempt(number, AttemptError("raised", event.message, event.traceback), env_stands=False)
+
+    def _lost(self, number: int, event: Lost) -> None:
+        self.attempt_ended(number)
+        self._out_of_attempts(self.scheduler.lost(number, AttemptError(event.kind, event.message)))
+        if self.scheduler.n_lost > _LOSSES_PER_WORKER * self.setup.n_workers:
+            raise ResourceError(f"{self.scheduler.n_lost} workers were lost, the last because {event.message}.")
+
+    def _out_of_attempts(self, spec: EpisodeSpec | None) -> None:
+        if spec is not None:
+            self.given_up(spec, self.scheduler.errors_of(spec))

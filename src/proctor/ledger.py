@@ -1,0 +1,122 @@
+"""What is known of a job's episodes while it runs, and the result it comes to."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from proctor.engine import Engine
+from proctor.job import Job
+from proctor.reports.progress import Progress, TaskProgress
+from proctor.results.eval_info import build_eval_info, write_eval_info
+from proctor.results.journal import JournalWriter, read_journals
+from proctor.results.merge import merge_journals, remaining
+from proctor.results.stats import Counts
+from proctor.results.summary import Summary, summarize
+from proctor.results.videos import existing_videos
+from proctor.types import Array, EpisodeResult, EpisodeSpec, Timings
+
+
+@dataclass(frozen=True)
+class EvalResult:
+    """What came of an evaluation: the run directory, the numbers, and what ``eval_info.json`` holds of them."""
+
+    directory: Path
+    summary: Summary
+    info: dict[str, Any]
+    video_problems: Mapping[EpisodeSpec, str] = field(default_factory=dict)
+    """Episodes that were to be filmed and have no video, and why."""
+
+    @property
+    def pc_success(self) -> float | None:
+        """Success rate over all completed episodes, in percent."""
+        rate = self.summary.overall.rate
+        return None if rate is None else 100 * rate
+
+    @property
+    def n_errors(self) -> int:
+        """Episodes that could not be run."""
+        return self.summary.overall.errors
+
+
+class Ledger:
+    """What is known of a job's episodes: those an earlier session kept, and those that finish now."""
+
+    def __init__(self, job: Job, journal: JournalWriter) -> None:
+        self._job, self._journal = job, journal
+        kept = merge_journals(read_journals(job.directory))
+        self.todo = remaining(job.specs, kept)
+        done = set(job.specs) - set(self.todo)
+        self._results: dict[EpisodeSpec, EpisodeResult] = {}
+        self._timings = Timings()
+        self._tallies = {key: _Tally(specs) for key, specs in groupby(job.specs, key=lambda spec: spec.task)}
+        for record in kept.values():
+            if record.result.spec in done:
+                self._count(record.result)
+        self._n_resumed = len(self._results)
+        self._began = monotonic()
+        self._startup_s: float | None = None
+        self._wall_s: float | None = None
+
+    def keep(self, result: EpisodeResult, actions: Array | None) -> None:
+        """Write an episode down; on disk when this returns."""
+        self._journal.append(result, actions)
+        self._count(result)
+
+    def sum_up(self) -> EvalResult:
+        """Write ``eval_info.json`` (a partial one if episodes are missing) from everything that has finished."""
+        job = self._job
+        if self._wall_s is None:  # videos are made after the first summing up
+            self._wall_s = self._journal.journal.wall_s + monotonic() - self._began
+        summary = summarize(job.tasks, job.specs, self._results.values(), self._wall_s)
+        videos = existing_videos(job.directory, job.specs)
+        summary = replace(summary, startup_s=self._startup_s, videos=videos)
+        info = build_eval_info(summary, job.run_info)
+        write_eval_info(job.directory, info, job.config.eval.shard_id, job.config.eval.num_shards)
+        return EvalResult(job.directory, summary, info)
+
+    def progress(self, engine: Engine) -> Progress:
+        """Where the run stands."""
+        now, since, load = monotonic(), engine.measuring_since, engine.load()
+        if engine.began_at is not None:
+            self._startup_s = engine.began_at - self._began
+        tasks = tuple(
+            TaskProgress(task.name, tally.n_planned, tally.counts, tally.so_far, load.running.get(task.key, 0))
+            for task in self._job.tasks
+            if (tally := self._tallies.get(task.key)) is not None
+        )
+        return Progress(
+            tasks,
+            elapsed_s=now - self._began,
+            running_s=None if since is None else now - since,
+            n_resumed=self._n_resumed,
+            load=load,
+            timings=self._timings,
+        )
+
+    def _count(self, result: EpisodeResult) -> None:
+        self._results[result.spec] = result
+        self._timings += result.timings
+        self._tallies[result.spec.task].add(result)
+
+
+class _Tally:
+    """One task's episodes, counted as they come in, and in the order of the plan as far as that has no gap."""
+
+    def __init__(self, specs: Iterable[EpisodeSpec]) -> None:
+        self._missing = deque(specs)
+        self._ahead: dict[EpisodeSpec, EpisodeResult] = {}
+        self.n_planned = len(self._missing)
+        self.counts = self.so_far = Counts()
+
+    def add(self, result: EpisodeResult) -> None:
+        self.counts += Counts.of(result)
+        self._ahead[result.spec] = result
+        while self._missing and (following := self._ahead.pop(self._missing[0], None)) is not None:
+            self.so_far += Counts.of(following)
+            self._missing.popleft()

@@ -1,0 +1,58 @@
+"""What surrounds work that a person waits for: a display, a terminal nobody else writes to, and Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+
+from proctor.config import EvalConfig
+from proctor.engine import Crew
+from proctor.reports.output import printing_into
+from proctor.reports.progress import Display, make_display
+
+
+@contextmanager
+def quiet_terminal(config: EvalConfig, log: Path | None) -> Iterator[Console]:
+    """Keep what libraries and simulators print in ``log`` meanwhile; gives the console that leads to the user."""
+    debugging = not config.use_async_envs  # what is printed then is what one wants to see
+    with printing_into(log if config.display != "none" and not debugging else None) as console:
+        yield console
+
+
+@contextmanager
+def watched(crew: Crew, console: Console, config: EvalConfig, title: str) -> Iterator[Display]:
+    """Show how a crew gets on, and let signals end it in good order."""
+    mode = "plain" if not config.use_async_envs and config.display == "auto" else config.display
+    with make_display(console, mode, title) as display, _stopped_by_signals(crew):
+        yield display
+
+
+@contextmanager
+def _stopped_by_signals(crew: Crew) -> Iterator[None]:
+    """SIGINT and SIGTERM end the run in good order; a second one ends it at once. Elsewhere than in the main thread
+    signals are not ours to take.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def stop(number: int, _: FrameType | None) -> None:
+        # Not what was there before: a shell's background job has SIGINT ignored.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        crew.interrupt(number)
+
+    for number in before:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,84 @@
+"""Which episodes get a video, and the making of them: by replay, once everything has been measured."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import closing, nullcontext
+from pathlib import Path
+from time import monotonic
+
+from proctor.config import EvalConfig
+from proctor.engine import Crew, EngineSetup, Film, Filming, Shot
+from proctor.reports.progress import Stage
+from proctor.results.journal import read_actions, read_journals
+from proctor.results.merge import key_of, merge_journals
+from proctor.results.summary import Summary
+from proctor.results.videos import video_file
+from proctor.supervision import quiet_terminal, watched
+from proctor.types import EpisodeResult, EpisodeSpec, Outcome, TaskKey
+
+
+def may_be_filmed(config: EvalConfig, spec: EpisodeSpec) -> bool:
+    """Whether ``--eval.video`` may turn out to ask for this episode; before it has run."""
+    if config.video == "first":
+        return spec.episode_index < config.n_episodes_to_render
+    return config.video != "none"
+
+
+def wanted_videos(config: EvalConfig, summary: Summary) -> list[EpisodeResult]:
+    """The completed episodes that ``--eval.video`` and ``--eval.n_episodes_to_render`` ask for, in plan order."""
+    wanted: list[EpisodeResult] = []
+    n_failures: Counter[TaskKey] = Counter()
+    for result in summary.episodes:
+        if result.outcome is Outcome.ERROR or not may_be_filmed(config, result.spec):
+            continue
+        if config.video == "failures":
+            if result.success or n_failures[result.spec.task] >= config.n_episodes_to_render:
+                continue
+            n_failures[result.spec.task] += 1
+        wanted.append(result)
+    return wanted
+
+
+def film_of(directory: Path, spec: EpisodeSpec, config: EvalConfig) -> Film:
+    """How an episode of the run in ``directory`` is filmed."""
+    path = (directory / video_file(spec)).absolute()  # a worker's working directory may be another
+    return Film(str(path), config.video_fps, config.video_camera, config.video_pixels)
+
+
+def make_videos(
+    directory: Path,
+    setup: EngineSetup,
+    config: EvalConfig,
+    episodes: Sequence[EpisodeResult],
+    predecessor: Crew | None = None,
+) -> dict[EpisodeSpec, str]:
+    """Film episodes of the run in ``directory``; on the workers of ``predecessor`` if there is one.
+
+    Returns the episodes that could not be filmed, and why: above all, that their replay was not the episode that was
+    recorded. Those have no video.
+
+    Raises:
+        ConfigError: recorded actions cannot be read; the simulator has no such camera.
+        ProctorError: see :meth:`~proctor.engine.crew.Crew.run_to_end`.
+    """
+    records = merge_journals(read_journals(directory))
+    shots = []
+    for result in episodes:
+        actions = read_actions(records[key_of(result.spec)])
+        assert actions is not None  # only an error has none
+        shots.append(Shot(result, actions, film_of(directory, result.spec, config)))
+
+    began, filmed = monotonic(), dict[EpisodeSpec, str]()
+    with quiet_terminal(config, setup.log) as console:
+        filming = Filming(setup, shots, predecessor)
+        with (
+            closing(filming) if predecessor is None else nullcontext(),
+            watched(filming, console, config, str(directory)) as display,
+        ):
+            filming.run(
+                filmed.__setitem__,
+                lambda: display.update(Stage("videos", len(filmed), len(shots), monotonic() - began)),
+            )
+    return {spec: problem for spec, problem in filmed.items() if problem}
