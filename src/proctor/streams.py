@@ -4,10 +4,16 @@ A stream's seed is ``numpy.random.SeedSequence`` over (seed, episode index, a di
 the :class:`~proctor.types.EpisodeSpec` alone, so the numbers an episode draws do not depend on the worker, the
 shard, the batch or the order in which it runs.
 
-Two ways to draw from one: ``stream.generator`` (a numpy generator, for code of ours), and ``with stream.swapped_in():``
-for foreign code that uses the global generators of Python, numpy and torch. The second puts the stream's generator
-states in place, and takes them out again afterwards; it is exact for any code that draws on this thread, and must not
-run on two threads at once.
+Three ways to draw from one:
+
+- ``stream.generator``, a numpy generator, for code of ours;
+- ``stream.torch_generator(device)``, for code that can be told which generator to use: as many episodes as one likes
+  draw side by side, on any threads;
+- ``with stream.swapped_in():``, for foreign code that uses the global generators of Python, numpy and torch. It puts
+  the stream's states in place, and takes them out again afterwards. It is exact for any code that draws on this
+  thread, and must not run on two threads at once.
+
+The last two give the same torch numbers: what one of them begins with does not move the other.
 """
 
 from __future__ import annotations
@@ -32,11 +38,31 @@ class RandomStream:
         digest = hashlib.sha256(f"{spec.suite}/{spec.task_id}".encode()).digest()
         self.seeds = np.random.SeedSequence([spec.seed, spec.episode_index, int.from_bytes(digest[:16], "little")])
         self._states: tuple[Any, ...] | None = None
+        self._torch_generators: dict[str, Any] = {}
 
     @cached_property
     def generator(self) -> np.random.Generator:
         """A numpy generator of this stream, independent of the swapped-in ones."""
         return np.random.default_rng(self.seeds)
+
+    def torch_generator(self, device: Any) -> Any:
+        """A ``torch.Generator`` of this stream on ``device``, seeded as the global one is in :meth:`swapped_in`."""
+        if (name := str(device)) not in self._torch_generators:
+            generator = sys.modules["torch"].Generator(device)
+            self._torch_generators[name] = generator.manual_seed(self._global_seeds()[2])
+        return self._torch_generators[name]
+
+    @contextmanager
+    def rewound_on_error(self) -> Iterator[None]:
+        """Run a block; if it raises, what it drew from :meth:`torch_generator` is as if never drawn."""
+        before = {name: generator.get_state() for name, generator in self._torch_generators.items()}
+        try:
+            yield
+        except BaseException:
+            self._torch_generators = {
+                name: self._torch_generators[name].set_state(state) for name, state in before.items()
+            }
+            raise
 
     @contextmanager
     def swapped_in(self) -> Iterator[None]:
@@ -56,12 +82,17 @@ class RandomStream:
             self._states = _global_states()
             _restore(outside)
 
+    def _global_seeds(self) -> tuple[int, int, int]:
+        """What Python's, numpy's and torch's generators start from."""
+        python, numpy_legacy, torch = self.seeds.generate_state(3, np.uint64).tolist()
+        return python, numpy_legacy % 2**32, torch % 2**63
+
     def _seed_globals(self) -> None:
-        python, numpy_legacy, torch_seed = self.seeds.generate_state(3, np.uint64).tolist()
+        python, numpy_legacy, torch_seed = self._global_seeds()
         random.seed(python)
-        np.random.seed(numpy_legacy % 2**32)  # noqa: NPY002 - the global generator is the point here
+        np.random.seed(numpy_legacy)  # noqa: NPY002 - the global generator is the point here
         if (torch := sys.modules.get("torch")) is not None:
-            torch.manual_seed(torch_seed % 2**63)
+            torch.manual_seed(torch_seed)
 
 
 def _global_states() -> tuple[Any, ...]:

@@ -1,5 +1,6 @@
 """Loading: what is refused, and with which sentence, before torch, lerobot or a worker is started."""
 
+import json
 import os
 import subprocess
 import sys
@@ -121,20 +122,55 @@ def test_pickles_are_refused(bare, name):
     assert f"{name}, a pickle, which can run any code" in refusal(bare)
 
 
-def test_an_old_checkpoint_with_its_normalisation_inside_is_refused(bare):
-    """It would run, un-normalised, and score near zero."""
+def test_an_old_checkpoint_with_its_normalisation_inside_needs_no_processors(bare):
+    """They are made of it when the checkpoint is opened."""
     write_safetensors(bare / "model.safetensors", {"normalize_inputs.buffer_observation_state.mean": 2})
     (bare / "policy_preprocessor.json").unlink()
 
-    assert "before 0.4: its normalisation is inside model.safetensors" in refusal(bare)
+    assert load({"path": str(bare)}).files.preprocessor is None
+
+
+def adapter_of(base, directory):
+    """A PEFT adapter's files, with hardly anything in them."""
+    directory.mkdir()
+    for name in ("config.json", "policy_preprocessor.json", "policy_postprocessor.json"):
+        (directory / name).write_bytes((base / name).read_bytes())
+    edit_json(directory / "config.json", use_peft=True)
+    (directory / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(base)}))
+    write_safetensors(directory / "adapter_model.safetensors", {"base_model.model.lora_A.weight": 4})
+    return directory
+
+
+def test_an_adapter_is_found_together_with_its_base(bare, tmp_path):
+    """Both count for the fingerprint; ``--policy.use_peft`` must agree."""
+    adapter = adapter_of(bare, tmp_path / "adapter")
+    checkpoint = load({"path": str(adapter), "use_peft": "true"})
+
+    assert checkpoint.files.is_adapter
+    assert checkpoint.files.weights == bare / "model.safetensors"
+    assert "peft" in checkpoint.distributions
+    before = checkpoint.fingerprint()["sha256"]
+    write_safetensors(bare / "model.safetensors", {"weight": 5})
+    assert load({"path": str(adapter)}).fingerprint()["sha256"] != before
+    assert "policy.use_peft is True, but" in refusal(bare, ConfigError, use_peft=True)
+    assert "is a PEFT adapter" in refusal(adapter, ConfigError, use_peft=False)
+
+
+def test_an_adapter_without_its_base(bare, tmp_path):
+    adapter = adapter_of(bare, tmp_path / "adapter")
+
+    edit_json(adapter / "adapter_config.json", base_model_name_or_path=str(tmp_path / "gone"))
+    assert "There is no checkpoint at" in refusal(adapter)
+    edit_json(adapter / "adapter_config.json", base_model_name_or_path=None)
+    assert "has no base_model_name_or_path" in refusal(adapter)
+    (adapter / "adapter_config.json").unlink()
+    assert "holds no adapter_config.json" in refusal(adapter)
 
 
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
         ({"type": None}, "does not name a policy type"),
-        ({"type": "tdmpc"}, "is a 'tdmpc' policy; Proctor evaluates act, diffusion so far"),
-        ({"use_peft": True}, "is a PEFT adapter"),
         ({"input_features": {}}, "has no input_features"),
         ({"chunk_size": None}, "policy.chunk_size is None; it must be a whole number"),
     ],
@@ -153,6 +189,8 @@ def test_a_configuration_that_cannot_be_evaluated(bare, changes, sentence):
         ({"n_action_steps": "many"}, "policy.n_action_steps is 'many'; it must be a whole number"),
         ({"n_action_steps": "2.5"}, "policy.n_action_steps is 2.5; it must be a whole number"),
         ({"dropout": "true"}, "policy.dropout is True; it must be a number"),
+        ({"strict": "maybe"}, "policy.strict is 'maybe'; it is true or false"),
+        ({"compile": True}, "LeRobot cannot compile a 'act' policy"),
         ({"use_amp": "maybe"}, "policy.use_amp is 'maybe'; it must be true or false"),
         ({"type": "diffusion"}, "policy.type is 'diffusion', but "),
         ({"device": "gpu"}, "policy.device is 'gpu'; it is cpu, cuda"),

@@ -29,12 +29,16 @@ def rewrite_weights(directory, change):
     save_file(weights, directory / "model.safetensors")
 
 
-def test_a_missing_weight_is_an_error(copy):
+def test_a_missing_weight_is_an_error_unless_allowed(copy):
     """LeRobot would run with random numbers in its place and say so in the log."""
     rewrite_weights(copy, lambda weights: weights.pop("model.action_head.weight"))
 
     with pytest.raises(CheckpointError, match=r"lacks weights .*: model\.action_head\.weight \(1 in all\)"):
         load({"path": str(copy)}).open(1)
+    with pytest.warns(UserWarning, match=r"lacks weights .*: model\.action_head\.weight"):
+        first, again = (load({"path": str(copy), "strict": "false"}).open(1) for _ in range(2))
+    weights = [policy._model.state_dict()["model.action_head.weight"] for policy in (first, again)]
+    assert weights[0].equal(weights[1]), "what stands in its place is the same every time"
 
 
 def test_a_weight_too_many_is_an_error(copy):
@@ -51,6 +55,14 @@ def test_a_weight_of_another_shape_is_an_error(copy):
         load({"path": str(copy), "dim_model": 32}).open(1)
 
     assert "\n" not in str(raised.value)
+
+
+def test_a_type_that_lerobot_does_not_know(copy):
+    """Nor any package installed beside it."""
+    edit_json(copy / "config.json", type="octopus")
+
+    with pytest.raises(CheckpointError, match=r"is a 'octopus' policy, which lerobot [\d.]+ does not know"):
+        load({"path": str(copy)}).open(1)
 
 
 def test_a_field_that_lerobot_does_not_know_is_refused_unless_it_is_off(copy):
@@ -101,7 +113,7 @@ def test_a_policy_knows_its_checkpoint(checkpoints):
     diffusion = load({"path": str(checkpoints["diffusion"])}).open(1)
 
     assert (act.n_action_steps, act.look_offsets, act.randomness, act.batch_size) == (5, (0,), "none", 1)
-    assert (diffusion.n_action_steps, diffusion.look_offsets, diffusion.randomness) == (8, (-1, 0), "global")
+    assert (diffusion.n_action_steps, diffusion.look_offsets, diffusion.randomness) == (8, (-1, 0), "per_row")
     assert "diffusers" in diffusion.distributions
     assert act.fingerprint() == act.checkpoint.fingerprint()
     assert load({"path": str(checkpoints["act"])}).open(1).fingerprint()["device"] is not None

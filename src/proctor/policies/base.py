@@ -57,8 +57,10 @@ class Policy(ABC):
     Attributes:
         n_action_steps: actions executed before the policy looks again; a returned chunk may be shorter.
         look_offsets: the steps it sees when it looks, relative to the present and ascending: ``(0,)``, or ``(-1, 0)``.
-        randomness: ``"none"`` if :meth:`predict` draws no random numbers, ``"global"`` if it draws from the global
-            generators. The latter runs one episode at a time, with the episode's generator states swapped in.
+        randomness: ``"none"`` if :meth:`predict` draws no random numbers; ``"per_row"`` if what it draws for an
+            observation comes from that episode's stream, so that episodes may share a pass; ``"global"`` if it draws
+            from the global generators, or holds one episode at a time. Such a policy is asked for one observation at a
+            time, with the episode's generator states swapped in.
         batch_size: observations per forward pass where the user asks for nothing else.
         n_slots: forward passes that run well side by side: 1 on an accelerator, one per core on a CPU.
         distributions: installed packages whose versions move results.
@@ -79,7 +81,7 @@ class Policy(ABC):
     def predict(self, observations: Sequence[Observation], memories: Sequence[EpisodeMemory]) -> list[Array]:
         """Give one action chunk per observation, in the same order: arrays ``(steps, action_size)``.
 
-        May be called from several threads at once when ``randomness`` is ``"none"``. Where it raises, it leaves the
+        May be called from several threads at once unless ``randomness`` is ``"global"``. Where it raises, it leaves the
         memories as they were: the observations are then asked one by one, to find whose fault it is.
         """
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from proctor.errors import CheckpointError, ConfigError, MissingExtraError
+from proctor.errors import ConfigError, MissingExtraError
 from proctor.policies.lerobot.contract import check_contract
-from proctor.policies.lerobot.families import FAMILIES, Family
+from proctor.policies.lerobot.families import Family, family_of
 from proctor.policies.lerobot.files import CheckpointFiles, read_files
 from proctor.policies.lerobot.location import locate
 from proctor.policies.lerobot.overrides import override, read_value
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from proctor.policies.lerobot.policy import LeRobotPolicy
 
 _DEVICE = re.compile(r"(cpu|mps|(cuda|xpu)(:\d+)?)")
-_OURS = frozenset({"type", "path", "revision", "device"})
-"""Fields of ``--policy.<field>`` that say where the checkpoint is and where it runs, not how it is configured."""
+_OURS = frozenset({"type", "path", "revision", "device", "strict"})
+"""Fields of ``--policy.<field>`` that say where the checkpoint is and how it is taken, not how it is configured."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +34,7 @@ class Checkpoint:
         overrides: those the user gave.
         rename_map: observation keys of the environment that have another name in the policy.
         device: where inference runs; the best there is if None.
+        strict: whether weights that are missing, or belong nowhere, are an error.
     """
 
     files: CheckpointFiles
@@ -42,6 +43,7 @@ class Checkpoint:
     overrides: Mapping[str, Any]
     rename_map: Mapping[str, str]
     device: str | None = None
+    strict: bool = True
 
     @property
     def type(self) -> str:
@@ -51,7 +53,7 @@ class Checkpoint:
     @property
     def n_action_steps(self) -> int:
         """Actions executed before the policy looks again."""
-        return int(self.config["n_action_steps"])
+        return self.family.n_action_steps(self.config)
 
     @property
     def chunk_size(self) -> int:
@@ -66,7 +68,8 @@ class Checkpoint:
     @property
     def distributions(self) -> tuple[str, ...]:
         """Installed packages whose versions move results."""
-        return ("lerobot", "torch", "torchvision", *self.family.requires)
+        peft = ("peft",) if self.files.is_adapter else ()
+        return ("lerobot", "torch", "torchvision", *self.family.requires, *peft)
 
     def check_contract(self, features: Features) -> None:
         """Compare what the policy expects with what an environment gives; possible before the policy is opened.
@@ -74,7 +77,7 @@ class Checkpoint:
         Raises:
             ContractError: they do not fit; the message shows both sides.
         """
-        steps = [str(step.get("registry_name") or step.get("class")).lower() for step in self.files.preprocessor]
+        steps = [str(step.get("registry_name") or step.get("class")).lower() for step in self.files.preprocessor or ()]
         any_size = self.family.resizes_images(self.config) or any("resize" in step or "crop" in step for step in steps)
         check_contract(self.config, features, self.rename_map, any_image_size=any_size)
 
@@ -112,8 +115,9 @@ def load(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None)
     """Find and check the checkpoint that ``--policy.<field>`` describes. Imports neither torch nor lerobot.
 
     ``path`` is a directory or a repository of the Hub, ``revision`` one of its revisions, ``device`` where inference
-    runs; every other field overrides one of the checkpoint's own configuration. Without a ``rename_map`` the one the
-    checkpoint was trained with stays in force.
+    runs, ``strict`` (true) whether weights must be exactly those that the configuration asks for; every other field
+    overrides one of the checkpoint's own configuration. Without a ``rename_map`` the one the checkpoint was trained
+    with stays in force.
 
     Raises:
         CheckpointError: there is no whole checkpoint; names the file, the reason and what to do.
@@ -130,8 +134,14 @@ def load(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None)
         raise ConfigError(
             f"policy.type is '{fields['type']}', but {fields['path']} is a '{files.config['type']}' policy."
         )
-    family = _family(str(files.config["type"]))
-    overrides = {name: read_value(value) for name, value in fields.items() if name not in _OURS}
+    strict = read_value(fields.get("strict", True))
+    if not isinstance(strict, bool):
+        raise ConfigError(f"policy.strict is {strict!r}; it is true or false.")
+    overrides = _overrides(fields, files)
+    family = family_of({**files.config, **overrides})
+    for package in ("lerobot", *family.requires, *(("peft",) if files.is_adapter else ())):
+        if importlib.util.find_spec(package) is None:
+            raise MissingExtraError(package, "lerobot")
     return Checkpoint(
         files=files,
         family=family,
@@ -139,24 +149,28 @@ def load(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None)
         overrides=overrides,
         rename_map=rename_map or _own_rename_map(files),
         device=device,
+        strict=strict,
     )
 
 
-def _family(policy_type: str) -> Family:
-    if policy_type not in FAMILIES:
-        raise CheckpointError(
-            f"The checkpoint is a '{policy_type}' policy; Proctor evaluates {', '.join(sorted(FAMILIES))} so far."
-        )
-    family = FAMILIES[policy_type]
-    for package in ("lerobot", *family.requires):
-        if importlib.util.find_spec(package) is None:
-            raise MissingExtraError(package, "lerobot")
-    return family
+def _overrides(fields: Mapping[str, Any], files: CheckpointFiles) -> dict[str, Any]:
+    """The fields that change the configuration, by their name in it."""
+    overrides = {name: read_value(value) for name, value in fields.items() if name not in _OURS}
+    if "compile" in overrides:
+        overrides["compile_model"] = overrides.pop("compile")
+        if "compile_model" not in files.config:
+            raise ConfigError(
+                f"policy.compile: LeRobot cannot compile a '{files.config['type']}' policy; leave it out."
+            )
+    if overrides.get("use_peft", files.is_adapter) != files.is_adapter:
+        kind = "is" if files.is_adapter else "is not"
+        raise ConfigError(f"policy.use_peft is {overrides['use_peft']}, but {files.directory} {kind} a PEFT adapter.")
+    return overrides
 
 
 def _own_rename_map(files: CheckpointFiles) -> Mapping[str, str]:
     """The renaming the preprocessor was saved with."""
-    for step in files.preprocessor:
+    for step in files.preprocessor or ():
         if step.get("registry_name") == "rename_observations_processor":
             return dict(step.get("config", {}).get("rename_map") or {})
     return {}

@@ -1,14 +1,16 @@
 """What an evaluator has to know about a type of LeRobot policy. A further type is one more declaration here.
 
 A declaration says which steps the policy wants to see, how many of its actions can be executed before it must look
-again, how it predicts without keeping anything about an episode, and whether it draws random numbers. Nothing here
-imports torch or lerobot before a policy predicts.
+again, how it predicts without keeping anything about an episode, and what becomes of its random numbers. A type that
+is not declared here, from LeRobot or from a package of somebody else, is :data:`UNDECLARED`: right for whatever a
+policy does, and slow, since it is shown every step. Nothing here imports torch or lerobot before a policy predicts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from proctor.policies.base import EpisodeMemory
@@ -17,7 +19,9 @@ Config = Mapping[str, Any]
 """The fields of a checkpoint's ``config.json``, with the user's overrides."""
 
 Batch = Mapping[str, Any]
-"""Preprocessed tensors ``(batch, time, …)``."""
+"""What LeRobot's preprocessor gives; tensors ``(batch, …)``, or ``(batch, time, …)`` if the policy looks back."""
+
+Predict = Callable[[Any, Batch, Sequence[EpisodeMemory]], Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,35 +29,45 @@ class Family:
     """One type of policy.
 
     Attributes:
-        module: the package of lerobot that holds ``configuration_*`` and ``modeling_*``.
-        name: what the classes ``<name>Config`` and ``<name>Policy`` are called.
-        counts: the fields the functions below read: positive whole numbers.
-        look_offsets: the steps it sees, relative to the present.
-        executable_steps: how many actions of a prediction can be executed at most, and the same in words.
-        predict: model, batch and memories to action chunks ``(batch, n_action_steps, action_size)``, still normalised.
-            What it has to remember about an episode is in that episode's memory.
+        predict: model, batch and memories to action chunks ``(batch, steps, action_size)``, still normalised. What it
+            has to remember about an episode is in that episode's memory.
         randomness: see :class:`~proctor.policies.base.Policy`.
+        counts: the fields the functions below read: positive whole numbers.
+        n_action_steps: how many actions of a prediction are executed.
+        executable_steps: how many could be at most, and the same in words.
+        look_offsets: the steps it sees, relative to the present.
         implied: fields that follow from others, and why.
         while_loading: fields set while the model is built: what they do would be undone by the checkpoint's weights.
         resizes_images: whether the model itself resizes its images, so that any size will do.
+        weights: the model and the tensors of its file to those tensors under the names the model has for them.
         requires: distributions beyond lerobot and torch, each importable under its own name.
     """
 
-    module: str
-    name: str
-    counts: tuple[str, ...]
-    look_offsets: Callable[[Config], tuple[int, ...]]
-    executable_steps: tuple[Callable[[Config], int], str]
-    predict: Callable[[Any, Batch, Sequence[EpisodeMemory]], Any]
+    predict: Predict
     randomness: str
+    counts: tuple[str, ...] = ("n_action_steps", "chunk_size")
+    n_action_steps: Callable[[Config], int] = lambda config: int(config["n_action_steps"])
+    executable_steps: tuple[Callable[[Config], int], str] = (lambda config: int(config["chunk_size"]), "chunk_size")
+    look_offsets: Callable[[Config], tuple[int, ...]] = lambda _: (0,)
     implied: tuple[Callable[[Config], Mapping[str, Any]], str] = (lambda _: {}, "")
     while_loading: Mapping[str, Any] = field(default_factory=dict)
     resizes_images: Callable[[Config], bool] = lambda _: False
+    weights: Callable[[Any, dict[str, Any]], dict[str, Any]] = lambda _, tensors: tensors
     requires: tuple[str, ...] = ()
 
 
+def family_of(config: Config) -> Family:
+    """The family of a checkpoint, by its configuration."""
+    if config.get("use_relative_actions"):  # the postprocessor adds them to what the policy saw last
+        return UNDECLARED
+    return FAMILIES.get(str(config["type"]), UNDECLARED)
+
+
+# ------------------------------------------------------------------------------------------------- how they predict
+
+
 def _predict_act(model: Any, batch: Batch, memories: Sequence[EpisodeMemory]) -> Any:
-    chunks = model.predict_action_chunk({key: tensor[:, -1] for key, tensor in batch.items()})
+    chunks = model.predict_action_chunk(batch)
     if model.config.temporal_ensemble_coeff is None:
         return chunks[:, : model.config.n_action_steps]
     import torch
@@ -75,22 +89,99 @@ def _ensembler(config: Any, memory: EpisodeMemory) -> Any:
 
 def _predict_diffusion(model: Any, batch: Batch, memories: Sequence[EpisodeMemory]) -> Any:
     """Past ``DiffusionPolicy`` and its queues of observations: the history is in the batch already."""
+    from proctor.policies.lerobot.randomness import row_draws
+
+    with row_draws(memories):  # DDPM draws at every step of denoising
+        return model.diffusion.generate_actions(_with_stacked_images(model, batch))
+
+
+def _predict_multi_task_dit(model: Any, batch: Batch, memories: Sequence[EpisodeMemory]) -> Any:
+    from proctor.policies.lerobot.randomness import row_draws
+
+    with row_draws(memories):
+        return model._generate_actions(_with_stacked_images(model, batch))  # noqa: SLF001 - as its select_action does
+
+
+def _predict_vqbet(model: Any, batch: Batch, memories: Sequence[EpisodeMemory]) -> Any:
+    """Past ``VQBeTPolicy`` and its queues; the codes of the actions are sampled."""
+    from proctor.policies.lerobot.randomness import row_draws
+
+    with row_draws(memories):
+        chunks = model.vqbet(_with_stacked_images(model, batch), rollout=True)
+    return chunks[:, : model.config.action_chunk_size]
+
+
+def _with_stacked_images(model: Any, batch: Batch) -> dict[str, Any]:
+    """The batch with all cameras under one key, ``(batch, time, camera, …)``."""
     import torch
     from lerobot.utils.constants import OBS_IMAGES
 
-    history = dict(batch)
+    stacked = dict(batch)
     if cameras := model.config.image_features:
-        history[OBS_IMAGES] = torch.stack([batch[camera] for camera in cameras], dim=-4)
-    return model.diffusion.generate_actions(history)
+        stacked[OBS_IMAGES] = torch.stack([batch[camera] for camera in cameras], dim=-4)
+    return stacked
 
+
+def _predict_from_noise(model: Any, batch: Batch, memories: Sequence[EpisodeMemory]) -> Any:
+    """Flow matching from noise that is passed in."""
+    from proctor.policies.lerobot.randomness import noise
+
+    config = model.config
+    shape, device = (config.chunk_size, config.max_action_dim), batch["observation.state"].device
+    chunks = model.predict_action_chunk(dict(batch), noise=noise(memories, shape, device))
+    return chunks[:, : config.n_action_steps]
+
+
+def _predict_chunk(model: Any, batch: Batch, memories: Sequence[EpisodeMemory]) -> Any:
+    """A policy that makes its chunk of nothing but what it is given."""
+    from proctor.policies.lerobot.randomness import row_draws
+
+    with row_draws(memories):
+        return model.predict_action_chunk(dict(batch))[:, : model.config.n_action_steps]
+
+
+def _predict_by_selecting(
+    model: Any, batch: Batch, memories: Sequence[EpisodeMemory], *, take_queue: bool = False
+) -> Any:
+    from proctor.policies.lerobot.copies import select_actions
+
+    return select_actions(model, batch, memories, take_queue=take_queue)
+
+
+def _openpi_names(model: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+    """As the policy's own loading renames what came from openpi."""
+    renamed = model._fix_pytorch_state_dict_keys(tensors, model.config)  # noqa: SLF001
+    return {name if name.startswith("model.") else f"model.{name}": tensor for name, tensor in renamed.items()}
+
+
+# ---------------------------------------------------------------------------------------------------- declarations
+
+UNDECLARED = Family(
+    predict=_predict_by_selecting,
+    randomness="global",
+    counts=(),
+    n_action_steps=lambda _: 1,
+    executable_steps=(lambda config: int(config.get("chunk_size") or config.get("n_action_steps") or 1), "chunk_size"),
+)
+
+_QUEUE = Family(
+    predict=partial(_predict_by_selecting, take_queue=True),
+    randomness="global",
+    counts=("n_action_steps",),
+    executable_steps=(lambda config: int(config.get("chunk_size") or config["n_action_steps"]), "chunk_size"),
+)
+"""Looks only when its queue of actions is empty, as its ``select_action`` shows; never run here, so taken alone."""
+
+_PI = Family(
+    predict=_predict_from_noise,
+    randomness="per_row",
+    resizes_images=lambda _: True,
+    weights=_openpi_names,
+    requires=("transformers",),
+)
 
 FAMILIES: Mapping[str, Family] = {
     "act": Family(
-        module="lerobot.policies.act",
-        name="ACT",
-        counts=("n_action_steps", "chunk_size"),
-        look_offsets=lambda _: (0,),
-        executable_steps=(lambda config: config["chunk_size"], "chunk_size"),
         predict=_predict_act,
         randomness="none",
         implied=(
@@ -100,18 +191,66 @@ FAMILIES: Mapping[str, Family] = {
         while_loading={"pretrained_backbone_weights": None},
     ),
     "diffusion": Family(
-        module="lerobot.policies.diffusion",
-        name="Diffusion",
+        predict=_predict_diffusion,
+        randomness="per_row",
         counts=("n_action_steps", "horizon", "n_obs_steps"),
-        look_offsets=lambda config: tuple(range(1 - config["n_obs_steps"], 1)),
         executable_steps=(
             lambda config: config["horizon"] - config["n_obs_steps"] + 1,
             "horizon - n_obs_steps + 1",
         ),
-        predict=_predict_diffusion,
-        randomness="global",
+        look_offsets=lambda config: tuple(range(1 - config["n_obs_steps"], 1)),
         while_loading={"pretrained_backbone_weights": None},
         resizes_images=lambda config: config.get("resize_shape") is not None,
         requires=("diffusers",),
     ),
+    "multi_task_dit": Family(
+        predict=_predict_multi_task_dit,
+        randomness="per_row",
+        counts=("n_action_steps", "horizon", "n_obs_steps"),
+        executable_steps=(
+            lambda config: config["horizon"] - config["n_obs_steps"] + 1,
+            "horizon - n_obs_steps + 1",
+        ),
+        look_offsets=lambda config: tuple(range(1 - config["n_obs_steps"], 1)),
+        resizes_images=lambda config: config.get("image_resize_shape") is not None,
+        requires=("diffusers", "transformers"),
+    ),
+    "vqbet": Family(
+        predict=_predict_vqbet,
+        randomness="per_row",
+        counts=("action_chunk_size", "n_obs_steps"),
+        n_action_steps=lambda config: int(config["action_chunk_size"]),
+        executable_steps=(lambda config: config["action_chunk_size"], "action_chunk_size"),
+        look_offsets=lambda config: tuple(range(1 - config["n_obs_steps"], 1)),
+        while_loading={"pretrained_backbone_weights": None},
+    ),
+    "smolvla": Family(
+        predict=_predict_from_noise,
+        randomness="per_row",
+        resizes_images=lambda config: config.get("resize_imgs_with_padding") is not None,
+        requires=("transformers",),
+    ),
+    "pi0": _PI,
+    "pi05": _PI,
+    "pi0_fast": Family(
+        predict=_predict_chunk,
+        randomness="per_row",
+        resizes_images=lambda _: True,
+        weights=_openpi_names,
+        requires=("transformers",),
+    ),
+    "xvla": Family(
+        predict=_predict_chunk,
+        randomness="per_row",
+        resizes_images=lambda config: config.get("resize_imgs_with_padding") is not None,
+        requires=("transformers",),
+    ),
+    "tdmpc": Family(
+        predict=partial(_predict_by_selecting, take_queue=True),
+        randomness="global",
+        counts=("n_action_steps", "n_action_repeats", "horizon"),
+        n_action_steps=lambda config: max(config["n_action_steps"], config["n_action_repeats"]),
+        executable_steps=(lambda config: max(config["horizon"], config["n_action_repeats"]), "horizon"),
+    ),
+    **dict.fromkeys(("eo1", "evo1", "fastwam", "molmoact2", "vla_jepa", "wall_x"), _QUEUE),
 }

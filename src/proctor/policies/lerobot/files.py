@@ -10,9 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from proctor.errors import CheckpointError
+from proctor.policies.lerobot.location import locate
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+EMBEDDED_NORMALISATION = ("normalize_inputs.", "normalize_targets.", "unnormalize_outputs.")
+"""What lerobot before 0.4 called the statistics that it kept among the weights."""
 PREPROCESSOR = "policy_preprocessor.json"
 POSTPROCESSOR = "policy_postprocessor.json"
 
@@ -21,24 +26,31 @@ _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 
 @dataclass(frozen=True)
 class CheckpointFiles:
-    """A directory that holds everything a checkpoint needs, each file whole as far as its header tells.
+    """Everything a checkpoint needs, each file whole as far as its header tells.
 
-    ``preprocessor`` and ``postprocessor`` are the steps as their files list them, ``names`` all files that a result
-    depends on.
+    Attributes:
+        directory: where the configuration and the processors are.
+        weights: the file of the policy's weights; an adapter's lie in another directory than its configuration.
+        is_adapter: whether the directory holds a PEFT adapter of those weights.
+        preprocessor, postprocessor: the steps as their files list them, or None if the normalisation has to be made
+            of what lies among the weights.
+        all_files: all files that a result depends on.
     """
 
     directory: Path
     config: Mapping[str, Any]
-    preprocessor: Sequence[Mapping[str, Any]]
-    postprocessor: Sequence[Mapping[str, Any]]
-    names: tuple[str, ...]
+    weights: Path
+    is_adapter: bool
+    preprocessor: Sequence[Mapping[str, Any]] | None
+    postprocessor: Sequence[Mapping[str, Any]] | None
+    all_files: tuple[Path, ...]
 
     def digest(self) -> str:
         """SHA-256 over names and contents of all files."""
         total = hashlib.sha256()
-        for name in self.names:
-            with (self.directory / name).open("rb") as stream:
-                total.update(name.encode() + b"\0" + hashlib.file_digest(stream, "sha256").digest())
+        for file in self.all_files:
+            with file.open("rb") as stream:
+                total.update(file.name.encode() + b"\0" + hashlib.file_digest(stream, "sha256").digest())
         return total.hexdigest()
 
 
@@ -49,19 +61,22 @@ def read_files(directory: Path) -> CheckpointFiles:
         CheckpointError: which file is missing or broken, and what to do.
     """
     config = _read_config(directory)
-    tensors = _read_weights_header(directory)
-    if not (directory / PREPROCESSOR).is_file() and any(name.startswith("normalize_inputs.") for name in tensors):
-        raise CheckpointError(
-            f"{directory} is a checkpoint of lerobot before 0.4: its normalisation is inside {WEIGHTS} and "
-            f"{PREPROCESSOR} is missing; convert it with: python -m lerobot.processor.migrate_policy_normalization "
-            f"--pretrained-path {directory}"
-        )
+    files = [directory / CONFIG]
+    is_adapter = bool(config.get("use_peft")) or (directory / ADAPTER_CONFIG).is_file()
+    if is_adapter:
+        read_safetensors_header(directory / ADAPTER_WEIGHTS)
+        files += [directory / ADAPTER_CONFIG, directory / ADAPTER_WEIGHTS]
+    weights = (_base_of_adapter(directory) if is_adapter else directory) / WEIGHTS
+    tensors = _read_weights_header(weights)
+    files.append(weights)
+    if not (directory / PREPROCESSOR).is_file() and any(name.startswith(EMBEDDED_NORMALISATION) for name in tensors):
+        return CheckpointFiles(directory, config, weights, is_adapter, None, None, tuple(files))
     preprocessor, postprocessor = (_read_steps(directory / name) for name in (PREPROCESSOR, POSTPROCESSOR))
-    states = [step["state_file"] for step in (*preprocessor, *postprocessor) if step.get("state_file")]
+    states = [directory / step["state_file"] for step in (*preprocessor, *postprocessor) if step.get("state_file")]
     for state in states:
-        read_safetensors_header(directory / state)
-    names = (CONFIG, WEIGHTS, PREPROCESSOR, POSTPROCESSOR, *states)
-    return CheckpointFiles(directory, config, preprocessor, postprocessor, names)
+        read_safetensors_header(state)
+    files += [directory / PREPROCESSOR, directory / POSTPROCESSOR, *states]
+    return CheckpointFiles(directory, config, weights, is_adapter, preprocessor, postprocessor, tuple(files))
 
 
 def read_safetensors_header(file: Path) -> dict[str, Any]:
@@ -99,8 +114,6 @@ def _read_config(directory: Path) -> dict[str, Any]:
     config = _read_json(directory / CONFIG)
     if not isinstance(config, dict) or not isinstance(config.get("type"), str):
         raise CheckpointError(f"{directory / CONFIG} does not name a policy type; it is not LeRobot's.")
-    if config.get("use_peft"):
-        raise CheckpointError(f"{directory} is a PEFT adapter; merge it into its base model and evaluate the result.")
     for side in ("input_features", "output_features"):
         if not config.get(side):
             raise CheckpointError(
@@ -109,9 +122,22 @@ def _read_config(directory: Path) -> dict[str, Any]:
     return config
 
 
-def _read_weights_header(directory: Path) -> dict[str, Any]:
-    if (directory / WEIGHTS).is_file():
-        return read_safetensors_header(directory / WEIGHTS)
+def _base_of_adapter(directory: Path) -> Path:
+    """The checkpoint that an adapter was trained on, as its configuration names it."""
+    if not (directory / ADAPTER_CONFIG).is_file():
+        raise CheckpointError(
+            f"{directory} says use_peft and holds no {ADAPTER_CONFIG}; give the directory of the adapter."
+        )
+    base = _read_json(directory / ADAPTER_CONFIG).get("base_model_name_or_path")
+    if not base:
+        raise CheckpointError(f"{directory / ADAPTER_CONFIG} has no base_model_name_or_path: nobody knows its base.")
+    return locate(base)
+
+
+def _read_weights_header(weights: Path) -> dict[str, Any]:
+    if weights.is_file():
+        return read_safetensors_header(weights)
+    directory = weights.parent
     if pickles := sorted(file.name for file in directory.iterdir() if file.suffix in _PICKLES):
         raise CheckpointError(
             f"{directory} holds its weights as {pickles[0]}, a pickle, which can run any code when it is loaded; "

@@ -7,22 +7,25 @@ loads weights that do not fit with nothing but a log entry.
 from __future__ import annotations
 
 import dataclasses
-import importlib
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import draccus
 import torch
-from lerobot.policies.factory import make_pre_post_processors
-from safetensors.torch import load_model
+from lerobot.configs.policies import PreTrainedConfig
+from lerobot.policies.factory import get_policy_class, make_pre_post_processors
+from lerobot.utils.import_utils import register_third_party_plugins
+from safetensors.torch import load_file
 
 from proctor.errors import CheckpointError, ConfigError
 from proctor.policies.lerobot.cpu import prepare_for_cpu
-from proctor.policies.lerobot.files import WEIGHTS
+from proctor.policies.lerobot.files import EMBEDDED_NORMALISATION
 
 if TYPE_CHECKING:
     from proctor.policies.lerobot.checkpoint import Checkpoint
-    from proctor.policies.lerobot.families import Family
+
+Tensors = dict[str, torch.Tensor]
 
 
 class Loaded(NamedTuple):
@@ -43,32 +46,43 @@ def build(checkpoint: Checkpoint) -> Loaded:
     """
     device = _device(checkpoint.device)
     config = _config(checkpoint, device)
-    model = _model(checkpoint, config, device)
+    tensors = load_file(checkpoint.files.weights)
+    statistics = {name: tensors.pop(name) for name in [*tensors] if name.startswith(EMBEDDED_NORMALISATION)}
+    model = _model(checkpoint, config, tensors).to(device).eval()
     if device.type == "cpu":
         prepare_for_cpu(model)
-    own_steps = {step.get("registry_name") for step in checkpoint.files.preprocessor}
-    # The policy renames and drops observations itself.
-    overrides = {"device_processor": {"device": str(device)}, "rename_observations_processor": {"rename_map": {}}}
-    directory = str(checkpoint.files.directory)
+    elif device.type == "cuda":
+        torch.cuda.synchronize(device)  # inference has a stream of its own
     try:
-        preprocessor, postprocessor = make_pre_post_processors(
-            config,
-            directory,
-            preprocessor_overrides={name: value for name, value in overrides.items() if name in own_steps},
-        )
+        if checkpoint.files.preprocessor is None:
+            pre, post = make_pre_post_processors(config, dataset_stats=_by_feature(statistics, config))
+        else:
+            pre, post = _saved_processors(checkpoint, config, device)
+    except CheckpointError:
+        raise
     except Exception as error:
+        directory = checkpoint.files.directory
         raise CheckpointError(f"The processors of {directory} cannot be built: {_cause(error)}.") from error
-    return Loaded(model, preprocessor, postprocessor, device)
+    return Loaded(model, pre, post, device)
 
 
-def config_fields(family: Family) -> set[str]:
-    """The fields of the family's configuration class in the installed lerobot."""
-    return {field.name for field in dataclasses.fields(_class(family, "configuration", "Config"))}
+def config_fields(policy_type: str) -> set[str]:
+    """The fields of the configuration of a type of policy, in the installed lerobot."""
+    return {field.name for field in dataclasses.fields(_config_class(policy_type))}
 
 
-def _class(family: Family, kind: str, suffix: str) -> Any:
-    module = family.module.rpartition(".")[2]
-    return getattr(importlib.import_module(f"{family.module}.{kind}_{module}"), family.name + suffix)
+def _config_class(policy_type: str) -> Any:
+    if policy_type not in PreTrainedConfig.get_known_choices():
+        register_third_party_plugins()
+    known = PreTrainedConfig.get_known_choices()
+    if policy_type not in known:
+        from lerobot import __version__
+
+        raise CheckpointError(
+            f"The checkpoint is a '{policy_type}' policy, which lerobot {__version__} does not know; install the "
+            f"package it comes from (lerobot_policy_…), or evaluate one of {', '.join(sorted(known))}."
+        )
+    return known[policy_type]
 
 
 def _device(requested: str | None) -> torch.device:
@@ -85,7 +99,7 @@ def _device(requested: str | None) -> torch.device:
 
 def _config(checkpoint: Checkpoint, device: torch.device) -> Any:
     """The configuration object. A field that this lerobot does not know is dropped where it is switched off."""
-    known = config_fields(checkpoint.family)
+    known = config_fields(checkpoint.type)
     fields = {name: value for name, value in checkpoint.config.items() if name != "type"}
     if foreign := sorted(name for name, value in fields.items() if name not in known and value not in (None, False)):
         from lerobot import __version__
@@ -96,7 +110,7 @@ def _config(checkpoint: Checkpoint, device: torch.device) -> Any:
         )
     fields = {name: value for name, value in fields.items() if name in known}
     fields |= {**checkpoint.family.while_loading, "device": str(device)}
-    return _decode(_class(checkpoint.family, "configuration", "Config"), fields, checkpoint.overrides)
+    return _decode(_config_class(checkpoint.type), fields, checkpoint.overrides)
 
 
 def _decode(config_class: Any, fields: Mapping[str, Any], overrides: Mapping[str, Any]) -> Any:
@@ -112,23 +126,92 @@ def _decode(config_class: Any, fields: Mapping[str, Any], overrides: Mapping[str
         raise CheckpointError(f"The checkpoint's config.json is not valid: {_cause(error)}.") from error
 
 
-def _model(checkpoint: Checkpoint, config: Any, device: torch.device) -> Any:
-    """The network with its weights, all of them and no others."""
-    weights = checkpoint.files.directory / WEIGHTS
+def _model(checkpoint: Checkpoint, config: Any, tensors: Tensors) -> Any:
+    """The network with its weights, all of them and no others, and its adapter if it has one."""
+    files = checkpoint.files
     try:
-        model = _class(checkpoint.family, "modeling", "Policy")(config)
-    except (ValueError, TypeError, NotImplementedError) as error:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)  # where weights may be missing, they are missing alike each time
+            model = get_policy_class(checkpoint.type)(config)
+    except ImportError as error:
+        raise CheckpointError(
+            f"A '{checkpoint.type}' policy needs a package that is missing: {_cause(error)}."
+        ) from error
+    except (ValueError, TypeError, NotImplementedError, OSError) as error:
         raise CheckpointError(f"The checkpoint's configuration describes no policy: {_cause(error)}.") from error
     try:
-        # Not strict, because it reports what is missing; it knows which names share one tensor.
-        missing, unexpected = load_model(model, weights, strict=False)
+        problems = _load_weights(model, checkpoint.family.weights(model, tensors))
     except RuntimeError as error:
-        raise CheckpointError(f"{weights} holds weights of another shape than config.json: {_cause(error)}.") from error
-    for names, problem in ((missing, "lacks weights that"), (unexpected, "holds weights that no part of")):
-        if names:
-            some = ", ".join(sorted(names)[:3]) + (", …" if len(names) > 3 else "")
-            raise CheckpointError(f"{weights} {problem} its config.json asks for: {some} ({len(names)} in all).")
-    return model.to(device).eval()
+        raise CheckpointError(
+            f"{files.weights} holds weights of another shape than config.json: {_cause(error)}."
+        ) from error
+    for problem in problems:
+        if checkpoint.strict:
+            raise CheckpointError(f"{files.weights} {problem}; --policy.strict=false takes it as it is.")
+        warnings.warn(f"{files.weights} {problem}.", stacklevel=1)
+    if files.is_adapter:
+        from peft import PeftModel
+
+        PeftModel.from_pretrained(model, str(files.directory))  # puts its layers into the model itself
+    return model
+
+
+def _load_weights(model: torch.nn.Module, tensors: Tensors) -> list[str]:
+    """Copy the weights into the model; gives what does not fit. A tensor with two names needs one of them."""
+    missing, unexpected = model.load_state_dict(tensors, strict=False)
+    state = model.state_dict()
+    loaded = {_place(state[name]) for name in tensors if name in state}
+    missing = [name for name in missing if _place(state[name]) not in loaded]
+    return [
+        f"{problem} its config.json asks for: {_shortened(names)}"
+        for names, problem in ((missing, "lacks weights that"), (unexpected, "holds weights that no part of"))
+        if names
+    ]
+
+
+def _place(tensor: torch.Tensor) -> tuple[int, torch.Size]:
+    return tensor.data_ptr(), tensor.shape
+
+
+def _shortened(names: Iterable[str]) -> str:
+    listed = sorted(names)
+    return ", ".join(listed[:3]) + (", …" if len(listed) > 3 else "") + f" ({len(listed)} in all)"
+
+
+def _saved_processors(checkpoint: Checkpoint, config: Any, device: torch.device) -> tuple[Any, Any]:
+    own_steps = {step.get("registry_name") for step in checkpoint.files.preprocessor or ()}
+    # The policy renames and drops observations itself.
+    overrides = {"device_processor": {"device": str(device)}, "rename_observations_processor": {"rename_map": {}}}
+    processors: tuple[Any, Any] = make_pre_post_processors(
+        config,
+        str(checkpoint.files.directory),
+        preprocessor_overrides={name: value for name, value in overrides.items() if name in own_steps},
+    )
+    return processors
+
+
+def _by_feature(statistics: Tensors, config: Any) -> dict[str, Tensors]:
+    """The statistics that lerobot before 0.4 kept among the weights, by feature, as a data set's.
+
+    LeRobot's own conversion reads a feature's name off the buffer's, which has underscores for its dots, so that
+    ``observation.images.top_left`` is lost; here the names are looked for that the configuration gives.
+
+    Raises:
+        CheckpointError: a feature is normalised with statistics that are not there, or were never filled in.
+    """
+    found: dict[str, Tensors] = {}
+    for key in (*config.input_features, *config.output_features):
+        buffer = f".buffer_{key.replace('.', '_')}."
+        found[key] = {name.rpartition(".")[2]: tensor for name, tensor in statistics.items() if buffer in name}
+    for key, feature in (*config.input_features.items(), *config.output_features.items()):
+        mode = config.normalization_mapping.get(feature.type.value, "IDENTITY")
+        wanted = {"MEAN_STD": ("mean", "std"), "MIN_MAX": ("min", "max")}.get(getattr(mode, "value", mode), ())
+        if not all(name in found[key] and found[key][name].isfinite().all() for name in wanted):
+            raise CheckpointError(
+                f"The checkpoint was made before lerobot 0.4 and normalises {key} by {' and '.join(wanted)}, which its "
+                "weights do not hold; save it again with the statistics of its data set."
+            )
+    return found
 
 
 def _cause(error: BaseException) -> str:

@@ -33,7 +33,7 @@ def override(config: Mapping[str, Any], overrides: Mapping[str, Any], family: Fa
         CheckpointError: the checkpoint itself lacks a field that is needed.
     """
     if not overrides.keys() <= config.keys():
-        _check_names(overrides, family)
+        _check_names(overrides, str(config["type"]))
     for name, value in overrides.items():
         _check_kind(name, value, config.get(name))
     changed = {**config, **overrides}
@@ -46,14 +46,14 @@ def override(config: Mapping[str, Any], overrides: Mapping[str, Any], family: Fa
     return changed
 
 
-def _check_names(overrides: Mapping[str, Any], family: Family) -> None:
+def _check_names(overrides: Mapping[str, Any], policy_type: str) -> None:
     """Ask the configuration class which fields there are. Slow (it imports lerobot), and hardly ever needed.
 
     LeRobot writes all fields into ``config.json``, so one that is not there is a slip or newer than the checkpoint.
     """
     from proctor.policies.lerobot.model import config_fields
 
-    known = config_fields(family)
+    known = config_fields(policy_type)
     for name in overrides:
         if name not in known:
             raise ConfigError(f"Unknown field policy.{name} of a checkpoint of this type.{did_you_mean(name, known)}")
@@ -84,8 +84,8 @@ def _check_counts(config: Mapping[str, Any], overrides: Mapping[str, Any], famil
             error = ConfigError if name in overrides else CheckpointError
             raise error(f"policy.{name} is {value!r}; it must be a whole number, at least 1.")
     executable_steps, formula = family.executable_steps
-    if config["n_action_steps"] > (limit := executable_steps(config)):
+    if (wanted := family.n_action_steps(config)) > (limit := executable_steps(config)):
         raise ConfigError(
-            f"policy.n_action_steps is {config['n_action_steps']}, but at most {limit} steps of a prediction of this "
+            f"policy.n_action_steps is {wanted}, but at most {limit} steps of a prediction of this "
             f"checkpoint can be executed ({formula})."
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,12 +38,19 @@ class LeRobotPolicy(Policy):
         self.n_slots = max(1, _usable_cores() // n_threads) if on_cpu else 1
         self._model, self._preprocessor, self._postprocessor, self._device = loaded
         self._n_threads = n_threads
+        self._stream = torch.cuda.Stream(loaded.device) if loaded.device.type == "cuda" else None
+        self._tokenizers = [(s, s.padding) for s in self._preprocessor.steps if hasattr(s, "input_tokenizer")]
         self._processors_lock = threading.Lock()  # a step of theirs keeps the transition it works on in itself
 
     def predict(self, observations: Sequence[Observation], memories: Sequence[EpisodeMemory]) -> list[Array]:
         if torch.get_num_threads() != self._n_threads:  # the number belongs to the calling thread
             torch.set_num_threads(self._n_threads)
-        with torch.inference_mode(), self._precision():
+        with ExitStack() as stack:
+            for memory in memories:
+                stack.enter_context(memory.stream.rewound_on_error())
+            stack.enter_context(torch.inference_mode())
+            stack.enter_context(self._precision())
+            stack.enter_context(torch.cuda.stream(self._stream))
             chunks = self.checkpoint.family.predict(self._model, self._preprocess(observations), memories)
             return list(self._postprocess(chunks))
 
@@ -56,23 +63,40 @@ class LeRobotPolicy(Policy):
     def _precision(self) -> AbstractContextManager[Any]:
         return torch.autocast(self._device.type) if self._model.config.use_amp else nullcontext()
 
-    def _preprocess(self, observations: Sequence[Observation]) -> dict[str, torch.Tensor]:
-        """What the network wants, as tensors ``(batch, time, …)``. Time passes through the processors as batch."""
+    def _preprocess(self, observations: Sequence[Observation]) -> dict[str, Any]:
+        """What the network wants: see :data:`~proctor.policies.lerobot.families.Batch`."""
         names = {key: self.checkpoint.rename_map.get(key, key) for key in observations[0].arrays}
         batch: dict[str, Any] = {
-            name: _to_tensor(np.concatenate([observation.arrays[key] for observation in observations]))
+            name: self._to_tensor(np.concatenate([observation.arrays[key] for observation in observations]))
             for key, name in names.items()
             if name in self._model.config.input_features
         }
-        shape = len(observations), len(self.look_offsets)
-        batch["task"] = [observation.instruction for observation in observations for _ in self.look_offsets]
+        n_looks = len(self.look_offsets)
+        batch["task"] = [observation.instruction for observation in observations for _ in range(n_looks)]
         with self._processors_lock:
-            processed = self._preprocessor(batch)
-        return {
-            key: value.unflatten(0, shape)
+            for step, padding in self._tokenizers:  # a row's shape must not depend on the sentences beside it
+                step.padding = padding if len(observations) == 1 else "max_length"
+            processed: dict[str, Any] = self._preprocessor(batch)
+        if n_looks == 1:
+            return processed
+        return {  # time has passed through the processors as batch
+            key: value.unflatten(0, (len(observations), n_looks))
             for key, value in processed.items()
             if key.startswith("observation.") and isinstance(value, torch.Tensor)
         }
+
+    def _to_tensor(self, array: Array) -> torch.Tensor:
+        """As ``lerobot.envs.utils.preprocess_observation``: images to channels first in [0, 1], all to float32.
+
+        On the device, which an image reaches as the bytes it is.
+        """
+        tensor = torch.from_numpy(array)
+        if self._device.type == "cuda":
+            tensor = tensor.pin_memory()
+        tensor = tensor.to(self._device, non_blocking=True)
+        if tensor.dtype == torch.uint8:
+            return tensor.permute(0, 3, 1, 2).contiguous().float().div_(255)
+        return tensor.float()
 
     def _postprocess(self, chunks: torch.Tensor) -> Array:
         """Actions as the environment takes them, ``(batch, steps, action_size)`` float32. Elementwise in LeRobot."""
@@ -80,14 +104,6 @@ class LeRobotPolicy(Policy):
             actions = self._postprocessor(chunks.flatten(0, 1))
         array: Array = actions.unflatten(0, chunks.shape[:2]).to("cpu", torch.float32).numpy()
         return array
-
-
-def _to_tensor(array: Array) -> torch.Tensor:
-    """As ``lerobot.envs.utils.preprocess_observation``: images to channels first in [0, 1], all to float32."""
-    tensor = torch.from_numpy(array)
-    if tensor.dtype == torch.uint8:
-        return tensor.permute(0, 3, 1, 2).contiguous().float().div_(255)
-    return tensor.float()
 
 
 def _usable_cores() -> int:

@@ -1,0 +1,61 @@
+"""One copy of a policy per episode, for policies that remember. Importing this imports torch.
+
+TD-MPC starts its planner where it ended the step before, world models keep what they have seen, a policy from another
+package may keep anything. Such a policy is given to each episode as a copy of its own, which shares the weights'
+storage and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from typing import Any
+
+import torch
+
+from proctor.errors import PolicyError
+from proctor.policies.base import EpisodeMemory
+
+_LARGE_BYTES = 2**20
+"""Buffers from this size on are tables (embeddings, masks), not something a policy remembers an episode in."""
+
+
+def sharing_weights(model: torch.nn.Module) -> Any:
+    """A copy whose parameters and large buffers are the original's, and whose everything else is its own.
+
+    Raises:
+        PolicyError: the policy holds something that cannot be copied.
+    """
+    shared = [*model.parameters(), *(buffer for buffer in model.buffers() if buffer.nbytes >= _LARGE_BYTES)]
+    try:
+        return deepcopy(model, {id(tensor): tensor for tensor in shared})
+    except (TypeError, RuntimeError) as error:
+        name = type(model).__name__
+        raise PolicyError(f"{name} keeps state and cannot be copied for each episode: {error}") from None
+
+
+def select_actions(
+    model: Any, batch: Mapping[str, Any], memories: Sequence[EpisodeMemory], *, take_queue: bool
+) -> torch.Tensor:
+    """What ``select_action`` of the episode's own copy gives, ``(1, steps, action_size)``.
+
+    ``take_queue`` takes the actions it has in store as well: right for a policy that ignores what it sees until
+    they are used up, and that shows them.
+    """
+    (memory,) = memories
+    if "policy" not in memory.state:
+        memory.state["policy"] = sharing_weights(model)
+        memory.state["policy"].reset()
+    own = memory.state["policy"]
+    actions = [own.select_action(dict(batch))]
+    queue = _action_queue(own) if take_queue else ()
+    while queue:
+        actions.append(queue.popleft())
+    return torch.stack(actions, dim=1)
+
+
+def _action_queue(model: Any) -> Any:
+    """LeRobot's policies keep it under one of two names, some under both and use the first."""
+    if hasattr(model, "_action_queue"):
+        return model._action_queue  # noqa: SLF001
+    return getattr(model, "_queues", {}).get("action", ())

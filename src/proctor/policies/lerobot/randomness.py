@@ -1,0 +1,132 @@
+"""Random numbers of a batch, each row's from its own episode's stream. Importing this imports torch.
+
+A policy draws one tensor for a whole batch from one generator, so a row's numbers depend on who shares the batch and on
+what was drawn before. Two ways around it, both giving row *i* exactly what it would have been given alone:
+
+- :func:`noise`, where a policy takes its noise as an argument;
+- ``with row_draws(memories):``, where it draws by itself. Random calls inside are seen twice: as functions
+  (``torch.randn``, ``Tensor.normal_``), which costs a microsecond or two per call of torch, and inside functions that
+  torch composes of others (``gumbel_softmax``) as operators, which costs more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import FunctionType
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from proctor.errors import PolicyError
+from proctor.policies.base import EpisodeMemory
+from proctor.streams import RandomStream
+
+_IN_PLACE = frozenset(
+    {"bernoulli_", "cauchy_", "exponential_", "geometric_", "log_normal_", "normal_", "random_", "uniform_"}
+)
+_NEW = frozenset({"bernoulli", "binomial", "multinomial", "normal", "poisson", "_sample_dirichlet", "_standard_gamma"})
+_SIZED = frozenset({"rand", "rand_like", "randint", "randint_like", "randn", "randn_like", "randperm"})
+_DRAWS = _IN_PLACE | _NEW | _SIZED
+
+
+def noise(memories: Sequence[EpisodeMemory], shape: tuple[int, ...], device: torch.device) -> torch.Tensor:
+    """Standard normal noise ``(episodes, *shape)``, float32."""
+    rows = [torch.randn(1, *shape, device=device, generator=_generator(memory.stream, device)) for memory in memories]
+    return torch.cat(rows)
+
+
+def row_draws(memories: Sequence[EpisodeMemory]) -> TorchFunctionMode:
+    """A context in which random tensors are drawn row by row.
+
+    A tensor's leading dimension is the batch, or a multiple of it with an episode's entries side by side.
+
+    Raises:
+        PolicyError: (inside) a random tensor that cannot be divided among the episodes.
+    """
+    return _Functions(_Operators([memory.stream for memory in memories]))
+
+
+class _Functions(TorchFunctionMode):  # type: ignore[misc]
+    """Finds the random calls, and lets :class:`_Operators` make them."""
+
+    def __init__(self, operators: _Operators) -> None:
+        super().__init__()
+        self._operators = operators
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        # Inside a function written in Python this mode is off, whatever that function calls.
+        if isinstance(func, FunctionType) or getattr(func, "__name__", "") in _DRAWS:
+            with self._operators:
+                return func(*args, **(kwargs or {}))
+        return func(*args, **(kwargs or {}))
+
+
+class _Operators(TorchDispatchMode):  # type: ignore[misc]
+    """Makes random calls, one row at a time."""
+
+    def __init__(self, streams: Sequence[RandomStream]) -> None:
+        super().__init__()
+        self._streams = streams
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        name = func.overloadpacket.__name__
+        if name not in _DRAWS or kwargs.get("generator") is not None:
+            return func(*args, **kwargs)
+        return self._draw(_with_generator(func), args, kwargs)
+
+    def _draw(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor:
+        """Call ``func`` once per episode on its part of the arguments, with its generator."""
+        names = [argument.name for argument in func._schema.arguments]  # noqa: SLF001 - there is no other way to it
+        given = dict(zip(names, args, strict=False)) | kwargs
+        given.pop("generator", None)
+        if "generator" not in names:
+            raise PolicyError(f"{func} cannot be drawn per episode; evaluate with --eval.inference_batch_size=1.")
+        tensors = [value for value in given.values() if isinstance(value, torch.Tensor)]
+        device = tensors[0].device if tensors else torch.empty(0, device=given.get("device")).device
+        rows = [
+            func(
+                **{key: self._part(func, key, value, row) for key, value in given.items()},
+                generator=_generator(stream, device),
+            )
+            for row, stream in enumerate(self._streams)
+        ]
+        return args[0] if func.overloadpacket.__name__ in _IN_PLACE else torch.cat(rows)
+
+    def _part(self, func: Any, name: str, value: Any, row: int) -> Any:
+        """One episode's part of an argument: its rows of a tensor, its share of a size."""
+        n = len(self._streams)
+        length = value[0] if name == "size" and value else value.shape[0] if _has_rows(value) else None
+        if length is None:
+            return value
+        if length % n:
+            raise PolicyError(
+                f"{func} draws {length} rows for {n} episodes, which cannot be told apart; evaluate with "
+                "--eval.inference_batch_size=1."
+            )
+        share = length // n
+        return [share, *value[1:]] if name == "size" else value[row * share : (row + 1) * share]
+
+
+def _has_rows(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.dim() > 0
+
+
+def _with_generator(func: Any) -> Any:
+    """The overload of the same operator that takes a generator."""
+    if any(argument.name == "generator" for argument in func._schema.arguments):  # noqa: SLF001
+        return func
+    packet, overload = func.overloadpacket, func._overloadname  # noqa: SLF001
+    wanted = "generator" if overload == "default" else f"{overload}_generator"
+    return getattr(packet, wanted) if wanted in packet.overloads() else func
+
+
+def _generator(stream: RandomStream, device: torch.device) -> torch.Generator:
+    generator: torch.Generator = stream.torch_generator(device)
+    return generator
