@@ -18,6 +18,8 @@ _MAX_FILE_BYTES = 1 << 20
 _BARE = re.compile(r"[A-Za-z_][\w.-]*=")
 _NEGATIVE = re.compile(r"-\.?\d")
 _CONFIG_PATH = "config_path"
+_SWITCHES = {"help", "version", "json"}
+"""Options that take no value: what follows one is not its value."""
 
 
 def expand(arguments: Sequence[str]) -> list[str]:
@@ -70,7 +72,7 @@ def _split(arguments: Sequence[str]) -> Iterator[tuple[str | None, str | None]]:
         key = key.replace("-", "_")
         if equals:
             yield key, value
-        elif rest and _is_value(rest[0]):
+        elif key not in _SWITCHES and rest and _is_value(rest[0]):
             yield key, rest.pop(0)
         else:
             yield key, None

@@ -5,45 +5,83 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from cyclopts import App, CycloptsError, Parameter
-from rich.console import Console
-from rich.text import Text
+from cyclopts import App, CycloptsError, Group, Parameter
 
 from proctor.cli.arguments import expand
-from proctor.errors import ProctorError
+from proctor.cli.help import EXAMPLES, FIRST_STEPS, print_panel
+from proctor.errors import Interrupted, ProctorError
 
-app = App(
-    name="proctor",
-    help="Gives a robot policy its exam: success rate, reward, and how sure one can be.",
-    help_format="plaintext",
-    default_parameter=Parameter(name_transform=lambda name: name, negative=()),
-    result_action="return_value",
-    suppress_keyboard_interrupt=False,  # main has a word to say about it
-)
-# Addresses, not functions: `proctor --help` imports no command.
-app.command("proctor.cli.eval:eval_command", name="eval", help="Evaluate a policy on a benchmark.")
-app.command("proctor.cli.resume:resume_command", name="resume", help="Go on with an interrupted evaluation.")
+_GROUPS = {
+    "Evaluate": {
+        "eval": "Evaluate a policy on a benchmark.",
+        "resume": "Go on with an interrupted evaluation.",
+    },
+    "Look at results": {
+        "show": "Show the results of an evaluation, finished or not.",
+        "replay": "Film episodes of an evaluation by running them again.",
+    },
+    "Set up": {
+        "list": "List benchmarks, their tasks, and policies.",
+        "doctor": "Check whether this machine is ready, and say how to mend what is not.",
+        "completion": "Install completion for your shell.",
+    },
+}
+"""The commands as ``proctor --help`` groups them. Command ``name`` is ``name_command`` in ``proctor.cli.name``."""
+
+
+def _make_app() -> App:
+    app = App(
+        name="proctor",
+        help="Gives a robot policy its exam: success rate, reward, and how sure one can be.",
+        help_epilogue=FIRST_STEPS,
+        help_format="plaintext",
+        default_parameter=Parameter(name_transform=lambda name: name, negative=()),
+        group_commands=Group("Options", sort_key=len(_GROUPS)),
+        group_parameters=Group("Options", sort_key=len(_GROUPS), help_formatter=print_panel),
+        result_action="return_value",
+        suppress_keyboard_interrupt=False,  # main has a word to say about it
+    )
+    for number, (title, commands) in enumerate(_GROUPS.items()):
+        group = Group(title, sort_key=number)
+        for position, (name, summary) in enumerate(commands.items()):
+            # An address, not a function: `proctor --help` imports no command.
+            address = f"proctor.cli.{name}:{name}_command"
+            texts = {"help": summary, "help_epilogue": EXAMPLES[name]}
+            app.command(address, name=name, group=group, sort_key=position, **texts)
+    return app
+
+
+app = _make_app()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command line and give its exit status: see :mod:`proctor.errors` and ``docs/cli.md``."""
-    console = Console(stderr=True)
+    """Run one command line and give its exit status: see :mod:`proctor.errors`."""
     try:
         tokens = expand(sys.argv[1:] if arguments is None else arguments)
-        status = app(tokens, print_error=False, exit_on_error=False, console=Console())
+        status = app(tokens, print_error=False, exit_on_error=False)
     except CycloptsError as error:
-        _print_error(console, str(error))
+        _print_error(str(error))
         return 2
+    except Interrupted as interruption:
+        _print(f"Interrupted.\n{interruption.hint}".rstrip())
+        return interruption.exit_code
     except ProctorError as error:
-        _print_error(console, f"{error}\n{error.hint}".rstrip())
+        _print_error(f"{error}\n{error.hint}".rstrip())
         return error.exit_code
     except KeyboardInterrupt:
-        console.print("Interrupted.")
+        _print("Interrupted.")
         return 130
     return status if isinstance(status, int) else 0
 
 
-def _print_error(console: Console, message: str) -> None:
+def _print_error(message: str) -> None:
+    _print(message, "Error: ", "bold red")
+
+
+def _print(message: str, label: str = "", style: str = "") -> None:
     """For people to read: what it quotes of a file or a simulator does not control the terminal."""
+    from rich.console import Console
+    from rich.text import Text
+
     shown = "".join(char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}" for char in message)
-    console.print(Text.assemble(("Error: ", "bold red"), shown), soft_wrap=True)
+    Console(stderr=True).print(Text.assemble((label, style), shown), soft_wrap=True)

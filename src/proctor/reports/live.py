@@ -12,8 +12,8 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from proctor.reports.progress import Progress, Stage, TaskProgress, busyness, pace, starting, time_shares
-from proctor.reports.text import count, duration, name_cell, percent_range, safe, share
+from proctor.reports.progress import Progress, Stage, TaskProgress, busyness, pace, starting
+from proctor.reports.text import count, duration, name_cell, percent_range, safe, share, time_shares
 from proctor.results.stats import LEVEL
 
 _REFRESH_PER_S = 4

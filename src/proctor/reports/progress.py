@@ -8,7 +8,7 @@ episodes; who stops a run because of it is fooling himself, hence "so far".
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cached_property
 from time import monotonic
 from typing import Protocol, Self
@@ -22,7 +22,6 @@ from proctor.results.stats import Counts
 from proctor.types import Timings
 
 PLAIN_EVERY_S = 10.0
-_WORTH_SAYING = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,17 +192,6 @@ def busyness(progress: Progress) -> list[str]:
         batch = f" (mean batch {load.mean_batch:.1f})" if load.mean_batch else ""
         parts.append(f"inference {share(load.inference_share)}{batch}")
     return parts
-
-
-def time_shares(timings: Timings) -> list[str]:
-    """Where the time of episodes went, largest first, as far as it is worth saying."""
-    seconds = {"waiting" if part.name == "wait" else part.name: getattr(timings, part.name) for part in fields(timings)}
-    ranked = sorted(seconds, key=lambda name: -seconds[name])
-    return [
-        f"{name} {share(seconds[name] / timings.total)}"
-        for name in ranked
-        if seconds[name] > _WORTH_SAYING * timings.total
-    ]
 
 
 def _line(progress: Progress | Stage) -> Iterator[str]:

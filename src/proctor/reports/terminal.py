@@ -3,27 +3,88 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from proctor.reports.text import count, duration, first_line, name_cell, number, percent, percent_range, safe
+from proctor.reports.text import (
+    count,
+    duration,
+    first_line,
+    name_cell,
+    number,
+    percent,
+    percent_range,
+    safe,
+    time_shares,
+)
+from proctor.results.lock import holder_of
+from proctor.results.run_dir import RunInfo
 from proctor.results.stats import LEVEL, Counts
 from proctor.results.summary import Summary, TaskSummary
+from proctor.types import EpisodeResult, EpisodeSpec, Outcome
 
 # As many rows as one can take in. Above, suites are shown, and of the tasks those with problems and the weakest.
 MAX_TASK_ROWS = 20
+MAX_PROBLEMS = 5
 
 
-def print_summary(console: Console, summary: Summary, directory: Path) -> None:
-    """Print what ``summary`` says of the run in ``directory``."""
+@dataclass(frozen=True, slots=True)
+class Whereabouts:
+    """Where a run is found, and what is going on there.
+
+    ``writer`` says who is writing to the directory, None if nobody is. ``n_videos`` lie there by now, and
+    ``n_videos_to_come`` are being made.
+    """
+
+    directory: Path
+    writer: str | None = None
+    n_videos: int = 0
+    n_videos_to_come: int = 0
+
+    @classmethod
+    def of(cls, directory: Path) -> Self:
+        """As the directory itself shows it."""
+        writers = filter(None, map(holder_of, sorted(directory.glob("journal*.lock"))))
+        return cls(directory, next(writers, None), n_videos=sum(1 for _ in directory.glob("videos/*/*.mp4")))
+
+
+def print_run(console: Console, run: RunInfo) -> None:
+    """Print a line that says what ``run`` is an evaluation of."""
+    policy, env = run.config.get("policy", {}), run.config.get("env", {})
+    parts = [
+        " ".join(str(env[name]) for name in ("type", "task") if env.get(name)),
+        str(policy.get("path") or policy.get("type")),
+        f"seed {run.config.get('seed')}",
+        run.provenance.date,
+    ]
+    console.print(safe(" · ".join(parts), "bold"), Text(""), sep="\n", soft_wrap=True)
+
+
+def print_summary(console: Console, summary: Summary, where: Whereabouts) -> None:
+    """Print what ``summary`` says of a run: tables, headline, errors, and what one may want to do next."""
     console.print(_table(summary))
     if hidden := len(summary.tasks) - len(_shown_tasks(summary)):
         console.print(Text(f"{hidden} more tasks, none with a lower rate, are in the result file.", style="dim"))
-    for line in [*_headline(summary), *_errors(summary), *_files(summary, directory)]:
+    for line in [*_headline(summary), *_errors(summary), Text(""), *_next_steps(summary, where)]:
         console.print(line, soft_wrap=True)
+
+
+def print_videos(
+    console: Console, directory: Path, videos: Collection[EpisodeSpec], problems: Mapping[EpisodeSpec, str]
+) -> None:
+    """Print where the videos of a run are once they are made, and which could not be made (``problems`` says why)."""
+    if videos:
+        console.print(_labelled("Videos", f"{len(videos)} in {directory / 'videos'}"), soft_wrap=True)
+    for problem in list(problems.values())[:MAX_PROBLEMS]:
+        console.print(_labelled("No video", first_line(problem), "yellow"), soft_wrap=True)
+    if (more := len(problems) - MAX_PROBLEMS) > 0:
+        console.print(_labelled("No video", f"of {count(more, 'more episode')}", "yellow"), soft_wrap=True)
 
 
 def _table(summary: Summary) -> Table:
@@ -87,6 +148,8 @@ def _headline(summary: Summary) -> list[Text]:
     if summary.wall_s is not None:
         episodes, speed = count(len(summary.episodes), "episode"), number(summary.episodes_per_s)
         lines.append(Text(f"{episodes} in {duration(summary.wall_s)}, {speed} episodes/s"))
+    if shares := time_shares(summary.timings):
+        lines.append(Text(f"Time of episodes: {' · '.join(shares)}", "dim"))
     return lines
 
 
@@ -105,11 +168,40 @@ def _errors(summary: Summary) -> list[Text]:
     ]
 
 
-def _files(summary: Summary, directory: Path) -> list[Text]:
-    lines = [safe(f"Results: {directory}")]
+def _next_steps(summary: Summary, where: Whereabouts) -> Iterator[Text]:
+    """What lies where, and the commands for what one may want next, ready to be copied."""
+    directory = shlex.quote(str(where.directory))
+    yield _labelled("Results", str(where.directory))
+    if where.n_videos_to_come:
+        yield _labelled("Videos", f"{where.n_videos_to_come} are being made in {where.directory / 'videos'}")
+    elif where.n_videos:
+        yield _labelled("Videos", f"{where.n_videos} in {where.directory / 'videos'}")
     if not summary.complete:
         missing, planned = len(summary.missing), count(summary.overall.planned, "episode")
-        lines.append(Text(f"Incomplete: {missing} of {planned} not run yet.", style="yellow"))
-    if not summary.complete or summary.overall.errors:
-        lines.append(Text.assemble("Go on with: ", safe(f"proctor resume {shlex.quote(str(directory))}", "bold")))
-    return lines
+        yield _labelled("Missing", f"{missing} of {planned} have no result yet", "yellow")
+    if where.writer:
+        yield _labelled("Running", where.writer, "yellow")
+    elif not summary.complete or summary.overall.errors:
+        yield _labelled("Go on", f"proctor resume {directory}", "bold")
+    if (result := _worth_watching(summary)) is not None:
+        command = f"proctor replay {directory} --task {_task_option(summary, result)} --episode"
+        remark = "the first success" if result.success else "the first failure"
+        yield _labelled("Watch", f"{command} {result.spec.episode_index}", "bold", f"   {remark}")
+    yield _labelled("Look again", f"proctor show {directory}", "bold")
+
+
+def _labelled(label: str, text: str, style: str = "", remark: str = "") -> Text:
+    return Text.assemble((f"{label:<12}", "dim"), safe(text, style), (remark, "dim"))
+
+
+def _worth_watching(summary: Summary) -> EpisodeResult | None:
+    """The first failure, else the first success."""
+    completed = [result for result in summary.episodes if result.outcome is not Outcome.ERROR]
+    return min(completed, key=lambda result: result.success, default=None)
+
+
+def _task_option(summary: Summary, result: EpisodeResult) -> str:
+    """The task by its name, where that names one task only."""
+    names = [task.task.name for task in summary.tasks]
+    (name,) = (task.task.name for task in summary.tasks if task.task.key == result.spec.task)
+    return shlex.quote(name if names.count(name) == 1 else f"{result.spec.suite}/{result.spec.task_id}")

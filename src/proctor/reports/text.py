@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 from rich.text import Text
 
 from proctor.results.stats import Interval
+from proctor.types import Timings
 
 NONE = "-"
+_WORTH_SAYING = 0.005
 
 
 def safe(text: str, style: str = "") -> Text:
@@ -61,3 +65,14 @@ def duration(seconds: float | None) -> str:
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
     return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def time_shares(timings: Timings) -> list[str]:
+    """Where the time of episodes went, largest first, as far as it is worth saying."""
+    seconds = {"waiting" if part.name == "wait" else part.name: getattr(timings, part.name) for part in fields(timings)}
+    ranked = sorted(seconds, key=lambda name: -seconds[name])
+    return [
+        f"{name} {share(seconds[name] / timings.total)}"
+        for name in ranked
+        if seconds[name] > _WORTH_SAYING * timings.total
+    ]

@@ -1,0 +1,91 @@
+"""What ``--help`` shows besides the options: examples for each command. A test parses every one of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cyclopts.help import HelpPanel
+    from rich.console import Console, ConsoleOptions
+
+FIRST_STEPS = """\
+First steps:
+  proctor doctor                    Is this machine ready?
+  proctor list metaworld            Which tasks are there?
+  proctor eval --policy.type=expert --env.type=metaworld --env.task=reach-v3
+  proctor eval --policy.path=CHECKPOINT --env.type=pusht
+  proctor show RUN_DIR              The results, also while it runs.
+
+proctor COMMAND --help shows a command's options, and more examples.
+"""
+
+EXAMPLES = {
+    "eval": """\
+A LeRobot checkpoint, from a directory or the Hub:
+  proctor eval --policy.path=outputs/train/act/checkpoints/last/pretrained_model --env.type=pusht
+  proctor eval --policy.path=user/act_metaworld --policy.n_action_steps=10 \\
+               --env.type=metaworld --env.task=MT10
+
+Scripted experts, no weights:
+  proctor eval --policy.type=expert --env.type=metaworld --env.task=reach-v3,push-v3
+
+Any function on any Gymnasium environment:
+  proctor eval --policy.type=function --policy.function=my_module:predict \\
+               --env.type=gymnasium --env.task=CartPole-v1
+
+--key=value, --key value and key=value mean the same.
+--config_path=FILE takes values from a YAML or JSON file.
+
+Exit status: 0 done, 2 wrong usage or configuration, 3 episodes ended in an error,
+4 resources (disk, memory), 130 interrupted: go on with proctor resume.
+""",
+    "resume": """\
+Example:
+  proctor resume outputs/eval/2026-11-21/14-28-19_metaworld_act
+""",
+    "show": """\
+Examples:
+  proctor show outputs/eval/2026-11-21/14-28-19_metaworld_act
+  proctor show outputs/eval/2026-11-21/14-28-19_metaworld_act --json
+""",
+    "replay": """\
+Examples:
+  proctor replay outputs/eval/2026-11-21/14-28-19_pusht_act --episode 0,3,7
+  proctor replay outputs/eval/2026-11-21/14-28-19_metaworld_act --task push-v3 \\
+                 --episode failures --size 640x480
+""",
+    "replay": """
+  proctor replay outputs/eval/2026-11-21/14-28-19_metaworld_act --task=reach-v3 --episode=3
+  proctor replay outputs/eval/2026-11-21/14-28-19_metaworld_act --task=MT10/2 --episode=failures --camera=topview
+""",
+    "list": """\
+Examples:
+  proctor list                      Benchmarks and policies.
+  proctor list metaworld            The tasks of one, and its groups of tasks.
+  proctor list --json
+""",
+    "doctor": """\
+Examples:
+  proctor doctor
+  proctor doctor --json
+
+Exit status: 0 usable, perhaps with warnings; 4 something that is needed is broken.
+""",
+    "completion": """\
+Examples:
+  proctor completion                For the shell this is started from.
+  proctor completion zsh
+""",
+}
+
+
+def print_panel(console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
+    """Print a box of ``--help`` with its texts flowing: in the source, a docstring's lines end where the code's do."""
+    from cyclopts.help.formatters import DefaultFormatter
+    from rich.text import Text
+
+    for entry in panel.entries:
+        text = getattr(entry.description, "primary_renderable", None)
+        if isinstance(text, Text):
+            entry.description.primary_renderable = Text(" ".join(text.plain.split()))
+    DefaultFormatter()(console, options, panel)
