@@ -4,7 +4,7 @@ parts, no more.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from proctor.policies.function import PredictFunction
 from proctor.results.journal import JournalWriter, read_journals
 from proctor.results.run_dir import check_fingerprint, read_run, write_run
 from proctor.supervision import quiet_terminal, watched
+from proctor.types import EpisodeResult
 from proctor.videos import film_of, make_videos, may_be_filmed, wanted_videos
 
 
@@ -40,7 +41,8 @@ def evaluate(
         env: a benchmark's name, or the fields of ``--env.*``.
         seed: episode *i* of a task runs with ``seed + i``.
         output_dir: the run directory; an unfinished run in it goes on.
-        eval_fields: fields of :class:`~proctor.config.EvalConfig`: ``n_episodes``, ``batch_size``, …
+        eval_fields: fields of :class:`~proctor.config.EvalConfig`: ``n_episodes``, ``batch_size``, …; here without a
+            display and without videos (``video="first"`` makes them).
 
     Raises:
         ConfigError: what is asked for cannot be done; the message says what to do.
@@ -59,7 +61,7 @@ def evaluate(
     config = RunConfig(
         policy=dict(fields),
         env={"type": env} if isinstance(env, str) else dict(env),
-        eval=structure(EvalConfig, {"display": "none", **eval_fields}, "eval"),
+        eval=structure(EvalConfig, {"display": "none", "video": "none", **eval_fields}, "eval"),
         seed=seed,
         output_dir=None if output_dir is None else str(output_dir),
     )
@@ -96,8 +98,11 @@ def run(job: Job, on_measured: Callable[[EvalResult], None] = lambda _: None) ->
             raise
         with closing(engine):
             result = ledger.sum_up()
-            on_measured(result)
-            return _film(job, ledger, result, engine)
+            missing = _unfilmed(job, result, engine)
+            if engine.filmed:
+                result = ledger.sum_up()
+            on_measured(replace(result, n_videos_to_come=len(missing)))
+            return _film(job, ledger, missing, engine) if missing else result
 
 
 def _measure(job: Job, ledger: Ledger) -> Engine:
@@ -118,14 +123,17 @@ def _measure(job: Job, ledger: Ledger) -> Engine:
     return engine
 
 
-def _film(job: Job, ledger: Ledger, result: EvalResult, engine: Engine) -> EvalResult:
-    """Make the videos that are asked for and not there yet."""
-    wanted = wanted_videos(job.config.eval, result.summary)
+def _unfilmed(job: Job, result: EvalResult, engine: Engine) -> list[EpisodeResult]:
+    """The episodes that want a video and have none. Videos taken live that nobody asked for in the end are removed."""
+    config = job.config.eval
+    wanted = wanted_videos(config, result.summary.episodes)
     for spec in engine.filmed - {episode.spec for episode in wanted}:
-        Path(film_of(job.directory, spec, job.config.eval).path).unlink(missing_ok=True)
-    missing = [episode for episode in wanted if episode.spec not in result.summary.videos]
-    if not missing:
-        return ledger.sum_up() if engine.filmed else result
+        Path(film_of(job.directory, spec, config).path).unlink(missing_ok=True)
+    return [episode for episode in wanted if episode.spec not in result.summary.videos]
+
+
+def _film(job: Job, ledger: Ledger, missing: Sequence[EpisodeResult], engine: Engine) -> EvalResult:
+    """Make the videos that are missing, and sum up again."""
     try:
         problems = make_videos(job.directory, engine.setup, job.config.eval, missing, engine)
     except ProctorError as error:

@@ -29,6 +29,7 @@ class EvalResult:
     directory: Path
     summary: Summary
     info: dict[str, Any]
+    n_videos_to_come: int = 0
     video_problems: Mapping[EpisodeSpec, str] = field(default_factory=dict)
     """Episodes that were to be filmed and have no video, and why."""
 

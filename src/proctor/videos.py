@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing, nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from time import monotonic
 
 from proctor.config import EvalConfig
 from proctor.engine import Crew, EngineSetup, Film, Filming, Shot
+from proctor.engine.plan import choose_batch_size
+from proctor.job import make_benchmark
+from proctor.machine import choose_gl_backend, usable_cores
 from proctor.reports.progress import Stage
 from proctor.results.journal import read_actions, read_journals
 from proctor.results.merge import key_of, merge_journals
-from proctor.results.summary import Summary
+from proctor.results.run_dir import RunInfo
 from proctor.results.videos import video_file
 from proctor.supervision import quiet_terminal, watched
 from proctor.types import EpisodeResult, EpisodeSpec, Outcome, TaskKey
@@ -26,11 +30,13 @@ def may_be_filmed(config: EvalConfig, spec: EpisodeSpec) -> bool:
     return config.video != "none"
 
 
-def wanted_videos(config: EvalConfig, summary: Summary) -> list[EpisodeResult]:
-    """The completed episodes that ``--eval.video`` and ``--eval.n_episodes_to_render`` ask for, in plan order."""
+def wanted_videos(config: EvalConfig, results: Iterable[EpisodeResult]) -> list[EpisodeResult]:
+    """The completed episodes that ``--eval.video`` and ``--eval.n_episodes_to_render`` ask for. ``results`` are in the
+    order of the plan.
+    """
     wanted: list[EpisodeResult] = []
     n_failures: Counter[TaskKey] = Counter()
-    for result in summary.episodes:
+    for result in results:
         if result.outcome is Outcome.ERROR or not may_be_filmed(config, result.spec):
             continue
         if config.video == "failures":
@@ -45,6 +51,24 @@ def film_of(directory: Path, spec: EpisodeSpec, config: EvalConfig) -> Film:
     """How an episode of the run in ``directory`` is filmed."""
     path = (directory / video_file(spec)).absolute()  # a worker's working directory may be another
     return Film(str(path), config.video_fps, config.video_camera, config.video_pixels)
+
+
+def replay(
+    directory: Path, run: RunInfo, episodes: Sequence[EpisodeResult], config: EvalConfig
+) -> dict[EpisodeSpec, str]:
+    """Film episodes of the ``run`` in ``directory`` long after it: see :func:`make_videos`. Needs no policy."""
+    choose_gl_backend()
+    benchmark, address = make_benchmark(run.config["env"])
+    setup = EngineSetup(
+        benchmark=address,
+        env=asdict(benchmark.config),
+        tasks={task.key: task for task in run.tasks},
+        action_source=None,
+        config=config,
+        batch_size=choose_batch_size(config, len(episodes), usable_cores()),
+        log=directory / "worker.log",
+    )
+    return make_videos(directory, setup, config, episodes)
 
 
 def make_videos(

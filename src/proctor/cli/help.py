@@ -54,10 +54,6 @@ Examples:
   proctor replay outputs/eval/2026-11-21/14-28-19_metaworld_act --task push-v3 \\
                  --episode failures --size 640x480
 """,
-    "replay": """
-  proctor replay outputs/eval/2026-11-21/14-28-19_metaworld_act --task=reach-v3 --episode=3
-  proctor replay outputs/eval/2026-11-21/14-28-19_metaworld_act --task=MT10/2 --episode=failures --camera=topview
-""",
     "list": """\
 Examples:
   proctor list                      Benchmarks and policies.

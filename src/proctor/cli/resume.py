@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from proctor.cli.eval import show
+from proctor.cli.eval import conclude, show
 from proctor.config import RunConfig, structure
 from proctor.errors import ConfigError
 
@@ -25,4 +25,4 @@ def resume_command(run_dir: Path, /) -> int:
     if REDACTED in str(info.config):
         raise ConfigError(f"{run_dir} was run with a secret that run.json does not hold; give the whole command again.")
     config = structure(RunConfig, {**info.config, "output_dir": str(run_dir)}, "run")
-    return show(run(prepare(config)))
+    return conclude(run(prepare(config), show))

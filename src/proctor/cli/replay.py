@@ -1,0 +1,106 @@
+"""``proctor replay``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from proctor.errors import ConfigError, did_you_mean
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from proctor.results.summary import Summary, TaskSummary
+    from proctor.types import EpisodeResult
+
+_MISMATCH = 1
+
+
+def replay_command(  # noqa: PLR0913 - the command's flags
+    run_dir: Path,
+    /,
+    *,
+    episode: str,
+    task: str | None = None,
+    camera: str | None = None,
+    size: str | None = None,
+    fps: float = 20.0,
+) -> int:
+    """Film episodes of an evaluation by running their recorded actions again.
+
+    A replay that does not end as the episode did (length, reward, success, simulator state) is said, leaves no video,
+    and gives exit status 1. The policy is not needed, the simulator is.
+
+    Parameters
+    ----------
+    run_dir
+        The directory that the evaluation printed.
+    episode
+        Numbers with commas (0,3,7), failures, or all.
+    task
+        Its name, or SUITE/NUMBER. Needed where the run has several tasks.
+    camera
+        Which camera films; the one the policy sees if not given.
+    size
+        Width and height in pixels, 640x480; the simulator's usual size if not given.
+    fps
+        At most this many frames per simulated second.
+    """
+    from rich.console import Console
+
+    from proctor.config import EvalConfig
+    from proctor.results.summary import load_summary
+    from proctor.videos import replay
+
+    run, summary = load_summary(run_dir)
+    episodes = _chosen(_task(summary, task), episode)
+    config = EvalConfig(video="all", video_camera=camera, video_size=size, video_fps=fps)
+    problems = replay(run_dir, run, episodes, config)
+    console = Console()
+    for result in episodes:
+        console.print(_said(result, problems.get(result.spec), run_dir), soft_wrap=True)
+    return _MISMATCH if problems else 0
+
+
+def _said(result: EpisodeResult, problem: str | None, run_dir: Path) -> Text:
+    """How the episode went and where its video is, or why it has none."""
+    from proctor.reports.text import count, number, safe
+    from proctor.results.videos import video_file
+
+    if problem:
+        return safe(problem, "yellow")
+    how = f"{result.outcome} after {count(result.length, 'step')}, reward {number(result.sum_reward)}"
+    return safe(f"{result.spec}: {how}, as recorded: {run_dir / video_file(result.spec)}")
+
+
+def _task(summary: Summary, asked: str | None) -> TaskSummary:
+    """The task that is meant."""
+    tasks = {f"{task.task.suite}/{task.task.task_id}": task for task in summary.tasks}
+    found = [task for key, task in tasks.items() if asked in (None, key, task.task.name)]
+    if len(found) == 1:
+        return found[0]
+    names = [task.task.name for task in tasks.values()]
+    if asked is None or found:
+        raise ConfigError(f"Which task? Give --task, one of {', '.join(tasks if found and asked else names)}.")
+    raise ConfigError(f"The run has no task '{asked}'.{did_you_mean(asked, [*names, *tasks])}")
+
+
+def _chosen(task: TaskSummary, asked: str) -> Sequence[EpisodeResult]:
+    """The episodes that are meant; of each there is a recording."""
+    completed = {result.spec.episode_index: result for result in task.episodes if result.sum_reward is not None}
+    if asked in ("all", "failures"):
+        chosen = [result for result in completed.values() if asked == "all" or not result.success]
+        if not chosen:
+            raise ConfigError(f"{task.task.name} has no {'completed' if asked == 'all' else 'failed'} episode.")
+        return chosen
+    try:
+        numbers = [int(number) for number in asked.split(",")]
+    except ValueError:
+        raise ConfigError(f"--episode is '{asked}'; it is numbers with commas, failures, or all.") from None
+    if missing := [str(number) for number in numbers if number not in completed]:
+        raise ConfigError(
+            f"{task.task.name} has no completed episode {', '.join(missing)}; it has {len(completed)}"
+            + (f", numbered {min(completed)} to {max(completed)}." if completed else ".")
+        )
+    return [completed[number] for number in numbers]
