@@ -38,6 +38,7 @@ check: install
 bench: install
 	$(BIN)/python bench/ideal.py
 	$(BIN)/python bench/vs_lerobot.py
+	$(BIN)/python bench/videos.py
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

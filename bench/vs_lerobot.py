@@ -4,8 +4,9 @@
 
 The peer runs as shipped (it draws its first ten episodes a second time, for video) and with videos patched off. One
 pilot finds the batch size and mode in which it is fastest here; it is compared at that one, and its numbers at
-``batch_size=1``. Proctor runs with its defaults. Both end episodes at the same number of steps, lower than the
-benchmark's, so that a pair takes minutes. Medians of alternating pairs; nothing else should run on the machine.
+``batch_size=1``. Proctor runs with its defaults, but without videos (``bench/videos.py`` has those). Both end episodes
+at the same number of steps, lower than the benchmark's, so that a pair takes minutes. Medians of alternating pairs;
+nothing else should run on the machine.
 """
 
 from __future__ import annotations
@@ -74,13 +75,20 @@ def run_peer(case: Case, mode: tuple[int, bool], *, videos: bool, threads: int |
     return Timed(found["seconds"], total, found["episodes"])
 
 
+def time_proctor(case: Case, *flags: str, folder: str | None = None) -> float:
+    """Seconds that ``proctor eval`` takes in total, filming included if ``flags`` ask for it."""
+    command = [sys.executable, "-m", "proctor", "eval", *case.flags(), f"--env.episode_length={case.steps}", *flags]
+    with tempfile.TemporaryDirectory() as temporary:
+        output = f"--output_dir={folder or temporary}/out"
+        return _time([*command, "--eval.display=none", output], dict(os.environ))
+
+
 def run_proctor(case: Case) -> Timed:
     """The total from the command line; the inner time with the policy loaded beforehand, as the peer loads it."""
     from proctor import evaluate
 
-    flags = [*case.flags(), f"--env.episode_length={case.steps}", "--eval.display=none"]
     with tempfile.TemporaryDirectory() as folder:
-        total = _time([sys.executable, "-m", "proctor", "eval", *flags, f"--output_dir={folder}/out"], dict(os.environ))
+        total = time_proctor(case, "--eval.video=none", folder=folder)
         cold = json.loads((Path(folder) / "out/eval_info.json").read_text())
         policy = loaded({"path": str(metaworld_act()), "n_action_steps": case.n_action_steps, "device": "cpu"})
         env = {"type": "metaworld", "task": case.task, "episode_length": case.steps}
