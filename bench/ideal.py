@@ -2,10 +2,10 @@
 
     python bench/ideal.py [--task reach-v3] [--n-action-steps 10] [--episodes 12] [--steps 100]
 
-First the bare cost of a reset, a physics step, a look, a GL context and an inference is measured here, one at a time
-on one core. Then the engine runs the evaluation with its defaults, the policy loaded beforehand. The ideal is the sum
-of the necessary work (a GL context per worker included) divided by the cores. A share, not a time: both sides are
-measured in the same minute on the same machine, which nothing else should be using.
+First the bare cost of a reset, a physics step, a look and an inference is measured here, one at a time on one core.
+Then the engine runs the evaluation with its defaults, the policy loaded and a simulator built beforehand. The ideal is
+the sum of the necessary work divided by the cores. A share, not a time: both sides are measured in the same minute on
+the same machine, which nothing else should be using.
 """
 
 from __future__ import annotations
@@ -58,7 +58,6 @@ def share(policy: Any, options: argparse.Namespace) -> float:
         len(episodes) * cost["reset"]
         + n_steps * cost["step"]
         + n_looks * (cost["look"] + cost["inference"])
-        + workers * cost["context"]
     )
     took: float = info["overall"]["eval_s"] - info["overall"]["startup_s"]
     print(
@@ -85,17 +84,14 @@ def bare_costs(policy: Any, task_name: str) -> dict[str, float]:
     action = np.zeros(4, np.float32)
     reset = _median(lambda: env.reset(1, None, look=False), 20)
     step = _median(lambda: env.step(action, look=False), 100)
-    began = perf_counter()
     seen = env.reset(1, None, look=True)
-    first_look = perf_counter() - began - reset
     look = _median(lambda: env.step(action, look=True), 10) - step
     assert seen is not None
     observation = Observation({key: array[np.newaxis] for key, array in seen.items()}, task.instruction)
     memory = EpisodeMemory(RandomStream(EpisodeSpec("bench", 0, 0, 0)))
     inference = _median(lambda: policy.predict([observation], [memory]), 10)
     env.close()
-    context = max(0.0, first_look - look)
-    return {"reset": reset, "step": step, "look": look, "inference": inference, "context": context}
+    return {"reset": reset, "step": step, "look": look, "inference": inference}
 
 
 def _median(work: Callable[[], Any], times: int) -> float:
