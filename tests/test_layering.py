@@ -25,7 +25,7 @@ LAYERS = [
     ["benchmarks", "policies", "launchers"],
     ["engine", "results"],
     ["testing", "reports"],
-    ["job", "supervision"],
+    ["job", "supervision", "catalogue", "doctor"],
     ["ledger", "videos"],
     ["evaluation"],
     ["vector_env"],
@@ -38,6 +38,7 @@ ENTRIES = {f"proctor.{name}": level for level, names in enumerate(LAYERS) for na
 # Where names of particular benchmarks, policies and launchers may stand: in the adapter's own files.
 ADAPTERS = ["benchmarks/", "policies/lerobot/", "policies/local.py", "policies/function.py", "config/lerobot.py"]
 ADAPTERS += ["compat.py", "testing/", "launchers/"]
+ADAPTERS += ["doctor/"]  # it looks whether each of them works
 
 
 def modules() -> dict[str, Path]:

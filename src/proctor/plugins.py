@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
 from typing import Any
 
 from proctor.errors import ConfigError, did_you_mean
@@ -19,6 +21,47 @@ _KIND = {BENCHMARKS: "benchmark", POLICIES: "policy type"}
 def installed(group: str) -> dict[str, EntryPoint]:
     """The plug-ins of a group by name. Reads metadata only, imports nothing."""
     return {point.name: point for point in entry_points(group=group)}
+
+
+@dataclass(frozen=True, slots=True)
+class Requirements:
+    """What a plug-in needs besides itself: what the extra of its own name asks for, in the package that provides it.
+
+    ``present`` maps each requirement that is met to the installed version; ``missing`` says of each other one what is
+    asked for and what there is. ``command`` installs them.
+    """
+
+    present: Mapping[str, str]
+    missing: tuple[str, ...]
+    command: str
+
+    @property
+    def met(self) -> bool:
+        return not self.missing
+
+
+def requirements_of(point: EntryPoint) -> Requirements:
+    """Compare what a plug-in needs with what is installed. Reads metadata only, imports nothing."""
+    from packaging.requirements import Requirement
+
+    name, asked = (point.dist.name, point.dist.requires or []) if point.dist else ("", [])
+    present: dict[str, str] = {}
+    missing: list[str] = []
+    for requirement in map(Requirement, asked):
+        if requirement.marker is None or not requirement.marker.evaluate({"extra": point.name}):
+            continue
+        if requirement.marker.evaluate({"extra": ""}):
+            continue  # needed by every plug-in of the package
+        try:
+            there = version(requirement.name)
+        except PackageNotFoundError:
+            missing.append(f"{requirement.name}{requirement.specifier}")
+            continue
+        if requirement.specifier.contains(there, prereleases=True):
+            present[requirement.name] = there
+        else:
+            missing.append(f"{requirement.name}{requirement.specifier} (there is {there})")
+    return Requirements(present, tuple(missing), f"pip install '{name}[{point.name}]'")
 
 
 def find(group: str, name: str) -> str:

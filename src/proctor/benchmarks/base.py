@@ -125,6 +125,9 @@ class Benchmark(ABC):
     extra: ClassVar[str]
     """The extra of Proctor that installs the simulator."""
     protocol: ClassVar[str]
+    groups: ClassVar[tuple[str, ...]] = ()
+    """Values of ``--env.task`` that each select several tasks, and together every task there is; empty where there
+    are no groups."""
     distributions: tuple[str, ...] = ()
     config_class: ClassVar[type[EnvConfig]]
 

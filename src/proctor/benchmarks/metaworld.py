@@ -230,6 +230,7 @@ class MetaWorld(Benchmark):
     name: ClassVar[str] = "metaworld"
     extra: ClassVar[str] = "metaworld"
     protocol: ClassVar[str] = "metaworld-1"
+    groups = tuple(GROUPS)
     distributions = ("gymnasium", "metaworld", "mujoco", "numpy")
     config_class: ClassVar[type[EnvConfig]] = MetaWorldConfig
     config: MetaWorldConfig

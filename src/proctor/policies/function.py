@@ -80,7 +80,7 @@ class FunctionPolicy(Policy):
 
 
 def load(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None) -> FunctionPolicy:
-    """Import the callable that ``--policy.function`` names."""
+    """Any callable: ``--policy.type=function --policy.function=my_module:predict``."""
     config = structure(FunctionPolicyConfig, fields, "policy")
     if config.n_action_steps is not None and config.n_action_steps < 1:
         raise ConfigError(f"policy.n_action_steps is {config.n_action_steps}; it must be at least 1.")

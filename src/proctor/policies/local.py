@@ -54,17 +54,17 @@ class Zero(ActionSource):
 
 
 def expert(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None) -> LocalPolicy:
-    """``--policy.type=expert``."""
+    """The benchmark's scripted expert, which sees the simulator's state: ``--policy.type=expert``."""
     return _local(Expert, fields)
 
 
 def random(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None) -> LocalPolicy:
-    """``--policy.type=random``."""
+    """Uniformly random actions: ``--policy.type=random``."""
     return _local(Random, fields)
 
 
 def zero(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None) -> LocalPolicy:
-    """``--policy.type=zero``."""
+    """Zeros: ``--policy.type=zero``."""
     return _local(Zero, fields)
 
 

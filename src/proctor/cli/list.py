@@ -1,0 +1,105 @@
+"""``proctor list``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from proctor.catalogue import Entry, ListedTask
+
+
+def list_command(benchmark: str | None = None, /, *, json: bool = False) -> int:
+    """List benchmarks and policies, or the tasks of one benchmark. No simulator is started.
+
+    Parameters
+    ----------
+    benchmark
+        List its tasks, as --env.task takes them.
+    json
+        As JSON.
+    """
+    from rich.console import Console
+
+    from proctor import catalogue
+    from proctor.cli.output import print_json
+
+    if benchmark is None:
+        kinds = {"benchmarks": catalogue.benchmarks(), "policies": catalogue.policies()}
+        if json:
+            print_json({kind: [_plain(entry) for entry in entries] for kind, entries in kinds.items()})
+        else:
+            _print_entries(Console(), kinds)
+        return 0
+    tasks, groups = catalogue.tasks_of(benchmark), catalogue.group_sizes(benchmark)
+    if json:
+        print_json({"benchmark": benchmark, "groups": groups, "tasks": tasks})
+    else:
+        _print_tasks(Console(), tasks, groups)
+    return 0
+
+
+def _plain(entry: Entry) -> dict[str, Any]:
+    needs = entry.requirements
+    return {
+        "name": entry.name,
+        "summary": entry.summary,
+        "usable": entry.usable,
+        "present": needs.present,
+        "missing": needs.missing,
+        "install": None if needs.met else needs.command,
+        "problem": entry.problem or None,
+    }
+
+
+def _print_entries(console: Console, kinds: Mapping[str, Sequence[Entry]]) -> None:
+    """A row per benchmark and policy: its name, what it is, and whether it can be used or how it could be."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from proctor.reports.text import safe
+
+    for kind, entries in kinds.items():
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        table.add_column(kind, no_wrap=True)
+        table.add_column("")
+        for entry in entries:
+            needs = entry.requirements
+            about = [safe(entry.summary)] if entry.summary else []
+            if needs.present:
+                versions = ", ".join(f"{name} {version}" for name, version in needs.present.items())
+                about.append(safe(versions, "dim"))
+            if not needs.met:
+                about += [safe(f"missing: {', '.join(needs.missing)}", "yellow"), safe(needs.command, "bold")]
+            if entry.problem:
+                about.append(safe(entry.problem, "red"))
+            name = safe(entry.name, "bold green" if entry.usable else "bold yellow")
+            table.add_row(name, Text("\n").join(about))
+        console.print(table)
+        console.print()
+    console.print(Text("proctor list BENCHMARK lists its tasks.", "dim"))
+
+
+def _print_tasks(console: Console, tasks: Sequence[ListedTask], groups: Mapping[str, int]) -> None:
+    """A row per task; below, the groups."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from proctor.reports.text import count, safe
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("task", no_wrap=True)
+    table.add_column("steps", justify="right")
+    table.add_column("groups", style="dim")
+    table.add_column("instruction", style="dim")
+    for listed in tasks:
+        task = listed.task
+        table.add_row(
+            safe(task.name), str(task.max_episode_steps), safe(", ".join(listed.groups)), safe(task.instruction)
+        )
+    console.print(table)
+    if groups:
+        sizes = ", ".join(f"{group} ({count(n, 'task')})" for group, n in groups.items())
+        console.print(Text.assemble("\nGroups: ", safe(sizes)), soft_wrap=True)

@@ -1,0 +1,222 @@
+"""The checks. Each is called in a fresh process and gives a finding; raising or crashing says something too.
+
+Nothing heavy is imported but where it is checked.
+"""
+
+from __future__ import annotations
+
+import ctypes.util
+import importlib.util
+import os
+import platform
+import resource
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from time import perf_counter
+
+from proctor.doctor.findings import Finding, Status
+from proctor.machine import available_memory, usable_cores
+
+_TESTED_PYTHONS = ((3, 11), (3, 12))
+_MIN_DESCRIPTORS = 1024
+_MIN_MEMORY_PER_CORE = 1 << 30
+_LITTLE_DISK = 2 << 30
+_SHARED_BYTES = 64 << 20
+_NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
+_SOFTWARE_RENDERERS = ("llvmpipe", "softpipe", "swrast")
+
+_RED_BALL = """
+<mujoco><worldbody>
+  <light pos="0 0 3"/>
+  <geom type="sphere" size="0.5" rgba="1 0 0 1"/>
+  <camera name="above" pos="0 0 2"/>
+</worldbody></mujoco>
+"""
+
+
+# -------------------------------------------------------------------------------------------------------- the machine
+
+
+def python() -> Finding:
+    """The interpreter."""
+    there = f"{platform.python_version()} at {sys.executable}"
+    if sys.version_info[:2] in _TESTED_PYTHONS:
+        return Finding(Status.OK, there)
+    tested = " and ".join(f"{major}.{minor}" for major, minor in _TESTED_PYTHONS)
+    return Finding(Status.WARNING, f"{there}; Proctor is tested with {tested}", f"use Python {tested}")
+
+
+def cores_and_memory() -> Finding:
+    """What this process may use, in a container too."""
+    cores, memory = usable_cores(), available_memory()
+    message = f"{cores} usable"
+    if memory is None:
+        return Finding(Status.OK, message)
+    message += f", {_gigabytes(memory)} of memory available"
+    if memory >= cores * _MIN_MEMORY_PER_CORE:
+        return Finding(Status.OK, message)
+    return Finding(Status.WARNING, message, "run fewer simulators at a time: --eval.batch_size=1")
+
+
+def descriptors() -> Finding:
+    """Every worker takes a few file descriptors."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft >= _MIN_DESCRIPTORS or soft == resource.RLIM_INFINITY:
+        return Finding(Status.OK, f"{soft} may be open")
+    allowed = _MIN_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, 4 * _MIN_DESCRIPTORS)
+    return Finding(Status.WARNING, f"only {soft} may be open", f"ulimit -n {allowed}")
+
+
+def shared_memory() -> Finding:
+    """Observations travel through anonymous memory: fill some."""
+    from proctor.engine.arrays import anonymous_file
+
+    descriptor = anonymous_file()
+    try:
+        os.ftruncate(descriptor, _SHARED_BYTES)
+        for _ in range(_SHARED_BYTES >> 20):
+            os.write(descriptor, bytes(1 << 20))
+    finally:
+        os.close(descriptor)
+    return Finding(Status.OK, f"{_SHARED_BYTES >> 20} MB written")
+
+
+def disk(directory: str) -> Finding:
+    """Where results go: write a file there, and lock it."""
+    from proctor.results.lock import FileLock
+
+    wanted = Path(directory).absolute()
+    place = next(parent for parent in (wanted, *wanted.parents) if parent.is_dir())
+    try:
+        with tempfile.TemporaryDirectory(prefix=".proctor-doctor-", dir=place) as scratch:
+            with FileLock(Path(scratch) / "lock"):
+                pass
+            (Path(scratch) / "file").write_bytes(bytes(1 << 20))
+    except OSError as error:
+        message = f"{place} does not take results: {error.strerror}"
+        return Finding(Status.WARNING, message, "put them elsewhere: --output_dir=DIRECTORY")
+    free = shutil.disk_usage(place).free
+    message = f"{_gigabytes(free)} free in {place}"
+    if free < _LITTLE_DISK:
+        return Finding(Status.WARNING, message, "make room, or put results elsewhere: --output_dir=DIRECTORY")
+    return Finding(Status.OK, message)
+
+
+# ------------------------------------------------------------------------------------------------------------- drawing
+
+
+def gl() -> Finding:
+    """Draw a red ball with MuJoCo, through the backend that ``MUJOCO_GL`` names."""
+    if importlib.util.find_spec("mujoco") is None:
+        return Finding(Status.ABSENT, "no simulator that draws with GL is installed")
+    if os.environ.get("MUJOCO_GL") == "osmesa" and ctypes.util.find_library("OSMesa") is None:
+        raise RuntimeError("the OSMesa library is not installed")
+    import mujoco
+
+    began = perf_counter()
+    model = mujoco.MjModel.from_xml_string(_RED_BALL)
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)
+    with mujoco.Renderer(model, 64, 64) as renderer:
+        renderer.update_scene(data, "above")
+        image = renderer.render()
+        renderer_name = _gl_renderer()
+    middle, corner = image[32, 32], image[0, 0]
+    if not (middle[0] > 100 > middle[1] and corner[0] < 100):
+        raise RuntimeError(f"it draws a wrong image: {middle.tolist()} where red should be (by {renderer_name})")
+    message = f"drew a frame in {perf_counter() - began:.1f} s by {renderer_name}"
+    if _NVIDIA_DRIVER.exists() and any(name in renderer_name for name in _SOFTWARE_RENDERERS):
+        remedy = "install NVIDIA's GL libraries (libnvidia-gl-…; in a container NVIDIA_DRIVER_CAPABILITIES=all)"
+        return Finding(Status.WARNING, f"{message}, not by the GPU", remedy)
+    return Finding(Status.OK, message)
+
+
+def _gl_renderer() -> str:
+    """What draws, in the driver's words. A context must be current."""
+    from OpenGL import GL
+
+    return str(GL.glGetString(GL.GL_RENDERER).decode())
+
+
+def simulator(benchmark_name: str) -> Finding:
+    """Build a benchmark's first task, reset it, look and step."""
+    from proctor.benchmarks.base import Benchmark
+    from proctor.errors import ConfigError
+    from proctor.plugins import BENCHMARKS, installed, load_object, requirements_of
+
+    point = installed(BENCHMARKS)[benchmark_name]
+    needs = requirements_of(point)
+    if not needs.met:
+        return _unmet(needs.present, needs.missing, needs.command)
+    benchmark_class: type[Benchmark] = load_object(point.value)
+    config = benchmark_class.config_class(type=benchmark_name, task=next(iter(benchmark_class.groups), None))
+    benchmark = benchmark_class(config)
+    versions = ", ".join(f"{name} {version}" for name, version in needs.present.items())
+    try:
+        task = benchmark.tasks()[0]
+    except ConfigError:  # it has no task of its own
+        return Finding(Status.OK, versions or "ready; name an environment to run one")
+    began = perf_counter()
+    env = benchmark.make_env(task)
+    seen = env.reset(0, benchmark.init_state_id(task, 0), look=True) or {}
+    env.step(env.action_space.sample(), look=False)
+    drawn = [array for key, array in seen.items() if "image" in key]
+    env.close()
+    if any(image.std() == 0 for image in drawn):
+        raise RuntimeError("what it draws is all of one colour")
+    megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    sizes = ", ".join(f"{image.shape[1]}x{image.shape[0]}" for image in drawn)
+    took = f"{task.name} built and drawn ({sizes}) in {perf_counter() - began:.1f} s, {megabytes} MB"
+    return Finding(Status.OK, f"{versions}; {took}")
+
+
+# ------------------------------------------------------------------------------------------------------------ policies
+
+
+def torch() -> Finding:
+    """PyTorch and the device it computes on: multiply on each."""
+    if importlib.util.find_spec("torch") is None:
+        return Finding(Status.ABSENT, "not installed; policies with weights need it", "pip install 'proctor[lerobot]'")
+    import torch
+
+    devices = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        devices.append("mps")
+    for device in devices:
+        values = torch.ones(64, 64, device=device)
+        if float((values @ values).sum()) != 64**3:
+            raise RuntimeError(f"{device} computes wrong numbers")
+    names = [torch.cuda.get_device_name(device) if device.startswith("cuda") else device for device in devices]
+    message = f"{torch.__version__} on {', '.join(names) or 'the CPU'}"
+    if _NVIDIA_DRIVER.exists() and not devices:
+        remedy = "install a build of torch for your driver's CUDA version"
+        return Finding(Status.WARNING, f"{message}, although there is an NVIDIA driver", remedy)
+    return Finding(Status.OK, message)
+
+
+def lerobot() -> Finding:
+    """LeRobot: a supported version, and it imports."""
+    from proctor.plugins import POLICIES, installed, requirements_of
+
+    needs = requirements_of(installed(POLICIES)["lerobot"])
+    if not needs.met:
+        return _unmet(needs.present, needs.missing, needs.command)
+    import proctor.policies.lerobot.model  # noqa: F401 - brings in all that loading a checkpoint does
+
+    return Finding(Status.OK, f"{needs.present['lerobot']}, as supported")
+
+
+def _unmet(present: Iterable[str], missing: Iterable[str], command: str) -> Finding:
+    """Part of what is needed, or another version of it, may make trouble; nothing of it is merely absent."""
+    wrong = [requirement for requirement in missing if "there is" in requirement]
+    status = Status.WARNING if wrong or list(present) else Status.ABSENT
+    return Finding(
+        status, f"not installed: {', '.join(missing)}" if not wrong else f"needs {', '.join(missing)}", command
+    )
+
+
+def _gigabytes(n_bytes: float) -> str:
+    return f"{n_bytes / (1 << 30):.1f} GB"
