@@ -112,8 +112,9 @@ class Checkpoint:
 
 
 def load(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None) -> Checkpoint:
-    """Find and check the checkpoint that ``--policy.<field>`` describes. Imports neither torch nor lerobot.
+    """A LeRobot checkpoint: ``--policy.path=<directory or Hub id>``.
 
+    Its files are found and checked; neither torch nor lerobot is imported.
     ``path`` is a directory or a repository of the Hub, ``revision`` one of its revisions, ``device`` where inference
     runs, ``strict`` (true) whether weights must be exactly those that the configuration asks for; every other field
     overrides one of the checkpoint's own configuration. Without a ``rename_map`` the one the checkpoint was trained
