@@ -1,11 +1,13 @@
 """Small real LeRobot checkpoints, made offline from a fixed seed: for tests, benchmarks and the documentation.
 
 They are untrained, and real in every other respect: lerobot's own classes, weights in safetensors, processors with
-statistics. Actions come out in the range the environment takes, and depend on what the policy sees.
+statistics. Actions come out in the range the environment takes, and depend on what the policy sees. Policies that read
+are in :mod:`.vla_checkpoints`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +57,32 @@ _SMALL_DIFFUSION = {
     "horizon": 16,
     "n_action_steps": 8,
 }
+_SMALL_VQBET = {
+    "n_obs_steps": 3,
+    "n_action_pred_token": 2,
+    "use_group_norm": True,
+    "spatial_softmax_num_keypoints": 8,
+    "vqvae_n_embed": 8,
+    "vqvae_embedding_dim": 16,
+    "vqvae_enc_hidden_dim": 16,
+    "gpt_input_dim": 32,
+    "gpt_output_dim": 32,
+    "gpt_hidden_dim": 32,
+    "gpt_n_layer": 1,
+    "gpt_n_head": 2,
+    "bet_softmax_temperature": 1.0,
+}
+_SMALL_TDMPC = {
+    "image_encoder_hidden_dim": 8,
+    "state_encoder_hidden_dim": 16,
+    "latent_dim": 16,
+    "mlp_dim": 16,
+    "cem_iterations": 2,
+    "n_gaussian_samples": 32,
+    "n_pi_samples": 4,
+    "n_elites": 8,
+}
+_SMALL_ACTOR = {"image_encoder_hidden_dim": 8, "state_encoder_hidden_dim": 16, "latent_dim": 16}
 
 
 def make_act(directory: Path, robot: Robot = PUSHT, *, seed: int = 0, **fields: Any) -> Path:
@@ -65,7 +93,8 @@ def make_act(directory: Path, robot: Robot = PUSHT, *, seed: int = 0, **fields: 
     """
     from lerobot.policies.act.modeling_act import ACTConfig, ACTPolicy
 
-    return _make(directory, robot, seed, (ACTConfig, ACTPolicy), _SMALL_ACT | fields)
+    without_download = {"pretrained_backbone_weights": None} | _SMALL_ACT | fields
+    return write_checkpoint(directory, robot, Recipe(ACTConfig, ACTPolicy, without_download), seed)
 
 
 def make_diffusion(directory: Path, robot: Robot = PUSHT, *, seed: int = 0, **fields: Any) -> Path:
@@ -75,28 +104,78 @@ def make_diffusion(directory: Path, robot: Robot = PUSHT, *, seed: int = 0, **fi
     """
     from lerobot.policies.diffusion.modeling_diffusion import DiffusionConfig, DiffusionPolicy
 
-    return _make(directory, robot, seed, (DiffusionConfig, DiffusionPolicy), _SMALL_DIFFUSION | fields)
+    without_download = {"pretrained_backbone_weights": None} | _SMALL_DIFFUSION | fields
+    return write_checkpoint(directory, robot, Recipe(DiffusionConfig, DiffusionPolicy, without_download), seed)
 
 
-def _make(directory: Path, robot: Robot, seed: int, classes: tuple[Any, Any], fields: dict[str, Any]) -> Path:
+def make_vqbet(directory: Path, robot: Robot = PUSHT, *, seed: int = 0, **fields: Any) -> Path:
+    """Write a small VQ-BeT checkpoint (45 MB), with a code book as if trained, and return its directory.
+
+    ``fields`` go to ``VQBeTConfig``.
+    """
+    from lerobot.policies.vqbet.modeling_vqbet import VQBeTConfig, VQBeTPolicy
+
+    def fill_code_book(policy: Any) -> None:
+        quantiser = policy.vqbet.action_head.vqvae_model
+        quantiser.discretized.fill_(True)
+        quantiser.vq_layer.freeze_codebook.fill_(True)
+        for name, codes in quantiser.vq_layer.named_buffers():
+            if name.endswith("embed"):
+                codes.normal_()
+
+    without_download = {"pretrained_backbone_weights": None} | _SMALL_VQBET | fields
+    return write_checkpoint(directory, robot, Recipe(VQBeTConfig, VQBeTPolicy, without_download, fill_code_book), seed)
+
+
+def make_tdmpc(directory: Path, robot: Robot = PUSHT, *, seed: int = 0, **fields: Any) -> Path:
+    """Write a small TD-MPC checkpoint and return its directory. ``fields`` go to ``TDMPCConfig``."""
+    from lerobot.policies.tdmpc.modeling_tdmpc import TDMPCConfig, TDMPCPolicy
+
+    return write_checkpoint(directory, robot, Recipe(TDMPCConfig, TDMPCPolicy, _SMALL_TDMPC | fields), seed)
+
+
+def make_actor(directory: Path, robot: Robot = PUSHT, *, seed: int = 0, **fields: Any) -> Path:
+    """Write a small actor of SAC (``gaussian_actor``, or ``sac`` in LeRobot 0.4) and return its directory."""
+    try:
+        from lerobot.policies.gaussian_actor.modeling_gaussian_actor import GaussianActorConfig, GaussianActorPolicy
+
+        classes = GaussianActorConfig, GaussianActorPolicy
+    except ImportError:
+        from lerobot.policies.sac.modeling_sac import SACConfig, SACPolicy
+
+        classes = SACConfig, SACPolicy
+    return write_checkpoint(directory, robot, Recipe(*classes, _SMALL_ACTOR | fields), seed)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A policy to be made: its classes, what its configuration is made with, and what is done to it under the seed."""
+
+    config_class: Any
+    policy_class: Any
+    fields: dict[str, Any]
+    finish: Callable[[Any], None] = lambda _: None
+
+
+def write_checkpoint(directory: Path, robot: Robot, recipe: Recipe, seed: int) -> Path:
+    """Write a checkpoint of a policy with random weights and return its directory."""
     import torch
     from lerobot.configs.types import FeatureType, PolicyFeature
     from lerobot.policies.factory import make_pre_post_processors
 
-    config_class, policy_class = classes
     inputs = {key: PolicyFeature(FeatureType.VISUAL, (3, *size)) for key, size in robot.cameras.items()}
     inputs["observation.state"] = PolicyFeature(FeatureType.STATE, (robot.state_dim,))
-    config = config_class(
+    config = recipe.config_class(
         input_features=inputs,
         output_features={"action": PolicyFeature(FeatureType.ACTION, (robot.action_dim,))},
-        pretrained_backbone_weights=None,
         device="cpu",
         push_to_hub=False,
-        **fields,
+        **recipe.fields,
     )
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
-        policy = policy_class(config)
+        policy = recipe.policy_class(config)
+        recipe.finish(policy)
     policy.save_pretrained(directory)
     for processor in make_pre_post_processors(config, dataset_stats=_statistics(robot)):
         processor.save_pretrained(directory)
@@ -118,6 +197,8 @@ def _statistics(robot: Robot) -> dict[str, dict[str, Any]]:
             for name, value in (
                 ("min", low),
                 ("max", high),
+                ("q01", low),
+                ("q99", high),
                 ("mean", (low + high) / 2),
                 ("std", (high - low) / np.sqrt(12)),
             )

@@ -19,7 +19,8 @@ Config = Mapping[str, Any]
 """The fields of a checkpoint's ``config.json``, with the user's overrides."""
 
 Batch = Mapping[str, Any]
-"""What LeRobot's preprocessor gives; tensors ``(batch, …)``, or ``(batch, time, …)`` if the policy looks back."""
+"""What LeRobot's preprocessor gives; tensors ``(batch, …)``, or ``(batch, time, …)`` if the policy looks back.
+Language has no time."""
 
 Predict = Callable[[Any, Batch, Sequence[EpisodeMemory]], Any]
 

@@ -79,11 +79,12 @@ class LeRobotPolicy(Policy):
             processed: dict[str, Any] = self._preprocessor(batch)
         if n_looks == 1:
             return processed
-        return {  # time has passed through the processors as batch
+        with_time = {  # it has passed through the processors as batch
             key: value.unflatten(0, (len(observations), n_looks))
             for key, value in processed.items()
             if key.startswith("observation.") and isinstance(value, torch.Tensor)
         }
+        return {key: value[:, -1] if ".language." in key else value for key, value in with_time.items()}
 
     def _to_tensor(self, array: Array) -> torch.Tensor:
         """As ``lerobot.envs.utils.preprocess_observation``: images to channels first in [0, 1], all to float32.
