@@ -6,8 +6,6 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-import msgspec
-
 from proctor.errors import ConfigError, did_you_mean
 
 T = TypeVar("T")
@@ -22,6 +20,8 @@ def structure(cls: type[T], fields: Mapping[str, Any], prefix: str) -> T:
     Raises:
         ConfigError: an unknown field (names the nearest), a value of the wrong type, a missing required field.
     """
+    import msgspec
+
     known = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     values: dict[str, Any] = {}
     for given, value in fields.items():
@@ -46,6 +46,8 @@ def _read_json(value: Any) -> Any:
         if value in ("null", "None"):
             return None
         if value[:1] in ("{", "["):
+            import msgspec
+
             try:
                 return msgspec.json.decode(value)
             except msgspec.DecodeError as error:
