@@ -124,6 +124,21 @@ def test_the_engine_knows_nothing_of_results_and_reports():
             assert not reached, module
 
 
+def test_reports_compute_no_statistic():
+    """They print what results.stats gives: its classes, none of its functions, and no library that could do it too."""
+    for module, path in MODULES.items():
+        if not module.startswith("proctor.reports"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+            source = node.module if isinstance(node, ast.ImportFrom) else None
+            assert not {"scipy", "numpy", "statistics"} & {name.split(".")[0] for name in [*names, source or ""]}, (
+                module
+            )
+            if source == "proctor.results.stats":
+                assert not [name for name in names if name[0].islower()], module
+
+
 def code_words(path: Path) -> Iterator[tuple[str, int]]:
     """Identifiers and short strings of a file, each with its line; what it says to people is left out."""
     tree = ast.parse(path.read_text())

@@ -128,6 +128,38 @@ def test_episodes_of_a_task_begin_in_the_order_of_the_plan():
     assert order == [0, 1, 2, 3, 4]
 
 
+def test_no_episode_waits_for_another():
+    """While one is stuck in a step, others are inferred, end and begin: a batch is whoever is ready."""
+    scheduler = ready_scheduler(plan(5), 2)
+    simulate(scheduler)
+    ended = []
+    while len(ended) < 4:
+        scheduler.observed(1)
+        assert scheduler.next_batch(8) == [1]
+        scheduler.acted(1)
+        ended.append(scheduler.workers[1].spec)
+        scheduler.finished(1)
+        simulate(scheduler)
+
+    assert [spec.episode_index for spec in ended] == [1, 2, 3, 4]
+    assert scheduler.workers[0].phase is Phase.SIMULATING
+    assert not scheduler.done
+
+
+def test_workers_of_a_run_that_is_over_are_taken_on_with_their_simulators():
+    """Nothing is started or built again."""
+    before = ready_scheduler(plan(1, 1), 2)
+    simulate(before)
+    for number in (0, 1):
+        before.finished(number)
+
+    scheduler = Scheduler(plan(2, 2), Limits(2, 2), before.workers)
+
+    assert scheduler.workers_to_start() == 0
+    assert {number: spec.task_id for number, spec in scheduler.assign()} == {0: 0, 1: 1}
+    assert [worker.phase for worker in scheduler.workers.values()] == [Phase.SIMULATING, Phase.SIMULATING]
+
+
 def test_no_more_tasks_are_live_than_allowed():
     """Four workers, three tasks, two at a time; the third begins when one is over."""
     scheduler = ready_scheduler(plan(2, 2, 2), 4, max_parallel_tasks=2)
