@@ -32,9 +32,10 @@ from proctor.types import EpisodeSpec
 
 
 class RandomStream:
-    """The random numbers of one episode."""
+    """The random numbers of one episode, ``spec``."""
 
     def __init__(self, spec: EpisodeSpec) -> None:
+        self.spec = spec
         digest = hashlib.sha256(f"{spec.suite}/{spec.task_id}".encode()).digest()
         self.seeds = np.random.SeedSequence([spec.seed, spec.episode_index, int.from_bytes(digest[:16], "little")])
         self._states: tuple[Any, ...] | None = None

@@ -2,8 +2,9 @@
 
 One *slot* is one forward pass under way. An accelerator has one slot; a CPU has one per core, each pass on its own
 thread, so that whichever core is free takes the next pass or the next simulator. Every pass has the same batch shape
-(padded by repeating its first observation), because the floating-point result of a row depends on the shape of its
-batch, but not on its neighbours.
+(padded by repeating an observation), because the floating-point result of a row depends on the shape of its batch. It
+does not depend on its neighbours; where it depends on its place (:attr:`~proctor.policies.base.Policy.place_matters`),
+an episode has the same place in every pass.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 import traceback
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -121,10 +122,29 @@ class Inference:
 
     def _answer(self, questions: list[Question]) -> None:
         started = monotonic()
-        chunks = self._predict(questions)
+        answered = [pair for group in self._passes(questions) for pair in zip(group, self._predict(group), strict=True)]
         seconds = monotonic() - started
-        self._answers.put([Answer(*pair, seconds) for pair in zip(questions, chunks, strict=True)])
+        self._answers.put([Answer(*pair, seconds) for pair in answered])
         self._wake_up()
+
+    def _passes(self, questions: list[Question]) -> list[list[Question]]:
+        """The questions, divided so that no two of a pass have the same place. Nearly always one pass."""
+        groups: list[dict[int, Question]] = []
+        for position, question in enumerate(questions):
+            place = self._place(question, position)
+            group = next((group for group in groups if place not in group), None)
+            if group is None:
+                groups.append(group := {})
+            group[place] = question
+        return [list(group.values()) for group in groups]
+
+    def _place(self, question: Question, position: int) -> int:
+        """The question's row, where it is the ``position``-th of its pass."""
+        assert self.policy is not None
+        if not self.policy.place_matters:
+            return position
+        spec = question.memory.stream.spec
+        return (spec.episode_index + spec.task_id) % self.batch_size
 
     def _predict(self, questions: list[Question]) -> list[Array | AttemptError]:
         """The chunks. If the policy raises on several, each is asked alone, so that only the culprits fail."""
@@ -138,18 +158,16 @@ class Inference:
     def _one_pass(self, questions: list[Question]) -> list[Array]:
         policy = self.policy
         assert policy is not None
-        observations = [question.observation for question in questions]
-        memories = [question.memory for question in questions]
-        n_padding = self.batch_size - len(questions)
-        if policy.randomness == "global":
-            with memories[0].stream.swapped_in():
-                chunks = policy.predict(observations, memories)
-        elif n_padding:
-            scratch = [EpisodeMemory(deepcopy(memories[0].stream)) for _ in range(n_padding)]
-            chunks = policy.predict([*observations, *observations[:1] * n_padding], [*memories, *scratch])
-        else:
-            chunks = policy.predict(observations, memories)
-        chunks = chunks[: len(questions)]
-        if len(chunks) != len(questions):
-            raise ValueError(f"predict was given {len(questions)} observations and gave {len(chunks)} chunks")
-        return chunks
+        placed = {self._place(question, position): question for position, question in enumerate(questions)}
+        batch = [placed.get(row) or _padding(questions[0]) for row in range(self.batch_size)]
+        alone = policy.randomness == "global"
+        with batch[0].memory.stream.swapped_in() if alone else nullcontext():
+            chunks = policy.predict([row.observation for row in batch], [row.memory for row in batch])
+        if len(chunks) != len(batch):
+            raise ValueError(f"predict was given {len(batch)} observations and gave {len(chunks)} chunks")
+        return [chunks[row] for row in placed]
+
+
+def _padding(question: Question) -> Question:
+    """The question once more, drawing no random numbers of its episode and remembering nothing for it."""
+    return Question(question.worker, question.observation, EpisodeMemory(deepcopy(question.memory.stream)))

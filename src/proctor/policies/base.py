@@ -61,6 +61,8 @@ class Policy(ABC):
             observation comes from that episode's stream, so that episodes may share a pass; ``"global"`` if it draws
             from the global generators, or holds one episode at a time. Such a policy is asked for one observation at a
             time, with the episode's generator states swapped in.
+        place_matters: whether an observation's place in the batch moves the last bits of its actions. Every episode
+            then has one place, which follows from what it is; two that have the same do not share a pass.
         batch_size: observations per forward pass where the user asks for nothing else.
         n_slots: forward passes that run well side by side: 1 on an accelerator, one per core on a CPU.
         distributions: installed packages whose versions move results.
@@ -69,6 +71,7 @@ class Policy(ABC):
     n_action_steps: int = 1
     look_offsets: tuple[int, ...] = (0,)
     randomness: str = "none"
+    place_matters: bool = False
     batch_size: int = 1
     n_slots: int = 1
     distributions: tuple[str, ...] = ()

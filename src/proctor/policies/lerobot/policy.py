@@ -35,6 +35,8 @@ class LeRobotPolicy(Policy):
         self.distributions = checkpoint.distributions
         on_cpu = loaded.device.type == "cpu"
         self.batch_size = 1 if on_cpu else 16
+        # Vectorised arithmetic rounds otherwise at the end of an array than in its middle.
+        self.place_matters = on_cpu
         self.n_slots = max(1, _usable_cores() // n_threads) if on_cpu else 1
         self._model, self._preprocessor, self._postprocessor, self._device = loaded
         self._n_threads = n_threads
