@@ -1,44 +1,66 @@
-"""Progress while a run goes on."""
+"""Progress while a run goes on, in words."""
 
 import io
 
 import pytest
 from rich.console import Console
 
-from proctor.reports.progress import (
-    LiveDisplay,
-    PlainDisplay,
-    Progress,
-    SilentDisplay,
-    TaskProgress,
-    make_display,
-)
+from proctor.engine.load import Load
+from proctor.reports.live import LiveDisplay
+from proctor.reports.progress import PlainDisplay, Progress, SilentDisplay, Stage, TaskProgress, make_display
+from proctor.results.stats import Counts
+from proctor.types import Timings
 
 
-def progress(done=3, elapsed_s=6.0, **fields):
-    tasks = (TaskProgress("feed-lion", done, 10, 2, 1), TaskProgress("feed-bear", 0, 10, 0, 0))
-    return Progress(tasks, elapsed_s, **fields)
+def counts(successes, failures=0, errors=0):
+    return Counts(planned=successes + failures + errors, successes=successes, failures=failures, errors=errors)
+
+
+def progress(done=3, running_s=6.0, **fields):
+    """Of two tasks of ten episodes: ``done``, one of them an error, of the first."""
+    finished = counts(min(done, 2), max(0, done - 3), int(done > 2))
+    tasks = (TaskProgress("feed-lion", 10, finished, finished), TaskProgress("feed-bear", 10))
+    return Progress(tasks, **{"elapsed_s": 10.0, "running_s": running_s, **fields})
 
 
 def console(**options):
     return Console(file=io.StringIO(), width=120, **options)
 
 
+def plain(*updates):
+    """What a plain display prints of updates that are ten seconds apart."""
+    now, out = [0.0], console()
+    with PlainDisplay(out, clock=lambda: now[0]) as display:
+        for update in updates:
+            now[0] += 10
+            display.update(update)
+    return out.file.getvalue().splitlines()
+
+
 def test_speed_and_time_left_are_of_this_session():
-    """Episodes of an earlier session cost this one nothing."""
+    """Episodes of an earlier session, and starting up, say nothing of how fast it goes."""
     fresh, resumed = progress(), progress(n_resumed=2)
 
-    assert (fresh.done, fresh.total, fresh.successes, fresh.errors) == (3, 20, 2, 1)
+    assert (fresh.overall.done, fresh.overall.total, fresh.overall.counts.errors) == (3, 20, 1)
     assert (fresh.episodes_per_s, fresh.eta_s) == (0.5, 34)
     assert resumed.episodes_per_s == pytest.approx(1 / 6)
     assert progress(n_resumed=3).eta_s is None
-    assert progress(elapsed_s=0).episodes_per_s is None
+    assert progress(running_s=0.0).episodes_per_s is None
+    assert progress(running_s=None).episodes_per_s is None
+
+
+def test_the_rate_so_far_is_over_the_episodes_without_a_gap():
+    """Not over all that have finished: successes finish first."""
+    tasks = (TaskProgress("lion", 10, counts=counts(5), so_far=counts(1, 1)), TaskProgress("bear", 10, counts(1)))
+
+    (line,) = plain(Progress(tasks, 10.0, 6.0))
+
+    assert line.startswith("6/20 episodes · success so far 50 % (9.5 … 90.5)")
 
 
 def test_plain_lines_come_every_ten_seconds_and_at_the_end():
     """A log of a long run stays short, and its last line is the last state."""
-    now = [100.0]
-    out = console()
+    now, out = [100.0], console()
     with PlainDisplay(out, clock=lambda: now[0]) as display:
         for second in range(25):
             now[0] = 100 + second
@@ -46,64 +68,51 @@ def test_plain_lines_come_every_ten_seconds_and_at_the_end():
 
     lines = out.file.getvalue().splitlines()
     assert [line.split(" ")[0] for line in lines] == ["0/20", "0/20", "4/20"]
-    assert "2 succeeded so far · 1 error · 24.0 s elapsed" in lines[-1]
+    assert "1 error · 40.0 episodes/min · 24.0 s elapsed · 24.0 s left" in lines[-1]
 
 
 def test_plain_prints_nothing_twice():
     """What the last periodic line said is not said again at the end."""
-    now = [0.0]
-    out = console()
-    with PlainDisplay(out, clock=lambda: now[0]) as display:
-        now[0] = 11.0
-        display.update(progress())
-
-    assert len(out.file.getvalue().splitlines()) == 1
+    assert len(plain(progress())) == 1
 
 
 def test_a_run_without_progress_prints_nothing():
     """Not even an empty line."""
-    out = console()
-    with PlainDisplay(out):
-        pass
-
-    assert out.file.getvalue() == ""
+    assert plain() == []
 
 
-def test_live_shows_tasks_totals_and_load():
-    """What runs now, how far it is, how busy workers and inference are."""
-    out = console(force_terminal=True)
-    with LiveDisplay(out) as display:
-        display.update(progress(workers=4, workers_busy=3, inference_share=0.25))
+def test_a_start_says_what_it_waits_for():
+    """Loading a policy takes a while, and so does building simulators."""
+    load = Load(starting=1, building=2, loading_policy=True)
 
-    text = out.file.getvalue()
-    for part in ("feed-lion", "3/10", "3/20", "1 error", "3/4 workers busy", "inference 25%"):
-        assert part in text
+    (line,) = plain(progress(done=0, running_s=None, load=load))
+
+    assert line == "0/20 episodes · loading the policy, starting 1 worker, building 2 simulators · 10.0 s elapsed"
 
 
-def test_no_success_rate_is_shown_before_the_end():
-    """Among the episodes finished first, successes are too many."""
-    for display, out in ((LiveDisplay, console(force_terminal=True)), (PlainDisplay, console())):
-        with display(out) as shown:
-            shown.update(progress())
+def test_how_busy_workers_and_inference_are():
+    """Workers by where the time of finished episodes went, inference by its own clock."""
+    load = Load(simulating=1, waiting=1, inference_share=0.25, mean_batch=1.5)
 
-        assert "%" not in out.file.getvalue()
+    (line,) = plain(progress(load=load, timings=Timings(step=3.0, inference=2.0, wait=5.0)))
+
+    assert line.endswith("busy: 2 workers 30 %, inference 25 % (mean batch 1.5)")
 
 
-def test_task_names_cannot_drive_the_terminal():
-    """A live display is one more place that prints foreign names."""
-    out = console(force_terminal=True)
-    with LiveDisplay(out) as display:
-        display.update(Progress((TaskProgress("\x1b]0;owned\x07", 1, 2, 0, 0),), 1.0))
-
-    assert "\x1b]0" not in out.file.getvalue()
+def test_a_stage_has_its_own_line():
+    """Videos are made after the measurements."""
+    assert plain(progress(), Stage("videos", 2, 10, 8.0))[1] == "videos 2/10 · 8.0 s elapsed · 32.0 s left"
+    assert Stage("videos", 0, 10, 8.0).eta_s is None
 
 
 def test_the_display_fits_where_it_is_shown():
-    """Live on a terminal, lines in a log; plain and none whatever the place."""
+    """Live on a terminal that can redraw, lines in a log; plain and none whatever the place."""
     terminal, log = console(force_terminal=True), console()
+    dumb = console(force_terminal=True, _environ={"TERM": "dumb"})
 
     assert isinstance(make_display(terminal, "auto"), LiveDisplay)
     assert isinstance(make_display(log, "auto"), PlainDisplay)
+    assert isinstance(make_display(dumb, "auto"), PlainDisplay)
     assert isinstance(make_display(terminal, "plain"), PlainDisplay)
     assert isinstance(make_display(terminal, "none"), SilentDisplay)
 

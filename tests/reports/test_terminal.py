@@ -1,15 +1,19 @@
 """The block at the end of a run."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from proctor.reports.terminal import print_summary
+from proctor.reports.terminal import Whereabouts, print_run, print_summary, print_videos
 from proctor.reports.text import duration
+from proctor.results.lock import FileLock
+from proctor.results.provenance import Provenance
+from proctor.results.run_dir import RunInfo
 from proctor.results.summary import summarize
-from proctor.types import AttemptError, EpisodeResult, EpisodeSpec, Outcome, Task
+from proctor.types import AttemptError, EpisodeResult, EpisodeSpec, Outcome, Task, Timings
 
 
 def plan(n_tasks, n_episodes=4, suite="zoo"):
@@ -26,9 +30,9 @@ def broken(spec, message="boom"):
     return EpisodeResult(spec, Outcome.ERROR, errors=(AttemptError("raised", message),))
 
 
-def printed(summary, width=110, directory="outputs/run", **options):
+def printed(summary, width=110, directory="outputs/run", **whereabouts):
     buffer = io.StringIO()
-    print_summary(Console(file=buffer, width=width, **options), summary, Path(directory))
+    print_summary(Console(file=buffer, width=width), summary, Whereabouts(Path(directory), **whereabouts))
     return buffer.getvalue()
 
 
@@ -42,7 +46,9 @@ def test_a_clean_run_shows_rates_with_intervals_and_speed():
     assert "Success rate 75.0 %  (95% interval 40.9 … 92.9; 6 of 8 episodes)" in text
     assert "Mean over 2 tasks 75.0 %" in text
     assert "8 episodes in 16.0 s, 0.50 episodes/s" in text
-    assert "Results: outputs/run" in text
+    assert "Results     outputs/run" in text
+    assert "Watch       proctor replay outputs/run --task feed-animal-0 --episode 0   the first failure" in text
+    assert "Look again  proctor show outputs/run" in text
     assert "resume" not in text
 
 
@@ -65,7 +71,7 @@ def test_errors_are_shown_with_bounds_reason_and_the_next_command():
     assert "1 episode ended in an error" in text
     assert "75.0 … 100.0 %" in text
     assert "First error: zoo/0 episode 3 (seed 1003): raised: the arm fell off" in text
-    assert "Go on with: proctor resume 'my runs/a'" in text
+    assert "Go on       proctor resume 'my runs/a'" in text
 
 
 def test_an_incomplete_run_says_how_much_is_missing():
@@ -74,8 +80,83 @@ def test_an_incomplete_run_says_how_much_is_missing():
 
     text = printed(summarize(tasks, specs, [result(spec) for spec in specs[:3]]))
 
-    assert "Incomplete: 5 of 8 episodes not run yet." in text
-    assert "Go on with: proctor resume outputs/run" in text
+    assert "Missing     5 of 8 episodes have no result yet" in text
+    assert "Go on       proctor resume outputs/run" in text
+
+
+def test_who_watches_a_run_is_not_told_to_resume_it():
+    """It goes on by itself."""
+    tasks, specs = plan(2)
+
+    text = printed(summarize(tasks, specs, [result(spec) for spec in specs[:3]]), writer="process 7 on abel")
+
+    assert "Running     process 7 on abel" in text
+    assert "resume" not in text
+
+
+def test_the_block_says_where_videos_are_or_that_they_are_being_made():
+    """They come after the results."""
+    tasks, specs = plan(1)
+    summary = summarize(tasks, specs, [result(spec) for spec in specs])
+
+    assert "videos" not in printed(summary)
+    assert "Videos      4 are being made in outputs/run/videos" in printed(summary, n_videos=1, n_videos_to_come=4)
+    assert "Videos      4 in outputs/run/videos" in printed(summary, n_videos=4)
+
+
+def test_of_videos_that_could_not_be_made_the_first_few_are_explained():
+    """And the others counted."""
+    _, specs = plan(1, n_episodes=10)
+    buffer = io.StringIO()
+    problems = {spec: f"no ball in {spec.episode_index}\nTraceback" for spec in specs[2:]}
+
+    print_videos(Console(file=buffer, width=80), Path("run"), specs[:2], problems)
+
+    lines = buffer.getvalue().splitlines()
+    assert lines[0] == "Videos      2 in run/videos"
+    assert lines[1] == "No video    no ball in 2"
+    assert lines[-1] == "No video    of 3 more episodes"
+    assert len(lines) == 7
+
+
+def test_the_replay_command_names_the_task_so_that_it_is_found():
+    """By its name, unless another suite has one of the same name; quoted for the shell."""
+    tasks = [Task(suite, 0, "feed it", "", 100) for suite in ("zoo", "farm")]
+    specs = [EpisodeSpec(task.suite, 0, 3, 1003) for task in tasks]
+    results = [result(specs[0]), result(specs[1], success=False)]
+
+    assert "--task farm/0 --episode 3   the first failure" in printed(summarize(tasks, specs, results))
+    assert "--task 'feed it' --episode 3   the first success" in printed(summarize(tasks[:1], specs[:1], results[:1]))
+
+
+def test_where_the_time_went_is_said():
+    """In shares of the episodes' time; what took next to none is left out."""
+    tasks, specs = plan(1, n_episodes=1)
+    timed = replace(result(specs[0]), timings=Timings(step=3.0, look=0.98, reset=0.02, wait=6.0))
+
+    assert "Time of episodes: waiting 60 % · step 30 % · look 10 %\n" in printed(summarize(tasks, specs, [timed]))
+
+
+def test_whereabouts_are_read_off_the_directory(tmp_path):
+    """Who writes there holds a journal's lock; videos are the files in their folder."""
+    for name in ("a_0/eval_episode_0.mp4", "a_1/eval_episode_0.mp4", "a_1/notes.txt"):
+        (tmp_path / "videos" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "videos" / name).touch()
+
+    with FileLock(tmp_path / "journal_1_of_2.lock"):
+        assert Whereabouts.of(tmp_path) == Whereabouts(tmp_path, "this process", n_videos=2)
+    assert Whereabouts.of(tmp_path) == Whereabouts(tmp_path, None, n_videos=2)
+
+
+def test_a_runs_title_says_what_is_evaluated():
+    """Benchmark, task, policy, seed and date, whatever characters they hold."""
+    config = {"policy": {"path": "a/b\x1b[2J", "type": "act"}, "env": {"type": "zoo", "task": "lion"}, "seed": 7}
+    provenance = Provenance("2026-11-21", "3.12", "Linux", "", 2, {}, None, None)
+    buffer = io.StringIO()
+
+    print_run(Console(file=buffer, width=80), RunInfo(config, {}, provenance, (), ()))
+
+    assert buffer.getvalue().startswith("zoo lion · a/b\N{REPLACEMENT CHARACTER}[2J · seed 7 · 2026-11-21\n")
 
 
 def test_nothing_completed_prints_no_rate():

@@ -17,8 +17,9 @@ from proctor.reports.text import count, duration, name_cell, percent_range, safe
 from proctor.results.stats import LEVEL
 
 _REFRESH_PER_S = 4
-_LINES_BESIDE_TASKS = 9
-"""Title, head, totals, what is hidden, pace, load, times, and room for one of them to fold."""
+_WIDE_ENOUGH_FOR_INTERVALS = 56
+_LINES_BESIDE_TASKS = 4
+"""Title, head, the row for all, and a last line that stays free."""
 
 
 class LiveDisplay:
@@ -61,8 +62,10 @@ class LiveView:
             case Stage() as stage:
                 yield _stage_row(stage, options.max_width)
             case Progress() as progress if progress.running_s is not None:
-                shown = _most_interesting(progress.tasks, max(1, options.size.height - _LINES_BESIDE_TASKS))
-                yield _table(progress, shown, _bar_width(options.max_width))
+                below = len(console.render_lines(_totals(progress, ["…"]), options))
+                n_rows = options.size.height - _LINES_BESIDE_TASKS - below
+                shown = _most_interesting(progress.tasks, max(1, n_rows))
+                yield _table(progress, shown, options.max_width)
                 yield _totals(progress, _hidden(progress.tasks, shown))
             case Progress() as progress:
                 yield self._starting(starting(progress.load), progress.elapsed_s)
@@ -88,7 +91,7 @@ def _stage_row(stage: Stage, width: int) -> Table:
     row = Table.grid(padding=(0, 2))
     row.add_row(
         safe(stage.name),
-        ProgressBar(max(stage.total, 1), stage.done, width=_bar_width(width) or 8),
+        _bar(stage.done, stage.total, _bar_width(width) or 8),
         f"{stage.done}/{stage.total}",
         Text(f"{duration(stage.eta_s)} left", "dim"),
     )
@@ -98,40 +101,36 @@ def _stage_row(stage: Stage, width: int) -> Table:
 # ------------------------------------------------------------------------------------------------------ rows per task
 
 
-def _table(progress: Progress, shown: Sequence[TaskProgress], bar: int) -> Table:
+def _table(progress: Progress, shown: Sequence[TaskProgress], width: int) -> Table:
+    bar, with_interval = _bar_width(width), width >= _WIDE_ENOUGH_FOR_INTERVALS
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("", min_width=8)
     if bar:
         table.add_column("", width=bar)
-    table.add_column("episodes", justify="right", no_wrap=True)
-    table.add_column("so far", justify="right", no_wrap=True)
-    table.add_column(f"{LEVEL:.0%} interval", justify="right", no_wrap=True)
+    for name in ("episodes", "so far", *([f"{LEVEL:.0%} interval"] if with_interval else [])):
+        table.add_column(name, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
-    for task in shown:
-        table.add_row(*_cells(task, bar))
-    if len(progress.tasks) > 1:
-        table.add_row(*_cells(progress.overall, bar), style="bold")
+    rows = [*shown, progress.overall] if len(progress.tasks) > 1 else shown
+    for task in rows:
+        so_far, errors = task.so_far, task.counts.errors
+        cells: list[Text | ProgressBar] = [name_cell(task.name)]
+        if bar:
+            cells.append(_bar(task.done, task.total, bar))
+        cells += [Text(f"{task.done}/{task.total}"), Text("" if so_far.rate is None else share(so_far.rate))]
+        if with_interval:
+            cells.append(Text("" if so_far.interval is None else percent_range(so_far.interval, 0), "dim"))
+        cells.append(Text(count(errors, "error") if errors else "", "red"))
+        table.add_row(*cells, style="bold" if task is progress.overall else "")
     return table
 
 
-def _cells(task: TaskProgress, bar: int) -> list[Text | ProgressBar]:
-    so_far, errors = task.so_far, task.counts.errors
-    cells: list[Text | ProgressBar] = [name_cell(task.name)]
-    if bar:
-        cells.append(
-            ProgressBar(max(task.total, 1), task.done, width=bar, complete_style="cyan", finished_style="green")
-        )
-    return [
-        *cells,
-        Text(f"{task.done}/{task.total}"),
-        Text("" if so_far.rate is None else share(so_far.rate)),
-        Text("" if so_far.interval is None else percent_range(so_far.interval, 0), "dim"),
-        Text(count(errors, "error") if errors else "", "red"),
-    ]
+def _bar(done: int, total: int, width: int) -> ProgressBar:
+    return ProgressBar(max(total, 1), done, width=width, complete_style="cyan", finished_style="green")
 
 
 def _bar_width(width: int) -> int:
-    return 0 if width < 56 else min(32, (width - 40) // 2)
+    """Of a terminal's width; none where it is narrow."""
+    return 0 if width < _WIDE_ENOUGH_FOR_INTERVALS else min(32, width // 5)
 
 
 def _most_interesting(tasks: Sequence[TaskProgress], n: int) -> list[TaskProgress]:

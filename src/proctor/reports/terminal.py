@@ -81,9 +81,18 @@ def print_videos(
     """Print where the videos of a run are once they are made, and which could not be made (``problems`` says why)."""
     if videos:
         console.print(_labelled("Videos", f"{len(videos)} in {directory / 'videos'}"), soft_wrap=True)
-    for problem in list(problems.values())[:MAX_PROBLEMS]:
-        console.print(_labelled("No video", first_line(problem), "yellow"), soft_wrap=True)
-    if (more := len(problems) - MAX_PROBLEMS) > 0:
+    print_unfilmed(console, problems)
+
+
+def print_unfilmed(console: Console, problems: Mapping[EpisodeSpec, str]) -> None:
+    """Print why episodes have no video, each reason once."""
+    by_reason: dict[str, list[EpisodeSpec]] = {}
+    for spec, problem in problems.items():
+        by_reason.setdefault(first_line(problem), []).append(spec)
+    for reason, specs in list(by_reason.items())[:MAX_PROBLEMS]:
+        which = str(specs[0]) if len(specs) == 1 else f"{specs[0]} and {len(specs) - 1} more"
+        console.print(_labelled("No video", f"{which}: {reason}", "yellow"), soft_wrap=True)
+    if more := sum(map(len, list(by_reason.values())[MAX_PROBLEMS:])):
         console.print(_labelled("No video", f"of {count(more, 'more episode')}", "yellow"), soft_wrap=True)
 
 

@@ -1,0 +1,140 @@
+"""The live display, as it looks in terminals of different sizes."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from proctor.engine.load import Load
+from proctor.reports.live import LiveDisplay, LiveView
+from proctor.reports.progress import Progress, Stage, TaskProgress
+from proctor.results.stats import Counts
+from proctor.types import Timings
+
+SOME = Counts(planned=5, successes=3, failures=1, errors=1)
+ALL = Counts(planned=10, successes=10)
+
+
+def run(n_tasks=3, done=(ALL, SOME), running=(), **fields):
+    """A run of tasks of ten episodes, of which the first have the counts ``done``."""
+    padded = [*done, *[Counts()] * (n_tasks - len(done))]
+    tasks = tuple(
+        TaskProgress(f"feed-animal-number-{i}", 10, counts, counts, int(i in running))
+        for i, counts in enumerate(padded)
+    )
+    return Progress(tasks, **{"elapsed_s": 90.0, "running_s": 60.0, "load": Load(simulating=2), **fields})
+
+
+def shown(progress, width=100, height=40, title=""):
+    out = Console(file=io.StringIO(), width=width, height=height, force_terminal=True, color_system=None)
+    view = LiveView(title)
+    view.progress = progress
+    out.print(view)
+    return [line.rstrip() for line in out.file.getvalue().splitlines()]
+
+
+def row(lines, name):
+    (line,) = [line for line in lines if line.startswith(name)]
+    return " ".join(line.replace("━", "").replace("╸", "").replace("╺", "").split())
+
+
+def test_a_row_per_task_and_one_for_all():
+    """Episodes, the rate so far with its interval, errors."""
+    lines = shown(run())
+
+    assert row(lines, "feed-animal-number-0") == "feed-animal-number-0 10/10 100 % 72 … 100"
+    assert row(lines, "feed-animal-number-1") == "feed-animal-number-1 5/10 75 % 30 … 95 1 error"
+    assert row(lines, "feed-animal-number-2") == "feed-animal-number-2 0/10"
+    assert row(lines, "all") == "all 15/30 93 % 69 … 99 1 error"
+    assert "so far" in lines[0]
+    assert "15.0 episodes/min · 1 min 30 s elapsed · 1 min 00 s left" in lines[-2]
+
+
+def test_one_task_needs_no_row_for_all():
+    """It is all."""
+    assert not [line for line in shown(run(n_tasks=1, done=(SOME,))) if line.startswith("all")]
+
+
+def test_one_line_says_where_the_time_goes():
+    """Of the finished episodes."""
+    lines = shown(run(timings=Timings(construct=1.0, step=6.0, look=2.0, wait=1.0)))
+
+    assert "busy  2 workers 90 %" in lines
+    assert "time  step 60 % · look 20 % · construct 10 % · waiting 10 %" in lines
+
+
+@pytest.mark.parametrize("n_tasks", [1, 10, 50, 130])
+@pytest.mark.parametrize(("width", "height"), [(40, 24), (60, 24), (100, 24), (160, 50)])
+def test_it_fits_into_the_terminal(n_tasks, width, height):
+    """Else redrawing would leave a trail. Numbers are whole; names give way."""
+    timings = Timings(1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
+    load = Load(simulating=2, inference_share=0.5, mean_batch=1.0)
+
+    lines = shown(run(n_tasks, timings=timings, load=load), width, height, title="outputs/" + 30 * "very_long_")
+
+    assert len(lines) < height
+    assert max(map(len, lines)) <= width
+    (some,) = [line for line in lines if " 5/10 " in line] if n_tasks > 1 else lines[2:3]
+    assert "75 %" in some or n_tasks == 1
+    assert "30 … 95" in some or n_tasks == 1 or width < 56
+
+
+def test_bars_are_there_where_there_is_room():
+    """On a narrow terminal the numbers are worth more."""
+    assert "━" in "".join(shown(run(), width=60))
+    assert "━" not in "".join(shown(run(), width=50))
+
+
+def test_of_many_tasks_those_are_shown_that_matter_now():
+    """Under way, with errors, next; the others are counted. They stay in their order."""
+    done = (ALL,) * 60 + (SOME,) + (ALL,) * 10
+    lines = shown(run(130, done, running=(100, 101)), height=12)
+
+    names = [line.split()[0] for line in lines if line.startswith("feed")]
+    assert names == [f"feed-animal-number-{i}" for i in (60, 71, 72, 100, 101)]
+    assert "more  70 tasks finished · 55 tasks to go" in lines
+
+
+def test_the_start_says_what_it_waits_for():
+    """A table of zeros would not."""
+    lines = shown(run(done=(), running_s=None, load=Load(starting=2, loading_policy=True)))
+
+    assert lines[0].endswith("Loading the policy, starting 2 workers (1 min 30 s)")
+    assert len(lines) == 1
+
+
+def test_before_the_first_word_it_starts():
+    """The display is there before the first update."""
+    assert shown(None)[0].endswith("Starting (0.0 s)")
+
+
+def test_a_stage_takes_the_tables_place():
+    """Measuring is over when videos are made."""
+    (line,) = shown(Stage("videos", 2, 10, 8.0))
+
+    assert line.split()[0] == "videos"
+    assert line.endswith("2/10  32.0 s left")
+
+
+@pytest.mark.parametrize("evil", ["\x1b]0;owned\x07", "a\rb", "[bold red]markup[/]"])
+def test_foreign_names_cannot_drive_the_terminal(evil):
+    """Neither a task's nor a directory's."""
+    tasks = (TaskProgress(evil, 2, SOME, SOME), TaskProgress("b", 2))
+
+    text = "\n".join(shown(Progress(tasks, 1.0, 1.0), width=160, title=evil))
+
+    assert not any(char in text for char in "\x1b\x07\r")
+    if evil.startswith("[bold"):
+        assert text.count("[bold red]markup[/]") == 2
+
+
+def test_it_is_gone_at_the_end():
+    """The final block takes its place; the cursor is back."""
+    out = Console(file=io.StringIO(), width=80, height=24, force_terminal=True)
+    with LiveDisplay(out, "outputs/run") as display:
+        display.update(run())
+
+    written = out.file.getvalue()
+    assert "feed-animal-number-2" in written
+    assert written.endswith("\x1b[2K")
+    assert written.rindex("\x1b[?25h") > written.rindex("\x1b[?25l")
