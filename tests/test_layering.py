@@ -27,7 +27,7 @@ LAYERS = [
     ["testing", "reports"],
     ["job", "supervision", "catalogue", "doctor"],
     ["ledger", "videos"],
-    ["evaluation"],
+    ["evaluation", "exactness"],
     ["vector_env"],
     ["compat", "view"],
     ["cli"],

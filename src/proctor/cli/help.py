@@ -43,6 +43,13 @@ Exit status: 0 done, 2 wrong usage or configuration, 3 episodes ended in an erro
 Example:
   proctor resume outputs/eval/2026-11-21/14-28-19_metaworld_act
 """,
+    "check": """\
+Example:
+  proctor check --policy.path=outputs/train/act/checkpoints/last/pretrained_model \\
+                --env.type=pusht --env.episode_length=50
+
+Exit status: 0 equal to the bit in every way, 6 not.
+""",
     "show": """\
 Examples:
   proctor show outputs/eval/2026-11-21/14-28-19_metaworld_act

@@ -15,6 +15,7 @@ _GROUPS = {
     "Evaluate": {
         "eval": "Evaluate a policy on a benchmark.",
         "resume": "Go on with an interrupted evaluation.",
+        "check": "Check that a policy's results do not depend on how they are computed.",
     },
     "Look at results": {
         "show": "Show the results of an evaluation, finished or not.",

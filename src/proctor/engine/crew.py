@@ -13,9 +13,10 @@ from typing import Any
 
 from proctor.config import EvalConfig
 from proctor.engine.load import Load
-from proctor.engine.messages import Build, Built, Failed, Finished, Ready, Reply, Setup
+from proctor.engine.messages import Build, Built, Failed, Film, Finished, Ready, Reply, Setup
 from proctor.engine.pool import Deadlines, Lost, Pool
 from proctor.engine.scheduler import Limits, Phase, Scheduler
+from proctor.engine.video import discard_video
 from proctor.errors import ConfigError, EnvironmentBuildError, Interrupted, ResourceError
 from proctor.types import AttemptError, EpisodeSpec, Task, TaskKey
 
@@ -53,11 +54,19 @@ class Crew(ABC):
     """Workers, the scheduler that says which runs which episode, and what happens when one fails.
 
     What is done with an episode, a subclass says: the :class:`~proctor.engine.engine.Engine` measures it, the
-    :class:`~proctor.engine.filming.Filming` replays it. ``predecessor`` hands over its workers and their simulators.
+    :class:`~proctor.engine.filming.Filming` replays it. ``films`` are those that may be taken meanwhile.
+    ``predecessor`` hands over its workers and their simulators.
     """
 
-    def __init__(self, setup: EngineSetup, plan: Sequence[EpisodeSpec], predecessor: Crew | None = None) -> None:
+    def __init__(
+        self,
+        setup: EngineSetup,
+        plan: Sequence[EpisodeSpec],
+        films: Mapping[EpisodeSpec, Film],
+        predecessor: Crew | None = None,
+    ) -> None:
         self.setup = setup
+        self.films = films
         limits = Limits(setup.n_workers, setup.config.max_attempts, setup.env.get("max_parallel_tasks", 0))
         if predecessor is None:
             self.scheduler = Scheduler(plan, limits)
@@ -99,6 +108,11 @@ class Crew(ABC):
         """End the run at its next turn, from a signal handler. Finished episodes are kept, those under way dropped."""
         self._signal = signal_number
 
+    def kill_a_busy_worker(self) -> None:
+        """End a worker in the midst of an episode, as a crash would: to see that results do not depend on it."""
+        busy = [number for number, worker in self.scheduler.workers.items() if worker.spec is not None]
+        self.pool.kill(busy[-1])
+
     def load(self) -> Load:
         """What the workers are doing now."""
         workers = self.scheduler.workers.values()
@@ -112,8 +126,10 @@ class Crew(ABC):
         )
 
     def close(self) -> None:
-        """End the workers. Safe to call at any time, also twice."""
+        """End the workers, and leave no video unfinished. Safe to call at any time, also twice."""
         self.pool.close()
+        for film in self.films.values():
+            discard_video(film)
 
     # ----------------------------------------------------------------------------------------- what a subclass says
 

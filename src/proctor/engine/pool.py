@@ -102,6 +102,9 @@ class ProcessWorker:
             return None
         return Lost("hung", f"the simulator gave no sign of life for {self._limit:g} s")
 
+    def kill(self) -> None:
+        self._process.kill()
+
     def end(self) -> None:
         with suppress(OSError):
             self.connection.send_bytes(encode(Close()))
@@ -185,6 +188,12 @@ class Pool:
 
     def send(self, number: int, request: Request) -> None:
         self._workers[number].send(request)
+
+    def kill(self, number: int) -> None:
+        """End a worker's process without a word; :meth:`wait` will say that it is lost."""
+        worker = self._workers[number]
+        assert isinstance(worker, ProcessWorker)
+        worker.kill()
 
     def arrays(self, number: int) -> SharedArrays:
         """The memory in which a worker's observations lie."""

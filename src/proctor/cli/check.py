@@ -1,0 +1,57 @@
+"""``proctor check``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from proctor.config import RunConfig
+
+if TYPE_CHECKING:
+    from proctor.exactness import Comparison
+
+GATE_FAILED = 6
+_NOTHING = RunConfig()
+
+
+def check_command(config: Annotated[RunConfig, Parameter(name="*")] = _NOTHING, *, episodes: int = 4) -> int:
+    """Check that a policy's results do not depend on how they are computed.
+
+    Runs the same few episodes one at a time (twice), on several workers, in another order, and with a worker killed in
+    between, and compares every episode to the last bit. --env.episode_length makes it short.
+
+    Parameters
+    ----------
+    config
+        As for proctor eval.
+    episodes
+        Episodes per task.
+    """
+    import tempfile
+    from pathlib import Path
+
+    from rich.console import Console
+    from rich.text import Text
+
+    from proctor.exactness import Level, run_ways, verdict
+    from proctor.job import prepare
+    from proctor.supervision import quiet_terminal
+
+    with tempfile.TemporaryDirectory() as folder:
+        evaluation = replace(config.eval, n_episodes=episodes, video="none")
+        job = prepare(replace(config, eval=evaluation, output_dir=folder))
+        with quiet_terminal(evaluation, Path(folder) / "worker.log") as console:
+            console.print(f"{len(job.specs)} episodes, one at a time; then in other ways:", style="dim")
+            comparisons = run_ways(job, lambda comparison: console.print(_row(comparison)))
+    level, why = verdict(comparisons)
+    Console().print(Text.assemble("Exactness: ", (level.value, "bold green" if not why else "bold yellow"), f"  {why}"))
+    return 0 if level is Level.BITWISE else GATE_FAILED
+
+
+def _row(comparison: Comparison) -> str:
+    equal = f"{comparison.n_equal} of {comparison.n_episodes} episodes equal to the bit"
+    if comparison.n_equal == comparison.n_episodes:
+        return f"  {comparison.way.name:<32}{equal}"
+    return f"  {comparison.way.name:<32}{equal}; rewards differ by up to {comparison.largest_difference:.1e}"
