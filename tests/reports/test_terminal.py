@@ -104,17 +104,18 @@ def test_the_block_says_where_videos_are_or_that_they_are_being_made():
     assert "Videos      4 in outputs/run/videos" in printed(summary, n_videos=4)
 
 
-def test_of_videos_that_could_not_be_made_the_first_few_are_explained():
-    """And the others counted."""
-    _, specs = plan(1, n_episodes=10)
+def test_of_videos_that_could_not_be_made_each_reason_is_given_once():
+    """The first few reasons; what they leave is counted."""
+    _, specs = plan(1, n_episodes=12)
     buffer = io.StringIO()
-    problems = {spec: f"no ball in {spec.episode_index}\nTraceback" for spec in specs[2:]}
+    problems = {spec: f"no ball {max(4, spec.episode_index)}\nTraceback" for spec in specs[2:]}
 
     print_videos(Console(file=buffer, width=80), Path("run"), specs[:2], problems)
 
     lines = buffer.getvalue().splitlines()
     assert lines[0] == "Videos      2 in run/videos"
-    assert lines[1] == "No video    no ball in 2"
+    assert lines[1] == "No video    zoo/0 episode 2 (seed 1002) and 2 more: no ball 4"
+    assert lines[2] == "No video    zoo/0 episode 5 (seed 1005): no ball 5"
     assert lines[-1] == "No video    of 3 more episodes"
     assert len(lines) == 7
 

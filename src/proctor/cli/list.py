@@ -35,7 +35,7 @@ def list_command(benchmark: str | None = None, /, *, json: bool = False) -> int:
         return 0
     tasks, groups = catalogue.tasks_of(benchmark), catalogue.group_sizes(benchmark)
     if json:
-        print_json({"benchmark": benchmark, "groups": groups, "tasks": tasks})
+        print_json({"benchmark": benchmark, "groups": groups, "tasks": [_plain_task(listed) for listed in tasks]})
     else:
         _print_tasks(Console(), tasks, groups)
     return 0
@@ -51,6 +51,16 @@ def _plain(entry: Entry) -> dict[str, Any]:
         "missing": needs.missing,
         "install": None if needs.met else needs.command,
         "problem": entry.problem or None,
+    }
+
+
+def _plain_task(listed: ListedTask) -> dict[str, Any]:
+    task = listed.task
+    return {
+        "task": task.name,
+        "instruction": task.instruction,
+        "max_episode_steps": task.max_episode_steps,
+        "groups": listed.groups,
     }
 
 
@@ -92,13 +102,13 @@ def _print_tasks(console: Console, tasks: Sequence[ListedTask], groups: Mapping[
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("task", no_wrap=True)
     table.add_column("steps", justify="right")
-    table.add_column("groups", style="dim")
+    if groups:
+        table.add_column("groups", style="dim")
     table.add_column("instruction", style="dim")
     for listed in tasks:
         task = listed.task
-        table.add_row(
-            safe(task.name), str(task.max_episode_steps), safe(", ".join(listed.groups)), safe(task.instruction)
-        )
+        held_by = [safe(", ".join(listed.groups))] if groups else []
+        table.add_row(safe(task.name), str(task.max_episode_steps), *held_by, safe(task.instruction))
     console.print(table)
     if groups:
         sizes = ", ".join(f"{group} ({count(n, 'task')})" for group, n in groups.items())

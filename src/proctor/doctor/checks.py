@@ -25,6 +25,7 @@ _MIN_DESCRIPTORS = 1024
 _MIN_MEMORY_PER_CORE = 1 << 30
 _LITTLE_DISK = 2 << 30
 _SHARED_BYTES = 64 << 20
+_SEED = 1000
 _NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 _SOFTWARE_RENDERERS = ("llvmpipe", "softpipe", "swrast")
 
@@ -161,7 +162,7 @@ def simulator(benchmark_name: str) -> Finding:
         return Finding(Status.OK, versions or "ready; name an environment to run one")
     began = perf_counter()
     env = benchmark.make_env(task)
-    seen = env.reset(0, benchmark.init_state_id(task, 0), look=True) or {}
+    seen = env.reset(_SEED, benchmark.init_state_id(task, 0), look=True) or {}
     env.step(env.action_space.sample(), look=False)
     drawn = [array for key, array in seen.items() if "image" in key]
     env.close()
