@@ -1,4 +1,4 @@
-# make install | demo | test | prove | check | bench      (README.md says what each is for)
+# make install | demo | test | prove | check | docs | bench      (README.md says what each is for)
 #
 # Everything happens in .venv inside the project. `make test` and `make demo` install what they need first.
 
@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed
 # The newest suitable interpreter: 3.12 or 3.13 for LeRobot 0.6, else 3.11 for LeRobot 0.4; pyenv's are found too.
 PYTHON ?= $(shell tools/find_python)
 
-.PHONY: install demo test prove check bench clean
+.PHONY: install demo test prove check docs bench clean
 
 install: $(INSTALLED)
 
@@ -34,6 +34,9 @@ check: install
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+docs: install
+	$(BIN)/python tools/cli_reference.py
 
 bench: install
 	$(BIN)/python bench/ideal.py

@@ -20,15 +20,8 @@ _NOTHING = RunConfig()
 def eval_command(config: Annotated[RunConfig, Parameter(name="*")] = _NOTHING) -> int:
     """Evaluate a policy on a benchmark.
 
-    A LeRobot checkpoint:
-      proctor eval --policy.path=outputs/train/act_pusht/checkpoints/last/pretrained_model --env.type=pusht
-
-    Scripted experts, no weights:
-      proctor eval --policy.type=expert --env.type=metaworld --env.task=MT10 --eval.n_episodes=10
-
-    Any Gymnasium environment, any function:
-      proctor eval --policy.type=function --policy.function=my_module:predict
-                   --env.type=gymnasium --env.task=CartPole-v1
+    Results are written to the output directory, and a summary is printed. What that directory holds of the same
+    evaluation already is kept, and the rest is run.
     """
     from proctor.evaluation import run
     from proctor.job import prepare

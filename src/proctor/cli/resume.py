@@ -13,6 +13,11 @@ def resume_command(run_dir: Path, /) -> int:
     """Go on with an evaluation that was interrupted, and try again what ended in an error.
 
     The configuration is read from RUN_DIR; episodes that have finished are kept.
+
+    Parameters
+    ----------
+    run_dir
+        The directory that the evaluation printed.
     """
     from proctor.evaluation import run
     from proctor.job import prepare

@@ -1,0 +1,234 @@
+"""Writes docs/cli.md from the commands and the configuration classes themselves: ``make docs``.
+
+``tests/test_docs.py`` makes it again and compares, so that the page says what the commands do.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import inspect
+import json
+import re
+import typing
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from types import UnionType
+from typing import Any, Union
+
+import docstring_parser
+from docstring_parser import DocstringStyle
+
+from proctor.cli.help import EXAMPLES
+from proctor.config import EnvConfig
+from proctor.plugins import BENCHMARKS, POLICIES, installed, load_object
+from proctor.policies.function import FunctionPolicyConfig
+from proctor.policies.lerobot.families import FAMILIES
+
+PAGE = Path(__file__).parents[1] / "docs" / "cli.md"
+
+HEAD = """\
+<!-- Written by tools/cli_reference.py (make docs). Change what it is written from: the commands' and fields' docstrings
+in src/proctor/cli, src/proctor/config and src/proctor/benchmarks. -->
+
+# Command line
+
+`proctor --help` lists the commands, `proctor COMMAND --help` a command's options. What `--env.` and `--policy.` take
+depends on the [benchmark](#benchmarks) and the [policy](#policies).
+
+## How options are written
+
+- `--key=value`, `--key value` and bare `key=value` mean the same. Given twice, the last one counts.
+- `-` and `_` mean the same in keys: `--eval.n-episodes` is `--eval.n_episodes`.
+- A switch alone means true: `--eval.allow_mismatch`. `true` and `false` may be given.
+- Lists and objects are JSON: `--rename_map='{"observation.image": "observation.images.top"}'`. In `--env.` and
+  `--policy.` fields `null` means none.
+- `--config_path=FILE` takes values from a YAML or JSON file with the same names, nested or dotted. What the command
+  line says overrides the file.
+- Names of tasks, and of groups of tasks, can be given several with commas: `--env.task=reach-v3,push-v3`.
+- An unknown name is refused with the nearest known one.
+"""
+
+EXIT_STATUSES = """\
+## Exit status
+
+| status | meaning |
+|---|---|
+| 0 | done |
+| 1 | a bug, shown with its traceback; of `proctor replay`: a replay differs from what was recorded |
+| 2 | wrong usage or configuration, or a simulator that cannot be built at all |
+| 3 | episodes ended in an error; the others are measured |
+| 4 | resources: disk full, out of memory, too many workers died; what was measured is kept. Of `proctor doctor`: \
+something that is needed is broken |
+| 5 | journals contradict each other, or leave part of the plan unmeasured |
+| 6 | `proctor check`: results are not equal to the bit |
+| 130, 143 | interrupted by Ctrl-C or SIGTERM; go on with `proctor resume` |
+"""
+
+
+@dataclass(frozen=True)
+class Option:
+    """One row of a table; several names where the source describes several fields at once."""
+
+    names: tuple[str, ...]
+    kind: str
+    defaults: tuple[str, ...]
+    text: str
+
+    def __str__(self) -> str:
+        names = ", ".join(f"`{name}`" for name in self.names)
+        return f"| {names} | {self.kind} | {', '.join(dict.fromkeys(self.defaults))} | {_line(self.text)} |"
+
+
+def reference() -> str:
+    """The page."""
+    sections = [HEAD, *map(_command, EXAMPLES), _benchmarks(), _policies(), EXIT_STATUSES]
+    return "\n".join(section.rstrip() + "\n" for section in sections)
+
+
+# --------------------------------------------------------------------------------------------------------- commands
+
+
+def _command(name: str) -> str:
+    command = getattr(importlib.import_module(f"proctor.cli.{name}"), f"{name}_command")
+    described = docstring_parser.parse(inspect.getdoc(command) or "")
+    texts = {parameter.arg_name: parameter.description or "" for parameter in described.params}
+    usage, arguments, options = ["proctor", name], list[str](), list[Option]()
+    for parameter, hint in _parameters(command):
+        shown, text = parameter.name.upper(), texts.get(parameter.name, "")
+        required = parameter.default is parameter.empty
+        if parameter.kind is parameter.POSITIONAL_ONLY:
+            usage.append(shown if required else f"[{shown}]")
+            arguments.append(f"- `{shown}`: {_line(text)}")
+        elif isinstance(hint, type) and dataclasses.is_dataclass(hint):
+            arguments += [f"- Options: {_line(text)}"] if text else []  # "As for another command."
+            options += [] if text else _options(hint, "--")
+        else:
+            default = "required" if required else _default(parameter.default)
+            options.append(Option((f"--{parameter.name}",), _kind(hint), (default,), text))
+    parts = [f"## proctor {name}", f"`{' '.join([*usage, *(['[OPTIONS]'] if options else [])])}`"]
+    parts += [_prose(described.short_description), _prose(described.long_description), "\n".join(arguments)]
+    parts += [_table(options) if options else "", f"```text\n{EXAMPLES[name].rstrip()}\n```"]
+    return "\n\n".join(filter(None, parts))
+
+
+def _parameters(command: Callable[..., int]) -> Iterator[tuple[inspect.Parameter, Any]]:
+    hints = typing.get_type_hints(command)
+    for parameter in inspect.signature(command).parameters.values():
+        yield parameter, hints[parameter.name]
+
+
+# ------------------------------------------------------------------------------------------- benchmarks and policies
+
+
+def _benchmarks() -> str:
+    common = {field.name for field in dataclasses.fields(EnvConfig)}
+    parts = ["## Benchmarks", "The fields of `--env.` for every benchmark:", _table(_options(EnvConfig, "--env."))]
+    for point in _ours(BENCHMARKS):
+        benchmark = load_object(point.value)
+        source = f"src/{benchmark.__module__.replace('.', '/')}.py"
+        parts += [f"### --env.type={point.name}", _prose(inspect.getdoc(inspect.getmodule(benchmark)))]
+        if benchmark.groups:
+            parts.append(f"Groups of tasks: {', '.join(f'`{group}`' for group in benchmark.groups)}.")
+        parts.append(
+            f"What is observed, done, rewarded and called a success: class docstring in [{source}](../{source})."
+        )
+        parts.append(_table(_options(benchmark.config_class, "--env.", without=common)))
+    return "\n\n".join(parts)
+
+
+def _policies() -> str:
+    parts = ["## Policies", "The fields of `--policy.`, by the kind of policy."]
+    for point in _ours(POLICIES):
+        described = docstring_parser.parse(inspect.getdoc(load_object(point.value)) or "", DocstringStyle.GOOGLE)
+        parts += [f"### {_POLICY_TITLES.get(point.name, f'--policy.type={point.name}')}"]
+        parts += [_prose(described.short_description), _prose(described.long_description)]
+        if point.name == "lerobot":
+            types = (f"`{name}`" for name, family in sorted(FAMILIES.items()) if family.randomness != "global")
+            parts.append(
+                f"Types whose episodes may share a forward pass: {', '.join(types)}. Other types run one by one."
+            )
+        if point.name == "function":
+            parts.append(_table(_options(FunctionPolicyConfig, "--policy.", without={"type"})))
+    return "\n\n".join(filter(None, parts))
+
+
+_POLICY_TITLES = {"lerobot": "--policy.path=CHECKPOINT"}
+
+
+def _ours(group: str) -> list[EntryPoint]:
+    """The plug-ins that come with Proctor; other packages have a reference of their own."""
+    points = (point for point in installed(group).values() if point.value.startswith("proctor."))
+    return sorted(points, key=lambda point: point.name)
+
+
+# ---------------------------------------------------------------------------------------------------------- options
+
+
+def _options(config: type, prefix: str, without: Collection[str] = ()) -> list[Option]:
+    """A configuration class as options; a field without a docstring shares the next one's that has one."""
+    hints = typing.get_type_hints(config)
+    texts = {
+        parameter.arg_name: parameter.description for parameter in docstring_parser.parse_from_object(config).params
+    }
+    options: list[Option] = []
+    pending: list[dataclasses.Field[Any]] = []
+    for field in dataclasses.fields(config):
+        hint = hints[field.name]
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+            options += _options(hint, f"{prefix}{field.name}.")
+        elif hint == dict[str, Any] and prefix == "--":  # its fields depend on a type: further down the page
+            options.append(Option((f"--{field.name}.<field>",), "", ("",), texts[field.name] or ""))
+        elif field.name not in without:
+            pending.append(field)
+            if text := texts.get(field.name):
+                names = tuple(f"{prefix}{described.name}" for described in pending)
+                options.append(Option(names, _kind(hint), tuple(map(_default_of, pending)), text))
+                pending = []
+    if pending:
+        raise ValueError(f"{config.__name__}.{pending[0].name} has no docstring.")
+    return options
+
+
+def _default_of(field: dataclasses.Field[Any]) -> str:
+    if field.default_factory is not dataclasses.MISSING:
+        return _default(field.default_factory())
+    return "required" if field.default is dataclasses.MISSING else _default(field.default)
+
+
+def _default(value: Any) -> str:
+    """As one would write it on the command line; in words if there is none."""
+    return "not set" if value in (None, {}) else f"`{value if isinstance(value, str) else json.dumps(value)}`"
+
+
+_KINDS = {bool: "true or false", int: "integer", float: "number", str: "text"}
+
+
+def _kind(hint: Any) -> str:
+    if typing.get_origin(hint) in (Union, UnionType):
+        return _kind(next(kind for kind in typing.get_args(hint) if kind is not type(None)))
+    return _KINDS.get(hint, "JSON")
+
+
+# ------------------------------------------------------------------------------------------------------------- text
+
+
+def _table(options: Iterable[Option]) -> str:
+    return "\n".join(["| option | value | default | meaning |", "|---|---|---|---|", *map(str, options)])
+
+
+def _prose(text: str | None) -> str:
+    """A docstring's text in Markdown: roles and double backticks as code."""
+    text = re.sub(r":\w+:`~?(?:[\w.]*\.)?(\w+)`", r"`\1`", text or "")
+    return text.replace("``", "`").strip()
+
+
+def _line(text: str) -> str:
+    """One line, as a table's cell must be."""
+    return " ".join(_prose(text).split()).replace("|", "\\|").replace("<", "&lt;")
+
+
+if __name__ == "__main__":
+    PAGE.write_text(reference())
