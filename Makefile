@@ -40,6 +40,7 @@ docs: install
 
 bench: install
 	$(BIN)/python bench/ideal.py
+	$(BIN)/python bench/overheads.py
 	$(BIN)/python bench/vs_lerobot.py
 	$(BIN)/python bench/videos.py
 
