@@ -3,21 +3,14 @@
 import json
 
 import pytest
-from lerobot_samples import write_safetensors
-
-from proctor.testing.checkpoints import make_act, make_diffusion
+from lerobot_samples import Checkpoints, write_safetensors
 
 
 @pytest.fixture(scope="session")
 def checkpoints(tmp_path_factory):
-    """Directories of real checkpoints for PushT by name: ``act``, ``ensemble``, ``diffusion``, ``ddpm``."""
-    root = tmp_path_factory.mktemp("checkpoints")
-    return {
-        "act": make_act(root / "act", chunk_size=12, n_action_steps=5),
-        "ensemble": make_act(root / "ensemble", chunk_size=12, n_action_steps=1, temporal_ensemble_coeff=0.01),
-        "diffusion": make_diffusion(root / "diffusion"),
-        "ddpm": make_diffusion(root / "ddpm", noise_scheduler_type="DDPM", num_train_timesteps=4, n_obs_steps=3),
-    }
+    """Directories of real checkpoints for PushT by name, each made when it is first asked for."""
+    with Checkpoints(tmp_path_factory.mktemp("checkpoints")) as made:
+        yield made
 
 
 @pytest.fixture

@@ -1,15 +1,78 @@
-"""Hand-made files of a checkpoint, and an episode as the engine runs one."""
+"""Checkpoints of every kind, hand-made files of one, and an episode as the engine runs one."""
 
 import json
 import struct
+import sys
 from collections import deque
+from contextlib import ExitStack
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
+import pytest
 
 from proctor.policies.base import EpisodeMemory
 from proctor.streams import RandomStream
+from proctor.testing import checkpoints, vla_checkpoints
 from proctor.testing.checkpoints import PUSHT
 from proctor.types import EpisodeSpec, Observation
+
+PLUGIN = Path(__file__).parent / "plugin"
+
+
+def make_wanderer(directory, robot=PUSHT):
+    """A checkpoint of somebody else's policy, whose package is on the path from here on."""
+    if str(PLUGIN) not in sys.path:
+        sys.path.append(str(PLUGIN))
+    from lerobot_policy_wanderer.modeling_wanderer import WandererConfig, WandererPolicy
+
+    return checkpoints.write_checkpoint(directory, robot, checkpoints.Recipe(WandererConfig, WandererPolicy, {}), 0)
+
+
+KINDS = {
+    "act": partial(checkpoints.make_act, chunk_size=12, n_action_steps=5),
+    "ensemble": partial(checkpoints.make_act, chunk_size=12, n_action_steps=1, temporal_ensemble_coeff=0.01),
+    "diffusion": checkpoints.make_diffusion,
+    "ddpm": partial(checkpoints.make_diffusion, noise_scheduler_type="DDPM", num_train_timesteps=4, n_obs_steps=3),
+    "vqbet": checkpoints.make_vqbet,
+    "vqbet-sequential": partial(checkpoints.make_vqbet, sequentially_select=True),
+    "tdmpc": checkpoints.make_tdmpc,
+    "actor": checkpoints.make_actor,
+    "smolvla": vla_checkpoints.make_smolvla,
+    "pi0": vla_checkpoints.make_pi,
+    "pi05": partial(vla_checkpoints.make_pi, version="pi05"),
+    "xvla": vla_checkpoints.make_xvla,
+    "dit": vla_checkpoints.make_multi_task_dit,
+    "dit-flow": partial(vla_checkpoints.make_multi_task_dit, objective="flow_matching"),
+    "wanderer": make_wanderer,
+}
+"""How a checkpoint of each kind is made, from its directory and a robot."""
+
+NEWER = {"pi0", "pi05", "dit", "dit-flow"}
+"""What LeRobot 0.4 has not, or not with a transformers that is on PyPI."""
+
+
+class Checkpoints(dict):
+    """Checkpoints by name, made when they are first asked for."""
+
+    def __init__(self, folder, robot=PUSHT):
+        super().__init__()
+        self.folder, self.robot, self.small = folder, robot, ExitStack()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.small.close()
+
+    def __missing__(self, name):
+        if name in NEWER and version("lerobot").startswith("0.4"):
+            pytest.skip("not in LeRobot 0.4")
+        self[name] = KINDS[name](self.folder / name, self.robot)
+        if name in ("pi0", "pi05"):
+            self.small.enter_context(vla_checkpoints.small_gemma(name))
+        return self[name]
 
 
 def write_safetensors(file, sizes):

@@ -4,14 +4,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from lerobot_samples import Episode, frames, new_memory, observation_at
+from lerobot_samples import KINDS, Episode, frames, new_memory, observation_at
 
 from proctor.policies.lerobot import load
+from proctor.types import Observation
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("lerobot")
 
-ALL = ["act", "ensemble", "diffusion", "ddpm"]
+TOGETHER = sorted(set(KINDS) - {"tdmpc", "actor", "wanderer"})
+"""Those whose episodes may share a pass."""
 
 
 def open_policy(path, n_threads=1, **fields):
@@ -41,7 +43,7 @@ def lerobot_actions(directory, frames, overrides=(), seed=7):
     return np.stack(actions)
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", KINDS)
 def test_an_episode_has_the_actions_of_lerobots_own_loop(checkpoints, name):
     """Queues, temporal ensembling, history, normalisation and noise, to the last bit."""
     policy = open_policy(checkpoints[name])
@@ -63,7 +65,7 @@ def test_actions_depend_on_what_is_seen_and_stay_near_the_range_of_pusht(checkpo
     assert -100 < one.min() < one.max() < 612
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", KINDS)
 def test_two_interleaved_episodes_equal_each_alone(checkpoints, name):
     """Nothing of an episode stays in the policy."""
     policy = open_policy(checkpoints[name])
@@ -78,18 +80,59 @@ def test_two_interleaved_episodes_equal_each_alone(checkpoints, name):
     assert np.array_equal(second.executed, Episode(policy, frames(seed=2), seed=2).run()[:15])
 
 
-def test_a_row_does_not_depend_on_its_neighbours(checkpoints):
-    """At one fixed batch shape. What the engine pads with does not matter either."""
-    policy = open_policy(checkpoints["act"])
+@pytest.mark.parametrize("name", TOGETHER)
+def test_a_row_does_not_depend_on_its_neighbours(checkpoints, name):
+    """At one fixed batch shape and place, noise included. What the engine pads with does not matter either."""
+    policy = open_policy(checkpoints[name])
     seen = [observation_at(policy, frames(seed), 0) for seed in range(4)]
-    memories = [new_memory() for _ in seen]
 
-    chunks = policy.predict(seen, memories)
-    shuffled = policy.predict([seen[2], seen[0], seen[2], seen[2]], memories)
+    def chunks_of(*seeds):
+        return policy.predict([seen[seed] for seed in seeds], [new_memory(seed) for seed in seeds])
 
-    np.testing.assert_array_equal(shuffled[0], chunks[2])
-    np.testing.assert_array_equal(shuffled[1], chunks[0])
-    assert [chunk.shape for chunk in chunks] == [(5, 2)] * 4
+    first, others = chunks_of(0, 1, 2, 3), chunks_of(2, 1, 1, 3)
+
+    assert len({chunk.tobytes() for chunk in first}) == 4
+    np.testing.assert_array_equal(others[1], first[1])
+    np.testing.assert_array_equal(others[3], first[3])
+
+
+@pytest.mark.parametrize("name", TOGETHER)
+def test_a_row_is_what_batch_one_gives_up_to_rounding(checkpoints, name):
+    """It draws the very same random numbers."""
+    policy = open_policy(checkpoints[name])
+    seen = [observation_at(policy, frames(seed), 0) for seed in range(3)]
+
+    together = policy.predict(seen, [new_memory(seed) for seed in range(3)])
+    alone = [policy.predict([seen[seed]], [new_memory(seed)])[0] for seed in range(3)]
+
+    np.testing.assert_allclose(together, alone, rtol=1e-3, atol=1e-2)
+
+
+def test_sentences_of_different_length_share_a_pass(checkpoints):
+    """SmolVLA pads to the longest beside it; here a row's shape, and so its last bits, depend on nobody else."""
+    policy = open_policy(checkpoints["smolvla"])
+    arrays = observation_at(policy, frames(seed=1), 0).arrays
+    short, long = Observation(arrays, "push"), Observation(arrays, "push the T-shaped block onto the target, gently")
+
+    beside_short = policy.predict([short, short], [new_memory(), new_memory()])
+    beside_long = policy.predict([short, long], [new_memory(), new_memory()])
+
+    np.testing.assert_array_equal(beside_short[0], beside_long[0])
+    assert not np.array_equal(beside_long[0], beside_long[1])
+
+
+def test_a_pass_that_raises_draws_nothing(checkpoints):
+    """Its observations are asked again one by one, and must get what they would have got."""
+    policy = open_policy(checkpoints["smolvla"])
+    seen = observation_at(policy, frames(seed=1), 0)
+    broken = Observation({**seen.arrays, "observation.state": np.zeros((1, 5))}, "push")
+    memory = new_memory()
+    expected = policy.predict([seen], [new_memory()])
+
+    with pytest.raises(RuntimeError):
+        policy.predict([broken], [memory])
+
+    np.testing.assert_array_equal(policy.predict([seen], [memory]), expected)
 
 
 def test_temporal_ensembles_of_one_batch_are_apart(checkpoints):

@@ -175,7 +175,14 @@ def make_xvla(directory: Path, robot: Robot = PUSHT, *, seed: int = 0, **fields:
         "max_state_dim": 8,
         "max_action_dim": 8,
     }
-    return write_checkpoint(directory, robot, Recipe(XVLAConfig, XVLAPolicy, small | fields), seed)
+    return write_checkpoint(directory, robot, Recipe(XVLAConfig, XVLAPolicy, small | fields, _fill_projection), seed)
+
+
+def _fill_projection(policy: Any) -> None:
+    """LeRobot 0.4 leaves it as the memory happens to be."""
+    for name, parameter in policy.named_parameters():
+        if name.endswith("image_projection"):
+            parameter.normal_(std=0.1)
 
 
 _BART_SIZES = {"attention_heads": 2, "ffn_dim": 64}
