@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from proctor.benchmarks.aloha import Aloha, AlohaConfig
 from proctor.benchmarks.gymnasium import Gymnasium, GymnasiumConfig
 from proctor.benchmarks.metaworld import MetaWorld, MetaWorldConfig
 from proctor.benchmarks.pusht import PushT, PushTConfig
@@ -25,6 +26,7 @@ SAMPLES = {
     "pusht-corners": PushT(PushTConfig(obs_type="environment_state_agent_pos")),
     "push-v3": MetaWorld(MetaWorldConfig(task="push-v3")),
     "drawer-open-v3": MetaWorld(MetaWorldConfig(task="drawer-open-v3")),
+    "AlohaInsertion-v0": Aloha(AlohaConfig(task="AlohaInsertion-v0")),
     "CartPole-v1": Gymnasium(GymnasiumConfig(task="CartPole-v1")),
     "Pendulum-v1": Gymnasium(GymnasiumConfig(task="Pendulum-v1")),
 }
