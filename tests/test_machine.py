@@ -7,7 +7,7 @@ import os
 import pytest
 
 from proctor import machine
-from proctor.machine import choose_gl_backend, usable_cores
+from proctor.machine import available_memory, choose_gl_backend, usable_cores
 
 
 @pytest.fixture(autouse=True)
@@ -48,3 +48,25 @@ def test_the_users_choice_of_gl_backend_is_kept(monkeypatch):
 
     monkeypatch.delenv("MUJOCO_GL")
     assert choose_gl_backend() == os.environ["MUJOCO_GL"] == "egl"
+
+
+@pytest.mark.parametrize(
+    ("limit", "used", "available"),
+    [("max", "5", 2048), ("4096", "1024", 2048), ("3000", "1000", 2000), ("1000", "1500", 0), (None, None, 2048)],
+)
+def test_a_containers_limit_bounds_the_memory(tmp_path, limit, used, available):
+    """What it has used already counts; never more than the machine has available."""
+    (tmp_path / "meminfo").write_text("MemTotal:       16 kB\nMemAvailable:    2 kB\n")
+    for name, content in (("memory.max", limit), ("memory.current", used)):
+        if content is not None:
+            (tmp_path / name).write_text(content + "\n")
+
+    assert available_memory(tmp_path / "meminfo", tmp_path) == available
+
+
+def test_where_memory_cannot_be_told_it_is_not_guessed(tmp_path):
+    """On other systems than Linux."""
+    (tmp_path / "meminfo").write_text("nonsense")
+
+    assert available_memory(tmp_path / "meminfo", tmp_path) is None
+    assert available_memory(tmp_path / "nothing", tmp_path) is None

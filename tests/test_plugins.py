@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, PackageNotFoundError
+from types import SimpleNamespace
 
 import pytest
 
 from proctor import plugins
 from proctor.errors import ConfigError
-from proctor.plugins import BENCHMARKS, POLICIES, find, installed, load_object
+from proctor.plugins import BENCHMARKS, POLICIES, find, installed, load_object, requirements_of
 
 
 def test_what_proctor_brings_is_registered_like_anybodys():
@@ -70,3 +71,44 @@ def test_a_module_that_raises_when_imported_is_reported_with_its_reason(tmp_path
 
     with pytest.raises(ConfigError, match=r"Cannot import a_broken_plugin .*ZeroDivisionError: division by zero"):
         load_object("a_broken_plugin:x")
+
+
+def plug_in(requires, name="kitchen"):
+    """A plug-in of a package that declares ``requires``."""
+    return EntryPoint(name, "a:b", BENCHMARKS)._for(SimpleNamespace(name="house", requires=requires))
+
+
+def test_a_plug_in_needs_what_the_extra_of_its_name_asks_for(monkeypatch):
+    """Not what the package needs itself, nor other extras; where a version does not fit, what there is is said."""
+    there = {"oven": "2.1", "table": "1.0"}
+
+    def version(name):
+        if name not in there:
+            raise PackageNotFoundError
+        return there[name]
+
+    monkeypatch.setattr(plugins, "version", version)
+    asked = ["roof>=1", "oven<3,>=2; extra == 'kitchen'", "table==2.0; extra == 'kitchen'", "bed; extra == 'room'"]
+    asked += ["sink>=1; extra == 'kitchen'", "spoon; python_version < '3' and extra == 'kitchen'"]
+
+    needs = requirements_of(plug_in(asked))
+
+    assert needs.present == {"oven": "2.1"}
+    assert needs.missing == ("table==2.0 (there is 1.0)", "sink>=1")
+    assert not needs.met
+    assert needs.command == "pip install 'house[kitchen]'"
+
+
+@pytest.mark.parametrize("requires", [None, [], ["bed; extra == 'room'"]], ids=repr)
+def test_a_plug_in_without_an_extra_needs_nothing(requires):
+    """Functions, random actions, Gymnasium."""
+    assert requirements_of(plug_in(requires)).met
+
+
+def test_the_extra_that_a_benchmark_names_is_the_one_its_requirements_are_read_from():
+    """So that an error and `proctor list` name the same command; here everything is installed."""
+    for name, point in installed(BENCHMARKS).items():
+        extra = load_object(point.value).extra
+        assert extra in ("", name)
+        assert requirements_of(point).met
+        assert bool(requirements_of(point).present) == bool(extra)

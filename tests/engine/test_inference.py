@@ -82,6 +82,33 @@ def test_every_question_gets_its_own_answer(inferring):
     assert inference.n_passes == 1
 
 
+def test_how_well_it_is_used_is_measured(inferring):
+    """Observations per pass, padding not counted, and the part of the time in which its slots were busy."""
+    inference = inferring(Doubler(batch_size=4))
+    inference.ask([question(1.0), question(2.0)])
+    collect(inference, 2)
+    inference.ask([question(3.0)])
+    collect(inference, 1)
+
+    assert inference.mean_batch == 1.5
+    assert inference.loaded_at is not None
+    a_second_later = inference.loaded_at + 1.0
+    inference.busy_seconds = 0.25 * inference.n_slots
+    assert inference.busy_share(a_second_later) == pytest.approx(0.25)
+    assert inference.busy_share(inference.loaded_at) is None
+
+
+def test_before_the_policy_is_loaded_there_is_nothing_to_measure(inferring):
+    """Rather than a share of zero."""
+    inference = Inference(Doubler(), n_threads=1, batch_size=1)
+    try:
+        assert inference.loaded_at is None
+        assert inference.busy_share(monotonic()) is None
+        assert inference.mean_batch is None
+    finally:
+        inference.close()
+
+
 def test_every_pass_has_the_same_shape(inferring):
     """A batch that is not full is padded with its first observation, and the padding's answers are dropped."""
     policy = Doubler(batch_size=4)

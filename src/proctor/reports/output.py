@@ -46,9 +46,10 @@ class _TerminalConsole(Console):
     @property  # type: ignore[misc]  # nobody sets it
     def size(self) -> ConsoleDimensions:
         try:
-            return ConsoleDimensions(*os.get_terminal_size(self.file.fileno()))
+            columns, lines = os.get_terminal_size(self.file.fileno())
         except OSError:
             return super().size
+        return ConsoleDimensions(columns, lines) if columns and lines else super().size  # some say 0 by 0
 
 
 def _stderr_is_the_process_own() -> bool:

@@ -1,0 +1,105 @@
+"""What ``--help`` says: grouped, with examples that work, on terminals of any width."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from importlib.metadata import version
+
+import pytest
+
+from proctor.cli import main
+from proctor.cli.arguments import expand
+from proctor.cli.help import EXAMPLES, FIRST_STEPS
+from proctor.cli.main import _GROUPS, app
+
+COMMANDS = [name for commands in _GROUPS.values() for name in commands]
+
+
+def examples(text):
+    """The command lines of a help text, without the remarks beside them."""
+    lines = re.sub(r" *\\\n +", " ", text).splitlines()
+    commands = [re.split(r" {3,}", line.strip())[0] for line in lines if line.startswith("  proctor ")]
+    return [shlex.split(command)[1:] for command in commands]
+
+
+@pytest.mark.parametrize(
+    "arguments", [line for text in (FIRST_STEPS, *EXAMPLES.values()) for line in examples(text)], ids=" ".join
+)
+def test_every_example_is_understood(arguments):
+    """Its command, its options, its values' types; whether the files exist is another matter."""
+    command, bound, unused, *_ = app.parse_known_args(expand(arguments))
+
+    assert command.__name__ == f"{arguments[0]}_command"
+    assert not unused
+    assert bound.arguments or len(arguments) == 1
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_with_an_example_of_itself(name, capsys):
+    """Usage, what it does, options, examples."""
+    assert main([name, "--help"]) == 0
+
+    out = capsys.readouterr().out
+    assert out.startswith(f"Usage: proctor {name}")
+    assert f"  proctor {name}" in out
+    assert all(line[0] == name for line in examples(EXAMPLES[name]))
+
+
+@pytest.mark.parametrize("width", [60, 100, 160])
+def test_the_commands_are_grouped_and_fit_the_terminal(width, capsys, monkeypatch):
+    """Evaluating, looking at results, setting up; the first steps below."""
+    monkeypatch.setenv("COLUMNS", str(width))
+
+    assert main(["--help"]) == 0
+
+    out = capsys.readouterr().out
+    positions = [out.index(f" {title} ") for title in _GROUPS]
+    assert positions == sorted(positions)
+    for name in COMMANDS:
+        assert re.search(rf"^│ {name} ", out, re.MULTILINE)
+    assert "First steps:" in out
+    assert max(map(len, out.split("First steps:")[0].splitlines())) <= width
+
+
+def test_texts_flow(capsys, monkeypatch):
+    """A sentence that is broken in the source is not broken there in the help."""
+    monkeypatch.setenv("COLUMNS", "400")
+    main(["eval", "--help"])
+
+    assert "for debugging: there a crash of the simulator ends the run." in capsys.readouterr().out
+
+
+def test_the_version_is_the_packages(capsys):
+    """Nothing else is printed."""
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == version("proctor")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_installed_for_a_shell(shell, tmp_path, monkeypatch, capsys):
+    """Where that shell looks; it knows commands and options."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("ZSH_CUSTOM", raising=False)
+
+    assert main(["completion", shell]) == 0
+
+    said = " ".join(capsys.readouterr().out.split())
+    path = re.search(r"Completion is in (\S+);", said)[1]
+    assert path.startswith(str(tmp_path))
+    script = open(path).read()  # noqa: PTH123, SIM115
+    assert all(name in script for name in COMMANDS)
+    assert "eval.n_episodes" in script
+
+
+def test_where_the_shell_is_unknown_it_is_asked_for(monkeypatch, capsys):
+    """A sentence."""
+    from cyclopts.completion import detect
+
+    def unknown():
+        raise detect.ShellDetectionError
+
+    monkeypatch.setattr(detect, "detect_shell", unknown)
+
+    assert main(["completion"]) == 2
+    assert "proctor completion bash, zsh or fish" in capsys.readouterr().err

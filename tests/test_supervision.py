@@ -1,0 +1,147 @@
+"""What a display is told while a run goes on, and what else may write to the terminal meanwhile."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from proctor import evaluate, supervision
+from proctor.reports.progress import Progress, SilentDisplay, Stage
+from proctor.testing.fakes import FAKE_BENCHMARK, FakePolicy
+
+ENV = {"type": FAKE_BENCHMARK, "max_steps": 8}
+
+
+class Recorder(SilentDisplay):
+    """Keeps what it is told."""
+
+    def __init__(self):
+        self.told = []
+
+    def update(self, progress):
+        self.told.append(progress)
+
+
+@pytest.fixture
+def told(monkeypatch):
+    recorder = Recorder()
+    monkeypatch.setattr(supervision, "make_display", lambda *_: recorder)
+    return recorder.told
+
+
+def test_progress_leads_from_the_start_to_the_last_episode(tmp_path, told):
+    """All along it adds up; at the end it is what the results say."""
+    env = {**ENV, "step_seconds": 0.01}
+    result = evaluate(FakePolicy(), env, output_dir=tmp_path / "run", n_episodes=8, batch_size=2)
+
+    measuring = [one for one in told if isinstance(one, Progress)]
+    assert len(measuring) > 2
+    assert measuring[0].running_s is None
+    assert measuring[0].load.starting
+    for progress in measuring:
+        assert progress.load.workers <= 2
+        assert sum(progress.load.running.values()) <= 2
+        assert progress.overall.so_far.planned <= progress.overall.done
+        assert sum(task.running for task in progress.tasks) == sum(progress.load.running.values())
+    last = measuring[-1]
+    assert last.overall.counts == last.overall.so_far == result.summary.overall
+    assert last.timings.total == pytest.approx(result.summary.timings.total)
+    assert last.load.mean_batch is not None
+    assert 0 < last.load.inference_share <= 1
+    assert any(one.load.running for one in measuring)
+
+
+def test_episodes_of_an_earlier_session_are_there_from_the_beginning(tmp_path, told):
+    """And do not count as this one's speed."""
+    for n_episodes in (2, 4):
+        told.clear()
+        evaluate({"type": "expert"}, ENV, output_dir=tmp_path / "run", n_episodes=n_episodes, batch_size=2)
+
+    first = told[0]
+    assert (first.overall.done, first.overall.total, first.n_resumed) == (4, 8, 4)
+    assert first.episodes_per_s is None
+
+
+def test_videos_are_a_stage_of_their_own(tmp_path, told):
+    """After the measurements."""
+    evaluate({"type": "expert"}, ENV, output_dir=tmp_path / "run", n_episodes=2, batch_size=2, video="all")
+
+    stages = [one for one in told if isinstance(one, Stage)]
+    assert told[-len(stages) :] == stages
+    assert (stages[-1].done, stages[-1].total) == (4, 4)
+
+
+NOISY = """
+import os, sys, warnings
+from proctor import evaluate
+class Noisy:
+    def __call__(self, observation):
+        print("python noise"); os.write(2, b"native noise\\n"); warnings.warn("a noisy warning")
+        return [0.0, 0.0]
+env = {"type": "proctor.testing.fakes:FakeBenchmark", "max_steps": 4}
+evaluate(Noisy(), env, output_dir=sys.argv[1], n_episodes=1, batch_size=2, display=sys.argv[2], **eval(sys.argv[3]))
+"""
+NOISES = ["python noise", "native noise", "a noisy warning"]
+
+
+@pytest.mark.parametrize(
+    ("display", "fields", "diverted"),
+    [
+        ("plain", {}, True),
+        ("auto", {"batch_size": 1}, True),
+        ("none", {}, False),
+        ("plain", {"use_async_envs": False}, False),
+    ],
+    ids=["plain", "one worker", "no display", "debugging"],
+)
+def test_libraries_do_not_write_into_a_display(tmp_path, display, fields, diverted):
+    """What they print goes into the log, unless nothing is displayed or somebody debugs."""
+    program = NOISY.replace("batch_size=2, ", "") if "batch_size" in fields else NOISY
+
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "run"), display, repr(fields)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    shown = done.stdout + done.stderr
+    log = tmp_path / "run" / "worker.log"
+    written = log.read_text() if log.exists() else ""
+    for noise in NOISES:
+        assert (noise in shown) != diverted
+        assert (noise in written) == diverted
+    assert ("2/2 episodes" in done.stderr) == (display != "none")
+
+
+def test_an_interrupted_run_says_how_to_go_on(tmp_path):
+    """The live display is gone, the cursor is back, and there is one sentence; no traceback."""
+    directory = tmp_path / "run"
+    command = [sys.executable, "-m", "proctor", "eval", "--policy.type=expert", f"--env.type={FAKE_BENCHMARK}"]
+    command += ["--env.step_seconds=0.2", "--eval.n_episodes=50", "--eval.batch_size=2", f"--output_dir={directory}"]
+    ours, theirs = os.openpty()
+    with subprocess.Popen(
+        command, stdout=theirs, stderr=theirs, stdin=theirs, env={**os.environ, "TERM": "xterm", "COLUMNS": "100"}
+    ) as process:
+        os.close(theirs)
+        seen = b""
+        while b"95% interval" not in seen:
+            seen += os.read(ours, 4096)
+        process.send_signal(signal.SIGINT)
+        try:
+            while chunk := os.read(ours, 4096):
+                seen += chunk
+        except OSError:  # its end is closed
+            pass
+        assert process.wait() == 130
+    os.close(ours)
+
+    text = seen.decode()
+    assert "Interrupted." in text
+    assert f"proctor resume {directory}" in text
+    assert "Traceback" not in text
+    assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")
