@@ -21,8 +21,8 @@ from proctor.policies.function import PredictFunction
 from proctor.results.journal import JournalWriter, read_journals
 from proctor.results.run_dir import check_fingerprint, read_run, write_run
 from proctor.supervision import quiet_terminal, watched
-from proctor.types import EpisodeResult
-from proctor.videos import film_of, make_videos, may_be_filmed, wanted_videos
+from proctor.types import EpisodeResult, EpisodeSpec
+from proctor.videos import film_of, make_videos, may_be_filmed, remove_videos, wanted_videos
 
 
 def evaluate(
@@ -98,11 +98,18 @@ def run(job: Job, on_measured: Callable[[EvalResult], None] = lambda _: None) ->
             raise
         with closing(engine):
             result = ledger.sum_up()
-            missing = _unfilmed(job, result, engine)
-            if engine.filmed:
+            wanted = wanted_videos(job.config.eval, result.summary.episodes)
+            if unwanted := engine.filmed.keys() - {episode.spec for episode in wanted}:
+                remove_videos(job.directory, unwanted)
                 result = ledger.sum_up()
+            done = result.summary.videos.keys() | engine.filmed.keys()
+            missing = [episode for episode in wanted if episode.spec not in done]
             on_measured(replace(result, n_videos_to_come=len(missing)))
-            return _film(job, ledger, missing, engine) if missing else result
+            problems = {spec: problem for spec, problem in engine.filmed.items() if problem}
+            if missing:
+                problems |= _film(job, ledger, missing, engine)
+                result = ledger.sum_up()
+            return replace(result, video_problems=problems)
 
 
 def _measure(job: Job, ledger: Ledger) -> Engine:
@@ -123,25 +130,17 @@ def _measure(job: Job, ledger: Ledger) -> Engine:
     return engine
 
 
-def _unfilmed(job: Job, result: EvalResult, engine: Engine) -> list[EpisodeResult]:
-    """The episodes that want a video and have none. Videos taken live that nobody asked for in the end are removed."""
-    config = job.config.eval
-    wanted = wanted_videos(config, result.summary.episodes)
-    for spec in engine.filmed - {episode.spec for episode in wanted}:
-        Path(film_of(job.directory, spec, config).path).unlink(missing_ok=True)
-    return [episode for episode in wanted if episode.spec not in result.summary.videos]
-
-
-def _film(job: Job, ledger: Ledger, missing: Sequence[EpisodeResult], engine: Engine) -> EvalResult:
-    """Make the videos that are missing, and sum up again."""
+def _film(job: Job, ledger: Ledger, missing: Sequence[EpisodeResult], engine: Engine) -> Mapping[EpisodeSpec, str]:
+    """Make the videos that are missing; gives those that could not be made, and why."""
     try:
-        problems = make_videos(job.directory, engine.setup, job.config.eval, missing, engine)
+        return make_videos(job.directory, engine.setup, job.config.eval, missing, engine)
     except ProctorError as error:
-        error.hint = f"The results are complete; the videos that are missing are made by: {job.how_to_go_on}"
+        error.hint = "The results are complete."
+        if not isinstance(error, ConfigError):  # going on would end the same way
+            error.hint += f" The videos that are missing are made by: {job.how_to_go_on}"
+        with suppress(ResourceError):
+            ledger.sum_up()
         raise
-    finally:
-        result = ledger.sum_up()
-    return replace(result, video_problems=problems)
 
 
 class _WrittenDown:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from contextlib import closing, nullcontext
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from time import monotonic
@@ -12,6 +12,7 @@ from time import monotonic
 from proctor.config import EvalConfig
 from proctor.engine import Crew, EngineSetup, Film, Filming, Shot
 from proctor.engine.plan import choose_batch_size
+from proctor.errors import ConfigError
 from proctor.job import make_benchmark
 from proctor.machine import choose_gl_backend, usable_cores
 from proctor.reports.progress import Stage
@@ -53,6 +54,12 @@ def film_of(directory: Path, spec: EpisodeSpec, config: EvalConfig) -> Film:
     return Film(str(path), config.video_fps, config.video_camera, config.video_pixels)
 
 
+def remove_videos(directory: Path, specs: Iterable[EpisodeSpec]) -> None:
+    """Remove videos of episodes that turned out not to be wanted."""
+    for spec in specs:
+        (directory / video_file(spec)).unlink(missing_ok=True)
+
+
 def replay(
     directory: Path, run: RunInfo, episodes: Sequence[EpisodeResult], config: EvalConfig
 ) -> dict[EpisodeSpec, str]:
@@ -80,29 +87,32 @@ def make_videos(
 ) -> dict[EpisodeSpec, str]:
     """Film episodes of the run in ``directory``; on the workers of ``predecessor`` if there is one.
 
-    Returns the episodes that could not be filmed, and why: above all, that their replay was not the episode that was
-    recorded. Those have no video.
+    Returns the episodes that have no video now, and why: above all, that their replay was not the episode that was
+    recorded.
 
     Raises:
-        ConfigError: recorded actions cannot be read; the simulator has no such camera.
+        ConfigError: the simulator has no such camera.
         ProctorError: see :meth:`~proctor.engine.crew.Crew.run_to_end`.
     """
-    records = merge_journals(read_journals(directory))
-    shots = []
-    for result in episodes:
-        actions = read_actions(records[key_of(result.spec)])
-        assert actions is not None  # only an error has none
-        shots.append(Shot(result, actions, film_of(directory, result.spec, config)))
-
     began, filmed = monotonic(), dict[EpisodeSpec, str]()
-    with quiet_terminal(config, setup.log) as console:
-        filming = Filming(setup, shots, predecessor)
-        with (
-            closing(filming) if predecessor is None else nullcontext(),
-            watched(filming, console, config, str(directory)) as display,
-        ):
-            filming.run(
-                filmed.__setitem__,
-                lambda: display.update(Stage("videos", len(filmed), len(shots), monotonic() - began)),
-            )
+    shots = []
+    records = merge_journals(read_journals(directory))
+    for result in episodes:
+        try:
+            actions = read_actions(records[key_of(result.spec)])
+        except ConfigError as error:
+            filmed[result.spec] = str(error)
+        else:
+            assert actions is not None  # only an error has none
+            shots.append(Shot(result, actions, film_of(directory, result.spec, config)))
+
+    with (
+        quiet_terminal(config, setup.log) as console,
+        closing(Filming(setup, shots, predecessor)) as filming,
+        watched(filming, console, config, str(directory)) as display,
+    ):
+        filming.run(
+            filmed.__setitem__,
+            lambda: display.update(Stage("videos", len(filmed), len(episodes), monotonic() - began)),
+        )
     return {spec: problem for spec, problem in filmed.items() if problem}

@@ -109,6 +109,16 @@ def test_a_video_starts_without_the_marker_of_the_episode_before(env):
     assert np.array_equal(env.render(), fresh)
 
 
+def test_a_frame_too_small_for_gym_pusht_is_drawn_at_the_usual_size(env):
+    """Its marker of the last action would be thinner than a pixel, and the drawing fail; whoever films scales it."""
+    env.reset(7, None, look=False)
+    env.step(np.array([200.0, 200.0]), look=False)
+
+    assert env.render(size=(96, 120)).shape == (120, 96, 3)
+    assert env.render(size=(95, 300)).shape == (384, 384, 3)
+    assert env.render().shape == (384, 384, 3)
+
+
 def test_there_is_one_task():
     """LeRobot's name for it is accepted, and so is none."""
     named, unnamed = (PushT(PushTConfig(task=task)).tasks() for task in ("PushT-v0", None))

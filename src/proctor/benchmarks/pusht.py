@@ -37,6 +37,9 @@ _FEATURES = {
 }
 """gym-pusht's names, and ours."""
 
+_SMALLEST_FRAME = 96
+"""Pixels a side: there gym-pusht's marker of the last action is a pixel thick, and below it cannot draw."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class PushTConfig(EnvConfig):
@@ -53,13 +56,13 @@ class PushTConfig(EnvConfig):
 
     visualization_width: int = 384
     visualization_height: int = 384
-    """Size of a video frame, in pixels; at least 96, where gym-pusht's marker of the last action is a pixel thick."""
+    """Size of a video frame, in pixels; at least 96."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_one_of("obs_type", self.obs_type, _OBSERVED)
         require_at_least(1, self, "observation_width", "observation_height")
-        require_at_least(96, self, "visualization_width", "visualization_height")
+        require_at_least(_SMALLEST_FRAME, self, "visualization_width", "visualization_height")
 
 
 class PushTEnv(SimEnv):
@@ -138,7 +141,8 @@ class PushTEnv(SimEnv):
 
     def render(self, camera: str | None = None, size: tuple[int, int] | None = None) -> Array:
         usual = self._sim.visualization_width, self._sim.visualization_height
-        self._sim.visualization_width, self._sim.visualization_height = size or usual
+        drawn = size if size is not None and min(size) >= _SMALLEST_FRAME else usual
+        self._sim.visualization_width, self._sim.visualization_height = drawn
         try:
             frame: Array = self._sim.render()
         finally:

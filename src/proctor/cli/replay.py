@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from proctor.results.summary import Summary, TaskSummary
     from proctor.types import EpisodeResult
 
-_MISMATCH = 1
+_SOME_UNFILMED = 1
 
 
 def replay_command(  # noqa: PLR0913 - the command's flags
@@ -50,6 +50,7 @@ def replay_command(  # noqa: PLR0913 - the command's flags
     from rich.console import Console
 
     from proctor.config import EvalConfig
+    from proctor.reports.terminal import print_unfilmed
     from proctor.results.summary import load_summary
     from proctor.videos import replay
 
@@ -59,17 +60,17 @@ def replay_command(  # noqa: PLR0913 - the command's flags
     problems = replay(run_dir, run, episodes, config)
     console = Console()
     for result in episodes:
-        console.print(_said(result, problems.get(result.spec), run_dir), soft_wrap=True)
-    return _MISMATCH if problems else 0
+        if result.spec not in problems:
+            console.print(_said(result, run_dir), soft_wrap=True)
+    print_unfilmed(console, problems)
+    return _SOME_UNFILMED if problems else 0
 
 
-def _said(result: EpisodeResult, problem: str | None, run_dir: Path) -> Text:
-    """How the episode went and where its video is, or why it has none."""
+def _said(result: EpisodeResult, run_dir: Path) -> Text:
+    """How the episode went, and where its video is."""
     from proctor.reports.text import count, number, safe
     from proctor.results.videos import video_file
 
-    if problem:
-        return safe(problem, "yellow")
     how = f"{result.outcome} after {count(result.length, 'step')}, reward {number(result.sum_reward)}"
     return safe(f"{result.spec}: {how}, as recorded: {run_dir / video_file(result.spec)}")
 
@@ -88,14 +89,16 @@ def _task(summary: Summary, asked: str | None) -> TaskSummary:
 
 def _chosen(task: TaskSummary, asked: str) -> Sequence[EpisodeResult]:
     """The episodes that are meant; of each there is a recording."""
-    completed = {result.spec.episode_index: result for result in task.episodes if result.sum_reward is not None}
+    from proctor.types import Outcome
+
+    completed = {result.spec.episode_index: result for result in task.episodes if result.outcome is not Outcome.ERROR}
     if asked in ("all", "failures"):
         chosen = [result for result in completed.values() if asked == "all" or not result.success]
         if not chosen:
             raise ConfigError(f"{task.task.name} has no {'completed' if asked == 'all' else 'failed'} episode.")
         return chosen
     try:
-        numbers = [int(number) for number in asked.split(",")]
+        numbers = list(dict.fromkeys(int(number) for number in asked.split(",")))
     except ValueError:
         raise ConfigError(f"--episode is '{asked}'; it is numbers with commas, failures, or all.") from None
     if missing := [str(number) for number in numbers if number not in completed]:

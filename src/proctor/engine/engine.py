@@ -13,6 +13,7 @@ from proctor.engine.filming import check_camera
 from proctor.engine.inference import Answer, Inference, Question
 from proctor.engine.load import Load
 from proctor.engine.messages import Built, Film, Finished, Observed, Reply, Start
+from proctor.engine.video import keep_video
 from proctor.errors import PolicyError
 from proctor.policies.base import PolicySource
 from proctor.types import Array, AttemptError, EpisodeResult, EpisodeSpec, Features, Outcome, TaskKey, Timings
@@ -33,10 +34,9 @@ class Engine(Crew):
         policy: PolicySource | None,
         films: Mapping[EpisodeSpec, Film] = MappingProxyType({}),
     ) -> None:
-        super().__init__(setup, plan)
-        self._films = films
-        self.filmed: set[EpisodeSpec] = set()
-        """Those that were."""
+        super().__init__(setup, plan, films)
+        self.filmed: dict[EpisodeSpec, str] = {}
+        """Those that were, and why there is no video of it; "" if there is one."""
         self._films_live: set[TaskKey] = set()
         self._policy = policy
         self._looks = LookPlan(policy.look_offsets, policy.n_action_steps) if policy else LookPlan()
@@ -108,8 +108,10 @@ class Engine(Crew):
     def start(self, number: int, spec: EpisodeSpec) -> None:
         if self.began_at is None:
             self.began_at = monotonic()
-        film = self._films.get(spec) if spec.task in self._films_live else None
-        self.pool.send(number, Start(spec, self.setup.tasks[spec.task].max_episode_steps, film))
+        self.pool.send(number, Start(spec, self.setup.tasks[spec.task].max_episode_steps, self._live_film(spec)))
+
+    def _live_film(self, spec: EpisodeSpec) -> Film | None:
+        return self.films.get(spec) if spec.task in self._films_live else None
 
     def _infer(self) -> None:
         if self._inference is None:
@@ -145,9 +147,8 @@ class Engine(Crew):
         self.pool.send(number, request)
 
     def stands(self, number: int, spec: EpisodeSpec, built: Built) -> None:
-        for film in self._films.values():
+        if (film := self.films.get(spec)) is not None:
             check_camera(film, built.cameras, self.setup.tasks[spec.task].name)
-            break
         if built.drawable and not built.replayable:
             self._films_live.add(spec.task)
         if spec.task not in self._features:
@@ -164,8 +165,8 @@ class Engine(Crew):
             case Finished():
                 episode = self._episodes.pop(number)
                 result = episode.result(reply, self.scheduler.errors_of(episode.spec))
-                if episode.spec.task in self._films_live and episode.spec in self._films:
-                    self.filmed.add(episode.spec)
+                if (film := self._live_film(episode.spec)) is not None:
+                    self.filmed[episode.spec] = reply.unfilmed or keep_video(film)
                 self._on_result(result, reply.actions.unpack())
 
     def attempt_ended(self, number: int) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from proctor.engine.crew import Crew, EngineSetup
 from proctor.engine.messages import ArrayBytes, Built, Film, Finished, Replay, Reply
+from proctor.engine.video import discard_video, keep_video
 from proctor.errors import ConfigError, did_you_mean
 from proctor.types import Array, AttemptError, EpisodeResult, EpisodeSpec
 
@@ -22,7 +23,7 @@ class Shot:
 
 
 OnFilmed = Callable[[EpisodeSpec, str], None]
-"""Is told of each episode what was wrong with it: nothing (""), or a sentence, and then there is no video."""
+"""Is told of each episode why it has no video; "" if it has one."""
 
 
 def check_camera(film: Film, cameras: Sequence[str], task: str) -> None:
@@ -34,7 +35,7 @@ def check_camera(film: Film, cameras: Sequence[str], task: str) -> None:
     if film.camera is None or film.camera in cameras:
         return
     if not cameras:
-        raise ConfigError(f"eval.video_camera is '{film.camera}', but {task} has only one camera; leave it out.")
+        raise ConfigError(f"{task} has no camera '{film.camera}'; it has only one, so leave the camera out.")
     known = ", ".join(cameras)
     raise ConfigError(f"{task} has no camera '{film.camera}'; it has {known}.{did_you_mean(film.camera, cameras)}")
 
@@ -44,13 +45,15 @@ class Filming(Crew):
 
     def __init__(self, setup: EngineSetup, shots: Sequence[Shot], predecessor: Crew | None = None) -> None:
         self._shots: Mapping[EpisodeSpec, Shot] = {shot.result.spec: shot for shot in shots}
-        super().__init__(setup, list(self._shots), predecessor)
+        films = {spec: shot.film for spec, shot in self._shots.items()}
+        super().__init__(setup, list(films), films, predecessor)
         self._on_filmed: OnFilmed
 
     def run(self, on_filmed: OnFilmed, on_tick: Callable[[], None] = lambda: None) -> None:
         """Film every episode.
 
         Raises:
+            ConfigError: a simulator has not the camera that is asked for.
             ProctorError: see :meth:`Crew.run_to_end`.
         """
         self._on_filmed = on_filmed
@@ -61,7 +64,7 @@ class Filming(Crew):
         self.hear_workers()
 
     def stands(self, number: int, spec: EpisodeSpec, built: Built) -> None:
-        check_camera(self._shots[spec].film, built.cameras, self.setup.tasks[spec.task].name)
+        check_camera(self.films[spec], built.cameras, self.setup.tasks[spec.task].name)
 
     def start(self, number: int, spec: EpisodeSpec) -> None:
         shot = self._shots[spec]
@@ -73,26 +76,32 @@ class Filming(Crew):
         spec = self.scheduler.workers[number].spec
         assert spec is not None
         shot = self._shots[spec]
-        if problem := _difference(shot.result, reply):
-            Path(shot.film.path).unlink(missing_ok=True)
+        problem = reply.unfilmed or _difference(shot.result, reply) or keep_video(shot.film)
+        if problem:
+            discard_video(shot.film)
         self._on_filmed(spec, problem)
 
     def given_up(self, spec: EpisodeSpec, errors: Sequence[AttemptError]) -> None:
-        self._on_filmed(spec, f"{spec} could not be filmed: {errors[-1].message}.")
+        self._on_filmed(spec, errors[-1].message)
 
 
 def _difference(recorded: EpisodeResult, replayed: Finished) -> str:
     """In which way a replay was another episode than the one recorded; "" if it was the same."""
-    now = {
-        "success": replayed.success,
-        "length": replayed.actions.shape[0],
-        "sum of rewards": replayed.sum_reward,
-        "final state": replayed.final_state_hash,
+    then = {
+        "success": recorded.success,
+        "length": recorded.length,
+        "sum of rewards": _finite(recorded.sum_reward),
+        "final state": recorded.final_state_hash,
     }
-    then = (recorded.success, recorded.length, recorded.sum_reward, recorded.final_state_hash)
+    now = (replayed.success, replayed.actions.shape[0], _finite(replayed.sum_reward), replayed.final_state_hash)
     differences = [
-        f"{name} {now[name]}, not {before}" for name, before in zip(now, then, strict=True) if now[name] != before
+        f"{name} {value}, not {before}"
+        for (name, before), value in zip(then.items(), now, strict=True)
+        if value != before
     ]
-    if not differences:
-        return ""
-    return f"The replay of {recorded.spec} is not the episode that was recorded: {', '.join(differences)}."
+    return f"its replay is another episode: {', '.join(differences)}" if differences else ""
+
+
+def _finite(reward: float | None) -> float | None:
+    """As the journal, which is JSON, keeps it."""
+    return None if reward is None or not math.isfinite(reward) else reward

@@ -50,6 +50,11 @@ class Film(msgspec.Struct, frozen=True):
     camera: str | None = None
     size: tuple[int, int] | None = None
 
+    @property
+    def unfinished(self) -> str:
+        """Where the video lies until it is known to show the right episode."""
+        return f"{self.path}.part"
+
 
 # ---------------------------------------------------------------------------------------------- engine to worker
 
@@ -140,7 +145,9 @@ class Observed(msgspec.Struct, tag=True, frozen=True):
 
 
 class Finished(msgspec.Struct, tag=True, frozen=True):
-    """The episode reached its end."""
+    """The episode reached its end. Where it was to be filmed and could not be, ``unfilmed`` says why; a replay may then
+    have ended early.
+    """
 
     success: bool
     sum_reward: float
@@ -149,6 +156,7 @@ class Finished(msgspec.Struct, tag=True, frozen=True):
     final_state_hash: str
     actions: ArrayBytes
     spent: Spent
+    unfilmed: str = ""
 
 
 class Failed(msgspec.Struct, tag=True, frozen=True):

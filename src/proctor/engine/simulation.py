@@ -69,17 +69,15 @@ class Simulation:
                 during=type(request).__name__.lower(),
                 message=f"{type(error).__name__}: {error}" if not isinstance(error, ConfigError) else str(error),
                 traceback=traceback.format_exc(),
-                users_fault=isinstance(error, ConfigError) and not isinstance(request, Replay),
+                users_fault=isinstance(error, ConfigError),
                 spent=clock.spent(),
             )
 
     def close(self) -> None:
         """Close the simulator, if there is one. Where that fails there is nothing left to save: the log has it."""
         env, self.env, self.episode = self.env, None, None
-        footage, self.footage = self.footage, None
+        self._drop_footage()
         try:
-            if footage is not None:
-                footage.discard()
             if env is not None:
                 env.close()
         except Exception:  # noqa: BLE001 - it must not hide why the simulator is closed, nor cost a finished run
@@ -103,17 +101,23 @@ class Simulation:
 
     def _start(self, request: Start, clock: _Clock) -> Reply:
         env = self._standing_env()
-        seen = env.reset(request.spec.seed, request.spec.init_state_id, look=self.source is None)
-        clock.lap("reset")
-        self.arrays.beat()
-        self.episode = _RunningEpisode(request.max_steps)
+        seen = self._begin(env, request, clock, look=self.source is None)
         if request.film is not None:
             self.footage = Footage(env, request.film)
         if self.source is not None:
             return self._run_through(env, self.source, RandomStream(request.spec), clock)
+        assert self.episode is not None
         self.episode.n_looks = 1
         self._show(seen, 0, 1)
         return Observed(self.arrays.placed(), clock.spent())
+
+    def _begin(self, env: SimEnv, request: Start | Replay, clock: _Clock, *, look: bool) -> Mapping[str, Array] | None:
+        self._drop_footage()  # of an attempt that the policy failed
+        seen = env.reset(request.spec.seed, request.spec.init_state_id, look=look)
+        clock.lap("reset")
+        self.arrays.beat()
+        self.episode = _RunningEpisode(request.max_steps)
+        return seen
 
     def _run_through(self, env: SimEnv, source: ActionSource, stream: RandomStream, clock: _Clock) -> Reply:
         """A whole episode of a policy that lives here."""
@@ -124,16 +128,18 @@ class Simulation:
         return self._finish(env, self.episode, clock)
 
     def _replay(self, request: Replay, clock: _Clock) -> Reply:
-        """An episode again, to its end or as far as its actions go."""
+        """An episode again, to its end or as far as its actions go; without a video there is no use in going on."""
         env = self._standing_env()
-        env.reset(request.spec.seed, request.spec.init_state_id, look=False)
-        clock.lap("reset")
-        self.arrays.beat()
-        self.episode = _RunningEpisode(request.max_steps)
+        self._begin(env, request, clock, look=False)
+        assert self.episode is not None
         self.footage = Footage(env, request.film)
+        if not env.deterministic:
+            self.footage.give_up(
+                "cannot be replayed: its simulator is not deterministic, and is filmed as it is measured"
+            )
         for action in request.actions.unpack():
             self._step(env, self.episode, action, look=False)
-            if self.episode.over:
+            if self.episode.over or self.footage.problem:
                 break
         return self._finish(env, self.episode, clock)
 
@@ -161,9 +167,9 @@ class Simulation:
 
     def _finish(self, env: SimEnv, episode: _RunningEpisode, clock: _Clock) -> Reply:
         self.episode = None
-        if self.footage is not None:
-            self.footage.keep()
-            self.footage = None
+        footage, self.footage = self.footage, None
+        if footage is not None:
+            footage.finish()
         clock.lap("step")
         return Finished(
             success=episode.success,
@@ -173,7 +179,13 @@ class Simulation:
             final_state_hash=env.state_hash(),
             actions=ArrayBytes.pack(np.stack(episode.actions)),
             spent=clock.spent(),
+            unfilmed=footage.problem if footage is not None else "",
         )
+
+    def _drop_footage(self) -> None:
+        footage, self.footage = self.footage, None
+        if footage is not None:
+            footage.give_up("the episode did not reach its end")
 
     def _show(self, seen: Mapping[str, Array] | None, index: int, n_frames: int) -> None:
         if seen is None:

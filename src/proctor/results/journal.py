@@ -172,8 +172,8 @@ def read_actions(record: EpisodeRecord) -> Array | None:
         return np.frombuffer(_read_checked(record.actions_file, ref), ref.dtype).reshape(ref.shape)
     except (OSError, ValueError, TypeError) as error:
         raise ConfigError(
-            f"The recorded actions of {record.result.spec} cannot be read from {record.actions_file} ({error}); "
-            "its result stands, but it cannot be replayed."
+            f"the recorded actions cannot be read from {record.actions_file} ({error}); "
+            "the result stands, but the episode cannot be replayed."
         ) from error
 
 

@@ -26,14 +26,19 @@ FAKE_BENCHMARK = "proctor.testing.fakes:FakeBenchmark"
 @dataclass(frozen=True, kw_only=True)
 class FakeConfig(EnvConfig):
     """``faults`` maps ``"<task>/<seed>/<step>"`` to what happens there: ``raise``, ``kill``, ``exit``, ``hang``,
-    ``stop`` (SIGSTOP). Step 0 is the reset, ``"<task>/construct"`` the constructor. A fault strikes ``times`` times;
-    ``scratch`` is the folder in which workers remember how often it has.
+    ``stop`` (SIGSTOP). Step 0 is the reset, ``"<task>/construct"`` the constructor, ``"<task>/<seed>/<step>/render"``
+    a video's frame. A fault strikes ``times`` times; ``scratch`` is the folder in which workers remember how often it
+    has.
+
+    With ``drifts`` an episode never runs the same way twice, whatever ``deterministic`` claims.
     """
 
     n_tasks: int = 2
     max_steps: int = 20
     step_seconds: float = 0.0
     image_size: int = 8
+    deterministic: bool = True
+    drifts: bool = False
     faults: dict[str, str] = field(default_factory=dict)
     times: int = 1
     scratch: str = ""
@@ -60,9 +65,11 @@ class FakeEnv(SimEnv):
     """The state is one number that moves by the action and a little by itself; close to the goal is success."""
 
     fps = 10.0
+    cameras = ("front", "back")
 
     def __init__(self, task: Task, config: FakeConfig) -> None:
         self._task, self._config = task, config
+        self.deterministic = config.deterministic
         size = config.image_size
         box = gymnasium.spaces.Box
         self.observation_space = gymnasium.spaces.Dict(
@@ -79,7 +86,7 @@ class FakeEnv(SimEnv):
 
     def reset(self, seed: int, init_state_id: int | None, *, look: bool) -> Mapping[str, Array] | None:
         self._seed, self._n_steps = seed, 0
-        self._generator = np.random.default_rng(seed)
+        self._generator = np.random.default_rng(None if self._config.drifts else seed)
         self._position = self._generator.normal(size=2)
         self._strike_here()
         return self._look() if look else None
@@ -95,7 +102,11 @@ class FakeEnv(SimEnv):
         return Step(-distance, done, False, done, self._look() if look and not done else None)
 
     def render(self, camera: str | None = None, size: tuple[int, int] | None = None) -> Array:
-        return self._image()
+        """Grey that grows brighter with every step; from behind it is the negative."""
+        self._strike(f"{self._task.task_id}/{self._seed}/{self._n_steps}/render")
+        width, height = size or (self._config.image_size,) * 2
+        grey = min(10 * self._n_steps, 255)
+        return np.full((height, width, 3), 255 - grey if camera == "back" else grey, np.uint8)
 
     def state(self) -> Iterable[Array]:
         return [self._position]
