@@ -23,11 +23,18 @@ def open_policy(path, n_threads=1, **fields):
 def lerobot_actions(directory, frames, overrides=(), seed=7):
     """The actions of one episode as ``lerobot-eval`` computes them, one step at a time."""
     from lerobot.configs.policies import PreTrainedConfig
-    from lerobot.envs.utils import preprocess_observation
-    from lerobot.policies.factory import get_policy_class, make_pre_post_processors
+    from lerobot.policies.factory import get_policy_class
 
     config = PreTrainedConfig.from_pretrained(directory, cli_overrides=list(overrides))
     policy = get_policy_class(config.type).from_pretrained(directory, config=config)
+    return select_actions(policy, config, directory, frames, seed)
+
+
+def select_actions(policy, config, directory, frames, seed=7):
+    """LeRobot's loop around a policy of its own."""
+    from lerobot.envs.utils import preprocess_observation
+    from lerobot.policies.factory import make_pre_post_processors
+
     preprocessor, postprocessor = make_pre_post_processors(config, str(directory))
     policy.reset()
     torch.set_num_threads(1)

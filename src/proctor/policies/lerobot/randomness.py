@@ -86,32 +86,37 @@ class _Operators(TorchDispatchMode):  # type: ignore[misc]
         names = [argument.name for argument in func._schema.arguments]  # noqa: SLF001 - there is no other way to it
         given = dict(zip(names, args, strict=False)) | kwargs
         given.pop("generator", None)
-        if "generator" not in names:
-            raise PolicyError(f"{func} cannot be drawn per episode; evaluate with --eval.inference_batch_size=1.")
         tensors = [value for value in given.values() if isinstance(value, torch.Tensor)]
         device = tensors[0].device if tensors else torch.empty(0, device=given.get("device")).device
+        self._check(func, names, [*map(len, filter(_has_rows, tensors)), *given.get("size", ())[:1]])
         rows = [
             func(
-                **{key: self._part(func, key, value, row) for key, value in given.items()},
+                **{key: self._part(key, value, row) for key, value in given.items()},
                 generator=_generator(stream, device),
             )
             for row, stream in enumerate(self._streams)
         ]
-        return args[0] if func.overloadpacket.__name__ in _IN_PLACE else torch.cat(rows)
+        if func.overloadpacket.__name__ in _IN_PLACE:
+            return args[0]
+        return rows[0] if len(rows) == 1 else torch.cat(rows)
 
-    def _part(self, func: Any, name: str, value: Any, row: int) -> Any:
+    def _check(self, func: Any, names: list[str], lengths: list[int]) -> None:
+        """Refuse what cannot be divided among the episodes."""
+        n = len(self._streams)
+        if "generator" in names and (n == 1 or (lengths and not any(length % n for length in lengths))):
+            return
+        shown = f"{lengths[0]} rows" if lengths else "a single number or permutation"
+        raise PolicyError(
+            f"{func} draws {shown} for {n} episodes, which cannot be told apart; evaluate with "
+            "--eval.inference_batch_size=1."
+        )
+
+    def _part(self, name: str, value: Any, row: int) -> Any:
         """One episode's part of an argument: its rows of a tensor, its share of a size."""
         n = len(self._streams)
-        length = value[0] if name == "size" and value else value.shape[0] if _has_rows(value) else None
-        if length is None:
-            return value
-        if length % n:
-            raise PolicyError(
-                f"{func} draws {length} rows for {n} episodes, which cannot be told apart; evaluate with "
-                "--eval.inference_batch_size=1."
-            )
-        share = length // n
-        return [share, *value[1:]] if name == "size" else value[row * share : (row + 1) * share]
+        if name == "size" and value:
+            return [value[0] // n, *value[1:]]
+        return value.chunk(n)[row] if _has_rows(value) else value
 
 
 def _has_rows(value: Any) -> bool:

@@ -1,0 +1,130 @@
+"""PEFT adapters and checkpoints from before there were processor files."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from lerobot_samples import PLUGIN, Episode, edit_json, frames
+
+from proctor.errors import CheckpointError
+from proctor.policies.lerobot import load
+from proctor.policies.lerobot.files import EMBEDDED_NORMALISATION
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("lerobot")
+
+
+def actions(path, **fields):
+    return Episode(load({"path": str(path), "device": "cpu", **fields}).open(1), frames(seed=1)).run()
+
+
+@pytest.fixture(scope="module")
+def adapter(checkpoints, tmp_path_factory):
+    """A LoRA of the SmolVLA as LeRobot's training saves it, with weights that do something."""
+    from lerobot.policies.smolvla.modeling_smolvla import SmolVLAPolicy
+    from peft import LoraConfig, get_peft_model
+
+    base, directory = checkpoints["smolvla"], tmp_path_factory.mktemp("adapters") / "lora"
+    policy = SmolVLAPolicy.from_pretrained(base)
+    policy.name_or_path = str(base)
+    targets = r".*lm_expert\..*\.(q|v)_proj"
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        wrapped = get_peft_model(policy, LoraConfig(r=4, target_modules=targets, init_lora_weights=False))
+    wrapped.peft_config["default"].base_model_name_or_path = str(base)
+    wrapped.save_pretrained(directory)
+    policy.config.use_peft = True
+    policy.config._save_pretrained(directory)
+    for file in base.glob("policy_*"):
+        shutil.copy(file, directory)
+    return directory
+
+
+def test_an_adapter_gives_what_peft_gives_and_its_base_does_not(checkpoints, adapter):
+    """``peft``'s own output, by LeRobot's loop."""
+    from lerobot.configs.policies import PreTrainedConfig
+    from lerobot.policies.smolvla.modeling_smolvla import SmolVLAPolicy
+    from peft import PeftModel
+    from test_lerobot_predict import select_actions
+
+    base = SmolVLAPolicy.from_pretrained(checkpoints["smolvla"])
+    theirs = PeftModel.from_pretrained(base, str(adapter)).eval()
+    expected = select_actions(theirs, PreTrainedConfig.from_pretrained(adapter), adapter, frames(seed=1))
+
+    ours = actions(adapter, use_peft=True)
+
+    np.testing.assert_array_equal(ours, expected)
+    assert np.abs(ours - actions(checkpoints["smolvla"])).max() > 1
+
+
+def make_old(checkpoint, directory):
+    """The checkpoint as lerobot before 0.4 would have saved it: statistics among the weights, no processors."""
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(checkpoint, directory)
+    weights = load_file(directory / "model.safetensors")
+    sides = ("preprocessor", "normalize_inputs", "observation"), ("postprocessor", "unnormalize_outputs", "action")
+    for side, name, kind in sides:
+        steps = json.loads((directory / f"policy_{side}.json").read_text())["steps"]
+        state = next(step["state_file"] for step in steps if step.get("state_file"))
+        for key, tensor in load_file(directory / state).items():
+            feature, _, statistic = key.rpartition(".")
+            if feature.startswith(kind):
+                weights[f"{name}.buffer_{feature.replace('.', '_')}.{statistic}"] = tensor
+    for file in directory.glob("policy_*"):
+        file.unlink()
+    save_file(weights, directory / "model.safetensors")
+    return directory
+
+
+@pytest.mark.parametrize("name", ["act", "diffusion", "vqbet"])
+def test_an_old_checkpoint_acts_as_its_successor(checkpoints, tmp_path, name):
+    """Its normalisation is made of what lies among its weights."""
+    old = make_old(checkpoints[name], tmp_path / "old")
+
+    np.testing.assert_array_equal(actions(old), actions(checkpoints[name]))
+
+
+@pytest.mark.parametrize("change", ["gone", "never filled in"])
+def test_an_old_checkpoint_without_its_statistics_is_refused(checkpoints, tmp_path, change):
+    """It would run, un-normalised, and score near zero."""
+    from safetensors.torch import load_file, save_file
+
+    old = make_old(checkpoints["act"], tmp_path / "old")
+    weights = load_file(old / "model.safetensors")
+    name = "normalize_inputs.buffer_observation_state.mean"
+    assert name.startswith(EMBEDDED_NORMALISATION)
+    weights[name] = torch.full_like(weights[name], torch.inf)
+    if change == "gone":
+        del weights[name]
+    save_file(weights, old / "model.safetensors")
+
+    with pytest.raises(CheckpointError, match=r"normalises observation\.state by mean and std, which its weights"):
+        load({"path": str(old)}).open(1)
+
+
+def test_a_policy_of_an_installed_package_is_found_by_its_name(checkpoints):
+    """``lerobot_policy_…``, imported only when a checkpoint asks for it."""
+    script = (
+        "import sys; from proctor.policies.lerobot import load\n"
+        f"policy = load({{'path': {str(checkpoints['wanderer'])!r}, 'device': 'cpu', 'hidden_dim': 8}}).open(1)\n"
+        "print(type(policy._model).__name__, policy.n_action_steps, policy.randomness)"
+    )
+    environment = {"PYTHONPATH": str(PLUGIN), "PATH": ""}
+
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
+
+    assert done.stdout.split() == ["WandererPolicy", "1", "global"], done.stderr
+
+
+def test_relative_actions_are_added_to_what_was_seen_last(checkpoints, tmp_path):
+    """So such a policy looks at every step, as in LeRobot's loop."""
+    directory = shutil.copytree(checkpoints["pi0"], tmp_path / "relative")
+    edit_json(directory / "config.json", use_relative_actions=True)
+
+    checkpoint = load({"path": str(directory)})
+
+    assert (checkpoint.n_action_steps, checkpoint.family.randomness) == (1, "global")
