@@ -63,6 +63,30 @@ def test_a_camera_of_another_name_is_found_by_renaming(bare):
     load({"path": str(bare)}, {"observation.images.top": "observation.image"}).check_contract(other)
 
 
+def with_cameras(bare, *names, **changes):
+    image, vector = {"type": "VISUAL", "shape": [3, 96, 96]}, {"type": "STATE", "shape": [2]}
+    inputs = {**dict.fromkeys(names, image), "observation.state": vector}
+    edit_json(bare / "config.json", type="smolvla", input_features=inputs, **changes)
+
+
+def test_as_many_cameras_may_be_missing_as_the_policy_leaves_empty(bare):
+    """By its own configuration, or by ``--policy.empty_cameras``."""
+    cameras = "observation.image", "observation.images.wrist", "observation.images.empty_camera_0"
+    with_cameras(bare, *cameras, empty_cameras=1)
+
+    message = refusal(bare, features())
+    assert "observation.images.wrist  image 96x96x3       nothing   <- differs" in message
+    assert "empty_camera_0" not in message
+    load({"path": str(bare), "empty_cameras": "2"}).check_contract(features())
+
+
+def test_a_policy_is_not_blindfolded(bare):
+    """At least one of its cameras must be there."""
+    with_cameras(bare, "observation.images.wrist", empty_cameras=1)
+
+    assert "observation.images.wrist  image 96x96x3       nothing   <- differs" in refusal(bare, features())
+
+
 def test_a_vector_is_not_an_image(bare):
     """Also where nothing of the kind is to be had."""
     assert "--rename_map" not in refusal(bare, Features({}, ArraySpec((2,), "float32")))

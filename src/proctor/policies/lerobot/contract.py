@@ -18,8 +18,9 @@ def check_contract(
 ) -> None:
     """Compare the features in a policy's configuration with an environment's.
 
-    What the environment gives beyond what the policy wants is fine. ``any_image_size`` says that the policy resizes
-    its images.
+    What the environment gives beyond what the policy wants is fine, and so are as many missing cameras as the
+    policy's ``empty_cameras``, if there is one camera at least: it sees nothing there. ``any_image_size`` says that
+    the policy resizes its images.
 
     Raises:
         ContractError: a table of both sides.
@@ -28,6 +29,8 @@ def check_contract(
     given = {rename_map.get(key, key): _given(spec) for key, spec in features.observation.items()}
     wanted |= {key: _wanted(feature) for key, feature in config["output_features"].items() if key == "action"}
     given["action"] = "vector", features.action.shape
+    for key in _empty_cameras(wanted, given, config.get("empty_cameras") or 0):
+        del wanted[key]
     if all(_fits(kind, given.get(key), any_image_size) for key, kind in wanted.items()):
         return
     width = max(len(key) for key in wanted)
@@ -37,6 +40,13 @@ def check_contract(
         lines.append(f"{key:{width}}  {_shown(kind):18}  {_shown(given.get(key))}{mark}")
     table = "\n".join(f"  {line}".rstrip() for line in lines)
     raise ContractError(f"Policy and environment do not fit each other:\n{table}{_hint(wanted, given)}")
+
+
+def _empty_cameras(wanted: Mapping[str, Kind], given: Mapping[str, Kind], n: int) -> list[str]:
+    """The cameras that may be missing: the last ``n`` of those that are."""
+    cameras = [key for key, (kind, _) in wanted.items() if kind == "image"]
+    missing = [key for key in cameras if key not in given]
+    return missing[-n:] if n and len(missing) < len(cameras) else []
 
 
 def _hint(wanted: Mapping[str, Kind], given: Mapping[str, Kind]) -> str:
