@@ -10,10 +10,10 @@ import importlib
 import inspect
 import json
 import re
+import tomllib
 import typing
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import UnionType
 from typing import Any, Union
@@ -23,11 +23,12 @@ from docstring_parser import DocstringStyle
 
 from proctor.cli.help import EXAMPLES
 from proctor.config import EnvConfig
-from proctor.plugins import BENCHMARKS, POLICIES, installed, load_object
+from proctor.plugins import BENCHMARKS, POLICIES, load_object
 from proctor.policies.function import FunctionPolicyConfig
 from proctor.policies.lerobot.families import FAMILIES
 
-PAGE = Path(__file__).parents[1] / "docs" / "cli.md"
+REPOSITORY = Path(__file__).resolve().parents[1]
+PAGE = REPOSITORY / "docs" / "cli.md"
 
 HEAD = """\
 <!-- Written by tools/cli_reference.py (make docs). Change what it is written from: the commands' and fields' docstrings
@@ -126,10 +127,10 @@ def _parameters(command: Callable[..., int]) -> Iterator[tuple[inspect.Parameter
 def _benchmarks() -> str:
     common = {field.name for field in dataclasses.fields(EnvConfig)}
     parts = ["## Benchmarks", "The fields of `--env.` for every benchmark:", _table(_options(EnvConfig, "--env."))]
-    for point in _ours(BENCHMARKS):
-        benchmark = load_object(point.value)
+    for name, address in _ours(BENCHMARKS).items():
+        benchmark = load_object(address)
         source = f"src/{benchmark.__module__.replace('.', '/')}.py"
-        parts += [f"### --env.type={point.name}", _prose(inspect.getdoc(inspect.getmodule(benchmark)))]
+        parts += [f"### --env.type={name}", _prose(inspect.getdoc(inspect.getmodule(benchmark)))]
         if benchmark.groups:
             parts.append(f"Groups of tasks: {', '.join(f'`{group}`' for group in benchmark.groups)}.")
         parts.append(
@@ -141,16 +142,16 @@ def _benchmarks() -> str:
 
 def _policies() -> str:
     parts = ["## Policies", "The fields of `--policy.`, by the kind of policy."]
-    for point in _ours(POLICIES):
-        described = docstring_parser.parse(inspect.getdoc(load_object(point.value)) or "", DocstringStyle.GOOGLE)
-        parts += [f"### {_POLICY_TITLES.get(point.name, f'--policy.type={point.name}')}"]
+    for name, address in _ours(POLICIES).items():
+        described = docstring_parser.parse(inspect.getdoc(load_object(address)) or "", DocstringStyle.GOOGLE)
+        parts += [f"### {_POLICY_TITLES.get(name, f'--policy.type={name}')}"]
         parts += [_prose(described.short_description), _prose(described.long_description)]
-        if point.name == "lerobot":
+        if name == "lerobot":
             types = (f"`{name}`" for name, family in sorted(FAMILIES.items()) if family.randomness != "global")
             parts.append(
                 f"Types whose episodes may share a forward pass: {', '.join(types)}. Other types run one by one."
             )
-        if point.name == "function":
+        if name == "function":
             parts.append(_table(_options(FunctionPolicyConfig, "--policy.", without={"type"})))
     return "\n\n".join(filter(None, parts))
 
@@ -158,10 +159,10 @@ def _policies() -> str:
 _POLICY_TITLES = {"lerobot": "--policy.path=CHECKPOINT"}
 
 
-def _ours(group: str) -> list[EntryPoint]:
-    """The plug-ins that come with Proctor; other packages have a reference of their own."""
-    points = (point for point in installed(group).values() if point.value.startswith("proctor."))
-    return sorted(points, key=lambda point: point.name)
+def _ours(group: str) -> Mapping[str, str]:
+    """The plug-ins that come with Proctor, name to address; other packages have a reference of their own."""
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    return dict(sorted(project["entry-points"][group].items()))
 
 
 # ---------------------------------------------------------------------------------------------------------- options
