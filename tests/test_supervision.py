@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from time import sleep
 
 import pytest
 
@@ -53,6 +54,22 @@ def test_progress_leads_from_the_start_to_the_last_episode(tmp_path, told):
     assert last.load.mean_batch is not None
     assert 0 < last.load.inference_share <= 1
     assert any(one.load.running for one in measuring)
+
+
+class SlowToLoad(FakePolicy):
+    """Takes longer to load than a simulator to come up."""
+
+    def open(self, n_threads):
+        sleep(3.0)
+        return self
+
+
+def test_waiting_for_the_policy_to_load_is_no_part_of_an_episode(tmp_path, told):
+    """It says nothing of where an episode's time goes; meanwhile the display says what is waited for."""
+    result = evaluate(SlowToLoad(), ENV, output_dir=tmp_path / "run", n_episodes=1, batch_size=2)
+
+    assert any(one.load.loading_policy and one.load.running and one.running_s is None for one in told)
+    assert all(episode.timings.wait < 2.0 for episode in result.summary.episodes)
 
 
 def test_episodes_of_an_earlier_session_are_there_from_the_beginning(tmp_path, told):

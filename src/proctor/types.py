@@ -110,7 +110,7 @@ class Timings:
 
     ``construct`` is zero unless this episode had its environment built; ``inference`` is the time of the forward
     passes it took part in; ``wait`` is what the worker spent without anything to do between the episode's first
-    observation and its end, inference excluded.
+    observation and its end, inference and the loading of the policy excluded.
     """
 
     construct: float = 0.0

@@ -121,6 +121,8 @@ class Engine(Crew):
             if not batch:
                 return
             episodes = [self._episodes[number] for number in batch]
+            for episode in episodes:
+                episode.wait_from(self._inference.loaded_at)
             self._inference.ask(
                 [Question(number, e.observation, e.memory) for number, e in zip(batch, episodes, strict=True)]
             )
@@ -147,7 +149,7 @@ class Engine(Crew):
         self.pool.send(number, request)
 
     def stands(self, number: int, spec: EpisodeSpec, built: Built) -> None:
-        if (film := self.films.get(spec)) is not None:
+        if (film := next(iter(self.films.values()), None)) is not None:
             check_camera(film, built.cameras, self.setup.tasks[spec.task].name)
         if built.drawable and not built.replayable:
             self._films_live.add(spec.task)

@@ -82,6 +82,11 @@ class Episode:
         history = {key: np.stack([self._seen[step][key] for step in wanted]) for key in frames}
         self._observation = Observation(history, self.task.instruction)
 
+    def wait_from(self, moment: float | None) -> None:
+        """What was waited before ``moment`` is no part of the episode: the policy was being loaded."""
+        if moment is not None and self._waits_since is not None:
+            self._waits_since = max(self._waits_since, moment)
+
     def act(self, chunk: Array, action: ArraySpec, now: float, inference_seconds: float) -> Act:
         """Turn a predicted chunk into the request that executes it.
 
