@@ -54,11 +54,7 @@ def share(policy: Any, options: argparse.Namespace) -> float:
         raise SystemExit(f"{n_looks} looks were made, {needed} were needed")
     cores = len(os.sched_getaffinity(0))
     workers = sum(e["timings"]["construct"] > 0 for e in episodes)
-    work = (
-        len(episodes) * cost["reset"]
-        + n_steps * cost["step"]
-        + n_looks * (cost["look"] + cost["inference"])
-    )
+    work = len(episodes) * cost["reset"] + n_steps * cost["step"] + n_looks * (cost["look"] + cost["inference"])
     took: float = info["overall"]["eval_s"] - info["overall"]["startup_s"]
     print(
         f"bare ms: {', '.join(f'{name} {1000 * s:.2f}' for name, s in cost.items())};  {len(episodes)} resets, "
