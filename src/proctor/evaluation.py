@@ -21,7 +21,7 @@ from proctor.policies.function import PredictFunction
 from proctor.results.journal import JournalWriter, read_journals
 from proctor.results.run_dir import check_fingerprint, read_run, write_run
 from proctor.supervision import quiet_terminal, watched
-from proctor.types import EpisodeResult, EpisodeSpec
+from proctor.types import Array, EpisodeResult, EpisodeSpec
 from proctor.videos import film_of, make_videos, may_be_filmed, remove_videos, wanted_videos
 
 
@@ -119,10 +119,16 @@ def _measure(job: Job, ledger: Ledger) -> Engine:
     with quiet_terminal(config, setup.log) as console:
         policy = None if isinstance(job.policy, LocalPolicy) or not ledger.todo else _WrittenDown(job)
         engine = Engine(setup, ledger.todo, policy, films)
+
+        def keep(result: EpisodeResult, actions: Array | None) -> None:
+            ledger.keep(result, actions)
+            if ledger.decided:
+                engine.begin_no_more()
+
         try:
             if ledger.todo:
                 with watched(engine, console, config, str(job.directory)) as display:
-                    engine.run(ledger.keep, lambda: display.update(ledger.progress(engine)))
+                    engine.run(keep, lambda: display.update(ledger.progress(engine)))
             engine.close_inference()
         except BaseException:
             engine.close()

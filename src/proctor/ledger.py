@@ -17,9 +17,10 @@ from proctor.results.eval_info import build_eval_info, write_eval_info
 from proctor.results.journal import JournalWriter, read_journals
 from proctor.results.merge import merge_journals, remaining
 from proctor.results.stats import Counts
+from proctor.results.stopping import StoppingRule, find_stop
 from proctor.results.summary import Summary, summarize
 from proctor.results.videos import existing_videos
-from proctor.types import Array, EpisodeResult, EpisodeSpec, Timings
+from proctor.types import Array, EpisodeResult, EpisodeSpec, Outcome, Timings
 
 
 @dataclass(frozen=True)
@@ -51,14 +52,17 @@ class Ledger:
     def __init__(self, job: Job, journal: JournalWriter) -> None:
         self._job, self._journal = job, journal
         kept = merge_journals(read_journals(job.directory))
-        self.todo = remaining(job.specs, kept)
-        done = set(job.specs) - set(self.todo)
+        planned, width = set(job.specs), job.run_info.precision.stop_at_width
+        known = [record.result for record in kept.values() if record.result.spec in planned]
+        stop = find_stop(job.specs, known, width)
+        self.todo = remaining([spec for spec in job.specs if stop is None or stop.reached_by(spec)], kept)
+        self._rule = None if width is None else StoppingRule(job.specs, width)
         self._results: dict[EpisodeSpec, EpisodeResult] = {}
         self._timings = Timings()
         self._tallies = {key: _Tally(specs) for key, specs in groupby(job.specs, key=lambda spec: spec.task)}
-        for record in kept.values():
-            if record.result.spec in done:
-                self._count(record.result)
+        for result in known:
+            if result.outcome is not Outcome.ERROR:  # an error is run again
+                self._count(result)
         self._n_resumed = len(self._results)
         self._began = monotonic()
         self._startup_s: float | None = None
@@ -69,12 +73,17 @@ class Ledger:
         self._journal.append(result, actions)
         self._count(result)
 
+    @property
+    def decided(self) -> bool:
+        """Whether the rest of the plan is not needed any more."""
+        return self._rule is not None and self._rule.stop is not None
+
     def sum_up(self) -> EvalResult:
         """Write ``eval_info.json`` (a partial one if episodes are missing) from everything that has finished."""
         job = self._job
         if self._wall_s is None:  # videos are made after the first summing up
             self._wall_s = self._journal.journal.wall_s + monotonic() - self._began
-        summary = summarize(job.tasks, job.specs, self._results.values(), self._wall_s)
+        summary = summarize(job.tasks, job.specs, self._results.values(), self._wall_s, job.run_info.precision)
         videos = existing_videos(job.directory, job.specs)
         summary = replace(summary, startup_s=self._startup_s, videos=videos)
         info = build_eval_info(summary, job.run_info)
@@ -104,6 +113,8 @@ class Ledger:
         self._results[result.spec] = result
         self._timings += result.timings
         self._tallies[result.spec.task].add(result)
+        if self._rule is not None:
+            self._rule.add(result)
 
 
 class _Tally:

@@ -43,8 +43,9 @@ def test_a_clean_run_shows_rates_with_intervals_and_speed():
     text = printed(summarize(tasks, specs, [result(spec, success=spec.episode_index > 0) for spec in specs], wall_s=16))
 
     assert "feed-animal-1" in text
-    assert "Success rate 75.0 %  (95% interval 40.9 … 92.9; 6 of 8 episodes)" in text
-    assert "Mean over 2 tasks 75.0 %" in text
+    assert "Success rate 75.0 %  (95% interval 40.4 … 100.0, stratified; mean over 2 tasks)" in text
+    assert "Pooled rate 75.0 %  (95% interval 40.9 … 92.9, wilson; 6 of 8 episodes)" in text
+    assert "Mean reward 1.50 (1.50 … 1.50), mean steps 20.0 (20.0 … 20.0)  (95% intervals, bootstrap)" in text
     assert "8 episodes in 16.0 s, 0.50 episodes/s" in text
     assert "Results     outputs/run" in text
     assert "Watch       proctor replay outputs/run --task feed-animal-0 --episode 0   the first failure" in text
@@ -56,7 +57,11 @@ def test_one_task_has_no_second_headline():
     """The mean over one task is that task."""
     tasks, specs = plan(1)
 
-    assert "Mean over" not in printed(summarize(tasks, specs, [result(spec) for spec in specs]))
+    text = printed(summarize(tasks, specs, [result(spec) for spec in specs]))
+
+    assert "Success rate 100.0 %  (95% interval 51.0 … 100.0, wilson; 4 of 4 episodes)" in text
+    assert "Pooled" not in text
+    assert "tasks" not in text
 
 
 def test_errors_are_shown_with_bounds_reason_and_the_next_command():
@@ -67,7 +72,7 @@ def test_errors_are_shown_with_bounds_reason_and_the_next_command():
     text = printed(summarize(tasks, specs, results), directory="my runs/a")
 
     assert "Success rate" not in text
-    assert "No final success rate; of the completed episodes 100.0 %  (95% interval 43.9 … 100.0; 3 of 3 ep" in text
+    assert "No final success rate; of the completed episodes 100.0 %  (95% interval 43.9 … 100.0, wilson; 3 of 3 ep" in text
     assert "1 episode ended in an error" in text
     assert "75.0 … 100.0 %" in text
     assert "First error: zoo/0 episode 3 (seed 1003): raised: the arm fell off" in text

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 from result_samples import SPECS, broken, done
 
-from proctor.results.stats import Counts, Interval, macro, stratified_standard_error, wilson
+from proctor.results.intervals import Interval, IntervalMethod, wilson
+from proctor.results.stats import Counts, macro, stratified_standard_error
 
 
 def counted(successes, n, errors=0):
@@ -117,7 +118,7 @@ def test_an_error_is_in_no_rate_but_in_the_bounds():
     counts = counted(8, 10, errors=5)
 
     assert counts.rate == 0.8
-    assert counts.interval == wilson(8, 10)
+    assert counts.interval(IntervalMethod.WILSON) == wilson(8, 10)
     assert counts.bounds == Interval(8 / 15, 13 / 15)
 
 
@@ -125,7 +126,8 @@ def test_nothing_completed_gives_none_and_not_zero():
     """A hundred errors are no success rate of 0 %."""
     counts = counted(0, 0, errors=100)
 
-    assert (counts.rate, counts.interval, counts.mean_sum_reward, counts.mean_length) == (None, None, None, None)
+    assert (counts.rate, counts.mean_sum_reward, counts.mean_length) == (None, None, None)
+    assert [counts.interval(method) for method in IntervalMethod] == [None, None, None]
     assert counts.bounds == Interval(0.0, 1.0)
     assert Counts().bounds is None
 

@@ -7,6 +7,12 @@ from dataclasses import dataclass
 
 from proctor.errors import ConfigError
 
+_CHOICES = {
+    "display": ("auto", "plain", "none"),
+    "video": ("first", "failures", "all", "none"),
+    "ci": (None, "wilson", "exact", "anytime"),
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvalConfig:
@@ -60,6 +66,14 @@ class EvalConfig:
     video_size: str | None = None
     """Width and height of a video in pixels, 640x480; the simulator's usual size if not given."""
 
+    ci: str | None = None
+    """Interval of success rates: wilson, exact (Clopper-Pearson: never covers less than it says, wider), anytime (valid
+    however often it is looked at, wider still). wilson if not given, and anytime with stop_at_ci_width."""
+
+    stop_at_ci_width: float | None = None
+    """End the evaluation once the interval of the success rate over all tasks is this narrow: 0.1 for ten points. At
+    most n_episodes per task; those that count do not depend on the number of workers."""
+
     display: str = "auto"
     """Progress: auto (live on a terminal, else plain lines), plain or none."""
 
@@ -81,11 +95,27 @@ class EvalConfig:
         for name in ("step_timeout_s", "reset_timeout_s", "video_fps"):
             if not getattr(self, name) > 0:  # NaN neither
                 raise ConfigError(f"eval.{name} is {getattr(self, name)}; it must be positive.")
-        for name, allowed in (("display", ("auto", "plain", "none")), ("video", ("first", "failures", "all", "none"))):
+        for name, allowed in _CHOICES.items():
             if getattr(self, name) not in allowed:
-                raise ConfigError(f"eval.{name} is '{getattr(self, name)}'; it is one of {', '.join(allowed)}.")
+                raise ConfigError(
+                    f"eval.{name} is '{getattr(self, name)}'; it is one of {', '.join(filter(None, allowed))}."
+                )
+        self._check_stopping()
         if self.video_size is not None and min(self.video_pixels or (0,)) < 2:
             raise ConfigError(f"eval.video_size is '{self.video_size}'; it is WIDTHxHEIGHT in pixels, such as 640x480.")
+
+    def _check_stopping(self) -> None:
+        if self.stop_at_ci_width is None:
+            return
+        if not 0 < self.stop_at_ci_width < 1:
+            raise ConfigError(f"eval.stop_at_ci_width is {self.stop_at_ci_width}; it must be between 0 and 1.")
+        if self.ci not in (None, "anytime"):
+            raise ConfigError(
+                f"eval.ci is '{self.ci}', but only the anytime-valid interval stays true when it decides when to stop; "
+                "leave out eval.ci or eval.stop_at_ci_width."
+            )
+        if self.num_shards > 1:
+            raise ConfigError("eval.stop_at_ci_width needs all episodes in one process; leave out eval.num_shards.")
 
     @property
     def video_pixels(self) -> tuple[int, int] | None:

@@ -23,6 +23,9 @@ from proctor.types import AttemptError, EpisodeSpec, Task, TaskKey
 _ALIKE_BUILD_FAILURES = 3
 _LOSSES_PER_WORKER = 4
 _TICK_S = 0.25
+_LEAD_WHEN_STOPPING = 10
+"""Episodes by which a task may be ahead of the others where all of them together decide when to stop. More would be
+run for nothing; fewer would have simulators built again and again."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,12 @@ class Crew(ABC):
     ) -> None:
         self.setup = setup
         self.films = films
-        limits = Limits(setup.n_workers, setup.config.max_attempts, setup.env.get("max_parallel_tasks", 0))
+        limits = Limits(
+            setup.n_workers,
+            setup.config.max_attempts,
+            setup.env.get("max_parallel_tasks", 0),
+            max_lead=0 if setup.config.stop_at_ci_width is None else _LEAD_WHEN_STOPPING,
+        )
         if predecessor is None:
             self.scheduler = Scheduler(plan, limits)
             self.pool = Pool(
@@ -107,6 +115,10 @@ class Crew(ABC):
     def interrupt(self, signal_number: int) -> None:
         """End the run at its next turn, from a signal handler. Finished episodes are kept, those under way dropped."""
         self._signal = signal_number
+
+    def begin_no_more(self) -> None:
+        """Drop the episodes that have not begun; those that have are run to their end."""
+        self.scheduler.drop_waiting()
 
     def kill_a_busy_worker(self) -> None:
         """End a worker in the midst of an episode, as a crash would: to see that results do not depend on it."""

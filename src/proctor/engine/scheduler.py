@@ -44,12 +44,14 @@ class WorkerState:
 class Limits:
     """The bounds within which the scheduler decides.
 
-    ``max_parallel_tasks`` of 0 means any number of tasks may be live.
+    ``max_parallel_tasks`` of 0 means any number of tasks may be live; ``max_lead`` is how many episodes a task may be
+    ahead of the one that is furthest behind, 0 means any number.
     """
 
     batch_size: int
     max_attempts: int
     max_parallel_tasks: int = 0
+    max_lead: int = 0
 
 
 class Scheduler:
@@ -101,6 +103,12 @@ class Scheduler:
         for number in batch:
             self.workers[number].phase = Phase.THINKING
         return batch
+
+    def drop_waiting(self) -> None:
+        """Forget the episodes that wait."""
+        self._unfinished -= sum(map(len, self._waiting.values()))
+        for waiting in self._waiting.values():
+            waiting.clear()
 
     # -------------------------------------------------------------------------------------------- what happened
 
@@ -170,13 +178,20 @@ class Scheduler:
         """An episode of the task the worker has built, else of the task with most episodes per worker on it."""
         crowd = self._workers_per_task()
         full = 0 < self._limits.max_parallel_tasks <= len(crowd)
-        open_tasks = [task for task, waiting in self._waiting.items() if waiting and (task in crowd or not full)]
+        open_tasks = [task for task in self._not_too_far_ahead() if task in crowd or not full]
         if not open_tasks:
             return None
         if worker.built in open_tasks:
             return self._waiting[worker.built].popleft()
         task = max(open_tasks, key=lambda key: len(self._waiting[key]) / (crowd.get(key, 0) + 1))
         return self._waiting[task].popleft()
+
+    def _not_too_far_ahead(self) -> list[TaskKey]:
+        """The tasks with episodes that wait, apart from those whose turn it is not yet."""
+        following = {task: waiting[0].episode_index for task, waiting in self._waiting.items() if waiting}
+        if not self._limits.max_lead:
+            return list(following)
+        return [task for task, index in following.items() if index < min(following.values()) + self._limits.max_lead]
 
     def _workers_per_task(self) -> dict[TaskKey, int]:
         crowd: dict[TaskKey, int] = {}

@@ -14,12 +14,14 @@ from rich.text import Text
 
 from proctor.reports.progress import Progress, Stage, TaskProgress, busyness, pace, starting
 from proctor.reports.text import count, duration, name_cell, percent_range, safe, share, time_shares
-from proctor.results.stats import LEVEL
+from proctor.results.intervals import LEVEL
 
 _REFRESH_PER_S = 4
+_NO_BREAK = "\N{NO-BREAK SPACE}"
 _WIDE_ENOUGH_FOR_INTERVALS = 56
-_LINES_BESIDE_TASKS = 4
-"""Title, head, the row for all, and a last line that stays free."""
+_WIDE_ENOUGH_FOR_BARS = 72
+_LINES_BESIDE_TASKS = 5
+"""Title, head, the row for all, an empty line, and a last one that stays free."""
 
 
 class LiveDisplay:
@@ -66,6 +68,7 @@ class LiveView:
                 n_rows = options.size.height - _LINES_BESIDE_TASKS - below
                 shown = _most_interesting(progress.tasks, max(1, n_rows))
                 yield _table(progress, shown, options.max_width)
+                yield ""
                 yield _totals(progress, _hidden(progress.tasks, shown))
             case Progress() as progress:
                 yield self._starting(starting(progress.load), progress.elapsed_s)
@@ -83,7 +86,7 @@ def _totals(progress: Progress, hidden: Sequence[str]) -> Table:
     table = Table.grid(padding=(0, 2))
     for name, parts in lines.items():
         if parts:
-            table.add_row(Text(name, "dim"), Text(" · ".join(parts)))
+            table.add_row(Text(name, "dim"), Text(" · ".join(part.replace(" ", _NO_BREAK) for part in parts)))
     return table
 
 
@@ -93,7 +96,7 @@ def _stage_row(stage: Stage, width: int) -> Table:
         safe(stage.name),
         _bar(stage.done, stage.total, _bar_width(width) or 8),
         f"{stage.done}/{stage.total}",
-        Text(f"{duration(stage.eta_s)} left", "dim"),
+        Text("" if stage.eta_s is None else f"{duration(stage.eta_s)} left", "dim"),
     )
     return row
 
@@ -118,7 +121,7 @@ def _table(progress: Progress, shown: Sequence[TaskProgress], width: int) -> Tab
             cells.append(_bar(task.done, task.total, bar))
         cells += [Text(f"{task.done}/{task.total}"), Text("" if so_far.rate is None else share(so_far.rate))]
         if with_interval:
-            cells.append(Text("" if so_far.interval is None else percent_range(so_far.interval, 0), "dim"))
+            cells.append(Text(percent_range(task.interval_so_far, 0) if so_far.completed else "", "dim"))
         cells.append(Text(count(errors, "error") if errors else "", "red"))
         table.add_row(*cells, style="bold" if task is progress.overall else "")
     return table
@@ -130,7 +133,7 @@ def _bar(done: int, total: int, width: int) -> ProgressBar:
 
 def _bar_width(width: int) -> int:
     """Of a terminal's width; none where it is narrow."""
-    return 0 if width < _WIDE_ENOUGH_FOR_INTERVALS else min(32, width // 5)
+    return 0 if width < _WIDE_ENOUGH_FOR_BARS else min(32, width // 5)
 
 
 def _most_interesting(tasks: Sequence[TaskProgress], n: int) -> list[TaskProgress]:

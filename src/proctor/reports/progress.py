@@ -1,8 +1,8 @@
 """Progress while a run goes on: live on a terminal, plain lines elsewhere, or nothing.
 
 A rate shown here is over the *contiguous beginning* of each task's episodes (``TaskProgress.so_far``): successes end
-early, so among the episodes finished first there are too many of them. Its interval is Wilson's for that many
-episodes; who stops a run because of it is fooling himself, hence "so far".
+early, so among the episodes finished first there are too many of them. Its interval is the anytime-valid one: it may be
+looked at as often as one likes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from rich.console import Console
 from rich.text import Text
 
 from proctor.engine.load import Load
-from proctor.reports.text import count, duration, number, percent_range, share
+from proctor.reports.text import count, duration, percent_range, share
+from proctor.results.intervals import Interval, IntervalMethod
 from proctor.results.stats import Counts
 from proctor.types import Timings
 
@@ -39,9 +40,19 @@ class TaskProgress:
     running: int = 0
 
     @property
+    def interval(self) -> Interval | None:
+        """Of the rate so far."""
+        return self.so_far.interval(IntervalMethod.ANYTIME)
+
+    @property
     def done(self) -> int:
         """Episodes with a result, errors included."""
         return self.counts.planned
+
+    @property
+    def interval_so_far(self) -> Interval | None:
+        """Of the success rate so far; None before there is one."""
+        return self.so_far.interval(IntervalMethod.ANYTIME)
 
 
 @dataclass(frozen=True)
@@ -173,13 +184,11 @@ def starting(load: Load) -> str:
 
 
 def pace(progress: Progress) -> list[str]:
-    """How fast it goes and how long it will."""
-    speed = progress.episodes_per_s
-    return [
-        f"{number(None if speed is None else 60 * speed, 1)} episodes/min",
-        f"{duration(progress.elapsed_s)} elapsed",
-        f"{duration(progress.eta_s)} left",
-    ]
+    """How fast it goes and how long it will, as far as that is known."""
+    parts = [f"{duration(progress.elapsed_s)} elapsed"]
+    if (speed := progress.episodes_per_s) is not None:
+        parts = [f"{60 * speed:.1f} episodes/min", *parts, f"{duration(progress.eta_s)} left"]
+    return parts
 
 
 def busyness(progress: Progress) -> list[str]:
@@ -198,7 +207,8 @@ def _line(progress: Progress | Stage) -> Iterator[str]:
     if isinstance(progress, Stage):
         yield f"{progress.name} {progress.done}/{progress.total}"
         yield f"{duration(progress.elapsed_s)} elapsed"
-        yield f"{duration(progress.eta_s)} left"
+        if progress.eta_s is not None:
+            yield f"{duration(progress.eta_s)} left"
         return
     overall = progress.overall
     yield f"{overall.done}/{overall.total} episodes"
@@ -207,7 +217,7 @@ def _line(progress: Progress | Stage) -> Iterator[str]:
         yield f"{duration(progress.elapsed_s)} elapsed"
         return
     if overall.so_far.rate is not None:
-        yield f"success so far {share(overall.so_far.rate)} ({percent_range(overall.so_far.interval)})"
+        yield f"success so far {share(overall.so_far.rate)} ({percent_range(overall.interval_so_far)})"
     if overall.counts.errors:
         yield count(overall.counts.errors, "error")
     yield from pace(progress)

@@ -18,14 +18,16 @@ from proctor.reports.text import (
     first_line,
     name_cell,
     number,
+    number_range,
     percent,
     percent_range,
     safe,
     time_shares,
 )
+from proctor.results.intervals import LEVEL
 from proctor.results.lock import holder_of
 from proctor.results.run_dir import RunInfo
-from proctor.results.stats import LEVEL, Counts
+from proctor.results.stats import Counts
 from proctor.results.summary import Summary, TaskSummary
 from proctor.types import EpisodeResult, EpisodeSpec, Outcome
 
@@ -71,8 +73,10 @@ def print_summary(console: Console, summary: Summary, where: Whereabouts) -> Non
     console.print(_table(summary))
     if hidden := len(summary.tasks) - len(_shown_tasks(summary)):
         console.print(Text(f"{hidden} more tasks, none with a lower rate, are in the result file.", style="dim"))
-    for line in [*_headline(summary), *_errors(summary), Text(""), *_next_steps(summary, where)]:
-        console.print(line, soft_wrap=True)
+    for line in [*_headline(summary), *_errors(summary), Text("")]:
+        console.print(line, soft_wrap=not console.is_terminal)  # a log is searched by line
+    for line in _next_steps(summary, where):
+        console.print(line, soft_wrap=True)  # a command or a path is copied
 
 
 def print_videos(
@@ -100,16 +104,20 @@ def _table(summary: Summary) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("suite", min_width=5)
     table.add_column("task", min_width=8)
-    for name in ("success", "rate", f"{LEVEL:.0%} interval", "reward", "steps", "errors"):
+    with_errors = summary.overall.errors > 0
+    names = ["success", "rate", f"{LEVEL:.0%} interval", "reward", "steps", *(["errors"] if with_errors else [])]
+    for name in names:
         table.add_column(name, justify="right", no_wrap=True)
     shown = _shown_tasks(summary)
     if len(shown) < len(summary.tasks):
         for suite, counts in summary.groups.items():
-            table.add_row(name_cell(suite), Text("all", style="bold"), *_cells(counts))
+            table.add_row(name_cell(suite), Text("all", style="bold"), *_cells(summary, counts, len(names)))
         table.add_section()
     for task in shown:
         table.add_row(
-            name_cell(task.task.suite), name_cell(f"{task.task.task_id} {task.task.name}"), *_cells(task.counts)
+            name_cell(task.task.suite),
+            name_cell(f"{task.task.task_id} {task.task.name}"),
+            *_cells(summary, task.counts, len(names)),
         )
     return table
 
@@ -122,36 +130,25 @@ def _shown_tasks(summary: Summary) -> list[TaskSummary]:
     return [task for task in summary.tasks if id(task) in chosen]
 
 
-def _cells(counts: Counts) -> list[str]:
+def _cells(summary: Summary, counts: Counts, n: int) -> list[str]:
+    """The first ``n`` of what there is to say."""
     return [
         f"{counts.successes}/{counts.completed}",
         percent(counts.rate),
-        percent_range(counts.interval),
+        percent_range(summary.interval(counts)),
         number(counts.mean_sum_reward),
         number(counts.mean_length, 1),
         str(counts.errors) if counts.errors else "",
-    ]
+    ][:n]
 
 
 def _headline(summary: Summary) -> list[Text]:
-    """The rate is called the success rate only once every planned episode has run to its end."""
-    overall, mean = summary.overall, summary.macro
-    final = overall.completed == overall.planned
-    lines = [
-        Text(""),
-        Text.assemble(
-            (f"Success rate {percent(overall.rate)}", "bold")
-            if final
-            else f"No final success rate; of the completed episodes {percent(overall.rate)}",
-            f"  ({LEVEL:.0%} interval {percent_range(overall.interval)}; "
-            f"{overall.successes} of {count(overall.completed, 'episode')})",
-        ),
-    ]
-    if mean is not None and mean.n_tasks > 1:
+    lines = [Text(""), *_success(summary), *_means(summary)]
+    if (stop := summary.stop) is not None:
         lines.append(
             Text(
-                f"Mean over {mean.n_tasks} tasks {percent(mean.rate)}  "
-                f"({LEVEL:.0%} interval {percent_range(mean.interval)}, {mean.method})"
+                f"Stopped early after {stop.episodes_per_task} of {count(stop.planned_per_task, 'episode')} per task: "
+                f"the interval is at most {100 * stop.width:g} points wide"
             )
         )
     if summary.wall_s is not None:
@@ -160,6 +157,40 @@ def _headline(summary: Summary) -> list[Text]:
     if shares := time_shares(summary.timings):
         lines.append(Text(f"Time of episodes: {' · '.join(shares)}", "dim"))
     return lines
+
+
+def _success(summary: Summary) -> Iterator[Text]:
+    """The rate is called the success rate only once every planned episode has run to its end."""
+    overall, mean = summary.overall, summary.macro
+    final = overall.completed == overall.planned
+    pooled = (
+        f"  ({LEVEL:.0%} interval {percent_range(summary.interval(overall))}, {summary.method}; "
+        f"{overall.successes} of {count(overall.completed, 'episode')})"
+    )
+    if not final:
+        yield Text(f"No final success rate; of the completed episodes {percent(overall.rate)}{pooled}")
+    elif mean is None or mean.n_tasks == 1:
+        yield Text.assemble((f"Success rate {percent(overall.rate)}", "bold"), pooled)
+    if mean is not None and mean.n_tasks > 1:
+        interval = f"  ({LEVEL:.0%} interval {percent_range(mean.interval)}, {mean.method}"
+        if final:
+            headline = (f"Success rate {percent(mean.rate)}", "bold")
+            yield Text.assemble(headline, f"{interval}; mean over {mean.n_tasks} tasks)")
+            yield Text(f"Pooled rate {percent(overall.rate)}{pooled}")
+        else:
+            yield Text(f"Mean over {mean.n_tasks} tasks {percent(mean.rate)}{interval})")
+
+
+def _means(summary: Summary) -> Iterator[Text]:
+    """Rewards and lengths, where enough is known of them."""
+    overall, known = summary.overall, summary.mean_intervals
+    parts = []
+    if known.sum_reward is not None:
+        parts.append(f"reward {number(overall.mean_sum_reward)} ({number_range(known.sum_reward)})")
+    if known.length is not None:
+        parts.append(f"steps {number(overall.mean_length, 1)} ({number_range(known.length, 1)})")
+    if parts:
+        yield Text(f"Mean {', mean '.join(parts)}  ({LEVEL:.0%} intervals, bootstrap)")
 
 
 def _errors(summary: Summary) -> list[Text]:

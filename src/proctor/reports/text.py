@@ -6,7 +6,7 @@ from dataclasses import fields
 
 from rich.text import Text
 
-from proctor.results.stats import Interval
+from proctor.results.intervals import Interval
 from proctor.types import Timings
 
 NONE = "-"
@@ -53,6 +53,10 @@ def percent_range(interval: Interval | None, digits: int = 1) -> str:
 
 def number(value: float | None, digits: int = 2) -> str:
     return NONE if value is None else f"{value:.{digits}f}"
+
+
+def number_range(interval: Interval | None, digits: int = 2) -> str:
+    return NONE if interval is None else f"{interval.low:.{digits}f} … {interval.high:.{digits}f}"
 
 
 def duration(seconds: float | None) -> str:

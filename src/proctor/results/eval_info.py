@@ -12,15 +12,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from proctor.results.bootstrap import RESAMPLES, MeanIntervals
 from proctor.results.files import write_json
+from proctor.results.intervals import LEVEL, Interval
 from proctor.results.provenance import redact
 from proctor.results.run_dir import RunInfo
-from proctor.results.stats import Counts, Interval
+from proctor.results.stats import Counts
 from proctor.results.summary import Summary, TaskSummary
 from proctor.types import EpisodeResult, Outcome
 
@@ -54,9 +57,11 @@ def build_eval_info(summary: Summary, run: RunInfo) -> dict[str, Any]:
         "format_version": FORMAT_VERSION,
         "complete": summary.complete,
         "per_task": [_task(task, summary) for task in summary.tasks],
-        "per_group": {suite: _aggregate(counts, _videos(summary, suite)) for suite, counts in summary.groups.items()},
-        "overall": _aggregate(summary.overall, _videos(summary)) | _times(summary),
+        "per_group": {suite: _group(suite, summary) for suite in summary.groups},
+        "overall": _overall(summary),
         "macro": _macro(summary),
+        "intervals": _intervals(summary),
+        "stopped_early": _stop(summary),
         "errors": _errors(summary),
         "per_episode": [
             _episode(result, task.task.name, summary.videos.get(result.spec))
@@ -106,7 +111,26 @@ def _task(task_summary: TaskSummary, summary: Summary) -> dict[str, Any]:
             "successes": [result.success for result in completed],
             "video_paths": [summary.videos[result.spec] for result in completed if result.spec in summary.videos],
         },
-        **_rates(task_summary.counts),
+        **_rates(task_summary.counts, summary),
+        **_means(task_summary.counts, task_summary.mean_intervals),
+    }
+
+
+def _group(suite: str, summary: Summary) -> dict[str, Any]:
+    counts = summary.groups[suite]
+    return {
+        **_means(counts, summary.mean_intervals_of(suite)),
+        **_rates(counts, summary),
+        "video_paths": _videos(summary, suite),
+    }
+
+
+def _overall(summary: Summary) -> dict[str, Any]:
+    return {
+        **_means(summary.overall, summary.mean_intervals),
+        **_rates(summary.overall, summary),
+        "video_paths": _videos(summary),
+        **_times(summary),
     }
 
 
@@ -116,19 +140,21 @@ def _videos(summary: Summary, suite: str | None = None) -> list[str]:
     return [summary.videos[spec] for spec in specs if spec in summary.videos]
 
 
-def _aggregate(counts: Counts, videos: list[str]) -> dict[str, Any]:
+def _means(counts: Counts, intervals: MeanIntervals) -> dict[str, Any]:
     return {
         "avg_sum_reward": counts.mean_sum_reward,
+        "avg_sum_reward_interval": _ends(intervals.sum_reward),
         "avg_max_reward": counts.mean_max_reward,
-        **_rates(counts),
-        "video_paths": videos,
+        "avg_max_reward_interval": _ends(intervals.max_reward),
+        "avg_length": counts.mean_length,
+        "avg_length_interval": _ends(intervals.length),
     }
 
 
-def _rates(counts: Counts) -> dict[str, Any]:
+def _rates(counts: Counts, summary: Summary) -> dict[str, Any]:
     return {
         "pc_success": _percent(counts.rate),
-        "pc_success_interval": _percents(counts.interval),
+        "pc_success_interval": _percents(summary.interval(counts)),
         "pc_success_bounds": _percents(counts.bounds),
         "n_episodes": counts.completed,
         "n_successes": counts.successes,
@@ -153,6 +179,15 @@ def _macro(summary: Summary) -> dict[str, Any] | None:
         "n_tasks": mean.n_tasks,
         "method": mean.method,
     }
+
+
+def _intervals(summary: Summary) -> dict[str, Any]:
+    """By which methods; that of the mean over tasks stands beside it."""
+    return {"level": LEVEL, "pc_success": summary.method.value, "averages": f"bootstrap ({RESAMPLES} resamples)"}
+
+
+def _stop(summary: Summary) -> dict[str, Any] | None:
+    return None if summary.stop is None else asdict(summary.stop)
 
 
 def _errors(summary: Summary) -> dict[str, Any]:
@@ -199,3 +234,7 @@ def _percent(rate: float | None) -> float | None:
 
 def _percents(interval: Interval | None) -> list[float] | None:
     return None if interval is None else [100 * interval.low, 100 * interval.high]
+
+
+def _ends(interval: Interval | None) -> list[float] | None:
+    return None if interval is None else [interval.low, interval.high]

@@ -15,6 +15,7 @@ import msgspec
 from proctor.errors import ConfigError, FingerprintError
 from proctor.results.files import write_json
 from proctor.results.provenance import Provenance, redact, redact_command
+from proctor.results.stopping import Precision
 from proctor.types import EpisodeSpec, Task, TaskKey
 
 RUN_FILE = "run.json"
@@ -66,6 +67,11 @@ class RunInfo:
             for planned in self.plan
             for episode in planned.episodes
         )
+
+    @property
+    def precision(self) -> Precision:
+        """How uncertainty is stated, and whether the plan may end early for it."""
+        return Precision.of(self.config.get("eval", {}))
 
 
 def plan_by_task(tasks: Sequence[Task], specs: Sequence[EpisodeSpec]) -> tuple[PlannedTask, ...]:

@@ -1,7 +1,4 @@
-"""How sure one can be of a success rate.
-
-Wilson's interval for a rate; a stratified one for the mean over a fixed list of tasks. Both are a few lines of
-arithmetic and written out here, because importing scipy.stats takes two seconds; the tests hold them against it.
+"""Counts that add up, and what is derived from them: rates, and the mean over a fixed list of tasks.
 
 An error is not a failure: an episode that could not be run to its end is in no rate. How much it could matter is said
 by :attr:`Counts.bounds`.
@@ -12,36 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from statistics import NormalDist, fmean
+from statistics import fmean
 
+from proctor.results.intervals import LEVEL, Interval, IntervalMethod, z_score
 from proctor.types import EpisodeResult, Outcome
-
-LEVEL = 0.95
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """Two rates, in 0 to 1."""
-
-    low: float
-    high: float
-
-
-def wilson(successes: int, n: int, level: float = LEVEL) -> Interval:
-    """The Wilson score interval of a rate observed as ``successes`` of ``n``, two-sided."""
-    return _wilson_at(successes / n, n, level)
-
-
-def _wilson_at(rate: float, n: int, level: float) -> Interval:
-    z2 = _z(level) ** 2
-    centre = (rate + z2 / (2 * n)) / (1 + z2 / n)
-    half = math.sqrt(z2 * (rate * (1 - rate) / n + z2 / (4 * n * n))) / (1 + z2 / n)
-    # The ends are 0 and 1 exactly there; rounding would leave 1e-17.
-    return Interval(0.0 if rate == 0 else centre - half, 1.0 if rate == 1 else centre + half)
-
-
-def _z(level: float) -> float:
-    return NormalDist().inv_cdf((1 + level) / 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +61,9 @@ class Counts:
         """Successes over completed episodes; None before there are any."""
         return self.successes / self.completed if self.completed else None
 
-    @property
-    def interval(self) -> Interval | None:
-        """Of :attr:`rate`, by Wilson."""
-        return wilson(self.successes, self.completed) if self.completed else None
+    def interval(self, method: IntervalMethod) -> Interval | None:
+        """Of :attr:`rate`; None before there is one."""
+        return method.interval(self.successes, self.completed) if self.completed else None
 
     @property
     def bounds(self) -> Interval | None:
@@ -122,7 +92,7 @@ class Counts:
 class Macro:
     """The mean over tasks of their success rates, each task weighing the same.
 
-    ``method`` says where the interval is from: ``stratified``, or ``wilson`` where the former has no width.
+    ``method`` says where the interval is from: ``stratified``, or the method for one rate in one pool.
     """
 
     rate: float
@@ -131,23 +101,26 @@ class Macro:
     method: str
 
 
-def macro(tasks: Sequence[Counts], level: float = LEVEL) -> Macro | None:
+def macro(
+    tasks: Sequence[Counts], method: IntervalMethod = IntervalMethod.WILSON, level: float = LEVEL
+) -> Macro | None:
     """The macro average over a fixed list of tasks; None unless every one of them has a completed episode.
 
     The interval speaks of these tasks, not of others like them: its variance is that of the episodes within each
-    task. Where every task succeeds always or never that variance is zero although 3 of 3 are no proof, and Wilson's
-    interval for as many episodes in one pool stands in.
+    task. Where every task succeeds always or never that variance is zero although 3 of 3 are no proof, and ``method``'s
+    interval for as many episodes in one pool stands in. The anytime-valid one is always that of the pool: it holds for
+    the mean at the end of every round through the tasks, whatever each task's own rate (docs/statistics.md).
     """
     rates = [counts.rate for counts in tasks if counts.rate is not None]
     if not rates or len(rates) < len(tasks):
         return None
     rate = fmean(rates)
     error = stratified_standard_error(tasks)
-    if error > 0:
-        half = _z(level) * error
+    if error > 0 and method is not IntervalMethod.ANYTIME:
+        half = z_score(level) * error
         return Macro(rate, Interval(max(0.0, rate - half), min(1.0, rate + half)), len(tasks), "stratified")
-    pooled = _wilson_at(rate, sum(counts.completed for counts in tasks), level)
-    return Macro(rate, pooled, len(tasks), "wilson")
+    n = sum(counts.completed for counts in tasks)
+    return Macro(rate, method.interval(rate * n, n, level), len(tasks), method.value)
 
 
 def stratified_standard_error(tasks: Sequence[Counts]) -> float:

@@ -9,12 +9,17 @@ from itertools import groupby
 from pathlib import Path
 
 from proctor.errors import ConfigError, MergeError
+from proctor.results.bootstrap import MeanIntervals, mean_intervals
+from proctor.results.intervals import Interval, IntervalMethod
 from proctor.results.journal import read_journals
 from proctor.results.merge import EpisodeKey, key_of, merge_journals
 from proctor.results.run_dir import RunInfo, read_run
 from proctor.results.stats import Counts, Macro, macro
+from proctor.results.stopping import EarlyStop, Precision, find_stop
 from proctor.results.videos import existing_videos
 from proctor.types import AttemptError, EpisodeResult, EpisodeSpec, Outcome, Task, Timings
+
+_USUAL = Precision()
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,10 @@ class TaskSummary:
     def counts(self) -> Counts:
         return sum((Counts.of(result) for result in self.episodes), Counts(planned=len(self.missing)))
 
+    @cached_property
+    def mean_intervals(self) -> MeanIntervals:
+        return mean_intervals([self.episodes])
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -36,13 +45,16 @@ class Summary:
 
     ``wall_s`` is how long the evaluation took, all sessions together; ``startup_s`` the part of the last session before
     its first episode began (imports, loading, construction). None where nobody measured it. ``videos`` are the files of
-    the episodes that have one, relative to the run directory.
+    the episodes that have one, relative to the run directory. Intervals of success rates are by ``method``. With an
+    early ``stop``, episodes after it are neither counted nor missing.
     """
 
     tasks: tuple[TaskSummary, ...]
     wall_s: float | None = None
     startup_s: float | None = None
     videos: Mapping[EpisodeSpec, str] = field(default_factory=dict)
+    method: IntervalMethod = IntervalMethod.WILSON
+    stop: EarlyStop | None = None
 
     @cached_property
     def episodes(self) -> tuple[EpisodeResult, ...]:
@@ -69,7 +81,20 @@ class Summary:
 
     @cached_property
     def macro(self) -> Macro | None:
-        return macro([task.counts for task in self.tasks])
+        return macro([task.counts for task in self.tasks], self.method)
+
+    def interval(self, counts: Counts) -> Interval | None:
+        """Of the success rate of some of the episodes; None before there is one."""
+        return counts.interval(self.method)
+
+    @cached_property
+    def mean_intervals(self) -> MeanIntervals:
+        """Of the mean rewards and lengths of all episodes."""
+        return mean_intervals(task.episodes for task in self.tasks)
+
+    def mean_intervals_of(self, suite: str) -> MeanIntervals:
+        """The same for one suite."""
+        return mean_intervals(task.episodes for task in self.tasks if task.task.suite == suite)
 
     @cached_property
     def timings(self) -> Timings:
@@ -97,15 +122,23 @@ class Summary:
 
 
 def summarize(
-    tasks: Sequence[Task], specs: Sequence[EpisodeSpec], results: Iterable[EpisodeResult], wall_s: float | None = None
+    tasks: Sequence[Task],
+    specs: Sequence[EpisodeSpec],
+    results: Iterable[EpisodeResult],
+    wall_s: float | None = None,
+    precision: Precision = _USUAL,
 ) -> Summary:
     """Join a plan (or a shard's part of one) with results. Results that are not in the plan are left out.
 
-    Tasks without an episode in ``specs`` are left out too: a shard reports what it was given.
+    Tasks without an episode in ``specs`` are left out too: a shard reports what it was given. Where ``precision`` is
+    reached before the end of the plan, what comes after is no part of it.
     """
     position = {suite: number for number, suite in enumerate(dict.fromkeys(task.suite for task in tasks))}
     by_task = {task.key: task for task in tasks}
     by_key = {key_of(result.spec): result for result in results}
+    known = [by_key[key] for spec in specs if (key := key_of(spec)) in by_key]
+    if (stop := find_stop(specs, known, precision.stop_at_width)) is not None:
+        specs = [spec for spec in specs if stop.reached_by(spec)]
     ordered = sorted(specs, key=lambda spec: (position[spec.suite], spec.task_id, spec.episode_index))
     summaries = []
     for key, group in groupby(ordered, key=lambda spec: spec.task):
@@ -113,7 +146,7 @@ def summarize(
         episodes = tuple(result for _, result in found if result is not None)
         missing = tuple(spec for spec, result in found if result is None)
         summaries.append(TaskSummary(by_task[key], episodes, missing))
-    return Summary(tuple(summaries), wall_s)
+    return Summary(tuple(summaries), wall_s, method=precision.method, stop=stop)
 
 
 def load_summary(directory: Path) -> tuple[RunInfo, Summary]:
@@ -128,7 +161,7 @@ def load_summary(directory: Path) -> tuple[RunInfo, Summary]:
     journals = read_journals(directory)
     results = [record.result for record in merge_journals(journals).values()]
     wall_s = max((journal.wall_s for journal in journals), default=None)
-    summary = summarize(run.tasks, run.specs, results, wall_s)
+    summary = summarize(run.tasks, run.specs, results, wall_s, run.precision)
     return run, replace(summary, videos=existing_videos(directory, run.specs))
 
 
