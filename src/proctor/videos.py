@@ -115,4 +115,4 @@ def make_videos(
             filmed.__setitem__,
             lambda: display.update(Stage("videos", len(filmed), len(episodes), monotonic() - began)),
         )
-    return {spec: problem for spec, problem in filmed.items() if problem}
+    return {result.spec: problem for result in episodes if (problem := filmed[result.spec])}

@@ -85,7 +85,8 @@ class Footage:
         try:
             yield
         except Exception as error:  # noqa: BLE001 - drawing and encoding may fail in any way; the episode goes on
-            traceback.print_exc()  # into the log
+            if not isinstance(error, ConfigError | OSError):
+                traceback.print_exc()  # into the log, for whom the sentence is not enough
             self.give_up(describe(error))
 
 

@@ -26,9 +26,9 @@ FAKE_BENCHMARK = "proctor.testing.fakes:FakeBenchmark"
 @dataclass(frozen=True, kw_only=True)
 class FakeConfig(EnvConfig):
     """``faults`` maps ``"<task>/<seed>/<step>"`` to what happens there: ``raise``, ``kill``, ``exit``, ``hang``,
-    ``stop`` (SIGSTOP). Step 0 is the reset, ``"<task>/construct"`` the constructor, ``"<task>/<seed>/<step>/render"``
-    a video's frame. A fault strikes ``times`` times; ``scratch`` is the folder in which workers remember how often it
-    has.
+    ``stop`` (SIGSTOP), ``nap`` (half a second). Step 0 is the reset, ``"<task>/construct"`` the constructor,
+    ``"<task>/<seed>/<step>/render"`` a video's frame. A fault strikes ``times`` times; ``scratch`` is the folder in
+    which workers remember how often it has.
 
     With ``drifts`` an episode never runs the same way twice, whatever ``deterministic`` claims.
     """
@@ -149,6 +149,7 @@ _FAULTS: dict[str, Any] = {
     "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "segfault": lambda: os.kill(os.getpid(), signal.SIGSEGV),
     "exit": lambda: os._exit(0),
+    "nap": lambda: time.sleep(0.5),
     "hang": lambda: time.sleep(3600),
     "stop": lambda: os.kill(os.getpid(), signal.SIGSTOP),
 }
