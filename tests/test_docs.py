@@ -22,6 +22,7 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -93,7 +94,7 @@ def workplace(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=lambda page: page.name)
-def test_what_a_page_shows_works(page, workplace, capsys):
+def test_what_a_page_shows_works(page, workplace):
     """Its commands and programs, in their order."""
     namespace: dict[str, object] = {"__name__": "__main__"}
     for block in blocks(page):
@@ -116,19 +117,20 @@ def write_file(folder: Path, block: Block) -> None:
     """A file that the page shows. What a ``pyproject.toml`` registers is there as if the package were installed."""
     (folder / block.title).write_text(block.text)
     if block.title == "pyproject.toml":
-        project = tomllib.loads(block.text)["project"]
-        info = folder / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(
-            f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
-        )
-        lines = [
-            line
-            for group, points in project["entry-points"].items()
-            for line in (f"[{group}]", *(f"{name} = {address}" for name, address in points.items()))
-        ]
-        (info / "entry_points.txt").write_text("\n".join(lines))
-        installed.cache_clear()
+        register(folder, tomllib.loads(block.text)["project"])
+
+
+def register(folder: Path, project: dict[str, Any]) -> None:
+    """Leave what an installer leaves of a package's entry points."""
+    name, version = project["name"], project["version"]
+    info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    lines: list[str] = []
+    for group, points in project["entry-points"].items():
+        lines += [f"[{group}]", *(f"{point} = {address}" for point, address in points.items())]
+    (info / "entry_points.txt").write_text("\n".join(lines))
+    installed.cache_clear()
 
 
 def run_command(words: list[str], *, only_parse: bool) -> None:
@@ -225,14 +227,14 @@ FORMAT = (REPOSITORY / "docs" / "results-format.md").read_text()
 
 
 def documented_keys(title: str) -> set[str]:
-    """The first column of the tables below a heading; a key ending in ``…`` stands for all counts and rates."""
+    """The first column of the tables below a heading; a key ending in ``…`` stands for all counts, rates and averages."""
     (section,) = re.findall(rf"^##+ {re.escape(title)}\n(.*?)(?=^##|\Z)", FORMAT, re.MULTILINE | re.DOTALL)
     keys = re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE)
     assert len(keys) == len(set(keys))
     return {
         f"{key[:-1]}{shared}" if shared else key
         for key in keys
-        for shared in (documented_keys("Counts and rates") if key.endswith("…") else [""])
+        for shared in (documented_keys("Counts, rates and averages") if key.endswith("…") else [""])
     }
 
 
