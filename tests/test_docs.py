@@ -227,7 +227,7 @@ FORMAT = (REPOSITORY / "docs" / "results-format.md").read_text()
 
 
 def documented_keys(title: str) -> set[str]:
-    """The first column of the tables below a heading; a key ending in ``…`` stands for all counts, rates and averages."""
+    """The first column of the tables below a heading; a key ending in ``…`` stands for all counts and averages."""
     (section,) = re.findall(rf"^##+ {re.escape(title)}\n(.*?)(?=^##|\Z)", FORMAT, re.MULTILINE | re.DOTALL)
     keys = re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE)
     assert len(keys) == len(set(keys))
