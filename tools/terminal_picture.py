@@ -13,12 +13,12 @@ import re
 import sys
 import tempfile
 from pathlib import Path
+from unittest.mock import patch
 
 from rich.console import Console
 from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
-from proctor import supervision
 from proctor.cli.arguments import expand
 from proctor.cli.main import app
 from proctor.evaluation import run
@@ -54,10 +54,10 @@ def main() -> None:
         displays.append(Photographer(title))
         return displays[-1]
 
-    supervision.make_display = make_display
     _, bound, _, _ = app.parse_known_args(expand(["eval", *options, "--eval.video=none"]))
     os.chdir(tempfile.mkdtemp())  # so that the run directory is named as users see it
-    result = run(prepare(bound.arguments["config"]))
+    with patch("proctor.supervision.make_display", make_display):
+        result = run(prepare(bound.arguments["config"]))
 
     console = Console(record=True, width=WIDTH, height=HEIGHT, file=io.StringIO(), force_terminal=True)
     console.print(Text.assemble(("$ ", "green"), ("proctor eval " + " ".join(options), "bold")))

@@ -72,7 +72,10 @@ def test_errors_are_shown_with_bounds_reason_and_the_next_command():
     text = printed(summarize(tasks, specs, results), directory="my runs/a")
 
     assert "Success rate" not in text
-    assert "No final success rate; of the completed episodes 100.0 %  (95% interval 43.9 … 100.0, wilson; 3 of 3 ep" in text
+    assert (
+        "No final success rate; of the completed episodes 100.0 %  (95% interval 43.9 … 100.0, wilson; 3 of 3 ep"
+        in text
+    )
     assert "1 episode ended in an error" in text
     assert "75.0 … 100.0 %" in text
     assert "First error: zoo/0 episode 3 (seed 1003): raised: the arm fell off" in text
