@@ -151,8 +151,14 @@ def parse(arguments: list[str]) -> None:
     for value in bound.arguments.values():
         if isinstance(value, RunConfig):
             make_benchmark(value.env)
-            if value.policy.get("type") in ("expert", "random", "zero"):
+            if is_here(value.policy):
                 load_policy(value.policy)
+
+
+def is_here(policy: dict[str, Any]) -> bool:
+    """Whether the page speaks of a policy that is there, and not of one of its reader's."""
+    path = policy.get("path")
+    return Path(path).is_dir() if path else policy.get("type") != "function"
 
 
 def run_session(text: str, name: str) -> None:
@@ -164,7 +170,13 @@ def run_session(text: str, name: str) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["eval --eval.n_episode=3", "eval --env.type=pusht --env.tasks=x", "shwo outputs", "eval --policy.type=expert"],
+    [
+        "eval --eval.n_episode=3",
+        "eval --env.type=pusht --env.tasks=x",
+        "eval --env.type=pusht --policy.type=exprt",
+        "eval --policy.type=expert",
+        "shwo outputs",
+    ],
 )
 def test_a_command_that_is_wrong_would_be_noticed(command):
     """Although it is only parsed."""
