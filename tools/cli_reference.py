@@ -64,7 +64,7 @@ EXIT_STATUSES = """\
 | 4 | resources: disk full, out of memory, too many workers died; what was measured is kept. Of `proctor doctor`: \
 something that is needed is broken |
 | 5 | journals contradict each other, or leave part of the plan unmeasured |
-| 6 | `proctor check`: results are not equal to the bit |
+| 6 | `proctor check`: results are not equal to the bit; `proctor compare --fail-if-worse`: one is worse |
 | 130, 143 | interrupted by Ctrl-C or SIGTERM; go on with `proctor resume` |
 """
 
@@ -100,7 +100,10 @@ def _command(name: str) -> str:
     for parameter, hint in _parameters(command):
         shown, text = parameter.name.upper(), texts.get(parameter.name, "")
         required = parameter.default is parameter.empty
-        if parameter.kind is parameter.POSITIONAL_ONLY:
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            usage.append(f"[{shown}...]")
+            arguments.append(f"- `{shown}`: {_line(text)}")
+        elif parameter.kind is parameter.POSITIONAL_ONLY:
             usage.append(shown if required else f"[{shown}]")
             arguments.append(f"- `{shown}`: {_line(text)}")
         elif isinstance(hint, type) and dataclasses.is_dataclass(hint):
@@ -108,7 +111,7 @@ def _command(name: str) -> str:
             options += [] if text else _options(hint, "--")
         else:
             default = "required" if required else _default(parameter.default)
-            options.append(Option((f"--{parameter.name}",), _kind(hint), (default,), text))
+            options.append(Option((f"--{parameter.name.rstrip('_')}",), _kind(hint), (default,), text))
     parts = [f"## proctor {name}", f"`{' '.join([*usage, *(['[OPTIONS]'] if options else [])])}`"]
     parts += [_prose(described.short_description), _prose(described.long_description), "\n".join(arguments)]
     parts += [_table(options) if options else "", f"```text\n{EXAMPLES[name].rstrip()}\n```"]

@@ -55,6 +55,19 @@ Examples:
   proctor show outputs/eval/2026-11-21/14-28-19_metaworld_act
   proctor show outputs/eval/2026-11-21/14-28-19_metaworld_act --json
 """,
+    "compare": """\
+Examples:
+  proctor compare outputs/eval/act outputs/eval/act_longer
+  proctor compare outputs/eval/act lerobots/eval_info.json --json
+  proctor compare outputs/eval/released outputs/eval/candidate --fail-if-worse 0.05
+
+Exit status: 0; 6 with --fail-if-worse, if one is worse.
+""",
+    "plan": """\
+Examples:
+  proctor plan --from 0.8 --to 0.9
+  proctor plan --from 0.8 --to 0.9 --tasks 10
+""",
     "replay": """\
 Examples:
   proctor replay outputs/eval/2026-11-21/14-28-19_pusht_act --episode 0,3,7

@@ -16,9 +16,11 @@ _GROUPS = {
         "eval": "Evaluate a policy on a benchmark.",
         "resume": "Go on with an interrupted evaluation.",
         "check": "Check that a policy's results do not depend on how they are computed.",
+        "plan": "Say how many episodes tell two policies apart.",
     },
     "Look at results": {
         "show": "Show the results of an evaluation, finished or not.",
+        "compare": "Say whether a policy is better than another, and how sure that is.",
         "replay": "Film episodes of an evaluation by running them again.",
     },
     "Set up": {

@@ -118,12 +118,7 @@ def check_fingerprint(old: Mapping[str, Any], new: Mapping[str, Any], *, allow_m
     Raises:
         FingerprintError: there are some, and ``allow_mismatch`` is false; shows all of them.
     """
-    before, now = dict(_leaves(_plain(old))), dict(_leaves(_plain(new)))
-    differences = [
-        f"{name}: was {_shown(name, before)}, now {_shown(name, now)}"
-        for name in sorted(before.keys() | now.keys())
-        if name not in before or name not in now or before[name] != now[name]
-    ]
+    differences = [f"{name}: was {before}, now {now}" for name, (before, now) in differing(old, new).items()]
     if differences and not allow_mismatch:
         raise FingerprintError(
             "The run directory holds results of a different evaluation:\n  "
@@ -131,6 +126,16 @@ def check_fingerprint(old: Mapping[str, Any], new: Mapping[str, Any], *, allow_m
             + "\nChoose another --output_dir, or mix the two with --eval.allow_mismatch=true."
         )
     return differences
+
+
+def differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """In what two fingerprints differ: dotted names, and both values as text."""
+    before, now = dict(_leaves(_plain(old))), dict(_leaves(_plain(new)))
+    return {
+        name: (_shown(name, before), _shown(name, now))
+        for name in sorted(before.keys() | now.keys())
+        if name not in before or name not in now or before[name] != now[name]
+    }
 
 
 def _plain(fingerprint: Mapping[str, Any]) -> Any:

@@ -1,0 +1,116 @@
+"""``proctor compare``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from proctor.errors import ConfigError
+
+if TYPE_CHECKING:
+    from proctor.results.compare import Challenge, Comparison
+    from proctor.results.measured import Measured
+
+WORSE = 6
+
+
+def compare_command(
+    first: Path, second: Path, /, *more: Path, json: bool = False, anyway: bool = False, fail_if_worse: float = 0.0
+) -> int:
+    """Compare evaluations with the first one: is a policy better, and how many more episodes would tell?
+
+    Each is a run directory, finished or not, or an eval_info.json, also LeRobot's. Episodes that both ran (same task,
+    episode, seed) are compared in pairs; without any, the two are independent samples.
+
+    Parameters
+    ----------
+    first
+        What the others are compared with.
+    second
+        An evaluation.
+    more
+        Further evaluations.
+    json
+        As JSON, all tasks and numbers.
+    anyway
+        Compare although benchmark, protocol, environment or n_action_steps differ.
+    fail_if_worse
+        End with status 6 if one is worse than the first over all tasks, at this level of significance, such as 0.05.
+    """
+    from rich.console import Console
+
+    from proctor.reports.comparison import print_comparison
+    from proctor.results.compare import Verdict, compare
+    from proctor.results.measured import read_measured
+
+    if not 0 <= fail_if_worse < 1:
+        raise ConfigError(f"--fail_if_worse is {fail_if_worse}; it is a level of significance, such as 0.05.")
+    evaluations = [read_measured(path) for path in (first, second, *more)]
+    remarks = [_remarks(evaluations[0], other, anyway=anyway) for other in evaluations[1:]]
+    challenges = compare(evaluations)
+    if json:
+        from proctor.cli.output import print_json
+
+        print_json([_plain(challenge, said) for challenge, said in zip(challenges, remarks, strict=True)])
+    else:
+        print_comparison(Console(), challenges, remarks)
+    worse = any(challenge.overall.verdict_at(fail_if_worse) is Verdict.WORSE for challenge in challenges)
+    return WORSE if fail_if_worse and worse else 0
+
+
+def _remarks(a: Measured, b: Measured, *, anyway: bool) -> list[str]:
+    """What one must know of the circumstances of two evaluations.
+
+    Raises:
+        ConfigError: they are different exams, and nobody wants them compared anyway.
+    """
+    from proctor.results.compare import different_exams, different_versions
+
+    differences = different_exams(a, b)
+    if differences and not anyway:
+        raise ConfigError(
+            f"{a.path} and {b.path} are not the same exam:\n  "
+            + "\n  ".join(differences)
+            + "\nTheir rates mean different things; compare them nevertheless with --anyway."
+        )
+    remarks = [f"not the same exam: {', '.join(differences)}."] if differences else []
+    if versions := different_versions(a, b):
+        remarks.append(f"versions differ, on which results may depend: {', '.join(versions)}.")
+    unknown = [str(evaluation.path) for evaluation in (a, b) if not evaluation.fingerprint]
+    if unknown:
+        remarks.append(
+            f"{' and '.join(unknown)} does not say what was run; that it is the same exam is taken on trust."
+        )
+    return remarks
+
+
+def _plain(challenge: Challenge, remarks: Sequence[str]) -> dict[str, Any]:
+    return {
+        "a": str(challenge.a.path),
+        "b": str(challenge.b.path),
+        "paired": challenge.overall.paired,
+        "overall": _numbers(challenge.overall),
+        "per_task": [{"task": task.name, **_numbers(task)} for task in challenge.tasks],
+        "n_tasks_left_out": challenge.n_tasks_left_out,
+        "remarks": remarks,
+    }
+
+
+def _numbers(comparison: Comparison) -> dict[str, Any]:
+    contrast, bounds = comparison.contrast, comparison.bounds
+    interval = contrast.interval()
+    return {
+        **{
+            side: {**score._asdict(), "n_errors": counts.errors, "n_missing": counts.missing}
+            for side, score, counts in zip("ab", contrast.scores, (comparison.a, comparison.b), strict=True)
+        },
+        "difference": contrast.difference,
+        "interval": [interval.low, interval.high],
+        "bounds": None if bounds is None else [bounds.low, bounds.high],
+        "test": contrast.test,
+        "p_value": comparison.p_value,
+        "adjusted_p": comparison.adjusted_p,
+        "verdict": comparison.verdict.value,
+        "more_episodes": comparison.more_episodes,
+    }

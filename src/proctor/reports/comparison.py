@@ -1,0 +1,138 @@
+"""One evaluation against another: a row per task, then in words what is shown over all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from proctor.reports.text import NONE, count, name_cell, safe
+from proctor.results.compare import Challenge, Comparison, Verdict
+from proctor.results.differences import Score
+from proctor.results.intervals import LEVEL, Interval
+from proctor.results.power import POWER
+
+MAX_TASK_ROWS = 20
+_STYLES = {Verdict.BETTER: "green", Verdict.WORSE: "red", Verdict.UNDECIDED: ""}
+
+
+def print_comparison(console: Console, challenges: Sequence[Challenge], remarks: Sequence[Sequence[str]]) -> None:
+    """Print every challenge, with the remarks on each: what else must be known of it."""
+    console.print(_named("A", challenges[0].a.path), soft_wrap=True)
+    for position, (challenge, said) in enumerate(zip(challenges, remarks, strict=True)):
+        name = _letter(position + 1)
+        console.print(_named(name, challenge.b.path), Text(""), sep="\n", soft_wrap=True)
+        console.print(_table(challenge, name))
+        for line in [*_left_out(challenge), Text(""), *_conclusion(challenge.overall, name)]:
+            console.print(line, soft_wrap=not console.is_terminal)
+        for remark in [*_gaps(challenge, name), *said]:
+            console.print(safe(f"Note: {remark}", "yellow"), soft_wrap=not console.is_terminal)
+        console.print()
+
+
+def _letter(position: int) -> str:
+    """B, C, … and beyond Z numbers."""
+    return chr(ord("A") + position) if position < 26 else f"#{position + 1}"
+
+
+def _named(letter: str, path: object) -> Text:
+    return Text.assemble((f"{letter}  ", "bold"), safe(str(path)))
+
+
+def _table(challenge: Challenge, name: str) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("task", min_width=8)
+    for column in ("A", name, "points", f"{LEVEL:.0%} interval", "p"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for task in _shown(challenge.tasks):
+        table.add_row(*_row(task))
+    if len(challenge.tasks) > 1:
+        table.add_section()
+        table.add_row(*_row(challenge.overall), style="bold")
+    return table
+
+
+def _shown(tasks: Sequence[Comparison]) -> list[Comparison]:
+    """All tasks, or those with the clearest differences."""
+    clearest = sorted(tasks, key=lambda task: (task.adjusted_p, -abs(task.contrast.difference)))[:MAX_TASK_ROWS]
+    kept = {id(task) for task in clearest}
+    return [task for task in tasks if id(task) in kept]
+
+
+def _row(comparison: Comparison) -> list[Text | str]:
+    contrast, verdict = comparison.contrast, comparison.verdict
+    return [
+        name_cell(comparison.name),
+        *map(_score, contrast.scores),
+        _points(contrast.difference),
+        _points_range(contrast.interval()),
+        _p(comparison.adjusted_p),
+        Text("" if verdict is Verdict.UNDECIDED else verdict, _STYLES[verdict]),
+    ]
+
+
+def _left_out(challenge: Challenge) -> Iterator[Text]:
+    if more := len(challenge.tasks) - len(_shown(challenge.tasks)):
+        yield Text(f"{count(more, 'more task')} with less clear differences; --json has all.", "dim")
+    if challenge.n_tasks_left_out:
+        yield Text(f"{count(challenge.n_tasks_left_out, 'task')} measured of one of the two only.", "dim")
+
+
+def _conclusion(overall: Comparison, name: str) -> Iterator[Text]:
+    """The verdict, what it rests on, and what would help where there is none."""
+    contrast = overall.contrast
+    said = {
+        Verdict.BETTER: f"{name} is better than A",
+        Verdict.WORSE: f"{name} is worse than A",
+        Verdict.UNDECIDED: f"No difference between {name} and A is shown",
+    }[overall.verdict]
+    adjusted = "" if overall.adjusted_p == overall.p_value else f", {_p(overall.adjusted_p)} by Holm's method"
+    yield Text.assemble(
+        (said, f"bold {_STYLES[overall.verdict]}".strip()),
+        f": {_points(contrast.difference)} points  ({LEVEL:.0%} interval {_points_range(contrast.interval())}; "
+        f"{contrast.test}'s test p = {_p(overall.p_value)}{adjusted})",
+    )
+    yield Text(
+        f"The same {count(contrast.scores[0].n, 'episode')} under both policies."
+        if overall.paired
+        else "No episode is known to be the same in both, so they are compared as independent samples.",
+        "dim",
+    )
+    if overall.more_episodes is not None:
+        yield Text(
+            f"About {count(overall.more_episodes, 'more episode')} of each would show a true difference of this size "
+            f"with a probability of {POWER:.0%}."
+        )
+
+
+def _gaps(challenge: Challenge, name: str) -> Iterator[str]:
+    """What is missing or in error, and what of it is not in the comparison."""
+    overall = challenge.overall
+    for letter, counts in (("A", overall.a), (name, overall.b)):
+        if counts.missing:
+            yield f"{letter} is incomplete: {counts.missing} of {count(counts.planned, 'episode')} have no result yet."
+        if counts.errors:
+            yield f"{letter} has {count(counts.errors, 'episode')} in error, which are not compared."
+        if overall.paired and (alone := counts.completed - overall.contrast.scores[0].n):
+            yield f"{letter} has {count(alone, 'more episode')}, which the other has not completed."
+    if overall.bounds is not None:
+        yield f"Whatever those in error would become, the difference of the rates is {_points_range(overall.bounds)}."
+
+
+def _score(score: Score) -> str:
+    return f"{score.successes}/{score.n}"
+
+
+def _points(difference: float) -> str:
+    return f"{100 * difference:+.1f}"
+
+
+def _points_range(interval: Interval | None) -> str:
+    return NONE if interval is None else f"{100 * interval.low:+.1f} … {100 * interval.high:+.1f}"
+
+
+def _p(p_value: float) -> str:
+    return "< .001" if p_value < 0.001 else f"{p_value:.3f}"
