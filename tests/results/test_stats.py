@@ -1,58 +1,17 @@
-"""Intervals against published numbers and against scipy and statsmodels; counts that add up."""
+"""Counts that add up, and the mean over tasks."""
 
-import itertools
 import math
 from dataclasses import replace
 
 import pytest
 from result_samples import SPECS, broken, done
 
-from proctor.results.intervals import Interval, IntervalMethod, wilson
+from proctor.results.intervals import Interval, IntervalMethod, anytime, exact, wilson
 from proctor.results.stats import Counts, macro, stratified_standard_error
 
 
 def counted(successes, n, errors=0):
     return Counts(planned=n + errors, successes=successes, failures=n - successes, errors=errors)
-
-
-@pytest.mark.parametrize(
-    ("successes", "n", "low", "high"),
-    [(42, 50, 0.714858, 0.916626), (8, 10, 0.490162, 0.943318), (0, 50, 0.0, 0.071348)],
-)
-def test_wilson_gives_the_reference_numbers(successes, n, low, high):
-    """The numbers of our statistics notes, to their last digit."""
-    interval = wilson(successes, n)
-
-    assert (interval.low, interval.high) == (pytest.approx(low, abs=5e-7), pytest.approx(high, abs=5e-7))
-
-
-def test_wilson_agrees_with_scipy():
-    """Our few lines give what scipy gives, for every count and several levels."""
-    from scipy.stats import binomtest
-
-    for n, level in itertools.product((1, 2, 7, 50, 400), (0.8, 0.95, 0.99)):
-        for successes in range(0, n + 1, max(1, n // 10)):
-            theirs = binomtest(successes, n).proportion_ci(level, method="wilson")
-
-            ours = wilson(successes, n, level)
-
-            assert (ours.low, ours.high) == (pytest.approx(theirs.low), pytest.approx(theirs.high))
-
-
-def test_wilson_agrees_with_statsmodels():
-    """And so does the other library people would check against."""
-    proportion_confint = pytest.importorskip("statsmodels.stats.proportion").proportion_confint
-    for successes in range(31):
-        ours = wilson(successes, 30)
-
-        assert (ours.low, ours.high) == pytest.approx(proportion_confint(successes, 30, method="wilson"), abs=1e-12)
-
-
-def test_wilson_is_exact_at_its_ends():
-    """No success leaves 0 possible, nothing below; no failure 1."""
-    for n in range(1, 200):
-        assert wilson(0, n).low == 0.0
-        assert wilson(n, n).high == 1.0
 
 
 def test_the_macro_average_gives_the_reference_numbers():
@@ -85,6 +44,26 @@ def test_the_fallback_contains_the_mean_also_with_unequal_tasks():
 
     assert mean.rate == 0.5
     assert mean.interval.low < 0.5 < mean.interval.high
+
+
+def test_the_fallback_is_the_interval_that_was_asked_for():
+    """Clopper and Pearson's on the pool, where exact intervals are wanted."""
+    mean = macro([counted(10, 10)] * 3, IntervalMethod.EXACT)
+
+    assert mean.method == "exact"
+    assert mean.interval == exact(30, 30)
+
+
+def test_the_anytime_valid_mean_is_that_of_the_pool():
+    """Also where the stratified error is not zero: it must hold at every look."""
+    tasks = [counted(k, 50) for k in (10, 23, 42)]
+
+    mean = macro(tasks, IntervalMethod.ANYTIME)
+
+    assert (mean.method, mean.rate) == ("anytime", pytest.approx(0.5))
+    pooled = anytime(75, 150)
+    assert (mean.interval.low, mean.interval.high) == pytest.approx((pooled.low, pooled.high))
+    assert mean.interval.width > 1.2 * macro(tasks).interval.width
 
 
 def test_there_is_no_macro_average_while_a_task_is_unmeasured():
