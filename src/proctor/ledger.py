@@ -20,7 +20,7 @@ from proctor.results.stats import Counts
 from proctor.results.stopping import StoppingRule, find_stop
 from proctor.results.summary import Summary, summarize
 from proctor.results.videos import existing_videos
-from proctor.types import Array, EpisodeResult, EpisodeSpec, Outcome, Timings
+from proctor.types import Array, AttemptError, EpisodeResult, EpisodeSpec, Outcome, Timings
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,7 @@ class Ledger:
         self._rule = None if width is None else StoppingRule(job.specs, width)
         self._results: dict[EpisodeSpec, EpisodeResult] = {}
         self._timings = Timings()
+        self._last_error: tuple[EpisodeSpec, AttemptError] | None = None
         self._tallies = {key: _Tally(specs) for key, specs in groupby(job.specs, key=lambda spec: spec.task)}
         for result in known:
             if result.outcome is not Outcome.ERROR:  # an error is run again
@@ -107,11 +108,14 @@ class Ledger:
             n_resumed=self._n_resumed,
             load=load,
             timings=self._timings,
+            last_error=self._last_error,
         )
 
     def _count(self, result: EpisodeResult) -> None:
         self._results[result.spec] = result
         self._timings += result.timings
+        if result.outcome is Outcome.ERROR:
+            self._last_error = (result.spec, result.errors[-1])
         self._tallies[result.spec.task].add(result)
         if self._rule is not None:
             self._rule.add(result)

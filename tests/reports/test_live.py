@@ -9,7 +9,7 @@ from proctor.engine.load import Load
 from proctor.reports.live import LiveDisplay, LiveView
 from proctor.reports.progress import Progress, Stage, TaskProgress
 from proctor.results.stats import Counts
-from proctor.types import Timings
+from proctor.types import AttemptError, EpisodeSpec, Timings
 
 SOME = Counts(planned=5, successes=3, failures=1, errors=1)
 ALL = Counts(planned=10, successes=10)
@@ -63,6 +63,16 @@ def test_one_line_says_where_the_time_goes():
     assert "time  step 60 % · look 20 % · construct 10 % · waiting 10 %" in lines
 
 
+def test_the_last_error_is_shown_in_one_line():
+    """Cut where the terminal ends."""
+    error = (EpisodeSpec("zoo", 0, 3, 1003), AttemptError("raised", 50 * "the arm fell off "))
+
+    line = shown(run(last_error=error), width=80)[-1]
+
+    assert line.startswith("error  zoo/0 episode 3 (seed 1003): raised: the arm fell off")
+    assert line.endswith("…")
+
+
 @pytest.mark.parametrize("n_tasks", [1, 10, 50, 130])
 @pytest.mark.parametrize(("width", "height"), [(40, 24), (60, 24), (100, 24), (160, 50)])
 def test_it_fits_into_the_terminal(n_tasks, width, height):
@@ -70,7 +80,10 @@ def test_it_fits_into_the_terminal(n_tasks, width, height):
     timings = Timings(1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
     load = Load(simulating=2, inference_share=0.5, mean_batch=1.0)
 
-    lines = shown(run(n_tasks, timings=timings, load=load), width, height, title="outputs/" + 30 * "very_long_")
+    error = (EpisodeSpec("zoo", 0, 3, 1003), AttemptError("raised", 50 * "the arm fell off "))
+    progress = run(n_tasks, timings=timings, load=load, last_error=error)
+
+    lines = shown(progress, width, height, title="outputs/" + 30 * "very_long_")
 
     assert len(lines) < height
     assert max(map(len, lines)) <= width

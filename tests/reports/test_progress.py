@@ -9,7 +9,7 @@ from proctor.engine.load import Load
 from proctor.reports.live import LiveDisplay
 from proctor.reports.progress import PlainDisplay, Progress, SilentDisplay, Stage, TaskProgress, make_display
 from proctor.results.stats import Counts
-from proctor.types import Timings
+from proctor.types import AttemptError, EpisodeSpec, Timings
 
 
 def counts(successes, failures=0, errors=0):
@@ -69,6 +69,29 @@ def test_plain_lines_come_every_ten_seconds_and_at_the_end():
     lines = out.file.getvalue().splitlines()
     assert [line.split(" ")[0] for line in lines] == ["0/20", "0/20", "4/20"]
     assert "1 error · 40.0 episodes/min · 24.0 s elapsed · 24.0 s left" in lines[-1]
+
+
+def test_an_error_is_told_once_with_its_reason():
+    """So that one sees why before a long run is over."""
+    error = (EpisodeSpec("zoo", 0, 3, 1003), AttemptError("raised", "the arm\nfell off\x1b[2J"))
+    later = (EpisodeSpec("zoo", 0, 4, 1004), AttemptError("crashed", "SIGSEGV"))
+
+    lines = plain(progress(last_error=error), progress(last_error=error), progress(last_error=later))
+
+    assert [line for line in lines if line.startswith("Last")] == [
+        "Last error: zoo/0 episode 3 (seed 1003): raised: the arm",
+        "Last error: zoo/0 episode 4 (seed 1004): crashed: SIGSEGV",
+    ]
+
+
+def test_a_log_begins_with_where_the_results_go():
+    """Whoever kills the run knows what to resume; making videos needs no second one."""
+    out = console()
+    for update in (progress(), Stage("videos", 0, 1)):
+        with make_display(out, "plain", "outputs/run") as display:
+            display.update(update)
+
+    assert [line.split(" ")[0] for line in out.file.getvalue().splitlines()] == ["outputs/run", "3/20", "videos"]
 
 
 def test_plain_prints_nothing_twice():

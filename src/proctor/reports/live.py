@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from proctor.reports.progress import Progress, Stage, TaskProgress, busyness, pace, starting
-from proctor.reports.text import count, duration, name_cell, percent_range, safe, share, time_shares
+from proctor.reports.text import count, duration, episode_error, name_cell, percent_range, safe, share, time_shares
 from proctor.results.intervals import LEVEL
 
 _REFRESH_PER_S = 4
@@ -87,6 +87,8 @@ def _totals(progress: Progress, hidden: Sequence[str]) -> Table:
     for name, parts in lines.items():
         if parts:
             table.add_row(Text(name, "dim"), Text(" · ".join(part.replace(" ", _NO_BREAK) for part in parts)))
+    if progress.last_error is not None:
+        table.add_row(Text("error", "red"), name_cell(episode_error(*progress.last_error).plain))
     return table
 
 

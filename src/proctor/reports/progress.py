@@ -17,10 +17,10 @@ from rich.console import Console
 from rich.text import Text
 
 from proctor.engine.load import Load
-from proctor.reports.text import count, duration, percent_range, share
+from proctor.reports.text import count, duration, episode_error, percent_range, safe, share
 from proctor.results.intervals import Interval, IntervalMethod
 from proctor.results.stats import Counts
-from proctor.types import Timings
+from proctor.types import AttemptError, EpisodeSpec, Timings
 
 PLAIN_EVERY_S = 10.0
 
@@ -61,7 +61,7 @@ class Progress:
 
     ``n_resumed`` episodes were there when this session began ``elapsed_s`` ago and say nothing of its speed. Episodes
     have been running for ``running_s``; None while workers start and the policy loads. ``timings`` says where the time
-    of the finished episodes went.
+    of the finished episodes went, ``last_error`` why the latest one could not be run.
     """
 
     tasks: tuple[TaskProgress, ...]
@@ -70,6 +70,7 @@ class Progress:
     n_resumed: int = 0
     load: Load = field(default_factory=Load)
     timings: Timings = field(default_factory=Timings)
+    last_error: tuple[EpisodeSpec, AttemptError] | None = None
 
     @cached_property
     def overall(self) -> TaskProgress:
@@ -126,7 +127,7 @@ def make_display(console: Console, mode: str, title: str = "") -> Display:
         from proctor.reports.live import LiveDisplay
 
         return LiveDisplay(console, title)
-    return PlainDisplay(console)
+    return PlainDisplay(console, title)
 
 
 class SilentDisplay:
@@ -143,15 +144,20 @@ class SilentDisplay:
 
 
 class PlainDisplay:
-    """A line every ten seconds, and one at the end: for logs."""
+    """A line every ten seconds, and one at the end: for logs. The title comes first, when measuring begins."""
 
-    def __init__(self, console: Console, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(self, console: Console, title: str = "", clock: Callable[[], float] = monotonic) -> None:
         self._console = console
+        self._title = title
         self._clock = clock
         self._due = 0.0
         self._unprinted: Progress | Stage | None = None
+        self._last_error: object = None
 
     def update(self, progress: Progress | Stage) -> None:
+        if self._title and isinstance(progress, Progress):
+            self._console.print(safe(self._title), soft_wrap=True)
+            self._title = ""
         self._unprinted = progress
         if self._clock() >= self._due:
             self._print()
@@ -164,8 +170,12 @@ class PlainDisplay:
         self._print()
 
     def _print(self) -> None:
-        if self._unprinted is not None:
-            self._console.print(Text(" · ".join(_line(self._unprinted))), soft_wrap=True)
+        progress = self._unprinted
+        if progress is not None:
+            self._console.print(Text(" · ".join(_line(progress))), soft_wrap=True)
+        if isinstance(progress, Progress) and progress.last_error not in (None, self._last_error):
+            self._last_error = progress.last_error
+            self._console.print(Text.assemble("Last error: ", episode_error(*progress.last_error)), soft_wrap=True)
         self._unprinted = None
         self._due = self._clock() + PLAIN_EVERY_S
 

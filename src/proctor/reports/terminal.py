@@ -15,6 +15,7 @@ from rich.text import Text
 from proctor.reports.text import (
     count,
     duration,
+    episode_error,
     first_line,
     name_cell,
     number,
@@ -197,14 +198,13 @@ def _errors(summary: Summary) -> list[Text]:
     overall, first = summary.overall, summary.first_error
     if first is None:
         return []
-    spec, error = first
     return [
         Text(
             f"{count(overall.errors, 'episode')} ended in an error, which is no failure and in no rate. Bounds, "
             f"with errors counted as failures … as successes: {percent_range(overall.bounds)} %",
             style="red",
         ),
-        Text.assemble(("First error: ", "red"), safe(f"{spec}: {error.kind}: {first_line(error.message)}")),
+        Text.assemble(("First error: ", "red"), episode_error(*first)),
     ]
 
 

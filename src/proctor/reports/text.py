@@ -7,7 +7,7 @@ from dataclasses import fields
 from rich.text import Text
 
 from proctor.results.intervals import Interval
-from proctor.types import Timings
+from proctor.types import AttemptError, EpisodeSpec, Timings
 
 NONE = "-"
 _WORTH_SAYING = 0.005
@@ -32,6 +32,11 @@ def first_line(text: str, limit: int = 200) -> str:
     """The first line of a message that says something."""
     line = next((line.strip() for line in text.splitlines() if line.strip()), "")
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def episode_error(spec: EpisodeSpec, error: AttemptError) -> Text:
+    """Which episode could not be run, and why, in one line."""
+    return safe(f"{spec}: {error.kind}: {first_line(error.message)}")
 
 
 def count(n: int, noun: str) -> str:
