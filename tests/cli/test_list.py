@@ -85,6 +85,15 @@ def test_groups_are_listed_below_the_tasks(capsys):
     assert "Groups" not in listed(capsys, "pusht")
 
 
+def test_long_names_are_whole_on_a_narrow_terminal(capsys, monkeypatch):
+    """They are there to be copied."""
+    monkeypatch.setenv("COLUMNS", "40")
+    lines = listed(capsys, "metaworld").splitlines()
+
+    name = "button-press-topdown-wall-v3"
+    assert lines[lines.index(name) + 1] == "    easy · MT50 · 500 steps · Bypass a wall and press a button from the top"
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [("metawrld", "Did you mean 'metaworld'?"), ("gymnasium", "the id of an environment, such as CartPole-v1")],

@@ -193,6 +193,15 @@ def test_many_tasks_stay_readable():
     assert "70 more tasks" in text
 
 
+def test_of_many_tasks_those_with_results_come_before_those_without():
+    """An unfinished run is looked at for what it has."""
+    tasks, specs = plan(90)
+
+    text = printed(summarize(tasks, specs, [result(spec) for spec in specs if spec.task_id >= 80]))
+
+    assert [f"feed-animal-{number} " in text for number in (80, 89, 0, 30)] == [True, True, True, False]
+
+
 @pytest.mark.parametrize("evil", ["\x1b]0;owned\x07", "\x1b[2J", "a\rb", "\u202egnp", "[bold red]markup[/]", "\ud800"])
 def test_foreign_names_cannot_drive_the_terminal(evil):
     """Escape sequences, carriage returns, text direction and rich's markup are shown, not obeyed."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
     from proctor.catalogue import Entry, ListedTask
 
@@ -93,23 +94,36 @@ def _print_entries(console: Console, kinds: Mapping[str, Sequence[Entry]]) -> No
 
 
 def _print_tasks(console: Console, tasks: Sequence[ListedTask], groups: Mapping[str, int]) -> None:
-    """A row per task; below, the groups."""
-    from rich.table import Table
+    """Each task with its groups, steps and instruction, beside its name or, where names are long, below; the groups."""
     from rich.text import Text
 
     from proctor.reports.text import count, safe
 
+    if max(len(listed.task.name) for listed in tasks) <= console.width // 2:
+        console.print(_task_table(tasks, with_groups=bool(groups)))
+    else:
+        for listed in tasks:
+            facts = [*listed.groups, f"{listed.task.max_episode_steps} steps", listed.task.instruction]
+            console.print(safe(listed.task.name, "bold"), soft_wrap=True)
+            console.print(safe("    " + " · ".join(fact for fact in facts if fact), "dim"), soft_wrap=True)
+    if groups:
+        sizes = ", ".join(f"{group} ({count(n, 'task')})" for group, n in groups.items())
+        console.print(Text.assemble("\nGroups: ", safe(sizes)), soft_wrap=True)
+
+
+def _task_table(tasks: Sequence[ListedTask], *, with_groups: bool) -> Table:
+    from rich.table import Table
+
+    from proctor.reports.text import safe
+
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("task", no_wrap=True)
     table.add_column("steps", justify="right")
-    if groups:
+    if with_groups:
         table.add_column("groups", style="dim")
     table.add_column("instruction", style="dim")
     for listed in tasks:
         task = listed.task
-        held_by = [safe(", ".join(listed.groups))] if groups else []
+        held_by = [safe(", ".join(listed.groups))] if with_groups else []
         table.add_row(safe(task.name), str(task.max_episode_steps), *held_by, safe(task.instruction))
-    console.print(table)
-    if groups:
-        sizes = ", ".join(f"{group} ({count(n, 'task')})" for group, n in groups.items())
-        console.print(Text.assemble("\nGroups: ", safe(sizes)), soft_wrap=True)
+    return table

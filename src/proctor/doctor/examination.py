@@ -52,7 +52,7 @@ def checks_of_this_machine(output_dir: str = "outputs/eval") -> list[Check]:
                 f"{_CHECKS}:simulator",
                 (name,),
                 {"MUJOCO_GL": backend},
-                limit_s=120.0,
+                limit_s=240.0,
                 remedy="if it draws through GL and that is broken too, mend that first",
             )
             for name in installed(BENCHMARKS)

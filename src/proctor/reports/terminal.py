@@ -126,9 +126,15 @@ def _table(summary: Summary) -> Table:
 def _shown_tasks(summary: Summary) -> list[TaskSummary]:
     if len(summary.tasks) <= MAX_TASK_ROWS:
         return list(summary.tasks)
-    ranked = sorted(summary.tasks, key=lambda task: (not task.counts.errors, task.counts.rate or 0.0))
+    ranked = sorted(summary.tasks, key=_worry)
     chosen = {id(task) for task in ranked[:MAX_TASK_ROWS]}
     return [task for task in summary.tasks if id(task) in chosen]
+
+
+def _worry(task: TaskSummary) -> tuple[bool, bool, float]:
+    """Errors first, then low rates; of a task without a result there is nothing to say yet."""
+    rate = task.counts.rate
+    return not task.counts.errors, rate is None, rate or 0.0
 
 
 def _cells(summary: Summary, counts: Counts, n: int) -> list[str]:
