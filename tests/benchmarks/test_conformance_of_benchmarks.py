@@ -5,13 +5,13 @@ import sys
 
 import numpy as np
 import pytest
-from benchmark_episodes import SAMPLES, always, episode, from_script, random_actions, standing
+from benchmark_episodes import SAMPLES, always, digest, episode, from_script, random_actions, standing
 from gymnasium.spaces import Box
 
 N_STEPS = 15
 
 ours = pytest.mark.parametrize("name", SAMPLES)
-drawn = pytest.mark.parametrize("name", ["pusht", "push-v3", "drawer-open-v3"])
+drawn = pytest.mark.parametrize("name", ["pusht", "push-v3", "drawer-open-v3", "AlohaInsertion-v0"])
 
 
 @ours
@@ -90,26 +90,50 @@ def test_the_last_step_truncates_and_shows_nothing(name):
 def test_an_image_shows_something_that_moves(name):
     """Images are neither black nor still."""
     with standing(SAMPLES[name]) as env:
-        first = env.reset(7, None, look=True)["observation.image"]
+        image = next(key for key in env.observation_space if "image" in key)
+        first = env.reset(7, None, look=True)[image]
         for action in random_actions(env, 7, N_STEPS):
-            last = env.step(action, look=True).observation["observation.image"]
+            last = env.step(action, look=True).observation[image]
 
     assert first.std() > 10
     assert (first != last).any()
 
 
 @drawn
-def test_a_video_frame_between_two_steps_changes_nothing(name):
-    """Drawing for people, at another size, leaves physics and observations alone."""
+def test_frames_of_any_camera_and_size_in_the_midst_of_an_episode_change_nothing(name):
+    """Nor does one for which the simulator needs more room to draw than it has: what the policy sees stays the same."""
+    sizes = iter([(64, 48), None, (1000, 700), (97, 31), None])
+    frames = []
+    usual = SAMPLES[name].config.visualization_height, SAMPLES[name].config.visualization_width, 3
     with standing(SAMPLES[name]) as env:
+        cameras = env.cameras[:2] or (None,)
+
+        def film_and_look(_):
+            size = next(sizes)
+            frames.extend((size, env.render(camera, size)) for camera in cameras)
+            return True
+
         fresh = episode(env, 7, 4, look=always)
-        env.render()
-        filmed = episode(env, 7, 4, look=lambda _: env.render() is not None)
-        frame = env.render()
+        filmed = episode(env, 7, 4, look=film_and_look)
 
     assert filmed == fresh
-    assert frame.dtype == np.uint8
-    assert frame.shape == (SAMPLES[name].config.visualization_height, SAMPLES[name].config.visualization_width, 3)
+    assert len(frames) == 5 * len(cameras)
+    assert all(frame.dtype == np.uint8 and frame.ndim == 3 and frame.std() > 10 for _, frame in frames)
+    assert {frame.shape for size, frame in frames if size == (1000, 700)} == {(700, 1000, 3)}
+    assert {frame.shape for size, frame in frames if size is None} == {usual}
+    assert len({digest(frame) for size, frame in frames if size == (1000, 700)}) == len(cameras)
+
+
+@ours
+def test_getting_ready_to_look_changes_nothing_that_is_seen(name):
+    """What drawing needs may be there from the beginning, or come with the first look."""
+    with standing(SAMPLES[name]) as env:
+        unprepared = episode(env, 7, 4, look=always)
+    with standing(SAMPLES[name]) as env:
+        env.prepare_to_look()
+        prepared = episode(env, 7, 4, look=always)
+
+    assert prepared == unprepared
 
 
 @drawn
@@ -128,10 +152,12 @@ def test_listing_tasks_imports_no_simulator():
     """The main process plans an evaluation; only workers simulate."""
     program = """
 import sys
+from proctor.benchmarks.aloha import Aloha, AlohaConfig
 from proctor.benchmarks.metaworld import MetaWorld, MetaWorldConfig
 from proctor.benchmarks.pusht import PushT, PushTConfig
-PushT(PushTConfig()).tasks(), MetaWorld(MetaWorldConfig(task="MT50")).tasks()
-loaded = {"metaworld", "mujoco", "gym_pusht", "pymunk", "pygame", "torch"} & sys.modules.keys()
+Aloha(AlohaConfig()).tasks(), PushT(PushTConfig()).tasks(), MetaWorld(MetaWorldConfig(task="MT50")).tasks()
+simulators = {"metaworld", "mujoco", "gym_aloha", "dm_control", "gym_pusht", "pymunk", "pygame", "torch"}
+loaded = simulators & sys.modules.keys()
 sys.exit(f"loaded: {loaded}" if loaded else 0)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
