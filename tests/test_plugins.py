@@ -88,7 +88,13 @@ def test_a_plug_in_needs_what_the_extra_of_its_name_asks_for(monkeypatch):
         return there[name]
 
     monkeypatch.setattr(plugins, "version", version)
-    asked = ["roof>=1", "oven<3,>=2; extra == 'kitchen'", "table==2.0; extra == 'kitchen'", "bed; extra == 'room'"]
+    asked = [
+        "roof>=1",
+        "lamp; python_version > '3'",
+        "oven<3,>=2; extra == 'kitchen'",
+        "table==2.0; extra == 'kitchen'",
+        "bed; extra == 'room'",
+    ]
     asked += ["sink>=1; extra == 'kitchen'", "spoon; python_version < '3' and extra == 'kitchen'"]
 
     needs = requirements_of(plug_in(asked))

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from time import sleep
+from time import monotonic, sleep
 
 import pytest
 
@@ -57,19 +57,40 @@ def test_progress_leads_from_the_start_to_the_last_episode(tmp_path, told):
 
 
 class SlowToLoad(FakePolicy):
-    """Takes longer to load than a simulator to come up."""
+    """Takes seconds longer to load than the first simulator takes to come up."""
+
+    def __init__(self, told):
+        super().__init__()
+        self._told = told
 
     def open(self, n_threads):
+        until = monotonic() + 60
+        while monotonic() < until and not (self._told and self._told[-1].load.simulating + self._told[-1].load.waiting):
+            sleep(0.05)
         sleep(3.0)
         return self
 
 
 def test_waiting_for_the_policy_to_load_is_no_part_of_an_episode(tmp_path, told):
     """It says nothing of where an episode's time goes; meanwhile the display says what is waited for."""
-    result = evaluate(SlowToLoad(), ENV, output_dir=tmp_path / "run", n_episodes=1, batch_size=2)
+    result = evaluate(SlowToLoad(told), ENV, output_dir=tmp_path / "run", n_episodes=1, batch_size=2)
 
     assert any(one.load.loading_policy and one.load.running and one.running_s is None for one in told)
-    assert all(episode.timings.wait < 2.0 for episode in result.summary.episodes)
+    assert max(episode.timings.wait for episode in result.summary.episodes) < 2.0
+
+
+def test_an_episode_that_cannot_be_run_is_told_with_its_reason(tmp_path, told):
+    """While the others go on."""
+    (tmp_path / "faults").mkdir()
+    env = {**ENV, "faults": {"1/1001/2": "raise"}, "times": 2, "scratch": str(tmp_path / "faults")}
+
+    evaluate({"type": "expert"}, env, output_dir=tmp_path / "run", n_episodes=3, batch_size=2)
+
+    spec, error = told[-1].last_error
+    assert (spec.task_id, spec.seed) == (1, 1001)
+    assert "a scripted fault" in error.message
+    assert (told[-1].overall.counts.errors, told[-1].overall.done) == (1, 6)
+    assert told[0].last_error is None
 
 
 def test_episodes_of_an_earlier_session_are_there_from_the_beginning(tmp_path, told):
