@@ -11,6 +11,7 @@ import pytest
 from benchmark_episodes import episode, standing
 from metaworld_checks import benchmark_of, leftovers, lerobots_episodes, our_episode, run_expert
 
+import proctor
 from proctor.benchmarks.metaworld import CAMERAS, MetaWorld, MetaWorldConfig
 from proctor.benchmarks.metaworld_tasks import GROUPS, INSTRUCTIONS
 from proctor.config import structure
@@ -141,3 +142,18 @@ def test_images_have_the_size_and_camera_asked_for():
     assert np.array_equal(alone["observation.image"], beside_large)
     assert (other != beside_large).any()
     assert cameras == set(CAMERAS)
+
+
+def test_the_second_task_of_a_worker_is_not_drawn_black(tmp_path):
+    """The first one's GL objects must not be freed in the second one's context."""
+    means = []
+
+    def look(observation):
+        means.append(observation["observation.image"].mean())
+        return np.zeros((3, 4), np.float32)
+
+    env = {"type": "metaworld", "task": "reach-v3,push-v3", "episode_length": 3}
+    proctor.evaluate(look, env, n_episodes=1, batch_size=1, output_dir=tmp_path)
+
+    assert len(means) == 2
+    assert min(means) > 50

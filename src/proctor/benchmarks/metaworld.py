@@ -134,6 +134,7 @@ class MetaWorldEnv(SimEnv):
         """Have a frame buffer that is large enough."""
         room, renderer = self._env.model.vis.global_, self._env.mujoco_renderer
         if width > room.offwidth or height > room.offheight:
+            _free_drawing(renderer)
             renderer.close()
             renderer._viewers.clear()  # noqa: SLF001 - it has no other way to make a new one
             renderer.viewer = None
@@ -157,7 +158,19 @@ class MetaWorldEnv(SimEnv):
         return policies.ENV_POLICY_MAP[self._task_name]()
 
     def close(self) -> None:
+        _free_drawing(self._env.mujoco_renderer)
         self._env.close()
+
+
+def _free_drawing(renderer: Any) -> None:
+    """Free what MuJoCo draws with while its own GL context is the current one.
+
+    Gymnasium leaves it to the garbage collector. Then it is freed by its numbers in whatever context is current: that
+    of the next simulator, which has the same numbers, and draws black from there on.
+    """
+    for viewer in renderer._viewers.values():  # noqa: SLF001 - it does not show them otherwise
+        viewer.make_context_current()
+        viewer.con.free()
 
 
 def _build(metaworld: Any, task: Task, config: MetaWorldConfig) -> Any:
