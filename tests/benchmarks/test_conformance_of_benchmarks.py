@@ -12,6 +12,7 @@ N_STEPS = 15
 
 ours = pytest.mark.parametrize("name", SAMPLES)
 drawn = pytest.mark.parametrize("name", ["pusht", "push-v3", "drawer-open-v3", "AlohaInsertion-v0"])
+each_renderer = pytest.mark.parametrize("name", ["pusht", "push-v3", "AlohaInsertion-v0"])
 
 
 @ours
@@ -99,10 +100,10 @@ def test_an_image_shows_something_that_moves(name):
     assert (first != last).any()
 
 
-@drawn
+@each_renderer
 def test_frames_of_any_camera_and_size_in_the_midst_of_an_episode_change_nothing(name):
     """Nor does one for which the simulator needs more room to draw than it has: what the policy sees stays the same."""
-    sizes = iter([(64, 48), None, (1000, 700), (97, 31), None])
+    sizes = iter([(97, 31), None, (1000, 700), None])
     frames = []
     usual = SAMPLES[name].config.visualization_height, SAMPLES[name].config.visualization_width, 3
     with standing(SAMPLES[name]) as env:
@@ -113,25 +114,25 @@ def test_frames_of_any_camera_and_size_in_the_midst_of_an_episode_change_nothing
             frames.extend((size, env.render(camera, size)) for camera in cameras)
             return True
 
-        fresh = episode(env, 7, 4, look=always)
-        filmed = episode(env, 7, 4, look=film_and_look)
+        fresh = episode(env, 7, 3, look=always)
+        filmed = episode(env, 7, 3, look=film_and_look)
 
     assert filmed == fresh
-    assert len(frames) == 5 * len(cameras)
+    assert len(frames) == 4 * len(cameras)
     assert all(frame.dtype == np.uint8 and frame.ndim == 3 and frame.std() > 10 for _, frame in frames)
     assert {frame.shape for size, frame in frames if size == (1000, 700)} == {(700, 1000, 3)}
     assert {frame.shape for size, frame in frames if size is None} == {usual}
     assert len({digest(frame) for size, frame in frames if size == (1000, 700)}) == len(cameras)
 
 
-@ours
+@each_renderer
 def test_getting_ready_to_look_changes_nothing_that_is_seen(name):
     """What drawing needs may be there from the beginning, or come with the first look."""
     with standing(SAMPLES[name]) as env:
-        unprepared = episode(env, 7, 4, look=always)
+        unprepared = episode(env, 7, 2, look=always)
     with standing(SAMPLES[name]) as env:
         env.prepare_to_look()
-        prepared = episode(env, 7, 4, look=always)
+        prepared = episode(env, 7, 2, look=always)
 
     assert prepared == unprepared
 
