@@ -89,16 +89,16 @@ def _conclusion(overall: Comparison, name: str) -> Iterator[Text]:
         Verdict.WORSE: f"{name} is worse than A",
         Verdict.UNDECIDED: f"No difference between {name} and A is shown",
     }[overall.verdict]
-    adjusted = "" if overall.adjusted_p == overall.p_value else f", {_p(overall.adjusted_p)} by Holm's method"
+    adjusted = "" if overall.adjusted_p == overall.p_value else f", {_p_is(overall.adjusted_p)} by Holm's method"
     yield Text.assemble(
         (said, f"bold {_STYLES[overall.verdict]}".strip()),
         f": {_points(contrast.difference)} points  ({LEVEL:.0%} interval {_points_range(contrast.interval())}; "
-        f"{contrast.test}'s test p = {_p(overall.p_value)}{adjusted})",
+        f"{contrast.test}'s test {_p_is(overall.p_value)}{adjusted})",
     )
     yield Text(
         f"The same {count(contrast.scores[0].n, 'episode')} under both policies."
         if overall.paired
-        else "No episode is known to be the same in both, so they are compared as independent samples.",
+        else "The two did not run the same episodes, as far as is known: compared as independent samples.",
         "dim",
     )
     if overall.more_episodes is not None:
@@ -115,9 +115,9 @@ def _gaps(challenge: Challenge, name: str) -> Iterator[str]:
         if counts.missing:
             yield f"{letter} is incomplete: {counts.missing} of {count(counts.planned, 'episode')} have no result yet."
         if counts.errors:
-            yield f"{letter} has {count(counts.errors, 'episode')} in error, which are not compared."
+            yield f"{letter} has {count(counts.errors, 'episode')} in error, not compared."
         if overall.paired and (alone := counts.completed - overall.contrast.scores[0].n):
-            yield f"{letter} has {count(alone, 'more episode')}, which the other has not completed."
+            yield f"{letter} has {count(alone, 'more episode')}, not completed by the other."
     if overall.bounds is not None:
         yield f"Whatever those in error would become, the difference of the rates is {_points_range(overall.bounds)}."
 
@@ -132,6 +132,11 @@ def _points(difference: float) -> str:
 
 def _points_range(interval: Interval | None) -> str:
     return NONE if interval is None else f"{100 * interval.low:+.1f} … {100 * interval.high:+.1f}"
+
+
+def _p_is(p_value: float) -> str:
+    shown = _p(p_value)
+    return f"p {shown}" if shown.startswith("<") else f"p = {shown}"
 
 
 def _p(p_value: float) -> str:

@@ -1,0 +1,228 @@
+"""Evaluations against each other, from what their directories and files hold."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from proctor.errors import ConfigError
+from proctor.results.compare import Verdict, compare, different_exams, different_versions
+from proctor.results.differences import Pairs, Samples, Score, Strata
+from proctor.results.intervals import Interval
+from proctor.results.measured import EpisodeId, Measured, MeasuredTask, read_measured
+from proctor.results.stats import Counts
+from proctor.types import TaskKey
+
+LION, BEAR = TaskKey("zoo", 0), TaskKey("zoo", 1)
+EXAM = {"benchmark": {"name": "zoo", "protocol": "zoo-1"}, "env": {"task": "all", "episode_length": None}}
+EXAM |= {"policy": {"type": "act", "n_action_steps": 8}, "versions": {"mujoco": "3.3.1"}}
+
+
+def task(outcomes, *, seed=1000, errors=0, missing=0, name="feed-lion", known=True):
+    """A task whose episodes came out like the letters of ``outcomes``: ``+`` and ``-``."""
+    n, successes = len(outcomes), outcomes.count("+")
+    counts = Counts(n + errors + missing, successes, n - successes, errors)
+    episodes = {EpisodeId(i, seed + i, None): outcome == "+" for i, outcome in enumerate(outcomes)}
+    return MeasuredTask(name, counts, episodes if known else {})
+
+
+def measured(name="a", fingerprint=EXAM, **tasks):
+    keys = {"lion": LION, "bear": BEAR}
+    return Measured(Path(name), {keys[key]: task for key, task in tasks.items()}, fingerprint)
+
+
+def test_the_same_episodes_are_compared_in_pairs():
+    """The reference numbers of two policies on fifty episodes."""
+    a = measured("a", lion=task("+" * 33 + "-" * 17))
+    b = measured("b", lion=task("+" * 30 + "-" * 3 + "+" * 12 + "-" * 5))
+
+    (challenge,) = compare([a, b])
+
+    overall = challenge.overall
+    assert overall.contrast == Pairs(30, 3, 12, 5)
+    assert overall.paired
+    assert overall.p_value == overall.adjusted_p == 0.03515625
+    assert (overall.verdict, overall.more_episodes) == (Verdict.BETTER, None)
+    assert compare([b, a])[0].overall.verdict is Verdict.WORSE
+
+
+def test_different_seeds_are_different_episodes():
+    """Whatever their numbers."""
+    a = measured("a", lion=task("+" * 33 + "-" * 17))
+    b = measured("b", lion=task("+" * 42 + "-" * 8, seed=7))
+
+    (challenge,) = compare([a, b])
+
+    assert challenge.overall.contrast == Samples(Score(33, 50), Score(42, 50))
+    assert not challenge.overall.paired
+    assert challenge.overall.p_value == pytest.approx(0.042246, abs=5e-7)
+
+
+def test_only_episodes_that_both_have_run_are_pairs():
+    """The rest of the longer run is left out, and so is what ended in an error."""
+    a = measured("a", lion=task("+-" * 25))
+    b = measured("b", lion=task("+" * 20, errors=2))
+
+    (challenge,) = compare([a, b])
+
+    assert challenge.overall.contrast == Pairs(10, 0, 10, 0)
+    assert challenge.overall.contrast.scores == (Score(10, 20), Score(20, 20))
+
+
+def test_one_task_without_a_pair_makes_samples_of_all():
+    """So that the sum over tasks is one thing."""
+    a = measured("a", lion=task("++-"), bear=task("+-+"))
+    b = measured("b", lion=task("+--"), bear=task("++--", known=False))
+
+    (challenge,) = compare([a, b])
+
+    assert [type(t.contrast) for t in challenge.tasks] == [Samples, Samples]
+    assert isinstance(challenge.overall.contrast, Strata)
+
+
+def test_a_task_that_only_one_has_run_is_left_out():
+    """And counted; without a common one there is no comparison."""
+    a, b = measured("a", lion=task("+-"), bear=task("++")), measured("b", lion=task("++"))
+
+    (challenge,) = compare([a, b])
+
+    assert [t.name for t in challenge.tasks] == ["feed-lion"]
+    assert challenge.n_tasks_left_out == 1
+    with pytest.raises(ConfigError, match="a and b have no task in common"):
+        compare([a, measured("b", lion=task("", errors=3))])
+
+
+def test_verdicts_are_by_p_values_adjusted_for_all_policies():
+    """What shows a difference alone does not among three."""
+    a = measured("a", lion=task("+" * 33 + "-" * 17))
+    b = measured("b", lion=task("+" * 30 + "-" * 3 + "+" * 12 + "-" * 5))
+
+    challenges = compare([a, b, a, a])
+
+    assert [c.overall.p_value for c in challenges] == [0.03515625, 1.0, 1.0]
+    assert challenges[0].overall.adjusted_p == pytest.approx(3 * 0.03515625)
+    assert challenges[0].overall.verdict is Verdict.UNDECIDED
+    assert challenges[0].overall.verdict_at(0.2) is Verdict.BETTER
+
+
+def test_those_of_single_tasks_are_adjusted_for_tasks_and_policies_together():
+    """Four tests: the smallest p counts four times."""
+    one = task("+" * 33 + "-" * 17)
+    better = task("+" * 30 + "-" * 3 + "+" * 12 + "-" * 5)
+
+    challenges = compare([measured("a", lion=one, bear=one)] + [measured("b", lion=better, bear=one)] * 2)
+
+    assert [t.adjusted_p for c in challenges for t in c.tasks] == pytest.approx([4 * 0.03515625, 1, 4 * 0.03515625, 1])
+
+
+def test_how_many_more_would_tell_is_said_where_nothing_is_shown():
+    """80 % against 90 % in ten episodes each: about as many as planned from the start, less the ten."""
+    (challenge,) = compare([measured("a", lion=task("+" * 8 + "--")), measured("b", lion=task("+" * 9 + "-", seed=1))])
+
+    assert challenge.overall.verdict is Verdict.UNDECIDED
+    assert challenge.overall.more_episodes == 199 - 10
+    assert compare([measured(lion=task("+-"))] * 2)[0].overall.more_episodes is None
+
+
+def test_errors_bound_the_difference():
+    """5 of 8 and 2 errors against 6 of 10: B minus A is between 6/10 - 7/10 and 6/10 - 5/10."""
+    a, b = measured("a", lion=task("+" * 5 + "---", errors=2)), measured("b", lion=task("+" * 6 + "----"))
+
+    (challenge,) = compare([a, b])
+
+    assert challenge.overall.bounds == Interval(pytest.approx(-0.1), pytest.approx(0.1))
+    assert compare([b, b])[0].overall.bounds is None
+
+
+@pytest.mark.parametrize(
+    ("part", "field", "value", "line"),
+    [
+        ("benchmark", "name", "farm", 'benchmark.name: "zoo" and "farm"'),
+        ("benchmark", "protocol", "zoo-2", 'benchmark.protocol: "zoo-1" and "zoo-2"'),
+        ("env", "episode_length", 50, "env.episode_length: null and 50"),
+        ("policy", "n_action_steps", 4, "policy.n_action_steps: 8 and 4"),
+    ],
+)
+def test_another_exam_is_noticed(part, field, value, line):
+    """Benchmark, protocol, environment, how often the policy looks."""
+    other = {**EXAM, part: {**EXAM[part], field: value}}
+
+    assert different_exams(measured(), measured(fingerprint=other)) == [line]
+
+
+def test_another_policy_another_choice_of_tasks_and_unknown_exams_are_no_other_exam():
+    """That is what is compared, what is in common is found out, and nothing is known."""
+    for part, fields in (("policy", {"type": "expert"}), ("env", {**EXAM["env"], "task": "lion"})):
+        assert different_exams(measured(), measured(fingerprint={**EXAM, part: fields})) == []
+    assert different_exams(measured(), measured(fingerprint={})) == []
+
+
+def test_other_versions_are_told():
+    """Results may depend on them."""
+    other = measured(fingerprint={**EXAM, "versions": {"mujoco": "3.3.7"}})
+
+    assert different_versions(measured(), other) == ['mujoco: "3.3.1" and "3.3.7"']
+    assert different_versions(measured(), measured(fingerprint={})) == []
+
+
+# ------------------------------------------------------------------------------------------------------------- files
+
+
+LEROBOTS = {
+    "per_task": [
+        {
+            "task_group": "zoo",
+            "task_id": 0,
+            "metrics": {
+                "sum_rewards": [1.0, 0.0, 2.0],
+                "max_rewards": [1.0, 0.0, 1.0],
+                "successes": [True, False, True],
+                "video_paths": ["videos/zoo_0/eval_episode_0.mp4"],
+            },
+        }
+    ],
+    "per_group": {"zoo": {"avg_sum_reward": 1.0, "avg_max_reward": float("nan"), "pc_success": 66.6, "n_episodes": 3}},
+    "overall": {"avg_sum_reward": 1.0, "pc_success": float("nan"), "n_episodes": 3, "eval_s": 3.0, "eval_ep_s": 1.0},
+}
+
+
+def test_lerobots_own_file_says_how_many_succeeded_and_not_which(tmp_path):
+    """With NaN, which is no JSON; the file, or the directory it is in."""
+    file = tmp_path / "eval_info.json"
+    file.write_text(json.dumps(LEROBOTS))
+
+    for path in (file, tmp_path):
+        read = read_measured(path)
+
+        assert read.tasks == {LION: MeasuredTask("zoo/0", Counts(3, 2, 1), {})}
+        assert (read.path, read.fingerprint) == (path, {})
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "cannot be compared: No such file or directory; give a run directory or an eval_info.json."),
+        ("{", "is not an eval_info.json of Proctor or LeRobot"),
+        ("[]", "is not an eval_info.json of Proctor or LeRobot"),
+        ('{"per_task": [{"task_group": "a"}]}', "is not an eval_info.json of Proctor or LeRobot"),
+        ("\xff\xfe", "is not an eval_info.json of Proctor or LeRobot"),
+    ],
+)
+def test_what_cannot_be_read_is_said(tmp_path, content, message):
+    """In a sentence."""
+    file = tmp_path / "eval_info.json"
+    if content is not None:
+        file.write_bytes(content.encode("latin-1"))
+
+    with pytest.raises(ConfigError, match=message):
+        read_measured(file)
+
+
+def test_counts_are_of_the_episodes_that_are_compared():
+    """A task of fifty against one of twenty: 20 of each."""
+    a, b = measured("a", lion=task("+" * 50)), measured("b", lion=replace(task("+" * 20), name="other"))
+
+    assert compare([a, b])[0].overall.contrast.scores == (Score(20, 20), Score(20, 20))
