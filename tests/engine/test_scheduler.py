@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import random
 from pathlib import Path
 
@@ -186,6 +187,39 @@ def test_a_standing_simulator_is_no_licence_to_exceed_the_limit():
     assert [(number, spec.task_id) for number, spec in scheduler.assign()] == [(0, 0), (1, 0)]
 
 
+def test_no_task_is_further_ahead_than_allowed():
+    """One worker, three tasks, two episodes ahead at most: it changes tasks as seldom as that allows."""
+    scheduler = ready_scheduler(plan(6, 6, 6), 1, max_lead=2)
+
+    order, begun = [], {0: 0, 1: 0, 2: 0}
+    while not scheduler.done:
+        (spec,) = simulate(scheduler).values()
+        order.append(spec.task_id)
+        begun[spec.task_id] += 1
+        assert spec.episode_index == begun[spec.task_id] - 1
+        assert max(begun.values()) - min(begun.values()) <= 2
+        scheduler.finished(0)
+
+    assert sum(a != b for a, b in itertools.pairwise(order)) == 6
+
+
+def test_episodes_that_have_not_begun_can_be_dropped():
+    """Those under way are over when they end, also after another attempt; no worker is started for the others."""
+    scheduler = ready_scheduler(plan(9), 2)
+    running = simulate(scheduler)
+
+    scheduler.drop_waiting()
+
+    scheduler.finished(0)
+    scheduler.failed(1, BOOM)
+    assert not scheduler.done
+    assert list(simulate(scheduler).values()) == [running[1]]
+    (number,) = (number for number, worker in scheduler.workers.items() if worker.spec)
+    scheduler.finished(number)
+    assert scheduler.done
+    assert scheduler.workers_to_start() == 0
+
+
 def test_observations_are_inferred_in_the_order_in_which_they_came():
     """And at most so many at once."""
     scheduler = ready_scheduler(plan(4), 4)
@@ -274,7 +308,9 @@ class FakeWorld:
     def __init__(self, seed: int) -> None:
         self.dice = random.Random(seed)
         self.specs = plan(*(self.dice.randrange(12) for _ in range(self.dice.randint(1, 6))))
-        self.limits = Limits(self.dice.randint(1, 5), self.dice.randint(1, 3), self.dice.randint(0, 3))
+        self.limits = Limits(
+            self.dice.randint(1, 5), self.dice.randint(1, 3), self.dice.randint(0, 3), self.dice.randint(0, 4)
+        )
         self.scheduler = Scheduler(self.specs, self.limits)
         self.ended: list[EpisodeSpec] = []
         self.n_started = 0
