@@ -71,6 +71,12 @@ def test_an_error_stops_only_where_it_would_whatever_becomes_of_it():
 
     stop = find_stop(PLAN, with_errors, WIDTH)
 
+    def width_after(n_rounds):
+        counted = [r for r in with_errors if r.spec.episode_index < n_rounds]
+        k, n_errors = sum(r.success for r in counted), sum(r.outcome is Outcome.ERROR for r in counted)
+        return anytime(k + n_errors, len(counted)).high - anytime(k, len(counted)).low
+
+    assert width_after(stop.episodes_per_task) <= WIDTH < width_after(stop.episodes_per_task - 1)
     assert stop.episodes_per_task > find_stop(PLAN, clean, WIDTH).episodes_per_task
     for outcome in (Outcome.SUCCESS, Outcome.FAILURE):
         settled = [replace(r, outcome=outcome) if r.outcome is Outcome.ERROR else r for r in with_errors]
