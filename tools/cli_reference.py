@@ -58,7 +58,8 @@ EXIT_STATUSES = """\
 | status | meaning |
 |---|---|
 | 0 | done |
-| 1 | a bug, shown with its traceback; of `proctor replay`: an episode could not be filmed, or its replay differs from what was recorded |
+| 1 | a bug, shown with its traceback; of `proctor replay`: an episode could not be filmed, or its replay differs from \
+what was recorded |
 | 2 | wrong usage or configuration, or a simulator that cannot be built at all |
 | 3 | episodes ended in an error; the others are measured |
 | 4 | resources: disk full, out of memory, too many workers died; what was measured is kept. Of `proctor doctor`: \
