@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from functools import reduce
 from operator import add
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from proctor.engine.messages import (
     Build,
     Built,
     Failed,
+    Film,
     Finished,
     Observed,
     Ready,
@@ -194,3 +196,17 @@ def test_a_local_policy_runs_the_whole_episode_in_one_request():
     assert reply.n_looks == 0
     assert simulation.arrays.heartbeat == 1 + reply.actions.shape[0]
     simulation.arrays.close()
+
+
+def test_a_film_ends_with_its_attempt(standing, tmp_path):
+    """Where the policy fails, an episode ends without a word; the next one in this simulator is not in its film."""
+    film = Film(str(tmp_path / "first.mp4"))
+    standing.handle(Start(START.spec, 1000, film))
+    standing.handle(act(100, "." * 99 + "x"))
+    assert list(tmp_path.iterdir()) == [Path(film.unfinished)]
+
+    standing.handle(Start(EpisodeSpec("fake", 1, 1, 1001), 10))
+    reply = standing.handle(act(10, "." * 10))
+
+    assert isinstance(reply, Finished)
+    assert not list(tmp_path.iterdir())
