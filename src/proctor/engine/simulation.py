@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import sys
 import traceback
@@ -82,6 +83,8 @@ class Simulation:
                 env.close()
         except Exception:  # noqa: BLE001 - it must not hide why the simulator is closed, nor cost a finished run
             traceback.print_exc()
+        del env
+        gc.collect()  # what is freed only with the next simulator's GL context may take that one's textures along
 
     def _setup(self, request: Setup) -> Reply:
         sys.path[:] = request.import_path
