@@ -11,7 +11,7 @@ def doctor_command(*, json: bool = False) -> int:
     """Check whether this machine is ready for evaluations, and say how to mend what is not.
 
     Every check is made in a process of its own and tried for real: a frame drawn, a simulator built, LeRobot imported.
-    That takes half a minute or so.
+    That takes a minute or two.
 
     Parameters
     ----------

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from proctor.config import EvalConfig
 from proctor.doctor.findings import Finding, Status
 from proctor.machine import usable_cores
 from proctor.plugins import BENCHMARKS, installed
@@ -52,12 +53,12 @@ def checks_of_this_machine(output_dir: str = "outputs/eval") -> list[Check]:
                 f"{_CHECKS}:simulator",
                 (name,),
                 {"MUJOCO_GL": backend},
-                limit_s=240.0,
+                limit_s=EvalConfig().reset_timeout_s,  # as long as an evaluation would wait
                 remedy="if it draws through GL and that is broken too, mend that first",
             )
             for name in installed(BENCHMARKS)
         ),
-        Check("torch", f"{_CHECKS}:torch", limit_s=120.0, remedy="install it anew: pip install 'proctor[lerobot]'"),
+        Check("torch", f"{_CHECKS}:torch", limit_s=240.0, remedy="install it anew: pip install 'proctor[lerobot]'"),
         Check("lerobot", f"{_CHECKS}:lerobot", limit_s=240.0, remedy="install it anew: pip install 'proctor[lerobot]'"),
     ]
 
