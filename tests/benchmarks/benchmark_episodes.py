@@ -17,6 +17,7 @@ import numpy as np
 
 from proctor.benchmarks.aloha import Aloha, AlohaConfig
 from proctor.benchmarks.gymnasium import Gymnasium, GymnasiumConfig
+from proctor.benchmarks.libero import Libero, LiberoConfig
 from proctor.benchmarks.metaworld import MetaWorld, MetaWorldConfig
 from proctor.benchmarks.pusht import PushT, PushTConfig
 from proctor.engine.plan import plan_tasks
@@ -27,6 +28,7 @@ SAMPLES = {
     "push-v3": MetaWorld(MetaWorldConfig(task="push-v3")),
     "drawer-open-v3": MetaWorld(MetaWorldConfig(task="drawer-open-v3")),
     "AlohaInsertion-v0": Aloha(AlohaConfig(task="AlohaInsertion-v0")),
+    "libero_goal": Libero(LiberoConfig(task="libero_goal")),
     "CartPole-v1": Gymnasium(GymnasiumConfig(task="CartPole-v1")),
     "Pendulum-v1": Gymnasium(GymnasiumConfig(task="Pendulum-v1")),
 }

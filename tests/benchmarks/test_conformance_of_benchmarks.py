@@ -11,8 +11,8 @@ from gymnasium.spaces import Box
 N_STEPS = 15
 
 ours = pytest.mark.parametrize("name", SAMPLES)
-drawn = pytest.mark.parametrize("name", ["pusht", "push-v3", "drawer-open-v3", "AlohaInsertion-v0"])
-each_renderer = pytest.mark.parametrize("name", ["pusht", "push-v3", "AlohaInsertion-v0"])
+drawn = pytest.mark.parametrize("name", ["pusht", "push-v3", "drawer-open-v3", "AlohaInsertion-v0", "libero_goal"])
+each_renderer = pytest.mark.parametrize("name", ["pusht", "push-v3", "AlohaInsertion-v0", "libero_goal"])
 
 
 @ours
@@ -154,11 +154,13 @@ def test_listing_tasks_imports_no_simulator():
     program = """
 import sys
 from proctor.benchmarks.aloha import Aloha, AlohaConfig
+from proctor.benchmarks.libero import Libero, LiberoConfig
 from proctor.benchmarks.metaworld import MetaWorld, MetaWorldConfig
 from proctor.benchmarks.pusht import PushT, PushTConfig
-Aloha(AlohaConfig()).tasks(), PushT(PushTConfig()).tasks(), MetaWorld(MetaWorldConfig(task="MT50")).tasks()
-simulators = {"metaworld", "mujoco", "gym_aloha", "dm_control", "gym_pusht", "pymunk", "pygame", "torch"}
-loaded = simulators & sys.modules.keys()
+Aloha(AlohaConfig()).tasks(), Libero(LiberoConfig()).tasks()
+PushT(PushTConfig()).tasks(), MetaWorld(MetaWorldConfig(task="MT50")).tasks()
+simulators = {"metaworld", "mujoco", "gym_aloha", "dm_control", "libero", "robosuite", "gym_pusht", "pymunk", "pygame"}
+loaded = (simulators | {"torch"}) & sys.modules.keys()
 sys.exit(f"loaded: {loaded}" if loaded else 0)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

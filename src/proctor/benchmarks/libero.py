@@ -102,7 +102,7 @@ class LiberoEnv(SimEnv):
 
     def __init__(self, task: Task, config: LiberoConfig) -> None:
         from proctor.benchmarks.libero_package import LiberoFiles
-        from proctor.benchmarks.libero_simulator import is_compared, make_simulator
+        from proctor.benchmarks.libero_simulator import View, is_compared, make_simulator
 
         import_simulator("robosuite", "libero")
         self._config, self._max_steps, self._n_steps = config, task.max_episode_steps, 0
@@ -113,7 +113,8 @@ class LiberoEnv(SimEnv):
         files = LiberoFiles()
         self._init_states = files.init_states(task.suite, task.name) if config.init_states else None
         size = config.observation_width, config.observation_height
-        self._simulator = make_simulator(files.task_file(task.suite, task.name), list(self._features), size)
+        view = View(tuple(self._features), size, self.looking)
+        self._simulator = make_simulator(files.task_file(task.suite, task.name), view)
         model = self._simulator.model
         self.cameras = ("agentview", *sorted({model.camera(i).name for i in range(model.ncam)} - {"agentview"}))
         image = Box(0, 255, (config.observation_height, config.observation_width, 3), np.uint8)

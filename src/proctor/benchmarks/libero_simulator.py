@@ -7,7 +7,8 @@ It is used with versions for which they were compared (:data:`COMPARED`), and wi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -38,6 +39,18 @@ many came before it. Here each one is what it would be as LeRobot's first.
 
 
 @dataclass(frozen=True, slots=True)
+class View:
+    """What a policy sees of a simulator: names of cameras, and the size (width, height) of their images in pixels.
+
+    ``looking`` is entered around whatever draws them.
+    """
+
+    cameras: tuple[str, ...]
+    size: tuple[int, int]
+    looking: Callable[[], AbstractContextManager[None]] = nullcontext
+
+
+@dataclass(frozen=True, slots=True)
 class Seen:
     """What sensors gave at the moment LIBERO samples them.
 
@@ -51,12 +64,9 @@ class Seen:
     gripper_qpos: Array
 
 
-def make_simulator(task_file: Path, cameras: Sequence[str], size: tuple[int, int]) -> Simulator:
-    """The quick simulator where it is proved to be equal, else LIBERO's own code.
-
-    ``cameras`` are those a policy sees, at ``size`` (width, height). Makes no GL context.
-    """
-    return (QuickSimulator if is_compared() else Simulator)(task_file, cameras, size)
+def make_simulator(task_file: Path, view: View) -> Simulator:
+    """The quick simulator where it is proved to be equal, else LIBERO's own code. Makes no GL context."""
+    return (QuickSimulator if is_compared() else Simulator)(task_file, view)
 
 
 def is_compared() -> bool:
@@ -75,8 +85,8 @@ def _installed_version(distribution: str) -> str | None:
 class Simulator:
     """One task, reset and stepped by LIBERO."""
 
-    def __init__(self, task_file: Path, cameras: Sequence[str], size: tuple[int, int]) -> None:
-        self._cameras, self._size = list(cameras), size
+    def __init__(self, task_file: Path, view: View) -> None:
+        self._view = view
         self._env = self._construct(problem_class(task_file), task_file)
         self._samplers = list(self._env.object_property_initializers)
 
@@ -84,7 +94,7 @@ class Simulator:
         """LIBERO's environment, with the arguments that its ``OffScreenRenderEnv`` gives it."""
         from robosuite import load_controller_config
 
-        width, height = self._size
+        width, height = self._view.size
         return self._adapted(problem)(
             str(task_file),
             robots=["Panda"],
@@ -92,13 +102,13 @@ class Simulator:
             initialization_noise=None,
             has_renderer=False,
             control_freq=CONTROL_HZ,
-            camera_names=self._cameras,
+            camera_names=list(self._view.cameras),
             camera_widths=width,
             camera_heights=height,
         )
 
     def _adapted(self, problem: Any) -> Any:
-        return draw_on_demand(problem)
+        return draw_on_demand(problem, self._view)
 
     def reset(self, seed: int, init_state: Array | None, *, absolute: bool, look: bool) -> Seen | None:
         """Begin an episode: place what the seed says, then what ``init_state`` says, and let things settle.
@@ -134,14 +144,15 @@ class Simulator:
         """A control step, action (7,); whether the goal is reached, and what was seen in it."""
         self._env.drawing = look
         if look:
-            self.prepare_to_look()
+            with self._view.looking():
+                self.prepare_to_look()
         try:
             raw, _, done, _ = self._env.step(action)
         finally:
             self._env.drawing = False
         if not look:
             return bool(done), None
-        images = {camera: raw[f"{camera}_image"] for camera in self._cameras}
+        images = {camera: raw[f"{camera}_image"] for camera in self._view.cameras}
         return bool(done), Seen(images, raw["robot0_eef_pos"], raw["robot0_eef_quat"], raw["robot0_gripper_qpos"])
 
     def prepare_to_look(self) -> None:
@@ -195,7 +206,7 @@ class Simulator:
         return self._env.robots[0].gripper
 
 
-def draw_on_demand(problem: Any) -> Any:
+def draw_on_demand(problem: Any, view: View) -> Any:
     """A LIBERO problem that draws its cameras only while ``drawing`` is set, and makes no GL context itself."""
 
     class OnDemand(problem):  # type: ignore[misc, valid-type, unused-ignore]
@@ -209,11 +220,16 @@ def draw_on_demand(problem: Any) -> Any:
 
         def _create_camera_sensors(self, *args: Any, **kwargs: Any) -> tuple[list[Any], list[str]]:
             sensors, names = super()._create_camera_sensors(*args, **kwargs)
-            return [self._on_demand(sensor, kwargs["cam_h"], kwargs["cam_w"]) for sensor in sensors], names
+            return [self._on_demand(sensor) for sensor in sensors], names
 
-        def _on_demand(self, draw: Any, height: int, width: int) -> Any:
+        def _on_demand(self, draw: Any) -> Any:
+            width, height = view.size
+
             def look(cache: Any) -> Array:
-                drawn: Array = draw(cache) if self.drawing else np.zeros((height, width, 3), np.uint8)
+                if not self.drawing:
+                    return np.zeros((height, width, 3), np.uint8)
+                with view.looking():
+                    drawn: Array = draw(cache)
                 return drawn
 
             look.__modality__ = draw.__modality__  # type: ignore[attr-defined]
@@ -236,10 +252,10 @@ class QuickSimulator(Simulator):
     once a step, with a clock that runs from the reset.
     """
 
-    def __init__(self, task_file: Path, cameras: Sequence[str], size: tuple[int, int]) -> None:
+    def __init__(self, task_file: Path, view: View) -> None:
         import mujoco
 
-        super().__init__(task_file, cameras, size)
+        super().__init__(task_file, view)
         mujoco.MjModel.from_xml_string("<mujoco/>")  # the compiler lets go of the scene when it gets another one
         self._mujoco = mujoco
         self._model, self._data = super().model, super().data
@@ -248,7 +264,7 @@ class QuickSimulator(Simulator):
         self._arm = _Arm(self._env.robots[0], self._model)
 
     def _adapted(self, problem: Any) -> Any:
-        return remember_new_model(draw_on_demand(problem))
+        return remember_new_model(super()._adapted(problem))
 
     def _place(self) -> None:
         env = self._env
@@ -270,7 +286,8 @@ class QuickSimulator(Simulator):
 
     def step(self, action: Array, *, look: bool) -> tuple[bool, Seen | None]:
         if look:
-            self.prepare_to_look()
+            with self._view.looking():
+                self.prepare_to_look()
         seen = None
         for substep in range(self._n_substeps):
             self._mujoco.mj_forwardSkip(self._model, self._data, self._mujoco.mjtStage.mjSTAGE_NONE, 1)
@@ -285,10 +302,8 @@ class QuickSimulator(Simulator):
         return bool(env._check_success()), seen  # noqa: SLF001
 
     def _see(self) -> Seen:
-        width, height = self._size
-        images = {
-            camera: self._env.sim.render(camera_name=camera, width=width, height=height) for camera in self._cameras
-        }
+        with self._view.looking():
+            images = {camera: self.draw(camera, self._view.size) for camera in self._view.cameras}
         return Seen(images, *self._arm.pose(self._data))
 
     def _update_controller(self, force: bool = False) -> None:  # noqa: FBT001, FBT002 - robosuite's signature

@@ -1,0 +1,328 @@
+"""LIBERO: its tasks, LeRobot's protocol to the bit, a quick simulator equal to LIBERO's own code, and success."""
+
+import ast
+import json
+import pickle
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+from benchmark_episodes import digest, from_script, random_actions, standing
+from libero_checks import both_kinds, differences, put_at_goal, standing_simulator
+
+from proctor.benchmarks import libero_simulator
+from proctor.benchmarks.libero import N_INIT_STATES, Libero, LiberoConfig
+from proctor.benchmarks.libero_package import LiberoFiles, read_pickled_array
+from proctor.benchmarks.libero_simulator import QuickSimulator, SamplingClock, Simulator, is_compared
+from proctor.benchmarks.libero_tasks import MAX_STEPS, SUITES, instruction_of
+from proctor.config import structure
+from proctor.errors import ConfigError, MissingExtraError
+
+AWAY = np.array([0.05, 0.05, -0.05])
+needs_lerobot = pytest.mark.skipif(find_spec("lerobot") is None, reason="lerobot is not installed")
+
+
+def benchmark_of(suite, *task_ids, **fields):
+    return Libero(LiberoConfig(task=suite, task_ids=list(task_ids), **fields))
+
+
+def test_the_tasks_are_liberos():
+    """130 tasks in the package's order, each with the sentence that the package makes of its name."""
+    from libero.libero import benchmark
+
+    for suite, names in SUITES.items():
+        theirs = benchmark.get_benchmark_dict()[suite]().tasks
+        assert [task.name for task in theirs] == list(names)
+        assert [task.language for task in theirs] == [instruction_of(name) for name in names]
+    assert [len(names) for names in SUITES.values()] == [10, 10, 10, 10, 90]
+    assert SUITES.keys() == MAX_STEPS.keys()
+
+
+@needs_lerobot
+def test_the_limits_are_lerobots():
+    """Read from LeRobot's source: importing it takes long."""
+    tree = ast.parse((Path(find_spec("lerobot").origin).parent / "envs" / "libero.py").read_text())
+    (limits,) = (
+        ast.literal_eval(node.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.AnnAssign) and getattr(node.target, "id", "") == "TASK_SUITE_MAX_STEPS"
+    )
+
+    assert limits == MAX_STEPS
+
+
+def test_suites_and_tasks_are_chosen_as_in_lerobot():
+    """Several suites by comma; numbers choose in each; without a suite it is libero_10."""
+    tasks = benchmark_of("libero_spatial, libero_goal", 3, 0, 3).tasks()
+
+    assert [(t.suite, t.task_id, t.max_episode_steps) for t in tasks] == [
+        ("libero_spatial", 0, 280),
+        ("libero_spatial", 3, 280),
+        ("libero_goal", 0, 300),
+        ("libero_goal", 3, 300),
+    ]
+    assert tasks[2].instruction == "open the middle drawer of the cabinet"
+    assert {t.suite for t in Libero(LiberoConfig()).tasks()} == {"libero_10"}
+
+
+def test_every_task_has_fifty_initial_states():
+    """And episodes go round them."""
+    files = LiberoFiles()
+    benchmark = Libero(LiberoConfig())
+    task = benchmark.tasks()[0]
+
+    assert {len(files.init_states(suite, name)) for suite in SUITES for name in SUITES[suite]} == {N_INIT_STATES}
+    assert [benchmark.init_state_id(task, i) for i in (0, 49, 50, 103)] == [0, 49, 0, 3]
+    assert Libero(LiberoConfig(init_states=False)).init_state_id(task, 3) is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"task": "libero_spacial"}, "Did you mean 'libero_spatial'?"),
+        ({"task": "libero_goal", "task_ids": "[10]"}, "env.task_ids holds 10; libero_goal has tasks 0 to 9."),
+        ({"obs_type": "state"}, "it is one of pixels_agent_pos, pixels"),
+        ({"control_mode": "delta"}, "it is one of relative, absolute"),
+        ({"camera_name": "frontview_image"}, "it has agentview_image and robot0_eye_in_hand_image"),
+        ({"camera_name": ","}, "env.camera_name is empty"),
+        ({"camera_name_mapping": '{"agentview": "camera1"}'}, "no camera image 'agentview'"),
+        ({"camera_name_mapping": '{"agentview_image": "image2"}'}, "gives two images one name"),
+        ({"observation_height": 0}, "it must be at least 1"),
+    ],
+)
+def test_a_users_mistake_is_one_sentence(fields, words):
+    """What is wrong and what to do, before any simulator is built."""
+    with pytest.raises(ConfigError) as raised:
+        Libero(structure(LiberoConfig, {"type": "libero", **fields}, "env")).tasks()
+
+    assert words in str(raised.value)
+
+
+@pytest.mark.parametrize("missing", ["robosuite", "libero.libero"])
+def test_a_missing_simulator_names_the_extra(missing):
+    """Tasks can be listed without it."""
+    benchmark = benchmark_of("libero_goal", 7)
+    with patch.dict(sys.modules, {missing: None}), pytest.raises(MissingExtraError, match=r"proctor\[libero\]"):
+        benchmark.make_env(benchmark.tasks()[0])
+
+
+def test_missing_models_are_a_sentence(tmp_path, monkeypatch):
+    """A package without its 3D models says where they were looked for and what to install."""
+    (tmp_path / "config.yaml").write_text(json.dumps({"assets": str(tmp_path / "nowhere")}))
+    monkeypatch.setenv("LIBERO_CONFIG_PATH", str(tmp_path))
+
+    with pytest.raises(
+        ConfigError, match=r"LIBERO's 3D models are not in .*nowhere; .*pip install 'proctor\[libero\]'"
+    ):
+        LiberoFiles()
+
+
+def test_hf_libero_is_imported_without_its_questions(tmp_path):
+    """The other distribution asks on the terminal, writes into the home folder, and downloads. Here it does not."""
+    package = tmp_path / "site" / "libero" / "libero"
+    (package / "assets" / "scenes").mkdir(parents=True)
+    (package.parent / "__init__.py").touch()
+    (package / "__init__.py").write_text(ASKING)
+    home = tmp_path / "home"
+    home.mkdir()
+    program = f"""
+import sys
+sys.path[:] = [path for path in sys.path if not path.endswith("site-packages")]  # the libero that is installed
+sys.path.insert(0, {str(tmp_path / "site")!r})
+import proctor.benchmarks.libero_package as package
+files = package.LiberoFiles()
+import libero.libero
+print(files.task_file("libero_goal", "x"), libero.libero.get_assets_path(), sep="\\n")
+"""
+    setup = (
+        f"import sys; sys.path.append({str(Path(np.__file__).parents[1])!r}); import numpy, gymnasium, proctor.errors"
+    )
+    environment = {"HOME": str(home), "PATH": "", "PYTHONPATH": str(Path(find_spec("proctor").origin).parents[1])}
+    done = subprocess.run(
+        [sys.executable, "-c", setup + "\n" + program], capture_output=True, text=True, env=environment, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [str(package / "bddl_files/libero_goal/x.bddl"), str(package / "assets")]
+    assert list(home.iterdir()) == []
+
+
+ASKING = """
+import os
+config = os.path.join(os.environ.get("LIBERO_CONFIG_PATH", os.path.expanduser("~/.libero")), "config.yaml")
+os.makedirs(os.path.dirname(config), exist_ok=True)
+if not os.path.exists(config):
+    input("Do you want to specify a custom path for the dataset folder? (Y/N): ")
+def get_libero_path(what):
+    raise AssertionError("the configuration is gone")
+def get_assets_path():
+    raise AssertionError("this would download")
+"""
+
+
+class Malicious:
+    """Would leave a file behind when unpickled."""
+
+    def __init__(self, trace):
+        self.trace = trace
+
+    def __reduce__(self):
+        return Path.touch, (self.trace,)
+
+
+def test_pickled_initial_states_are_read_and_nothing_else_is(tmp_path):
+    """What torch saved is read without torch; a pickle that holds more than an array is refused, and does nothing."""
+    torch = pytest.importorskip("torch")
+    states = np.random.default_rng(0).normal(size=(50, 79))
+    torch.save(states, tmp_path / "good.pruned_init")
+    torch.save(Malicious(tmp_path / "trace"), tmp_path / "bad.pruned_init")
+    torch.save([1, 2], tmp_path / "list.pruned_init")
+
+    assert np.array_equal(read_pickled_array(tmp_path / "good.pruned_init"), states)
+    with pytest.raises(pickle.UnpicklingError, match="only arrays are read from a pickle"):
+        read_pickled_array(tmp_path / "bad.pruned_init")
+    with pytest.raises(pickle.UnpicklingError, match="holds list, not an array"):
+        read_pickled_array(tmp_path / "list.pruned_init")
+    assert not (tmp_path / "trace").exists()
+
+
+def test_unreadable_initial_states_say_how_to_do_without(tmp_path, monkeypatch):
+    """The option is named, and that it is another protocol."""
+    (tmp_path / "config.yaml").write_text(json.dumps({"init_states": str(tmp_path)}))
+    monkeypatch.setenv("LIBERO_CONFIG_PATH", str(tmp_path))
+
+    with pytest.raises(ConfigError, match=r"cannot be read: .*another protocol: --env.init_states=false"):
+        LiberoFiles().init_states("libero_goal", "turn_on_the_stove")
+
+
+@pytest.mark.skipif(not is_compared(), reason="other versions are installed than those the quick simulator is for")
+@pytest.mark.parametrize(
+    ("suite", "task_id"),
+    [("libero_goal", 7), ("libero_object", 0), ("libero_spatial", 0), ("libero_10", 3)],
+)
+def test_the_quick_simulator_is_liberos_own_code_to_the_bit(suite, task_id):
+    """Every array, image, sensor and random number, over two episodes in one simulator that end in success."""
+    stock, quick = both_kinds(suite, task_id, (1004, 3), 4)
+
+    assert differences(stock, quick) == []
+    assert [[moment[0] for moment in episode] for episode in quick] == [[False] * 4 + [True]] * 2
+
+
+def test_the_comparison_sees_a_single_constraint_solution_less():
+    """Else it could not fail."""
+
+    class Sloppy(QuickSimulator):
+        def _update_controller(self, *arguments):
+            with patch.object(self._mujoco, "mj_forwardSkip"):
+                super()._update_controller(*arguments)
+
+    actions = np.random.default_rng(0).uniform(-1, 1, (30, 7)).astype(np.float32)
+    states = []
+    for kind in (QuickSimulator, Sloppy):
+        with standing_simulator(kind, "libero_goal", 7) as simulator:
+            simulator.reset(7, None, absolute=False, look=False)
+            for action in actions:
+                simulator.step(action, look=False)
+            states.append(simulator.data.qacc_warmstart.tobytes())
+
+    assert states[0] != states[1]
+
+
+def test_other_versions_run_by_liberos_own_code(monkeypatch):
+    """The quick simulator stands in for what it was compared with, and for nothing else; the log says so."""
+    monkeypatch.setitem(libero_simulator.COMPARED, "mujoco", ("3.1.0",))
+    with (
+        pytest.warns(UserWarning, match="LIBERO runs by its own code"),
+        standing(benchmark_of("libero_goal", 7)) as env,
+    ):
+        assert type(env._simulator) is Simulator
+
+
+@needs_lerobot
+def test_an_episode_is_lerobots_to_the_bit():
+    """Images, positions, rewards and ends; in a task whose episodes depend in LeRobot on how many came before."""
+    theirs = from_script("lerobot_libero.py", 1003, 2, "libero_10/3")["libero_10/3"]
+    with standing(benchmark_of("libero_10", 3)) as env:
+        seen = [(0.0, False, env.reset(1003, 3, look=True))]
+        for action in random_actions(env, 1003, 2):
+            step = env.step(action, look=True)
+            seen.append((step.reward, step.terminated, step.observation))
+    images = "observation.images.image", "observation.images.image2"
+    ours = [[reward, over, *(digest(look[name]) for name in images)] for reward, over, look in seen]
+    states = np.array([look["observation.state"] for _, _, look in seen])
+    their_states = np.array([moment[4] for moment in theirs], np.float32)
+    place = [0, 1, 2, 6, 7]  # of hand and fingers; between them its orientation, which LeRobot rounds differently
+
+    assert ours == [moment[:4] for moment in theirs]
+    assert np.array_equal(states[:, place], their_states[:, place])
+    assert np.abs(states - their_states).max() < 1e-6
+
+
+def test_success_ends_the_episode_and_only_looks_are_drawn():
+    """Turning the stove's knob is a success; until somebody looks there is no GL context."""
+    with standing(benchmark_of("libero_goal", 7, camera_name_mapping={"agentview_image": "camera1"})) as env:
+        env.reset(7, 0, look=False)
+        still = np.zeros(7, np.float32)
+        before = env.step(still, look=False)
+        unseen = env._simulator.env.sim._render_context_offscreen
+        look = env.step(still, look=True).observation
+        put_at_goal(env._simulator)
+        after = env.step(still, look=True)
+
+    assert (before.reward, before.success, before.terminated) == (0.0, False, False)
+    assert (after.reward, after.success, after.terminated, after.truncated) == (1.0, True, True, False)
+    assert after.observation is None
+    assert unseen is None
+    assert look.keys() == {"observation.images.camera1", "observation.images.image2", "observation.state"}
+    assert all(look[name].std() > 10 for name in look if "images" in name)
+
+
+def test_absolute_actions_are_poses():
+    """The hand goes where the action says, and stays there; relative ones of zero leave it."""
+    poses = {}
+    for mode in ("absolute", "relative"):
+        config = benchmark_of("libero_goal", 7, control_mode=mode, obs_type="pixels", camera_name="agentview_image")
+        with standing(config) as env:
+            env.reset(7, 0, look=False)
+            start = env._simulator.data.site_xpos[env._simulator._arm.grip_site].copy()
+            pose = [*(start + AWAY), np.pi, 0, 0] if mode == "absolute" else [0] * 6
+            for _ in range(40):
+                env.step(np.array([*pose, -1], np.float32), look=False)
+            poses[mode] = env._simulator.data.site_xpos[env._simulator._arm.grip_site] - start
+            keys = set(env.observation_space)
+
+    assert np.abs(poses["absolute"] - AWAY).max() < 0.01
+    assert np.abs(poses["relative"]).max() < 0.01
+    assert keys == {"observation.images.image"}
+
+
+def test_sensors_sample_once_a_step():
+    """As robosuite's own do, after any number of forced samples: two substeps before the end."""
+    from robosuite.utils.observables import Observable, sensor
+
+    samples = []
+
+    @sensor(modality="test")
+    def sample(_):
+        samples.append(substep)
+        return 0.0
+
+    substep = -1
+    theirs, ours = Observable("test", sample, sampling_rate=20), SamplingClock(0.002, 1 / 20)
+    found = []
+    for episode in range(2):
+        theirs.reset()
+        ours.restart()
+        samples.clear()
+        found.clear()
+        for substep in range(25 * 300 + 2):
+            force = substep in (0, 1)[: episode + 1]
+            theirs.update(0.002, {}, force=force)
+            if ours.tick(force=force):
+                found.append(substep)
+        assert found == samples
+        assert len(samples) > 300

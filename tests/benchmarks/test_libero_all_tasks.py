@@ -1,0 +1,42 @@
+"""Proofs over all 130 LIBERO tasks (about an hour): ``pytest -m prove``."""
+
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+from benchmark_episodes import digest, from_script, random_actions, standing
+from libero_checks import both_kinds, differences
+
+from proctor.benchmarks.libero import Libero, LiberoConfig
+from proctor.benchmarks.libero_tasks import SUITES
+
+pytestmark = pytest.mark.prove
+
+every_task = pytest.mark.parametrize(
+    ("suite", "task_id"), [(suite, task_id) for suite, names in SUITES.items() for task_id in range(len(names))]
+)
+
+
+@every_task
+def test_the_quick_simulator_is_liberos_own_code_to_the_bit(suite, task_id):
+    """Every array, image, sensor and random number, over three episodes in one simulator, all put at its goal."""
+    stock, quick = both_kinds(suite, task_id, (1000, 1001, 1000), 8)
+
+    assert differences(stock, quick) == []
+    assert quick[0] == quick[2]
+
+
+@pytest.mark.skipif(find_spec("lerobot") is None, reason="lerobot is not installed")
+@pytest.mark.parametrize("suite", SUITES)
+def test_episodes_are_lerobots_to_the_bit(suite):
+    """Images, positions, rewards and ends of three tasks of each suite."""
+    chosen = (1, 4, 9)
+    theirs = from_script("lerobot_libero.py", 1007, 5, *(f"{suite}/{task_id}" for task_id in chosen))
+    for task_id in chosen:
+        with standing(Libero(LiberoConfig(task=suite, task_ids=[task_id]))) as env:
+            looks = [env.reset(1007, 7, look=True)]
+            looks += [env.step(action, look=True).observation for action in random_actions(env, 1007, 5)]
+        for look, their in zip(looks, theirs[f"{suite}/{task_id}"], strict=True):
+            images = [digest(look[name]) for name in ("observation.images.image", "observation.images.image2")]
+            assert images == their[2:4]
+            assert np.abs(look["observation.state"] - np.array(their[4], np.float32)).max() < 1e-6
