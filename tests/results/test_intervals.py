@@ -99,7 +99,7 @@ def test_the_surer_an_interval_the_wider():
 
 @pytest.mark.parametrize("n", [10, 50, 200])
 def test_the_exact_interval_covers_every_rate(n):
-    """At least 95 % of the time; Wilson's does on average, and 83 % at worst. Computed, not simulated."""
+    """At least 95 % of the time; Wilson's does on average, and 84 % at worst. Computed, not simulated."""
     from scipy.stats import binom
 
     rates = np.linspace(0.001, 0.999, 499)
@@ -110,7 +110,7 @@ def test_the_exact_interval_covers_every_rate(n):
         coverage[method] = (inside * binom.pmf(np.arange(n + 1)[:, None], n, rates)).sum(axis=0)
 
     assert coverage[IntervalMethod.EXACT].min() >= 0.95
-    assert coverage[IntervalMethod.WILSON].min() >= 0.83
+    assert coverage[IntervalMethod.WILSON].min() >= 0.84
     assert coverage[IntervalMethod.WILSON].mean() == pytest.approx(0.95, abs=0.01)
 
 
