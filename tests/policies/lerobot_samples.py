@@ -129,3 +129,29 @@ class Episode:
         for _ in self.frames:
             self.step()
         return np.stack(self.executed)
+
+
+class LeRobotLoop:
+    """What ``lerobot-eval`` does around a policy for one episode, with that episode's generator states."""
+
+    def __init__(self, directory, stream, *, policy=None, overrides=()):
+        import torch
+        from lerobot.configs.policies import PreTrainedConfig
+        from lerobot.policies.factory import get_policy_class, make_pre_post_processors
+
+        config = PreTrainedConfig.from_pretrained(directory, cli_overrides=list(overrides))
+        self.policy = policy or get_policy_class(config.type).from_pretrained(directory, config=config)
+        self.preprocessor, self.postprocessor = make_pre_post_processors(config, str(directory))
+        self.policy.reset()
+        self.stream = stream
+        torch.set_num_threads(1)
+
+    def act(self, frame, instruction="push the T"):
+        import torch
+        from lerobot.envs.utils import preprocess_observation
+
+        raw = {"pixels": frame["observation.image"][None], "agent_pos": frame["observation.state"][None]}
+        batch = {**preprocess_observation(raw), "task": [instruction]}
+        with self.stream.swapped_in(), torch.inference_mode():
+            action = self.policy.select_action(self.preprocessor(batch))
+        return self.postprocessor(action).numpy()[0]

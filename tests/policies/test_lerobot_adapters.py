@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from lerobot_samples import PLUGIN, Episode, edit_json, frames
+from lerobot_samples import PLUGIN, Episode, LeRobotLoop, edit_json, frames, new_memory
 
 from proctor.errors import CheckpointError
 from proctor.policies.lerobot import load
@@ -45,14 +45,13 @@ def adapter(checkpoints, tmp_path_factory):
 
 def test_an_adapter_gives_what_peft_gives_and_its_base_does_not(checkpoints, adapter):
     """``peft``'s own output, by LeRobot's loop."""
-    from lerobot.configs.policies import PreTrainedConfig
     from lerobot.policies.smolvla.modeling_smolvla import SmolVLAPolicy
     from peft import PeftModel
-    from test_lerobot_predict import select_actions
 
     base = SmolVLAPolicy.from_pretrained(checkpoints["smolvla"])
     theirs = PeftModel.from_pretrained(base, str(adapter)).eval()
-    expected = select_actions(theirs, PreTrainedConfig.from_pretrained(adapter), adapter, frames(seed=1))
+    loop = LeRobotLoop(adapter, new_memory().stream, policy=theirs)
+    expected = np.stack([loop.act(frame) for frame in frames(seed=1)])
 
     ours = actions(adapter, use_peft=True)
 

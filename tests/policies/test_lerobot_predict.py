@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from lerobot_samples import KINDS, Episode, frames, new_memory, observation_at
+from lerobot_samples import KINDS, Episode, LeRobotLoop, frames, new_memory, observation_at
 
 from proctor.policies.lerobot import load
 from proctor.types import Observation
@@ -22,32 +22,8 @@ def open_policy(path, n_threads=1, **fields):
 
 def lerobot_actions(directory, frames, overrides=(), seed=7):
     """The actions of one episode as ``lerobot-eval`` computes them, one step at a time."""
-    from lerobot.configs.policies import PreTrainedConfig
-    from lerobot.policies.factory import get_policy_class
-
-    config = PreTrainedConfig.from_pretrained(directory, cli_overrides=list(overrides))
-    policy = get_policy_class(config.type).from_pretrained(directory, config=config)
-    return select_actions(policy, config, directory, frames, seed)
-
-
-def select_actions(policy, config, directory, frames, seed=7):
-    """LeRobot's loop around a policy of its own."""
-    from lerobot.envs.utils import preprocess_observation
-    from lerobot.policies.factory import make_pre_post_processors
-
-    preprocessor, postprocessor = make_pre_post_processors(config, str(directory))
-    policy.reset()
-    torch.set_num_threads(1)
-    actions = []
-    with new_memory(seed).stream.swapped_in():
-        for frame in frames:
-            raw = {"pixels": frame["observation.image"][None], "agent_pos": frame["observation.state"][None]}
-            batch = preprocess_observation(raw)
-            batch["task"] = ["push the T"]
-            with torch.inference_mode():
-                action = policy.select_action(preprocessor(batch))
-            actions.append(postprocessor(action).numpy()[0])
-    return np.stack(actions)
+    loop = LeRobotLoop(directory, new_memory(seed).stream, overrides=overrides)
+    return np.stack([loop.act(frame) for frame in frames])
 
 
 @pytest.mark.parametrize("name", KINDS)

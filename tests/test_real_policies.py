@@ -1,0 +1,169 @@
+"""Every kind of policy in whole evaluations on real simulators: LeRobot's own actions, the same ones however run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import proctor
+from proctor.compat import make_policy
+from proctor.engine.plan import plan_tasks
+from proctor.job import make_benchmark
+from proctor.machine import choose_gl_backend
+from proctor.policies.base import Policy
+from proctor.results.eval_info import canonical_info
+from proctor.results.journal import read_actions, read_journals
+from proctor.streams import RandomStream
+from proctor.testing.checkpoints import METAWORLD, PUSHT
+
+sys.path.append(str(Path(__file__).parent / "policies"))
+from lerobot_samples import KINDS, Checkpoints, LeRobotLoop
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("lerobot")
+
+ON_METAWORLD = {"act", "smolvla"}
+"""Those that are evaluated on two tasks at once; the others push a T."""
+BY_SELECTING = {"tdmpc", "actor", "wanderer"}
+"""Those that hold one episode at a time, so that no others may share a pass."""
+VARIANTS = {"vqbet-sequential", "dit-flow", "pi0"}
+"""Those that differ little from another."""
+
+
+class Runs:
+    """Evaluations of policies of every kind; those in one process are kept to compare others with."""
+
+    def __init__(self, folder):
+        self.folder, self._kept, self._n = folder, {}, 0
+        robots = {"pusht": PUSHT, "metaworld": METAWORLD}
+        self._checkpoints = {name: Checkpoints(folder / name, robot) for name, robot in robots.items()}
+
+    def close(self):
+        for made in self._checkpoints.values():
+            made.__exit__()
+
+    def checkpoint(self, name):
+        return self._checkpoints[self.env(name)["type"]][name]
+
+    def env(self, name):
+        if name in ON_METAWORLD:
+            return {"type": "metaworld", "task": "reach-v3,push-v3", "episode_length": 8}
+        return {"type": "pusht", "episode_length": 20}
+
+    def policy(self, name):
+        return make_policy({"path": str(self.checkpoint(name)), "device": "cpu"})
+
+    def run(self, name, policy=None, n_episodes=2, **how):
+        self._n += 1
+        directory = self.folder / f"run{self._n}"
+        policy = policy or self.policy(name)
+        run = proctor.evaluate(policy, self.env(name), n_episodes=n_episodes, output_dir=directory, **how)
+        assert run.n_errors == 0
+        return run
+
+    def reference(self, name, **how):
+        key = name, *how.values()
+        if key not in self._kept:
+            self._kept[key] = self.run(name, batch_size=1, **how)
+        return self._kept[key]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    made = Runs(tmp_path_factory.mktemp("policies"))
+    yield made
+    made.close()
+
+
+def episodes(run):
+    """Rewards, lengths, looks and final states."""
+    return canonical_info(run.info)["per_episode"]
+
+
+@pytest.mark.parametrize("name", sorted(KINDS.keys() - VARIANTS))
+def test_an_episode_has_the_actions_of_lerobots_own_loop(name, runs):
+    """Closed loop, on what the simulator shows, from the same random states."""
+    run = runs.reference(name, inference_batch_size=1)
+    ours = read_journals(run.directory)[0].episodes[0]
+    spec = ours.result.spec
+    choose_gl_backend()
+    benchmark, _ = make_benchmark(runs.env(name))
+    task = next(task for task in plan_tasks(benchmark) if task.key == spec.task)
+    loop, actions = LeRobotLoop(runs.checkpoint(name), RandomStream(spec)), []
+
+    env = benchmark.make_env(task)
+    seen = env.reset(spec.seed, spec.init_state_id, look=True)
+    for _ in range(task.max_episode_steps):
+        actions.append(loop.act(seen, task.instruction))
+        seen = env.step(actions[-1], look=True).observation
+    env.close()
+
+    assert np.ptp(actions, axis=0).min() > 0
+    np.testing.assert_array_equal(read_actions(ours), actions)
+
+
+class Killing(Policy):
+    """A policy in whose third pass one of the simulators is killed."""
+
+    def __init__(self, policy):
+        self.__dict__.update(vars(policy))
+        self.policy, self.n_passes = policy, 0
+
+    def predict(self, observations, memories):
+        self.n_passes += 1
+        if self.n_passes == 3:
+            os.kill(some_worker(), signal.SIGKILL)
+        return self.policy.predict(observations, memories)
+
+    def check_contract(self, features):
+        self.policy.check_contract(features)
+
+    def fingerprint(self):
+        return self.policy.fingerprint()
+
+
+def some_worker():
+    """A child of this process that simulates."""
+    for status in Path("/proc").glob("[0-9]*/status"):
+        with suppress(OSError):
+            parent = next(line for line in status.read_text().splitlines() if line.startswith("PPid"))
+            if int(parent.split()[1]) == os.getpid() and b"proctor" in (status.parent / "cmdline").read_bytes():
+                return int(status.parent.name)
+    raise AssertionError("no worker is running")
+
+
+@pytest.mark.parametrize(
+    ("name", "inference_batch_size"),
+    [(name, 1) for name in sorted(KINDS.keys() - VARIANTS)]
+    + [(name, 4) for name in ("ddpm", "diffusion", "ensemble", "pi05", "smolvla", "vqbet")],
+)
+def test_results_do_not_depend_on_workers_or_on_one_being_killed(name, inference_batch_size, runs):
+    """To the bit: one simulator in this process, or three of which one is killed; one observation a pass, or four."""
+    reference = episodes(runs.reference(name, inference_batch_size=inference_batch_size))
+    killing = Killing(runs.policy(name))
+    run = runs.run(name, killing, batch_size=3, inference_batch_size=inference_batch_size)
+
+    assert killing.n_passes > 3
+    assert len({episode["final_state_hash"] for episode in reference}) == len(reference)
+    assert episodes(run) == reference
+
+
+@pytest.mark.prove
+@pytest.mark.parametrize("inference_batch_size", [1, 4])
+@pytest.mark.parametrize("name", KINDS)
+def test_results_do_not_depend_on_the_number_of_workers(name, inference_batch_size, runs):
+    """To the bit, for up to sixteen, more than there are episodes of a task; more episodes, tasks mixed or not."""
+    if name in BY_SELECTING and inference_batch_size > 1:
+        pytest.skip("one observation at a time, whatever is asked for")
+    how = {"n_episodes": 6, "inference_batch_size": inference_batch_size}
+    policy = runs.policy(name)
+    reference = episodes(runs.run(name, policy, batch_size=1, **how))
+
+    for batch_size in (2, 3, 8, 16):
+        assert episodes(runs.run(name, policy, batch_size=batch_size, **how)) == reference, batch_size
