@@ -75,7 +75,8 @@ class EvalConfig:
     most n_episodes per task; those that count do not depend on the number of workers."""
 
     display: str = "auto"
-    """Progress: auto (live on a terminal, else plain lines), plain or none."""
+    """Progress: auto (live on a terminal, else plain lines), plain or none. While it is shown, what libraries print
+    goes into worker.log."""
 
     allow_mismatch: bool = False
     """Continue a run directory although its fingerprint differs from this evaluation."""
