@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -59,6 +60,17 @@ def test_an_unfinished_run_says_what_is_missing(finished, capsys):
     assert "No final success rate; of the completed episodes 100.0 %" in out
     assert "Missing     5 of 8 episodes have no result yet" in out
     assert f"Go on       proctor resume {finished.directory}" in out
+
+
+def test_an_old_locale_is_no_reason_to_stop(finished):
+    """What it cannot show becomes a question mark."""
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-m", "proctor", "show", str(finished.directory)]
+
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+    assert done.returncode == 0, done.stderr
+    assert "67.6 ? 100.0" in done.stdout
 
 
 def test_a_run_that_has_measured_nothing_yet_can_be_looked_at(finished, capsys):

@@ -61,6 +61,16 @@ def test_an_error_is_not_hidden(tmp_path):
     assert "ZeroDivisionError" in done.stderr
 
 
+def test_a_terminal_that_lacks_a_character_gets_another(tmp_path):
+    """An old locale is no reason to stop."""
+    program = printing("console.print('a … b')")
+
+    done = run(program, str(tmp_path / "log"), env={**os.environ, "PYTHONIOENCODING": "ascii:backslashreplace"})
+
+    assert done.returncode == 0
+    assert "from the console\na \\u2026 b" in done.stderr
+
+
 def test_a_log_is_only_added_to(tmp_path):
     """Workers write there too."""
     log = tmp_path / "log"

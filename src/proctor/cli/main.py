@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
 
@@ -59,6 +60,8 @@ app = _make_app()
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and give its exit status: see :mod:`proctor.errors`."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # as lenient as standard error where a locale lacks a character
     try:
         tokens = expand(sys.argv[1:] if arguments is None else arguments)
         status = app(tokens, print_error=False, exit_on_error=False)

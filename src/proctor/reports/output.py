@@ -28,7 +28,8 @@ def printing_into(log: Path | None) -> Iterator[Console]:
     _flush()
     before = {number: os.dup(number) for number in (_STDOUT, _STDERR)}
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as file, os.fdopen(os.dup(_STDERR), "w", encoding=sys.stderr.encoding) as terminal:
+    encoding, errors = sys.stderr.encoding, sys.stderr.errors
+    with log.open("ab") as file, os.fdopen(os.dup(_STDERR), "w", encoding=encoding, errors=errors) as terminal:
         try:
             for number in before:
                 os.dup2(file.fileno(), number)
