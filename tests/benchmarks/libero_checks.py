@@ -65,7 +65,7 @@ def place_in_reach_of_success(simulator, goal):
     _, name, place = goal
     joint, there = env.get_object(name).joints[-1], env.object_states_dict[place].get_geom_state()["pos"].copy()
     pose = env.sim.data.get_joint_qpos(joint).copy()
-    for height in np.arange(0.3, -0.05, -0.005):
+    for height in np.arange(0.2, -0.05, -0.001):
         env.sim.data.set_joint_qpos(joint, np.concatenate([there + np.array([0, 0, height]), pose[3:]]))
         env.sim.forward()
         if env._eval_predicate(goal):
