@@ -41,7 +41,9 @@ PAGES = sorted(
 )
 OTHER_COMMANDS = re.compile(r"make \w+|\. \.venv/bin/activate|pip install .+|git clone .+|cd \S+")
 
-every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+CARDS = sorted(REPOSITORY.glob("examples/*/README.md"))
+
+every_page = pytest.mark.parametrize("page", [*PAGES, *CARDS], ids=lambda page: f"{page.parent.name}/{page.name}")
 
 
 @dataclass(frozen=True)
