@@ -22,7 +22,9 @@ $(INSTALLED): pyproject.toml $(wildcard constraints*.txt) tools/system_packages
 	touch $@
 
 demo: install
-	$(BIN)/proctor eval --policy.type=expert --env.type=metaworld --env.task=MT10 --eval.n_episodes=5
+	$(BIN)/proctor eval --policy.path=examples/metaworld_act --env.type=metaworld \
+		--env.task=reach-v3,button-press-topdown-v3,coffee-button-v3 --env.episode_length=200 \
+		--eval.n_episodes=10 --eval.n_episodes_to_render=3
 
 test: install
 	$(BIN)/python -m pytest

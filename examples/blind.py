@@ -1,9 +1,9 @@
 """How much does a policy see? Evaluate the bundled checkpoint with every image replaced by black.
 
-    python examples/blind.py [--episodes 50]
+    python examples/blind.py [--episodes 50] [--steps 200]
 
-The same episodes as ``proctor eval`` runs (the seeds are the same), so the two can be compared one by one. A policy
-around a policy: whatever Proctor evaluates can be changed this way.
+These are the episodes of ``proctor eval`` (the seeds are the same), so the two can be compared one by one. It is a
+policy around a policy: whatever Proctor evaluates can be changed this way.
 """
 
 from __future__ import annotations
@@ -52,15 +52,21 @@ def _blackened(observation: Observation) -> Observation:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--policy", default=str(CHECKPOINT))
+    parser.add_argument("--policy", default=str(CHECKPOINT), help="a checkpoint: a directory or a Hub id")
     parser.add_argument("--task", default=TASKS)
     parser.add_argument("--episodes", type=int, default=50, help="per task")
+    parser.add_argument("--steps", type=int, default=200, help="at which an episode ends")
+    parser.add_argument("--output-dir", help="the run directory; a new one if not given")
     arguments = parser.parse_args()
-    policy = Blind(proctor.make_policy(arguments.policy))
     result = proctor.evaluate(
-        policy, {"type": "metaworld", "task": arguments.task}, n_episodes=arguments.episodes, display="auto"
+        Blind(proctor.make_policy(arguments.policy)),
+        {"type": "metaworld", "task": arguments.task, "episode_length": arguments.steps},
+        n_episodes=arguments.episodes,
+        output_dir=arguments.output_dir,
+        video="none",
+        display="auto",
     )
-    print(f"{result.pc_success:.1f} % success without images; {result.directory}")
+    print(f"{result.pc_success:.1f} % success without images; the whole of it: proctor show {result.directory}")
 
 
 if __name__ == "__main__":
