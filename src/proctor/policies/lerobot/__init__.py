@@ -13,6 +13,8 @@ to twenty seconds in which simulators can already come up, and gives the policy.
 ``checkpoint``     the two halves
 ``model``          configuration, weights and processors through lerobot (imports it)
 ``policy``         the policy itself (imports torch)
+``randomness``     random numbers of a batch, row by row (imports torch)
+``copies``         one copy per episode of a policy that remembers (imports torch)
 =================  ===================================================================================
 """
 

@@ -9,7 +9,7 @@ policy does, and slow, since it is shown every step. Nothing here imports torch 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -233,13 +233,7 @@ FAMILIES: Mapping[str, Family] = {
     ),
     "pi0": _PI,
     "pi05": _PI,
-    "pi0_fast": Family(
-        predict=_predict_chunk,
-        randomness="per_row",
-        resizes_images=lambda _: True,
-        weights=_openpi_names,
-        requires=("transformers",),
-    ),
+    "pi0_fast": replace(_QUEUE, resizes_images=lambda _: True, weights=_openpi_names, requires=("transformers",)),
     "xvla": Family(
         predict=_predict_chunk,
         randomness="per_row",
