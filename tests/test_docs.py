@@ -43,7 +43,7 @@ OTHER_COMMANDS = re.compile(r"make \w+|\. \.venv/bin/activate|pip install .+|git
 
 CARDS = sorted(REPOSITORY.glob("examples/*/README.md"))
 
-every_page = pytest.mark.parametrize("page", [*PAGES, *CARDS], ids=lambda page: f"{page.parent.name}/{page.name}")
+every_page = pytest.mark.parametrize("page", [*PAGES, *CARDS], ids=lambda page: str(page.relative_to(REPOSITORY)))
 
 
 @dataclass(frozen=True)
