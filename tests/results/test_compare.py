@@ -171,34 +171,24 @@ def test_other_versions_are_told():
 # ------------------------------------------------------------------------------------------------------------- files
 
 
-LEROBOTS = {
-    "per_task": [
-        {
-            "task_group": "zoo",
-            "task_id": 0,
-            "metrics": {
-                "sum_rewards": [1.0, 0.0, 2.0],
-                "max_rewards": [1.0, 0.0, 1.0],
-                "successes": [True, False, True],
-                "video_paths": ["videos/zoo_0/eval_episode_0.mp4"],
-            },
-        }
-    ],
-    "per_group": {"zoo": {"avg_sum_reward": 1.0, "avg_max_reward": float("nan"), "pc_success": 66.6, "n_episodes": 3}},
-    "overall": {"avg_sum_reward": 1.0, "pc_success": float("nan"), "n_episodes": 3, "eval_s": 3.0, "eval_ep_s": 1.0},
-}
+LEROBOTS = Path(__file__).parents[1] / "data" / "lerobot_eval_info.json"
+"""Written by lerobot-eval 0.6.1: an ACT, four episodes of PushT. Its paths were made relative."""
 
 
-def test_lerobots_own_file_says_how_many_succeeded_and_not_which(tmp_path):
-    """With NaN, which is no JSON; the file, or the directory it is in."""
-    file = tmp_path / "eval_info.json"
-    file.write_text(json.dumps(LEROBOTS))
+def test_lerobots_own_file_says_how_many_succeeded_and_not_which():
+    """No episode of it can be identified, and nothing says what was run."""
+    read = read_measured(LEROBOTS)
 
-    for path in (file, tmp_path):
-        read = read_measured(path)
+    assert read == Measured(LEROBOTS, {TaskKey("pusht", 0): MeasuredTask("pusht/0", Counts(4, 0, 4), {})}, {})
 
-        assert read.tasks == {LION: MeasuredTask("zoo/0", Counts(3, 2, 1), {})}
-        assert (read.path, read.fingerprint) == (path, {})
+
+def test_the_directory_of_a_result_file_stands_for_it_and_nan_is_read_although_it_is_no_json(tmp_path):
+    """LeRobot writes it where there is no rate."""
+    info = json.loads(LEROBOTS.read_text())
+    info["overall"]["pc_success"] = float("nan")
+    (tmp_path / "eval_info.json").write_text(json.dumps(info))
+
+    assert read_measured(tmp_path) == replace(read_measured(LEROBOTS), path=tmp_path)
 
 
 @pytest.mark.parametrize(
