@@ -41,7 +41,7 @@ def results(result):
 def command(checkpoint, env, directory, n_episodes):
     flags = [f"--env.{name}={value}" for name, value in env.items()]
     flags += [f"--policy.path={checkpoint}", f"--eval.n_episodes={n_episodes}", f"--output_dir={directory}"]
-    return [sys.executable, "-m", "proctor", "eval", *flags]
+    return [sys.executable, "-m", "proctor", "eval", "--eval.video=none", *flags]
 
 
 @pytest.mark.parametrize("name", ["act", "act-ensemble", "diffusion"])
