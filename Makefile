@@ -45,6 +45,7 @@ bench: install
 	$(BIN)/python bench/overheads.py
 	$(BIN)/python bench/vs_lerobot.py
 	$(BIN)/python bench/videos.py
+	$(BIN)/python bench/simulators.py
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

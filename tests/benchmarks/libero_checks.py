@@ -44,7 +44,7 @@ def arrays(simulator):
 def put_at_goal(simulator):
     """Put every object and joint where the task wants it, so that LIBERO says the goal holds; whether it does."""
     env = simulator.env
-    for predicate, name, *places in env.parsed_problem["goal_state"]:
+    for predicate, name, *places in sorted(env.parsed_problem["goal_state"], key=len):  # joints first: drawers move
         if places:
             place_in_reach_of_success(simulator, [predicate, name, *places])
         else:
@@ -60,12 +60,12 @@ def _whole(env, name):
 
 
 def place_in_reach_of_success(simulator, goal):
-    """Lower an object onto or into its place until LIBERO says that it is there."""
+    """Put an object into the middle of its place, or lower it onto it until LIBERO says that it is there."""
     env = simulator.env
-    _, name, place = goal
+    predicate, name, place = goal
     joint, there = env.get_object(name).joints[-1], env.object_states_dict[place].get_geom_state()["pos"].copy()
     pose = env.sim.data.get_joint_qpos(joint).copy()
-    for height in np.arange(0.2, -0.05, -0.001):
+    for height in ([0.0] if predicate == "in" else []) + list(np.arange(0.2, -0.05, -0.001)):
         env.sim.data.set_joint_qpos(joint, np.concatenate([there + np.array([0, 0, height]), pose[3:]]))
         env.sim.forward()
         if env._eval_predicate(goal):

@@ -12,7 +12,7 @@ class EnvConfig:
     """The environment: ``--env.<field>``."""
 
     type: str
-    """Benchmark: pusht, metaworld, gymnasium, or a plug-in's."""
+    """Benchmark: pusht, aloha, metaworld, libero, gymnasium, or a plug-in's."""
 
     task: str | None = None
     """Task or group of tasks; several with commas."""

@@ -18,7 +18,7 @@ class RunConfig:
     zero, function. Further fields override those of the checkpoint's configuration: --policy.n_action_steps=5."""
 
     env: dict[str, Any] = field(default_factory=dict)
-    """The benchmark: --env.type=pusht, metaworld, gymnasium; --env.task=…; --env.episode_length=…"""
+    """The benchmark: --env.type=pusht, metaworld, libero, …; --env.task=…; --env.episode_length=…"""
 
     eval: EvalConfig = field(default_factory=EvalConfig)
 

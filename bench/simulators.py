@@ -1,0 +1,107 @@
+"""What each simulator costs: construct, reset, step, look, and memory. Each in a process of its own; medians.
+
+    python bench/simulators.py [--steps 50] [--looks 10] [--resets 5] [pusht aloha metaworld libero …]
+
+Steps are of random actions, undrawn. A look is what an observation adds to a step: drawing the policy's cameras.
+LIBERO's reset holds the ten steps in which things settle; ``libero (its own code)`` is LIBERO as it resets and steps
+itself, with nothing drawn unasked: what Proctor falls back to with versions for which its quick simulator was not
+proved equal. Memory is private to the process, after looking.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+os.environ.setdefault("MUJOCO_GL", "egl")
+OWN_CODE = "libero (its own code)"
+FIELDS: dict[str, dict[str, Any]] = {
+    "pusht": {"type": "pusht"},
+    "aloha": {"type": "aloha"},
+    "metaworld": {"type": "metaworld", "task": "reach-v3"},
+    "libero": {"type": "libero", "task": "libero_spatial", "task_ids": [0]},
+    OWN_CODE: {"type": "libero", "task": "libero_spatial", "task_ids": [0]},
+}
+
+
+def seconds(work: Callable[[], Any]) -> float:
+    started = perf_counter()
+    work()
+    return perf_counter() - started
+
+
+def private_mb() -> float:
+    """Memory that no other process shares."""
+    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) / 1024
+
+
+def measure(name: str, n_steps: int, n_looks: int, n_resets: int) -> dict[str, float]:
+    """One benchmark's costs in seconds and MB, in this process."""
+    from proctor.benchmarks import libero_simulator
+    from proctor.job import make_benchmark
+
+    if name == OWN_CODE:
+        libero_simulator.COMPARED.clear()
+    benchmark, _ = make_benchmark(FIELDS[name])
+    task = benchmark.tasks()[0]
+    started = perf_counter()
+    env = benchmark.make_env(task)
+    construct = perf_counter() - started
+    context = seconds(env.prepare_to_look)
+    init_state = benchmark.init_state_id(task, 0)
+    env.reset(0, init_state, look=True)  # the first one compiles and caches
+    env.action_space.seed(0)
+    resets = [seconds(partial(env.reset, seed, init_state, look=False)) for seed in range(n_resets)]
+    steps = [seconds(lambda: env.step(env.action_space.sample(), look=False)) for _ in range(n_steps)]
+    looks = [seconds(lambda: env.step(env.action_space.sample(), look=True)) for _ in range(n_looks)]
+    step = statistics.median(steps)
+    return {
+        "construct": construct,
+        "context": context,
+        "reset": statistics.median(resets),
+        "step": step,
+        "look": statistics.median(looks) - step,
+        "private_mb": private_mb(),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="which ones; all if none is given", metavar="name")
+    parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--looks", type=int, default=10)
+    parser.add_argument("--resets", type=int, default=5)
+    parser.add_argument("--here", action="store_true", help="in this process, as JSON")
+    options = parser.parse_args()
+    if options.here:
+        print("\n" + json.dumps(measure(options.names[0], options.steps, options.looks, options.resets)))
+        return
+    from common import machine
+
+    print(machine())
+    print(f"{'':22} {'construct s':>11} {'GL s':>6} {'reset ms':>9} {'step ms':>8} {'look ms':>8} {'private MB':>10}")
+    for name in options.names or FIELDS:
+        counts = [f"--{what}={getattr(options, what)}" for what in ("steps", "looks", "resets")]
+        command = [sys.executable, __file__, name, *counts, "--here"]
+        environment = {"OMP_NUM_THREADS": "1", "LP_NUM_THREADS": "0", **os.environ}  # as in Proctor's workers
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+        cost = json.loads(done.stdout.splitlines()[-1])
+        print(
+            f"{name:22} {cost['construct']:11.2f} {cost['context']:6.2f} {cost['reset'] * 1000:9.1f} "
+            f"{cost['step'] * 1000:8.2f} {cost['look'] * 1000:8.1f} {cost['private_mb']:10.0f}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
