@@ -167,6 +167,17 @@ def test_a_small_difference_says_how_many_more_episodes_would_show_it(compared, 
     assert "more episodes of each would show a true difference of this size with a probability of 80%." in out
 
 
+def test_a_run_that_stopped_early_is_told(compared, tmp_path):
+    """How many episodes it has depends on how they went; read from the directory, or from its file alone."""
+    stopped = run(tmp_path / "stopped", {"type": "expert"}, stop_at_ci_width=0.3).directory
+
+    for path in (stopped, stopped / "eval_info.json"):
+        _, out, _ = compared("good", path)
+
+        assert f"Note: {path} stopped early, as its own results decided;" in out
+    assert "The same 14 episodes under both policies." in out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -5,64 +5,78 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from result_samples import SPECS, broken, done
+from result_samples import SPECS, TASKS, broken, done
 
-from proctor.results.bootstrap import MeanIntervals, bootstrap_means, mean_intervals
+from proctor.results.bootstrap import MeanIntervals, mean_intervals, resample, resample_task
+from proctor.results.summary import summarize
+
+LION = TASKS[0].key
+
+
+def intervals_of(*tasks):
+    """Of tasks whose episodes have the given numbers, three of each: arrays (episodes, 3)."""
+    return mean_intervals([resample(values, seed) for seed, values in enumerate(tasks)])
+
+
+def of_results(*tasks):
+    return mean_intervals([resample_task(LION, results) for results in tasks])
 
 
 def test_the_same_results_give_the_same_interval():
-    """To the last bit: the generator is seeded."""
-    values = np.random.default_rng(0).normal(size=(40, 3))
+    """To the last bit, as the draw is seeded; by the task, so that other tasks do not matter."""
+    results = [done(spec) for spec in SPECS]
 
-    assert bootstrap_means([values]) == bootstrap_means([values.copy()])
+    whole, some = (summarize(TASKS, specs, results) for specs in (SPECS, SPECS[4:8]))
+
+    assert whole.tasks[1].mean_intervals == some.tasks[0].mean_intervals
+    assert whole.mean_intervals == summarize(TASKS, SPECS, results[::-1]).mean_intervals
+    assert not np.array_equal(whole.tasks[0].resampled.sums, whole.tasks[1].resampled.sums)
 
 
 def test_it_agrees_with_scipy_and_with_the_normal_interval():
     """Percentile bootstrap of one sample; two resamplings differ a little."""
     from scipy.stats import bootstrap
 
-    values = np.random.default_rng(1).exponential(size=60)
-    (ours,) = bootstrap_means([values[:, None]])
+    values = np.random.default_rng(1).exponential(size=(60, 3))
+    ours = intervals_of(values)
 
-    theirs = bootstrap((values,), np.mean, n_resamples=5000, method="percentile", rng=np.random.default_rng(2))
-    assert (ours.low, ours.high) == pytest.approx(tuple(theirs.confidence_interval), abs=0.03)
-    half = 1.96 * values.std() / math.sqrt(60)
-    assert (ours.low, ours.high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.06)
+    for interval, column in zip(ours, values.T, strict=True):
+        theirs = bootstrap((column,), np.mean, n_resamples=5000, method="percentile", rng=np.random.default_rng(2))
+        assert (interval.low, interval.high) == pytest.approx(tuple(theirs.confidence_interval), abs=0.04)
+        half = 1.96 * column.std() / math.sqrt(60)
+        assert (interval.low, interval.high) == pytest.approx((column.mean() - half, column.mean() + half), abs=0.08)
 
 
 def test_tasks_are_resampled_among_themselves():
     """How much tasks differ from each other is no uncertainty of the mean over these tasks."""
-    noise = np.random.default_rng(3).normal(size=(2, 30, 1))
+    noise = np.random.default_rng(3).normal(size=(2, 30, 3))
     apart = [noise[0], 1000 + noise[1]]
 
-    (interval,) = bootstrap_means(apart)
+    interval = intervals_of(*apart).length
 
     assert interval.width < 1.0
-    assert interval.low < np.concatenate(apart).mean() < interval.high
+    assert interval.low < np.concatenate(apart).mean(axis=0)[2] < interval.high
 
 
-def test_the_mean_of_skewed_rewards_lies_within_in_about_95_percent():
-    """2000 samples of 40 exponential rewards: 93 %, as a percentile bootstrap of so few does; tolerance 2 points."""
-    generator = np.random.default_rng(4)
+def test_the_mean_of_skewed_rewards_lies_within_in_about_93_percent():
+    """2001 samples of 40 exponential rewards, for which such an interval is a little narrow; tolerance 2 points."""
+    values = np.random.default_rng(4).exponential(size=(667, 40, 3))
 
-    inside = 0
-    for _ in range(20):
-        intervals = bootstrap_means([generator.exponential(size=(40, 100))])
-        inside += sum(interval.low <= 1 <= interval.high for interval in intervals)
+    inside = [interval.low <= 1 <= interval.high for sample in values for interval in intervals_of(sample)]
 
-    assert inside / 2000 == pytest.approx(0.93, abs=0.02)
+    assert np.mean(inside) == pytest.approx(0.93, abs=0.02)
 
 
 def test_errors_are_left_out_and_what_is_no_number_has_no_interval():
     """Each quantity for itself."""
-    results = [done(spec) for spec in SPECS[:4]] + [broken(SPECS[4])]
+    results = [done(spec) for spec in SPECS[:4]]
 
-    known = mean_intervals([results])
+    known = of_results(results)
     assert known.length.low < 11.5 < known.length.high
-    assert known == mean_intervals([results[:4]])
+    assert known == of_results([*results, broken(SPECS[4])]) == of_results(results, [broken(SPECS[4])])
 
     for reward in (math.nan, math.inf, None):
-        unknown = mean_intervals([[replace(results[0], sum_reward=reward), *results[1:4]]])
+        unknown = of_results([replace(results[0], sum_reward=reward), *results[1:]])
         assert unknown.sum_reward is None
         assert unknown.length == known.length
 
@@ -72,4 +86,4 @@ def test_errors_are_left_out_and_what_is_no_number_has_no_interval():
 )
 def test_one_episode_of_a_task_says_nothing_of_how_much_they_vary(tasks):
     """No interval, rather than one that leaves that task's variation out."""
-    assert mean_intervals(tasks) == MeanIntervals()
+    assert of_results(*tasks) == MeanIntervals()

@@ -77,6 +77,11 @@ def _remarks(a: Measured, b: Measured, *, anyway: bool) -> list[str]:
     remarks = [f"not the same exam: {', '.join(differences)}."] if differences else []
     if versions := different_versions(a, b):
         remarks.append(f"versions differ, on which results may depend: {', '.join(versions)}.")
+    if stopped := [str(evaluation.path) for evaluation in (a, b) if evaluation.stopped_early]:
+        remarks.append(
+            f"{' and '.join(stopped)} stopped early, as its own results decided; tests and intervals here are for "
+            "numbers of episodes that were fixed before."
+        )
     unknown = [str(evaluation.path) for evaluation in (a, b) if not evaluation.fingerprint]
     if unknown:
         remarks.append(

@@ -4,61 +4,78 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
+from zlib import crc32
 
 import numpy as np
 
 from proctor.results.intervals import LEVEL, Interval
-from proctor.types import Array, EpisodeResult, Outcome
+from proctor.types import Array, EpisodeResult, Outcome, TaskKey
 
 RESAMPLES = 2000
-_SEED = 0
+_AT_ONCE = 100
+"""Resamples, so that a task of thousands of episodes does not take all memory."""
 
 
 class MeanIntervals(NamedTuple):
-    """Of the means over completed episodes; None where there is none (:func:`bootstrap_means`)."""
+    """Of the means over completed episodes; None where there is none (:func:`mean_intervals`)."""
 
     sum_reward: Interval | None = None
     max_reward: Interval | None = None
     length: Interval | None = None
 
 
-def mean_intervals(tasks: Iterable[Iterable[EpisodeResult]]) -> MeanIntervals:
-    """Of all tasks' completed episodes together."""
-    strata = [np.array(rows) for episodes in tasks if (rows := _measured(episodes))]
-    return MeanIntervals(*bootstrap_means(strata))
+@dataclass(frozen=True, eq=False)
+class Resampled:
+    """One task's completed episodes, drawn again and again as many as there are.
 
-
-def bootstrap_means(strata: Sequence[Array], level: float = LEVEL) -> list[Interval | None]:
-    """Percentile bootstrap intervals of the means over all episodes, one for each quantity.
-
-    ``strata`` holds an array of floats (episodes, quantities) per task: each task's episodes are resampled among
-    themselves, as the list of tasks is fixed. The generator is seeded, so equal results give equal intervals. None for
-    a quantity that is not finite somewhere; an empty list where a task has fewer than two episodes, which say nothing
-    of how much they vary.
+    ``sums`` are those of the resamples, floats (RESAMPLES, quantities); of a quantity that is not finite somewhere they
+    are NaN.
     """
-    if not strata or min(map(len, strata)) < 2:
-        return []
-    generator = np.random.default_rng(_SEED)
-    n_quantities = strata[0].shape[1]
-    sums = np.zeros((RESAMPLES, n_quantities))
-    for values in strata:
-        n = len(values)
-        drawn = generator.multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
-        # Not a matrix product: what that gives depends on a library's threads, to the last bit.
-        sums += np.einsum("re,eq->rq", drawn, np.where(np.isfinite(values), values, 0.0))
-    tail = 50 * (1 - level)
-    low, high = np.percentile(sums / sum(map(len, strata)), [tail, 100 - tail], axis=0)
-    known = np.isfinite(np.concatenate(strata)).all(axis=0)
-    return [Interval(float(low[q]), float(high[q])) if known[q] else None for q in range(n_quantities)]
+
+    n: int
+    sums: Array
 
 
-def _measured(episodes: Iterable[EpisodeResult]) -> list[tuple[float, float, float]]:
-    return [
+def resample_task(task: TaskKey, episodes: Iterable[EpisodeResult]) -> Resampled:
+    """Draw from a task's completed episodes. The draw is seeded by the task, so equal results give equal resamples."""
+    rows = [
         (_number(result.sum_reward), _number(result.max_reward), float(result.length))
         for result in episodes
         if result.outcome is not Outcome.ERROR
     ]
+    values = np.array(rows).reshape(-1, len(MeanIntervals._fields))
+    return resample(values, seed=crc32(f"{task.suite}/{task.task_id}".encode(errors="backslashreplace")))
+
+
+def resample(values: Array, seed: int) -> Resampled:
+    """Draw from ``values``, floats (episodes, quantities)."""
+    generator, n = np.random.default_rng(seed), len(values)
+    known = np.where(np.isfinite(values).all(axis=0), values, np.nan)
+    if not n:
+        return Resampled(0, np.zeros((RESAMPLES, values.shape[1])))
+    draws = (generator.integers(n, size=(_AT_ONCE, n)) for _ in range(RESAMPLES // _AT_ONCE))
+    return Resampled(n, np.concatenate([known[drawn].sum(axis=1) for drawn in draws]))
+
+
+def mean_intervals(tasks: Sequence[Resampled], level: float = LEVEL) -> MeanIntervals:
+    """Percentile bootstrap intervals of the means over all tasks' episodes.
+
+    Each task's episodes are resampled among themselves, as the list of tasks is fixed. There is no interval where a
+    task has a single episode, which says nothing of how much they vary, nor of what is not finite.
+    """
+    measured = [task for task in tasks if task.n]
+    if not measured or min(task.n for task in measured) < 2:
+        return MeanIntervals()
+    means = sum(task.sums for task in measured) / sum(task.n for task in measured)
+    tail = 50 * (1 - level)
+    low, high = np.percentile(means, [tail, 100 - tail], axis=0)
+    return MeanIntervals(*map(_interval, low, high))
+
+
+def _interval(low: float, high: float) -> Interval | None:
+    return None if math.isnan(low) else Interval(float(low), float(high))
 
 
 def _number(reward: float | None) -> float:

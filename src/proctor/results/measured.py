@@ -42,11 +42,15 @@ class MeasuredTask:
 
 @dataclass(frozen=True)
 class Measured:
-    """An evaluation as far as a comparison needs it. ``fingerprint`` is empty where none was recorded."""
+    """An evaluation as far as a comparison needs it.
+
+    ``fingerprint`` is empty where none was recorded. ``stopped_early``: its own results decided how many episodes it has.
+    """
 
     path: Path
     tasks: Mapping[TaskKey, MeasuredTask]
     fingerprint: Mapping[str, Any]
+    stopped_early: bool = False
 
 
 def read_measured(path: Path) -> Measured:
@@ -75,7 +79,7 @@ def _of_run(directory: Path) -> Measured:
         )
         for task in summary.tasks
     }
-    return Measured(directory, tasks, run.fingerprint)
+    return Measured(directory, tasks, run.fingerprint, summary.stop is not None)
 
 
 def _of_file(path: Path, file: Path) -> Measured:
@@ -101,7 +105,7 @@ def _of_file(path: Path, file: Path) -> Measured:
                 if (episode.suite, episode.task_id) == key and episode.success is not None
             },
         )
-    return Measured(path, tasks, info.fingerprint)
+    return Measured(path, tasks, info.fingerprint, info.stopped_early is not None)
 
 
 # What is read of an eval_info.json; whatever else it holds is left alone.
@@ -137,3 +141,4 @@ class _Info:
     per_task: list[_Task]
     per_episode: list[_Episode] = field(default_factory=list)
     fingerprint: dict[str, Any] = field(default_factory=dict)
+    stopped_early: dict[str, Any] | None = None

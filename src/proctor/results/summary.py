@@ -9,7 +9,7 @@ from itertools import groupby
 from pathlib import Path
 
 from proctor.errors import ConfigError, MergeError
-from proctor.results.bootstrap import MeanIntervals, mean_intervals
+from proctor.results.bootstrap import MeanIntervals, Resampled, mean_intervals, resample_task
 from proctor.results.intervals import Interval, IntervalMethod
 from proctor.results.journal import read_journals
 from proctor.results.merge import EpisodeKey, key_of, merge_journals
@@ -35,8 +35,13 @@ class TaskSummary:
         return sum((Counts.of(result) for result in self.episodes), Counts(planned=len(self.missing)))
 
     @cached_property
+    def resampled(self) -> Resampled:
+        """Rewards and lengths of its episodes, for the intervals of their means."""
+        return resample_task(self.task.key, self.episodes)
+
+    @cached_property
     def mean_intervals(self) -> MeanIntervals:
-        return mean_intervals([self.episodes])
+        return mean_intervals([self.resampled])
 
 
 @dataclass(frozen=True)
@@ -90,11 +95,11 @@ class Summary:
     @cached_property
     def mean_intervals(self) -> MeanIntervals:
         """Of the mean rewards and lengths of all episodes."""
-        return mean_intervals(task.episodes for task in self.tasks)
+        return mean_intervals([task.resampled for task in self.tasks])
 
     def mean_intervals_of(self, suite: str) -> MeanIntervals:
         """The same for one suite."""
-        return mean_intervals(task.episodes for task in self.tasks if task.task.suite == suite)
+        return mean_intervals([task.resampled for task in self.tasks if task.task.suite == suite])
 
     @cached_property
     def timings(self) -> Timings:
