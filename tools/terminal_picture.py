@@ -11,7 +11,6 @@ import io
 import os
 import re
 import sys
-import tempfile
 from pathlib import Path
 from unittest.mock import patch
 
@@ -27,9 +26,12 @@ from proctor.reports.live import LiveView
 from proctor.reports.progress import Progress, SilentDisplay, Stage
 from proctor.reports.terminal import Whereabouts, print_summary
 
-PICTURE = Path(__file__).parents[1] / "docs" / "images" / "terminal.svg"
-OPTIONS = ["--policy.type=expert", "--env.type=metaworld", "--env.task=MT10", "--eval.n_episodes=20"]
-WIDTH, HEIGHT = 112, 50
+ROOT = Path(__file__).parents[1]
+PICTURE = ROOT / "docs" / "images" / "terminal.svg"
+OPTIONS = ["--policy.path=examples/metaworld_act", "--env.type=metaworld"]
+OPTIONS += ["--env.task=reach-v3,button-press-topdown-v3,coffee-button-v3", "--env.episode_length=200"]
+OPTIONS += ["--eval.n_episodes=20", "--eval.video=none"]
+WIDTH, HEIGHT = 124, 50
 PART_DONE = 0.6
 
 
@@ -54,8 +56,8 @@ def main() -> None:
         displays.append(Photographer(title))
         return displays[-1]
 
-    _, bound, _, _ = app.parse_known_args(expand(["eval", *options, "--eval.video=none"]))
-    os.chdir(tempfile.mkdtemp())  # so that the run directory is named as users see it
+    _, bound, _, _ = app.parse_known_args(expand(["eval", *options]))
+    os.chdir(ROOT)
     with patch("proctor.supervision.make_display", make_display):
         result = run(prepare(bound.arguments["config"]))
 

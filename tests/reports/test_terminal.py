@@ -193,6 +193,18 @@ def test_many_tasks_stay_readable():
     assert "70 more tasks" in text
 
 
+def test_tasks_that_were_named_one_by_one_need_no_suites():
+    """Each would be a suite of its own name; of many the weakest are shown, and no second list of them all."""
+    for n_tasks, n_lines in ((2, 2), (50, 20)):
+        tasks = [Task(f"feed-{number}", 0, f"feed-{number}", "", 100) for number in range(n_tasks)]
+        specs = [EpisodeSpec(task.suite, 0, 0, 1000) for task in tasks]
+
+        text = printed(summarize(tasks, specs, [result(spec) for spec in specs]))
+
+        assert text.startswith("task ")
+        assert len([line for line in text.splitlines() if line.startswith("feed-")]) == n_lines
+
+
 def test_of_many_tasks_those_with_results_come_before_those_without():
     """An unfinished run is looked at for what it has."""
     tasks, specs = plan(90)

@@ -103,24 +103,29 @@ def print_unfilmed(console: Console, problems: Mapping[EpisodeSpec, str]) -> Non
 
 def _table(summary: Summary) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("suite", min_width=5)
+    shown, with_suites = _shown_tasks(summary), _has_suites(summary)
+    if with_suites:
+        table.add_column("suite", min_width=5)
     table.add_column("task", min_width=8)
     with_errors = summary.overall.errors > 0
     names = ["success", "rate", f"{LEVEL:.0%} interval", "reward", "steps", *(["errors"] if with_errors else [])]
     for name in names:
         table.add_column(name, justify="right", no_wrap=True)
-    shown = _shown_tasks(summary)
-    if len(shown) < len(summary.tasks):
+    if with_suites and len(shown) < len(summary.tasks):
         for suite, counts in summary.groups.items():
             table.add_row(name_cell(suite), Text("all", style="bold"), *_cells(summary, counts, len(names)))
         table.add_section()
     for task in shown:
-        table.add_row(
-            name_cell(task.task.suite),
-            name_cell(f"{task.task.task_id} {task.task.name}"),
-            *_cells(summary, task.counts, len(names)),
-        )
+        cells = [name_cell(task.task.name)]
+        if with_suites:
+            cells = [name_cell(task.task.suite), name_cell(f"{task.task.task_id} {task.task.name}")]
+        table.add_row(*cells, *_cells(summary, task.counts, len(names)))
     return table
+
+
+def _has_suites(summary: Summary) -> bool:
+    """Whether suites say more than tasks: tasks that were named one by one are each a suite of that name."""
+    return any(task.task.suite != task.task.name for task in summary.tasks)
 
 
 def _shown_tasks(summary: Summary) -> list[TaskSummary]:
