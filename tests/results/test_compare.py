@@ -127,6 +127,17 @@ def test_how_many_more_would_tell_is_said_where_nothing_is_shown():
     assert compare([measured(lion=task("+-"))] * 2)[0].overall.more_episodes is None
 
 
+def test_among_several_policies_it_takes_more():
+    """What 71 pairs would show alone takes 95 where three policies are compared with the first."""
+    a = measured("a", lion=task("+" * 33 + "-" * 17))
+    b = measured("b", lion=task("+" * 30 + "-" * 3 + "+" * 12 + "-" * 5))
+
+    challenge = compare([a, b, a, a])[0]
+
+    assert challenge.overall.contrast.episodes_needed() == 71
+    assert challenge.overall.more_episodes == 95 - 50
+
+
 def test_errors_bound_the_difference():
     """5 of 8 and 2 errors against 6 of 10: B minus A is between 6/10 - 7/10 and 6/10 - 5/10."""
     a, b = measured("a", lion=task("+" * 5 + "---", errors=2)), measured("b", lion=task("+" * 6 + "----"))

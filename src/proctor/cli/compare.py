@@ -16,7 +16,13 @@ WORSE = 6
 
 
 def compare_command(
-    first: Path, second: Path, /, *more: Path, json: bool = False, anyway: bool = False, fail_if_worse: float = 0.0
+    first: Path,
+    second: Path,
+    /,
+    *more: Path,
+    json: bool = False,
+    anyway: bool = False,
+    fail_if_worse: float | None = None,
 ) -> int:
     """Compare evaluations with the first one: is a policy better, and how many more episodes would tell?
 
@@ -44,7 +50,7 @@ def compare_command(
     from proctor.results.compare import Verdict, compare
     from proctor.results.measured import read_measured
 
-    if not 0 <= fail_if_worse < 1:
+    if fail_if_worse is not None and not 0 < fail_if_worse < 1:
         raise ConfigError(f"--fail_if_worse is {fail_if_worse}; it is a level of significance, such as 0.05.")
     evaluations = [read_measured(path) for path in (first, second, *more)]
     remarks = [_remarks(evaluations[0], other, anyway=anyway) for other in evaluations[1:]]
@@ -55,8 +61,9 @@ def compare_command(
         print_json([_plain(challenge, said) for challenge, said in zip(challenges, remarks, strict=True)])
     else:
         print_comparison(Console(), challenges, remarks)
-    worse = any(challenge.overall.verdict_at(fail_if_worse) is Verdict.WORSE for challenge in challenges)
-    return WORSE if fail_if_worse and worse else 0
+    level = fail_if_worse
+    failed = level and any(challenge.overall.verdict_at(level) is Verdict.WORSE for challenge in challenges)
+    return WORSE if failed else 0
 
 
 def _remarks(a: Measured, b: Measured, *, anyway: bool) -> list[str]:

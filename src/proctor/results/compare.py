@@ -58,7 +58,8 @@ class Comparison:
         """About so many more of each policy would show a true difference like the observed one with a probability of
         80 %; None where it is shown already, and where there is none.
         """
-        needed = self.contrast.episodes_needed()
+        # Among several comparisons p must be smaller, by as much as it was adjusted.
+        needed = self.contrast.episodes_needed(1 - (1 - LEVEL) * self.p_value / self.adjusted_p)
         if needed is None or self.verdict is not Verdict.UNDECIDED:
             return None
         return max(1, needed - min(score.n for score in self.contrast.scores))

@@ -52,7 +52,7 @@ class Contrast(Protocol):
     def p_value(self) -> float:
         """Two-sided: how probable so large a difference is between equal policies."""
 
-    def episodes_needed(self) -> int | None:
+    def episodes_needed(self, level: float = LEVEL) -> int | None:
         """Episodes of each policy that show a true difference as large as this one with a probability of 80 %; None
         where there is none.
         """
@@ -124,10 +124,10 @@ class Pairs:
         differing = self.only_a + self.only_b
         return float(binomtest(self.only_b, differing).pvalue) if differing else 1.0
 
-    def episodes_needed(self) -> int | None:
+    def episodes_needed(self, level: float = LEVEL) -> int | None:
         if self.only_a == self.only_b:
             return None
-        return episodes_if_paired(self.only_a / self.n, self.only_b / self.n)
+        return episodes_if_paired(self.only_a / self.n, self.only_b / self.n, level=level)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,8 +172,8 @@ class Samples:
             return min(1.0, float(boschloo_exact(table).pvalue))
         return float(fisher_exact(table).pvalue)
 
-    def episodes_needed(self) -> int | None:
-        return episodes_if_independent(self.a.rate, self.b.rate) if self.difference else None
+    def episodes_needed(self, level: float = LEVEL) -> int | None:
+        return episodes_if_independent(self.a.rate, self.b.rate, level=level) if self.difference else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,9 +211,9 @@ class Strata:
             variance += n_a * n_b * k * (n - k) / (n * n * (n - 1))
         return 2 * NormalDist().cdf(-abs(excess) / math.sqrt(variance)) if variance else 1.0
 
-    def episodes_needed(self) -> int | None:
+    def episodes_needed(self, level: float = LEVEL) -> int | None:
         rate_a, rate_b = fmean(task.a.rate for task in self.tasks), fmean(task.b.rate for task in self.tasks)
-        return episodes_if_independent(rate_a, rate_b) if rate_a != rate_b else None
+        return episodes_if_independent(rate_a, rate_b, level=level) if rate_a != rate_b else None
 
 
 class _Reach(NamedTuple):

@@ -44,7 +44,8 @@ class MeasuredTask:
 class Measured:
     """An evaluation as far as a comparison needs it.
 
-    ``fingerprint`` is empty where none was recorded. ``stopped_early``: its own results decided how many episodes it has.
+    ``fingerprint`` is empty where none was recorded. ``stopped_early`` says that its own results decided how many
+    episodes it has.
     """
 
     path: Path
