@@ -8,6 +8,7 @@ from proctor.errors import PolicyError
 torch = pytest.importorskip("torch")
 from torch.nn import functional  # noqa: E402
 
+from proctor.policies.lerobot import randomness  # noqa: E402
 from proctor.policies.lerobot.randomness import noise, row_draws  # noqa: E402
 
 DRAWS = {
@@ -89,6 +90,14 @@ def test_what_cannot_be_divided_is_an_error_where_there_are_several(draw):
     """And not a number that depends on who shares the batch."""
     with row_draws([new_memory(0), new_memory(1)]), pytest.raises(PolicyError, match="inference_batch_size=1"):
         draw()
+
+
+def test_a_draw_that_is_not_known_is_an_error_and_not_a_secret(monkeypatch):
+    """A version of torch may have functions that this one has not."""
+    monkeypatch.setattr(randomness, "_FUNCTIONS", frozenset())
+
+    with pytest.raises(PolicyError, match="not known here"), row_draws([new_memory(0), new_memory(1)]):
+        torch.randn(2)
 
 
 def test_arithmetic_is_left_alone():

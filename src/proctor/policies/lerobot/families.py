@@ -90,10 +90,14 @@ def _ensembler(config: Any, memory: EpisodeMemory) -> Any:
 
 def _predict_diffusion(model: Any, batch: Batch, memories: Sequence[EpisodeMemory]) -> Any:
     """Past ``DiffusionPolicy`` and its queues of observations: the history is in the batch already."""
-    from proctor.policies.lerobot.randomness import row_draws
+    from proctor.policies.lerobot.randomness import noise, row_draws
 
-    with row_draws(memories):  # DDPM draws at every step of denoising
-        return model.diffusion.generate_actions(_with_stacked_images(model, batch))
+    config, history = model.config, _with_stacked_images(model, batch)
+    if config.noise_scheduler_type == "DDIM":  # draws once; DDPM at every step of denoising
+        shape, device = (config.horizon, config.action_feature.shape[0]), batch["observation.state"].device
+        return model.diffusion.generate_actions(history, noise=noise(memories, shape, device))
+    with row_draws(memories):
+        return model.diffusion.generate_actions(history)
 
 
 def _predict_multi_task_dit(model: Any, batch: Batch, memories: Sequence[EpisodeMemory]) -> Any:

@@ -4,15 +4,15 @@ A policy draws one tensor for a whole batch from one generator, so a row's numbe
 what was drawn before. Two ways around it, both giving row *i* exactly what it would have been given alone:
 
 - :func:`noise`, where a policy takes its noise as an argument;
-- ``with row_draws(memories):``, where it draws by itself. Random calls inside are seen twice: as functions
-  (``torch.randn``, ``Tensor.normal_``), which costs a microsecond or two per call of torch, and inside functions that
-  torch composes of others (``gumbel_softmax``) as operators, which costs more.
+- ``with row_draws(memories):``, where it draws by itself. Every call of torch inside is looked at as a function, which
+  costs a microsecond or two; those that draw (``torch.randn``, ``Tensor.normal_``, ``gumbel_softmax``) are looked at
+  again as operators, of which one form is left of the many that a call can have.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from types import FunctionType
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -29,6 +29,8 @@ _IN_PLACE = frozenset(
 _NEW = frozenset({"bernoulli", "binomial", "multinomial", "normal", "poisson", "_sample_dirichlet", "_standard_gamma"})
 _SIZED = frozenset({"rand", "rand_like", "randint", "randint_like", "randn", "randn_like", "randperm"})
 _DRAWS = _IN_PLACE | _NEW | _SIZED
+_FUNCTIONS = _DRAWS | {"gumbel_softmax"}
+"""Functions that draw. Some are made of others, which only the operators' level sees."""
 
 
 def noise(memories: Sequence[EpisodeMemory], shape: tuple[int, ...], device: torch.device) -> torch.Tensor:
@@ -37,15 +39,26 @@ def noise(memories: Sequence[EpisodeMemory], shape: tuple[int, ...], device: tor
     return torch.cat(rows)
 
 
-def row_draws(memories: Sequence[EpisodeMemory]) -> TorchFunctionMode:
+@contextmanager
+def row_draws(memories: Sequence[EpisodeMemory]) -> Iterator[None]:
     """A context in which random tensors are drawn row by row.
 
     A tensor's leading dimension is the batch, or a multiple of it with an episode's entries side by side.
 
     Raises:
-        PolicyError: (inside) a random tensor that cannot be divided among the episodes.
+        PolicyError: a random tensor that cannot be divided among the episodes, or one drawn from the global generators
+            after all, by a function that is not known here.
     """
-    return _Functions(_Operators([memory.stream for memory in memories]))
+    before = _global_states()
+    with _Functions(_Operators([memory.stream for memory in memories])):
+        yield
+    if not all(map(torch.equal, before, _global_states())):
+        raise PolicyError("the policy draws random numbers in a way that is not known here, which cannot be repeated")
+
+
+def _global_states() -> list[torch.Tensor]:
+    on_gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    return [torch.get_rng_state(), *on_gpus]
 
 
 class _Functions(TorchFunctionMode):  # type: ignore[misc]
@@ -58,8 +71,7 @@ class _Functions(TorchFunctionMode):  # type: ignore[misc]
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        # Inside a function written in Python this mode is off, whatever that function calls.
-        if isinstance(func, FunctionType) or getattr(func, "__name__", "") in _DRAWS:
+        if getattr(func, "__name__", "") in _FUNCTIONS:
             with self._operators:
                 return func(*args, **(kwargs or {}))
         return func(*args, **(kwargs or {}))
