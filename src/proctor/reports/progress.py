@@ -2,7 +2,7 @@
 
 A rate shown here is over the *contiguous beginning* of each task's episodes (``TaskProgress.so_far``): successes end
 early, so among the episodes finished first there are too many of them. Its interval is the anytime-valid one: it may be
-looked at as often as one likes.
+looked at as often as one likes. Of all tasks together it speaks of them as far as each has been run.
 """
 
 from __future__ import annotations
