@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,19 @@ def test_one_task_has_no_second_row_for_all():
     assert "all tasks" not in text
     assert "No difference between B and A is shown: -33.3 points" in text
     assert "more episodes of each would show" in text
+
+
+def test_that_tasks_weigh_the_same_is_said_where_the_pooled_numbers_would_say_something_else():
+    """80 of 100 and 1 of 10 against 10 of 10 and 30 of 100: 81/110 and 40/110, and yet the second is better."""
+    a = measured("a", ["+" * 80 + "-" * 20, "+" + "-" * 9])
+    b = measured("b", ["+" * 10, "+" * 30 + "-" * 70])
+    a = replace(a, tasks={key: replace(task, successes={}) for key, task in a.tasks.items()})
+
+    text = printed([a, b], 80)
+
+    assert "81/110" in text
+    assert "B is better than A: +20.0 points" in text
+    assert "in the difference tasks weigh the same." in text
 
 
 def test_of_many_tasks_the_clearest_are_shown():

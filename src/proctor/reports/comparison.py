@@ -10,7 +10,7 @@ from rich.text import Text
 
 from proctor.reports.text import NONE, count, name_cell, safe
 from proctor.results.compare import Challenge, Comparison, Verdict
-from proctor.results.differences import Score
+from proctor.results.differences import Score, Strata
 from proctor.results.intervals import LEVEL, Interval
 from proctor.results.power import POWER
 
@@ -101,6 +101,10 @@ def _conclusion(overall: Comparison, name: str) -> Iterator[Text]:
         else "The two did not run the same episodes, as far as is known: compared as independent samples.",
         "dim",
     )
+    if isinstance(contrast, Strata):
+        yield Text(
+            "Of some tasks there are more episodes than of others; in the difference tasks weigh the same.", "dim"
+        )
     if overall.more_episodes is not None:
         yield Text(
             f"About {count(overall.more_episodes, 'more episode')} of each would show a true difference of this size "
