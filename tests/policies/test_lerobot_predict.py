@@ -132,6 +132,37 @@ def test_temporal_ensembles_of_one_batch_are_apart(checkpoints):
     assert not np.allclose(together[1][0], alone, rtol=1e-3)
 
 
+def test_a_batch_too_large_for_the_device_is_halved_from_then_on(checkpoints, monkeypatch):
+    """Nothing is drawn twice and nobody's past is lost; a single row that does not fit is an error."""
+    policy, roomy = open_policy(checkpoints["smolvla"]), open_policy(checkpoints["smolvla"])
+    seen = [observation_at(policy, frames(seed), 0) for seed in range(4)]
+    memories, others = [new_memory(seed) for seed in range(4)], [new_memory(seed) for seed in range(4)]
+    sizes = []
+
+    def with_room_for(n, predict=policy._predict):
+        def limited(observations, memories):
+            sizes.append(len(observations))
+            if len(observations) > n:
+                with memories[0].stream.rewound_on_error():
+                    memories[0].stream.torch_generator("cpu").seed()
+                    raise torch.OutOfMemoryError("CUDA out of memory.")
+            return predict(observations, memories)
+
+        monkeypatch.setattr(policy, "_predict", limited)
+
+    with_room_for(2)
+    with pytest.warns(UserWarning, match="no memory for 4 observations at once; going on with 2"):
+        first = policy.predict(seen, memories)
+    second = policy.predict(seen, memories)
+
+    assert sizes == [4, 2, 2, 2, 2]
+    halves = [roomy.predict(seen[half], others[half]) for half in (slice(2), slice(2, 4)) * 2]
+    np.testing.assert_array_equal(first + second, [chunk for half in halves for chunk in half])
+    with_room_for(0)
+    with pytest.warns(UserWarning, match="going on with 1"), pytest.raises(torch.OutOfMemoryError):
+        policy.predict(seen, memories)
+
+
 def test_two_threads_at_once_give_what_one_gives(checkpoints):
     """A policy without randomness may be asked from several threads."""
     policy = open_policy(checkpoints["act"])

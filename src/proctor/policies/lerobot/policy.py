@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import TYPE_CHECKING, Any
@@ -40,13 +42,34 @@ class LeRobotPolicy(Policy):
         self.n_slots = max(1, _usable_cores() // n_threads) if on_cpu else 1
         self._model, self._preprocessor, self._postprocessor, self._device = loaded
         self._n_threads = n_threads
+        self._most_rows = sys.maxsize
         self._stream = torch.cuda.Stream(loaded.device) if loaded.device.type == "cuda" else None
         self._tokenizers = [(s, s.padding) for s in self._preprocessor.steps if hasattr(s, "input_tokenizer")]
         self._processors_lock = threading.Lock()  # a step of theirs keeps the transition it works on in itself
 
     def predict(self, observations: Sequence[Observation], memories: Sequence[EpisodeMemory]) -> list[Array]:
+        """See :meth:`Policy.predict`. What the device has no memory for is predicted in halves, from then on."""
         if torch.get_num_threads() != self._n_threads:  # the number belongs to the calling thread
             torch.set_num_threads(self._n_threads)
+        chunks: list[Array] = []
+        while len(chunks) < len(observations):
+            part = slice(len(chunks), len(chunks) + self._most_rows)
+            try:
+                chunks += self._predict(observations[part], memories[part])
+            except torch.OutOfMemoryError:
+                rows = len(observations[part])
+                if rows == 1:
+                    raise
+                self._most_rows = rows // 2
+                torch.cuda.empty_cache()
+                warnings.warn(
+                    f"{self._device} has no memory for {rows} observations at once; going on with {self._most_rows}, "
+                    "so last bits may differ from a run that has it.",
+                    stacklevel=1,
+                )
+        return chunks
+
+    def _predict(self, observations: Sequence[Observation], memories: Sequence[EpisodeMemory]) -> list[Array]:
         with ExitStack() as stack:
             for memory in memories:
                 stack.enter_context(memory.stream.rewound_on_error())
