@@ -20,6 +20,8 @@ from proctor.benchmarks.base import (
     require_at_least,
     require_one_of,
 )
+from proctor.benchmarks.libero_package import LiberoFiles
+from proctor.benchmarks.libero_simulator import Seen, View, is_compared, make_simulator
 from proctor.benchmarks.libero_tasks import MAX_STEPS, SUITES, instruction_of
 from proctor.config import EnvConfig
 from proctor.errors import ConfigError, did_you_mean
@@ -101,15 +103,11 @@ class LiberoEnv(SimEnv):
     fps = 20.0
 
     def __init__(self, task: Task, config: LiberoConfig) -> None:
-        from proctor.benchmarks.libero_package import LiberoFiles
-        from proctor.benchmarks.libero_simulator import View, is_compared, make_simulator
-
         import_simulator("robosuite", "libero")
         self._config, self._max_steps, self._n_steps = config, task.max_episode_steps, 0
         self._features = config.features()
         if not is_compared():
-            warnings.warn("LIBERO runs by its own code: versions are installed that the quick one was not proved for.",
-                          stacklevel=1)  # fmt: skip
+            warnings.warn("LIBERO runs by its own code: the quick one was not proved for these versions.", stacklevel=1)
         files = LiberoFiles()
         self._init_states = files.init_states(task.suite, task.name) if config.init_states else None
         size = config.observation_width, config.observation_height
@@ -144,7 +142,7 @@ class LiberoEnv(SimEnv):
             observation=None if seen is None or success or truncated else self._observation(seen),
         )
 
-    def _observation(self, seen: Any) -> Mapping[str, Array]:
+    def _observation(self, seen: Seen) -> Mapping[str, Array]:
         found = {name: _turned(seen.images[camera]) for camera, name in self._features.items()}
         state = np.concatenate([seen.eef_pos, axis_angle(seen.eef_quat), seen.gripper_qpos]).astype(np.float32)
         return {name: found.get(name, state) for name in self.observation_space}

