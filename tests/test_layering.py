@@ -196,10 +196,15 @@ def test_core_code_names_no_particular_benchmark_policy_or_launcher():
     assert excused == set(EXCEPTIONS), "an exception that nothing needs"
 
 
+RESTRICTED_UNPICKLERS = {"proctor.benchmarks.libero_package": "takes arrays from LIBERO's initial states, nothing else"}
+
+
 @pytest.mark.parametrize("forbidden", ["pickle", "dill", "cloudpickle", "shelve", "marshal"])
 def test_nothing_is_unpickled(forbidden):
     """Weights, messages and files are data."""
-    for path in MODULES.values():
+    for name, path in MODULES.items():
+        if forbidden == "pickle" and name in RESTRICTED_UNPICKLERS:
+            continue
         for node in ast.walk(ast.parse(path.read_text())):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
