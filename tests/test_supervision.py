@@ -11,7 +11,8 @@ from time import monotonic, sleep
 import pytest
 
 from proctor import evaluate, supervision
-from proctor.reports.progress import Progress, SilentDisplay, Stage
+from proctor.reports.display import SilentDisplay
+from proctor.reports.progress import Progress, Stage
 from proctor.testing.fakes import FAKE_BENCHMARK, FakePolicy
 
 ENV = {"type": FAKE_BENCHMARK, "max_steps": 8}

@@ -22,8 +22,9 @@ from proctor.cli.arguments import expand
 from proctor.cli.main import app
 from proctor.evaluation import run
 from proctor.job import prepare
+from proctor.reports.display import SilentDisplay
 from proctor.reports.live import LiveView
-from proctor.reports.progress import Progress, SilentDisplay, Stage
+from proctor.reports.progress import Progress, Stage
 from proctor.reports.terminal import Whereabouts, print_summary
 
 ROOT = Path(__file__).parents[1]

@@ -13,8 +13,8 @@ from rich.console import Console
 
 from proctor.config import EvalConfig
 from proctor.engine import Crew
+from proctor.reports.display import Display, make_display
 from proctor.reports.output import printing_into
-from proctor.reports.progress import Display, make_display
 
 
 @contextmanager

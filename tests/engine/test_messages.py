@@ -37,7 +37,13 @@ REQUESTS = [
 ]
 REPLIES = [
     Ready(),
-    Built(Features({"observation.state": ArraySpec((2,), "float64")}, ArraySpec((2,), "float32")), True, True, ("top",), Spent(1.5)),
+    Built(
+        Features({"observation.state": ArraySpec((2,), "float64")}, ArraySpec((2,), "float32")),
+        replayable=True,
+        drawable=True,
+        cameras=("top",),
+        spent=Spent(1.5),
+    ),
     Observed((Placed("observation.state", "<f8", (1, 2), 64),), Spent(step=0.25, look=0.5)),
     Finished(True, -1.25, 0.5, 3, "abc", ACTIONS, Spent()),
     Failed("act", "RuntimeError: x", "Traceback …", False, Spent()),

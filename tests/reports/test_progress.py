@@ -6,8 +6,9 @@ import pytest
 from rich.console import Console
 
 from proctor.engine.load import Load
+from proctor.reports.display import PlainDisplay, SilentDisplay, make_display
 from proctor.reports.live import LiveDisplay
-from proctor.reports.progress import PlainDisplay, Progress, SilentDisplay, Stage, TaskProgress, make_display
+from proctor.reports.progress import Progress, Stage, TaskProgress
 from proctor.results.stats import Counts
 from proctor.types import AttemptError, EpisodeSpec, Timings
 

@@ -1,0 +1,86 @@
+"""What shows the progress of a run: live on a terminal, plain lines elsewhere, or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic
+from typing import Protocol, Self
+
+from rich.console import Console
+from rich.text import Text
+
+from proctor.reports.progress import Progress, Stage, line_of
+from proctor.reports.text import episode_error, safe
+
+PLAIN_EVERY_S = 10.0
+
+
+class Display(Protocol):
+    """Shows progress between ``__enter__`` and ``__exit__``. ``update`` is cheap and may be called at every event."""
+
+    def update(self, progress: Progress | Stage) -> None: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *exc_info: object) -> None: ...
+
+
+def make_display(console: Console, mode: str, title: str = "") -> Display:
+    """The display for ``--eval.display``: ``auto`` is live on a terminal and plain elsewhere. ``title`` heads it."""
+    if mode == "none":
+        return SilentDisplay()
+    if mode == "auto" and console.is_interactive:
+        from proctor.reports.live import LiveDisplay
+
+        return LiveDisplay(console, title)
+    return PlainDisplay(console, title)
+
+
+class SilentDisplay:
+    """Shows nothing."""
+
+    def update(self, progress: Progress | Stage) -> None:
+        """Ignore it."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        pass
+
+
+class PlainDisplay:
+    """A line every ten seconds, and one at the end: for logs. The title comes first, when measuring begins."""
+
+    def __init__(self, console: Console, title: str = "", clock: Callable[[], float] = monotonic) -> None:
+        self._console = console
+        self._title = title
+        self._clock = clock
+        self._due = 0.0
+        self._unprinted: Progress | Stage | None = None
+        self._last_error: object = None
+
+    def update(self, progress: Progress | Stage) -> None:
+        if self._title and isinstance(progress, Progress):
+            self._console.print(safe(self._title), soft_wrap=True)
+            self._title = ""
+        self._unprinted = progress
+        if self._clock() >= self._due:
+            self._print()
+
+    def __enter__(self) -> Self:
+        self._due = self._clock() + PLAIN_EVERY_S
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._print()
+
+    def _print(self) -> None:
+        progress = self._unprinted
+        if progress is not None:
+            self._console.print(Text(" · ".join(line_of(progress))), soft_wrap=True)
+        if isinstance(progress, Progress) and progress.last_error not in (None, self._last_error):
+            self._last_error = progress.last_error
+            self._console.print(Text.assemble("Last error: ", episode_error(*progress.last_error)), soft_wrap=True)
+        self._unprinted = None
+        self._due = self._clock() + PLAIN_EVERY_S
