@@ -30,9 +30,9 @@ pytest.importorskip("lerobot")
 
 ON_METAWORLD = {"act", "smolvla"}
 """Those that are evaluated on two tasks at once; the others push a T."""
-BY_SELECTING = {"tdmpc", "actor", "wanderer"}
+BY_SELECTING = {"tdmpc", "actor", "wanderer", "pi0-relative"}
 """Those that hold one episode at a time, so that no others may share a pass."""
-VARIANTS = {"vqbet-sequential", "dit-flow", "pi0"}
+VARIANTS = {"vqbet-sequential", "dit-flow", "pi0", "pi0-relative"}
 """Those that differ little from another."""
 
 

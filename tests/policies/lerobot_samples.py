@@ -42,6 +42,7 @@ KINDS = {
     "smolvla": vla_checkpoints.make_smolvla,
     "pi0": vla_checkpoints.make_pi,
     "pi05": partial(vla_checkpoints.make_pi, version="pi05"),
+    "pi0-relative": partial(vla_checkpoints.make_pi, use_relative_actions=True),
     "xvla": vla_checkpoints.make_xvla,
     "dit": vla_checkpoints.make_multi_task_dit,
     "dit-flow": partial(vla_checkpoints.make_multi_task_dit, objective="flow_matching"),
@@ -49,7 +50,7 @@ KINDS = {
 }
 """How a checkpoint of each kind is made, from its directory and a robot."""
 
-NEWER = {"pi0", "pi05", "dit", "dit-flow"}
+NEWER = {"pi0", "pi05", "pi0-relative", "dit", "dit-flow"}
 """What LeRobot 0.4 has not, or not with a transformers that is on PyPI."""
 
 
@@ -70,8 +71,8 @@ class Checkpoints(dict):
         if name in NEWER and version("lerobot").startswith("0.4"):
             pytest.skip("not in LeRobot 0.4")
         self[name] = KINDS[name](self.folder / name, self.robot)
-        if name in ("pi0", "pi05"):
-            self.small.enter_context(vla_checkpoints.small_gemma(name))
+        if name.startswith("pi0"):
+            self.small.enter_context(vla_checkpoints.small_gemma(name.partition("-")[0]))
         return self[name]
 
 

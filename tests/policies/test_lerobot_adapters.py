@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from lerobot_samples import PLUGIN, Episode, LeRobotLoop, edit_json, frames, new_memory
+from lerobot_samples import PLUGIN, Episode, LeRobotLoop, frames, new_memory
 
 from proctor.errors import CheckpointError
 from proctor.policies.lerobot import load
@@ -119,11 +119,8 @@ def test_a_policy_of_an_installed_package_is_found_by_its_name(checkpoints):
     assert done.stdout.split() == ["WandererPolicy", "1", "global"], done.stderr
 
 
-def test_relative_actions_are_added_to_what_was_seen_last(checkpoints, tmp_path):
+def test_relative_actions_are_added_to_what_was_seen_last(checkpoints):
     """So such a policy looks at every step, as in LeRobot's loop."""
-    directory = shutil.copytree(checkpoints["pi0"], tmp_path / "relative")
-    edit_json(directory / "config.json", use_relative_actions=True)
-
-    checkpoint = load({"path": str(directory)})
+    checkpoint = load({"path": str(checkpoints["pi0-relative"])})
 
     assert (checkpoint.n_action_steps, checkpoint.family.randomness) == (1, "global")

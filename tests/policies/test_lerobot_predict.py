@@ -12,7 +12,7 @@ from proctor.types import Observation
 torch = pytest.importorskip("torch")
 pytest.importorskip("lerobot")
 
-TOGETHER = sorted(set(KINDS) - {"tdmpc", "actor", "wanderer"})
+TOGETHER = sorted(set(KINDS) - {"tdmpc", "actor", "wanderer", "pi0-relative"})
 """Those whose episodes may share a pass."""
 
 

@@ -59,9 +59,12 @@ class Family:
 
 def family_of(config: Config) -> Family:
     """The family of a checkpoint, by its configuration."""
-    if config.get("use_relative_actions"):  # the postprocessor adds them to what the policy saw last
-        return UNDECLARED
-    return FAMILIES.get(str(config["type"]), UNDECLARED)
+    family = FAMILIES.get(str(config["type"]), UNDECLARED)
+    if not config.get("use_relative_actions"):
+        return family
+    # The postprocessor adds an action to what was seen last, so each step must be seen.
+    kept = {name: getattr(family, name) for name in ("resizes_images", "weights", "requires")}
+    return replace(UNDECLARED, **kept)
 
 
 # ------------------------------------------------------------------------------------------------- how they predict
