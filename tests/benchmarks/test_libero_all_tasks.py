@@ -1,4 +1,4 @@
-"""Proofs over all 130 LIBERO tasks (about an hour): ``pytest -m prove``."""
+"""Proofs over all 130 LIBERO tasks: ``pytest -m prove -k libero``. They take long."""
 
 from importlib.util import find_spec
 
