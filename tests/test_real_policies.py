@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,17 +15,19 @@ import pytest
 
 import proctor
 from proctor.compat import make_policy
+from proctor.engine.inference import Inference, Question
 from proctor.engine.plan import plan_tasks
 from proctor.job import make_benchmark
 from proctor.machine import choose_gl_backend
-from proctor.policies.base import Policy
+from proctor.policies.base import EpisodeMemory, Policy
 from proctor.results.eval_info import canonical_info
 from proctor.results.journal import read_actions, read_journals
 from proctor.streams import RandomStream
 from proctor.testing.checkpoints import METAWORLD, PUSHT
+from proctor.types import EpisodeSpec
 
 sys.path.append(str(Path(__file__).parent / "policies"))
-from lerobot_samples import KINDS, Checkpoints, LeRobotLoop
+from lerobot_samples import KINDS, Checkpoints, LeRobotLoop, frames, observation_at
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("lerobot")
@@ -152,6 +156,40 @@ def test_results_do_not_depend_on_workers_or_on_one_being_killed(name, inference
     assert killing.n_passes > 3
     assert len({episode["final_state_hash"] for episode in reference}) == len(reference)
     assert episodes(run) == reference
+
+
+@pytest.mark.parametrize("name", ["diffusion", "vqbet"])
+def test_an_episode_gets_the_same_chunk_whoever_shares_its_pass(name, runs):
+    """To the bit: asked alone, together with others, in another order."""
+    inference = Inference(runs.policy(name), n_threads=1, batch_size=4)
+    until = time.monotonic() + 10
+    while not inference.has_free_slot():
+        assert time.monotonic() < until
+    policy = inference.policy
+
+    def chunks(*indices):
+        specs = [EpisodeSpec("pusht", 0, index, index) for index in indices]
+        questions = [
+            Question(
+                spec.episode_index, observation_at(policy, frames(spec.seed), 0), EpisodeMemory(RandomStream(spec))
+            )
+            for spec in specs
+        ]
+        inference.ask(questions)
+        answers = []
+        while len(answers) < len(questions):
+            select.select([inference.wake_descriptor], [], [], 10)
+            answers += inference.answers()
+        return {answer.question.worker: answer.chunk.tobytes() for answer in answers}
+
+    together = chunks(0, 1, 2, 3)
+    alone = chunks(0) | chunks(1) | chunks(2) | chunks(3)
+    shuffled = chunks(3, 7, 0) | chunks(2, 5, 1)
+    inference.close()
+
+    assert len(set(together.values())) == 4
+    assert alone == together
+    assert together.items() <= shuffled.items()
 
 
 @pytest.mark.prove
