@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from proctor.engine import Engine, EngineSetup
-from proctor.errors import ResourceError
+from proctor.errors import ConfigError, ResourceError
 from proctor.job import Job
 from proctor.machine import choose_gl_backend
 from proctor.policies.base import LocalPolicy, PolicySource
@@ -53,7 +53,7 @@ Results = Mapping[EpisodeSpec, EpisodeResult]
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Agreement:
     """One way against the first: how many episodes it ran, how many of them are equal to the bit, and the rest."""
 
     way: Way
@@ -64,7 +64,7 @@ class Comparison:
     level: Level
 
 
-def compare(way: Way, results: Results, reference: Results) -> Comparison:
+def compare(way: Way, results: Results, reference: Results) -> Agreement:
     """Compare one way's results with the first's, episode by episode.
 
     Raises:
@@ -81,13 +81,13 @@ def compare(way: Way, results: Results, reference: Results) -> Comparison:
         level = Level.BITWISE
     else:
         level = Level.NUMERICAL if alike and difference <= _NOISE else Level.STATISTICAL
-    return Comparison(way, len(pairs), n_equal, difference, level)
+    return Agreement(way, len(pairs), n_equal, difference, level)
 
 
-def verdict(comparisons: Sequence[Comparison]) -> tuple[Level, str]:
+def verdict(agreements: Sequence[Agreement]) -> tuple[Level, str]:
     """The level that all ways reach, and why it is no better: a sentence, "" for the best."""
-    again = comparisons[0].level
-    worst = max((comparison.level for comparison in comparisons), key=list(Level).index)
+    again = agreements[0].level
+    worst = max((agreement.level for agreement in agreements), key=list(Level).index)
     if worst is Level.BITWISE:
         return worst, ""
     if again is not Level.BITWISE:
@@ -101,36 +101,43 @@ def verdict(comparisons: Sequence[Comparison]) -> tuple[Level, str]:
     )
 
 
-def run_ways(job: Job, on_compared: Callable[[Comparison], None] = lambda _: None) -> list[Comparison]:
+def run_ways(job: Job, on_compared: Callable[[Agreement], None] = lambda _: None) -> list[Agreement]:
     """Run a job's episodes in every way; the policy is loaded once. Nothing is written but the workers' log.
 
     Raises:
+        ConfigError: there is only one episode, which has nobody to depend on.
         ProctorError: an episode, or the whole, cannot be run.
     """
+    if len(job.specs) < 2:
+        raise ConfigError("Checking needs at least two episodes, to run one beside another: --episodes=2.")
     choose_gl_backend()
     source = job.policy
     policy = None if isinstance(source, LocalPolicy) else source.open(job.config.eval.inference_threads)
     reference: Results | None = None
-    comparisons = []
+    agreements = []
     for way in WAYS:
         results = _run(job.engine_setup(), job.specs, policy, way)
         if reference is None:
             reference = results
             continue
-        comparisons.append(compare(way, results, reference))
-        on_compared(comparisons[-1])
-    return comparisons
+        agreements.append(compare(way, results, reference))
+        on_compared(agreements[-1])
+    return agreements
 
 
 def _run(setup: EngineSetup, specs: Sequence[EpisodeSpec], policy: PolicySource | None, way: Way) -> Results:
     results: dict[EpisodeSpec, EpisodeResult] = {}
     plan = list(reversed(specs)) if way.reverse else specs
-    with closing(Engine(replace(setup, batch_size=min(way.batch_size, len(plan))), plan, policy)) as engine:
+    # Whatever the user's: workers are processes here, and the episode of a killed one is run again.
+    config = replace(setup.config, use_async_envs=True, max_attempts=2)
+    setup = replace(setup, config=config, batch_size=min(way.batch_size, len(plan)))
+    with closing(Engine(setup, plan, policy)) as engine:
+        to_kill = way.kill
 
         def keep(result: EpisodeResult, _: Array | None) -> None:
-            if way.kill and not results:
-                engine.kill_a_busy_worker()
+            nonlocal to_kill
             results[result.spec] = result
+            to_kill = to_kill and not engine.kill_a_worker(besides=result.spec)
 
         engine.run(keep)
     return results

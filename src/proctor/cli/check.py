@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from proctor.config import RunConfig
 
 if TYPE_CHECKING:
-    from proctor.exactness import Comparison
+    from proctor.exactness import Agreement
 
 GATE_FAILED = 6
 _NOTHING = RunConfig()
@@ -44,14 +44,14 @@ def check_command(config: Annotated[RunConfig, Parameter(name="*")] = _NOTHING, 
         job = prepare(replace(config, eval=evaluation, output_dir=folder))
         with quiet_terminal(evaluation, Path(folder) / "worker.log") as console:
             console.print(f"{len(job.specs)} episodes, one at a time; then in other ways:", style="dim")
-            comparisons = run_ways(job, lambda comparison: console.print(_row(comparison)))
-    level, why = verdict(comparisons)
+            agreements = run_ways(job, lambda agreement: console.print(_row(agreement)))
+    level, why = verdict(agreements)
     Console().print(Text.assemble("Exactness: ", (level.value, "bold green" if not why else "bold yellow"), f"  {why}"))
     return 0 if level is Level.BITWISE else GATE_FAILED
 
 
-def _row(comparison: Comparison) -> str:
-    equal = f"{comparison.n_equal} of {comparison.n_episodes} episodes equal to the bit"
-    if comparison.n_equal == comparison.n_episodes:
-        return f"  {comparison.way.name:<32}{equal}"
-    return f"  {comparison.way.name:<32}{equal}; rewards differ by up to {comparison.largest_difference:.1e}"
+def _row(agreement: Agreement) -> str:
+    equal = f"{agreement.n_equal} of {agreement.n_episodes} episodes equal to the bit"
+    if agreement.n_equal == agreement.n_episodes:
+        return f"  {agreement.way.name:<32}{equal}"
+    return f"  {agreement.way.name:<32}{equal}; rewards differ by up to {agreement.largest_difference:.1e}"

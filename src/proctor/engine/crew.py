@@ -120,10 +120,16 @@ class Crew(ABC):
         """Drop the episodes that have not begun; those that have are run to their end."""
         self.scheduler.drop_waiting()
 
-    def kill_a_busy_worker(self) -> None:
-        """End a worker in the midst of an episode, as a crash would: to see that results do not depend on it."""
-        busy = [number for number, worker in self.scheduler.workers.items() if worker.spec is not None]
-        self.pool.kill(busy[-1])
+    def kill_a_worker(self, besides: EpisodeSpec) -> bool:
+        """End a worker in the midst of another episode, as a crash would: to see that results do not depend on it.
+
+        Returns whether there was one.
+        """
+        for number, worker in self.scheduler.workers.items():
+            if worker.spec not in (None, besides):
+                self.pool.kill(number)
+                return True
+        return False
 
     def load(self) -> Load:
         """What the workers are doing now."""
