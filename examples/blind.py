@@ -30,7 +30,8 @@ class Blind(Policy):
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self.n_action_steps, self.look_offsets = policy.n_action_steps, policy.look_offsets
-        self.randomness, self.distributions = policy.randomness, policy.distributions
+        self.randomness, self.place_matters = policy.randomness, policy.place_matters
+        self.distributions = policy.distributions
         self.batch_size, self.n_slots = policy.batch_size, policy.n_slots
 
     def predict(self, observations: Sequence[Observation], memories: Sequence[EpisodeMemory]) -> list[Array]:

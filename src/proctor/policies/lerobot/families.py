@@ -188,6 +188,16 @@ _PI = Family(
     requires=("transformers",),
 )
 
+_WITH_HORIZON: Mapping[str, Any] = {
+    "counts": ("n_action_steps", "horizon", "n_obs_steps"),
+    "executable_steps": (
+        lambda config: config["horizon"] - config["n_obs_steps"] + 1,
+        "horizon - n_obs_steps + 1",
+    ),
+    "look_offsets": lambda config: tuple(range(1 - config["n_obs_steps"], 1)),
+}
+"""A policy that predicts from its first observation on, also what lies in the past by now."""
+
 FAMILIES: Mapping[str, Family] = {
     "act": Family(
         predict=_predict_act,
@@ -201,12 +211,7 @@ FAMILIES: Mapping[str, Family] = {
     "diffusion": Family(
         predict=_predict_diffusion,
         randomness="per_row",
-        counts=("n_action_steps", "horizon", "n_obs_steps"),
-        executable_steps=(
-            lambda config: config["horizon"] - config["n_obs_steps"] + 1,
-            "horizon - n_obs_steps + 1",
-        ),
-        look_offsets=lambda config: tuple(range(1 - config["n_obs_steps"], 1)),
+        **_WITH_HORIZON,
         while_loading={"pretrained_backbone_weights": None},
         resizes_images=lambda config: config.get("resize_shape") is not None,
         requires=("diffusers",),
@@ -214,12 +219,7 @@ FAMILIES: Mapping[str, Family] = {
     "multi_task_dit": Family(
         predict=_predict_multi_task_dit,
         randomness="per_row",
-        counts=("n_action_steps", "horizon", "n_obs_steps"),
-        executable_steps=(
-            lambda config: config["horizon"] - config["n_obs_steps"] + 1,
-            "horizon - n_obs_steps + 1",
-        ),
-        look_offsets=lambda config: tuple(range(1 - config["n_obs_steps"], 1)),
+        **_WITH_HORIZON,
         resizes_images=lambda config: config.get("image_resize_shape") is not None,
         requires=("diffusers", "transformers"),
     ),
