@@ -72,10 +72,10 @@ def place_in_reach_of_success(simulator, goal):
             return
 
 
-def went_through(simulator, suite, task_id, seed, n_steps):
-    """Everything that an episode of random actions is: success, arrays, random numbers, sensors, images, at every step.
+def went_through(simulator, suite, task_id, seed, n_steps, *, look_every=2):
+    """Everything that an episode of random actions is: success, arrays, random numbers and sensors at every step.
 
-    Before the last step all is put at its goal.
+    Images at the first one and every ``look_every`` steps. Before the last step all is put at its goal.
     """
     state = LiberoFiles().init_states(suite, SUITES[suite][task_id])[seed % 50]
     actions = np.random.default_rng(seed).uniform(-1, 1, (n_steps, 7)).astype(np.float32)
@@ -84,7 +84,7 @@ def went_through(simulator, suite, task_id, seed, n_steps):
     for i, action in enumerate(actions, start=1):
         if i == n_steps:
             put_at_goal(simulator)
-        success, seen = simulator.step(action, look=i % 2 == 0)
+        success, seen = simulator.step(action, look=i % look_every == 0)
         moments.append((success, arrays(simulator), sensed(seen) if seen else None, np.random.get_state()[1].tobytes()))
     return moments
 
@@ -94,12 +94,14 @@ def sensed(seen):
     return {name: hashlib.sha256(np.ascontiguousarray(part).tobytes()).hexdigest()[:16] for name, part in parts.items()}
 
 
-def both_kinds(suite, task_id, seeds, n_steps):
+def both_kinds(suite, task_id, seeds, n_steps, *, look_every=2):
     """Episodes of LIBERO's own code, and of the quick simulator: two lists of what :func:`went_through` gives."""
     episodes = []
     for kind in (Simulator, QuickSimulator):
         with standing_simulator(kind, suite, task_id) as simulator:
-            episodes.append([went_through(simulator, suite, task_id, seed, n_steps) for seed in seeds])
+            episodes.append(
+                [went_through(simulator, suite, task_id, seed, n_steps, look_every=look_every) for seed in seeds]
+            )
     return episodes
 
 

@@ -8,7 +8,7 @@ from benchmark_episodes import digest, from_script, random_actions, standing
 from libero_checks import both_kinds, differences
 
 from proctor.benchmarks.libero import Libero, LiberoConfig
-from proctor.benchmarks.libero_tasks import SUITES
+from proctor.benchmarks.libero_tasks import MAX_STEPS, SUITES
 
 pytestmark = pytest.mark.prove
 
@@ -19,11 +19,24 @@ every_task = pytest.mark.parametrize(
 
 @every_task
 def test_the_quick_simulator_is_liberos_own_code_to_the_bit(suite, task_id):
-    """Every array, image, sensor and random number, over three episodes in one simulator, all put at its goal."""
-    stock, quick = both_kinds(suite, task_id, (1000, 1001, 1000), 8)
+    """Every array, image, sensor and random number, of three episodes in one simulator, all put at its goal."""
+    stock, quick = both_kinds(suite, task_id, (1000, 1001, 1002), 8, look_every=4)
+
+    assert differences(stock, quick) == []
+    assert len({episode[0][3] for episode in quick}) == 3
+    assert all(episode[-1][0] for episode in quick)
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_whole_episodes_are_liberos_own_to_the_bit(suite):
+    """As long as the suite's limit allows, until success; then the first one again."""
+    n_steps = MAX_STEPS[suite]
+
+    stock, quick = both_kinds(suite, 5, (1003, 1004, 1003), n_steps, look_every=n_steps // 2)
 
     assert differences(stock, quick) == []
     assert quick[0] == quick[2]
+    assert [[moment[0] for moment in episode].index(True) for episode in quick] == [n_steps] * 3
 
 
 @pytest.mark.skipif(find_spec("lerobot") is None, reason="lerobot is not installed")
