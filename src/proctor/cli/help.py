@@ -74,6 +74,11 @@ Examples:
   proctor replay outputs/eval/2026-11-21/14-28-19_metaworld_act --task push-v3 \\
                  --episode failures --size 640x480
 """,
+    "export": """\
+Examples:
+  proctor export outputs/eval/2026-11-21/14-28-19_pusht_act
+  proctor export outputs/eval/2026-11-21/14-28-19_pusht_act --format=parquet --output=act.parquet
+""",
     "list": """\
 Examples:
   proctor list                      Benchmarks and policies.

@@ -23,6 +23,7 @@ _GROUPS = {
         "show": "Show the results of an evaluation, finished or not.",
         "compare": "Say whether a policy is better than another, and how sure that is.",
         "replay": "Film episodes of an evaluation by running them again.",
+        "export": "Write episodes as a table: CSV or Parquet.",
     },
     "Set up": {
         "list": "List benchmarks, their tasks, and policies.",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
@@ -12,24 +14,33 @@ from proctor.errors import ResourceError
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` as indented JSON through a temporary file beside ``path``; makes the directory.
+    """Write ``value`` as indented JSON: see :func:`replacing`."""
+    content = msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
+    with replacing(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write, which becomes ``path`` once the block has ended well; makes the directory.
 
     Raises:
         ResourceError: the disk is full or does not take the file. What was at ``path`` is untouched.
     """
-    content = msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
         sync_directory(path.parent)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise ResourceError(f"{path} cannot be written: {error.strerror}.") from error
+        raise ResourceError(f"{path} cannot be written: {error.strerror or error}.") from error
+    finally:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            temporary.unlink()
 
 
 def sync_directory(directory: Path) -> None:

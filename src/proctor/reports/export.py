@@ -1,0 +1,132 @@
+"""Episodes as a table for other programs: CSV and Parquet, one row for each episode that has a result.
+
+The columns and their order are part of the format (docs/results-format.md). Numbers come back from either file with
+the same bits. What a simulator names as it likes is data in both: in a CSV file, a text that a spreadsheet would take
+for a formula has an apostrophe in front.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, fields
+from itertools import islice
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from proctor.errors import MissingExtraError
+from proctor.results.files import replacing
+from proctor.results.summary import Summary
+from proctor.types import EpisodeResult, Outcome, Task, Timings
+
+Cell = str | int | float | bool | None
+
+_BATCH = 65_536
+"""Rows that are in memory at a time."""
+
+_FORMULA_STARTS = frozenset("=+-@\t\r\n＝＋－＠")  # noqa: RUF001 - full-width signs begin a formula too
+_APOSTROPHE = "'"
+
+
+class Row(NamedTuple):
+    """One episode with what belongs to it: its task, its video relative to the run directory."""
+
+    task: Task
+    result: EpisodeResult
+    video: str | None
+
+
+@dataclass(frozen=True)
+class Column:
+    """``kind`` is the type of every cell that is not None (empty, null)."""
+
+    name: str
+    kind: Literal["text", "integer", "number", "boolean"]
+    cell: Callable[[Row], Cell]
+
+
+def _timing(part: str) -> Column:
+    return Column(f"{part}_s", "number", lambda row: float(getattr(row.result.timings, part)))
+
+
+def _success(row: Row) -> bool | None:
+    return None if row.result.outcome is Outcome.ERROR else row.result.success
+
+
+def _attempts(row: Row) -> int:
+    return len(row.result.errors) + (row.result.outcome is not Outcome.ERROR)
+
+
+COLUMNS = (
+    Column("suite", "text", lambda row: row.task.suite),
+    Column("task_id", "integer", lambda row: row.task.task_id),
+    Column("task", "text", lambda row: row.task.name),
+    Column("instruction", "text", lambda row: row.task.instruction),
+    Column("episode_index", "integer", lambda row: row.result.spec.episode_index),
+    Column("seed", "integer", lambda row: row.result.spec.seed),
+    Column("init_state_id", "integer", lambda row: row.result.spec.init_state_id),
+    Column("outcome", "text", lambda row: row.result.outcome.value),
+    Column("success", "boolean", _success),
+    Column("sum_reward", "number", lambda row: row.result.sum_reward),
+    Column("max_reward", "number", lambda row: row.result.max_reward),
+    Column("length", "integer", lambda row: row.result.length),
+    Column("n_looks", "integer", lambda row: row.result.n_looks),
+    Column("final_state_hash", "text", lambda row: row.result.final_state_hash),
+    Column("attempts", "integer", _attempts),
+    Column("error_kind", "text", lambda row: row.result.errors[-1].kind if row.result.errors else None),
+    Column("error_message", "text", lambda row: row.result.errors[-1].message if row.result.errors else None),
+    *(_timing(part.name) for part in fields(Timings)),
+    Column("video", "text", lambda row: row.video),
+)
+
+
+def episode_rows(summary: Summary) -> Iterator[Row]:
+    """The episodes that have a result, in the order of the plan."""
+    for task in summary.tasks:
+        for result in task.episodes:
+            yield Row(task.task, result, summary.videos.get(result.spec))
+
+
+def write_csv(path: Path, rows: Iterable[Row]) -> None:
+    """Write ``rows`` as CSV in UTF-8 with a header line. Texts are quoted, what does not exist is empty.
+
+    Raises:
+        ResourceError: it cannot be written. What was at ``path`` is untouched.
+    """
+    with replacing(path) as file:
+        writer = csv.writer(codecs.getwriter("utf-8")(file), quoting=csv.QUOTE_NONNUMERIC)
+        writer.writerow(column.name for column in COLUMNS)
+        writer.writerows([_csv_cell(column.cell(row)) for column in COLUMNS] for row in rows)
+
+
+def _csv_cell(value: Cell) -> Cell:
+    """A text that begins with an apostrophe gets one as well: taking the first away gives every text back."""
+    if isinstance(value, str) and value[:1] in {*_FORMULA_STARTS, _APOSTROPHE}:
+        return _APOSTROPHE + value
+    return value
+
+
+def write_parquet(path: Path, rows: Iterable[Row]) -> None:
+    """Write ``rows`` as Parquet.
+
+    Raises:
+        MissingExtraError: pyarrow is not installed.
+        ResourceError: it cannot be written. What was at ``path`` is untouched.
+    """
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise MissingExtraError("pyarrow", "parquet", str(error)) from None
+    kinds = {"text": pa.string(), "integer": pa.int64(), "number": pa.float64(), "boolean": pa.bool_()}
+    schema = pa.schema([(column.name, kinds[column.kind]) for column in COLUMNS])
+    rest = iter(rows)
+    with replacing(path) as file, pq.ParquetWriter(file, schema) as writer:
+        while batch := list(islice(rest, _BATCH)):
+            columns = {column.name: [column.cell(row) for row in batch] for column in COLUMNS}
+            writer.write_table(pa.table(columns, schema=schema))
+
+
+WRITERS: dict[str, Callable[[Path, Iterable[Row]], None]] = {"csv": write_csv, "parquet": write_parquet}
+"""By the name of the format, which is the ending of its files too."""
