@@ -72,7 +72,8 @@ def _remarks(a: Measured, b: Measured, *, anyway: bool) -> list[str]:
     Raises:
         ConfigError: they are different exams, and nobody wants them compared anyway.
     """
-    from proctor.results.compare import different_exams, different_versions
+    from proctor.reports.comparison import circumstances
+    from proctor.results.compare import different_exams
 
     differences = different_exams(a, b)
     if differences and not anyway:
@@ -81,20 +82,7 @@ def _remarks(a: Measured, b: Measured, *, anyway: bool) -> list[str]:
             + "\n  ".join(differences)
             + "\nTheir rates mean different things; compare them nevertheless with --anyway."
         )
-    remarks = [f"not the same exam: {', '.join(differences)}."] if differences else []
-    if versions := different_versions(a, b):
-        remarks.append(f"versions differ, on which results may depend: {', '.join(versions)}.")
-    if stopped := [str(evaluation.path) for evaluation in (a, b) if evaluation.stopped_early]:
-        remarks.append(
-            f"{' and '.join(stopped)} stopped early, as its own results decided; tests and intervals here are for "
-            "numbers of episodes that were fixed before."
-        )
-    unknown = [str(evaluation.path) for evaluation in (a, b) if not evaluation.fingerprint]
-    if unknown:
-        remarks.append(
-            f"{' and '.join(unknown)} does not say what was run; that it is the same exam is taken on trust."
-        )
-    return remarks
+    return circumstances(a, b)
 
 
 def _plain(challenge: Challenge, remarks: Sequence[str]) -> dict[str, Any]:

@@ -9,9 +9,10 @@ from rich.table import Table
 from rich.text import Text
 
 from proctor.reports.text import NONE, count, name_cell, safe
-from proctor.results.compare import Challenge, Comparison, Verdict
+from proctor.results.compare import Challenge, Comparison, Verdict, different_exams, different_versions
 from proctor.results.differences import Score, Strata
 from proctor.results.intervals import LEVEL, Interval
+from proctor.results.measured import Measured
 from proctor.results.power import POWER
 
 MAX_TASK_ROWS = 20
@@ -22,18 +23,18 @@ def print_comparison(console: Console, challenges: Sequence[Challenge], remarks:
     """Print every challenge, with the remarks on each: what else must be known of it."""
     console.print(_named("A", challenges[0].a.path), soft_wrap=True)
     for position, (challenge, said) in enumerate(zip(challenges, remarks, strict=True)):
-        name = _letter(position + 1)
+        name = letter(position + 1)
         console.print(_named(name, challenge.b.path), Text(""), sep="\n", soft_wrap=True)
         console.print(_table(challenge, name))
-        for line in [*_left_out(challenge), Text(""), *_conclusion(challenge.overall, name)]:
+        for line in [*_left_out(challenge), Text(""), *conclusion(challenge.overall, name)]:
             console.print(line, soft_wrap=not console.is_terminal)
-        for remark in [*_gaps(challenge, name), *said]:
+        for remark in [*gaps(challenge, name), *said]:
             console.print(safe(f"Note: {remark}", "yellow"), soft_wrap=not console.is_terminal)
         console.print()
 
 
-def _letter(position: int) -> str:
-    """B, C, … and beyond Z numbers."""
+def letter(position: int) -> str:
+    """What an evaluation is called beside others: A, B, C, … and beyond Z numbers."""
     return chr(ord("A") + position) if position < 26 else f"#{position + 1}"
 
 
@@ -67,9 +68,9 @@ def _row(comparison: Comparison) -> list[Text | str]:
     return [
         name_cell(comparison.name),
         *map(_score, contrast.scores),
-        _points(contrast.difference),
-        _points_range(contrast.interval()),
-        _p(comparison.adjusted_p),
+        points(contrast.difference),
+        points_range(contrast.interval()),
+        p_value(comparison.adjusted_p),
         Text("" if verdict is Verdict.UNDECIDED else verdict, _STYLES[verdict]),
     ]
 
@@ -81,7 +82,7 @@ def _left_out(challenge: Challenge) -> Iterator[Text]:
         yield Text(f"{count(challenge.n_tasks_left_out, 'task')} measured of one of the two only.", "dim")
 
 
-def _conclusion(overall: Comparison, name: str) -> Iterator[Text]:
+def conclusion(overall: Comparison, name: str) -> Iterator[Text]:
     """The verdict, what it rests on, and what would help where there is none."""
     contrast = overall.contrast
     said = {
@@ -92,7 +93,7 @@ def _conclusion(overall: Comparison, name: str) -> Iterator[Text]:
     adjusted = "" if overall.adjusted_p == overall.p_value else f", {_p_is(overall.adjusted_p)} by Holm's method"
     yield Text.assemble(
         (said, f"bold {_STYLES[overall.verdict]}".strip()),
-        f": {_points(contrast.difference)} points  ({LEVEL:.0%} interval {_points_range(contrast.interval())}; "
+        f": {points(contrast.difference)} points  ({LEVEL:.0%} interval {points_range(contrast.interval())}; "
         f"{contrast.test}'s test {_p_is(overall.p_value)}{adjusted})",
     )
     yield Text(
@@ -112,36 +113,54 @@ def _conclusion(overall: Comparison, name: str) -> Iterator[Text]:
         )
 
 
-def _gaps(challenge: Challenge, name: str) -> Iterator[str]:
+def circumstances(a: Measured, b: Measured) -> list[str]:
+    """What one must know of how two evaluations came about, a sentence each."""
+    differences, versions = different_exams(a, b), different_versions(a, b)
+    remarks = [f"not the same exam: {', '.join(differences)}."] if differences else []
+    if versions:
+        remarks.append(f"versions differ, on which results may depend: {', '.join(versions)}.")
+    if stopped := [str(evaluation.path) for evaluation in (a, b) if evaluation.stopped_early]:
+        remarks.append(
+            f"{' and '.join(stopped)} stopped early, as its own results decided; tests and intervals here are for "
+            "numbers of episodes that were fixed before."
+        )
+    if unknown := [str(evaluation.path) for evaluation in (a, b) if not evaluation.fingerprint]:
+        remarks.append(
+            f"{' and '.join(unknown)} does not say what was run; that it is the same exam is taken on trust."
+        )
+    return remarks
+
+
+def gaps(challenge: Challenge, name: str) -> Iterator[str]:
     """What is missing or in error, and what of it is not in the comparison."""
     overall = challenge.overall
-    for letter, counts in (("A", overall.a), (name, overall.b)):
+    for side, counts in (("A", overall.a), (name, overall.b)):
         if counts.missing:
-            yield f"{letter} is incomplete: {counts.missing} of {count(counts.planned, 'episode')} have no result yet."
+            yield f"{side} is incomplete: {counts.missing} of {count(counts.planned, 'episode')} have no result yet."
         if counts.errors:
-            yield f"{letter} has {count(counts.errors, 'episode')} in error, not compared."
+            yield f"{side} has {count(counts.errors, 'episode')} in error, not compared."
         if overall.paired and (alone := counts.completed - overall.contrast.scores[0].n):
-            yield f"{letter} has {count(alone, 'more episode')}, not completed by the other."
+            yield f"{side} has {count(alone, 'more episode')}, not completed by the other."
     if overall.bounds is not None:
-        yield f"Whatever those in error would become, the difference of the rates is {_points_range(overall.bounds)}."
+        yield f"Whatever those in error would become, the difference of the rates is {points_range(overall.bounds)}."
 
 
 def _score(score: Score) -> str:
     return f"{score.successes}/{score.n}"
 
 
-def _points(difference: float) -> str:
+def points(difference: float) -> str:
     return f"{100 * difference:+.1f}"
 
 
-def _points_range(interval: Interval | None) -> str:
+def points_range(interval: Interval | None) -> str:
     return NONE if interval is None else f"{100 * interval.low:+.1f} … {100 * interval.high:+.1f}"
 
 
-def _p_is(p_value: float) -> str:
-    shown = _p(p_value)
+def _p_is(p: float) -> str:
+    shown = p_value(p)
     return f"p {shown}" if shown.startswith("<") else f"p = {shown}"
 
 
-def _p(p_value: float) -> str:
-    return "< .001" if p_value < 0.001 else f"{p_value:.3f}"
+def p_value(p: float) -> str:
+    return "< .001" if p < 0.001 else f"{p:.3f}"

@@ -30,7 +30,7 @@ from proctor.results.lock import holder_of
 from proctor.results.run_dir import RunInfo
 from proctor.results.stats import Counts
 from proctor.results.summary import Summary, TaskSummary
-from proctor.types import EpisodeResult, EpisodeSpec, Outcome
+from proctor.types import EpisodeResult, EpisodeSpec, Outcome, TaskKey
 
 # As many rows as one can take in. Above, suites are shown, and of the tasks those with problems and the weakest.
 MAX_TASK_ROWS = 20
@@ -59,14 +59,18 @@ class Whereabouts:
 
 def print_run(console: Console, run: RunInfo) -> None:
     """Print a line that says what ``run`` is an evaluation of."""
+    console.print(safe(" · ".join(run_title(run)), "bold"), Text(""), sep="\n", soft_wrap=True)
+
+
+def run_title(run: RunInfo) -> list[str]:
+    """What ``run`` is an evaluation of: benchmark and tasks, policy, seed, date."""
     policy, env = run.config.get("policy", {}), run.config.get("env", {})
-    parts = [
+    return [
         " ".join(str(env[name]) for name in ("type", "task") if env.get(name)),
         str(policy.get("path") or policy.get("type")),
         f"seed {run.config.get('seed')}",
         run.provenance.date,
     ]
-    console.print(safe(" · ".join(parts), "bold"), Text(""), sep="\n", soft_wrap=True)
 
 
 def print_summary(console: Console, summary: Summary, where: Whereabouts) -> None:
@@ -74,7 +78,7 @@ def print_summary(console: Console, summary: Summary, where: Whereabouts) -> Non
     console.print(_table(summary))
     if hidden := len(summary.tasks) - len(_shown_tasks(summary)):
         console.print(Text(f"{hidden} more tasks, none with a lower rate, are in the result file.", style="dim"))
-    for line in [*_headline(summary), *_errors(summary), Text("")]:
+    for line in [Text(""), *headline(summary), *errors(summary), Text("")]:
         console.print(line, soft_wrap=not console.is_terminal)  # a log is searched by line
     for line in _next_steps(summary, where):
         console.print(line, soft_wrap=True)  # a command or a path is copied
@@ -154,8 +158,9 @@ def _cells(summary: Summary, counts: Counts, n: int) -> list[str]:
     ][:n]
 
 
-def _headline(summary: Summary) -> list[Text]:
-    lines = [Text(""), *_success(summary), *_means(summary)]
+def headline(summary: Summary) -> list[Text]:
+    """The success rate and how sure it is, then means, an early stop, pace, and where the time went; a line each."""
+    lines = [*_success(summary), *_means(summary)]
     if (stop := summary.stop) is not None:
         lines.append(
             Text(
@@ -205,7 +210,8 @@ def _means(summary: Summary) -> Iterator[Text]:
         yield Text(f"Mean {', mean '.join(parts)}  ({LEVEL:.0%} intervals, bootstrap)")
 
 
-def _errors(summary: Summary) -> list[Text]:
+def errors(summary: Summary) -> list[Text]:
+    """How many episodes could not be run, what that may mean for the rate, and why the first could not."""
     overall, first = summary.overall, summary.first_error
     if first is None:
         return []
@@ -235,7 +241,7 @@ def _next_steps(summary: Summary, where: Whereabouts) -> Iterator[Text]:
     elif not summary.complete or summary.overall.errors:
         yield _labelled("Go on", f"proctor resume {directory}", "bold")
     if (result := _worth_watching(summary)) is not None:
-        command = f"proctor replay {directory} --task {_task_option(summary, result)} --episode"
+        command = replay_command(where.directory, summary, result.spec.task)
         remark = "the first success" if result.success else "the first failure"
         yield _labelled("Watch", f"{command} {result.spec.episode_index}", "bold", f"   {remark}")
     yield _labelled("Look again", f"proctor show {directory}", "bold")
@@ -251,8 +257,11 @@ def _worth_watching(summary: Summary) -> EpisodeResult | None:
     return min(completed, key=lambda result: result.success, default=None)
 
 
-def _task_option(summary: Summary, result: EpisodeResult) -> str:
-    """The task by its name, where that names one task only."""
-    names = [task.task.name for task in summary.tasks]
-    (name,) = (task.task.name for task in summary.tasks if task.task.key == result.spec.task)
-    return shlex.quote(name if names.count(name) == 1 else f"{result.spec.suite}/{result.spec.task_id}")
+def replay_command(directory: Path, summary: Summary, task: TaskKey) -> str:
+    """What films an episode of a task, up to the episode's number. The task is given by its name, where that names one
+    task only.
+    """
+    names = [each.task.name for each in summary.tasks]
+    (name,) = (each.task.name for each in summary.tasks if each.task.key == task)
+    option = name if names.count(name) == 1 else f"{task.suite}/{task.task_id}"
+    return f"proctor replay {shlex.quote(str(directory))} --task {shlex.quote(option)} --episode"

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from proctor.errors import ConfigError
-from proctor.results.run_dir import RUN_FILE
+from proctor.results.run_dir import RUN_FILE, RunInfo
 from proctor.results.stats import Counts
-from proctor.results.summary import load_summary
+from proctor.results.summary import Summary, load_summary
 from proctor.types import Outcome, TaskKey
 
 _RESULT_FILE = "eval_info.json"
@@ -62,12 +62,12 @@ def read_measured(path: Path) -> Measured:
         MergeError: the run's journals contradict each other.
     """
     if (path / RUN_FILE).exists():
-        return _of_run(path)
+        return measured_run(path, *load_summary(path))
     return _of_file(path, path / _RESULT_FILE if path.is_dir() else path)
 
 
-def _of_run(directory: Path) -> Measured:
-    run, summary = load_summary(directory)
+def measured_run(directory: Path, run: RunInfo, summary: Summary) -> Measured:
+    """What a run directory that has been read already (:func:`~proctor.results.summary.load_summary`) measured."""
     tasks = {
         task.task.key: MeasuredTask(
             task.task.name,
