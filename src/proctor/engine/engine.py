@@ -25,6 +25,7 @@ class Engine(Crew):
     """Runs a plan. ``policy`` is None if the actions come from inside the workers (``setup.action_source``).
 
     Of simulators that cannot be replayed, ``films`` says which episodes are filmed while they run.
+    ``predecessor`` has run to its end and hands over its workers.
     """
 
     def __init__(
@@ -33,8 +34,9 @@ class Engine(Crew):
         plan: Sequence[EpisodeSpec],
         policy: PolicySource | None,
         films: Mapping[EpisodeSpec, Film] = MappingProxyType({}),
+        predecessor: Engine | None = None,
     ) -> None:
-        super().__init__(setup, plan, films)
+        super().__init__(setup, plan, films, predecessor)
         self.filmed: dict[EpisodeSpec, str] = {}
         """Those that were, and why there is no video of it; "" if there is one."""
         self._films_live: set[TaskKey] = set()
@@ -48,7 +50,7 @@ class Engine(Crew):
             )
             self.pool.watch(self._inference.wake_descriptor)
         self._episodes: dict[int, Episode] = {}
-        self._features: dict[TaskKey, Features] = {}
+        self._features: dict[TaskKey, Features] = {} if predecessor is None else predecessor._features
         self.began_at: float | None = None
         """When the first episode was asked for, on the monotonic clock."""
         self._on_result: OnResult
