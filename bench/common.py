@@ -32,3 +32,17 @@ def loaded(fields: dict[str, Any]) -> Any:
     from proctor.compat import make_policy
 
     return make_policy(fields)
+
+
+def descendants(pid: int) -> list[int]:
+    """The processes below one."""
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
+    children = [int(child) for task in tasks for child in task.read_text().split()]
+    return children + [below for child in children for below in descendants(child)]
+
+
+def proportional_mb(pid: int) -> float:
+    """A process's memory; what it shares with others is divided among them."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    (pss,) = (int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return pss / 1024

@@ -1,0 +1,125 @@
+"""Simulators and an accelerator made of delays off the CPU: only who waits for whom is left. Stands for no real device.
+
+A step sleeps for ``step_ms`` with a spread of ``spread`` (standard deviation over mean), a forward pass of *n* rows for
+``fixed_ms + n * row_ms``, padded rows included. A reset takes no time, so that an episode's end changes nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import gymnasium
+import numpy as np
+
+from proctor.benchmarks.base import Benchmark, SimEnv, Step
+from proctor.config import EnvConfig
+from proctor.policies.base import EpisodeMemory, Policy
+from proctor.types import Array, EpisodeSpec, Observation, Task
+
+DELAY_BENCHMARK = "delays:DelayBenchmark"
+_OVERSLEPT_S = 0.001
+"""A sleep that ends at most this late is made up for by the next step: the system's timer is no part of a simulator."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DelayConfig(EnvConfig):
+    """``steps`` is an episode's length, ``step_ms`` and ``spread`` how long each takes."""
+
+    steps: int = 1000
+    step_ms: float = 20.0
+    spread: float = 0.2
+
+
+def step_seconds(config: DelayConfig, generator: np.random.Generator, size: int | tuple[int, ...]) -> Array:
+    """How long steps take, drawn at random."""
+    mean = config.step_ms / 1000
+    return np.maximum(0.0, generator.normal(mean, config.spread * mean, size))
+
+
+class DelayEnv(SimEnv):
+    """Sleeps."""
+
+    fps = 10.0
+    drawable = False
+
+    def __init__(self, config: DelayConfig) -> None:
+        box = gymnasium.spaces.Box
+        self.observation_space = gymnasium.spaces.Dict({"observation.state": box(-1, 1, (4,), np.float32)})
+        self.action_space = box(-1, 1, (4,), np.float32)
+        self._config = config
+        self._generator = np.random.default_rng()
+        self._until = 0.0
+        self._seen: dict[str, Array] = {"observation.state": np.zeros(4, np.float32)}
+
+    def reset(self, seed: int, init_state_id: int | None, *, look: bool) -> Mapping[str, Array] | None:
+        self._generator = np.random.default_rng(seed)
+        return self._seen if look else None
+
+    def step(self, action: Array, *, look: bool) -> Step:
+        now = time.perf_counter()
+        began = self._until if now - self._until < _OVERSLEPT_S else now
+        self._until = began + float(step_seconds(self._config, self._generator, 1)[0])
+        time.sleep(max(0.0, self._until - now))
+        return Step(0.0, False, False, False, self._seen if look else None)
+
+    def render(self, camera: str | None = None, size: tuple[int, int] | None = None) -> Array:
+        raise NotImplementedError
+
+    def state(self) -> Iterable[Array]:
+        return ()
+
+
+class DelayBenchmark(Benchmark):
+    """One task in which time passes."""
+
+    name: ClassVar[str] = "delays"
+    extra: ClassVar[str] = ""
+    protocol: ClassVar[str] = "delays-1"
+    config_class = DelayConfig
+    config: DelayConfig
+
+    def tasks(self) -> list[Task]:
+        return [Task("delays", 0, "wait", "", self.config.steps)]
+
+    def make_env(self, task: Task) -> SimEnv:
+        return DelayEnv(self.config)
+
+
+class Device(NamedTuple):
+    """An accelerator's speed."""
+
+    name: str
+    fixed_ms: float
+    row_ms: float
+
+    def seconds(self, rows: int) -> float:
+        """Of a forward pass."""
+        return (self.fixed_ms + rows * self.row_ms) / 1000
+
+
+class Pass(NamedTuple):
+    """One forward pass: when it began and ended, and whose observations were in it."""
+
+    began: float
+    ended: float
+    episodes: tuple[EpisodeSpec, ...]
+
+
+class DelayPolicy(Policy):
+    """Sleeps as long as the device would compute, one pass at a time, and writes down what it was asked when."""
+
+    def __init__(self, device: Device, n_action_steps: int, batch_size: int) -> None:
+        self.n_action_steps, self.batch_size = n_action_steps, batch_size
+        self.passes: list[Pass] = []
+        self._device = device
+        self._chunk = np.zeros((n_action_steps, 4), np.float32)
+
+    def predict(self, observations: Sequence[Observation], memories: Sequence[EpisodeMemory]) -> list[Array]:
+        began = time.perf_counter()
+        time.sleep(self._device.seconds(len(observations)))
+        asked = tuple(dict.fromkeys(memory.stream.spec for memory in memories))  # padding repeats an episode
+        self.passes.append(Pass(began, time.perf_counter(), asked))
+        return [self._chunk] * len(observations)
