@@ -13,7 +13,7 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 
 from proctor.benchmarks.base import features_of
-from proctor.benchmarks.gymnasium import ObservationNames, action_box
+from proctor.benchmarks.gymnasium_spaces import ObservationNames, action_box
 from proctor.config import EnvConfig, EvalConfig, RunConfig
 from proctor.engine.plan import plan_episodes, plan_tasks
 from proctor.errors import ConfigError

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
+from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, metadata, version
 from typing import Any
 
 from proctor.errors import ConfigError, did_you_mean
@@ -62,6 +62,14 @@ def requirements_of(point: EntryPoint) -> Requirements:
         else:
             missing.append(f"{requirement.name}{requirement.specifier} (there is {there})")
     return Requirements(present, tuple(missing), f"pip install '{name}[{point.name}]'")
+
+
+def install_command(module: str) -> str:
+    """The command that installs a package: by an extra of ours if one is called so, for the version that is tested."""
+    name = module.partition(".")[0].replace("_", "-")
+    if name in (metadata("proctor").get_all("Provides-Extra") or ()):
+        return f"pip install 'proctor[{name}]'"
+    return f"pip install {name}"
 
 
 def find(group: str, name: str) -> str:

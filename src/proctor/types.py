@@ -15,6 +15,10 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
+INSTRUCTION = "instruction"
+"""Under this name an environment observes a text, UTF-8 padded with zeros, uint8 (n,): the instruction of this moment,
+in place of its task's."""
+
 
 class TaskKey(NamedTuple):
     """What identifies a task within one evaluation."""

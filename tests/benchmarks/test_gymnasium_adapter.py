@@ -6,8 +6,9 @@ import gymnasium
 import numpy as np
 import pytest
 from benchmark_episodes import episode, random_actions, standing
-from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete, Tuple
+from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete, Text, Tuple
 
+from proctor import evaluate
 from proctor.benchmarks.gymnasium import Gymnasium, GymnasiumConfig
 from proctor.benchmarks.pusht import PushT, PushTConfig
 from proctor.config import structure
@@ -59,6 +60,9 @@ def made_up(*, success_key="is_success", success_threshold=None, **kwargs):
         (Dict(pixels=IMAGE, agent_pos=VECTOR), {"observation.image", "observation.state"}),
         (Dict(pixels=Dict(top=IMAGE, wrist=IMAGE)), {"observation.images.top", "observation.images.wrist"}),
         (Dict(environment_state=VECTOR, goal=VECTOR), {"observation.environment_state", "observation.goal"}),
+        (Dict(observation=VECTOR, desired_goal=VECTOR), {"observation.state", "observation.desired_goal"}),
+        (Dict(agent_pos=VECTOR, goal=Dict(kettle=VECTOR)), {"observation.state", "observation.goal.kettle"}),
+        (Dict(agent_pos=VECTOR, mission=Text(8)), {"observation.state", "instruction"}),
     ],
 )
 def test_observations_get_lerobots_names(space, keys):
@@ -75,6 +79,93 @@ def test_an_observation_that_is_neither_image_nor_vector_is_refused(space):
     """Said when the environment is built, with the space it has."""
     with pytest.raises(ConfigError, match="it must be an image"), made_up(observation_space=space):
         pass
+
+
+@pytest.mark.parametrize(
+    ("space", "words"),
+    [
+        (Dict(agent_pos=VECTOR, observation=VECTOR), "agent_pos and observation would both be observation.state"),
+        (Dict(mission=Text(8), hint=Text(8)), "mission and hint would both be instruction"),
+    ],
+)
+def test_two_parts_of_one_name_are_refused(space, words):
+    """None is left out without a word."""
+    with pytest.raises(ConfigError, match=words), made_up(observation_space=space):
+        pass
+
+
+class Told(MadeUp):
+    """Says at every step what is to be done now, in letters of more than one byte."""
+
+    def __init__(self):
+        super().__init__(Dict(agent_pos=VECTOR, mission=Text(12)))
+
+    def reset(self, *, seed=None, options=None):
+        self.n_steps = 0
+        return self._observe(), {}
+
+    def step(self, action):
+        self.n_steps += 1
+        return self._observe(), 0.0, False, False, {}
+
+    def _observe(self):
+        return {"agent_pos": np.zeros(2), "mission": f"Schüssel {self.n_steps}"}
+
+
+def test_an_observed_text_is_the_instruction_of_the_moment(tmp_path):
+    """To the policy, which finds no array of that name."""
+    seen = []
+
+    def listen(observation):
+        seen.append((observation["instruction"], *sorted(observation.keys() - {"instruction"})))
+        return np.zeros(2)
+
+    gymnasium.register("Told-v0", Told, max_episode_steps=3)
+    try:
+        evaluate(listen, {"type": "gymnasium", "task": "Told-v0"}, n_episodes=1, output_dir=tmp_path, batch_size=1)
+    finally:
+        del gymnasium.registry["Told-v0"]
+
+    assert seen == [(f"Schüssel {i}", "observation.state") for i in range(3)]
+
+
+class Moody(MadeUp):
+    """The seed decides nothing."""
+
+    def reset(self, *, seed=None, options=None):
+        return np.random.default_rng().uniform(-1, 1, 2), {}
+
+
+def test_whether_an_environment_is_deterministic_is_tried():
+    """Also where its registration does not say that it is not; one that is said not to be is not asked."""
+    gymnasium.register("Moody-v0", Moody, max_episode_steps=5)
+    gymnasium.register("Modest-v0", MadeUp, max_episode_steps=5, nondeterministic=True)
+    try:
+        found = {}
+        for name in ("MadeUp-v0", "Moody-v0", "Modest-v0"):
+            with standing(Gymnasium(GymnasiumConfig(task=name))) as env:
+                found[name] = env.deterministic
+    finally:
+        del gymnasium.registry["Moody-v0"], gymnasium.registry["Modest-v0"]
+
+    assert found == {"MadeUp-v0": True, "Moody-v0": False, "Modest-v0": False}
+
+
+class Seedless(MadeUp):
+    """As environments were before Gymnasium."""
+
+    def reset(self):
+        return self.observation_space.sample(), {}
+
+
+def test_an_environment_that_takes_no_seed_is_refused():
+    """Its episodes could not be told apart."""
+    gymnasium.register("Seedless-v0", Seedless, max_episode_steps=5)
+    try:
+        with pytest.raises(ConfigError, match=r"Seedless-v0 cannot be seeded: its reset takes no seed"):
+            standing(Gymnasium(GymnasiumConfig(task="Seedless-v0"))).__enter__()
+    finally:
+        del gymnasium.registry["Seedless-v0"]
 
 
 def test_a_discrete_action_is_the_nearest_number():
@@ -122,6 +213,15 @@ def test_success_is_what_info_says_or_else_the_sum_of_rewards_at_the_end(fields,
             assert [m.success for m in moments[1:]] == successes
 
 
+def test_a_success_key_that_never_comes_is_a_mistake():
+    """Else it would read as no success at all."""
+    with (
+        made_up(info={"solved": True}, success_key="slved") as env,
+        pytest.raises(ConfigError, match=r"MadeUp-v0 says nothing of 'slved' \(env.success_key\).*its info has solved"),
+    ):
+        episode(env, 7, 10)
+
+
 def test_the_threshold_of_the_registry_is_not_used():
     """CartPole-v1 is registered with one; it is a mean over episodes."""
     with standing(Gymnasium(GymnasiumConfig(task="CartPole-v1"))) as env:
@@ -156,6 +256,7 @@ def test_an_endless_environment_ends_where_it_is_told_to():
         ({"task": "CartPol-v1"}, "Did you mean 'CartPole-v1'?"),
         ({"task": "Endless-v0"}, "give --env.episode_length"),
         ({"task": "CartPole-v1", "module": "no_such_module"}, "env.module=no_such_module cannot be imported"),
+        ({"task": "CartPole-v1", "module": "no_such_module.envs"}, "install it with: pip install no-such-module"),
         ({"task": "CartPole-v1", "kwargs": '{"max_episode_steps": 3}'}, "use env.task and env.episode_length"),
     ],
 )
@@ -194,6 +295,51 @@ def test_a_registering_module_is_imported_and_its_version_recorded():
 
     assert [(m.reward, m.seen) for m in ours] == [(m.reward, m.seen) for m in pusht]
     assert "gym-pusht" in benchmark.distributions
+
+
+@pytest.mark.parametrize(("task", "n_actions"), [("FetchReach-v4", 4), ("HandReach-v3", 20)])
+def test_gymnasium_robotics_is_run_as_it_is_registered(task, n_actions):
+    """A goal beside the state, success from info, the same episode as without an adapter."""
+    pytest.importorskip("gymnasium_robotics")
+    benchmark = Gymnasium(GymnasiumConfig(task=task, module="gymnasium_robotics"))
+    (planned,) = benchmark.tasks()
+    with standing(benchmark) as env:
+        theirs = gymnasium.make(task)
+        actions = random_actions(env, 7, 5)
+        expected = theirs.reset(seed=7)[0]
+        seen = env.reset(7, None, look=True)
+        for action in actions:
+            expected, reward, _, _, info = theirs.step(action)
+            step = env.step(action, look=True)
+            seen = step.observation
+            assert (step.reward, step.success) == (reward, bool(info["is_success"]))
+        theirs.close()
+
+        assert planned.max_episode_steps == 50
+        assert env.action_space.shape == (n_actions,)
+        assert env.deterministic
+        assert {key: array.tobytes() for key, array in seen.items()} == {
+            "observation.state": expected["observation"].tobytes(),
+            "observation.achieved_goal": expected["achieved_goal"].tobytes(),
+            "observation.desired_goal": expected["desired_goal"].tobytes(),
+        }
+    assert "gymnasium-robotics" in benchmark.distributions
+
+
+def test_reaching_the_goal_of_fetch_is_a_success():
+    """What its info says of the very step."""
+    pytest.importorskip("gymnasium_robotics")
+    with standing(Gymnasium(GymnasiumConfig(task="FetchReach-v4", module="gymnasium_robotics"))) as env:
+        seen = env.reset(7, None, look=True)
+        successes = []
+        for _ in range(30):
+            way = seen["observation.desired_goal"] - seen["observation.achieved_goal"]
+            step = env.step(np.append(np.clip(10 * way, -1, 1), 0), look=True)
+            seen = step.observation
+            successes.append(step.success)
+
+    assert not successes[0]
+    assert successes[-1]
 
 
 def test_the_state_of_a_mujoco_environment_is_mujocos():

@@ -23,7 +23,7 @@ import numpy as np
 
 from proctor.config import EnvConfig
 from proctor.errors import ConfigError, MissingExtraError
-from proctor.types import Array, ArraySpec, Features, Task
+from proctor.types import INSTRUCTION, Array, ArraySpec, Features, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +106,7 @@ class SimEnv(ABC):
 
     def state_hash(self) -> str:
         """A digest of :meth:`state`."""
-        digest = hashlib.sha256()
-        for array in self.state():
-            values = np.ascontiguousarray(array)
-            digest.update(f"{values.dtype.str}{values.shape}".encode())
-            digest.update(values.tobytes())
-        return digest.hexdigest()[:32]
+        return digest_of(self.state())
 
 
 class Benchmark(ABC):
@@ -156,11 +151,20 @@ class Benchmark(ABC):
 
 
 def features_of(observation_space: gymnasium.spaces.Dict, action_space: gymnasium.spaces.Box) -> Features:
-    """Shapes and dtypes of an environment's two sides."""
-    return Features(
-        {key: ArraySpec(space.shape, space.dtype.name) for key, space in observation_space.items()},
-        ArraySpec(action_space.shape, action_space.dtype.name),
-    )
+    """Shapes and dtypes of an environment's two sides; an observed instruction is no array to a policy."""
+    seen = {key: ArraySpec(space.shape, space.dtype.name) for key, space in observation_space.items()}
+    seen.pop(INSTRUCTION, None)
+    return Features(seen, ArraySpec(action_space.shape, action_space.dtype.name))
+
+
+def digest_of(arrays: Iterable[Array]) -> str:
+    """A digest by which arrays are compared to the bit: of their dtypes, shapes and values, in their order."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        values = np.ascontiguousarray(array)
+        digest.update(f"{values.dtype.str}{values.shape}".encode())
+        digest.update(values.tobytes())
+    return digest.hexdigest()[:32]
 
 
 # ------------------------------------------------------------------------------------------ what adapters share

@@ -2,27 +2,45 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
-from collections.abc import Iterable, Iterator, Mapping
+import inspect
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import packages_distributions
+from importlib.metadata import PackageNotFoundError, distribution, packages_distributions
 from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
 from gymnasium.envs.registration import load_env_creator
-from gymnasium.spaces import Box, Dict, Discrete
+from gymnasium.spaces import Discrete
 
-from proctor.benchmarks.base import Benchmark, SimEnv, Step, draw_without_display, mujoco_state
+from proctor.benchmarks.base import Benchmark, SimEnv, Step, digest_of, draw_without_display, mujoco_state
+from proctor.benchmarks.gymnasium_spaces import ObservationNames, action_box
 from proctor.config import EnvConfig
 from proctor.errors import ConfigError, did_you_mean
+from proctor.plugins import install_command
 from proctor.types import Array, Task
 
 _SET_BY_US = {"id", "max_episode_steps", "disable_env_checker"}
+_USUAL_SUCCESS_KEY = "is_success"
+_TRIED_STEPS = 5
+_TRIED_SEED = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
-class GymnasiumConfig(EnvConfig):
+class SuccessConfig(EnvConfig):
+    """How success is told where the environment has no adapter that knows."""
+
+    success_key: str = _USUAL_SUCCESS_KEY
+    """Where a step's info says whether it succeeded; is_success, else success, if not given."""
+
+    success_threshold: float | None = None
+    """Where info says nothing: an episode whose rewards sum up to at least this much, at its end, has succeeded."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GymnasiumConfig(SuccessConfig):
     """``--env.type=gymnasium``. ``task``: an environment's id, several with commas."""
 
     type: str = "gymnasium"
@@ -33,12 +51,6 @@ class GymnasiumConfig(EnvConfig):
     kwargs: dict[str, Any] = field(default_factory=dict)
     """JSON: arguments of gymnasium.make, such as {"obs_type": "pixels_agent_pos"}."""
 
-    success_key: str = "is_success"
-    """Where a step's info says whether it succeeded; "success" is looked at where this one is missing."""
-
-    success_threshold: float | None = None
-    """Where info says nothing: an episode whose rewards sum up to at least this much, at its end, has succeeded."""
-
     def __post_init__(self) -> None:
         super().__post_init__()
         if ours := sorted(_SET_BY_US & self.kwargs.keys()):
@@ -46,19 +58,40 @@ class GymnasiumConfig(EnvConfig):
 
 
 class GymnasiumEnv(SimEnv):
-    """One Gymnasium environment. It observes in every step, so not looking saves nothing here."""
+    """A Gymnasium environment, whoever made it. It observes in every step, so not looking saves nothing here.
 
-    def __init__(self, task: Task, config: GymnasiumConfig) -> None:
-        self._env = _make(task, config.kwargs)
-        self._task_name, self._config = task.name, config
+    Whether it is deterministic it shows when it is built: two episodes of a few steps, with one seed and the same
+    actions, are the same or they are not.
+
+    Raises:
+        ConfigError: it cannot be seeded, or a policy could not make anything of what it observes or takes.
+    """
+
+    def __init__(self, env: Any, name: str, config: SuccessConfig) -> None:
+        self._env, self._name, self._config = env, name, config
+        self._names = ObservationNames(env.observation_space, name)
+        self.observation_space = self._names.space
+        self.action_space = action_box(env.action_space, name)
+        self.fps = float(env.metadata.get("render_fps") or 30)
+        self.drawable = env.render_mode == "rgb_array"
         self._seen: Any = None
         self._return = 0.0
-        self._names = ObservationNames(self._env.observation_space, task.name)
-        self.observation_space = self._names.space
-        self.action_space = action_box(self._env.action_space, task.name)
-        self.fps = float(self._env.metadata.get("render_fps") or 30)
-        self.drawable = self._env.render_mode == "rgb_array"
-        self.deterministic = not _spec(task.name).nondeterministic
+        _require_seeding(env, name)
+        declared = env.spec is None or not env.spec.nondeterministic
+        self.deterministic = declared and self._tried_episode() == self._tried_episode()
+
+    def _tried_episode(self) -> list[tuple[float, str, str]]:
+        """Rewards, observations and states of a few steps."""
+        actions = copy.deepcopy(self._env.action_space)
+        actions.seed(_TRIED_SEED)
+        self._seen, _ = self._env.reset(seed=_TRIED_SEED)
+        moments = [(0.0, digest_of(self._observe().values()), self.state_hash())]
+        for _ in range(_TRIED_STEPS):
+            self._seen, reward, terminated, truncated, _ = self._env.step(actions.sample())
+            moments.append((float(reward), digest_of(self._observe().values()), self.state_hash()))
+            if terminated or truncated:
+                break
+        return moments
 
     def reset(self, seed: int, init_state_id: int | None, *, look: bool) -> Mapping[str, Array] | None:
         self._seen, _ = self._env.reset(seed=seed)
@@ -84,10 +117,16 @@ class GymnasiumEnv(SimEnv):
         return np.asarray(action, self.action_space.dtype)
 
     def _succeeded(self, info: Mapping[str, Any], *, over: bool) -> bool:
-        for key in (self._config.success_key, "success"):
-            if key in info:
-                return bool(info[key])
-        threshold = self._config.success_threshold
+        key, threshold = self._config.success_key, self._config.success_threshold
+        if key in info:
+            return bool(info[key])
+        if key == _USUAL_SUCCESS_KEY and "success" in info:
+            return bool(info["success"])
+        if over and key != _USUAL_SUCCESS_KEY and threshold is None:
+            raise ConfigError(
+                f"{self._name} says nothing of '{key}' (env.success_key) when an episode ends; its info has "
+                f"{', '.join(sorted(info)) or 'nothing'}."
+            )
         return over and threshold is not None and self._return >= threshold
 
     def _observe(self) -> Mapping[str, Array]:
@@ -95,7 +134,7 @@ class GymnasiumEnv(SimEnv):
 
     def render(self, camera: str | None = None, size: tuple[int, int] | None = None) -> Array:
         if not self.drawable:
-            raise ConfigError(f"{self._task_name} cannot be drawn: it has no render mode rgb_array.")
+            raise ConfigError(f"{self._name} cannot be drawn: it has no render mode rgb_array.")
         return np.asarray(self._env.render())
 
     def state(self) -> Iterable[Array]:
@@ -108,6 +147,23 @@ class GymnasiumEnv(SimEnv):
 
     def close(self) -> None:
         self._env.close()
+
+
+def _distributions_of(package: str) -> tuple[str, ...]:
+    """What an importable package was installed by; most often something of the same name."""
+    try:
+        return (distribution(package).metadata["Name"],)
+    except PackageNotFoundError:
+        return tuple(packages_distributions().get(package, ()))  # reads the files of everything that is installed
+
+
+def _require_seeding(env: Any, name: str) -> None:
+    parameters = inspect.signature(env.unwrapped.reset).parameters.values()
+    if not any(parameter.name == "seed" or parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        raise ConfigError(
+            f"{name} cannot be seeded: its reset takes no seed, as Gymnasium's environments do since 0.26. Without one "
+            "no episode could be told from another."
+        )
 
 
 def _spec(env_id: str) -> Any:
@@ -138,67 +194,6 @@ def _make(task: Task, kwargs: Mapping[str, Any]) -> Any:
         raise ConfigError(f"{task.name} needs a package that is not installed: {error}") from error
 
 
-class ObservationNames:
-    """What a policy calls the parts of an environment's observations.
-
-    Raises:
-        ConfigError: a part is neither an image nor a vector.
-    """
-
-    def __init__(self, space: Any, env_id: str) -> None:
-        leaves = {_feature_name(path, box, env_id): (path, box) for path, box in _leaves(space)}
-        self._paths = {name: path for name, (path, _) in leaves.items()}
-        self.space = Dict({name: box for name, (_, box) in leaves.items()})
-
-    def of(self, observation: Any) -> dict[str, Array]:
-        """An observation under those names; of a vector environment, each part with its leading batch axis."""
-        return {name: _at(observation, path) for name, path in self._paths.items()}
-
-
-def _leaves(space: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Every space that is not a dictionary, with the keys that lead to it."""
-    if isinstance(space, Dict):
-        for name, inner in space.items():
-            yield from _leaves(inner, (*path, name))
-    else:
-        yield path, space
-
-
-def _at(observation: Any, path: tuple[str, ...]) -> Array:
-    for name in path:
-        observation = observation[name]
-    return np.asarray(observation)
-
-
-def _feature_name(path: tuple[str, ...], space: Any, env_id: str) -> str:
-    """What a policy calls this part of an observation."""
-    is_image = isinstance(space, Box) and space.dtype == np.uint8 and len(space.shape) == 3 and space.shape[2] == 3
-    if not is_image and not (isinstance(space, Box) and len(space.shape) == 1):
-        part = ".".join(path) or "the observation"
-        raise ConfigError(f"{env_id}: {part} is {space}; it must be an image (uint8, height x width x 3) or a vector.")
-    match path:
-        case ():
-            return "observation.image" if is_image else "observation.state"
-        case ("pixels",):
-            return "observation.image"
-        case ("pixels", camera):
-            return f"observation.images.{camera}"
-        case ("agent_pos",):
-            return "observation.state"
-        case _:
-            return ".".join(("observation", *path))
-
-
-def action_box(space: Any, env_id: str) -> Box:
-    """The actions as a policy gives them."""
-    if isinstance(space, Discrete):
-        first = int(space.start)
-        return Box(first, first + int(space.n) - 1, (1,), np.float32)
-    if isinstance(space, Box) and len(space.shape) == 1:
-        return space
-    raise ConfigError(f"{env_id}: actions are {space}; they must be a vector (Box of one dimension) or Discrete.")
-
-
 class Gymnasium(Benchmark):
     """Environments of the Gymnasium registry, run as registered.
 
@@ -206,14 +201,17 @@ class Gymnasium(Benchmark):
     suite, task   ``gymnasium``; the ids given, numbered in their order; there is no instruction
     observation   an image (uint8, H x W x 3) is ``observation.image``, a vector ``observation.state``; of a
                   dictionary, ``pixels`` is ``observation.image`` (or, a dictionary of cameras,
-                  ``observation.images.<camera>``), ``agent_pos`` is ``observation.state`` and any other key
-                  ``observation.<key>``; dtypes are the environment's
+                  ``observation.images.<camera>``), ``agent_pos`` or ``observation`` is ``observation.state``
+                  and any other key ``observation.<key>``; a text is the instruction; dtypes are the
+                  environment's
     action        a vector, as the environment has it; Discrete(n) is float32 (1,), rounded to the nearest
                   number (halves to the even one) and clipped to those there are
     episode       until the environment terminates, or the registered number of steps, then truncated; the
-                  seed is passed to ``reset``
-    success       ``info[success_key]``, else ``info["success"]``; else, with ``success_threshold``, whether the
-                  sum of rewards has reached it when the episode ends; else never
+                  seed is passed to ``reset``, and whether it makes two episodes equal is tried when the
+                  environment is built: one that is not deterministic is filmed as it is measured
+    success       ``info["is_success"]``, else ``info["success"]``, or ``info[success_key]``; else, with
+                  ``success_threshold``, whether the sum of rewards has reached it when the episode ends; else
+                  never
     reward        the environment's
     ============  ======================================================================================
 
@@ -232,7 +230,7 @@ class Gymnasium(Benchmark):
         super().__init__(config)
         self.distributions = ("gymnasium", "mujoco", "numpy")
         if config.module:
-            self.distributions += tuple(packages_distributions().get(config.module.partition(".")[0], ()))
+            self.distributions += _distributions_of(config.module.partition(".")[0])
 
     def tasks(self) -> list[Task]:
         names = dict.fromkeys(self.config.task_names())
@@ -243,7 +241,7 @@ class Gymnasium(Benchmark):
 
     def make_env(self, task: Task) -> SimEnv:
         self._register()
-        return GymnasiumEnv(task, self.config)
+        return GymnasiumEnv(_make(task, self.config.kwargs), task.name, self.config)
 
     def _register(self) -> None:
         """Import the package that registers the ids, in whichever process this is."""
@@ -253,7 +251,8 @@ class Gymnasium(Benchmark):
         try:
             importlib.import_module(self.config.module)
         except ImportError as error:
-            raise ConfigError(f"env.module={self.config.module} cannot be imported: {error}.") from error
+            remedy = f"; install it with: {install_command(error.name)}" if error.name else ""
+            raise ConfigError(f"env.module={self.config.module} cannot be imported: {error}{remedy}") from error
 
     def _limit(self, env_id: str) -> int:
         limit = _spec(env_id).max_episode_steps or self.config.episode_length

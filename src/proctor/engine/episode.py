@@ -13,6 +13,7 @@ from proctor.errors import ConfigError, PolicyError
 from proctor.policies.base import EpisodeMemory
 from proctor.streams import RandomStream
 from proctor.types import (
+    INSTRUCTION,
     Array,
     ArraySpec,
     AttemptError,
@@ -72,15 +73,20 @@ class Episode:
         self.spend(reply.spent)
         self._waits_since = now
         frames = {placed.key: arrays.read(placed) for placed in reply.arrays}
+        instruction = self._instruction(frames.pop(INSTRUCTION, None))
         if self._looks.offsets == (0,):
-            self._observation = Observation(frames, self.task.instruction)
+            self._observation = Observation(frames, instruction)
             return
         for index, step in enumerate(self._asked):
             self._seen[step] = {key: array[index].copy() for key, array in frames.items()}
         wanted = [max(0, self._n_steps + offset) for offset in self._looks.offsets]
         self._seen = {step: frame for step, frame in self._seen.items() if step >= wanted[0]}
         history = {key: np.stack([self._seen[step][key] for step in wanted]) for key in frames}
-        self._observation = Observation(history, self.task.instruction)
+        self._observation = Observation(history, instruction)
+
+    def _instruction(self, observed: Array | None) -> str:
+        """What the environment says now, if it says something, else the task's."""
+        return self.task.instruction if observed is None else observed[-1].tobytes().rstrip(b"\0").decode()
 
     def wait_from(self, moment: float | None) -> None:
         """What was waited before ``moment`` is no part of the episode: the policy was being loaded."""
