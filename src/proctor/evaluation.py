@@ -16,7 +16,7 @@ from proctor.errors import ConfigError, ProctorError, ResourceError
 from proctor.job import AnyPolicy, Job, as_policy, prepare
 from proctor.ledger import EvalResult, Ledger
 from proctor.machine import choose_gl_backend
-from proctor.policies.base import LocalPolicy, Policy
+from proctor.policies.base import LocalPolicy, Policy, PolicySource
 from proctor.policies.function import PredictFunction
 from proctor.results.journal import JournalWriter, read_journals
 from proctor.results.run_dir import check_fingerprint, read_run, write_run
@@ -117,7 +117,7 @@ def _measure(job: Job, ledger: Ledger) -> Engine:
     setup, config = job.engine_setup(), job.config.eval
     films = {spec: film_of(job.directory, spec, config) for spec in ledger.todo if may_be_filmed(config, spec)}
     with quiet_terminal(config, setup.log) as console:
-        policy = None if isinstance(job.policy, LocalPolicy) or not ledger.todo else _WrittenDown(job)
+        policy = None if isinstance(job.policy, LocalPolicy) or not ledger.todo else _WrittenDown(job, job.policy)
         engine = Engine(setup, ledger.todo, policy, films)
 
         def keep(result: EpisodeResult, actions: Array | None) -> None:
@@ -155,11 +155,14 @@ class _WrittenDown:
     Only then is known what it runs on where the user left that open: a run begun on a GPU must not go on on a CPU.
     """
 
-    def __init__(self, job: Job) -> None:
-        assert not isinstance(job.policy, LocalPolicy)
-        self._job, self._source = job, job.policy
+    def __init__(self, job: Job, source: PolicySource) -> None:
+        self._job, self._source = job, source
         self.look_offsets, self.n_action_steps = self._source.look_offsets, self._source.n_action_steps
         self.check_contract, self.fingerprint = self._source.check_contract, self._source.fingerprint
+
+    @property
+    def per_device(self) -> Sequence[PolicySource]:
+        return [_WrittenDown(self._job, source) for source in self._source.per_device]
 
     def open(self, n_threads: int) -> Policy:
         """Open it.

@@ -151,3 +151,40 @@ def test_a_tail_that_nobody_sees_is_not_drawn(tmp_path):
     at_limit = [episode for episode in result.info["per_episode"] if episode["length"] == MAX_STEPS]
     assert at_limit
     assert {episode["n_looks"] for episode in at_limit} == {2}
+
+
+class OnTwoDevices(FakePolicy):
+    """As if it ran on two devices: each copy counts what it is asked and remembers whose memory it has seen."""
+
+    def __init__(self, noise: float = 0.0) -> None:
+        super().__init__(noise=noise)
+        self.copies = [FakePolicy(noise=noise), FakePolicy(noise=noise)]
+        for device, copy in enumerate(self.copies):
+            copy.predict = self.marking(device, copy.predict)
+
+    @property
+    def per_device(self):
+        return self.copies
+
+    @staticmethod
+    def marking(device, predict):
+        def marked(observations, memories):
+            for memory in memories:
+                assert memory.state.setdefault("device", device) == device
+            marked.n_asked += len(observations)
+            return predict(observations, memories)
+
+        marked.n_asked = 0
+        return marked
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.3], ids=["", "noise"])
+def test_several_devices_give_the_results_of_one(tmp_path, noise):
+    """Both are asked, and an episode stays on the one where it began."""
+    policy = OnTwoDevices(noise)
+
+    on_two = run_fake(tmp_path / "two", policy, batch_size=4)
+    on_one = run_fake(tmp_path / "one", FakePolicy(noise=noise), batch_size=4)
+
+    assert canonical(on_two.info) == canonical(on_one.info)
+    assert all(copy.predict.n_asked for copy in policy.copies)

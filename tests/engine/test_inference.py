@@ -64,7 +64,7 @@ def collect(inference: Inference, n: int) -> list[Answer]:
     while len(answers) < n:
         readable, _, _ = select.select([inference.wake_descriptor], [], [], 5)
         assert readable, "nothing came"
-        answers += inference.answers()
+        answers += [answer for answers_of_a_pass in inference.answers() for answer in answers_of_a_pass]
     return answers
 
 

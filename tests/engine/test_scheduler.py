@@ -387,3 +387,16 @@ def test_the_scheduler_is_plain_state():
     }
 
     assert imported == {"__future__", "collections", "dataclasses", "enum", "proctor"}
+
+
+def test_a_worker_s_observations_always_go_to_the_same_device():
+    """Whatever a policy keeps of an episode lies on that device."""
+    scheduler = ready_scheduler(plan(8), 4, n_devices=2)
+    simulate(scheduler)
+    for number in (3, 0, 1, 2):
+        scheduler.observed(number)
+
+    assert scheduler.next_batch(8, device=0) == [0, 2]
+    assert scheduler.n_ready(device=1) == 2
+    assert scheduler.next_batch(1, device=1) == [3]
+    assert scheduler.next_batch(8, device=1) == [1]

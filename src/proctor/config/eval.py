@@ -41,6 +41,13 @@ class EvalConfig:
     inference_threads: int = 1
     """CPU threads of one forward pass. Part of what results depend on (to the last bit)."""
 
+    max_inference_batch: int = 0
+    """At most this many episodes share a forward pass; 0 means as many as its shape has rows."""
+
+    batch_wait_timeout_s: float | None = None
+    """A batch that is not full is closed this many seconds after its first observation came. If not given, it is closed
+    where waiting would cost more than it gains, by what has been measured so far."""
+
     max_attempts: int = 2
     """How often an episode is tried before it is recorded as an error."""
 
@@ -83,7 +90,7 @@ class EvalConfig:
 
     def __post_init__(self) -> None:
         at_least = {"n_episodes": 1, "num_shards": 1, "batch_size": 0, "inference_batch_size": 0}
-        at_least |= {"n_episodes_to_render": 0}
+        at_least |= {"n_episodes_to_render": 0, "max_inference_batch": 0}
         at_least |= {"inference_threads": 1, "max_attempts": 1, "shard_id": 0}
         for name, minimum in at_least.items():
             if getattr(self, name) < minimum:
@@ -96,6 +103,8 @@ class EvalConfig:
         for name in ("step_timeout_s", "reset_timeout_s", "video_fps"):
             if not getattr(self, name) > 0:  # NaN neither
                 raise ConfigError(f"eval.{name} is {getattr(self, name)}; it must be positive.")
+        if self.batch_wait_timeout_s is not None and not self.batch_wait_timeout_s >= 0:
+            raise ConfigError(f"eval.batch_wait_timeout_s is {self.batch_wait_timeout_s}; it must not be negative.")
         for name, allowed in _CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise ConfigError(

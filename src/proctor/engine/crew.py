@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -67,6 +68,7 @@ class Crew(ABC):
         plan: Sequence[EpisodeSpec],
         films: Mapping[EpisodeSpec, Film],
         predecessor: Crew | None = None,
+        n_devices: int = 1,
     ) -> None:
         self.setup = setup
         self.films = films
@@ -75,6 +77,7 @@ class Crew(ABC):
             setup.config.max_attempts,
             setup.env.get("max_parallel_tasks", 0),
             max_lead=0 if setup.config.stop_at_ci_width is None else _LEAD_WHEN_STOPPING,
+            n_devices=n_devices,
         )
         if predecessor is None:
             self.scheduler = Scheduler(plan, limits)
@@ -90,6 +93,8 @@ class Crew(ABC):
         self._some_simulator_stood = False
         self._build_failures: Counter[str] = Counter()
         self._signal: int | None = None
+        self.patience_s = inf
+        """How soon there is something to do though nobody says anything."""
 
     def run_to_end(self, on_tick: Callable[[], None]) -> None:
         """Turn until every episode is over. ``on_tick`` is called a few times a second.
@@ -173,7 +178,7 @@ class Crew(ABC):
 
     def hear_workers(self) -> None:
         """Take in what the workers say, waiting a moment for it."""
-        for number, event in self.pool.wait(_TICK_S):
+        for number, event in self.pool.wait(min(_TICK_S, self.patience_s)):
             self._hear(number, event)
 
     def hand_out(self) -> None:

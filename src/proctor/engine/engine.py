@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from math import inf
 from time import monotonic
 from types import MappingProxyType
 
+from proctor.engine.batching import Batching
 from proctor.engine.crew import Crew, EngineSetup
 from proctor.engine.episode import Episode, LookPlan
 from proctor.engine.filming import check_camera
@@ -36,19 +38,22 @@ class Engine(Crew):
         films: Mapping[EpisodeSpec, Film] = MappingProxyType({}),
         predecessor: Engine | None = None,
     ) -> None:
-        super().__init__(setup, plan, films, predecessor)
+        super().__init__(setup, plan, films, predecessor, n_devices=len(policy.per_device) if policy is not None else 1)
         self.filmed: dict[EpisodeSpec, str] = {}
         """Those that were, and why there is no video of it; "" if there is one."""
         self._films_live: set[TaskKey] = set()
         self._policy = policy
         self._looks = LookPlan(policy.look_offsets, policy.n_action_steps) if policy else LookPlan()
-        self._inference: Inference | None = None
-        if policy is not None:
-            config = setup.config
-            self._inference = Inference(
-                policy, n_threads=config.inference_threads, batch_size=config.inference_batch_size
-            )
-            self.pool.watch(self._inference.wake_descriptor)
+        config, sources = setup.config, policy.per_device if policy is not None else ()
+        self._inferences = [
+            Inference(source, n_threads=config.inference_threads, batch_size=config.inference_batch_size)
+            for source in sources
+        ]
+        """One per device."""
+        self._batching = [Batching(config.batch_wait_timeout_s) for _ in range(self.scheduler.n_devices)]
+        """The same: who is on the way to it."""
+        for inference in self._inferences:
+            self.pool.watch(inference.wake_descriptor)
         self._episodes: dict[int, Episode] = {}
         self._features: dict[TaskKey, Features] = {} if predecessor is None else predecessor._features
         self.began_at: float | None = None
@@ -73,29 +78,29 @@ class Engine(Crew):
     @property
     def measuring_since(self) -> float | None:
         """When the first episode could go on from its first observation, on the monotonic clock; None before."""
-        if self.began_at is None or self._inference is None:
+        if self.began_at is None or not self._inferences:
             return self.began_at
-        loaded_at = self._inference.loaded_at
-        return None if loaded_at is None else max(self.began_at, loaded_at)
+        loaded = [inference.loaded_at for inference in self._inferences if inference.loaded_at is not None]
+        return max(self.began_at, min(loaded)) if loaded else None
 
     def load(self) -> Load:
         """What workers and inference are doing now."""
-        inference = self._inference
-        if inference is None:
-            return super().load()
+        now, inferences = monotonic(), self._inferences
+        shares = [share for inference in inferences if (share := inference.busy_share(now)) is not None]
+        n_passes = sum(inference.n_passes for inference in inferences)
         return replace(
             super().load(),
-            loading_policy=inference.policy is None,
-            inference_share=inference.busy_share(monotonic()),
-            mean_batch=inference.mean_batch,
+            loading_policy=any(inference.policy is None for inference in inferences),
+            inference_share=sum(shares) / len(shares) if shares else None,
+            mean_batch=sum(inference.n_questions for inference in inferences) / n_passes if n_passes else None,
         )
 
     def close_inference(self) -> None:
         """End the inference threads and let go of the policy; the workers stay."""
-        if self._inference is not None:
-            self.pool.unwatch(self._inference.wake_descriptor)
-            self._inference.close()
-            self._inference = None
+        while self._inferences:
+            inference = self._inferences.pop()
+            self.pool.unwatch(inference.wake_descriptor)
+            inference.close()
 
     def close(self) -> None:
         self.close_inference()
@@ -110,30 +115,46 @@ class Engine(Crew):
     def start(self, number: int, spec: EpisodeSpec) -> None:
         if self.began_at is None:
             self.began_at = monotonic()
+        self._on_the_way(number, spec.task, 0)
         self.pool.send(number, Start(spec, self.setup.tasks[spec.task].max_episode_steps, self._live_film(spec)))
 
     def _live_film(self, spec: EpisodeSpec) -> Film | None:
         return self.films.get(spec) if spec.task in self._films_live else None
 
     def _infer(self) -> None:
-        if self._inference is None:
-            return
-        while self._inference.has_free_slot():
-            batch = self.scheduler.next_batch(self._inference.batch_size)
-            if not batch:
-                return
-            episodes = [self._episodes[number] for number in batch]
-            for episode in episodes:
-                episode.wait_from(self._inference.loaded_at)
-            self._inference.ask(
-                [Question(number, e.observation, e.memory) for number, e in zip(batch, episodes, strict=True)]
-            )
+        """Close the batches that it does not pay to keep open; come back in time for the others."""
+        self.patience_s = inf
+        for device, inference in enumerate(self._inferences):
+            while inference.has_free_slot() and (n_ready := self.scheduler.n_ready(device)):
+                size, now = self._rows(inference), monotonic()
+                if wait := self._batching[device].seconds_to_wait(n_ready, size, now):
+                    self.patience_s = min(self.patience_s, wait)
+                    break
+                batch = self.scheduler.next_batch(size, device)
+                self._batching[device].closed(n_ready - len(batch), now)
+                self._ask(inference, batch)
+
+    def _on_the_way(self, number: int, task: TaskKey, n_actions: int) -> None:
+        self._batching[self.scheduler.device_of(number)].left(number, task, n_actions, monotonic())
+
+    def _rows(self, inference: Inference) -> int:
+        """How many episodes may share a forward pass."""
+        return min(inference.batch_size, self.setup.config.max_inference_batch or inference.batch_size)
+
+    def _ask(self, inference: Inference, batch: Sequence[int]) -> None:
+        episodes = [self._episodes[number] for number in batch]
+        for episode in episodes:
+            episode.wait_from(inference.loaded_at)
+        inference.ask([Question(number, e.observation, e.memory) for number, e in zip(batch, episodes, strict=True)])
 
     # --------------------------------------------------------------------------------------------- what is heard
 
     def _hear_inference(self) -> None:
-        for answer in self._inference.answers() if self._inference else ():
-            self._act(answer)
+        for inference, batching in zip(self._inferences, self._batching, strict=False):
+            for answers in inference.answers():
+                batching.passed(answers[0].seconds)
+                for answer in answers:
+                    self._act(answer)
 
     def _act(self, answer: Answer) -> None:
         number, episode = answer.question.worker, self._episodes.get(answer.question.worker)
@@ -148,6 +169,7 @@ class Engine(Crew):
             self.give_up_attempt(number, AttemptError("policy", str(error)), env_stands=True)
             return
         self.scheduler.acted(number)
+        self._on_the_way(number, episode.spec.task, request.actions.shape[0])
         self.pool.send(number, request)
 
     def stands(self, number: int, spec: EpisodeSpec, built: Built) -> None:
@@ -164,10 +186,13 @@ class Engine(Crew):
     def replied(self, number: int, reply: Reply) -> None:
         match reply:
             case Observed():
-                self._episodes[number].observe(reply, self.pool.arrays(number), monotonic())
+                now = monotonic()
+                self._episodes[number].observe(reply, self.pool.arrays(number), now)
+                self._batching[self.scheduler.device_of(number)].came(number, now)
                 self.scheduler.observed(number)
             case Finished():
-                episode = self._episodes.pop(number)
+                episode = self._episodes[number]
+                self.attempt_ended(number)
                 result = episode.result(reply, self.scheduler.errors_of(episode.spec))
                 if (film := self._live_film(episode.spec)) is not None:
                     self.filmed[episode.spec] = reply.unfilmed or keep_video(film)
@@ -175,6 +200,7 @@ class Engine(Crew):
 
     def attempt_ended(self, number: int) -> None:
         self._episodes.pop(number, None)
+        self._batching[self.scheduler.device_of(number)].lost(number)
 
     def given_up(self, spec: EpisodeSpec, errors: Sequence[AttemptError]) -> None:
         self._on_result(EpisodeResult(spec, Outcome.ERROR, errors=tuple(errors), timings=Timings()), None)

@@ -17,6 +17,7 @@ from contextlib import nullcontext, suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from queue import SimpleQueue
+from threading import Lock
 from time import monotonic
 
 from proctor.policies.base import EpisodeMemory, Policy, PolicySource
@@ -41,8 +42,12 @@ class Answer:
     seconds: float
 
 
+_one_loads_at_a_time = Lock()
+"""Loading draws random numbers and fills caches that are one per process."""
+
+
 class Inference:
-    """A policy, loaded and asked on threads of its own."""
+    """A policy on one device, loaded and asked on threads of its own."""
 
     def __init__(self, source: PolicySource, *, n_threads: int, batch_size: int) -> None:
         self.policy: Policy | None = None
@@ -57,7 +62,7 @@ class Inference:
         self.wake_descriptor, self._wake = os.pipe()
         os.set_blocking(self.wake_descriptor, False)
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="inference")
-        self._loading: Future[Policy] | None = self._threads.submit(source.open, n_threads)
+        self._loading: Future[Policy] | None = self._threads.submit(_open, source, n_threads)
         self._loading.add_done_callback(lambda _: self._wake_up())
 
     def has_free_slot(self) -> bool:
@@ -96,14 +101,14 @@ class Inference:
         self._free_slots -= 1
         self._threads.submit(self._answer, list(questions))
 
-    def answers(self) -> list[Answer]:
-        """Everything that has come out since the last call."""
+    def answers(self) -> list[list[Answer]]:
+        """Everything that has come out since the last call, pass by pass."""
         with suppress(BlockingIOError):
             os.read(self.wake_descriptor, 4096)
-        found: list[Answer] = []
+        found: list[list[Answer]] = []
         while not self._answers.empty():
             answers = self._answers.get()
-            found += answers
+            found.append(answers)
             self._free_slots += 1
             self.busy_seconds += answers[0].seconds
             self.n_passes += 1
@@ -166,6 +171,11 @@ class Inference:
         if len(chunks) != len(batch):
             raise ValueError(f"predict was given {len(batch)} observations and gave {len(chunks)} chunks")
         return [chunks[row] for row in placed]
+
+
+def _open(source: PolicySource, n_threads: int) -> Policy:
+    with _one_loads_at_a_time:
+        return source.open(n_threads)
 
 
 def _padding(question: Question) -> Question:

@@ -45,13 +45,15 @@ class Limits:
     """The bounds within which the scheduler decides.
 
     ``max_parallel_tasks`` of 0 means any number of tasks may be live; ``max_lead`` is how many episodes a task may be
-    ahead of the one that is furthest behind, 0 means any number.
+    ahead of the one that is furthest behind, 0 means any number. ``n_devices`` are those that infer: each worker's
+    observations always go to the same one.
     """
 
     batch_size: int
     max_attempts: int
     max_parallel_tasks: int = 0
     max_lead: int = 0
+    n_devices: int = 1
 
 
 class Scheduler:
@@ -68,7 +70,7 @@ class Scheduler:
         for spec in plan:
             self._waiting.setdefault(spec.task, deque()).append(spec)
         self._unfinished = sum(map(len, self._waiting.values()))
-        self._ready: deque[int] = deque()
+        self._ready: list[deque[int]] = [deque() for _ in range(limits.n_devices)]
         self._errors: dict[EpisodeSpec, list[AttemptError]] = {}
         self.workers: dict[int, WorkerState] = dict(workers or {})
         self.n_lost = 0
@@ -97,9 +99,22 @@ class Scheduler:
                 assigned.append((number, spec))
         return assigned
 
-    def next_batch(self, size: int) -> list[int]:
-        """The workers whose observations are inferred next: those that have waited longest, at most ``size``."""
-        batch = [self._ready.popleft() for _ in range(min(size, len(self._ready)))]
+    @property
+    def n_devices(self) -> int:
+        return self._limits.n_devices
+
+    def device_of(self, number: int) -> int:
+        """Which of the devices infers for a worker."""
+        return number % self._limits.n_devices
+
+    def n_ready(self, device: int = 0) -> int:
+        """How many observations wait for a device."""
+        return len(self._ready[device])
+
+    def next_batch(self, size: int, device: int = 0) -> list[int]:
+        """The workers whose observations a device infers next: those that have waited longest, at most ``size``."""
+        ready = self._ready[device]
+        batch = [ready.popleft() for _ in range(min(size, len(ready)))]
         for number in batch:
             self.workers[number].phase = Phase.THINKING
         return batch
@@ -130,7 +145,7 @@ class Scheduler:
     def observed(self, number: int) -> None:
         """Its episode waits for the policy."""
         self.workers[number].phase = Phase.READY
-        self._ready.append(number)
+        self._ready[self.device_of(number)].append(number)
 
     def acted(self, number: int) -> None:
         """It was sent actions."""
@@ -159,7 +174,7 @@ class Scheduler:
     def _release(self, number: int) -> EpisodeSpec | None:
         worker = self.workers[number]
         if worker.phase is Phase.READY:
-            self._ready.remove(number)
+            self._ready[self.device_of(number)].remove(number)
         spec, worker.spec, worker.phase = worker.spec, None, Phase.IDLE
         return spec
 

@@ -47,8 +47,12 @@ class PolicySource(Protocol):
     def fingerprint(self) -> Mapping[str, Any]:
         """See :meth:`Policy.fingerprint`."""
 
+    @property
+    def per_device(self) -> Sequence[PolicySource]:
+        """The policy once for each device it is to run on, where that is more than one."""
+
     def open(self, n_threads: int) -> Policy:
-        """Load it. ``n_threads`` is the number of CPU threads of one forward pass."""
+        """Load it, on the first of its devices. ``n_threads`` is the number of CPU threads of one forward pass."""
 
 
 class Policy(ABC):
@@ -75,6 +79,11 @@ class Policy(ABC):
     batch_size: int = 1
     n_slots: int = 1
     distributions: tuple[str, ...] = ()
+
+    @property
+    def per_device(self) -> Sequence[PolicySource]:
+        """A policy that is loaded already is on the device it is on."""
+        return (self,)
 
     def open(self, n_threads: int) -> Policy:
         """A policy that is loaded already is its own source."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from proctor.types import Features
 if TYPE_CHECKING:
     from proctor.policies.lerobot.policy import LeRobotPolicy
 
-_DEVICE = re.compile(r"(cpu|mps|(cuda|xpu)(:\d+)?)")
+_DEVICE = re.compile(r"cpu(,cpu)*|mps|(cuda|xpu)(:\d+)?|cuda:\d+(,cuda:\d+)+|xpu:\d+(,xpu:\d+)+")
 _OURS = frozenset({"type", "path", "revision", "device", "strict"})
 """Fields of ``--policy.<field>`` that say where the checkpoint is and how it is taken, not how it is configured."""
 
@@ -33,7 +33,7 @@ class Checkpoint:
         config: the fields of its configuration, overrides included.
         overrides: those the user gave.
         rename_map: observation keys of the environment that have another name in the policy.
-        device: where inference runs; the best there is if None.
+        device: where inference runs, several with commas; the best there is if None.
         strict: whether weights that are missing, or belong nowhere, are an error.
     """
 
@@ -91,11 +91,19 @@ class Checkpoint:
             "n_action_steps": self.n_action_steps,
             "overrides": changes,
             "rename_map": dict(self.rename_map),
-            "device": self.device,
+            "device": self.device and self.device.partition(":")[0],
         }
 
+    @property
+    def per_device(self) -> tuple[Checkpoint, ...]:
+        """The checkpoint for each of its devices alone."""
+        return (
+            tuple(replace(self, device=device) for device in (self.device or "").split(",")) if self.device else (self,)
+        )
+
     def open(self, n_threads: int) -> LeRobotPolicy:
-        """Import torch and lerobot and build the policy. ``n_threads`` is the number of CPU threads of a forward pass.
+        """Import torch and lerobot and build the policy on its (first) device. ``n_threads`` is the number of CPU
+        threads of a forward pass.
 
         Raises:
             CheckpointError: the weights are not those of the configuration.
@@ -104,7 +112,8 @@ class Checkpoint:
         from proctor.policies.lerobot.model import build
         from proctor.policies.lerobot.policy import LeRobotPolicy
 
-        return LeRobotPolicy(self, build(self), n_threads)
+        first = self.per_device[0]
+        return LeRobotPolicy(first, build(first), n_threads)
 
     @cached_property
     def _digest(self) -> str:
@@ -129,7 +138,9 @@ def load(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None)
         raise ConfigError("policy.path is missing; give a directory or a Hub id: --policy.path=user/repo")
     device = fields.get("device")
     if device is not None and not _DEVICE.fullmatch(str(device)):
-        raise ConfigError(f"policy.device is '{device}'; it is cpu, cuda, cuda:<number>, mps or xpu.")
+        raise ConfigError(
+            f"policy.device is '{device}'; it is cpu, cuda, cuda:<number>, mps or xpu, or several: cuda:0,cuda:1."
+        )
     files = read_files(locate(fields["path"], fields.get("revision")))
     if fields.get("type", "lerobot") not in ("lerobot", files.config["type"]):
         raise ConfigError(

@@ -83,7 +83,7 @@ class LeRobotPolicy(Policy):
         self.checkpoint.check_contract(features)
 
     def fingerprint(self) -> Mapping[str, Any]:
-        return {**self.checkpoint.fingerprint(), "device": str(self._device)}
+        return {**self.checkpoint.fingerprint(), "device": self._device.type}
 
     def _precision(self) -> AbstractContextManager[Any]:
         return torch.autocast(self._device.type) if self._model.config.use_amp else nullcontext()
