@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -93,11 +93,13 @@ class Crew(ABC):
         self._some_simulator_stood = False
         self._build_failures: Counter[str] = Counter()
         self._signal: int | None = None
+        self.expects_more = False
+        """Whether to stay up once every episode is over, because others may be added."""
         self.patience_s = inf
         """How soon there is something to do though nobody says anything."""
 
     def run_to_end(self, on_tick: Callable[[], None]) -> None:
-        """Turn until every episode is over. ``on_tick`` is called a few times a second.
+        """Turn until every episode is over and no more are expected. ``on_tick`` is called a few times a second.
 
         Raises:
             ContractError: policy and environment do not fit.
@@ -106,7 +108,7 @@ class Crew(ABC):
             Interrupted: :meth:`interrupt` was called.
         """
         next_tick = 0.0
-        while not self.scheduler.done:
+        while self.expects_more or not self.scheduler.done:
             self.step()
             if monotonic() >= next_tick:
                 on_tick()
@@ -120,6 +122,10 @@ class Crew(ABC):
     def interrupt(self, signal_number: int) -> None:
         """End the run at its next turn, from a signal handler. Finished episodes are kept, those under way dropped."""
         self._signal = signal_number
+
+    def add(self, specs: Iterable[EpisodeSpec]) -> None:
+        """Let more episodes wait, while it runs or before."""
+        self.scheduler.add(specs)
 
     def begin_no_more(self) -> None:
         """Drop the episodes that have not begun; those that have are run to their end."""

@@ -67,13 +67,18 @@ class Scheduler:
     ) -> None:
         self._limits = limits
         self._waiting: dict[TaskKey, deque[EpisodeSpec]] = {}
-        for spec in plan:
-            self._waiting.setdefault(spec.task, deque()).append(spec)
-        self._unfinished = sum(map(len, self._waiting.values()))
+        self._unfinished = 0
+        self.add(plan)
         self._ready: list[deque[int]] = [deque() for _ in range(limits.n_devices)]
         self._errors: dict[EpisodeSpec, list[AttemptError]] = {}
         self.workers: dict[int, WorkerState] = dict(workers or {})
         self.n_lost = 0
+
+    def add(self, specs: Iterable[EpisodeSpec]) -> None:
+        """Let more episodes wait."""
+        for spec in specs:
+            self._waiting.setdefault(spec.task, deque()).append(spec)
+            self._unfinished += 1
 
     @property
     def done(self) -> bool:
