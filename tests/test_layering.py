@@ -27,6 +27,7 @@ LAYERS = [
     ["testing", "reports"],
     ["launchers.base"],
     ["job", "supervision", "catalogue", "doctor"],
+    ["rendering"],
     ["ledger", "videos"],
     ["evaluation", "exactness", "shard"],
     ["launchers"],
@@ -174,7 +175,7 @@ PARTICULAR |= {"lerobot", "smolvla", "diffusion", "vqbet", "pi0", "expert", "tor
 # Each with its reason; what is not here any more need not be.
 EXCEPTIONS = {
     ("streams.py", "torch"): "its generator is one of those that are swapped",
-    ("machine.py", "egl"): "what MuJoCo draws with",
+    ("rendering.py", "egl"): "what MuJoCo draws with",
     ("job.py", "lerobot"): "--policy.path without --policy.type is a LeRobot checkpoint, as its users write it",
 }
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from proctor import machine
-from proctor.machine import available_memory, choose_gl_backend, usable_cores
+from proctor.machine import available_memory, usable_cores
 
 
 @pytest.fixture(autouse=True)
@@ -38,16 +36,6 @@ def test_a_containers_quota_bounds_the_cores(tmp_path, content, cores):
 def test_without_a_quota_the_affinity_counts(tmp_path):
     """Not the number of the host's cores."""
     assert usable_cores(tmp_path / "nothing") == 8
-
-
-def test_the_users_choice_of_gl_backend_is_kept(monkeypatch):
-    """Otherwise EGL on Linux, for this process and all it starts."""
-    monkeypatch.setattr(machine.sys, "platform", "linux")
-    monkeypatch.setenv("MUJOCO_GL", "osmesa")
-    assert choose_gl_backend() == "osmesa"
-
-    monkeypatch.delenv("MUJOCO_GL")
-    assert choose_gl_backend() == os.environ["MUJOCO_GL"] == "egl"
 
 
 @pytest.mark.parametrize(

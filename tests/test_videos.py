@@ -22,7 +22,7 @@ from proctor.config import EvalConfig, RunConfig, structure
 from proctor.engine.plan import plan_tasks
 from proctor.evaluation import run
 from proctor.job import make_benchmark, prepare
-from proctor.machine import choose_gl_backend
+from proctor.rendering import choose_renderer
 from proctor.results.journal import read_actions, read_journals
 from proctor.testing.fakes import FAKE_BENCHMARK
 from proctor.types import EpisodeResult, EpisodeSpec, Outcome
@@ -106,9 +106,9 @@ def test_a_video_shows_its_episode(name, tmp_path, watch):
 
 def frames_of(env, directory, episode, film):
     """The first and the last frame as the simulator draws them here, having run the recorded actions."""
-    choose_gl_backend()
     size = EvalConfig(video_size=film.get("video_size")).video_pixels
     benchmark, _ = make_benchmark(env)
+    choose_renderer(benchmark)
     (task,) = plan_tasks(benchmark)
     simulator = benchmark.make_env(task)
     try:

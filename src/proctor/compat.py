@@ -19,9 +19,9 @@ from proctor.engine.plan import plan_episodes, plan_tasks
 from proctor.errors import ConfigError
 from proctor.evaluation import run
 from proctor.job import Job, as_policy, load_policy, make_benchmark
-from proctor.machine import choose_gl_backend
 from proctor.plugins import BENCHMARKS, find
 from proctor.policies.base import EpisodeMemory, LocalPolicy, Policy
+from proctor.rendering import choose_renderer
 from proctor.streams import RandomStream
 from proctor.types import Array, EpisodeSpec, Observation
 from proctor.vector_env import TaskVectorEnv
@@ -34,8 +34,8 @@ def make_env(
 
     ``cfg`` is a benchmark's name, the fields of ``--env.*``, or a benchmark's configuration.
     """
-    choose_gl_backend()
     benchmark, _ = make_benchmark(_env_fields(cfg))
+    choose_renderer(benchmark)
     envs: dict[str, dict[int, TaskVectorEnv]] = {}
     for task in plan_tasks(benchmark):
         env = TaskVectorEnv(benchmark, task, n_envs, use_async_envs=use_async_envs)

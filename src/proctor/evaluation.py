@@ -15,9 +15,9 @@ from proctor.engine import Engine
 from proctor.errors import ConfigError, ProctorError, ResourceError
 from proctor.job import AnyPolicy, Job, as_policy, prepare
 from proctor.ledger import EvalResult, Ledger
-from proctor.machine import choose_gl_backend
 from proctor.policies.base import LocalPolicy, Policy, PolicySource
 from proctor.policies.function import PredictFunction
+from proctor.rendering import choose_renderer
 from proctor.results.journal import JournalWriter, read_journals
 from proctor.results.run_dir import check_fingerprint, read_run, write_run
 from proctor.supervision import quiet_terminal, watched
@@ -77,7 +77,7 @@ def run(job: Job, on_measured: Callable[[EvalResult], None] = lambda _: None) ->
         RunLockedError, FingerprintError: the directory is in use, or holds another evaluation's results.
         ProctorError: the run ended early. What finished is in the journal and in a partial ``eval_info.json``.
     """
-    choose_gl_backend()
+    choose_renderer(job.benchmark, job.config.policy.get("device"))
     before = read_run(job.directory)
     if before is not None and not any(journal.episodes for journal in read_journals(job.directory)):
         before = None  # nothing was measured, so nothing binds

@@ -11,8 +11,8 @@ from enum import StrEnum
 from proctor.engine import Engine, EngineSetup
 from proctor.errors import ConfigError, ResourceError
 from proctor.job import Job
-from proctor.machine import choose_gl_backend
 from proctor.policies.base import LocalPolicy, PolicySource
+from proctor.rendering import choose_renderer
 from proctor.types import Array, EpisodeResult, EpisodeSpec, Outcome
 
 _NOISE = 1e-3
@@ -110,7 +110,7 @@ def run_ways(job: Job, on_compared: Callable[[Agreement], None] = lambda _: None
     """
     if len(job.specs) < 2:
         raise ConfigError("Checking needs at least two episodes, to run one beside another: --episodes=2.")
-    choose_gl_backend()
+    choose_renderer(job.benchmark, job.config.policy.get("device"))
     source = job.policy
     policy = None if isinstance(source, LocalPolicy) else source.open(job.config.eval.inference_threads)
     reference: Results | None = None

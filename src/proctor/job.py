@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from proctor.benchmarks.base import Benchmark
-from proctor.config import RunConfig, structure
+from proctor.config import EvalConfig, RunConfig, structure
 from proctor.engine import EngineSetup
 from proctor.engine.plan import choose_batch_size, plan_episodes, plan_tasks, shard_episodes
-from proctor.errors import ConfigError
-from proctor.machine import usable_cores
+from proctor.errors import ConfigError, ResourceError
+from proctor.machine import available_memory, usable_cores
 from proctor.plugins import BENCHMARKS, POLICIES, find, installed, load_object
 from proctor.policies.base import LocalPolicy, PolicySource
 from proctor.policies.function import FunctionPolicy
@@ -27,8 +27,8 @@ from proctor.types import EpisodeSpec, Task
 
 AnyPolicy = PolicySource | LocalPolicy
 
-_FREE_ENV_FIELDS = ("type", "max_parallel_tasks")
-"""Fields of ``--env.*`` on which no result depends (the type is there by the benchmark's name)."""
+_FREE_ENV_FIELDS = ("type", "max_parallel_tasks", "render_device")
+"""Fields of ``--env.*`` that identify no result: the benchmark's name stands for the type; what draws is provenance."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Job:
             tasks={task.key: task for task in self.tasks},
             action_source=self.policy.source if isinstance(self.policy, LocalPolicy) else None,
             config=self.config.eval,
-            batch_size=choose_batch_size(self.config.eval, len(self.specs), usable_cores()),
+            batch_size=n_simulators(self.benchmark, self.config.eval, len(self.specs)),
             log=self.directory / "worker.log",
         )
 
@@ -123,6 +123,44 @@ def make_benchmark(fields: Mapping[str, Any]) -> tuple[Benchmark, str]:
     if not (isinstance(benchmark_class, type) and issubclass(benchmark_class, Benchmark)):
         raise ConfigError(f"{address} is not a benchmark: a benchmark is a subclass of proctor.Benchmark.")
     return benchmark_class(structure(benchmark_class.config_class, fields, "env")), address
+
+
+def n_simulators(benchmark: Benchmark, config: EvalConfig, n_episodes: int) -> int:
+    """How many simulators step in parallel: as many as asked for, else as many as cores, episodes and memory allow.
+
+    Raises:
+        ResourceError: there is too little memory for those that were asked for, or for one.
+    """
+    n = choose_batch_size(config, n_episodes, usable_cores())
+    if not config.batch_size:
+        n = max(1, min(n, simulators_in_memory(benchmark, n)))
+    require_memory(benchmark, n if config.use_async_envs else 1)
+    return n
+
+
+def simulators_in_memory(benchmark: Benchmark, otherwise: int) -> int:
+    """How many of a benchmark's simulators the available memory holds; ``otherwise`` where that cannot be told."""
+    available = available_memory()
+    if benchmark.worker_memory_mb is None or available is None:
+        return otherwise
+    return available // (benchmark.worker_memory_mb << 20)
+
+
+def require_memory(benchmark: Benchmark, n: int) -> None:
+    """Refuse more simulators at a time than there is memory for.
+
+    Raises:
+        ResourceError: says how much is missing, and what to lower.
+    """
+    fitting = simulators_in_memory(benchmark, otherwise=n)
+    if fitting < n:
+        each, available = benchmark.worker_memory_mb, available_memory()
+        assert each is not None and available is not None  # noqa: PT018 - else any number fits
+        raise ResourceError(
+            f"{n} simulators of {benchmark.name} at a time take {n * each} MB of memory ({each} MB each, as measured), "
+            f"and {available >> 20} MB are available: "
+            + (f"lower eval.batch_size to {fitting}." if fitting else "free some of it.")
+        )
 
 
 def load_policy(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None) -> AnyPolicy:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 _CGROUP = Path("/sys/fs/cgroup")
@@ -37,10 +36,3 @@ def available_memory(meminfo: Path = _MEMINFO, cgroup: Path = _CGROUP) -> int | 
     except (OSError, ValueError):  # not in a container, or "max"
         return available
     return max(0, min(available, allowed - used))
-
-
-def choose_gl_backend() -> str | None:
-    """Settle what MuJoCo draws with, for this process and the workers it starts: the user's choice, else EGL."""
-    if sys.platform == "linux":
-        return os.environ.setdefault("MUJOCO_GL", "egl")
-    return os.environ.get("MUJOCO_GL")

@@ -11,10 +11,9 @@ from time import monotonic
 
 from proctor.config import EvalConfig
 from proctor.engine import Crew, EngineSetup, Film, Filming, Shot
-from proctor.engine.plan import choose_batch_size
 from proctor.errors import ConfigError
-from proctor.job import make_benchmark
-from proctor.machine import choose_gl_backend, usable_cores
+from proctor.job import make_benchmark, n_simulators
+from proctor.rendering import choose_renderer
 from proctor.reports.progress import Stage
 from proctor.results.journal import read_actions, read_journals
 from proctor.results.merge import key_of, merge_journals
@@ -64,15 +63,15 @@ def replay(
     directory: Path, run: RunInfo, episodes: Sequence[EpisodeResult], config: EvalConfig
 ) -> dict[EpisodeSpec, str]:
     """Film episodes of the ``run`` in ``directory`` long after it: see :func:`make_videos`. Needs no policy."""
-    choose_gl_backend()
     benchmark, address = make_benchmark(run.config["env"])
+    choose_renderer(benchmark)
     setup = EngineSetup(
         benchmark=address,
         env=asdict(benchmark.config),
         tasks={task.key: task for task in run.tasks},
         action_source=None,
         config=config,
-        batch_size=choose_batch_size(config, len(episodes), usable_cores()),
+        batch_size=n_simulators(benchmark, config, len(episodes)),
         log=directory / "worker.log",
     )
     return make_videos(directory, setup, config, episodes)

@@ -159,6 +159,7 @@ class Aloha(Benchmark):
     protocol: ClassVar[str] = "aloha-1"
     groups = TASKS
     distributions = ("dm-control", "gym-aloha", "gymnasium", "mujoco", "numpy")
+    worker_memory_mb = 210
     config_class: ClassVar[type[EnvConfig]] = AlohaConfig
     config: AlohaConfig
 

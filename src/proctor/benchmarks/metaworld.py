@@ -245,6 +245,7 @@ class MetaWorld(Benchmark):
     protocol: ClassVar[str] = "metaworld-1"
     groups = tuple(GROUPS)
     distributions = ("gymnasium", "metaworld", "mujoco", "numpy")
+    worker_memory_mb = 300
     config_class: ClassVar[type[EnvConfig]] = MetaWorldConfig
     config: MetaWorldConfig
 

@@ -186,6 +186,8 @@ class PushT(Benchmark):
     protocol: ClassVar[str] = "pusht-1"
     distributions = ("gym-pusht", "gymnasium", "numpy", "opencv-python", "opencv-python-headless", "pygame", "pymunk",
                      "shapely")  # fmt: skip
+    draws_with_gl = False
+    worker_memory_mb = 60
     config_class: ClassVar[type[EnvConfig]] = PushTConfig
     config: PushTConfig
 

@@ -50,6 +50,7 @@ class FakeBenchmark(Benchmark):
     name: ClassVar[str] = "fake"
     extra: ClassVar[str] = ""
     protocol: ClassVar[str] = "fake-1"
+    draws_with_gl = False
     config_class = FakeConfig
     config: FakeConfig
 

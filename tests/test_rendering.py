@@ -1,0 +1,135 @@
+"""What simulators draw with."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from proctor import rendering
+from proctor.benchmarks.gymnasium import Gymnasium, GymnasiumConfig
+from proctor.config import structure
+from proctor.errors import ConfigError
+from proctor.rendering import choose_renderer
+
+SET = ("MUJOCO_GL", "PYOPENGL_PLATFORM", "MUJOCO_EGL_DEVICE_ID")
+
+
+class Painter(Gymnasium):
+    """Draws with GL, as far as anybody knows."""
+
+    draws_with_gl = True
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """A Linux machine on which nothing is set; what draws there, and what was tried."""
+
+    class Machine:
+        def __init__(self):
+            self.able = ("egl", "osmesa")
+            self.tried = []
+
+        def draws(self, settings):
+            self.tried.append(dict(settings))
+            return dict(settings).get("MUJOCO_EGL_DEVICE_ID", "0") == "0" and settings[0][1] in self.able
+
+    machine = Machine()
+    monkeypatch.setattr(rendering.sys, "platform", "linux")
+    monkeypatch.setattr(rendering, "_draws", machine.draws)
+    for name in (*SET, "CUDA_VISIBLE_DEVICES"):
+        monkeypatch.setenv(name, "")  # so that it is put back afterwards
+        monkeypatch.delenv(name)
+    return machine
+
+
+def chosen(render_device="auto", policy_device=None, benchmark=Painter):
+    choose_renderer(benchmark(GymnasiumConfig(render_device=render_device)), policy_device)
+    return [os.environ.get(name) for name in SET]
+
+
+def test_egl_is_chosen_where_it_draws(machine):
+    """Tried once: afterwards the environment says it."""
+    assert chosen() == ["egl", "egl", None]
+    assert chosen() == ["egl", "egl", None]
+    assert machine.tried == [{"MUJOCO_GL": "egl", "PYOPENGL_PLATFORM": "egl"}]
+
+
+@pytest.mark.parametrize(("able", "backend"), [(("osmesa",), "osmesa"), ((), "egl")])
+def test_where_egl_does_not_draw_osmesa_is_tried(machine, able, backend):
+    """If neither draws, EGL is left to say why."""
+    machine.able = able
+
+    assert chosen() == [backend, backend, None]
+    assert len(machine.tried) == 2
+
+
+@pytest.mark.parametrize("asked", ["egl", "osmesa"])
+def test_what_is_asked_for_is_taken(machine, monkeypatch, asked):
+    """At its word, and before what the environment says."""
+    monkeypatch.setenv("MUJOCO_GL", "glfw")
+
+    assert chosen(asked) == [asked, asked, None]
+    assert not machine.tried
+
+
+def test_what_the_environment_says_is_kept(machine, monkeypatch):
+    """Also what PyOpenGL has no name for."""
+    monkeypatch.setenv("MUJOCO_GL", "glfw")
+
+    assert chosen(policy_device="cuda:1") == ["glfw", None, None]
+    assert not machine.tried
+
+
+def test_a_benchmark_that_does_not_draw_with_gl_waits_for_nothing(machine):
+    """EGL is named all the same: a video may need it."""
+
+    class Flat(Painter):
+        draws_with_gl = False
+
+    assert chosen(benchmark=Flat, policy_device="cuda:0") == ["egl", "egl", None]
+    assert not machine.tried
+
+
+@pytest.mark.parametrize(
+    ("policy_device", "visible", "device"),
+    [
+        ("cuda", None, "0"),
+        ("cuda:3", None, "3"),
+        ("cuda:1", "4,2", "2"),
+        ("cuda:2,cuda:3", "", "2"),
+        ("cuda:2", "4,2", None),
+        ("cuda:0", "GPU-8932f937", None),
+        ("cpu", None, None),
+        ("mps", None, None),
+        (None, None, None),
+    ],
+)
+def test_egls_device_is_the_policys(policy_device, visible, device):
+    """By the number that it has on the machine."""
+    assert rendering._egl_device(policy_device, visible) == device
+
+
+def test_egl_draws_on_the_policys_gpu_if_it_can(machine, monkeypatch):
+    """And elsewhere if it cannot; what the user says of the device is kept."""
+    assert chosen(policy_device="cuda:0") == ["egl", "egl", "0"]
+
+    monkeypatch.delenv("MUJOCO_EGL_DEVICE_ID")
+    assert chosen("egl", policy_device="cuda:1") == ["egl", "egl", None]
+
+    monkeypatch.setenv("MUJOCO_EGL_DEVICE_ID", "7")
+    assert chosen(policy_device="cuda:0") == ["egl", "egl", "7"]
+
+
+def test_a_frame_is_really_drawn():
+    """In a process of its own; a backend that is none does not draw."""
+    pytest.importorskip("mujoco")
+
+    assert rendering._draws((("MUJOCO_GL", "egl"), ("PYOPENGL_PLATFORM", "egl")))
+    assert not rendering._draws((("MUJOCO_GL", "egl"), ("PYOPENGL_PLATFORM", "egl"), ("MUJOCO_EGL_DEVICE_ID", "99")))
+
+
+def test_another_device_is_a_mistake():
+    """Said before anything starts."""
+    with pytest.raises(ConfigError, match=r"env.render_device is 'cuda'; it is one of auto, egl, osmesa"):
+        structure(GymnasiumConfig, {"render_device": "cuda"}, "env")
