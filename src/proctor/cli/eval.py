@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,10 +24,17 @@ def eval_command(config: Annotated[RunConfig, Parameter(name="*")] = _NOTHING) -
     Results are written to the output directory, and a summary is printed. What that directory holds of the same
     evaluation already is kept, and the rest is run.
     """
+    return conduct(config)
+
+
+def conduct(config: RunConfig) -> int:
+    """Run an evaluation, or what is left of it, and say what came of it."""
     from proctor.evaluation import run
     from proctor.job import prepare
+    from proctor.reports.wandb import check_wandb
 
-    return conclude(run(prepare(config), show))
+    check_wandb(config.wandb)
+    return conclude(run(prepare(config), show), config)
 
 
 def show(result: EvalResult) -> None:
@@ -37,9 +45,24 @@ def show(result: EvalResult) -> None:
     print_summary(Console(), result.summary, replace(where, writer=None, n_videos_to_come=result.n_videos_to_come))
 
 
-def conclude(result: EvalResult) -> int:
-    """Say what became of the videos; the exit status says whether errors remain."""
+def conclude(result: EvalResult, config: RunConfig) -> int:
+    """Say what became of the videos, and log what is to be logged; the exit status says whether errors remain."""
     from proctor.reports.terminal import print_videos
 
     print_videos(Console(), result.directory, result.summary.videos, result.video_problems)
+    if config.wandb.wanted:
+        _log(result, config)
     return ERRORS_REMAIN if result.n_errors else 0
+
+
+def _log(result: EvalResult, config: RunConfig) -> None:
+    """Weights & Biases is no part of the evaluation: what goes wrong there is said, and changes no exit status."""
+    from proctor.reports.terminal import print_logged, print_not_logged
+    from proctor.reports.wandb import WandBError, log_evaluation
+
+    try:
+        where = log_evaluation(config.wandb, result.directory, config.job_name, result.summary, result.info)
+    except WandBError as error:
+        print_not_logged(Console(), str(error), f"proctor resume {shlex.quote(str(result.directory))}")
+    else:
+        print_logged(Console(), where)

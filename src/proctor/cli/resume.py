@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from proctor.cli.eval import conclude, show
+from proctor.cli.eval import conduct
 from proctor.config import RunConfig, structure
 from proctor.errors import ConfigError
 
@@ -19,8 +19,6 @@ def resume_command(run_dir: Path, /) -> int:
     run_dir
         The directory that the evaluation printed.
     """
-    from proctor.evaluation import run
-    from proctor.job import prepare
     from proctor.results.provenance import REDACTED
     from proctor.results.run_dir import read_run
 
@@ -30,4 +28,4 @@ def resume_command(run_dir: Path, /) -> int:
     if REDACTED in str(info.config):
         raise ConfigError(f"{run_dir} was run with a secret that run.json does not hold; give the whole command again.")
     config = structure(RunConfig, {**info.config, "output_dir": str(run_dir)}, "run")
-    return conclude(run(prepare(config), show))
+    return conduct(config)

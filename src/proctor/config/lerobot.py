@@ -32,20 +32,41 @@ class DatasetConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class WandBConfig:
-    """Weights & Biases."""
+    """Weights & Biases: ``--wandb.<field>``."""
 
     enable: bool = False
+    """Log the results to Weights & Biases once they are on disk."""
+
     disable_artifact: bool = False
+    """Keep run.json and eval_info.json out of it; numbers, tables and videos are logged in any case."""
+
     project: str = "lerobot"
+    """The project."""
+
     entity: str | None = None
+    """The user or team; your own if not given."""
+
     notes: str | None = None
+    """A remark, shown beside the run."""
+
     run_id: str | None = None
+    """Go on with this run of Weights & Biases; a new one if not given."""
+
     mode: str | None = None
+    """online, offline (a folder in the run directory, for wandb sync) or disabled; what WANDB_MODE says, else online,
+    if not given."""
+
     add_tags: bool = True
+    """Tag it with policy, seed and benchmark."""
 
     def __post_init__(self) -> None:
         if self.mode not in (None, "online", "offline", "disabled"):
             raise ConfigError(f"wandb.mode is '{self.mode}'; it is one of online, offline, disabled.")
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anything is to be logged."""
+        return self.enable and self.mode != "disabled"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from proctor.config.eval import EvalConfig
+from proctor.config.lerobot import WandBConfig
 from proctor.errors import ConfigError
 
 
@@ -21,6 +22,8 @@ class RunConfig:
     """The benchmark: --env.type=pusht, metaworld, libero, …; --env.task=…; --env.episode_length=…"""
 
     eval: EvalConfig = field(default_factory=EvalConfig)
+
+    wandb: WandBConfig = field(default_factory=WandBConfig)
 
     seed: int = 1000
     """Episode i of a task runs with seed + i."""

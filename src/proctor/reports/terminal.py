@@ -105,9 +105,19 @@ def print_unfilmed(console: Console, problems: Mapping[EpisodeSpec, str]) -> Non
         console.print(_labelled("No video", f"of {count(more, 'more episode')}", "yellow"), soft_wrap=True)
 
 
+def print_logged(console: Console, where: str) -> None:
+    """Print where the results have been logged to, besides the run directory."""
+    console.print(_labelled("Logged to", where), soft_wrap=True)
+
+
+def print_not_logged(console: Console, problem: str, again: str) -> None:
+    """Print why the results could not be logged, and the command that tries it again."""
+    console.print(_labelled("Not logged", f"{problem} Try again with: {again}", "yellow"), soft_wrap=True)
+
+
 def _table(summary: Summary) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
-    shown, with_suites = _shown_tasks(summary), _has_suites(summary)
+    shown, with_suites = _shown_tasks(summary), has_suites(summary)
     if with_suites:
         table.add_column("suite", min_width=5)
     table.add_column("task", min_width=8)
@@ -127,7 +137,7 @@ def _table(summary: Summary) -> Table:
     return table
 
 
-def _has_suites(summary: Summary) -> bool:
+def has_suites(summary: Summary) -> bool:
     """Whether suites say more than tasks: tasks that were named one by one are each a suite of that name."""
     return any(task.task.suite != task.task.name for task in summary.tasks)
 
