@@ -176,6 +176,7 @@ PARTICULAR |= {"lerobot", "smolvla", "diffusion", "vqbet", "pi0", "expert", "tor
 EXCEPTIONS = {
     ("streams.py", "torch"): "its generator is one of those that are swapped",
     ("rendering.py", "egl"): "what MuJoCo draws with",
+    ("config/env.py", "egl"): "what may be asked for to draw with",
     ("job.py", "lerobot"): "--policy.path without --policy.type is a LeRobot checkpoint, as its users write it",
 }
 

@@ -1,0 +1,62 @@
+"""What is decided before anything runs: here, how many simulators memory holds."""
+
+from __future__ import annotations
+
+import pytest
+
+from proctor import job
+from proctor.benchmarks.pusht import PushT, PushTConfig
+from proctor.config import EvalConfig
+from proctor.errors import ResourceError
+from proctor.job import n_simulators, require_memory
+from proctor.testing.fakes import FakeBenchmark, FakeConfig
+
+EACH = PushT.worker_memory_mb << 20
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """Eight cores; a function that says how much memory is available."""
+    monkeypatch.setattr(job, "usable_cores", lambda: 8)
+
+    def available(n_bytes):
+        monkeypatch.setattr(job, "available_memory", lambda: n_bytes)
+
+    return available
+
+
+def test_simulators_that_nobody_asked_for_are_as_many_as_memory_holds(machine):
+    """But never more than the cores would get."""
+    for n_bytes, n in ((100 * EACH, 5), (3 * EACH, 3), (EACH, 1), (None, 5)):
+        machine(n_bytes)
+
+        assert n_simulators(PushT(PushTConfig()), EvalConfig(), 100) == n
+
+
+def test_more_simulators_than_memory_holds_are_refused_before_they_start(machine):
+    """The sentence says how many there is room for."""
+    machine(3 * EACH + 5)
+    expected = (
+        r"8 simulators of pusht at a time take 480 MB of memory \(60 MB each, as measured\), and 180 MB are available: "
+        r"lower eval.batch_size to 3\."
+    )
+
+    with pytest.raises(ResourceError, match=expected):
+        n_simulators(PushT(PushTConfig()), EvalConfig(batch_size=8), 100)
+    assert n_simulators(PushT(PushTConfig()), EvalConfig(batch_size=8), 3) == 3
+    assert n_simulators(PushT(PushTConfig()), EvalConfig(batch_size=8, use_async_envs=False), 100) == 8
+
+
+def test_where_not_even_one_fits_nothing_is_lowered(machine):
+    """There is nothing to lower."""
+    machine(EACH - 1)
+
+    with pytest.raises(ResourceError, match=r"59 MB are available: free some of it\."):
+        n_simulators(PushT(PushTConfig()), EvalConfig(), 100)
+
+
+def test_a_simulator_of_unknown_size_is_not_judged(machine):
+    """A plug-in need not know."""
+    machine(0)
+
+    require_memory(FakeBenchmark(FakeConfig(type="fake")), 1000)
