@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import heapq
 import itertools
 import random
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from proctor.engine import scheduler as module
+from proctor.engine.forecast import Forecast
 from proctor.engine.scheduler import Limits, Phase, Scheduler
 from proctor.types import AttemptError, EpisodeSpec, TaskKey
 
@@ -400,3 +402,90 @@ def test_a_worker_s_observations_always_go_to_the_same_device():
     assert scheduler.n_ready(device=1) == 2
     assert scheduler.next_batch(1, device=1) == [3]
     assert scheduler.next_batch(8, device=1) == [1]
+
+
+def a_forecast(build_s: float, episode_s: float) -> Forecast:
+    """Every simulator is built in so long, every episode takes so long."""
+    forecast = Forecast()
+    forecast.built(TaskKey("suite", 0), build_s)
+    forecast.finished(TaskKey("suite", 0), episode_s)
+    return forecast
+
+
+@pytest.mark.parametrize(("n_waiting", "joins"), [(1, False), (2, False), (3, True), (9, True)])
+def test_a_task_is_joined_only_if_the_simulator_stands_before_the_others_have_begun_its_last_episode(n_waiting, joins):
+    """Built in 25 s; the one worker on the task begins an episode every 10 s."""
+    scheduler = Scheduler(plan(1 + n_waiting), Limits(2, 2), forecast=a_forecast(25.0, 10.0))
+    scheduler.started(0)
+    scheduler.joined(0)
+    simulate(scheduler)
+    scheduler.started(1)
+    scheduler.joined(1)
+
+    assert [number for number, _ in scheduler.assign()] == ([1] if joins else [])
+
+
+def test_a_worker_that_did_not_join_takes_over_where_the_others_are_lost():
+    """Nobody else is at the task now."""
+    scheduler = Scheduler(plan(2), Limits(2, 2), forecast=a_forecast(25.0, 10.0))
+    scheduler.started(0)
+    scheduler.joined(0)
+    simulate(scheduler)
+    scheduler.started(1)
+    scheduler.joined(1)
+    assert scheduler.assign() == []
+
+    scheduler.lost(0, BOOM)
+
+    assert [number for number, _ in scheduler.assign()] == [1]
+
+
+def test_the_task_that_will_take_longest_is_begun_first():
+    """Fewer episodes, but each takes ten times as long."""
+    forecast = Forecast()
+    forecast.finished(TaskKey("suite", 0), 1.0)
+    forecast.finished(TaskKey("suite", 1), 10.0)
+    scheduler = Scheduler(plan(9, 3), Limits(1, 2), forecast=forecast)
+    scheduler.started(0)
+    scheduler.joined(0)
+
+    assert [spec.task_id for _, spec in scheduler.assign()] == [1]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_last_worker_ends_within_about_an_episode_of_the_others_and_few_simulators_are_built(seed):
+    """Ten tasks of 20 episodes, very different in length, on six workers, on a simulated clock. Nobody is idle for
+    longer than it takes to build a simulator and run an episode; a task is built twice on average at most.
+    """
+    dice = random.Random(seed)
+    build_s, mean_s = 3.0, [dice.uniform(2.0, 20.0) for _ in range(10)]
+    forecast = Forecast()
+    scheduler = Scheduler(plan(*[20] * 10), Limits(6, 2), forecast=forecast)
+    for number in range(6):
+        scheduler.started(number)
+        scheduler.joined(number)
+    events: list[tuple[float, int, str, float]] = []
+    idle_since = dict.fromkeys(range(6), 0.0)
+    now, n_builds = 0.0, 0
+
+    def begin(number: int) -> None:
+        seconds = dice.uniform(0.5, 1.5) * mean_s[scheduler.workers[number].spec.task_id]
+        heapq.heappush(events, (now + seconds, number, "finished", seconds))
+
+    while not scheduler.done:
+        for number, _ in scheduler.assign():
+            if scheduler.workers[number].phase is Phase.BUILDING:
+                n_builds += 1
+                heapq.heappush(events, (now + build_s, number, "built", build_s))
+            else:
+                begin(number)
+        now, number, what, seconds = heapq.heappop(events)
+        if what == "built":
+            forecast.built(scheduler.built(number).task, seconds)
+            begin(number)
+        else:
+            forecast.finished(scheduler.finished(number), seconds)
+            idle_since[number] = now
+
+    assert max(now - idle for idle in idle_since.values()) <= 1.5 * max(mean_s) + build_s
+    assert 10 <= n_builds <= 20

@@ -13,6 +13,7 @@ from time import monotonic
 from typing import Any
 
 from proctor.config import EvalConfig
+from proctor.engine.forecast import Forecast
 from proctor.engine.load import Load
 from proctor.engine.messages import Build, Built, Failed, Film, Finished, Ready, Reply, Setup
 from proctor.engine.pool import Deadlines, Lost, Pool
@@ -35,6 +36,7 @@ class EngineSetup:
 
     ``benchmark`` is the address (``module:attribute``) at which workers find it and ``env`` its configuration's
     fields; ``action_source`` the address of a policy that lives in the workers, if it is one of those.
+    ``log`` takes what workers print, ``trace`` what everybody did when.
     """
 
     benchmark: str
@@ -44,6 +46,7 @@ class EngineSetup:
     config: EvalConfig
     batch_size: int
     log: Path | None = None
+    trace: Path | None = None
 
     @property
     def in_process(self) -> bool:
@@ -80,7 +83,8 @@ class Crew(ABC):
             n_devices=n_devices,
         )
         if predecessor is None:
-            self.scheduler = Scheduler(plan, limits)
+            self.forecast = Forecast()
+            self.scheduler = Scheduler(plan, limits, forecast=self.forecast)
             self.pool = Pool(
                 Setup(setup.benchmark, dict(setup.env), setup.action_source, sys.path),
                 in_process=setup.in_process,
@@ -88,8 +92,10 @@ class Crew(ABC):
                 deadlines=Deadlines(setup.config.step_timeout_s, setup.config.reset_timeout_s),
             )
         else:
-            self.scheduler = Scheduler(plan, limits, predecessor.scheduler.workers)
+            self.forecast = predecessor.forecast
+            self.scheduler = Scheduler(plan, limits, predecessor.scheduler.workers, self.forecast)
             self.pool = predecessor.pool
+        self._episode_began: dict[int, float] = {}
         self._some_simulator_stood = False
         self._build_failures: Counter[str] = Counter()
         self._signal: int | None = None
@@ -174,6 +180,9 @@ class Crew(ABC):
     def given_up(self, spec: EpisodeSpec, errors: Sequence[AttemptError]) -> None:
         """The last attempt at an episode has failed too."""
 
+    def worker_started(self, number: int) -> None:
+        """A worker's process was started."""
+
     def stands(self, number: int, spec: EpisodeSpec, built: Built) -> None:
         """A simulator has been built for an episode."""
 
@@ -196,7 +205,9 @@ class Crew(ABC):
         if self._signal is not None:
             raise Interrupted(self._signal)
         for _ in range(self.scheduler.workers_to_start()):
-            self.scheduler.started(self.pool.start_worker())
+            number = self.pool.start_worker()
+            self.scheduler.started(number)
+            self.worker_started(number)
         for number, spec in self.scheduler.assign():
             self.begin(number, spec)
 
@@ -205,12 +216,16 @@ class Crew(ABC):
         if self.scheduler.workers[number].phase is Phase.BUILDING:
             self.pool.send(number, Build(self.setup.tasks[spec.task]))
         else:
-            self.start(number, spec)
+            self._start(number, spec)
 
     def give_up_attempt(self, number: int, error: AttemptError, *, env_stands: bool) -> None:
         """End an attempt at a worker's episode; it will be tried again unless this was the last."""
         self.attempt_ended(number)
         self._out_of_attempts(self.scheduler.failed(number, error, env_stands=env_stands))
+
+    def _start(self, number: int, spec: EpisodeSpec) -> None:
+        self._episode_began[number] = monotonic()
+        self.start(number, spec)
 
     def _hear(self, number: int, event: Reply | Lost) -> None:
         match event:
@@ -224,15 +239,17 @@ class Crew(ABC):
                 self._lost(number, event)
             case Finished():
                 self.replied(number, event)
-                self.scheduler.finished(number)
+                task = self.scheduler.finished(number)
+                self.forecast.finished(task, monotonic() - self._episode_began[number])
             case _:
                 self.replied(number, event)
 
     def _built(self, number: int, event: Built) -> None:
         self._some_simulator_stood = True
         spec = self.scheduler.built(number)
+        self.forecast.built(spec.task, event.spent.construct)
         self.stands(number, spec, event)
-        self.start(number, spec)
+        self._start(number, spec)
 
     def _failed(self, number: int, event: Failed) -> None:
         if event.users_fault:

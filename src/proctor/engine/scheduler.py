@@ -6,11 +6,12 @@ it decides is only *when* and *where* an episode runs; what an episode *is* was 
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from proctor.engine.forecast import Forecast
 from proctor.types import AttemptError, EpisodeSpec, TaskKey
 
 
@@ -59,13 +60,19 @@ class Limits:
 class Scheduler:
     """The state of a run: episodes that wait, workers and what they do, episodes that are over.
 
-    ``workers`` are those of a run that is over, idle by now, with the simulators they have built.
+    ``workers`` are those of a run that is over, idle by now, with the simulators they have built. ``forecast`` is told
+    by others how long things take.
     """
 
     def __init__(
-        self, plan: Iterable[EpisodeSpec], limits: Limits, workers: Mapping[int, WorkerState] | None = None
+        self,
+        plan: Iterable[EpisodeSpec],
+        limits: Limits,
+        workers: Mapping[int, WorkerState] | None = None,
+        forecast: Forecast | None = None,
     ) -> None:
         self._limits = limits
+        self._forecast = forecast or Forecast()
         self._waiting: dict[TaskKey, deque[EpisodeSpec]] = {}
         self._unfinished = 0
         self.add(plan)
@@ -97,10 +104,12 @@ class Scheduler:
     def assign(self) -> list[tuple[int, EpisodeSpec]]:
         """Give every idle worker an episode, as far as there are any. Their simulators may have to be built first."""
         assigned = []
+        crowd = self._workers_per_task()
         for number, worker in self.workers.items():
-            if worker.phase is Phase.IDLE and (spec := self._next_episode(worker)) is not None:
+            if worker.phase is Phase.IDLE and (spec := self._next_episode(worker, crowd)) is not None:
                 worker.spec = spec
                 worker.phase = Phase.SIMULATING if worker.built == spec.task else Phase.BUILDING
+                crowd[spec.task] += 1
                 assigned.append((number, spec))
         return assigned
 
@@ -156,10 +165,12 @@ class Scheduler:
         """It was sent actions."""
         self.workers[number].phase = Phase.SIMULATING
 
-    def finished(self, number: int) -> None:
-        """Its episode reached its end."""
-        self._release(number)
+    def finished(self, number: int) -> TaskKey:
+        """Its episode, of the task that is returned, reached its end."""
+        spec = self._release(number)
+        assert spec is not None
         self._unfinished -= 1
+        return spec.task
 
     def failed(self, number: int, error: AttemptError, *, env_stands: bool = False) -> EpisodeSpec | None:
         """Its episode failed; the worker lives. Returns the episode if that was its last attempt."""
@@ -194,17 +205,24 @@ class Scheduler:
         self._unfinished -= 1
         return spec
 
-    def _next_episode(self, worker: WorkerState) -> EpisodeSpec | None:
-        """An episode of the task the worker has built, else of the task with most episodes per worker on it."""
-        crowd = self._workers_per_task()
+    def _next_episode(self, worker: WorkerState, crowd: Mapping[TaskKey, int]) -> EpisodeSpec | None:
+        """An episode of the task the worker has built, else of the one that will take longest, if that pays."""
         full = 0 < self._limits.max_parallel_tasks <= len(crowd)
         open_tasks = [task for task in self._not_too_far_ahead() if task in crowd or not full]
-        if not open_tasks:
-            return None
         if worker.built in open_tasks:
             return self._waiting[worker.built].popleft()
-        task = max(open_tasks, key=lambda key: len(self._waiting[key]) / (crowd.get(key, 0) + 1))
-        return self._waiting[task].popleft()
+        joinable = [task for task in open_tasks if self._pays_to_join(task, crowd.get(task, 0))]
+        if not joinable:
+            return None
+        return self._waiting[max(joinable, key=lambda task: self._work(task) / (crowd.get(task, 0) + 1))].popleft()
+
+    def _pays_to_join(self, task: TaskKey, n_workers: int) -> bool:
+        """Whether a simulator built now would stand before those who are at the task have begun the last of it."""
+        return not n_workers or self._forecast.build_seconds(task) <= self._work(task) / n_workers
+
+    def _work(self, task: TaskKey) -> float:
+        """The seconds that a task's waiting episodes will take; their number, while nothing is known."""
+        return len(self._waiting[task]) * (self._forecast.episode_seconds(task) or 1.0)
 
     def _not_too_far_ahead(self) -> list[TaskKey]:
         """The tasks with episodes that wait, apart from those whose turn it is not yet."""
@@ -213,9 +231,5 @@ class Scheduler:
             return list(following)
         return [task for task, index in following.items() if index < min(following.values()) + self._limits.max_lead]
 
-    def _workers_per_task(self) -> dict[TaskKey, int]:
-        crowd: dict[TaskKey, int] = {}
-        for worker in self.workers.values():
-            if worker.spec is not None:
-                crowd[worker.spec.task] = crowd.get(worker.spec.task, 0) + 1
-        return crowd
+    def _workers_per_task(self) -> Counter[TaskKey]:
+        return Counter(worker.spec.task for worker in self.workers.values() if worker.spec is not None)
