@@ -110,11 +110,12 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Where an episode's time went, in seconds.
+    """Where a worker's time went, in seconds, from the end of its episode before this one to the end of this one.
 
     ``construct`` is zero unless this episode had its environment built; ``inference`` is the time of the forward
-    passes it took part in; ``wait`` is what the worker spent without anything to do between the episode's first
-    observation and its end, inference and the loading of the policy excluded.
+    passes it took part in; ``wait`` is what it waited for them to begin. ``startup`` is the worker's own start, if this
+    is its first episode, and what it waited for the policy to be loaded; ``idle`` the time before the episode in which
+    the worker had none; ``other`` what messages and the engine's turns took. Nothing of the time is left out.
     """
 
     construct: float = 0.0
@@ -123,6 +124,9 @@ class Timings:
     look: float = 0.0
     inference: float = 0.0
     wait: float = 0.0
+    startup: float = 0.0
+    idle: float = 0.0
+    other: float = 0.0
 
     def __add__(self, other: Timings) -> Timings:
         return Timings(*(getattr(self, part.name) + getattr(other, part.name) for part in fields(self)))

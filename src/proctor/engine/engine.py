@@ -15,6 +15,8 @@ from proctor.engine.filming import check_camera
 from proctor.engine.inference import Answer, Inference, Question
 from proctor.engine.load import Load
 from proctor.engine.messages import Built, Film, Finished, Observed, Reply, Start
+from proctor.engine.timesheet import Timesheet
+from proctor.engine.trace import Trace
 from proctor.engine.video import keep_video
 from proctor.errors import PolicyError
 from proctor.policies.base import PolicySource
@@ -55,7 +57,11 @@ class Engine(Crew):
         for inference in self._inferences:
             self.pool.watch(inference.wake_descriptor)
         self._episodes: dict[int, Episode] = {}
-        self._features: dict[TaskKey, Features] = {} if predecessor is None else predecessor._features
+        now = monotonic()
+        self._trace = Trace(setup.trace, now) if setup.trace is not None else None
+        self._slots = [self._trace.device(n) for n in range(len(self._inferences))] if self._trace is not None else []
+        self._timesheets = {number: self._timesheet(number, now) for number in self.scheduler.workers}
+        self.features: dict[TaskKey, Features] = {} if predecessor is None else predecessor.features
         self.began_at: float | None = None
         """When the first episode was asked for, on the monotonic clock."""
         self._on_result: OnResult
@@ -105,11 +111,20 @@ class Engine(Crew):
     def close(self) -> None:
         self.close_inference()
         super().close()
+        if self._trace is not None:
+            self._trace.close()
 
     # ------------------------------------------------------------------------------------------ what is handed out
 
+    def worker_started(self, number: int) -> None:
+        self._timesheets[number] = self._timesheet(number, monotonic())
+
+    def _timesheet(self, number: int, since: float) -> Timesheet:
+        return Timesheet(since, self._trace.worker(number) if self._trace is not None else None)
+
     def begin(self, number: int, spec: EpisodeSpec) -> None:
         self._episodes[number] = Episode(spec, self.setup.tasks[spec.task], self._looks)
+        self._timesheets[number].begin(str(spec), monotonic())
         super().begin(number, spec)
 
     def start(self, number: int, spec: EpisodeSpec) -> None:
@@ -143,28 +158,31 @@ class Engine(Crew):
 
     def _ask(self, inference: Inference, batch: Sequence[int]) -> None:
         episodes = [self._episodes[number] for number in batch]
-        for episode in episodes:
-            episode.wait_from(inference.loaded_at)
         inference.ask([Question(number, e.observation, e.memory) for number, e in zip(batch, episodes, strict=True)])
 
     # --------------------------------------------------------------------------------------------- what is heard
 
     def _hear_inference(self) -> None:
-        for inference, batching in zip(self._inferences, self._batching, strict=False):
+        for device, inference in enumerate(self._inferences):
             for answers in inference.answers():
-                batching.passed(answers[0].seconds)
+                self._batching[device].passed(answers[0].seconds)
+                assert inference.loaded_at is not None
+                if self._slots:
+                    first = answers[0]
+                    self._slots[device].passed(first.began, first.seconds, len(answers), inference.loaded_at)
                 for answer in answers:
-                    self._act(answer)
+                    self._act(answer, inference.loaded_at)
 
-    def _act(self, answer: Answer) -> None:
+    def _act(self, answer: Answer, loaded_at: float) -> None:
         number, episode = answer.question.worker, self._episodes.get(answer.question.worker)
         if episode is None or episode.memory is not answer.question.memory:
             return  # the worker died while its observation was in inference; the episode runs again elsewhere
+        self._timesheets[number].inferred(answer.seconds, loaded_at, monotonic())
         try:
             if isinstance(answer.chunk, AttemptError):
                 self.give_up_attempt(number, answer.chunk, env_stands=True)
                 return
-            request = episode.act(answer.chunk, self._features[episode.spec.task].action, monotonic(), answer.seconds)
+            request = episode.act(answer.chunk, self.features[episode.spec.task].action)
         except PolicyError as error:
             self.give_up_attempt(number, AttemptError("policy", str(error)), env_stands=True)
             return
@@ -173,33 +191,37 @@ class Engine(Crew):
         self.pool.send(number, request)
 
     def stands(self, number: int, spec: EpisodeSpec, built: Built) -> None:
+        self._timesheets[number].worked(built.spent, monotonic())
         if (film := next(iter(self.films.values()), None)) is not None:
             check_camera(film, built.cameras, self.setup.tasks[spec.task].name)
         if built.drawable and not built.replayable:
             self._films_live.add(spec.task)
-        if spec.task not in self._features:
-            self._features[spec.task] = built.features
+        if spec.task not in self.features:
+            self.features[spec.task] = built.features
             if self._policy is not None:
                 self._policy.check_contract(built.features)
-        self._episodes[number].spend(built.spent)
 
     def replied(self, number: int, reply: Reply) -> None:
         match reply:
             case Observed():
                 now = monotonic()
-                self._episodes[number].observe(reply, self.pool.arrays(number), now)
+                self._timesheets[number].worked(reply.spent, now)
+                self._episodes[number].observe(reply, self.pool.arrays(number))
                 self._batching[self.scheduler.device_of(number)].came(number, now)
                 self.scheduler.observed(number)
             case Finished():
-                episode = self._episodes[number]
+                episode, timesheet, now = self._episodes[number], self._timesheets[number], monotonic()
+                timesheet.worked(reply.spent, now)
+                timings = timesheet.settle(now)
                 self.attempt_ended(number)
-                result = episode.result(reply, self.scheduler.errors_of(episode.spec))
+                result = episode.result(reply, self.scheduler.errors_of(episode.spec), timings)
                 if (film := self._live_film(episode.spec)) is not None:
                     self.filmed[episode.spec] = reply.unfilmed or keep_video(film)
                 self._on_result(result, reply.actions.unpack())
 
     def attempt_ended(self, number: int) -> None:
         self._episodes.pop(number, None)
+        self._timesheets[number].settle(monotonic())
         self._batching[self.scheduler.device_of(number)].lost(number)
 
     def given_up(self, spec: EpisodeSpec, errors: Sequence[AttemptError]) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from proctor.engine.arrays import SharedArrays
-from proctor.engine.messages import Act, ArrayBytes, Finished, Observed, Spent
+from proctor.engine.messages import Act, ArrayBytes, Finished, Observed
 from proctor.errors import ConfigError, PolicyError
 from proctor.policies.base import EpisodeMemory
 from proctor.streams import RandomStream
@@ -59,8 +59,6 @@ class Episode:
         self._asked: tuple[int, ...] = (0,)
         self._n_steps = 0
         self._observation: Observation | None = None
-        self._seconds = dict.fromkeys(("construct", "reset", "step", "look", "inference", "wait"), 0.0)
-        self._waits_since: float | None = None
 
     @property
     def observation(self) -> Observation:
@@ -68,10 +66,8 @@ class Episode:
         assert self._observation is not None
         return self._observation
 
-    def observe(self, reply: Observed, arrays: SharedArrays, now: float) -> None:
+    def observe(self, reply: Observed, arrays: SharedArrays) -> None:
         """Take in what the worker looked at. Its memory is read in place, and copied only for a later look."""
-        self.spend(reply.spent)
-        self._waits_since = now
         frames = {placed.key: arrays.read(placed) for placed in reply.arrays}
         instruction = self._instruction(frames.pop(INSTRUCTION, None))
         if self._looks.offsets == (0,):
@@ -88,20 +84,12 @@ class Episode:
         """What the environment says now, if it says something, else the task's."""
         return self.task.instruction if observed is None else observed[-1].tobytes().rstrip(b"\0").decode()
 
-    def wait_from(self, moment: float | None) -> None:
-        """What was waited before ``moment`` is no part of the episode: the policy was being loaded."""
-        if moment is not None and self._waits_since is not None:
-            self._waits_since = max(self._waits_since, moment)
-
-    def act(self, chunk: Array, action: ArraySpec, now: float, inference_seconds: float) -> Act:
+    def act(self, chunk: Array, action: ArraySpec) -> Act:
         """Turn a predicted chunk into the request that executes it.
 
         Raises:
             PolicyError: the chunk cannot be executed.
         """
-        assert self._waits_since is not None
-        self._seconds["inference"] += inference_seconds
-        self._seconds["wait"] += max(0.0, now - self._waits_since - inference_seconds)
         actions = _checked(chunk, action)
         actions = actions[: min(self._looks.n_action_steps, self.task.max_episode_steps - self._n_steps)]
         before, self._n_steps = self._n_steps, self._n_steps + len(actions)
@@ -112,14 +100,8 @@ class Episode:
         self._observation = None
         return Act(ArrayBytes.pack(actions), looks)
 
-    def spend(self, spent: Spent) -> None:
-        """Book what a worker spent on this episode."""
-        for name in ("construct", "reset", "step", "look"):
-            self._seconds[name] += getattr(spent, name)
-
-    def result(self, reply: Finished, errors: Sequence[AttemptError]) -> EpisodeResult:
+    def result(self, reply: Finished, errors: Sequence[AttemptError], timings: Timings) -> EpisodeResult:
         """The finished episode."""
-        self.spend(reply.spent)
         return EpisodeResult(
             spec=self.spec,
             outcome=Outcome.SUCCESS if reply.success else Outcome.FAILURE,
@@ -129,7 +111,7 @@ class Episode:
             n_looks=reply.n_looks,
             final_state_hash=reply.final_state_hash,
             errors=tuple(errors),
-            timings=Timings(**self._seconds),
+            timings=timings,
         )
 
 

@@ -35,10 +35,14 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What became of a question: a chunk ``(steps, action_size)``, or why there is none."""
+    """What became of a question: a chunk ``(steps, action_size)``, or why there is none.
+
+    The pass began at ``began``, on the monotonic clock.
+    """
 
     question: Question
     chunk: Array | AttemptError
+    began: float
     seconds: float
 
 
@@ -129,7 +133,7 @@ class Inference:
         started = monotonic()
         answered = [pair for group in self._passes(questions) for pair in zip(group, self._predict(group), strict=True)]
         seconds = monotonic() - started
-        self._answers.put([Answer(*pair, seconds) for pair in answered])
+        self._answers.put([Answer(*pair, started, seconds) for pair in answered])
         self._wake_up()
 
     def _passes(self, questions: list[Question]) -> list[list[Question]]:
