@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from proctor.errors import ConfigError
+from proctor.results.eval_info import FORMAT_VERSION
 from proctor.results.run_dir import RUN_FILE, RunInfo
 from proctor.results.stats import Counts
 from proctor.results.summary import Summary, load_summary
@@ -58,7 +59,7 @@ def read_measured(path: Path) -> Measured:
     """Read a run directory (finished or not), a directory that holds an ``eval_info.json``, or such a file.
 
     Raises:
-        ConfigError: it is none of these, or damaged.
+        ConfigError: it is none of these, damaged, or from a newer version of Proctor.
         MergeError: the run's journals contradict each other.
     """
     if (path / RUN_FILE).exists():
@@ -93,6 +94,11 @@ def _of_file(path: Path, file: Path) -> Measured:
         ) from None
     except (ValueError, msgspec.ValidationError) as error:
         raise ConfigError(f"{file} is not an eval_info.json of Proctor or LeRobot ({error}).") from None
+    if info.format_version > FORMAT_VERSION:
+        raise ConfigError(
+            f"{file} has format version {info.format_version}, this Proctor reads up to {FORMAT_VERSION}: "
+            "update Proctor to read it."
+        )
     tasks = {}
     for task in info.per_task:
         key = TaskKey(task.task_group, task.task_id)
@@ -140,6 +146,7 @@ class _Episode:
 @dataclass(frozen=True)
 class _Info:
     per_task: list[_Task]
+    format_version: int = FORMAT_VERSION  # LeRobot's have none
     per_episode: list[_Episode] = field(default_factory=list)
     fingerprint: dict[str, Any] = field(default_factory=dict)
     stopped_early: dict[str, Any] | None = None
