@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 from time import monotonic
@@ -13,9 +14,10 @@ from typing import Any
 from proctor.engine import Engine
 from proctor.job import Job
 from proctor.reports.progress import Progress, TaskProgress
-from proctor.results.eval_info import build_eval_info, write_eval_info
+from proctor.results.eval_info import build_eval_info, stream_eval_info, write_eval_info
 from proctor.results.journal import JournalWriter, read_journals
 from proctor.results.merge import merge_journals, remaining
+from proctor.results.run_dir import RunInfo
 from proctor.results.stats import Counts
 from proctor.results.stopping import StoppingRule, find_stop
 from proctor.results.summary import Summary, summarize
@@ -25,14 +27,19 @@ from proctor.types import Array, AttemptError, EpisodeResult, EpisodeSpec, Outco
 
 @dataclass(frozen=True)
 class EvalResult:
-    """What came of an evaluation: the run directory, the numbers, and what ``eval_info.json`` holds of them."""
+    """What came of an evaluation: the run directory, the numbers, and what it was an evaluation of."""
 
     directory: Path
     summary: Summary
-    info: dict[str, Any]
+    run: RunInfo
     n_videos_to_come: int = 0
     video_problems: Mapping[EpisodeSpec, str] = field(default_factory=dict)
     """Episodes that were to be filmed and have no video, and why."""
+
+    @cached_property
+    def info(self) -> dict[str, Any]:
+        """What ``eval_info.json`` holds."""
+        return build_eval_info(self.summary, self.run)
 
     @property
     def pc_success(self) -> float | None:
@@ -68,6 +75,7 @@ class Ledger:
         self._began = monotonic()
         self._startup_s: float | None = None
         self._wall_s: float | None = None
+        self._worker_s: float | None = None
 
     def keep(self, result: EpisodeResult, actions: Array | None) -> None:
         """Write an episode down; on disk when this returns."""
@@ -83,13 +91,16 @@ class Ledger:
         """Write ``eval_info.json`` (a partial one if episodes are missing) from everything that has finished."""
         job = self._job
         if self._wall_s is None:  # videos are made after the first summing up
-            self._wall_s = self._journal.journal.wall_s + monotonic() - self._began
+            before, seconds = self._journal.journal, monotonic() - self._began
+            self._wall_s = before.wall_s + seconds
+            if before.worker_s is not None and self._journal.n_workers:
+                self._worker_s = before.worker_s + seconds * self._journal.n_workers
         summary = summarize(job.tasks, job.specs, self._results.values(), self._wall_s, job.run_info.precision)
         videos = existing_videos(job.directory, job.specs)
-        summary = replace(summary, startup_s=self._startup_s, videos=videos)
-        info = build_eval_info(summary, job.run_info)
+        summary = replace(summary, worker_s=self._worker_s, startup_s=self._startup_s, videos=videos)
+        info = stream_eval_info(summary, job.run_info)
         write_eval_info(job.directory, info, job.config.eval.shard_id, job.config.eval.num_shards)
-        return EvalResult(job.directory, summary, info)
+        return EvalResult(job.directory, summary, job.run_info)
 
     def progress(self, engine: Engine) -> Progress:
         """Where the run stands."""

@@ -15,8 +15,8 @@ from proctor.errors import ConfigError
 from proctor.job import make_benchmark, n_simulators
 from proctor.rendering import choose_renderer
 from proctor.reports.progress import Stage
-from proctor.results.journal import read_actions, read_journals
-from proctor.results.merge import key_of, merge_journals
+from proctor.results.journal import key_of, read_actions, read_journals
+from proctor.results.merge import merge_journals
 from proctor.results.run_dir import RunInfo
 from proctor.results.videos import video_file
 from proctor.supervision import quiet_terminal, watched

@@ -1,6 +1,9 @@
 """Small results to write, merge and count in the tests of this folder."""
 
-from proctor.results.journal import EpisodeRecord, Journal
+import tempfile
+from pathlib import Path
+
+from proctor.results.journal import JournalWriter, read_journal
 from proctor.results.provenance import Provenance
 from proctor.results.run_dir import RunInfo, plan_by_task
 from proctor.types import AttemptError, EpisodeResult, EpisodeSpec, Outcome, Task, Timings
@@ -36,9 +39,13 @@ def broken(spec, message="the arm fell off"):
 
 
 def journal_of(tmp_path, *results):
-    """A journal with these results, without a file."""
-    path = tmp_path / "journal.jsonl"
-    return Journal(path, episodes=tuple(EpisodeRecord(result, None, path) for result in results))
+    """A journal with these results, in a directory of its own."""
+    tmp_path.mkdir(exist_ok=True)
+    directory = Path(tempfile.mkdtemp(dir=tmp_path))
+    with JournalWriter(directory, FINGERPRINT) as writer:
+        for result in results:
+            writer.append(result, None)
+    return read_journal(directory / "journal.jsonl")
 
 
 def run_info(**config):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from result_samples import SPECS, TASKS, broken, done
 
-from proctor.results.bootstrap import MeanIntervals, mean_intervals, resample, resample_task
+from proctor.results.bootstrap import RESAMPLES, MeanIntervals, mean_intervals, quantities, resample, resample_task
 from proctor.results.summary import summarize
 
 LION = TASKS[0].key
@@ -19,7 +19,7 @@ def intervals_of(*tasks):
 
 
 def of_results(*tasks):
-    return mean_intervals([resample_task(LION, results) for results in tasks])
+    return mean_intervals([resample_task(LION, quantities(results)) for results in tasks])
 
 
 def test_the_same_results_give_the_same_interval():
@@ -31,6 +31,17 @@ def test_the_same_results_give_the_same_interval():
     assert whole.tasks[1].mean_intervals == some.tasks[0].mean_intervals
     assert whole.mean_intervals == summarize(TASKS, SPECS, results[::-1]).mean_intervals
     assert not np.array_equal(whole.tasks[0].resampled.sums, whole.tasks[1].resampled.sums)
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 50, 131, 140, 3000])
+def test_resamples_are_those_of_the_plain_formula(n):
+    """To the last bit, also where so many episodes are drawn from that it is done in parts."""
+    values = np.random.default_rng(n).exponential(size=(n, 3))
+    generator = np.random.default_rng(5)
+
+    plain = np.array([values[generator.integers(n, size=n)].sum(axis=0) for _ in range(RESAMPLES)])
+
+    np.testing.assert_array_equal(resample(values, seed=5).sums, plain)
 
 
 def test_it_agrees_with_scipy_and_with_the_normal_interval():

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -226,7 +227,7 @@ def test_actions_that_are_damaged_are_not_replayed(tmp_path):
     ):
         ref = journal_module.ActionsRef(**{"offset": 0, "shape": (5, 2), "dtype": "<f4", "crc32": 0} | fields)
         with pytest.raises(ConfigError, match="cannot be replayed"):
-            read_actions(replace(record, actions=ref))
+            read_actions(SimpleNamespace(actions=ref, actions_file=file))
 
 
 def test_an_error_message_that_is_no_valid_text_is_kept(tmp_path):

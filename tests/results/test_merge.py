@@ -8,8 +8,8 @@ import pytest
 from result_samples import FINGERPRINT, SPECS, broken, done, journal_of
 
 from proctor.errors import MergeError
-from proctor.results.journal import JournalWriter, read_journal, read_journals
-from proctor.results.merge import canonical, key_of, merge_journals, remaining
+from proctor.results.journal import JournalWriter, key_of, read_journal, read_journals
+from proctor.results.merge import canonical, merge_journals, remaining
 from proctor.types import AttemptError
 
 

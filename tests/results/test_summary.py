@@ -4,8 +4,7 @@ import pytest
 from result_samples import FINGERPRINT, SPECS, TASKS, broken, done, run_info
 
 from proctor.errors import ConfigError, MergeError
-from proctor.results.journal import JournalWriter
-from proctor.results.merge import key_of
+from proctor.results.journal import JournalWriter, key_of
 from proctor.results.run_dir import write_run
 from proctor.results.summary import describe, load_summary, require_complete, summarize
 

@@ -11,7 +11,8 @@ crashes, workers and shards is :func:`canonical_info`.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from proctor.types import EpisodeResult, Outcome
 FORMAT_VERSION = 1
 
 # What depends on how a run went, not on what it measured.
-_TIMES = ("eval_s", "eval_ep_s", "startup_s")
+_TIMES = ("eval_s", "eval_ep_s", "startup_s", "worker_s")
 _OF_THE_ATTEMPTS = ("attempts", "errors", "timings")
 _OF_THE_RUN = ("config", "provenance", "errors")
 
@@ -41,7 +42,7 @@ def eval_info_name(shard_id: int, num_shards: int) -> str:
 
 
 def write_eval_info(directory: Path, info: Mapping[str, Any], shard_id: int = 0, num_shards: int = 1) -> Path:
-    """Write ``info`` where readers look for it, atomically.
+    """Write ``info`` (:func:`stream_eval_info`, or the whole of it) where readers look for it, atomically.
 
     Raises:
         ResourceError: it cannot be written.
@@ -54,20 +55,30 @@ def write_eval_info(directory: Path, info: Mapping[str, Any], shard_id: int = 0,
 def build_eval_info(summary: Summary, run: RunInfo) -> dict[str, Any]:
     """The whole structure, as plain JSON values."""
     return {
+        name: list(part) if isinstance(part, Iterator) else part
+        for name, part in stream_eval_info(summary, run).items()
+    }
+
+
+def stream_eval_info(summary: Summary, run: RunInfo) -> dict[str, Any]:
+    """The same for :func:`write_eval_info`, with iterators over tasks and episodes: as dictionaries, a million episodes
+    take gigabytes.
+    """
+    return {
         "format_version": FORMAT_VERSION,
         "complete": summary.complete,
-        "per_task": [_task(task, summary) for task in summary.tasks],
+        "per_task": (_task(task, summary) for task in summary.tasks),
         "per_group": {suite: _group(suite, summary) for suite in summary.groups},
         "overall": _overall(summary),
         "macro": _macro(summary),
         "intervals": _intervals(summary),
         "stopped_early": _stop(summary),
         "errors": _errors(summary),
-        "per_episode": [
-            _episode(result, task.task.name, summary.videos.get(result.spec))
+        "per_episode": (
+            _episode(result, task.task.name, summary.videos.get(spec))
             for task in summary.tasks
-            for result in task.episodes
-        ],
+            for spec, result in zip(task.specs, task.episodes, strict=True)
+        ),
         "fingerprint": msgspec.to_builtins(run.fingerprint),
         "config": redact(msgspec.to_builtins(run.config)),
         "provenance": msgspec.to_builtins(run.provenance),
@@ -99,17 +110,18 @@ def _without(mapping: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, An
 
 def _task(task_summary: TaskSummary, summary: Summary) -> dict[str, Any]:
     task = task_summary.task
-    completed = [result for result in task_summary.episodes if result.outcome is not Outcome.ERROR]
+    found = zip(task_summary.specs, task_summary.episodes, strict=True)
+    completed = {spec: result for spec, result in found if result.outcome is not Outcome.ERROR}
     return {
         "task_group": task.suite,
         "task_id": task.task_id,
         "task": task.name,
         "instruction": task.instruction,
         "metrics": {
-            "sum_rewards": [_number(result.sum_reward) for result in completed],
-            "max_rewards": [_number(result.max_reward) for result in completed],
-            "successes": [result.success for result in completed],
-            "video_paths": [summary.videos[result.spec] for result in completed if result.spec in summary.videos],
+            "sum_rewards": [_number(result.sum_reward) for result in completed.values()],
+            "max_rewards": [_number(result.max_reward) for result in completed.values()],
+            "successes": [result.success for result in completed.values()],
+            "video_paths": [summary.videos[spec] for spec in completed if spec in summary.videos],
         },
         **_rates(task_summary.counts, summary),
         **_means(task_summary.counts, task_summary.mean_intervals),
@@ -136,7 +148,7 @@ def _overall(summary: Summary) -> dict[str, Any]:
 
 def _videos(summary: Summary, suite: str | None = None) -> list[str]:
     """All videos, or a suite's, in plan order."""
-    specs = (result.spec for result in summary.episodes if suite in (None, result.spec.suite))
+    specs = (spec for task in summary.tasks if suite in (None, task.task.suite) for spec in task.specs)
     return [summary.videos[spec] for spec in specs if spec in summary.videos]
 
 
@@ -167,7 +179,7 @@ def _times(summary: Summary) -> dict[str, Any]:
     """LeRobot's; its time per episode is over those evaluated."""
     n, wall_s = summary.overall.completed, summary.wall_s
     per_episode = wall_s / n if wall_s is not None and n else None
-    return {"eval_s": wall_s, "eval_ep_s": per_episode, "startup_s": summary.startup_s}
+    return {"eval_s": wall_s, "eval_ep_s": per_episode, "startup_s": summary.startup_s, "worker_s": summary.worker_s}
 
 
 def _macro(summary: Summary) -> dict[str, Any] | None:
@@ -192,12 +204,11 @@ def _stop(summary: Summary) -> dict[str, Any] | None:
 
 def _errors(summary: Summary) -> dict[str, Any]:
     """How many episodes remained errors, and of what kind the attempts were that failed, recovered ones included."""
-    attempts = [error for result in summary.episodes for error in result.errors]
-    kinds = sorted({error.kind for error in attempts})
+    attempts = sum((task.failed_attempts for task in summary.tasks), Counter[str]())
     return {
         "n_episodes": summary.overall.errors,
-        "n_attempts": len(attempts),
-        "attempts_by_kind": {kind: sum(error.kind == kind for error in attempts) for kind in kinds},
+        "n_attempts": attempts.total(),
+        "attempts_by_kind": dict(sorted(attempts.items())),
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -14,10 +14,13 @@ from proctor.errors import ResourceError
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` as indented JSON: see :func:`replacing`."""
-    content = msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
+    """Write ``value`` as indented JSON: see :func:`replacing`.
+
+    Where it is a mapping, an iterator among its values is written as an array, an element at a time.
+    """
     with replacing(path) as file:
-        file.write(content)
+        file.writelines(_object(value) if isinstance(value, Mapping) else _value(value))
+        file.write(b"\n")
 
 
 @contextmanager
@@ -50,3 +53,25 @@ def sync_directory(directory: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def _object(values: Mapping[str, Any]) -> Iterator[bytes]:
+    members = ((msgspec.json.encode(name) + b": ", value) for name, value in values.items())
+    return _enclosed(b"{", members, b"}")
+
+
+def _value(value: Any) -> Iterator[bytes]:
+    if isinstance(value, Iterator):
+        return _enclosed(b"[", ((b"", element) for element in value), b"]")
+    return iter([msgspec.json.format(msgspec.json.encode(value), indent=2)])
+
+
+def _enclosed(opening: bytes, members: Iterable[tuple[bytes, Any]], closing: bytes) -> Iterator[bytes]:
+    """A JSON object or array of members, each a name and its value, as :func:`msgspec.json.format` lays them out."""
+    yield opening
+    separator = b""
+    for name, value in members:
+        yield separator + b"\n  " + name
+        yield from (part.replace(b"\n", b"\n  ") for part in _value(value))
+        separator = b","
+    yield (b"\n" if separator else b"") + closing

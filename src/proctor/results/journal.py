@@ -15,7 +15,10 @@ What may happen to the file, and what follows:
 - A disk that fills up takes the first part of a line *without an error*. The writer goes on writing until the error
   comes, then cuts both files back to the last complete record.
 
-A line is never changed. What counts where an episode has several lines is decided in :mod:`proctor.results.merge`.
+A line is never changed. So what was read needs no memory: a reader checks every line once, keeps where it lies, and
+decodes an episode again when it is asked for (:class:`EpisodeRecord`). A journal may hold a million.
+
+What counts where an episode has several lines is decided in :mod:`proctor.results.merge`.
 """
 
 from __future__ import annotations
@@ -23,12 +26,15 @@ from __future__ import annotations
 import math
 import os
 import re
+import sys
+import weakref
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from time import monotonic
-from typing import Any, Self
+from typing import Any, BinaryIO, NamedTuple, Self, overload
 
 import msgspec
 import numpy as np
@@ -36,7 +42,7 @@ import numpy as np
 from proctor.errors import ConfigError, ResourceError
 from proctor.results.files import sync_directory
 from proctor.results.lock import FileLock
-from proctor.types import Array, EpisodeResult
+from proctor.types import Array, EpisodeResult, EpisodeSpec, Outcome
 
 FORMAT_VERSION = 1
 
@@ -48,10 +54,11 @@ _sync = getattr(os, "fdatasync", os.fsync)
 
 
 class Header(msgspec.Struct, frozen=True, tag_field="kind", tag="header"):
-    """Begins a session: what the following episodes are results of."""
+    """Begins a session: what the following episodes are results of, and how many workers run them (0: not recorded)."""
 
     format_version: int
     fingerprint: dict[str, Any]
+    n_workers: int = 0
 
 
 class ActionsRef(msgspec.Struct, frozen=True):
@@ -73,8 +80,8 @@ class _Episode(msgspec.Struct, frozen=True, tag_field="kind", tag="episode"):
     actions: ActionsRef | None
 
 
-_FRAME_START = b'{"crc32":"'
-_FRAME = re.compile(rb'\{"crc32":"([0-9a-f]{8})","record":(.*)\}', re.DOTALL)
+_FRAME_START, _FRAME_END = b'{"crc32":"', b"}\n"
+_FRAME = re.compile(rb'\{"crc32":"([0-9a-f]{8})","record":(.*)\}\n', re.DOTALL)
 _decode_record = msgspec.json.Decoder(Header | _Episode).decode
 
 
@@ -84,7 +91,7 @@ def _frame(record: Header | _Episode) -> bytes:
 
 
 def _unframe(line: bytes) -> bytes | None:
-    """The record's bytes, or None where the line is damaged."""
+    """The record's bytes in a finished line, or None where it is damaged."""
     match = _FRAME.fullmatch(line)
     if match and match[1] == b"%08x" % zlib.crc32(match[2]):
         return match[2]
@@ -94,21 +101,86 @@ def _unframe(line: bytes) -> bytes | None:
 # ----------------------------------------------------------------------------------------------------------- reading
 
 
+class EpisodeKey(NamedTuple):
+    """What identifies an episode within one evaluation, in the order of the plan."""
+
+    suite: str
+    task_id: int
+    episode_index: int
+
+
+def key_of(spec: EpisodeSpec) -> EpisodeKey:
+    return EpisodeKey(spec.suite, spec.task_id, spec.episode_index)
+
+
+class _JournalFile:
+    """Reads episodes out of a journal, anywhere in it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @cached_property
+    def _file(self) -> BinaryIO:
+        file = self.path.open("rb")
+        weakref.finalize(self, file.close)
+        return file
+
+    def episode_at(self, offset: int) -> _Episode:
+        """The episode whose record begins there. It was checked when the journal was read, and lines never change."""
+        self._file.seek(offset)
+        record = _decode_record(self._file.readline().removesuffix(_FRAME_END))
+        assert isinstance(record, _Episode)
+        return record
+
+
 @dataclass(frozen=True, slots=True)
 class EpisodeRecord:
-    """One episode as the journal has it; ``actions`` refers into ``actions_file``."""
+    """One episode of a journal: which one, how it ended, and where the file has the rest."""
 
-    result: EpisodeResult
-    actions: ActionsRef | None
-    actions_file: Path
+    key: EpisodeKey
+    outcome: Outcome
+    _journal: _JournalFile
+    _offset: int
+
+    @property
+    def result(self) -> EpisodeResult:
+        """Read from the file each time."""
+        return self._journal.episode_at(self._offset).result
+
+    @property
+    def actions(self) -> ActionsRef | None:
+        """Where in :attr:`actions_file` its actions are; read from the file each time."""
+        return self._journal.episode_at(self._offset).actions
+
+    @property
+    def actions_file(self) -> Path:
+        return _actions_file(self._journal.path)
+
+
+class RecordedResults(Sequence[EpisodeResult]):
+    """The results of records, each read from its file when it is asked for."""
+
+    def __init__(self, records: Sequence[EpisodeRecord]) -> None:
+        self._records = records
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    @overload
+    def __getitem__(self, index: int) -> EpisodeResult: ...
+    @overload
+    def __getitem__(self, index: slice) -> RecordedResults: ...
+    def __getitem__(self, index: int | slice) -> EpisodeResult | RecordedResults:
+        found = self._records[index]
+        return found.result if isinstance(found, EpisodeRecord) else RecordedResults(found)
 
 
 @dataclass(frozen=True, slots=True)
 class Journal:
     """What a journal file holds, in the order it was written.
 
-    ``headers`` has one entry per session, ``wall_s`` is how long they took together, each up to its last episode.
-    ``n_corrupt`` counts the damaged lines; an unfinished last one is not counted, it may be being written at this
+    ``headers`` has one entry per session, ``wall_s`` is how long they took together, each up to its last episode, and
+    ``worker_s`` what that makes for all workers, None where it is not known how many there were. ``n_corrupt`` counts the damaged lines; an unfinished last one is not counted, it may be being written at this
     moment. ``intact_bytes`` is where the last intact line ends.
     """
 
@@ -118,6 +190,7 @@ class Journal:
     wall_s: float = 0.0
     n_corrupt: int = 0
     intact_bytes: int = 0
+    worker_s: float | None = 0.0
 
     @property
     def header(self) -> Header | None:
@@ -135,15 +208,17 @@ def read_journal(path: Path) -> Journal:
     episodes: list[EpisodeRecord] = []
     sessions: list[float] = []
     n_corrupt = intact_bytes = 0
-    for end, raw in _records(path.read_bytes() if path.exists() else b""):
-        record = None if raw is None else _read_record(raw)
-        intact_bytes = intact_bytes if raw is None else end
+    file = _JournalFile(path)
+    for line in _lines(path):
+        record = None if line.raw is None else _read_record(line.raw)
+        intact_bytes = intact_bytes if line.raw is None else line.end
         match record:
             case Header():
                 headers.append(record)
                 sessions.append(0.0)
             case _Episode():
-                episodes.append(EpisodeRecord(record.result, record.actions, _actions_file(path)))
+                key = _interned(key_of(record.result.spec))
+                episodes.append(EpisodeRecord(key, record.result.outcome, file, line.begin))
                 sessions[-1:] = [record.elapsed_s]
             case None:
                 n_corrupt += 1
@@ -152,7 +227,21 @@ def read_journal(path: Path) -> Journal:
             f"{path} has format version {newer[0].format_version}, this Proctor reads up to {FORMAT_VERSION}: "
             "update Proctor to read it."
         )
-    return Journal(path, tuple(headers), tuple(episodes), sum(sessions), n_corrupt, intact_bytes)
+    return Journal(
+        path,
+        tuple(headers),
+        tuple(episodes),
+        sum(sessions),
+        n_corrupt,
+        intact_bytes,
+        _worker_seconds(headers, sessions),
+    )
+
+
+def _worker_seconds(headers: Sequence[Header], sessions: Sequence[float]) -> float | None:
+    if len(headers) != len(sessions) or not all(header.n_workers for header in headers):
+        return None
+    return sum(header.n_workers * seconds for header, seconds in zip(headers, sessions, strict=True))
 
 
 def read_journals(directory: Path) -> list[Journal]:
@@ -189,16 +278,29 @@ def _read_checked(path: Path, ref: ActionsRef) -> bytes:
     return content
 
 
-def _records(content: bytes) -> Iterator[tuple[int, bytes | None]]:
-    """For each finished line where it ends, and its record's bytes or None where it is damaged."""
-    start = 0
-    while (newline := content.find(b"\n", start)) >= 0:
-        line, start = content[start:newline], newline + 1
-        raw = _unframe(line)
-        yield start, raw
-        # Where a newline was what got damaged, a whole line follows in what looks like one.
-        if raw is None and (rest := line.rfind(_FRAME_START)) > 0 and (second := _unframe(line[rest:])) is not None:
-            yield start, second
+class _Line(NamedTuple):
+    """Where a finished line ends, and its record: where that begins and its bytes, None where it is damaged."""
+
+    end: int
+    begin: int = 0
+    raw: bytes | None = None
+
+
+def _lines(path: Path) -> Iterator[_Line]:
+    if not path.exists():
+        return
+    end = 0
+    with path.open("rb") as file:
+        for line in file:
+            if not line.endswith(b"\n"):
+                return
+            end += len(line)
+            if (raw := _unframe(line)) is None:
+                yield _Line(end)
+                # Where a newline was what got damaged, a whole line follows in what looks like one.
+                raw = _unframe(line[rest:]) if (rest := line.rfind(_FRAME_START)) > 0 else None
+            if raw is not None:
+                yield _Line(end, end - len(_FRAME_END) - len(raw), raw)
 
 
 def _read_record(raw: bytes) -> Header | _Episode | None:
@@ -207,6 +309,11 @@ def _read_record(raw: bytes) -> Header | _Episode | None:
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
     return record
+
+
+def _interned(key: EpisodeKey) -> EpisodeKey:
+    """With the suite's name in memory once, however many episodes it has."""
+    return key._replace(suite=sys.intern(key.suite))
 
 
 def _actions_file(journal: Path) -> Path:
@@ -219,22 +326,24 @@ def _actions_file(journal: Path) -> Path:
 class JournalWriter:
     """Appends to ``<stem>.jsonl`` and ``<stem>.actions.bin`` in ``directory``; a context manager, one per stem.
 
-    ``journal`` is what the file held when it was opened: what need not run again.
+    ``journal`` is what the file held when it was opened: what need not run again. ``n_workers`` will run the rest.
 
     Raises:
         RunLockedError: another process has it open; names the holder.
         ResourceError: the files cannot be created.
     """
 
-    def __init__(self, directory: Path, fingerprint: Mapping[str, Any], stem: str = "journal") -> None:
-        self.directory = directory
+    def __init__(
+        self, directory: Path, fingerprint: Mapping[str, Any], stem: str = "journal", n_workers: int = 0
+    ) -> None:
+        self.directory, self.n_workers = directory, n_workers
         self._lock = FileLock(directory / f"{stem}.lock")
         self._files: list[_AppendOnly] = []
         self._opened = monotonic()
         try:
             directory.mkdir(parents=True, exist_ok=True)
             self._lock.acquire()
-            self._open(directory / f"{stem}.jsonl", fingerprint)
+            self._open(directory / f"{stem}.jsonl", Header(FORMAT_VERSION, dict(fingerprint), n_workers))
         except OSError as error:
             self.close()
             raise ResourceError(f"{directory} cannot be written to: {error.strerror}.") from error
@@ -258,7 +367,7 @@ class JournalWriter:
             content = actions.tobytes()
             ref = ActionsRef(self._actions.size, actions.shape, actions.dtype.str, zlib.crc32(content))
         self._append(_Episode(monotonic() - self._opened, _encodable(result), ref), content)
-        self._kept.add(result.spec)
+        self._kept.add(key_of(result.spec))
 
     def close(self) -> None:
         """Close the files and let the next writer in. What was appended is on disk already."""
@@ -273,16 +382,16 @@ class JournalWriter:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _open(self, path: Path, fingerprint: Mapping[str, Any]) -> None:
+    def _open(self, path: Path, header: Header) -> None:
         self.journal = read_journal(path)
-        self._kept = {record.result.spec for record in self.journal.episodes}
+        self._kept = {record.key for record in self.journal.episodes}
         self._lines = _AppendOnly(path)
         self._files.append(self._lines)
         self._actions = _AppendOnly(_actions_file(path))
         self._files.append(self._actions)
         self._lines.cut(self.journal.intact_bytes)
         sync_directory(self.directory)
-        self._append(Header(FORMAT_VERSION, dict(fingerprint)), b"")
+        self._append(header, b"")
 
     def _append(self, record: Header | _Episode, actions: bytes) -> None:
         before = [(file, file.size) for file in self._files]

@@ -12,29 +12,14 @@ The result does not depend on the order in which journals are given, and merging
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import reduce
-from typing import NamedTuple
 
 import msgspec
 
 from proctor.errors import MergeError
-from proctor.results.journal import EpisodeRecord, Journal
+from proctor.results.journal import EpisodeKey, EpisodeRecord, Journal, key_of
 from proctor.types import EpisodeResult, EpisodeSpec, Outcome, Timings
-
-
-class EpisodeKey(NamedTuple):
-    """What identifies an episode within one evaluation, in the order of the plan."""
-
-    suite: str
-    task_id: int
-    episode_index: int
-
-
-def key_of(spec: EpisodeSpec) -> EpisodeKey:
-    return EpisodeKey(spec.suite, spec.task_id, spec.episode_index)
 
 
 def canonical(result: EpisodeResult) -> EpisodeResult:
@@ -48,12 +33,12 @@ def merge_journals(journals: Iterable[Journal]) -> dict[EpisodeKey, EpisodeRecor
     Raises:
         MergeError: two completed records of one episode contradict each other; shows both.
     """
-    candidates: dict[EpisodeKey, list[EpisodeRecord]] = defaultdict(list)
+    kept: dict[EpisodeKey, EpisodeRecord] = {}
     for journal in journals:
         for key, record in _of_one_journal(journal.episodes).items():
-            candidates[key].append(record)
-    # Sorted by content, so that the outcome is the same whichever journal came first.
-    return {key: reduce(_settle, sorted(candidates[key], key=_content)) for key in sorted(candidates)}
+            # Sorted by content, so that the outcome is the same whichever journal came first.
+            kept[key] = _settle(*sorted([kept[key], record], key=_content)) if key in kept else record
+    return {key: kept[key] for key in sorted(kept)}
 
 
 def remaining(specs: Sequence[EpisodeSpec], kept: Mapping[EpisodeKey, EpisodeRecord]) -> list[EpisodeSpec]:
@@ -64,8 +49,7 @@ def remaining(specs: Sequence[EpisodeSpec], kept: Mapping[EpisodeKey, EpisodeRec
 def _of_one_journal(records: Iterable[EpisodeRecord]) -> dict[EpisodeKey, EpisodeRecord]:
     kept: dict[EpisodeKey, EpisodeRecord] = {}
     for record in records:
-        key = key_of(record.result.spec)
-        kept[key] = _settle(kept[key], record) if key in kept else record
+        kept[record.key] = _settle(kept[record.key], record) if record.key in kept else record
     return kept
 
 
@@ -84,7 +68,7 @@ def _settle(before: EpisodeRecord, after: EpisodeRecord) -> EpisodeRecord:
 
 
 def _is_error(record: EpisodeRecord) -> bool:
-    return record.result.outcome is Outcome.ERROR
+    return record.outcome is Outcome.ERROR
 
 
 def _content(record: EpisodeRecord) -> bytes:

@@ -7,7 +7,7 @@ by :attr:`Counts.bounds`.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from statistics import fmean
 
@@ -34,16 +34,23 @@ class Counts:
     @classmethod
     def of(cls, result: EpisodeResult) -> Counts:
         """One episode."""
-        if result.outcome is Outcome.ERROR:
-            return cls(planned=1, errors=1)
-        return cls(
-            planned=1,
-            successes=int(result.success),
-            failures=int(not result.success),
-            sum_reward=math.nan if result.sum_reward is None else result.sum_reward,
-            max_reward=math.nan if result.max_reward is None else result.max_reward,
-            length=result.length,
-        )
+        return cls.total([result])
+
+    @classmethod
+    def total(cls, results: Iterable[EpisodeResult]) -> Counts:
+        """Of many episodes; what adding them one by one gives, without an object for each."""
+        planned = successes = errors = length = 0
+        sum_reward = max_reward = 0.0
+        for result in results:
+            planned += 1
+            if result.outcome is Outcome.ERROR:
+                errors += 1
+                continue
+            successes += result.outcome is Outcome.SUCCESS
+            sum_reward += math.nan if result.sum_reward is None else result.sum_reward
+            max_reward += math.nan if result.max_reward is None else result.max_reward
+            length += result.length
+        return cls(planned, successes, planned - errors - successes, errors, sum_reward, max_reward, length)
 
     def __add__(self, other: Counts) -> Counts:
         return Counts(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))

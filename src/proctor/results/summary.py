@@ -2,42 +2,85 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
+from typing import TypeVar
 
 from proctor.errors import ConfigError, MergeError
-from proctor.results.bootstrap import MeanIntervals, Resampled, mean_intervals, resample_task
+from proctor.results.bootstrap import MeanIntervals, Resampled, mean_intervals, quantities, resample_task
 from proctor.results.intervals import Interval, IntervalMethod
-from proctor.results.journal import read_journals
-from proctor.results.merge import EpisodeKey, key_of, merge_journals
+from proctor.results.journal import EpisodeKey, RecordedResults, key_of, read_journals
+from proctor.results.merge import merge_journals
 from proctor.results.run_dir import RunInfo, read_run
 from proctor.results.stats import Counts, Macro, macro
 from proctor.results.stopping import EarlyStop, Precision, find_stop
 from proctor.results.videos import existing_videos
-from proctor.types import AttemptError, EpisodeResult, EpisodeSpec, Outcome, Task, Timings
+from proctor.types import Array, AttemptError, EpisodeResult, EpisodeSpec, Outcome, Task, Timings
 
 _USUAL = Precision()
+_Known = TypeVar("_Known")
+
+
+@dataclass(frozen=True)
+class _Totals:
+    """What is counted of a task's episodes, all in one reading of them."""
+
+    counts: Counts
+    timings: Timings
+    failed_attempts: Counter[str]
+    quantities: Array
+
+    @classmethod
+    def of(cls, results: Sequence[EpisodeResult]) -> _Totals:
+        return cls(
+            Counts.total(results),
+            _together(result.timings for result in results),
+            Counter(error.kind for result in results for error in result.errors),
+            quantities(results),
+        )
 
 
 @dataclass(frozen=True)
 class TaskSummary:
-    """One task: its episodes with a result, errors included, and those without one."""
+    """One task: its episodes with a result, errors included, and those without one.
+
+    The ``episodes`` of a run on disk are read from there each time they are asked for, as a million would fill the
+    memory; ``specs`` are the planned ones of which there are results.
+    """
 
     task: Task
-    episodes: tuple[EpisodeResult, ...]
+    specs: tuple[EpisodeSpec, ...]
+    episodes: Sequence[EpisodeResult]
     missing: tuple[EpisodeSpec, ...]
 
     @cached_property
+    def _totals(self) -> _Totals:
+        return _Totals.of(list(self.episodes))
+
+    @cached_property
     def counts(self) -> Counts:
-        return sum((Counts.of(result) for result in self.episodes), Counts(planned=len(self.missing)))
+        return self._totals.counts + Counts(planned=len(self.missing))
+
+    @property
+    def timings(self) -> Timings:
+        """Where the time of its episodes together went."""
+        return self._totals.timings
+
+    @property
+    def failed_attempts(self) -> Counter[str]:
+        """Attempts that did not succeed, by kind of error; also where a later one did."""
+        return self._totals.failed_attempts
 
     @cached_property
     def resampled(self) -> Resampled:
         """Rewards and lengths of its episodes, for the intervals of their means."""
-        return resample_task(self.task.key, self.episodes)
+        return resample_task(self.task.key, self._totals.quantities)
 
     @cached_property
     def mean_intervals(self) -> MeanIntervals:
@@ -48,23 +91,22 @@ class TaskSummary:
 class Summary:
     """Results in the order of the plan: suites as given, then by task and episode.
 
-    ``wall_s`` is how long the evaluation took, all sessions together; ``startup_s`` the part of the last session before
+    ``episodes`` is everything that has a result, read from the files each time where a run is on disk.
+    ``wall_s`` is how long the evaluation took, all sessions together, ``worker_s`` the same summed over the workers of
+    each; ``startup_s`` the part of the last session before
     its first episode began (imports, loading, construction). None where nobody measured it. ``videos`` are the files of
     the episodes that have one, relative to the run directory. Intervals of success rates are by ``method``. With an
     early ``stop``, episodes after it are neither counted nor missing.
     """
 
     tasks: tuple[TaskSummary, ...]
+    episodes: Sequence[EpisodeResult]
     wall_s: float | None = None
+    worker_s: float | None = None
     startup_s: float | None = None
     videos: Mapping[EpisodeSpec, str] = field(default_factory=dict)
     method: IntervalMethod = IntervalMethod.WILSON
     stop: EarlyStop | None = None
-
-    @cached_property
-    def episodes(self) -> tuple[EpisodeResult, ...]:
-        """Everything that has a result."""
-        return tuple(result for task in self.tasks for result in task.episodes)
 
     @cached_property
     def missing(self) -> tuple[EpisodeSpec, ...]:
@@ -104,7 +146,7 @@ class Summary:
     @cached_property
     def timings(self) -> Timings:
         """Where the time of all episodes together went."""
-        return sum((result.timings for result in self.episodes), Timings())
+        return _together(task.timings for task in self.tasks)
 
     @property
     def complete(self) -> bool:
@@ -114,7 +156,7 @@ class Summary:
     @property
     def first_error(self) -> tuple[EpisodeSpec, AttemptError] | None:
         """The first episode that remained an error, and why its last attempt failed."""
-        for result in self.episodes:
+        for result in (result for task in self.tasks if task.counts.errors for result in task.episodes):
             if result.outcome is Outcome.ERROR:
                 return result.spec, result.errors[-1] if result.errors else AttemptError(
                     "unknown", "no reason recorded"
@@ -138,20 +180,33 @@ def summarize(
     Tasks without an episode in ``specs`` are left out too: a shard reports what it was given. Where ``precision`` is
     reached before the end of the plan, what comes after is no part of it.
     """
+    known = {key_of(result.spec): result for result in results}
+    return replace(_join(tasks, specs, known, tuple, precision), wall_s=wall_s)
+
+
+def _join(
+    tasks: Sequence[Task],
+    specs: Sequence[EpisodeSpec],
+    known: Mapping[EpisodeKey, _Known],
+    results: Callable[[Sequence[_Known]], Sequence[EpisodeResult]],
+    precision: Precision,
+) -> Summary:
+    """Join a plan with what is ``known`` of episodes; ``results`` gives the results of some of that."""
     position = {suite: number for number, suite in enumerate(dict.fromkeys(task.suite for task in tasks))}
     by_task = {task.key: task for task in tasks}
-    by_key = {key_of(result.spec): result for result in results}
-    known = [by_key[key] for spec in specs if (key := key_of(spec)) in by_key]
-    if (stop := find_stop(specs, known, precision.stop_at_width)) is not None:
+    of_plan = results([known[key] for spec in specs if (key := key_of(spec)) in known])
+    if (stop := find_stop(specs, of_plan, precision.stop_at_width)) is not None:
         specs = [spec for spec in specs if stop.reached_by(spec)]
     ordered = sorted(specs, key=lambda spec: (position[spec.suite], spec.task_id, spec.episode_index))
-    summaries = []
-    for key, group in groupby(ordered, key=lambda spec: spec.task):
-        found = [(spec, by_key.get(key_of(spec))) for spec in group]
-        episodes = tuple(result for _, result in found if result is not None)
-        missing = tuple(spec for spec, result in found if result is None)
-        summaries.append(TaskSummary(by_task[key], episodes, missing))
-    return Summary(tuple(summaries), wall_s, method=precision.method, stop=stop)
+    summaries, found = [], []
+    for task, group in groupby(ordered, key=lambda spec: spec.task):
+        planned = tuple(group)
+        there = tuple(spec for spec in planned if key_of(spec) in known)
+        missing = tuple(spec for spec in planned if key_of(spec) not in known)
+        of_task = [known[key_of(spec)] for spec in there]
+        summaries.append(TaskSummary(by_task[task], there, results(of_task), missing))
+        found += of_task
+    return Summary(tuple(summaries), results(found), method=precision.method, stop=stop)
 
 
 def load_summary(directory: Path) -> tuple[RunInfo, Summary]:
@@ -163,11 +218,13 @@ def load_summary(directory: Path) -> tuple[RunInfo, Summary]:
     """
     if (run := read_run(directory)) is None:
         raise ConfigError(f"{directory} holds no run: there is no run.json in it.")
-    journals = read_journals(directory)
-    results = [record.result for record in merge_journals(journals).values()]
+    journals, specs = read_journals(directory), run.specs
+    summary = _join(run.tasks, specs, merge_journals(journals), RecordedResults, run.precision)
     wall_s = max((journal.wall_s for journal in journals), default=None)
-    summary = summarize(run.tasks, run.specs, results, wall_s, run.precision)
-    return run, replace(summary, videos=existing_videos(directory, run.specs))
+    worker_s = (
+        None if any(journal.worker_s is None for journal in journals) else sum(j.worker_s or 0.0 for j in journals)
+    )
+    return run, replace(summary, wall_s=wall_s, worker_s=worker_s, videos=existing_videos(directory, specs))
 
 
 def require_complete(summary: Summary) -> None:
@@ -194,3 +251,8 @@ def describe(keys: Iterable[EpisodeKey]) -> str:
         ranges = ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
         parts.append(f"{suite}/{task_id} episodes {ranges}")
     return "; ".join(parts)
+
+
+def _together(timings: Iterable[Timings]) -> Timings:
+    parts = attrgetter(*(part.name for part in fields(Timings)))
+    return Timings(*map(math.fsum, zip(*map(parts, timings), strict=True)))
