@@ -18,8 +18,8 @@ from proctor.compat import make_policy
 from proctor.engine.inference import Inference, Question
 from proctor.engine.plan import plan_tasks
 from proctor.job import make_benchmark
-from proctor.machine import choose_gl_backend
 from proctor.policies.base import EpisodeMemory, Policy
+from proctor.rendering import choose_renderer
 from proctor.results.eval_info import canonical_info
 from proctor.results.journal import read_actions, read_journals
 from proctor.streams import RandomStream
@@ -34,10 +34,10 @@ pytest.importorskip("lerobot")
 
 ON_METAWORLD = {"act", "smolvla"}
 """Those that are evaluated on two tasks at once; the others push a T."""
-BY_SELECTING = {"tdmpc", "actor", "wanderer", "pi0-relative"}
+BY_SELECTING = {"tdmpc", "actor", "wanderer", "pi0-relative", "eo1", "evo1", "vla_jepa"}
 """Those that hold one episode at a time, so that no others may share a pass."""
-VARIANTS = {"vqbet-sequential", "dit-flow", "pi0", "pi0-relative"}
-"""Those that differ little from another."""
+VARIANTS = {"vqbet-sequential", "dit-flow", "pi0", "pi0-relative", "pi0_fast", "evo1", "vla_jepa"}
+"""Those that differ little from another, in how an evaluation treats them."""
 
 
 class Runs:
@@ -96,8 +96,8 @@ def test_an_episode_has_the_actions_of_lerobots_own_loop(name, runs):
     run = runs.reference(name, inference_batch_size=1)
     ours = read_journals(run.directory)[0].episodes[0]
     spec = ours.result.spec
-    choose_gl_backend()
     benchmark, _ = make_benchmark(runs.env(name))
+    choose_renderer(benchmark)
     task = next(task for task in plan_tasks(benchmark) if task.key == spec.task)
     loop, actions = LeRobotLoop(runs.checkpoint(name), RandomStream(spec)), []
 

@@ -14,7 +14,7 @@ import pytest
 
 from proctor.policies.base import EpisodeMemory
 from proctor.streams import RandomStream
-from proctor.testing import checkpoints, vla_checkpoints
+from proctor.testing import checkpoints, vla_checkpoints, vlm_checkpoints
 from proctor.testing.checkpoints import PUSHT
 from proctor.types import EpisodeSpec, Observation
 
@@ -43,6 +43,10 @@ KINDS = {
     "pi0": vla_checkpoints.make_pi,
     "pi05": partial(vla_checkpoints.make_pi, version="pi05"),
     "pi0-relative": partial(vla_checkpoints.make_pi, use_relative_actions=True),
+    "pi0_fast": vla_checkpoints.make_pi0_fast,
+    "eo1": vlm_checkpoints.make_eo1,
+    "evo1": vlm_checkpoints.make_evo1,
+    "vla_jepa": vlm_checkpoints.make_vla_jepa,
     "xvla": vla_checkpoints.make_xvla,
     "dit": vla_checkpoints.make_multi_task_dit,
     "dit-flow": partial(vla_checkpoints.make_multi_task_dit, objective="flow_matching"),
@@ -50,7 +54,7 @@ KINDS = {
 }
 """How a checkpoint of each kind is made, from its directory and a robot."""
 
-NEWER = {"pi0", "pi05", "pi0-relative", "dit", "dit-flow"}
+NEWER = {"pi0", "pi05", "pi0-relative", "pi0_fast", "eo1", "evo1", "vla_jepa", "dit", "dit-flow"}
 """What LeRobot 0.4 has not, or not with a transformers that is on PyPI."""
 
 
@@ -141,6 +145,7 @@ class LeRobotLoop:
         from lerobot.policies.factory import get_policy_class, make_pre_post_processors
 
         config = PreTrainedConfig.from_pretrained(directory, cli_overrides=list(overrides))
+        config.pretrained_path = Path(directory)
         self.policy = policy or get_policy_class(config.type).from_pretrained(directory, config=config)
         self.preprocessor, self.postprocessor = make_pre_post_processors(config, str(directory))
         self.policy.reset()

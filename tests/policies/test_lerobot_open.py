@@ -107,6 +107,22 @@ def test_a_processor_that_cannot_be_built_is_refused(copy):
         load({"path": str(copy)}).open(1)
 
 
+@pytest.mark.parametrize("part", ["policy_preprocessor.json", "config.json"])
+def test_what_would_have_to_be_downloaded_is_named(checkpoints, tmp_path, monkeypatch, part):
+    """A language model, or its tokenizer, that is not in the cache."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    copy = shutil.copytree(checkpoints["evo1" if part == "config.json" else "smolvla"], tmp_path / "copy")
+    vlm = json.loads((copy / "config.json").read_text())["vlm_model_name"]
+    (copy / part).write_text((copy / part).read_text().replace(vlm, "somebody/vlm"))
+
+    with pytest.raises(
+        CheckpointError, match=r"built around somebody/vlm of the .* hf download somebody/vlm$"
+    ) as raised:
+        load({"path": str(copy)}).open(1)
+
+    assert "\n" not in str(raised.value)
+
+
 def test_a_policy_knows_its_checkpoint(checkpoints):
     """Contract, provenance and the engine's choices."""
     act = load({"path": str(checkpoints["act"]), "device": "cpu"}).open(1)

@@ -99,9 +99,50 @@ def make_pi(directory: Path, robot: Robot = PUSHT, *, version: str = "pi0", seed
         return write_checkpoint(directory, robot, Recipe(*classes, small | fields), seed)
 
 
+def make_pi0_fast(directory: Path, robot: Robot = PUSHT, *, seed: int = 0, **fields: Any) -> Path:
+    """Write a small π0-FAST checkpoint and return its directory. It can be opened within :func:`small_gemma` only.
+
+    The step that makes tokens of actions while training is left out: it would come from the Hub.
+    """
+    from lerobot.policies.pi0_fast import processor_pi0_fast
+    from lerobot.policies.pi0_fast.modeling_pi0_fast import PI0FastConfig, PI0FastPolicy
+    from lerobot.processor import IdentityProcessorStep
+
+    make_tokenizer(directory / "vlm")
+    small: dict[str, Any] = {"chunk_size": 8, "n_action_steps": 4, "max_decoding_steps": 12}
+    small |= {"max_state_dim": 8, "max_action_dim": 8, "tokenizer_max_length": 64}
+    small |= {"text_tokenizer_name": str(directory / "vlm"), "fast_skip_tokens": 0}
+    small |= {"validate_action_token_prefix": False}  # untrained, it does not begin with "Action: "
+    without_download = patch.object(
+        processor_pi0_fast, "ActionTokenizerProcessorStep", lambda **_: IdentityProcessorStep()
+    )
+    with small_gemma("pi0_fast"), without_download:
+        return write_checkpoint(directory, robot, Recipe(PI0FastConfig, PI0FastPolicy, small | fields), seed)
+
+
+class _FastTokenizer:
+    """What π0-FAST asks of its tokenizer of actions, whose code comes from the Hub: here a token is a coefficient."""
+
+    min_token, scale = -150, 100
+    bpe_tokenizer: Any
+
+    def __init__(self) -> None:
+        self.bpe_tokenizer = self
+
+    @classmethod
+    def from_pretrained(cls, *_: Any, **__: Any) -> _FastTokenizer:
+        return cls()
+
+    def decode(self, tokens: Iterable[int]) -> str:
+        return "".join(map(chr, tokens))
+
+
 @contextmanager
 def small_gemma(*versions: str) -> Iterator[None]:
-    """Have π0 and its kin (``pi0``, ``pi05``) built around a small Gemma and SigLIP: they know large ones only."""
+    """Have π0 and its kin (``pi0``, ``pi05``, ``pi0_fast``) built around a small Gemma and SigLIP.
+
+    They know large ones only. What π0-FAST would get from the Hub is replaced as well.
+    """
     with ExitStack() as stack:
         for version in versions:
             module = import_module(f"lerobot.policies.{version}.modeling_{version}")
@@ -109,11 +150,14 @@ def small_gemma(*versions: str) -> Iterator[None]:
                 ("PaliGemmaForConditionalGenerationWithPiGemma", _shrink_paligemma),
                 ("PiGemmaForCausalLM", _shrink_gemma),
             ):
-                smaller = partial(_build_smaller, getattr(module, name), change)
-                stack.enter_context(patch.object(module, name, smaller))
+                if hasattr(module, name):
+                    smaller = partial(_build_smaller, getattr(module, name), change)
+                    stack.enter_context(patch.object(module, name, smaller))
             stack.enter_context(
                 patch.object(module, "get_gemma_config", partial(_small_gemma_config, module.GemmaConfig))
             )
+            if version == "pi0_fast":
+                stack.enter_context(patch.object(module, "AutoProcessor", _FastTokenizer))
         yield
 
 
@@ -128,7 +172,7 @@ def _build_smaller(model: Any, change: Any, config: Any) -> Any:
 
 
 def _shrink_gemma(config: Any) -> None:
-    config.vocab_size = 512
+    config.vocab_size = 300  # as many as the tokenizer's
 
 
 def _shrink_paligemma(config: Any) -> None:

@@ -172,13 +172,15 @@ UNDECLARED = Family(
     executable_steps=(lambda config: int(config.get("chunk_size") or config.get("n_action_steps") or 1), "chunk_size"),
 )
 
-_QUEUE = Family(
+_VLM = Family(
     predict=partial(_predict_by_selecting, take_queue=True),
     randomness="global",
-    counts=("n_action_steps",),
-    executable_steps=(lambda config: int(config.get("chunk_size") or config["n_action_steps"]), "chunk_size"),
+    counts=("n_action_steps", "chunk_size"),
+    resizes_images=lambda _: True,
+    requires=("transformers",),
 )
-"""Looks only when its queue of actions is empty, as its ``select_action`` shows; never run here, so taken alone."""
+"""Built around a vision-language model. It looks only when its queue of actions is empty, as its ``select_action``
+shows; alone, because its prompt is padded to the longest beside it."""
 
 _PI = Family(
     predict=_predict_from_noise,
@@ -240,7 +242,7 @@ FAMILIES: Mapping[str, Family] = {
     ),
     "pi0": _PI,
     "pi05": _PI,
-    "pi0_fast": replace(_QUEUE, resizes_images=lambda _: True, weights=_openpi_names, requires=("transformers",)),
+    "pi0_fast": replace(_PI, predict=_predict_chunk),
     "xvla": Family(
         predict=_predict_chunk,
         randomness="per_row",
@@ -254,5 +256,6 @@ FAMILIES: Mapping[str, Family] = {
         n_action_steps=lambda config: max(config["n_action_steps"], config["n_action_repeats"]),
         executable_steps=(lambda config: max(config["horizon"], config["n_action_repeats"]), "horizon"),
     ),
-    **dict.fromkeys(("eo1", "evo1", "fastwam", "molmoact2", "vla_jepa", "wall_x"), _QUEUE),
+    **dict.fromkeys(("eo1", "evo1", "molmoact2", "vla_jepa", "wall_x"), _VLM),
+    "fastwam": replace(_VLM, requires=("transformers", "diffusers")),
 }

@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 from proctor.errors import CheckpointError, ConfigError
 from proctor.policies.lerobot.cpu import prepare_for_cpu
 from proctor.policies.lerobot.files import EMBEDDED_NORMALISATION
+from proctor.policies.lerobot.hub import comes_from_the_hub, missing_files
 
 if TYPE_CHECKING:
     from proctor.policies.lerobot.checkpoint import Checkpoint
@@ -62,7 +63,7 @@ def build(checkpoint: Checkpoint) -> Loaded:
         raise
     except Exception as error:
         directory = checkpoint.files.directory
-        raise CheckpointError(f"The processors of {directory} cannot be built: {_cause(error)}.") from error
+        raise _cannot_build(checkpoint, error, f"The processors of {directory} cannot be built") from error
     return Loaded(model, pre, post, device)
 
 
@@ -110,6 +111,7 @@ def _config(checkpoint: Checkpoint, device: torch.device) -> Any:
         )
     fields = {name: value for name, value in fields.items() if name in known}
     fields |= {**checkpoint.family.while_loading, "device": str(device)}
+    fields["pretrained_path"] = str(checkpoint.files.directory)  # else some get the weights they began with
     return _decode(_config_class(checkpoint.type), fields, checkpoint.overrides)
 
 
@@ -137,8 +139,8 @@ def _model(checkpoint: Checkpoint, config: Any, tensors: Tensors) -> Any:
         raise CheckpointError(
             f"A '{checkpoint.type}' policy needs a package that is missing: {_cause(error)}."
         ) from error
-    except (ValueError, TypeError, NotImplementedError, OSError) as error:
-        raise CheckpointError(f"The checkpoint's configuration describes no policy: {_cause(error)}.") from error
+    except Exception as error:
+        raise _cannot_build(checkpoint, error, "The checkpoint's configuration describes no policy") from error
     try:
         problems = _load_weights(model, checkpoint.family.weights(model, tensors))
     except RuntimeError as error:
@@ -154,6 +156,13 @@ def _model(checkpoint: Checkpoint, config: Any, tensors: Tensors) -> Any:
 
         PeftModel.from_pretrained(model, str(files.directory))  # puts its layers into the model itself
     return model
+
+
+def _cannot_build(checkpoint: Checkpoint, error: BaseException, what: str) -> CheckpointError:
+    """Why a part cannot be made: most often it is built around something that would have to be downloaded."""
+    if comes_from_the_hub(error):
+        return CheckpointError(missing_files(checkpoint.files, checkpoint.config))
+    return CheckpointError(f"{what}: {_cause(error)}.")
 
 
 def _load_weights(model: torch.nn.Module, tensors: Tensors) -> list[str]:

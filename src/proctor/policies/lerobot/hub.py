@@ -1,0 +1,45 @@
+"""What a checkpoint needs of the Hub beyond its own files: a tokenizer, a language model. Imports huggingface_hub."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, OfflineModeIsEnabled
+
+from proctor.policies.lerobot.files import CheckpointFiles
+
+_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_NOT_NEEDED = frozenset({"repo_id", "pretrained_path"})
+
+
+def comes_from_the_hub(error: BaseException) -> bool:
+    """Whether an error, or what caused it, is that the Hub did not give a file."""
+    return any(isinstance(each, (EntryNotFoundError, HfHubHTTPError, OfflineModeIsEnabled)) for each in causes(error))
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """An error and what it was raised from or while handling, down to the bottom."""
+    at: BaseException | None = error
+    while at is not None:
+        yield at
+        at = at.__cause__ or at.__context__
+
+
+def missing_files(files: CheckpointFiles, config: Mapping[str, Any]) -> str:
+    """A sentence about what could not be had: the repositories that the checkpoint names."""
+    steps = [step.get("config") or {} for step in (*(files.preprocessor or ()), *(files.postprocessor or ()))]
+    named = sorted({value for fields in (config, *steps) for value in _repositories(fields)})
+    what = " and ".join(named) or "files"
+    how = "; ".join(f"hf download {name}" for name in named) or "a run with a network brings them"
+    return (
+        f"The checkpoint at {files.directory} is built around {what} of the Hugging Face Hub, which neither the Hub "
+        f"nor its cache gives here; fetch it once where there is a network: {how}"
+    )
+
+
+def _repositories(fields: Mapping[str, Any]) -> Iterator[str]:
+    texts = (value for name, value in fields.items() if isinstance(value, str) and name not in _NOT_NEEDED)
+    return (text for text in texts if _REPOSITORY.fullmatch(text) and not Path(text).exists())
