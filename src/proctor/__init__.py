@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from proctor.evaluation import evaluate
     from proctor.ledger import EvalResult
     from proctor.policies.base import Policy
+    from proctor.tuning.autotune import AutotuneRecommendation
     from proctor.types import EpisodeResult, EpisodeSpec, Observation, Outcome, Task
 
 _HOMES = {
@@ -34,12 +35,14 @@ _HOMES = {
     "proctor.evaluation": ("evaluate",),
     "proctor.ledger": ("EvalResult",),
     "proctor.policies.base": ("Policy",),
+    "proctor.tuning.autotune": ("AutotuneRecommendation",),
     "proctor.types": ("EpisodeResult", "EpisodeSpec", "Observation", "Outcome", "Task"),
     "proctor.compat": ("eval_policy", "make_env", "make_policy"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "AutotuneRecommendation",
     "Benchmark",
     "DatasetConfig",
     "EnvConfig",

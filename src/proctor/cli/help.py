@@ -55,6 +55,11 @@ Examples:
   proctor show outputs/eval/2026-11-21/14-28-19_metaworld_act
   proctor show outputs/eval/2026-11-21/14-28-19_metaworld_act --json
 """,
+    "profile": """\
+Examples:
+  proctor profile outputs/eval/2026-11-21/14-28-19_metaworld_act
+  proctor profile outputs/eval/2026-11-21/14-28-19_metaworld_act --json
+""",
     "compare": """\
 Examples:
   proctor compare outputs/eval/act outputs/eval/act_longer
@@ -68,11 +73,23 @@ Examples:
   proctor plan --from 0.8 --to 0.9
   proctor plan --from 0.8 --to 0.9 --tasks 10
 """,
+    "autotune": """\
+Examples:
+  proctor autotune --policy.path=outputs/train/act/checkpoints/last/pretrained_model \\
+                   --env.type=metaworld --env.task=MT10
+  proctor autotune --policy.path=user/smolvla_libero --env.type=libero --seconds=60 --json
+""",
     "replay": """\
 Examples:
   proctor replay outputs/eval/2026-11-21/14-28-19_pusht_act --episode 0,3,7
   proctor replay outputs/eval/2026-11-21/14-28-19_metaworld_act --task push-v3 \\
                  --episode failures --size 640x480
+""",
+    "report": """\
+Examples:
+  proctor report outputs/eval/act
+  proctor report outputs/eval/act outputs/eval/act_longer --output=longer.html
+  proctor report outputs/eval/act --embed
 """,
     "export": """\
 Examples:

@@ -18,11 +18,14 @@ _GROUPS = {
         "resume": "Go on with an interrupted evaluation.",
         "check": "Check that a policy's results do not depend on how they are computed.",
         "plan": "Say how many episodes tell two policies apart.",
+        "autotune": "Measure an evaluation on this machine, and recommend how to run it fast.",
     },
     "Look at results": {
         "show": "Show the results of an evaluation, finished or not.",
+        "profile": "Say where the time of an evaluation went.",
         "compare": "Say whether a policy is better than another, and how sure that is.",
         "replay": "Film episodes of an evaluation by running them again.",
+        "report": "Write a page of HTML that shows evaluations and their episodes.",
         "export": "Write episodes as a table: CSV or Parquet.",
     },
     "Set up": {

@@ -1,0 +1,272 @@
+"""Recommends how to run an evaluation on this machine: measures it, and searches what the model says of choices."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from math import ceil
+from typing import Any
+
+import msgspec
+
+from proctor.config import RunConfig
+from proctor.errors import ResourceError
+from proctor.job import prepare
+from proctor.tuning.child import Errand, measure_in_child
+from proctor.tuning.hardware import Hardware, probe_hardware
+from proctor.tuning.measure import Say
+from proctor.tuning.model import FORMULA, Choice, Costs, Model, Prediction
+
+TOLERANCE = 0.02
+"""A choice that is faster by no more than this part is not worth more processes or other results."""
+
+_MAX_WORKERS = 256
+_MAX_SHARDS_PER_DEVICE = 8
+_MAX_SHARDS = 64
+_STEPS_OF_A_LADDER = 1.25
+_WORTH_SAYING = 0.1
+"""The part of the cores that other programs may take without a word."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutotuneRecommendation:
+    """How to run an evaluation here, how long that takes, and what it rests on.
+
+    ``batch_size`` is the workers of each shard. ``inference_batch_size`` is the observations per forward pass, 0 where
+    the policy lives in the workers; where it is not what evaluations use anyway, ``moves_results`` says that results
+    depend on it. ``gl_backend`` is what simulators draw with, "" if not with GL. ``seconds`` are for all episodes, of
+    which ``start_seconds`` for loading and building; ``episodes_per_hour`` is the rate in between.
+    """
+
+    num_shards: int
+    batch_size: int
+    inference_batch_size: int
+    gl_backend: str
+    moves_results: bool
+    episodes_per_hour: float
+    seconds: float
+    start_seconds: float
+    n_episodes: int
+    command: str
+    reasons: tuple[str, ...]
+    formula: tuple[str, ...]
+    bounds: dict[str, float]
+    """What each part of the machine can do at most, chunks per second; the lowest counts."""
+    alternatives: tuple[Prediction, ...]
+    hardware: Hardware
+    costs: Costs
+
+
+def recommend(config: RunConfig, *, seconds: float = 20.0, say: Say = lambda _: None) -> AutotuneRecommendation:
+    """Measure an evaluation on this machine and recommend how to run it: about ``seconds``, and the time to load and
+    build. Nothing is written.
+
+    Args:
+        config: the evaluation. Its ``eval.batch_size`` and shards are what is looked for, and not taken from it.
+        seconds: how long workers are timed once all of them are at work.
+        say: told what is being done, for people who wait.
+
+    Raises:
+        ConfigError: what is asked for cannot be done; the message says what to do.
+        ResourceError: an episode could not be run, or there is not enough memory for a single copy.
+    """
+    config = replace(config, eval=replace(config.eval, batch_size=0, shard_id=0, num_shards=1))
+    job = prepare(replace(config, output_dir=os.devnull))
+    hardware = _asked_for(probe_hardware(), config.policy.get("device"))
+    costs = measure_in_child(Errand(job.config, hardware, seconds), say)
+    return advise(Model(hardware, costs, len(job.plan), len(job.tasks)), config)
+
+
+def advise(model: Model, config: RunConfig) -> AutotuneRecommendation:
+    """The recommendation that follows from a model. Measures nothing.
+
+    Raises:
+        ResourceError: not even one copy fits.
+    """
+    best, others = search(model)
+    choice, forward = best.choice, best.choice.forward
+    return AutotuneRecommendation(
+        num_shards=choice.num_shards,
+        batch_size=choice.batch_size,
+        inference_batch_size=forward.rows if forward else 0,
+        gl_backend=choice.drawing.backend,
+        moves_results=forward is not None and forward is not model.costs.passes[0],
+        episodes_per_hour=best.episodes_per_hour,
+        seconds=best.seconds,
+        start_seconds=best.start_seconds,
+        n_episodes=model.n_episodes,
+        command=command(config, model, choice),
+        reasons=tuple(_reasons(model, best, others)),
+        formula=FORMULA,
+        bounds=best.bounds,
+        alternatives=tuple(_near(best, others)),
+        hardware=model.hardware,
+        costs=model.costs,
+    )
+
+
+# --------------------------------------------------------------------------------------------------------- the search
+
+
+def search(model: Model) -> tuple[Prediction, list[Prediction]]:
+    """The best choice, and all that there is memory for.
+
+    Of those that are as good within :data:`TOLERANCE` it is the one with the fewest shards, the drawing and the pass
+    that are in use, and the fewest workers.
+
+    Raises:
+        ResourceError: there is memory for none.
+    """
+    candidates = list(choices(model))
+    fitting = [choice for choice in candidates if not model.shortage(choice)]
+    if not fitting:
+        least = min(candidates, key=_size)
+        raise ResourceError(
+            f"Not even one copy fits: one shard with one worker takes {model.shortage(least)}; free some, or use "
+            "another device or a smaller policy."
+        )
+    predictions = [model.predict(choice) for choice in fitting]
+    fastest = min(prediction.seconds for prediction in predictions)
+    good = [prediction for prediction in predictions if prediction.seconds <= (1 + TOLERANCE) * fastest]
+    costs = model.costs
+
+    def plainness(prediction: Prediction) -> tuple[int, int, int, int]:
+        choice = prediction.choice
+        drawing, forward = costs.drawings.index(choice.drawing), choice.forward
+        return choice.num_shards, drawing, costs.passes.index(forward) if forward else 0, choice.batch_size
+
+    return min(good, key=plainness), predictions
+
+
+def choices(model: Model) -> Iterator[Choice]:
+    """Everything that is considered: each number up to a few, and further ones in steps of a quarter."""
+    most = _MAX_SHARDS_PER_DEVICE * model.n_devices if model.costs.on_accelerator else model.hardware.cores
+    for num_shards in _ladder(min(most, _MAX_SHARDS, model.n_episodes), model.n_devices):
+        per_shard = ceil(model.n_episodes / num_shards)
+        for batch_size in _ladder(min(_MAX_WORKERS, per_shard), ceil(model.hardware.cores / num_shards)):
+            for drawing in model.costs.drawings:
+                for forward in model.costs.passes or (None,):
+                    yield Choice(num_shards, batch_size, forward, drawing)
+
+
+def _ladder(most: int, *further: int) -> list[int]:
+    steps = {1, most, *(number for number in further if number <= most)}
+    step = 1.0
+    while step < most:
+        steps.add(int(step))
+        step = max(step + 1, step * _STEPS_OF_A_LADDER)
+    return sorted(steps)
+
+
+def _size(choice: Choice) -> tuple[int, int, int, int]:
+    forward = choice.forward.device_bytes if choice.forward else 0
+    return choice.num_shards, choice.batch_size, forward, choice.drawing.device_bytes
+
+
+def _near(best: Prediction, others: Sequence[Prediction]) -> Iterator[Prediction]:
+    """The recommended number of shards with fewer and more workers, then the best of other shards, passes, drawings."""
+    chosen = best.choice
+    alike = [other for other in others if replace(other.choice, batch_size=chosen.batch_size) == chosen]
+    at = next(position for position, other in enumerate(alike) if other.choice == chosen)
+    yield from (other for other in alike[max(0, at - 2) : at + 3] if other.choice != chosen)
+    for field in ("num_shards", "forward", "drawing"):
+        different = [other for other in others if getattr(other.choice, field) != getattr(chosen, field)]
+        if different:
+            yield min(different, key=lambda other: other.seconds)
+
+
+# -------------------------------------------------------------------------------------------------- what is said of it
+
+
+def _reasons(model: Model, best: Prediction, others: Sequence[Prediction]) -> Iterator[str]:
+    costs, choice = model.costs, best.choice
+    yield _limit(model, best)
+    yield _why_so_many_shards(best, others)
+    if (forward := choice.forward) is not None and forward is not costs.passes[0]:
+        yield (
+            f"Passes of {forward.rows} instead of {costs.passes[0].rows} are faster. Results depend on it to the last "
+            "bits: keep it in all evaluations that you compare."
+        )
+    if choice.drawing is not costs.drawings[0]:
+        yield f"Drawn with {choice.drawing.backend}, as there is little memory on the accelerator or it is faster."
+    if not costs.n_ended:
+        yield "No episode ended while measuring: each is taken to be as long as it can get."
+    if costs.cores_taken > _WORTH_SAYING * model.hardware.cores:
+        yield f"Other programs took {costs.cores_taken:.1f} of the {model.hardware.cores} cores while measuring."
+    in_use = Choice(1, costs.n_workers, costs.passes[0] if costs.passes else None, costs.drawings[0])
+    predicted = min(model.bounds(in_use).values())
+    with_workers = f"with {costs.n_workers} worker{'s' if costs.n_workers > 1 else ''}"
+    yield f"Measured {costs.rate:.3g} chunks/s {with_workers}; the model gives {predicted:.3g} for that."
+
+
+def _limit(model: Model, best: Prediction) -> str:
+    costs, choice = model.costs, best.choice
+    chunk = "an episode" if choice.forward is None else "a chunk"
+    if best.limit == "cores":
+        took = 1000 * costs.core_with(choice.drawing)
+        return f"The cores are the limit: {chunk} takes {took:.3g} ms of one, and there are {model.hardware.cores}."
+    if best.limit == "workers":
+        took = 1000 * model.cycle(choice)
+        return f"Workers are the limit: each takes {took:.3g} ms from {chunk} to the next; more do not pay, or not fit."
+    if best.limit == "interpreter":
+        return f"The main process is the limit: it is busy for {1e6 * costs.engine:.0f} us with {chunk}."
+    assert choice.forward is not None
+    return f"Inference is the limit: a pass of {choice.forward.rows} takes {1000 * choice.forward.seconds:.3g} ms."
+
+
+def _why_so_many_shards(best: Prediction, others: Sequence[Prediction]) -> str:
+    if best.choice.num_shards == 1:
+        return "One process is enough: more of them would share the same cores and the same accelerator."
+    alone = [other.seconds for other in others if other.choice.num_shards == 1]
+    return f"{best.choice.num_shards} shards take {best.seconds / min(alone):.0%} of the time of one."
+
+
+def command(config: RunConfig, model: Model, choice: Choice) -> str:
+    """A line for a shell that runs the evaluation as recommended."""
+    forward, costs = choice.forward, model.costs
+    rows = forward.rows if forward is not None and forward is not costs.passes[0] else config.eval.inference_batch_size
+    evaluation = replace(config.eval, batch_size=choice.batch_size, inference_batch_size=rows)
+    config = replace(config, eval=replace(evaluation, num_shards=1, shard_id=0))
+    if choice.drawing is not costs.drawings[0]:
+        config = replace(config, env={**config.env, "render_device": choice.drawing.backend})
+    several = choice.num_shards > 1
+    words = ["parallel", f"--num-shards={choice.num_shards}"] if several else ["eval"]
+    return shlex.join(["proctor", *words, *arguments(config)])
+
+
+def arguments(config: RunConfig) -> list[str]:
+    """The options of a command line that say the same as ``config``: what is not as it would be without them."""
+    return list(_options(config, RunConfig(), "--"))
+
+
+def _options(config: Any, default: Any, prefix: str) -> Iterator[str]:
+    for field in dataclasses.fields(config):
+        value, usual = getattr(config, field.name), getattr(default, field.name)
+        if value == usual:
+            continue
+        if dataclasses.is_dataclass(value):
+            yield from _options(value, usual, f"{prefix}{field.name}.")
+        elif field.name in ("policy", "env"):
+            yield from (f"{prefix}{field.name}.{name}={_written(given)}" for name, given in value.items())
+        else:
+            yield f"{prefix}{field.name}={_written(value)}"
+
+
+def _written(value: Any) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+# -------------------------------------------------------------------------------------------------------- the machine
+
+
+def _asked_for(hardware: Hardware, device: object) -> Hardware:
+    """The machine with the accelerators that ``--policy.device`` leaves; all of them if it leaves that open."""
+    names = [name.strip() for name in str(device or "").split(",") if name.strip()]
+    numbers = [number for _, colon, number in (name.partition(":") for name in names) if colon]
+    if not names or (not numbers and names != ["cpu"]):
+        return hardware
+    chosen = tuple(hardware.gpus[int(n)] for n in numbers if n.isdigit() and int(n) < len(hardware.gpus))
+    return replace(hardware, gpus=chosen)

@@ -1,0 +1,149 @@
+"""Measures in a process of its own: what a policy takes of memory and accelerator is free again when it ends.
+
+``python -m proctor.tuning.child REPORT_FD``: takes an :class:`Errand` as one line of JSON on standard input, and
+reports a line at a time. It ends when standard input does, that is, with whoever started it.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from contextlib import suppress
+from typing import IO
+
+import msgspec
+
+from proctor.config import RunConfig
+from proctor.errors import ConfigError, ProctorError, ResourceError
+from proctor.job import prepare
+from proctor.tuning.hardware import Hardware
+from proctor.tuning.measure import Say, measure
+from proctor.tuning.model import Costs
+
+_LAST_WORDS_S = 10.0
+
+
+class Errand(msgspec.Struct, frozen=True):
+    """What is to be measured: see :func:`~proctor.tuning.measure.measure`."""
+
+    config: RunConfig
+    hardware: Hardware
+    seconds: float
+
+
+class Doing(msgspec.Struct, tag=True, frozen=True):
+    """What is being done."""
+
+    what: str
+
+
+class Measured(msgspec.Struct, tag=True, frozen=True):
+    """The end: it is known what everything costs."""
+
+    costs: Costs
+
+
+class Failed(msgspec.Struct, tag=True, frozen=True):
+    """The end: an error that Proctor raised on purpose."""
+
+    message: str
+    exit_code: int
+
+
+_encode = msgspec.json.Encoder().encode
+_decode_errand = msgspec.json.Decoder(Errand).decode
+_decode_report = msgspec.json.Decoder(Doing | Measured | Failed).decode
+
+
+def measure_in_child(errand: Errand, say: Say) -> Costs:
+    """Measure in a clean process. Nothing of it is left when this ends.
+
+    Raises:
+        ProctorError: what the process raised; or it died.
+    """
+    readable, writable = os.pipe()
+    with tempfile.TemporaryFile() as log, os.fdopen(readable, "rb") as reports:
+        child = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+            [sys.executable, "-m", "proctor.tuning.child", str(writable)],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            pass_fds=(writable,),
+        )
+        os.close(writable)
+        assert child.stdin is not None
+        try:
+            with suppress(BrokenPipeError):  # it died; the reports end, too
+                child.stdin.write(_encode(errand) + b"\n")
+                child.stdin.flush()
+            costs = _listen(reports, say)
+            if costs is not None:
+                return costs
+            raise _death(child.wait(_LAST_WORDS_S), log)
+        finally:
+            with suppress(BrokenPipeError):
+                child.stdin.close()
+            _end(child)
+
+
+def _listen(reports: IO[bytes], say: Say) -> Costs | None:
+    """What was measured; None where the reports end before."""
+    for line in reports:
+        match _decode_report(line):
+            case Doing(what):
+                say(what)
+            case Measured(costs):
+                return costs
+            case Failed(message, exit_code):
+                raise {ConfigError.exit_code: ConfigError, ResourceError.exit_code: ResourceError}.get(
+                    exit_code, ProctorError
+                )(message)
+    return None
+
+
+def _death(status: int, log: IO[bytes]) -> Exception:
+    """Why it gave no answer. An exception of its own is a bug, to be shown whole."""
+    if status < 0:
+        return ResourceError(
+            f"The process that measured was ended by signal {-status}, perhaps for want of memory; free some, or try a "
+            "smaller benchmark."
+        )
+    log.seek(0)
+    return RuntimeError(f"measuring ended with status {status}:\n{log.read().decode(errors='replace')}")
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    try:
+        child.wait(_LAST_WORDS_S)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+
+
+def main() -> None:
+    """Measure, and report."""
+    errand = _decode_errand(sys.stdin.buffer.readline())
+    threading.Thread(target=_end_with_standard_input, daemon=True).start()
+    with os.fdopen(int(sys.argv[1]), "wb", buffering=0) as reports:
+
+        def report(what: Doing | Measured | Failed) -> None:
+            reports.write(_encode(what) + b"\n")
+
+        try:
+            job = prepare(errand.config)
+            say: Say = lambda what: report(Doing(what))  # noqa: E731
+            report(Measured(measure(job, errand.hardware, errand.seconds, say)))
+        except ProctorError as error:
+            report(Failed(str(error), error.exit_code))
+
+
+def _end_with_standard_input() -> None:
+    sys.stdin.buffer.read()
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

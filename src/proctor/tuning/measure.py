@@ -1,0 +1,443 @@
+"""Measures what the parts of an evaluation cost, by running it: real workers, the real policy, its first episodes.
+
+Everything is timed while all workers are busy, as they will be: where all cores are in use, each is slower than alone.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
+from math import ceil
+from statistics import fmean, median
+from time import monotonic, perf_counter, process_time, thread_time
+from typing import Any
+
+from proctor.engine import Engine, EngineSetup
+from proctor.engine.messages import Built, Finished, Observed, Reply
+from proctor.engine.plan import choose_batch_size, plan_episodes
+from proctor.errors import EnvironmentBuildError, ResourceError
+from proctor.job import Job
+from proctor.policies.base import EpisodeMemory, LocalPolicy, Policy
+from proctor.rendering import choose_renderer
+from proctor.streams import RandomStream
+from proctor.tuning.hardware import (
+    Gpu,
+    Hardware,
+    core_seconds_in_use,
+    cpu_seconds,
+    descendants,
+    memory_bytes,
+    visible_gpus,
+)
+from proctor.tuning.model import HEADROOM, Costs, Drawing, Pass, cycle
+from proctor.types import Array, EpisodeResult, EpisodeSpec, Features, Observation, Outcome, Task
+
+_GL_VARIABLE = "MUJOCO_GL"
+_SOFTWARE = "osmesa"
+_EPISODES_PER_TASK = 1000
+"""More than can be run while measuring, so that no worker runs out of them."""
+_FIRST_REPLIES = 4
+"""Of the one worker that runs before the others do, to fill caches and see how much memory it takes."""
+_WARM_REPLIES = 2
+"""Of every worker, before what it takes counts: its reset, and the first chunk."""
+_ROWS = (1, 2, 4, 8, 16, 32)
+_PASSES_S = 1.0
+"""Passes of one size are made for so long, which is the driver's sample period."""
+
+Say = Callable[[str], None]
+
+
+def measure(job: Job, hardware: Hardware, seconds: float, say: Say) -> Costs:
+    """Run a job's first episodes for a while, and say what everything costs.
+
+    ``seconds`` count from when every worker is at work. ``say`` is told what is being done. Where there is an
+    accelerator and the user leaves open what draws, drawing in software is measured too.
+
+    Raises:
+        ResourceError: an episode could not be run.
+        ProctorError: the simulator cannot be built, the policy cannot be loaded, or they do not fit.
+    """
+    began, accelerator = monotonic(), _Accelerator()
+    may_draw_otherwise = bool(hardware.gpus) and job.benchmark.draws_with_gl and _GL_VARIABLE not in os.environ
+    may_draw_otherwise = may_draw_otherwise and job.benchmark.config.render_device == "auto"
+    choose_renderer(job.benchmark, job.config.policy.get("device"))
+    policy = None
+    if not isinstance(job.policy, LocalPolicy):
+        say("loading the policy")
+        policy = _Watched(job.policy.per_device[0].open(job.config.eval.inference_threads))
+        accelerator.holds(policy)
+    load = monotonic() - began
+    bench = _Bench(job, policy, accelerator)
+    say("one worker")
+    first = bench.run(1, seconds, _FIRST_REPLIES)
+    n_workers = _affordable_workers(job, hardware, first.worker_bytes)
+    say(f"{n_workers} workers, for {seconds:g} s" if n_workers > 1 else f"one worker, for {seconds:g} s")
+    tally = bench.run(n_workers, seconds)
+    drawings = [tally.drawing(max(0, tally.device_bytes - first.device_bytes) // n_workers)]
+    if may_draw_otherwise and tally.looks and (in_software := _drawn_in_software(bench, say)) is not None:
+        drawings.append(in_software)
+    passes = [] if policy is None else list(_passes(policy, job, accelerator, tally, say))
+    return _costs(tally, load, tuple(drawings), tuple(passes), policy)
+
+
+def _drawn_in_software(bench: _Bench, say: Say) -> Drawing | None:
+    """What a look costs one worker without the accelerator; None where that cannot be had."""
+    say(f"one worker that draws with {_SOFTWARE}")
+    before = dict(os.environ)
+    config = replace(bench.job.benchmark.config, render_device=_SOFTWARE)
+    choose_renderer(type(bench.job.benchmark)(config))
+    try:
+        return bench.run(1, _PASSES_S, _FIRST_REPLIES).drawing(0)
+    except (EnvironmentBuildError, ResourceError):
+        say(f"{_SOFTWARE} does not draw here")
+        return None
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _affordable_workers(job: Job, hardware: Hardware, worker_bytes: int) -> int:
+    """As many as an evaluation would have by default, if there is memory for them."""
+    n_workers = choose_batch_size(replace(job.config.eval, batch_size=0), _EPISODES_PER_TASK, hardware.cores)
+    if hardware.memory_bytes is None or not worker_bytes:
+        return n_workers
+    return max(1, min(n_workers, int(HEADROOM * hardware.memory_bytes / worker_bytes)))
+
+
+def _costs(
+    tally: _Tally, load: float, drawings: tuple[Drawing, ...], passes: tuple[Pass, ...], policy: _Watched | None
+) -> Costs:
+    costs = Costs(
+        load=load,
+        up=tally.up,
+        n_workers=tally.n_workers,
+        construct=tally.construct,
+        reset=tally.reset_s / max(1, tally.resets),
+        step=tally.step_s / max(1, tally.steps),
+        steps_per_chunk=tally.steps / tally.chunks,
+        looks_per_chunk=tally.looks / tally.chunks,
+        chunks_per_episode=tally.chunks_per_episode,
+        n_ended=tally.n_ended,
+        overhead=0.0,
+        core=tally.cpu_s / tally.chunks,
+        cores_taken=max(0.0, tally.others_cpu_s / tally.seconds),
+        engine=tally.engine_s / tally.chunks,
+        rate=tally.chunks / tally.seconds,
+        drawings=drawings,
+        passes=passes,
+        slots=1 if policy is None or policy.randomness == "global" else policy.n_slots,
+        on_accelerator=policy is not None and policy.on_accelerator,
+        shard_bytes=tally.shard_bytes,
+        worker_bytes=tally.worker_bytes,
+    )
+    simulate, forward = costs.simulate(drawings[0]), passes[0] if passes else None
+    rest = tally.n_workers / costs.rate - cycle(simulate, forward, costs.slots, tally.n_workers)
+    return replace(costs, overhead=max(0.0, rest))
+
+
+# -------------------------------------------------------------------------------------------------- running episodes
+
+
+@dataclass
+class _Tally:
+    """What was spent in a stretch of time by workers that were all at work. Seconds and counts over all of them."""
+
+    n_workers: int = 1
+    up: float = 0.0
+    construct: float = 0.0
+    chunks_per_episode: float = 1.0
+    n_ended: int = 0
+    seconds: float = 0.0
+    cpu_s: float = 0.0
+    others_cpu_s: float = 0.0
+    """Of other programs, on the same cores."""
+    engine_s: float = 0.0
+    pass_s: float = 0.0
+    """Mean of the passes in it."""
+    reset_s: float = 0.0
+    step_s: float = 0.0
+    look_s: float = 0.0
+    resets: int = 0
+    steps: int = 0
+    looks: int = 0
+    chunks: int = 0
+    shard_bytes: int = 0
+    worker_bytes: int = 0
+    device_bytes: int = 0
+
+    def drawing(self, device_bytes: int) -> Drawing:
+        """What a look took, with the backend that is set now."""
+        return Drawing(os.environ.get(_GL_VARIABLE, ""), self.look_s / max(1, self.looks), device_bytes)
+
+
+class _EnoughError(Exception):
+    """Measuring is over, and the episodes under way are dropped."""
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """Runs a job's first episodes, again and again."""
+
+    job: Job
+    policy: _Watched | None
+    accelerator: _Accelerator
+
+    def run(self, n_workers: int, seconds: float, n_replies: int | None = None) -> _Tally:
+        """Run ``n_workers`` for a while, or until they have replied so often."""
+        if self.policy is not None:
+            self.policy.forget()
+        tasks = _spread(self.job.tasks, n_workers)
+        specs = plan_episodes(self.job.benchmark, tasks, _EPISODES_PER_TASK, self.job.config.seed)
+        setup = self.job.engine_setup()
+        config = replace(setup.config, use_async_envs=True, stop_at_ci_width=None)
+        # A batch size of one would be run in this process; one episode has one worker in any case.
+        setup = replace(setup, config=config, batch_size=max(2, n_workers), log=None)
+        meter = _Meter(setup, specs if n_workers > 1 else specs[:1], self.policy, n_workers)
+
+        def look_at_the_clock() -> None:
+            if meter.seconds >= seconds or (n_replies is not None and meter.n_replies >= n_replies):
+                raise _EnoughError
+
+        with closing(meter):
+            with suppress(_EnoughError):
+                meter.run(meter.over, look_at_the_clock)
+            return meter.sum_up(self.accelerator)
+
+
+def _spread(tasks: Sequence[Task], n: int) -> list[Task]:
+    """At most ``n`` of the tasks, evenly spaced."""
+    n = min(n, len(tasks))
+    return [tasks[position * len(tasks) // n] for position in range(n)]
+
+
+class _Meter(Engine):
+    """An engine that notes what its workers say they spent. It counts anew once all of them are at work."""
+
+    def __init__(
+        self, setup: EngineSetup, plan: Sequence[EpisodeSpec], policy: _Watched | None, n_workers: int
+    ) -> None:
+        super().__init__(setup, plan, policy)
+        self._watched, self._n_workers = policy, n_workers
+        self._created = monotonic()
+        self._up = self._created
+        self._constructs: list[float] = []
+        self._replies: Counter[int] = Counter()
+        self._executed: dict[int, int] = {}
+        self._ended: dict[EpisodeSpec, int] = {}
+        self._warm = False
+        self._begin_to_count()
+
+    @property
+    def n_replies(self) -> int:
+        return self._replies.total()
+
+    @property
+    def seconds(self) -> float:
+        """Since all workers are at work; 0 before."""
+        return monotonic() - self._since if self._warm else 0.0
+
+    def over(self, result: EpisodeResult, _: Array | None) -> None:
+        """An episode has left the engine.
+
+        Raises:
+            ResourceError: it could not be run.
+        """
+        if result.outcome is Outcome.ERROR:
+            raise ResourceError(f"{result.spec} could not be run: {result.errors[-1].message}")
+        self._ended[result.spec] = 1 if self._watched is None else self._watched.chunks[result.spec]
+
+    def stands(self, number: int, spec: EpisodeSpec, built: Built) -> None:
+        self._constructs.append(built.spent.construct)
+        self._up = monotonic()
+        super().stands(number, spec, built)
+
+    def replied(self, number: int, reply: Reply) -> None:
+        if isinstance(reply, Observed | Finished):
+            self._note(number, reply)
+        super().replied(number, reply)
+        self._replies[number] += 1
+        if not self._warm and self._all_at_work():
+            self._warm = True
+            self._begin_to_count()
+
+    def _all_at_work(self) -> bool:
+        return len(self._replies) == self._n_workers and min(self._replies.values()) >= _WARM_REPLIES
+
+    def _begin_to_count(self) -> None:
+        self.tally = _Tally(self._n_workers)
+        self._since, self._engine_since = monotonic(), thread_time()
+        self._workers = descendants(os.getpid())
+        self._cpu_since, self._cores_since = self._cpu_seconds(), core_seconds_in_use()
+        self._passes_before = len(self._watched.seconds) if self._watched else 0
+
+    def _cpu_seconds(self) -> float:
+        return process_time() + sum(map(cpu_seconds, self._workers))
+
+    def _note(self, number: int, reply: Observed | Finished) -> None:
+        tally, spent = self.tally, reply.spent
+        tally.reset_s += spent.reset
+        tally.step_s += spent.step
+        tally.look_s += spent.look
+        began = bool(spent.reset)
+        tally.resets += began
+        executed = 0 if began else self._executed[number]
+        if isinstance(reply, Finished):
+            tally.chunks += 1
+            tally.steps += reply.actions.shape[0] - executed
+            return
+        tally.looks += reply.arrays[0].shape[0]
+        self._executed[number] = executed
+        if not began:
+            assert self._watched is not None
+            tally.chunks += 1
+            tally.steps += self._watched.chunk_length
+            self._executed[number] += self._watched.chunk_length
+
+    def sum_up(self, accelerator: _Accelerator) -> _Tally:
+        """What was noted. The workers still live, so that their memory can be seen."""
+        tally = self.tally
+        tally.seconds, tally.engine_s = monotonic() - self._since, thread_time() - self._engine_since
+        tally.cpu_s = self._cpu_seconds() - self._cpu_since
+        tally.others_cpu_s = core_seconds_in_use() - self._cores_since - tally.cpu_s
+        tally.up, tally.construct = self._up - self._created, fmean(self._constructs)
+        tally.shard_bytes = memory_bytes(os.getpid())
+        tally.worker_bytes = sum(map(memory_bytes, descendants(os.getpid()))) // max(1, len(self._replies))
+        tally.device_bytes = accelerator.taken()
+        tally.n_ended = len(self._ended)
+        if self._watched is not None:
+            tally.pass_s = fmean(self._watched.seconds[self._passes_before :])
+            under_way = [n - 1 for spec, n in self._watched.chunks.items() if spec not in self._ended]
+            steps = max(task.max_episode_steps for task in self.setup.tasks.values())
+            most = ceil(steps / self._watched.chunk_length)
+            tally.chunks_per_episode = mean_chunks([*self._ended.values()], under_way, most)
+        return tally
+
+
+def mean_chunks(ended: Sequence[int], under_way: Sequence[int], most: int) -> float:
+    """The mean number of chunks of an episode: of some that ended, of others is only known how many are behind them.
+
+    The area under Kaplan and Meier's estimate of the part of episodes that get so far. Taking only those that ended
+    would make it too small, as short episodes end first; ``most`` is how long one can get.
+    """
+    mean = 0.0
+    surviving = 1.0
+    for n in range(1, most + 1):
+        mean += surviving
+        at_risk = sum(length >= n for length in (*ended, *under_way))
+        if at_risk:
+            surviving *= 1 - sum(length == n for length in ended) / at_risk
+    return mean
+
+
+# -------------------------------------------------------------------------------------------------------- the policy
+
+
+class _Watched(Policy):
+    """A policy; what its passes took, which episodes they were for, and an observation to make more of them."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.asked = policy
+        self.n_action_steps, self.look_offsets = policy.n_action_steps, policy.look_offsets
+        self.randomness, self.place_matters = policy.randomness, policy.place_matters
+        self.batch_size, self.n_slots = policy.batch_size, policy.n_slots
+        self.chunk_length = 1
+        self.sample: Observation | None = None
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew with passes and episodes."""
+        self.seconds: list[float] = []
+        self.chunks: Counter[EpisodeSpec] = Counter()
+
+    def predict(self, observations: Sequence[Observation], memories: Sequence[EpisodeMemory]) -> list[Array]:
+        if self.sample is None:
+            arrays = {key: array.copy() for key, array in observations[0].arrays.items()}
+            self.sample = Observation(arrays, observations[0].instruction)
+        began = perf_counter()
+        chunks = self.asked.predict(observations, memories)
+        self.seconds.append(perf_counter() - began)
+        self.chunks.update({memory.stream.spec for memory in memories})  # a set: padding repeats an episode
+        self.chunk_length = min(self.n_action_steps, len(chunks[0]))
+        return chunks
+
+    def check_contract(self, features: Features) -> None:
+        self.asked.check_contract(features)
+
+    def fingerprint(self) -> Mapping[str, Any]:
+        return self.asked.fingerprint()
+
+    @property
+    def device(self) -> str:
+        """What it runs on, in its own words; policies that do not say run on the CPU."""
+        return str(self.fingerprint().get("device") or "cpu")
+
+    @property
+    def on_accelerator(self) -> bool:
+        return self.device != "cpu"
+
+
+def _passes(policy: _Watched, job: Job, accelerator: _Accelerator, in_use: _Tally, say: Say) -> Iterator[Pass]:
+    """The pass that evaluations make unless something else is asked for, then those of other sizes.
+
+    On a CPU, where batching gains nothing, there is only the first one, as it was among all the others.
+    """
+    alone = policy.randomness == "global"
+    rows = 1 if alone else job.config.eval.inference_batch_size or policy.batch_size
+    if not policy.on_accelerator:
+        yield Pass(rows, in_use.pass_s)
+        return
+    for n in [rows, *(() if alone else (n for n in _ROWS if n != rows))]:
+        say(f"forward passes of {n}")
+        yield _time_passes(policy, n, accelerator)
+
+
+def _time_passes(policy: _Watched, rows: int, accelerator: _Accelerator) -> Pass:
+    """Passes of one size, alone; meanwhile the driver is asked in how much of the time kernels run."""
+    assert policy.sample is not None
+    observations = [policy.sample] * rows
+
+    def once() -> float:
+        memories = [EpisodeMemory(RandomStream(EpisodeSpec("autotune", 0, row, row))) for row in range(rows)]
+        began = perf_counter()
+        policy.asked.predict(observations, memories)
+        return perf_counter() - began
+
+    once(), once()  # kernels are chosen, memory is reserved
+    seconds: list[float] = []
+    until = monotonic() + _PASSES_S
+    while monotonic() < until:
+        seconds.append(once())
+    with ThreadPoolExecutor(1) as beside:
+        state = beside.submit(accelerator.state)
+        while not state.done():
+            seconds.append(once())
+    gpu = state.result()
+    return Pass(rows, median(seconds), gpu.busy if gpu is not None and gpu.busy else 1.0, accelerator.taken())
+
+
+class _Accelerator:
+    """The accelerator that a policy runs on: how much of its memory is taken since this was made. Nothing on a CPU."""
+
+    def __init__(self) -> None:
+        self._before = visible_gpus()
+        self._number: int | None = None
+
+    def holds(self, policy: _Watched) -> None:
+        """The policy has been loaded onto it."""
+        if policy.on_accelerator:
+            number = policy.device.partition(":")[2]
+            self._number = int(number) if number.isdigit() else 0
+
+    def state(self) -> Gpu | None:
+        """As the driver describes it now; None where there is none, or it is another vendor's."""
+        now = visible_gpus() if self._number is not None and self._before else []
+        return now[self._number] if self._number is not None and self._number < len(now) else None
+
+    def taken(self) -> int:
+        """Bytes of its memory, by whomever."""
+        now = self.state()
+        return 0 if now is None or self._number is None else self._before[self._number].free_bytes - now.free_bytes
