@@ -139,11 +139,16 @@ def test_the_replay_command_names_the_task_so_that_it_is_found():
 
 
 def test_where_the_time_went_is_said():
-    """In shares of the episodes' time; what took next to none is left out."""
+    """In shares of the workers' time; what took next to none is left out."""
     tasks, specs = plan(1, n_episodes=1)
     timed = replace(result(specs[0]), timings=Timings(step=3.0, look=0.98, reset=0.02, wait=6.0))
 
-    assert "Time of episodes: waiting 60 % · step 30 % · look 10 %\n" in printed(summarize(tasks, specs, [timed]))
+    summary = summarize(tasks, specs, [timed], wall_s=10.0)
+
+    assert "Time of workers: waiting 60 % · step 30 % · look 10 %\n" in printed(summary)
+    assert "Time of workers: tail 50 % · waiting 30 % · step 15 % · look 5 %\n" in printed(
+        replace(summary, worker_s=20.0)
+    )
 
 
 def test_whereabouts_are_read_off_the_directory(tmp_path):

@@ -85,6 +85,9 @@ class EvalConfig:
     """Progress: auto (live on a terminal, else plain lines), plain or none. While it is shown, what libraries print
     goes into worker.log."""
 
+    trace: bool = False
+    """Write trace.json into the run directory, for ui.perfetto.dev: what each worker and the policy did when."""
+
     allow_mismatch: bool = False
     """Continue a run directory although its fingerprint differs from this evaluation."""
 

@@ -128,7 +128,8 @@ def busyness(progress: Progress) -> list[str]:
     load, timings = progress.load, progress.timings
     parts = [count(load.workers, "worker")]
     if timings.total:
-        parts[0] += f" {share(1 - (timings.inference + timings.wait) / timings.total)}"
+        working = timings.construct + timings.reset + timings.step + timings.look
+        parts[0] += f" {share(working / timings.total)}"
     if load.inference_share is not None:
         batch = f" (mean batch {load.mean_batch:.1f})" if load.mean_batch else ""
         parts.append(f"inference {share(load.inference_share)}{batch}")

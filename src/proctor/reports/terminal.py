@@ -27,6 +27,7 @@ from proctor.reports.text import (
 )
 from proctor.results.intervals import LEVEL
 from proctor.results.lock import holder_of
+from proctor.results.profile import profile_of
 from proctor.results.run_dir import RunInfo
 from proctor.results.stats import Counts
 from proctor.results.summary import Summary, TaskSummary
@@ -181,8 +182,9 @@ def headline(summary: Summary) -> list[Text]:
     if summary.wall_s is not None:
         episodes, speed = count(len(summary.episodes), "episode"), number(summary.episodes_per_s)
         lines.append(Text(f"{episodes} in {duration(summary.wall_s)}, {speed} episodes/s"))
-    if shares := time_shares(summary.timings):
-        lines.append(Text(f"Time of episodes: {' · '.join(shares)}", "dim"))
+    profile = profile_of(summary)
+    if shares := time_shares(profile.total, profile.rest_s or 0.0):
+        lines.append(Text(f"Time of workers: {' · '.join(shares)}", "dim"))
     return lines
 
 

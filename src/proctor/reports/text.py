@@ -10,7 +10,9 @@ from proctor.results.intervals import Interval
 from proctor.types import AttemptError, EpisodeSpec, Timings
 
 NONE = "-"
-_WORTH_SAYING = 0.005
+WORTH_SAYING = 0.005
+"""The part of a time below which it is not mentioned."""
+_PART_NAMES = {"wait": "waiting", "startup": "start-up"}
 
 
 def safe(text: str, style: str = "") -> Text:
@@ -76,12 +78,14 @@ def duration(seconds: float | None) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def time_shares(timings: Timings) -> list[str]:
-    """Where the time of episodes went, largest first, as far as it is worth saying."""
-    seconds = {"waiting" if part.name == "wait" else part.name: getattr(timings, part.name) for part in fields(timings)}
+def part_name(part: str) -> str:
+    """How a part of :class:`~proctor.types.Timings` is called."""
+    return _PART_NAMES.get(part, part)
+
+
+def time_shares(timings: Timings, tail: float = 0.0) -> list[str]:
+    """Where the time of workers went, largest first, as far as it is worth saying. ``tail`` is no episode's."""
+    seconds = {part_name(part.name): float(getattr(timings, part.name)) for part in fields(timings)} | {"tail": tail}
+    total = sum(seconds.values())
     ranked = sorted(seconds, key=lambda name: -seconds[name])
-    return [
-        f"{name} {share(seconds[name] / timings.total)}"
-        for name in ranked
-        if seconds[name] > _WORTH_SAYING * timings.total
-    ]
+    return [f"{name} {share(seconds[name] / total)}" for name in ranked if seconds[name] > WORTH_SAYING * total]

@@ -180,8 +180,9 @@ class Journal:
     """What a journal file holds, in the order it was written.
 
     ``headers`` has one entry per session, ``wall_s`` is how long they took together, each up to its last episode, and
-    ``worker_s`` what that makes for all workers, None where it is not known how many there were. ``n_corrupt`` counts the damaged lines; an unfinished last one is not counted, it may be being written at this
-    moment. ``intact_bytes`` is where the last intact line ends.
+    ``worker_s`` what that makes for all workers, None where it is not known how many there were. ``n_corrupt`` counts
+    the damaged lines; an unfinished last one is not counted, it may be being written at this moment. ``intact_bytes``
+    is where the last intact line ends.
     """
 
     path: Path
