@@ -72,8 +72,7 @@ def _remarks(a: Measured, b: Measured, *, anyway: bool) -> list[str]:
     Raises:
         ConfigError: they are different exams, and nobody wants them compared anyway.
     """
-    from proctor.reports.comparison import circumstances
-    from proctor.results.compare import different_exams
+    from proctor.results.compare import circumstances, different_exams
 
     differences = different_exams(a, b)
     if differences and not anyway:

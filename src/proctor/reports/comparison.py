@@ -9,10 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 from proctor.reports.text import NONE, count, name_cell, safe
-from proctor.results.compare import Challenge, Comparison, Verdict, different_exams, different_versions
+from proctor.results.compare import Challenge, Comparison, Verdict
 from proctor.results.differences import Score, Strata
 from proctor.results.intervals import LEVEL, Interval
-from proctor.results.measured import Measured
 from proctor.results.power import POWER
 
 MAX_TASK_ROWS = 20
@@ -111,24 +110,6 @@ def conclusion(overall: Comparison, name: str) -> Iterator[Text]:
             f"About {count(overall.more_episodes, 'more episode')} of each would show a true difference of this size "
             f"with a probability of {POWER:.0%}."
         )
-
-
-def circumstances(a: Measured, b: Measured) -> list[str]:
-    """What one must know of how two evaluations came about, a sentence each."""
-    differences, versions = different_exams(a, b), different_versions(a, b)
-    remarks = [f"not the same exam: {', '.join(differences)}."] if differences else []
-    if versions:
-        remarks.append(f"versions differ, on which results may depend: {', '.join(versions)}.")
-    if stopped := [str(evaluation.path) for evaluation in (a, b) if evaluation.stopped_early]:
-        remarks.append(
-            f"{' and '.join(stopped)} stopped early, as its own results decided; tests and intervals here are for "
-            "numbers of episodes that were fixed before."
-        )
-    if unknown := [str(evaluation.path) for evaluation in (a, b) if not evaluation.fingerprint]:
-        remarks.append(
-            f"{' and '.join(unknown)} does not say what was run; that it is the same exam is taken on trust."
-        )
-    return remarks
 
 
 def gaps(challenge: Challenge, name: str) -> Iterator[str]:

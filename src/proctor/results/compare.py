@@ -84,6 +84,19 @@ class Challenge:
     n_tasks_left_out: int
     """Tasks that only one of the two has run."""
 
+    @property
+    def circumstances(self) -> list[str]:
+        return circumstances(self.a, self.b)
+
+
+@dataclass(frozen=True)
+class Incomparable:
+    """Two evaluations whose rates do not mean the same, and why."""
+
+    a: Measured
+    b: Measured
+    reasons: tuple[str, ...]
+
 
 def compare(evaluations: Sequence[Measured]) -> list[Challenge]:
     """Compare every evaluation with the first.
@@ -108,6 +121,27 @@ def compare(evaluations: Sequence[Measured]) -> list[Challenge]:
     ]
 
 
+def compare_where_possible(evaluations: Sequence[Measured]) -> list[Challenge | Incomparable]:
+    """The same, without those that are another exam than the first or have no task in common with it."""
+    first, *others = evaluations
+    reasons = [_reasons_against(first, other) for other in others]
+    comparable = [other for other, against in zip(others, reasons, strict=True) if not against]
+    challenges = iter(compare([first, *comparable]))
+    return [
+        Incomparable(first, other, against) if against else next(challenges)
+        for other, against in zip(others, reasons, strict=True)
+    ]
+
+
+def _reasons_against(a: Measured, b: Measured) -> tuple[str, ...]:
+    return tuple(different_exams(a, b)) or (() if common_tasks(a, b) else ("no task of which both completed episodes",))
+
+
+def common_tasks(a: Measured, b: Measured) -> list[TaskKey]:
+    """Tasks of which both completed episodes."""
+    return [key for key in a.tasks if key in b.tasks and _completed(a, key) and _completed(b, key)]
+
+
 def different_exams(a: Measured, b: Measured) -> list[str]:
     """Why two evaluations are not the same exam: ``policy.n_action_steps: 8 and 4``. Empty where nothing is known.
 
@@ -130,6 +164,24 @@ def different_versions(a: Measured, b: Measured) -> list[str]:
     return [f"{name}: {before} and {now}" for name, (before, now) in versions.items()]
 
 
+def circumstances(a: Measured, b: Measured) -> list[str]:
+    """What one must know of how two evaluations came about, a sentence each."""
+    differences, versions = different_exams(a, b), different_versions(a, b)
+    remarks = [f"not the same exam: {', '.join(differences)}."] if differences else []
+    if versions:
+        remarks.append(f"versions differ, on which results may depend: {', '.join(versions)}.")
+    if stopped := [str(evaluation.path) for evaluation in (a, b) if evaluation.stopped_early]:
+        remarks.append(
+            f"{' and '.join(stopped)} stopped early, as its own results decided; tests and intervals here are for "
+            "numbers of episodes that were fixed before."
+        )
+    if unknown := [str(evaluation.path) for evaluation in (a, b) if not evaluation.fingerprint]:
+        remarks.append(
+            f"{' and '.join(unknown)} does not say what was run; that it is the same exam is taken on trust."
+        )
+    return remarks
+
+
 def _both_have_action_steps(a: Measured, b: Measured, name: str) -> bool:
     field = "n_action_steps"
     return name == f"policy.{field}" and field in a.fingerprint["policy"] and field in b.fingerprint["policy"]
@@ -142,8 +194,7 @@ _Sides = Sequence[tuple[MeasuredTask, MeasuredTask]]
 
 
 def _challenge(a: Measured, b: Measured) -> Challenge:
-    common = [key for key in a.tasks if key in b.tasks and _completed(a, key) and _completed(b, key)]
-    if not common:
+    if not (common := common_tasks(a, b)):
         raise ConfigError(f"{a.path} and {b.path} have no task in common of which both completed episodes.")
     sides = [(a.tasks[key], b.tasks[key]) for key in common]
     whole, by_task = _of_pairs(sides) or _of_samples(sides)

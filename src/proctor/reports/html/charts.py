@@ -1,0 +1,176 @@
+"""Pictures for the page, drawn by matplotlib. Colours and type are the page's, so they follow its light or dark theme.
+
+matplotlib is given a stand-in for each colour of the style sheet; in the drawing it writes, every stand-in becomes the
+variable of that name. Nothing in a drawing needs a style attribute, which the page's policy forbids.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from xml.etree import ElementTree as ET
+
+from markupsafe import Markup
+from matplotlib import style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from proctor.reports.comparison import letter
+from proctor.reports.text import share
+from proctor.results.course import course
+from proctor.results.distributions import Histogram
+from proctor.results.intervals import IntervalMethod
+from proctor.results.summary import Summary
+from proctor.types import Timings
+
+N_RUN_COLOURS = 6
+"""Evaluations that have a colour of their own; from the seventh on they repeat."""
+
+_NAMES = ["text", "muted", "line", "success", "failure", *(f"run-{number}" for number in range(N_RUN_COLOURS))]
+_STAND_INS = {name: f"#0102{number:02x}" for number, name in enumerate(_NAMES)}
+_VARIABLES = {code: f"var(--{name})" for name, code in _STAND_INS.items()}
+
+_WIDTH, _POINTS_PER_INCH = 520, 72
+_MOST_BINS = 40
+_WORTH_SHOWING = 0.005
+_SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
+
+_LOOK = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": _STAND_INS["line"],
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.labelcolor": _STAND_INS["muted"],
+    "axes.spines.left": False,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "font.size": 12,
+    "grid.color": _STAND_INS["line"],
+    "grid.linewidth": 1,
+    "svg.fonttype": "none",
+    "text.color": _STAND_INS["text"],
+    "xtick.color": _STAND_INS["muted"],
+    "xtick.major.size": 0,
+    "ytick.color": _STAND_INS["muted"],
+    "ytick.major.size": 0,
+}
+
+
+def success_over_plan(summaries: Sequence[Summary]) -> Markup | None:
+    """The rate after every complete round of the plan, and its anytime-valid interval. None before there is one."""
+    courses = [[counts for counts in course(summary) if counts.completed] for summary in summaries]
+    if not any(courses):
+        return None
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        for number, known in enumerate(courses):
+            n_episodes = [counts.planned for counts in known]
+            intervals = [IntervalMethod.ANYTIME.interval(counts.successes, counts.completed) for counts in known]
+            rates = [100 * counts.successes / counts.completed for counts in known]
+            lows, highs = [100 * each.low for each in intervals], [100 * each.high for each in intervals]
+            colour = _run_colour(number)
+            axes.fill_between(n_episodes, lows, highs, color=colour, alpha=0.16, linewidth=0)
+            axes.plot(n_episodes, rates, color=colour, linewidth=2, marker="o" if len(known) == 1 else None)
+            if len(summaries) > 1 and known:
+                axes.annotate(
+                    letter(number), (n_episodes[-1], rates[-1]), (5, 0), textcoords="offset points", va="center"
+                )
+        axes.set(ylim=(0, 100), xlabel="episodes, in the order of the plan", ylabel="success rate, %")
+
+    return _picture("Success rate over the plan, with its anytime-valid interval", 260, draw)
+
+
+def distribution(evaluations: Sequence[Histogram], name: str) -> Markup | None:
+    """How many completed episodes have which value, successes and failures upon each other; a row for each evaluation.
+    None without any.
+    """
+    if not evaluations:
+        return None
+
+    def draw(figure: Figure) -> None:
+        rows: list[Axes] = list(figure.subplots(len(evaluations), sharex=True, squeeze=False)[:, 0])
+        for number, (axes, found) in enumerate(zip(rows, evaluations, strict=True)):
+            starts, width = found.edges[:-1], 0.94 * (found.edges[1] - found.edges[0])
+            bottom = [0] * len(starts)
+            for name_of_part, heights in (("success", found.successes), ("failure", found.failures)):
+                axes.bar(starts, heights, width, bottom, align="edge", color=_STAND_INS[name_of_part])
+                bottom = list(heights)
+            axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+            axes.set_ylabel(f"{letter(number)}: episodes" if len(evaluations) > 1 else "episodes")
+        rows[-1].set_xlabel(name)
+
+    return _picture(f"Distribution of {name}", 260 if len(evaluations) == 1 else 110 * len(evaluations) + 60, draw)
+
+
+def where_time_went(summaries: Sequence[Summary]) -> Markup | None:
+    """What part of their episodes' time evaluations spent on what. None where nothing was timed."""
+    shares = [_shares(summary.timings) for summary in summaries]
+    parts = [part for part in fields(Timings) if any(each.get(part.name, 0.0) > _WORTH_SHOWING for each in shares)]
+    if not parts:
+        return None
+    height = 0.8 / len(shares)
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        for number, of_run in enumerate(shares):
+            values = [100 * of_run.get(part.name, 0.0) for part in parts]
+            places = [place + (number - (len(shares) - 1) / 2) * height for place in range(len(parts))]
+            bars = axes.barh(places, values, height=0.92 * height, color=_run_colour(number))
+            axes.bar_label(bars, [share(each / 100) for each in values], padding=4)
+        axes.set_yticks(range(len(parts)), ["waiting" if part.name == "wait" else part.name for part in parts])
+        axes.invert_yaxis()
+        axes.margins(x=0.12)
+        axes.xaxis.set_visible(False)
+        axes.spines["bottom"].set_visible(False)
+        axes.grid(visible=False)
+
+    return _picture("Where the time of episodes went", max(260, 22 * len(parts) * len(shares) + 20), draw)
+
+
+def _shares(timings: Timings) -> dict[str, float]:
+    total = timings.total
+    return {part.name: getattr(timings, part.name) / total for part in fields(timings)} if total else {}
+
+
+def _run_colour(number: int) -> str:
+    return _STAND_INS[f"run-{number % N_RUN_COLOURS}"]
+
+
+# ------------------------------------------------------------------------------------------- from matplotlib to page
+
+
+def _picture(label: str, height: float, draw: Callable[[Figure], None]) -> Markup:
+    """What ``draw`` draws, as an element of the page. ``label`` says it to those who do not see it."""
+    file = io.StringIO()
+    with style.context(["default", {**_LOOK, "svg.hashsalt": label}]):
+        figure = Figure((_WIDTH / _POINTS_PER_INCH, height / _POINTS_PER_INCH), layout="constrained")
+        draw(figure)
+        figure.savefig(
+            file, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        )
+    return _themed(file.getvalue(), label)
+
+
+def _themed(drawing: str, label: str) -> Markup:
+    """``drawing`` with the page's colours, and attributes in place of styles."""
+    root = ET.fromstring(drawing)  # noqa: S314 - matplotlib wrote it
+    for parent in list(root.iter()):
+        for child in list(parent):
+            if child.tag in (f"{{{_SVG}}}metadata", f"{{{_SVG}}}style"):
+                parent.remove(child)
+    for element in root.iter():
+        if element.tag == f"{{{_SVG}}}g":
+            element.attrib.pop("id", None)  # the same in every drawing
+        for declaration in filter(None, element.attrib.pop("style", "").split(";")):
+            name, value = declaration.split(":", 1)
+            if not name.strip().startswith("font"):
+                element.set(name.strip(), _VARIABLES.get(value.strip(), value.strip()))
+    for name in ("width", "height"):
+        root.attrib.pop(name, None)
+    root.attrib.update({"class": "chart", "role": "img", "aria-label": label})
+    ET.register_namespace("", _SVG)
+    ET.register_namespace("xlink", _XLINK)
+    return Markup(ET.tostring(root, encoding="unicode"))  # noqa: S704 - text in it was escaped as it was written

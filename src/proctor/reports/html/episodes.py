@@ -1,0 +1,104 @@
+"""Every episode as a row of the page's table, and where its video is."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from heapq import nsmallest
+from itertools import count
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from proctor.reports.comparison import letter
+from proctor.reports.html.runs import ReportRun
+from proctor.reports.terminal import replay_command
+from proctor.reports.text import first_line
+from proctor.types import EpisodeResult, EpisodeSpec, Outcome, TaskKey
+
+MOST_ROWS = 20_000
+"""Episodes in one page: about 2 MB, which a browser opens and sorts without a pause one would notice."""
+
+VideoAddress = Callable[[ReportRun, EpisodeSpec], str | None]
+"""Where the page finds an episode's video: a URL, or None where there is none."""
+
+COLUMNS = ["run", "task", "episode", "seed", "outcome", "length", "reward", "max_reward", "video", "error"]
+
+_RANKS = {Outcome.FAILURE: 0, Outcome.ERROR: 1, Outcome.SUCCESS: 2}
+
+
+@dataclass(frozen=True)
+class EpisodeTable:
+    """What the page's script shows. ``data`` is plain JSON; ``n_left_out`` episodes are not in it, successes first."""
+
+    data: dict[str, Any]
+    n_shown: int
+    n_left_out: int
+
+
+def linked_videos(page: Path) -> VideoAddress:
+    """Videos stay where they are; their addresses are relative to the folder of ``page``."""
+
+    def address(run: ReportRun, spec: EpisodeSpec) -> str | None:
+        file = run.summary.videos.get(spec)
+        return file and quote(os.fsencode(os.path.relpath(run.where.directory / file, page.parent)))
+
+    return address
+
+
+def embedded_videos(run: ReportRun, spec: EpisodeSpec) -> str | None:
+    """Videos are part of the page."""
+    if (file := run.summary.videos.get(spec)) is None:
+        return None
+    return "data:video/mp4;base64," + base64.b64encode((run.where.directory / file).read_bytes()).decode()
+
+
+def episode_table(runs: Sequence[ReportRun], video: VideoAddress, most: int = MOST_ROWS) -> EpisodeTable:
+    """Failures first, then errors, then successes, each in the order of the plan; of more than ``most`` the first."""
+    tasks = {task.task.key: task.task for run in runs for task in run.summary.tasks}
+    task_numbers = {key: number for number, key in enumerate(tasks)}
+    position = count()
+    ranked = nsmallest(
+        most,
+        (
+            (_RANKS[result.outcome], next(position), number, result)
+            for number, run in enumerate(runs)
+            for result in run.summary.episodes
+        ),
+    )
+    data = {
+        "runs": [_run(letter(number), run, task_numbers) for number, run in enumerate(runs)],
+        "tasks": [{"name": task.name, "instruction": task.instruction} for task in tasks.values()],
+        "columns": COLUMNS,
+        "rows": [
+            [number, task_numbers[result.spec.task], *_cells(runs[number], result, video)]
+            for _, _, number, result in ranked
+        ],
+    }
+    n_all = sum(run.summary.overall.completed + run.summary.overall.errors for run in runs)
+    return EpisodeTable(data, len(ranked), n_all - len(ranked))
+
+
+def _run(name: str, run: ReportRun, task_numbers: Mapping[TaskKey, int]) -> dict[str, Any]:
+    """How a run is called, and for each of its tasks what films an episode, but for the episode's number."""
+    commands = {
+        task_numbers[task.task.key]: replay_command(run.where.directory, run.summary, task.task.key)
+        for task in run.summary.tasks
+    }
+    return {"letter": name, "name": run.name, "replay": commands}
+
+
+def _cells(run: ReportRun, result: EpisodeResult, video: VideoAddress) -> list[Any]:
+    error = result.errors[-1] if result.outcome is Outcome.ERROR and result.errors else None
+    return [
+        result.spec.episode_index,
+        result.spec.seed,
+        result.outcome.value,
+        result.length,
+        result.sum_reward,
+        result.max_reward,
+        video(run, result.spec),
+        error and f"{error.kind}: {first_line(error.message)}",
+    ]

@@ -1,0 +1,62 @@
+"""How the lengths and rewards of episodes are distributed: histograms with the same bins for several evaluations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from proctor.results.summary import Summary
+from proctor.types import Array, Outcome
+
+MOST_BINS = 40
+
+
+@dataclass(frozen=True, eq=False)
+class Values:
+    """A quantity in one evaluation's completed episodes, floats ``(episodes,)``; not finite where it is unknown."""
+
+    of_successes: Array
+    of_failures: Array
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """How many successes and how many failures have a value in each bin; ``edges`` are one more than bins."""
+
+    edges: tuple[float, ...]
+    successes: tuple[int, ...]
+    failures: tuple[int, ...]
+
+
+def lengths_and_rewards(summary: Summary) -> tuple[Values, Values]:
+    """The lengths of completed episodes in steps, and their sums of rewards."""
+    rows = [
+        (result.success, result.length, math.nan if result.sum_reward is None else result.sum_reward)
+        for result in summary.episodes
+        if result.outcome is not Outcome.ERROR
+    ]
+    success, length, reward = np.array(rows, dtype=float).reshape(-1, 3).T
+    lengths, rewards = (Values(values[success == 1], values[success == 0]) for values in (length, reward))
+    return lengths, rewards
+
+
+def histograms(evaluations: Sequence[Values]) -> list[Histogram]:
+    """One for each evaluation; values that are not finite are left out. Empty where no value is known."""
+    known = [[part[np.isfinite(part)] for part in (each.of_successes, each.of_failures)] for each in evaluations]
+    everything = np.concatenate([part for parts in known for part in parts])
+    if not len(everything):
+        return []
+    edges = _edges(everything)
+    return [Histogram(tuple(edges.tolist()), *(_counts(part, edges) for part in parts)) for parts in known]
+
+
+def _edges(values: Array) -> Array:
+    """As many bins as Sturges' rule says, up to :data:`MOST_BINS`: outliers do not make them many."""
+    return np.histogram_bin_edges(values, bins=min(MOST_BINS, 1 + math.ceil(math.log2(len(values)))))
+
+
+def _counts(values: Array, edges: Array) -> tuple[int, ...]:
+    return tuple(np.histogram(values, edges)[0].tolist())
