@@ -10,16 +10,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from proctor.claim import Claim
 from proctor.config import EvalConfig, RunConfig, structure
-from proctor.engine import Engine
+from proctor.engine import Engine, EngineSetup
 from proctor.errors import ConfigError, ProctorError, ResourceError
 from proctor.job import AnyPolicy, Job, as_policy, prepare
 from proctor.ledger import EvalResult, Ledger
-from proctor.policies.base import LocalPolicy, Policy, PolicySource
+from proctor.policies.announced import AnnouncedPolicy
+from proctor.policies.base import LocalPolicy, Policy
 from proctor.policies.function import PredictFunction
 from proctor.rendering import choose_renderer
-from proctor.results.journal import JournalWriter, read_journals
-from proctor.results.run_dir import check_fingerprint, read_run, write_run
+from proctor.results.journal import JournalWriter
 from proctor.supervision import quiet_terminal, watched
 from proctor.types import Array, EpisodeResult, EpisodeSpec
 from proctor.videos import film_of, make_videos, may_be_filmed, remove_videos, wanted_videos
@@ -68,27 +69,58 @@ def evaluate(
     return run(prepare(config, loaded))
 
 
-def run(job: Job, on_measured: Callable[[EvalResult], None] = lambda _: None) -> EvalResult:
+def measure(job: Job, setup: EngineSetup, ledger: Ledger) -> Engine:
+    """Run the episodes that have no result yet, in workers of this process, and keep them in the ledger.
+
+    The engine that is returned still has its workers and their simulators.
+    """
+    config = job.config.eval
+    films = {spec: film_of(job.directory, spec, config) for spec in ledger.todo if may_be_filmed(config, spec)}
+    with quiet_terminal(config, setup.log) as console:
+        policy = None
+        if ledger.todo and not isinstance(job.policy, LocalPolicy):
+            policy = AnnouncedPolicy(job.policy, ledger.opened)
+        engine = Engine(setup, ledger.todo, policy, films)
+
+        def keep(result: EpisodeResult, actions: Array | None) -> None:
+            ledger.keep(result, actions)
+            if ledger.decided:
+                engine.begin_no_more()
+
+        try:
+            if ledger.todo:
+                with watched(engine, console, config, str(job.directory)) as display:
+                    engine.run(keep, lambda: display.update(ledger.progress(engine)))
+            engine.close_inference()
+        except BaseException:
+            engine.close()
+            raise
+    return engine
+
+
+def run(
+    job: Job,
+    on_measured: Callable[[EvalResult], None] = lambda _: None,
+    measure: Callable[[Job, EngineSetup, Ledger], Engine] = measure,
+    n_workers: int | None = None,
+) -> EvalResult:
     """Run a job, or what is left of it where its run directory holds an unfinished run.
 
-    ``on_measured`` is told the result, which is on disk by then, before videos are made.
+    ``on_measured`` is told the result, which is on disk by then, before videos are made. ``measure`` runs the episodes
+    (in ``n_workers`` workers, if it is not those of this process) and gives an engine that makes the videos.
 
     Raises:
         RunLockedError, FingerprintError: the directory is in use, or holds another evaluation's results.
         ProctorError: the run ended early. What finished is in the journal and in a partial ``eval_info.json``.
     """
     choose_renderer(job.benchmark, job.config.policy.get("device"))
-    before = read_run(job.directory)
-    if before is not None and not any(journal.episodes for journal in read_journals(job.directory)):
-        before = None  # nothing was measured, so nothing binds
-    if before is not None:
-        allow = job.config.eval.allow_mismatch
-        check_fingerprint(before.fingerprint, job.run_info.fingerprint, allow_mismatch=allow)
-    with JournalWriter(job.directory, job.run_info.fingerprint, job.journal_stem) as journal:
-        write_run(job.directory, replace(job.run_info, opened_policy=before.opened_policy if before else None))
-        ledger = Ledger(job, journal)
+    claim, setup = Claim(job), job.engine_setup()
+    n_workers = n_workers or setup.n_workers
+    with JournalWriter(job.directory, job.run_info.fingerprint, job.journal_stem, n_workers) as journal:
+        claim.write_down()
+        ledger = Ledger(job, journal, claim)
         try:
-            engine = _measure(job, ledger)
+            engine = measure(job, setup, ledger)
         except ProctorError as error:
             if isinstance(error, ConfigError) and not journal.n_episodes:
                 raise  # nothing is there, and going on would end the same way
@@ -112,30 +144,6 @@ def run(job: Job, on_measured: Callable[[EvalResult], None] = lambda _: None) ->
             return replace(result, video_problems=problems)
 
 
-def _measure(job: Job, ledger: Ledger) -> Engine:
-    """Run the episodes that have no result yet. The engine's workers and their simulators are still there."""
-    setup, config = job.engine_setup(), job.config.eval
-    films = {spec: film_of(job.directory, spec, config) for spec in ledger.todo if may_be_filmed(config, spec)}
-    with quiet_terminal(config, setup.log) as console:
-        policy = None if isinstance(job.policy, LocalPolicy) or not ledger.todo else _WrittenDown(job, job.policy)
-        engine = Engine(setup, ledger.todo, policy, films)
-
-        def keep(result: EpisodeResult, actions: Array | None) -> None:
-            ledger.keep(result, actions)
-            if ledger.decided:
-                engine.begin_no_more()
-
-        try:
-            if ledger.todo:
-                with watched(engine, console, config, str(job.directory)) as display:
-                    engine.run(keep, lambda: display.update(ledger.progress(engine)))
-            engine.close_inference()
-        except BaseException:
-            engine.close()
-            raise
-    return engine
-
-
 def _film(job: Job, ledger: Ledger, missing: Sequence[EpisodeResult], engine: Engine) -> Mapping[EpisodeSpec, str]:
     """Make the videos that are missing; gives those that could not be made, and why."""
     try:
@@ -147,33 +155,3 @@ def _film(job: Job, ledger: Ledger, missing: Sequence[EpisodeResult], engine: En
         with suppress(ResourceError):
             ledger.sum_up()
         raise
-
-
-class _WrittenDown:
-    """A job's policy that, once opened, is written down in ``run.json``, and must be the one that was there before.
-
-    Only then is known what it runs on where the user left that open: a run begun on a GPU must not go on on a CPU.
-    """
-
-    def __init__(self, job: Job, source: PolicySource) -> None:
-        self._job, self._source = job, source
-        self.look_offsets, self.n_action_steps = self._source.look_offsets, self._source.n_action_steps
-        self.check_contract, self.fingerprint = self._source.check_contract, self._source.fingerprint
-
-    @property
-    def per_device(self) -> Sequence[PolicySource]:
-        return [_WrittenDown(self._job, source) for source in self._source.per_device]
-
-    def open(self, n_threads: int) -> Policy:
-        """Open it.
-
-        Raises:
-            FingerprintError: an earlier session ran it differently.
-        """
-        policy = self._source.open(n_threads)
-        opened = dict(policy.fingerprint())
-        run = read_run(self._job.directory)
-        if run is not None and run.opened_policy is not None:
-            check_fingerprint(run.opened_policy, opened, allow_mismatch=self._job.config.eval.allow_mismatch)
-        write_run(self._job.directory, replace(self._job.run_info, opened_policy=opened))
-        return policy

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shlex
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -16,13 +17,14 @@ from proctor.benchmarks.base import Benchmark
 from proctor.config import EvalConfig, RunConfig, structure
 from proctor.engine import EngineSetup
 from proctor.engine.plan import choose_batch_size, plan_episodes, plan_tasks, shard_episodes
+from proctor.engine.trace import new_trace_path
 from proctor.errors import ConfigError, ResourceError
 from proctor.machine import available_memory, usable_cores
 from proctor.plugins import BENCHMARKS, POLICIES, find, installed, load_object
 from proctor.policies.base import LocalPolicy, PolicySource
 from proctor.policies.function import FunctionPolicy
 from proctor.results.provenance import collect_provenance
-from proctor.results.run_dir import RunInfo, plan_by_task
+from proctor.results.run_dir import RunInfo, plan_by_task, run_file
 from proctor.types import EpisodeSpec, Task
 
 AnyPolicy = PolicySource | LocalPolicy
@@ -65,6 +67,11 @@ class Job:
         shard_id, num_shards = self.config.eval.shard_id, self.config.eval.num_shards
         return "journal" if num_shards == 1 else f"journal_{shard_id}_of_{num_shards}"
 
+    @property
+    def run_file(self) -> str:
+        """Where :attr:`run_info` is written."""
+        return run_file(self.config.eval.shard_id, self.config.eval.num_shards)
+
     @cached_property
     def run_info(self) -> RunInfo:
         """What is written down of it."""
@@ -87,15 +94,28 @@ class Job:
         config = {**asdict(self.config), "env": env, "output_dir": str(self.directory)}
         return RunInfo(config, fingerprint, provenance, tuple(sys.argv), plan_by_task(self.tasks, self.plan))
 
-    def engine_setup(self) -> EngineSetup:
+    @property
+    def whole_run_info(self) -> RunInfo:
+        """The same for all shards together: what ``run.json`` says, whichever shard writes it."""
+        whole = {**self.run_info.config["eval"], "shard_id": 0, "num_shards": 1}
+        return replace(self.run_info, config={**self.run_info.config, "eval": whole})
+
+    def engine_setup(self, batch_size: int | None = None) -> EngineSetup:
+        """What an engine needs for it: ``batch_size`` simulators in parallel, or as many as this machine can bear.
+
+        Raises:
+            ResourceError: there is too little memory for those that were asked for.
+        """
+        stem = self.journal_stem.replace("journal", "trace")
         return EngineSetup(
             benchmark=self.address,
             env=asdict(self.benchmark.config),
             tasks={task.key: task for task in self.tasks},
             action_source=self.policy.source if isinstance(self.policy, LocalPolicy) else None,
             config=self.config.eval,
-            batch_size=n_simulators(self.benchmark, self.config.eval, len(self.specs)),
+            batch_size=batch_size or n_simulators(self.benchmark, self.config.eval, len(self.specs)),
             log=self.directory / "worker.log",
+            trace=new_trace_path(self.directory, stem) if self.config.eval.trace else None,
         )
 
 
@@ -105,7 +125,7 @@ def prepare(config: RunConfig, policy: AnyPolicy | None = None) -> Job:
     Raises:
         ConfigError: what is asked for cannot be done; the message says what to do.
     """
-    benchmark, address = make_benchmark(config.env)
+    benchmark, address = make_benchmark(config.env, trust_remote_code=config.trust_remote_code)
     chosen = policy if policy is not None else load_policy(config.policy, config.rename_map)
     tasks = plan_tasks(benchmark)
     plan = plan_episodes(benchmark, tasks, config.eval.n_episodes, config.seed)
@@ -113,8 +133,8 @@ def prepare(config: RunConfig, policy: AnyPolicy | None = None) -> Job:
     return Job(config, benchmark, address, chosen, tasks, plan, directory, from_fields=policy is None)
 
 
-def make_benchmark(fields: Mapping[str, Any]) -> tuple[Benchmark, str]:
-    """The benchmark that ``--env.*`` describes, and the address of its class."""
+def make_benchmark(fields: Mapping[str, Any], *, trust_remote_code: bool = False) -> tuple[Benchmark, str]:
+    """The benchmark that ``--env.*`` describes, and the address of its class. Consent goes to a benchmark that asks."""
     name = fields.get("type")
     if not name:
         raise ConfigError(f"Which benchmark? Give --env.type, one of {', '.join(sorted(installed(BENCHMARKS)))}.")
@@ -122,7 +142,10 @@ def make_benchmark(fields: Mapping[str, Any]) -> tuple[Benchmark, str]:
     benchmark_class = load_object(address)
     if not (isinstance(benchmark_class, type) and issubclass(benchmark_class, Benchmark)):
         raise ConfigError(f"{address} is not a benchmark: a benchmark is a subclass of proctor.Benchmark.")
-    return benchmark_class(structure(benchmark_class.config_class, fields, "env")), address
+    config_class = benchmark_class.config_class
+    if trust_remote_code and any(field.name == "trust_remote_code" for field in dataclasses.fields(config_class)):
+        fields = {**fields, "trust_remote_code": trust_remote_code}
+    return benchmark_class(structure(config_class, fields, "env")), address
 
 
 def n_simulators(benchmark: Benchmark, config: EvalConfig, n_episodes: int) -> int:

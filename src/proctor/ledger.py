@@ -9,9 +9,10 @@ from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, Protocol
 
-from proctor.engine import Engine
+from proctor.claim import Claim
+from proctor.engine.load import Load
 from proctor.job import Job
 from proctor.reports.progress import Progress, TaskProgress
 from proctor.results.eval_info import build_eval_info, stream_eval_info, write_eval_info
@@ -53,11 +54,25 @@ class EvalResult:
         return self.summary.overall.errors
 
 
+class Measuring(Protocol):
+    """Whatever runs the episodes, here or elsewhere. Times are on the monotonic clock, None before they come."""
+
+    began_at: float | None
+    """When the first episode was asked for."""
+
+    @property
+    def measuring_since(self) -> float | None:
+        """When the first episode could go on from its first observation."""
+
+    def load(self) -> Load:
+        """What it is doing now."""
+
+
 class Ledger:
     """What is known of a job's episodes: those an earlier session kept, and those that finish now."""
 
-    def __init__(self, job: Job, journal: JournalWriter) -> None:
-        self._job, self._journal = job, journal
+    def __init__(self, job: Job, journal: JournalWriter, claim: Claim) -> None:
+        self._job, self._journal, self._claim = job, journal, claim
         kept = merge_journals(read_journals(job.directory))
         planned, width = set(job.specs), job.run_info.precision.stop_at_width
         known = [record.result for record in kept.values() if record.result.spec in planned]
@@ -76,6 +91,14 @@ class Ledger:
         self._startup_s: float | None = None
         self._wall_s: float | None = None
         self._worker_s: float | None = None
+
+    def opened(self, policy: Mapping[str, Any]) -> None:
+        """Write down the fingerprint of the policy that was loaded.
+
+        Raises:
+            FingerprintError: what was measured before was measured with another.
+        """
+        self._claim.write_down_policy(policy)
 
     def keep(self, result: EpisodeResult, actions: Array | None) -> None:
         """Write an episode down; on disk when this returns."""
@@ -102,7 +125,7 @@ class Ledger:
         write_eval_info(job.directory, info, job.config.eval.shard_id, job.config.eval.num_shards)
         return EvalResult(job.directory, summary, job.run_info)
 
-    def progress(self, engine: Engine) -> Progress:
+    def progress(self, engine: Measuring) -> Progress:
         """Where the run stands."""
         now, since, load = monotonic(), engine.measuring_since, engine.load()
         if engine.began_at is not None:

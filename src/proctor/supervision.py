@@ -8,13 +8,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Protocol
 
 from rich.console import Console
 
 from proctor.config import EvalConfig
-from proctor.engine import Crew
 from proctor.reports.display import Display, make_display
 from proctor.reports.output import printing_into
+
+
+class Interruptible(Protocol):
+    """Work that can be ended from a signal handler."""
+
+    def interrupt(self, signal_number: int) -> None:
+        """End soon, in good order."""
 
 
 @contextmanager
@@ -26,15 +33,15 @@ def quiet_terminal(config: EvalConfig, log: Path | None) -> Iterator[Console]:
 
 
 @contextmanager
-def watched(crew: Crew, console: Console, config: EvalConfig, title: str) -> Iterator[Display]:
-    """Show how a crew gets on, and let signals end it in good order."""
+def watched(work: Interruptible, console: Console, config: EvalConfig, title: str) -> Iterator[Display]:
+    """Show how work gets on, and let signals end it in good order."""
     mode = "plain" if not config.use_async_envs and config.display == "auto" else config.display
-    with make_display(console, mode, title) as display, _stopped_by_signals(crew):
+    with make_display(console, mode, title) as display, _stopped_by_signals(work):
         yield display
 
 
 @contextmanager
-def _stopped_by_signals(crew: Crew) -> Iterator[None]:
+def _stopped_by_signals(work: Interruptible) -> Iterator[None]:
     """SIGINT and SIGTERM end the run in good order; a second one ends it at once. Elsewhere than in the main thread
     signals are not ours to take.
     """
@@ -47,7 +54,7 @@ def _stopped_by_signals(crew: Crew) -> Iterator[None]:
         # Not what was there before: a shell's background job has SIGINT ignored.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        crew.interrupt(number)
+        work.interrupt(number)
 
     for number in before:
         signal.signal(number, stop)

@@ -21,16 +21,20 @@ _PR_SET_PDEATHSIG = 1
 def main() -> None:
     """Serve one engine."""
     connection_fd, arrays_fd, parent = (int(argument) for argument in sys.argv[1:])
-    _die_with(parent)
-    connection = Connection(connection_fd)
-    simulation = Simulation(SharedArrays(arrays_fd))
+    die_with(parent)
+    serve(Connection(connection_fd), SharedArrays(arrays_fd))
+
+
+def serve(connection: Connection, arrays: SharedArrays) -> None:
+    """Answer what the engine asks for, until it has no more questions."""
+    simulation = Simulation(arrays)
     with suppress(EOFError, ConnectionError):  # the engine is gone
         while not isinstance(request := decode_request(connection.recv_bytes()), Close):
             connection.send_bytes(encode(simulation.handle(request)))
     simulation.close()
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
     """Have the kernel end this process when its parent dies, however it dies and whatever hangs here."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

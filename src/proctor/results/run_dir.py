@@ -1,6 +1,8 @@
 """``run.json``: what a run directory is an evaluation of, written down before the first episode runs.
 
-Together with the journals beside it, it is all that a report, a merge or a resume needs.
+Together with the journals beside it, it is all that a report, a merge or a resume needs. Shards of one run that share a
+directory share it too: the plan in it is the whole one. What is each shard's own (its part, its machine, its command)
+stands in ``run_K_of_N.json``.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from proctor.results.stopping import Precision
 from proctor.types import EpisodeSpec, Task, TaskKey
 
 RUN_FILE = "run.json"
+_RUN_FILES = "run*.json"
 FORMAT_VERSION = 1
 
 
@@ -82,23 +85,38 @@ def plan_by_task(tasks: Sequence[Task], specs: Sequence[EpisodeSpec]) -> tuple[P
     return tuple(PlannedTask(task, tuple(episodes[task.key])) for task in tasks)
 
 
-def write_run(directory: Path, run: RunInfo) -> None:
+def run_file(shard_id: int, num_shards: int) -> str:
+    """``run.json`` for a whole run, ``run_K_of_N.json`` for one of its shards."""
+    return RUN_FILE if num_shards == 1 else f"run_{shard_id}_of_{num_shards}.json"
+
+
+def write_run(directory: Path, run: RunInfo, name: str = RUN_FILE) -> None:
     """Write ``run.json``; values that look like secrets are left out of the configuration and the command.
 
     Raises:
         ResourceError: it cannot be written.
     """
     public = replace(run, config=redact(run.config), command=redact_command(run.command))
-    write_json(directory / RUN_FILE, public)
+    write_json(directory / name, public)
 
 
-def read_run(directory: Path) -> RunInfo | None:
+def read_runs(directory: Path) -> dict[str, RunInfo]:
+    """``run.json`` and those of shards, by file name.
+
+    Raises:
+        ConfigError: see :func:`read_run`.
+    """
+    names = sorted(path.name for path in directory.glob(_RUN_FILES))
+    return {name: run for name in names if (run := read_run(directory, name)) is not None}
+
+
+def read_run(directory: Path, name: str = RUN_FILE) -> RunInfo | None:
     """What ``directory`` is an evaluation of; None where it does not hold one.
 
     Raises:
         ConfigError: its ``run.json`` is damaged, or from a newer version of Proctor.
     """
-    path = directory / RUN_FILE
+    path = directory / name
     try:
         content = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):

@@ -1,0 +1,135 @@
+"""Shards as processes of this machine: clean interpreters, each in a session of its own, with a log of its own."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from multiprocessing import Pipe
+from pathlib import Path
+
+import msgspec
+
+from proctor.errors import ResourceError
+from proctor.launchers.base import Ended, Event, Failed, Launcher, Lost, Order, ShardRun, decode_report, encode
+
+_LAST_WORDS_S = 5.0
+"""How long a shard may take to end once it has closed its connection."""
+
+
+class LocalLauncher(Launcher):
+    """Starts ``python -m proctor.shard``, and speaks with it over a socket that both inherit.
+
+    A shard ends when this process does, however that ends: its connection closes, and the kernel ends it.
+    """
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._shards: dict[int, _Process] = {}
+
+    def submit(self, run: ShardRun) -> None:
+        try:
+            shard = self._shards[run.number] = _Process(run)
+        except OSError as error:
+            raise ResourceError(f"Shard {run.number} cannot be started: {error.strerror}.") from error
+        self._selector.register(shard.connection, selectors.EVENT_READ, run.number)
+        self._send(shard, encode(run))
+
+    def send(self, shard: int, order: Order) -> None:
+        if shard in self._shards:
+            self._send(self._shards[shard], encode(order))
+
+    def poll(self, timeout_s: float) -> list[tuple[int, Event]]:
+        events: list[tuple[int, Event]] = []
+        for key, _ in self._selector.select(timeout_s):
+            event = self._shards[key.data].receive()
+            events.append((key.data, event))
+            if isinstance(event, Ended | Failed | Lost):
+                self._forget(key.data)
+        return events
+
+    def cancel(self, shard: int) -> None:
+        if shard in self._shards:
+            self._shards[shard].kill()
+            self._forget(shard)
+
+    def close(self) -> None:
+        for shard in self._shards.values():
+            shard.kill()
+        for number in list(self._shards):
+            self._forget(number)
+
+    def _send(self, shard: _Process, message: bytes) -> None:
+        with suppress(BrokenPipeError, ConnectionResetError):  # poll will say why
+            shard.connection.send_bytes(message)
+
+    def _forget(self, number: int) -> None:
+        shard = self._shards.pop(number)
+        self._selector.unregister(shard.connection)
+        shard.bury()
+
+
+class _Process:
+    """One shard's process, and our end of its connection."""
+
+    def __init__(self, run: ShardRun) -> None:
+        self.connection, theirs = Pipe()
+        log = Path(run.log)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+                [sys.executable, "-m", "proctor.shard", str(theirs.fileno()), str(os.getpid())],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,
+                env={**os.environ, **run.environment, **device_environment(run.device)},
+            )
+        theirs.close()
+
+    def receive(self) -> Event:
+        try:
+            event: Event = decode_report(self.connection.recv_bytes())
+        except (EOFError, OSError):  # reset, or ended in the middle of a message
+            return Lost(self._how_it_ended())
+        except msgspec.MsgspecError as error:
+            self.kill()
+            return Lost(f"it sent something that is no report: {error}")
+        return event
+
+    def kill(self) -> None:
+        """At once; its workers end with it."""
+        self._process.kill()
+
+    def bury(self) -> None:
+        """Give it a moment to end by itself."""
+        self.connection.close()
+        try:
+            self._process.wait(_LAST_WORDS_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _how_it_ended(self) -> str:
+        try:
+            code = self._process.wait(_LAST_WORDS_S)
+        except subprocess.TimeoutExpired:
+            return "closed its connection"
+        return f"exited with status {code}" if code >= 0 else f"was ended by {signal.Signals(-code).name}"
+
+
+def device_environment(device: str | None) -> dict[str, str]:
+    """The variables with which a process sees one accelerator alone, and draws on it: ``cuda:1`` is the second of
+    those that this process sees.
+    """
+    kind, _, index = (device or "").partition(":")
+    if kind != "cuda" or not index:
+        return {}
+    visible = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
+    name = visible[int(index)] if visible else index
+    # EGL counts all of the machine's devices, whatever CUDA sees; of one that goes by another name it has no number.
+    return {"CUDA_VISIBLE_DEVICES": name} | ({"MUJOCO_EGL_DEVICE_ID": name} if name.isdecimal() else {})
