@@ -112,6 +112,8 @@ class Engine(Crew):
         self.close_inference()
         super().close()
         if self._trace is not None:
+            for timesheet in self._timesheets.values():
+                timesheet.settle(monotonic())
             self._trace.close()
 
     # ------------------------------------------------------------------------------------------ what is handed out

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from proctor.reports.text import WORTH_SAYING, duration, name_cell, number, part_name, percent, share
+from proctor.reports.text import WORTH_SAYING, count, duration, name_cell, number, part_name, percent
 from proctor.results.profile import Profile, TaskProfile
 from proctor.types import Timings
 
@@ -26,15 +26,15 @@ def print_profile(console: Console, profile: Profile) -> None:
     console.print(Text(_heading(profile), "bold"), Text(""), sep="\n")
     console.print(_bars(profile), Text(""), sep="\n")
     console.print(_tasks(profile))
-    if hidden := len(profile.tasks) - _MAX_TASK_ROWS:
-        console.print(Text(f"{hidden} more tasks took less.", style="dim") if hidden > 0 else Text(""))
+    if (hidden := len(profile.tasks) - _MAX_TASK_ROWS) > 0:
+        console.print(Text(f"{hidden} more tasks took less.", style="dim"))
 
 
 def _heading(profile: Profile) -> str:
     if profile.wall_s is None or profile.worker_s is None:
         return f"{duration(profile.total.total)} of workers' time; how many there were was not recorded"
-    workers = profile.worker_s / profile.wall_s if profile.wall_s else 0.0
-    return f"{duration(profile.wall_s)} with {workers:g} workers: {duration(profile.worker_s)} of workers' time"
+    workers = round(profile.worker_s / profile.wall_s) if profile.wall_s else 0
+    return f"{duration(profile.wall_s)} with {count(workers, 'worker')}: {duration(profile.worker_s)} of workers' time"
 
 
 def _bars(profile: Profile) -> Table:
@@ -57,12 +57,12 @@ def _tasks(profile: Profile) -> Table:
     shown = sorted(profile.tasks, key=lambda task: -task.timings.total)[:_MAX_TASK_ROWS]
     worth = [part for part in _PARTS if any(_part(task, part) > WORTH_SAYING for task in shown)]
     table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("task", min_width=8)
-    for name in ("episodes", "time", *map(part_name, worth)):
+    table.add_column("task (parts in %)", min_width=8)
+    for name in ("time", *map(part_name, worth)):
         table.add_column(name, justify="right", no_wrap=True)
     for task in shown:
-        cells = (share(_part(task, part)) for part in worth)
-        table.add_row(name_cell(task.task.name), str(task.n_episodes), duration(task.timings.total), *cells)
+        cells = (f"{100 * _part(task, part):.0f}" for part in worth)
+        table.add_row(name_cell(task.task.name), duration(task.timings.total), *cells)
     return table
 
 
