@@ -174,6 +174,7 @@ class Fleet:
     def _kept(self, number: int, kept: Kept) -> None:
         result = kept.result
         self._shards[number].under_way.discard(result.spec)
+        self.measuring_since = self.measuring_since or monotonic()
         if kept.unfilmed is not None:
             self.filmed[result.spec] = kept.unfilmed
         self._dealer.finished(number, result.spec)

@@ -48,12 +48,14 @@ class Job:
     directory: Path
     from_fields: bool = True
     """Whether the policy was built from ``config.policy``, so that the command line can build it again."""
+    go_on_with: str = ""
+    """Options with which ``proctor resume`` continues it as it was begun."""
 
     @property
     def how_to_go_on(self) -> str:
         """What continues this job."""
         if self.from_fields:
-            return f"proctor resume {shlex.quote(str(self.directory))}"
+            return f"proctor resume {shlex.quote(str(self.directory))}{self.go_on_with}"
         return f"the same call with output_dir={str(self.directory)!r}"
 
     @cached_property

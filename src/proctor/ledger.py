@@ -36,6 +36,8 @@ class EvalResult:
     n_videos_to_come: int = 0
     video_problems: Mapping[EpisodeSpec, str] = field(default_factory=dict)
     """Episodes that were to be filmed and have no video, and why."""
+    losses: tuple[str, ...] = ()
+    """What became of shards that died while it ran, a sentence each."""
 
     @cached_property
     def info(self) -> dict[str, Any]:

@@ -18,7 +18,7 @@ _MAX_FILE_BYTES = 1 << 20
 _BARE = re.compile(r"[A-Za-z_][\w.-]*=")
 _NEGATIVE = re.compile(r"-\.?\d")
 _CONFIG_PATH = "config_path"
-_SWITCHES = {"help", "version", "json", "anyway"}
+_SWITCHES = {"help", "version", "json", "anyway", "static", "embed", "open"}
 """Options that take no value: what follows one is not its value."""
 
 

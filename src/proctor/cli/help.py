@@ -39,9 +39,28 @@ Any function on any Gymnasium environment:
 Exit status: 0 done, 2 wrong usage or configuration, 3 episodes ended in an error,
 4 resources (disk, memory), 130 interrupted: go on with proctor resume.
 """,
+    "parallel": """\
+On the GPUs of this machine, with as many processes as proctor autotune recommends:
+  proctor parallel --num-shards auto policy.path=user/smolvla_libero env.type=libero env.task=libero_spatial
+
+As many as you say, on two of them:
+  proctor parallel --num-shards 4 --devices cuda:0,cuda:1 --policy.path=user/act_metaworld \\
+                   --env.type=metaworld --env.task=MT10 --eval.batch_size=8
+""",
     "resume": """\
-Example:
+Examples:
   proctor resume outputs/eval/2026-11-21/14-28-19_metaworld_act
+  proctor resume outputs/eval/2026-11-21/14-28-19_metaworld_act --num_shards 4
+""",
+    "merge": """\
+Two halves of an evaluation, each on a machine of its own, and put together:
+  proctor eval --policy.type=expert --env.type=metaworld --env.task=reach-v3 \\
+               --eval.shard_id=0 --eval.num_shards=2 --output_dir=outputs/here
+  proctor eval --policy.type=expert --env.type=metaworld --env.task=reach-v3 \\
+               --eval.shard_id=1 --eval.num_shards=2 --output_dir=outputs/there
+  proctor merge outputs/here outputs/there --output_dir=outputs/whole
+
+Exit status: 0 complete, 5 episodes are missing or contradict each other.
 """,
     "check": """\
 Example:
@@ -90,6 +109,11 @@ Examples:
   proctor report outputs/eval/act
   proctor report outputs/eval/act outputs/eval/act_longer --output=longer.html
   proctor report outputs/eval/act --embed
+""",
+    "view": """\
+Examples:
+  proctor view                      What is in outputs/eval.
+  proctor view outputs/eval/2026-11-21 --port=0 --open
 """,
     "export": """\
 Examples:

@@ -15,7 +15,9 @@ from proctor.errors import Interrupted, ProctorError
 _GROUPS = {
     "Evaluate": {
         "eval": "Evaluate a policy on a benchmark.",
+        "parallel": "Evaluate in several processes, each with a policy and simulators, on one or more GPUs.",
         "resume": "Go on with an interrupted evaluation.",
+        "merge": "Put the shards of an evaluation together.",
         "check": "Check that a policy's results do not depend on how they are computed.",
         "plan": "Say how many episodes tell two policies apart.",
         "autotune": "Measure an evaluation on this machine, and recommend how to run it fast.",
@@ -26,6 +28,7 @@ _GROUPS = {
         "compare": "Say whether a policy is better than another, and how sure that is.",
         "replay": "Film episodes of an evaluation by running them again.",
         "report": "Write a page of HTML that shows evaluations and their episodes.",
+        "view": "Show a folder of evaluations in the browser, also while they run.",
         "export": "Write episodes as a table: CSV or Parquet.",
     },
     "Set up": {

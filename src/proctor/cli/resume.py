@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from proctor.cli.eval import conduct
+from proctor.cli.parallel import conduct_in_shards
 from proctor.config import RunConfig, structure
 from proctor.errors import ConfigError
 
 
-def resume_command(run_dir: Path, /) -> int:
+def resume_command(run_dir: Path, /, *, num_shards: str | None = None, devices: str | None = None) -> int:
     """Go on with an evaluation that was interrupted, and try again what ended in an error.
 
     The configuration is read from RUN_DIR; episodes that have finished are kept.
@@ -18,6 +19,10 @@ def resume_command(run_dir: Path, /) -> int:
     ----------
     run_dir
         The directory that the evaluation printed.
+    num_shards
+        Go on in so many interpreters at once, or auto: see proctor parallel.
+    devices
+        The accelerators that these are dealt in turn, cuda:0,cuda:1; all that are visible if not given.
     """
     from proctor.results.provenance import REDACTED
     from proctor.results.run_dir import read_run
@@ -28,4 +33,6 @@ def resume_command(run_dir: Path, /) -> int:
     if REDACTED in str(info.config):
         raise ConfigError(f"{run_dir} was run with a secret that run.json does not hold; give the whole command again.")
     config = structure(RunConfig, {**info.config, "output_dir": str(run_dir)}, "run")
+    if num_shards is not None:
+        return conduct_in_shards(config, num_shards, devices=devices)
     return conduct(config)

@@ -25,7 +25,7 @@ from proctor.types import AttemptError, EpisodeSpec, Task, TaskKey
 _ALIKE_BUILD_FAILURES = 3
 _LOSSES_PER_WORKER = 4
 _TICK_S = 0.25
-_LEAD_WHEN_STOPPING = 10
+LEAD_WHEN_STOPPING = 10
 """Episodes by which a task may be ahead of the others where all of them together decide when to stop. More would be
 run for nothing; fewer would have simulators built again and again."""
 
@@ -79,7 +79,7 @@ class Crew(ABC):
             setup.n_workers,
             setup.config.max_attempts,
             setup.env.get("max_parallel_tasks", 0),
-            max_lead=0 if setup.config.stop_at_ci_width is None else _LEAD_WHEN_STOPPING,
+            max_lead=0 if setup.config.stop_at_ci_width is None else LEAD_WHEN_STOPPING,
             n_devices=n_devices,
         )
         if predecessor is None:

@@ -28,7 +28,7 @@ ends. Where a shard ends by itself its connection closes; the launcher says how 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -154,8 +154,11 @@ decode_report = msgspec.msgpack.Decoder(Report).decode
 class Launcher(ABC):
     """Starts shards, and is asked what they have to say. Used by one thread.
 
-    Nothing here raises because of a shard: whatever happens to one is an event.
+    Nothing here raises because of a shard: whatever happens to one is an event. ``shares_machine`` says whether shards
+    run on the driver's machine, so that the driver knows what of it each one can have.
     """
+
+    shares_machine: ClassVar[bool] = True
 
     @abstractmethod
     def submit(self, run: ShardRun) -> None:

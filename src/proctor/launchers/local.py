@@ -28,11 +28,11 @@ class LocalLauncher(Launcher):
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
-        self._shards: dict[int, _Process] = {}
+        self._shards: dict[int, ShardProcess] = {}
 
     def submit(self, run: ShardRun) -> None:
         try:
-            shard = self._shards[run.number] = _Process(run)
+            shard = self._shards[run.number] = ShardProcess(run)
         except OSError as error:
             raise ResourceError(f"Shard {run.number} cannot be started: {error.strerror}.") from error
         self._selector.register(shard.connection, selectors.EVENT_READ, run.number)
@@ -62,7 +62,7 @@ class LocalLauncher(Launcher):
         for number in list(self._shards):
             self._forget(number)
 
-    def _send(self, shard: _Process, message: bytes) -> None:
+    def _send(self, shard: ShardProcess, message: bytes) -> None:
         with suppress(BrokenPipeError, ConnectionResetError):  # poll will say why
             shard.connection.send_bytes(message)
 
@@ -72,7 +72,7 @@ class LocalLauncher(Launcher):
         shard.bury()
 
 
-class _Process:
+class ShardProcess:
     """One shard's process, and our end of its connection."""
 
     def __init__(self, run: ShardRun) -> None:

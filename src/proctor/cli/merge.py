@@ -1,0 +1,34 @@
+"""``proctor merge``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from proctor.errors import ConfigError
+
+
+def merge_command(run_dirs: list[Path], /, *, output_dir: Path | None = None) -> int:
+    """Put the shards of an evaluation together, and print its summary.
+
+    The results are those of the run without shards. Episodes that are missing are listed.
+
+    Parameters
+    ----------
+    run_dirs
+        The directories in which the shards were run: one with the journals of several, or several.
+    output_dir
+        Where the whole goes; not needed with one directory.
+    """
+    from rich.console import Console
+
+    from proctor.reports.terminal import Whereabouts, print_summary
+    from proctor.results.shards import merge_shards
+    from proctor.results.summary import require_complete
+
+    if output_dir is None and len(run_dirs) > 1:
+        raise ConfigError("Where does the merged run go? Give --output_dir, which may be one of the directories.")
+    output = output_dir or run_dirs[0]
+    summary = merge_shards(run_dirs, output)
+    print_summary(Console(), summary, Whereabouts.of(output))
+    require_complete(summary)
+    return 0

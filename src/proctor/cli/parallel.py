@@ -1,0 +1,96 @@
+"""``proctor parallel``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from proctor.config import RunConfig
+from proctor.errors import ConfigError
+
+if TYPE_CHECKING:
+    from proctor.ledger import EvalResult
+
+_NOTHING = RunConfig()
+
+
+def parallel_command(  # noqa: PLR0913 - the command's flags
+    config: Annotated[RunConfig, Parameter(name="*")] = _NOTHING,
+    *,
+    num_shards: str = "auto",
+    devices: str | None = None,
+    render_device: str | None = None,
+    static: bool = False,
+    launcher: str = "local",
+) -> int:
+    """Evaluate in several interpreters at once, each with a policy and simulators of its own.
+
+    Results and run directory are those of proctor eval, to the bit on a CPU. An interpreter that dies is replaced.
+
+    Parameters
+    ----------
+    config
+        As for proctor eval; eval.batch_size is for each interpreter.
+    num_shards
+        How many; auto measures the evaluation and takes what proctor autotune recommends.
+    devices
+        The accelerators they are dealt in turn, cuda:0,cuda:1; all that are visible if not given.
+    render_device
+        The same as --env.render_device.
+    static
+        Deal the whole plan up front, round-robin, instead of on demand.
+    launcher
+        What starts them: local (processes of this machine), inline (threads of this process, for debugging).
+    """
+    if render_device is not None:
+        config = replace(config, env={**config.env, "render_device": render_device})
+    return conduct_in_shards(config, num_shards, devices=devices, static=static, launcher=launcher)
+
+
+def conduct_in_shards(config: RunConfig, num_shards: str, *, devices: str | None = None, **how: Any) -> int:
+    """Run an evaluation in shards, or what is left of it, and say what came of it."""
+    from proctor.cli.eval import conclude, show
+    from proctor.job import prepare
+    from proctor.parallel import Sharding, choose_devices, run_in_shards
+    from proctor.reports.wandb import check_wandb
+
+    check_wandb(config.wandb)
+    config, n = _tuned(config) if num_shards == "auto" else (config, _number(num_shards))
+    sharding = Sharding(n, choose_devices(config, devices), **how)
+    result = run_in_shards(prepare(config), sharding, show)
+    _print_losses(result)
+    return conclude(result, config)
+
+
+def _number(num_shards: str) -> int:
+    try:
+        return int(num_shards)
+    except ValueError:
+        raise ConfigError(f"num_shards is '{num_shards}'; it is a number, or auto.") from None
+
+
+def _tuned(config: RunConfig) -> tuple[RunConfig, int]:
+    """The evaluation as autotune recommends it; what the user asked for stays, and results are not moved."""
+    from rich.console import Console
+
+    from proctor.tuning import recommend
+
+    with Console(stderr=True).status("Measuring") as status:
+        found = recommend(config, say=lambda doing: status.update(f"Measuring: {doing}"))
+    Console(stderr=True).print(f"Autotune: {found.num_shards} shards of {found.batch_size} simulators", soft_wrap=True)
+    batch_size = config.eval.batch_size or found.batch_size
+    env = config.env
+    if found.gl_backend and "render_device" not in env:
+        env = {**env, "render_device": found.gl_backend}
+    return replace(config, env=env, eval=replace(config.eval, batch_size=batch_size)), found.num_shards
+
+
+def _print_losses(result: EvalResult) -> None:
+    from rich.console import Console
+
+    from proctor.reports.text import safe
+
+    for loss in result.losses:
+        Console(stderr=True).print(safe(loss, "yellow"), soft_wrap=True)

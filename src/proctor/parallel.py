@@ -1,0 +1,186 @@
+"""Evaluates in several shards at once: interpreters that each have a policy and simulators of their own.
+
+This process owns the plan and the one journal, so the run directory is that of any run, and so is what comes after the
+measurements. What it adds is where the episodes run: see :mod:`proctor.fleet` and :mod:`proctor.launchers.base`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from math import ceil
+
+from proctor.config import RunConfig
+from proctor.dealer import Dealer, Rules
+from proctor.engine import Engine, EngineSetup
+from proctor.engine.crew import LEAD_WHEN_STOPPING
+from proctor.engine.plan import choose_batch_size
+from proctor.errors import ConfigError, ResourceError, did_you_mean
+from proctor.evaluation import run
+from proctor.fleet import Fleet
+from proctor.job import Job, simulators_in_memory
+from proctor.launchers import LAUNCHERS
+from proctor.launchers.base import Launcher, ShardRun
+from proctor.ledger import EvalResult, Ledger
+from proctor.machine import available_memory, usable_cores
+from proctor.plugins import load_object
+from proctor.supervision import quiet_terminal, watched
+from proctor.tuning.hardware import visible_gpus
+from proctor.types import Array, EpisodeResult, EpisodeSpec
+
+_RENDERING = ("MUJOCO_GL", "PYOPENGL_PLATFORM")
+"""What :mod:`proctor.rendering` settles, and shards on another machine do not inherit."""
+
+
+@dataclass(frozen=True)
+class Sharding:
+    """How an evaluation is spread: ``num_shards`` of them by a ``launcher`` (its name).
+
+    ``devices`` are dealt to shards in turn (``cuda:0``); empty if each may choose. ``static`` deals the whole plan up
+    front.
+    """
+
+    num_shards: int
+    devices: tuple[str, ...] = ()
+    static: bool = False
+    launcher: str = "local"
+
+    def __post_init__(self) -> None:
+        if self.num_shards < 1:
+            raise ConfigError(f"num_shards is {self.num_shards}; it must be at least 1, or auto.")
+        if self.launcher not in LAUNCHERS:
+            raise ConfigError(f"Unknown launcher '{self.launcher}'.{did_you_mean(self.launcher, LAUNCHERS)}")
+
+
+def run_in_shards(
+    job: Job, sharding: Sharding, on_measured: Callable[[EvalResult], None] = lambda _: None
+) -> EvalResult:
+    """Run a job, or what is left of it, in shards. ``eval.batch_size`` is each one's.
+
+    Raises:
+        ConfigError: the job is itself a shard.
+        ResourceError: this machine has too little memory for so many simulators; says what to lower.
+        ProctorError: see :func:`proctor.evaluation.run` and :meth:`proctor.fleet.Fleet.run`.
+    """
+    if job.config.eval.num_shards > 1:
+        raise ConfigError("Episodes are dealt among the shards in any case; leave out eval.shard_id and num_shards.")
+    make_launcher: type[Launcher] = load_object(LAUNCHERS[sharding.launcher])
+    batch_size = job.config.eval.batch_size
+    if make_launcher.shares_machine:
+        batch_size = _batch_size(job, sharding.num_shards)
+    losses: list[str] = []
+
+    def measure(job: Job, setup: EngineSetup, ledger: Ledger) -> Engine:
+        filmed: Mapping[EpisodeSpec, str] = {}
+        if ledger.todo:
+            with closing(make_launcher()) as launcher:
+                runs = shard_runs(job, sharding, batch_size)
+                fleet = make_fleet(job, ledger, launcher, runs, static=sharding.static)
+                _run_fleet(fleet, job, setup, ledger)
+            losses.extend(fleet.losses)
+            filmed = fleet.filmed
+        engine = Engine(setup, (), None)
+        engine.filmed.update(filmed)
+        return engine
+
+    job = replace(job, go_on_with=f" --num_shards={sharding.num_shards}")
+    result = run(job, on_measured, measure, n_workers=batch_size * sharding.num_shards)
+    return replace(result, losses=tuple(losses))
+
+
+def shard_runs(job: Job, sharding: Sharding, batch_size: int) -> list[ShardRun]:
+    """What each shard needs to know."""
+    directory = job.directory.absolute()
+    evaluation = replace(job.config.eval, batch_size=batch_size, trace=False)
+    config = replace(job.config, eval=evaluation, output_dir=str(directory))
+    environment = {name: os.environ[name] for name in _RENDERING if name in os.environ}
+    environment["OMP_NUM_THREADS"] = str(evaluation.inference_threads)
+    return [
+        ShardRun(
+            number=number,
+            config=_on_one_device(config) if sharding.devices else config,
+            environment=environment,
+            device=sharding.devices[number % len(sharding.devices)] if sharding.devices else None,
+            import_path=sys.path,
+            log=str(directory / f"shard_{number}.log"),
+            neighbours=sharding.num_shards,
+        )
+        for number in range(sharding.num_shards)
+    ]
+
+
+def make_fleet(job: Job, ledger: Ledger, launcher: Launcher, runs: Sequence[ShardRun], *, static: bool) -> Fleet:
+    """The shards for what is left of a job."""
+    config = job.config.eval
+    rules = Rules(
+        static,
+        max_parallel_tasks=job.benchmark.config.max_parallel_tasks,
+        max_lead=0 if config.stop_at_ci_width is None else LEAD_WHEN_STOPPING,
+    )
+    dealer = Dealer(ledger.todo, len(runs), rules)
+    return Fleet(launcher, runs, dealer, max_attempts=config.max_attempts, patience_s=config.reset_timeout_s)
+
+
+def _run_fleet(fleet: Fleet, job: Job, setup: EngineSetup, ledger: Ledger) -> None:
+    config = job.config.eval
+
+    def keep(result: EpisodeResult, actions: Array | None) -> None:
+        ledger.keep(result, actions)
+        if ledger.decided:
+            fleet.begin_no_more()
+
+    with (
+        quiet_terminal(config, setup.log) as console,
+        watched(fleet, console, config, str(job.directory)) as display,
+    ):
+        fleet.run(keep, ledger.opened, lambda: display.update(ledger.progress(fleet)))
+
+
+def _on_one_device(config: RunConfig) -> RunConfig:
+    """For a shard that sees one accelerator alone: ``cuda:1`` is another shard's name for it."""
+    if "device" not in config.policy:
+        return config
+    return replace(config, policy={**config.policy, "device": str(config.policy["device"]).partition(":")[0]})
+
+
+def _batch_size(job: Job, num_shards: int) -> int:
+    """How many simulators each of this machine's shards steps in parallel."""
+    benchmark, config = job.benchmark, job.config.eval
+    cores = max(1, usable_cores() // num_shards)
+    batch_size = choose_batch_size(config, ceil(len(job.plan) / num_shards), cores)
+    fitting = simulators_in_memory(benchmark, otherwise=batch_size * num_shards)
+    if not config.batch_size:
+        batch_size = max(1, min(batch_size, fitting // num_shards))
+    if batch_size * num_shards > fitting:
+        each, available = benchmark.worker_memory_mb or 0, available_memory() or 0
+        raise ResourceError(
+            f"{num_shards} shards of {batch_size} simulators of {benchmark.name} take {num_shards * batch_size * each} "
+            f"MB of memory ({each} MB each, as measured), and {available >> 20} MB are available: "
+            "lower num_shards or eval.batch_size."
+        )
+    return batch_size
+
+
+def choose_devices(config: RunConfig, asked: str | None) -> tuple[str, ...]:
+    """The accelerators that shards are dealt: those ``asked`` for, or that ``--policy.device`` numbers; else all that
+    are visible, unless the policy is to run elsewhere.
+
+    Raises:
+        ConfigError: what is asked for is none, or not here.
+    """
+    wanted = str(config.policy.get("device") or "")
+    named = asked or (wanted if ":" in wanted else None)
+    if named is None:
+        return tuple(f"cuda:{n}" for n in range(len(visible_gpus()))) if wanted in ("", "cuda") else ()
+    devices = tuple(name.strip() for name in named.split(","))
+    n_visible = len(visible_gpus())
+    for device in devices:
+        kind, _, number = device.partition(":")
+        if kind != "cuda" or not number.isdecimal():
+            raise ConfigError(f"'{device}' is no accelerator of a number; expected cuda:0,cuda:1,….")
+        if int(number) >= n_visible:
+            raise ConfigError(f"There is no {device}: this process sees {n_visible} accelerators.")
+    return devices
