@@ -28,13 +28,18 @@ from proctor.vector_env import TaskVectorEnv
 
 
 def make_env(
-    cfg: str | Mapping[str, Any] | EnvConfig, n_envs: int = 1, *, use_async_envs: bool = True
+    cfg: str | Mapping[str, Any] | EnvConfig,
+    n_envs: int = 1,
+    *,
+    use_async_envs: bool = True,
+    trust_remote_code: bool = False,
 ) -> dict[str, dict[int, TaskVectorEnv]]:
     """The tasks of a benchmark as vector environments, ``{suite: {task_id: env}}``; none is built before its first use.
 
-    ``cfg`` is a benchmark's name, the fields of ``--env.*``, or a benchmark's configuration.
+    ``cfg`` is a benchmark's name, the fields of ``--env.*``, a benchmark's configuration, or, as in LeRobot, a Hub
+    repository (``user/repo``) whose code runs only with ``trust_remote_code``.
     """
-    benchmark, _ = make_benchmark(_env_fields(cfg))
+    benchmark, _ = make_benchmark(_env_fields(cfg), trust_remote_code=trust_remote_code)
     choose_renderer(benchmark)
     envs: dict[str, dict[int, TaskVectorEnv]] = {}
     for task in plan_tasks(benchmark):
@@ -89,6 +94,8 @@ def eval_policy(env: VectorEnv, policy: Any, n_episodes: int, *, start_seed: int
 
 def _env_fields(cfg: str | Mapping[str, Any] | EnvConfig) -> dict[str, Any]:
     match cfg:
+        case str() if "/" in cfg:
+            return {"type": "hub", "repo": cfg}
         case str():
             return {"type": cfg}
         case EnvConfig():

@@ -58,8 +58,9 @@ def test_secrets_are_redacted_at_any_depth(name):
 
 
 def test_what_is_no_secret_stays():
-    """Numbers, and the tokenizer that many a policy has, are needed to run it again."""
+    """Numbers, the tokenizer of many a policy and the success key of environments are needed to run it again."""
     config = {"n_tokens": 64, "tokenizer_name": "gpt2", "use_key": True, "token": None, "token_": "", "task": "monk"}
+    config |= {"success_key": "solved", "success-key": "solved"}
 
     assert redact(config) == config
 

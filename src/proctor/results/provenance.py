@@ -15,8 +15,8 @@ from typing import Any
 
 REDACTED = "<redacted>"
 
-# "tokenizer" is in the configuration of many a policy and is no secret.
-_SECRET_NAME = re.compile(r"token(?!i[sz])|key|secret|password", re.IGNORECASE)
+# "tokenizer" is in the configuration of many a policy, "success_key" in that of environments; both are no secrets.
+_SECRET_NAME = re.compile(r"token(?!i[sz])|(?<!success[_-])key|secret|password", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from proctor.errors import CheckpointError, ConfigError, MissingExtraError
+from proctor.hub_files import snapshot_of
 
 _HUB_ID = re.compile(r"(?P<repository>[\w-][\w.-]*/[\w-][\w.-]*)(@(?P<revision>[^@\s]+))?")
 
@@ -37,31 +38,14 @@ def locate(path: str, revision: str | None = None) -> Path:
 
 
 def _download(repository: str, revision: str | None) -> Path:
-    """The repository's snapshot in the Hub's cache. Without a network, whatever the cache holds."""
     try:
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
-    except ImportError as error:
-        raise MissingExtraError("huggingface_hub", "lerobot", str(error)) from None
-    try:
-        snapshot = snapshot_download(
+        return snapshot_of(
             repository,
-            revision=revision,
-            allow_patterns=["*.json", "*.safetensors"],
-            ignore_patterns=["*/*"],  # checkpoints of earlier steps, videos
+            revision,
+            allow=["*.json", "*.safetensors"],
+            ignore=["*/*"],  # checkpoints of earlier steps, videos
         )
-    except GatedRepoError:
-        reason = "access to it is restricted; ask for access on its page and log in with: hf auth login"
-    except RepositoryNotFoundError:
-        reason = (
-            f"{repository} is neither a directory here nor a repository of the Hub (for a private one, log in with: "
-            "hf auth login)"
-        )
-    except RevisionNotFoundError:
-        reason = f"it has no revision '{revision}'"
-    except (OSError, ValueError) as error:
-        first_line = str(error).partition("\n")[0].rstrip(".")
-        reason = f"{repository} is not a directory here, and the Hub and its cache do not give it ({first_line})"
-    else:
-        return Path(snapshot)
-    raise CheckpointError(f"Cannot get the checkpoint {repository}: {reason}.")
+    except MissingExtraError:
+        raise
+    except ConfigError as error:
+        raise CheckpointError(f"Cannot get the checkpoint {repository}: {error}.") from None

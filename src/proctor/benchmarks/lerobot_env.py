@@ -1,0 +1,94 @@
+"""Environments that LeRobot knows and Proctor has no adapter for: its own, and those of ``lerobot_env_*`` packages."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib.metadata import distributions
+from typing import Any, ClassVar
+
+from proctor.benchmarks.base import import_simulator
+from proctor.benchmarks.gymnasium import SuccessConfig
+from proctor.benchmarks.made_elsewhere import MadeElsewhere
+from proctor.config import EnvConfig
+from proctor.errors import ConfigError, did_you_mean
+
+_PREFIX = "lerobot_env_"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeRobotEnvConfig(SuccessConfig):
+    """``--env.type=lerobot_env``. ``task``: suites of what LeRobot makes, with commas; all if not given."""
+
+    type: str = "lerobot_env"
+
+    name: str | None = None
+    """Under which name the environment is registered with LeRobot: what LeRobot calls --env.type."""
+
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    """JSON: fields of its configuration, such as {"task": "PickPlace"}."""
+
+
+def plug_ins() -> Iterator[str]:
+    """The installed packages that add environments to LeRobot, by the name under which they are imported."""
+    for found in distributions():
+        name = (found.metadata["Name"] or "").replace("-", "_")
+        if name.startswith(_PREFIX):
+            yield name
+
+
+class LeRobotEnv(MadeElsewhere):
+    """Environments made by LeRobot's own ``make_env``, from a configuration that is registered with it.
+
+    ============  ======================================================================================
+    suite, task   LeRobot's; instructions are the environments' ``task_description``
+    observation   as of :class:`~proctor.benchmarks.gymnasium.Gymnasium`
+    action        as of :class:`~proctor.benchmarks.gymnasium.Gymnasium`
+    episode       until the environment ends it, after as many steps as it says at most, or
+                  ``episode_length``; the seed is passed to ``reset``
+    success       as of :class:`~proctor.benchmarks.gymnasium.Gymnasium`
+    reward        the environment's
+    ============  ======================================================================================
+
+    Differences from LeRobot: processors that a plug-in's configuration brings for its observations are not applied.
+    """
+
+    name: ClassVar[str] = "lerobot_env"
+    extra: ClassVar[str] = ""
+    protocol: ClassVar[str] = "lerobot_env-1"
+    config_class: ClassVar[type[EnvConfig]] = LeRobotEnvConfig
+    config: LeRobotEnvConfig
+
+    def __init__(self, config: LeRobotEnvConfig) -> None:
+        super().__init__(config)
+        self.distributions = ("gymnasium", "lerobot", "mujoco", "numpy", *plug_ins())
+
+    @property
+    def maker(self) -> str:
+        return f"LeRobot's environment {self.config.name}"
+
+    def make(self) -> Any:
+        factory = import_simulator("lerobot.envs.factory", "lerobot")
+        configurations = import_simulator("lerobot.envs.configs", "lerobot").EnvConfig
+        for plug_in in plug_ins():
+            _import(plug_in)
+        known = configurations.get_known_choices()
+        name = self.config.name
+        if name not in known:
+            given = f"LeRobot knows no environment '{name}'." if name else "lerobot_env needs --env.name."
+            raise ConfigError(f"{given}{did_you_mean(name or '', known)}")
+        try:
+            configuration = known[name](**self.config.kwargs)
+        except TypeError as error:
+            raise ConfigError(f"env.kwargs do not fit {self.maker}: {error}.") from error
+        return factory.make_env(configuration, n_envs=1, use_async_envs=False)
+
+
+def _import(plug_in: str) -> None:
+    try:
+        importlib.import_module(plug_in)
+    except Exception as error:
+        raise ConfigError(
+            f"The LeRobot plug-in {plug_in} cannot be imported: {type(error).__name__}: {error}"
+        ) from error
