@@ -181,7 +181,7 @@ def test_a_run_that_stopped_early_is_told(compared, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["good", "/nothing"], "nothing cannot be compared: No such file or directory"),
+        (["good", "/nothing"], "nothing cannot be read: No such file or directory"),
         (["good", "bad", "--fail-if-worse=5"], "--fail_if_worse is 5.0; it is a level of significance"),
         (["good"], "SECOND"),
     ],

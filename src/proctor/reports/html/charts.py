@@ -18,10 +18,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from proctor.reports.comparison import letter
-from proctor.reports.text import share
+from proctor.reports.text import WORTH_SAYING, part_name, share
 from proctor.results.course import course
 from proctor.results.distributions import Histogram
 from proctor.results.intervals import IntervalMethod
+from proctor.results.profile import Profile
 from proctor.results.summary import Summary
 from proctor.types import Timings
 
@@ -34,7 +35,6 @@ _VARIABLES = {code: f"var(--{name})" for name, code in _STAND_INS.items()}
 
 _WIDTH, _POINTS_PER_INCH = 520, 72
 _MOST_BINS = 40
-_WORTH_SHOWING = 0.005
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 
 _LOOK = {
@@ -105,10 +105,10 @@ def distribution(evaluations: Sequence[Histogram], name: str) -> Markup | None:
     return _picture(f"Distribution of {name}", 260 if len(evaluations) == 1 else 110 * len(evaluations) + 60, draw)
 
 
-def where_time_went(summaries: Sequence[Summary]) -> Markup | None:
-    """What part of their episodes' time evaluations spent on what. None where nothing was timed."""
-    shares = [_shares(summary.timings) for summary in summaries]
-    parts = [part for part in fields(Timings) if any(each.get(part.name, 0.0) > _WORTH_SHOWING for each in shares)]
+def where_time_went(profiles: Sequence[Profile]) -> Markup | None:
+    """What part of their workers' time evaluations spent on what. None where nothing was timed."""
+    shares = [_shares(profile) for profile in profiles]
+    parts = [part for part in shares[0] if any(each[part] > WORTH_SAYING for each in shares)]
     if not parts:
         return None
     height = 0.8 / len(shares)
@@ -116,23 +116,25 @@ def where_time_went(summaries: Sequence[Summary]) -> Markup | None:
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         for number, of_run in enumerate(shares):
-            values = [100 * of_run.get(part.name, 0.0) for part in parts]
+            values = [of_run[part] for part in parts]
             places = [place + (number - (len(shares) - 1) / 2) * height for place in range(len(parts))]
             bars = axes.barh(places, values, height=0.92 * height, color=_run_colour(number))
-            axes.bar_label(bars, [share(each / 100) for each in values], padding=4)
-        axes.set_yticks(range(len(parts)), ["waiting" if part.name == "wait" else part.name for part in parts])
+            axes.bar_label(bars, list(map(share, values)), padding=4)
+        axes.set_yticks(range(len(parts)), parts)
         axes.invert_yaxis()
         axes.margins(x=0.12)
         axes.xaxis.set_visible(False)
         axes.spines["bottom"].set_visible(False)
         axes.grid(visible=False)
 
-    return _picture("Where the time of episodes went", max(260, 22 * len(parts) * len(shares) + 20), draw)
+    return _picture("Where the workers' time went", max(260, 22 * len(parts) * len(shares) + 20), draw)
 
 
-def _shares(timings: Timings) -> dict[str, float]:
-    total = timings.total
-    return {part.name: getattr(timings, part.name) / total for part in fields(timings)} if total else {}
+def _shares(profile: Profile) -> dict[str, float]:
+    seconds = {part_name(part.name): float(getattr(profile.total, part.name)) for part in fields(Timings)}
+    seconds["tail"] = profile.rest_s or 0.0
+    total = sum(seconds.values())
+    return {part: spent / total if total else 0.0 for part, spent in seconds.items()}
 
 
 def _run_colour(number: int) -> str:

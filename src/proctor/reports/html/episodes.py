@@ -16,6 +16,7 @@ from proctor.reports.comparison import letter
 from proctor.reports.html.runs import ReportRun
 from proctor.reports.terminal import replay_command
 from proctor.reports.text import first_line
+from proctor.results.run_dir import RUN_FILE
 from proctor.types import EpisodeResult, EpisodeSpec, Outcome, TaskKey
 
 MOST_ROWS = 20_000
@@ -70,7 +71,10 @@ def episode_table(runs: Sequence[ReportRun], video: VideoAddress, most: int = MO
     )
     data = {
         "runs": [_run(letter(number), run, task_numbers) for number, run in enumerate(runs)],
-        "tasks": [{"name": task.name, "instruction": task.instruction} for task in tasks.values()],
+        "tasks": [
+            {"suite": task.suite, "task_id": task.task_id, "name": task.name, "instruction": task.instruction}
+            for task in tasks.values()
+        ],
         "columns": COLUMNS,
         "rows": [
             [number, task_numbers[result.spec.task], *_cells(runs[number], result, video)]
@@ -83,9 +87,11 @@ def episode_table(runs: Sequence[ReportRun], video: VideoAddress, most: int = MO
 
 def _run(name: str, run: ReportRun, task_numbers: Mapping[TaskKey, int]) -> dict[str, Any]:
     """How a run is called, and for each of its tasks what films an episode, but for the episode's number."""
+    can_replay = (run.where.directory / RUN_FILE).exists()
     commands = {
         task_numbers[task.task.key]: replay_command(run.where.directory, run.summary, task.task.key)
         for task in run.summary.tasks
+        if can_replay
     }
     return {"letter": name, "name": run.name, "replay": commands}
 

@@ -27,6 +27,7 @@ from proctor.reports.text import count, number, percent, percent_range
 from proctor.results.compare import Challenge, Incomparable
 from proctor.results.distributions import histograms, lengths_and_rewards
 from proctor.results.intervals import LEVEL
+from proctor.results.profile import profile_of
 from proctor.results.summary import Summary
 
 
@@ -51,6 +52,7 @@ _COURSE = Markup(
     "After every complete round of the plan: the first episode of every task, the second, … The band is the "
     "anytime-valid interval; all of it holds together, however often one looks."
 )
+_TIME = "Of all workers together; the tail is when a worker found no episode left."
 _OUTCOMES = Markup('<span class="key success">success</span> <span class="key failure">failure</span>')
 
 
@@ -189,7 +191,7 @@ def _charts(summaries: Sequence[Summary]) -> list[_Chart]:
     lengths, rewards = zip(*map(lengths_and_rewards, summaries), strict=True)
     drawn = [
         _Chart("Success over the plan", charts.success_over_plan(summaries), _COURSE),
-        _Chart("Where time went", charts.where_time_went(summaries), "Shares of the time of all episodes together."),
+        _Chart("Where time went", charts.where_time_went([*map(profile_of, summaries)]), _TIME),
         _Chart("Episode length", charts.distribution(histograms(lengths), "steps"), _OUTCOMES),
         _Chart("Reward", charts.distribution(histograms(rewards), "sum of rewards"), _OUTCOMES),
     ]

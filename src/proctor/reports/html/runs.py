@@ -7,7 +7,8 @@ from pathlib import Path
 
 from proctor.reports.terminal import Whereabouts
 from proctor.results.measured import Measured, measured_run
-from proctor.results.run_dir import RunInfo
+from proctor.results.result_file import RESULT_FILE, read_result_file
+from proctor.results.run_dir import RUN_FILE, RunInfo
 from proctor.results.summary import Summary, load_summary
 
 
@@ -15,7 +16,7 @@ from proctor.results.summary import Summary, load_summary
 class ReportRun:
     """One evaluation.
 
-    ``path`` is what the user named. ``run`` is None where only a result file is left.
+    ``path`` is what the user named. ``run`` is None where nothing says what was evaluated: LeRobot's files do not.
     """
 
     path: Path
@@ -31,11 +32,18 @@ class ReportRun:
 
 
 def read_report_run(path: Path) -> ReportRun:
-    """Read a run directory, finished or not.
+    """Read a run directory, finished or not, a directory that holds an ``eval_info.json``, or such a file.
 
     Raises:
-        ConfigError: it is none, or damaged.
+        ConfigError: it is none of these, or damaged.
         MergeError: the run's journals contradict each other.
     """
-    run, summary = load_summary(path)
-    return ReportRun(path, run, summary, measured_run(path, run, summary), Whereabouts.of(path))
+    if (path / RUN_FILE).exists():
+        run, summary = load_summary(path)
+        return _report_run(path, run, summary, path)
+    file = path / RESULT_FILE if path.is_dir() else path
+    return _report_run(path, *read_result_file(file), file.parent)
+
+
+def _report_run(path: Path, run: RunInfo | None, summary: Summary, directory: Path) -> ReportRun:
+    return ReportRun(path, run, summary, measured_run(path, run, summary), Whereabouts.of(directory))

@@ -7,35 +7,64 @@
   const OUTCOMES = ["failure", "error", "success"];
   const SIGNS = { failure: "✗", error: "!", success: "✓" };
 
-  const data = JSON.parse(document.getElementById("episode-data").textContent);
   const browser = document.querySelector("#episodes .browser");
   const player = browser.querySelector(".player");
   const video = player.querySelector("video");
 
-  const episodes = data.rows.map((cells) => {
-    const episode = Object.fromEntries(data.columns.map((name, i) => [name, cells[i]]));
-    const task = data.tasks[episode.task];
-    episode.found_by = [task.name, task.instruction, episode.seed, episode.outcome, episode.error]
-      .join(" ").toLowerCase();
-    return episode;
-  });
-
-  const known = (name) => episodes.some((episode) => episode[name] !== null);
-  const COLUMNS = [
-    { name: "run", title: "run", shown: data.runs.length > 1, text: (e) => data.runs[e.run].letter },
-    { name: "task", title: "task", shown: data.tasks.length > 1, text: (e) => data.tasks[e.task].name },
-    { name: "episode", title: "episode", shown: true, number: true, text: (e) => e.episode },
-    { name: "seed", title: "seed", shown: known("seed"), number: true, text: (e) => e.seed },
-    { name: "outcome", title: "outcome", shown: true, text: (e) => e.outcome },
-    { name: "length", title: "steps", shown: known("length"), number: true, text: (e) => e.length },
-    { name: "reward", title: "reward", shown: known("reward"), number: true, text: (e) => rounded(e.reward) },
-    { name: "max_reward", title: "best", shown: known("max_reward"), number: true, text: (e) => rounded(e.max_reward) },
-  ].filter((column) => column.shown);
+  let data;
+  let episodes;
+  let columns;
 
   let order = { name: "outcome", step: 1 };
-  let shown = episodes;
+  let shown = [];
   let page = 0;
   let chosen = null;
+
+  // ------------------------------------------------------------------------------------------------- what there is
+
+  function take(given) {
+    data = given;
+    episodes = data.rows.map((cells) => {
+      const episode = Object.fromEntries(data.columns.map((name, i) => [name, cells[i]]));
+      const task = data.tasks[episode.task];
+      episode.found_by = [task.name, task.instruction, episode.seed, episode.outcome, episode.error]
+        .join(" ").toLowerCase();
+      return episode;
+    });
+    const known = (name) => episodes.some((episode) => episode[name] !== null);
+    columns = [
+      { name: "run", title: "run", shown: data.runs.length > 1, text: (e) => data.runs[e.run].letter },
+      { name: "task", title: "task", shown: data.tasks.length > 1, text: (e) => data.tasks[e.task].name },
+      { name: "episode", title: "episode", shown: true, number: true, text: (e) => e.episode },
+      { name: "seed", title: "seed", shown: known("seed"), number: true, text: (e) => e.seed },
+      { name: "outcome", title: "outcome", shown: true, text: (e) => e.outcome },
+      { name: "length", title: "steps", shown: known("length"), number: true, text: (e) => e.length },
+      { name: "reward", title: "reward", shown: known("reward"), number: true, text: (e) => rounded(e.reward) },
+      { name: "max_reward", title: "best", shown: known("max_reward"), number: true, text: (e) => rounded(e.max_reward) },
+    ].filter((column) => column.shown);
+    const line = element("tr");
+    const first = element("th", null, { scope: "col" });
+    first.append(element("span", "show", { className: "hidden" }));
+    line.append(first, ...columns.map(heading));
+    browser.querySelector("thead").replaceChildren(line);
+    const found = new Set(episodes.map((episode) => episode.outcome));
+    offer("outcome", OUTCOMES.filter((name) => found.has(name)).map((name) => [name, name]));
+    offer("task", data.tasks.map((task, i) => [i, task.name]));
+    offer("run", data.runs.map((run, i) => [i, `${run.letter}  ${run.name}`]));
+  }
+
+  // A served page is told of newer data by the event proctor:data. Filters, page and choice stay; a video goes on.
+  function renew(given) {
+    const [before, page_before] = [chosen, page];
+    const had_focus = browser.querySelector("tbody").contains(document.activeElement);
+    take(given);
+    chosen = episodes.find((e) => before && ["run", "task", "episode"].every((name) => e[name] === before[name])) ?? null;
+    refresh();
+    page = Math.min(page_before, Math.max(0, Math.ceil(shown.length / PAGE) - 1));
+    draw();
+    if (chosen !== null && chosen.video !== before.video) choose(chosen);
+    if (had_focus) browser.querySelector("tbody tr.chosen button")?.focus({ preventScroll: true });
+  }
 
   // ---------------------------------------------------------------------------------------------- small helpers
 
@@ -100,7 +129,7 @@
     button.setAttribute("aria-label", name);
     const first = element("td");
     first.append(button);
-    line.append(first, ...COLUMNS.map((column) => cell(column, episode)));
+    line.append(first, ...columns.map((column) => cell(column, episode)));
     line.addEventListener("click", () => choose(episode));
     line.episode = episode;
     mark(line);
@@ -121,7 +150,7 @@
 
   function nothing() {
     const line = element("tr");
-    line.append(element("td", "No episode is like that.", { colSpan: COLUMNS.length + 1, className: "nothing" }));
+    line.append(element("td", "No episode is like that.", { colSpan: columns.length + 1, className: "nothing" }));
     return line;
   }
 
@@ -148,7 +177,7 @@
   }
 
   function facts(episode) {
-    const pairs = COLUMNS.filter((column) => !["task", "episode"].includes(column.name))
+    const pairs = columns.filter((column) => !["task", "episode"].includes(column.name))
       .map((column) => [column.title, column.text(episode) ?? "–"]);
     if (episode.error) pairs.push(["error", episode.error]);
     return pairs.flatMap(([name, value]) => [element("dt", name), element("dd", value)]);
@@ -219,20 +248,14 @@
 
   function offer(name, texts) {
     const select = browser.querySelector(`[data-filter='${name}']`);
-    for (const [value, text] of texts) select.append(element("option", text, { value }));
+    const [all, value_before] = [select.options[0], select.value];
+    select.replaceChildren(all, ...texts.map(([value, text]) => element("option", text, { value })));
+    select.value = value_before;
+    if (select.selectedIndex < 0) select.value = "";
     select.parentElement.hidden = texts.length < 2;
   }
 
   function begin() {
-    const line = element("tr");
-    const first = element("th", null, { scope: "col" });
-    first.append(element("span", "show", { className: "hidden" }));
-    line.append(first, ...COLUMNS.map(heading));
-    browser.querySelector("thead").append(line);
-    const found = new Set(episodes.map((episode) => episode.outcome));
-    offer("outcome", OUTCOMES.filter((name) => found.has(name)).map((name) => [name, name]));
-    offer("task", data.tasks.map((task, i) => [i, task.name]));
-    offer("run", data.runs.map((run, i) => [i, `${run.letter}  ${run.name}`]));
     for (const input of browser.querySelectorAll("[data-filter]")) input.addEventListener("input", refresh);
     for (const button of browser.querySelectorAll("[data-page]")) {
       button.addEventListener("click", () => { page += Number(button.dataset.page); draw(); });
@@ -255,5 +278,7 @@
     refresh();
   }
 
+  take(JSON.parse(document.getElementById("episode-data").textContent));
   begin();
+  document.addEventListener("proctor:data", (event) => renew(event.detail));
 })();

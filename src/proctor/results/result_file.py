@@ -1,0 +1,182 @@
+"""An ``eval_info.json`` alone, Proctor's or LeRobot's, read back into what it was made from.
+
+LeRobot's says how many episodes of each task succeeded and with which rewards, but nothing in it identifies an episode:
+seeds and lengths are not a number then, and nothing is made of them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+
+from proctor.errors import ConfigError
+from proctor.results.eval_info import FORMAT_VERSION
+from proctor.results.intervals import IntervalMethod
+from proctor.results.provenance import Provenance
+from proctor.results.run_dir import RunInfo
+from proctor.results.stopping import EarlyStop
+from proctor.results.summary import Summary, TaskSummary
+from proctor.results.videos import existing_videos
+from proctor.types import AttemptError, EpisodeResult, EpisodeSpec, Outcome, Task, TaskKey, Timings
+
+RESULT_FILE = "eval_info.json"
+
+_UNKNOWN = cast("int", math.nan)
+
+
+def read_result_file(file: Path) -> tuple[RunInfo | None, Summary]:
+    """What ``file`` says, and what it is an evaluation of; None where it does not say that.
+
+    Raises:
+        ConfigError: it cannot be read, is something else, or from a newer version of Proctor.
+    """
+    info = _read(file)
+    episodes = defaultdict(list)
+    for episode in info.per_episode:
+        episodes[episode.suite, episode.task_id].append(episode)
+    tasks = tuple(_task_summary(task, episodes.get(task.key)) for task in info.per_task)
+    summary = Summary(
+        tasks,
+        [result for task in tasks for result in task.episodes],
+        wall_s=info.overall.eval_s,
+        videos=existing_videos(file.parent, [spec for task in tasks for spec in task.specs]),
+        method=info.intervals.pc_success,
+        stop=info.stopped_early,
+    )
+    if info.provenance is None:
+        return None, summary
+    return RunInfo(info.config, info.fingerprint, info.provenance, command=(), plan=()), summary
+
+
+# What is read of the file; whatever else it holds is left alone.
+
+
+@dataclass(frozen=True)
+class _Metrics:
+    successes: list[bool]
+    sum_rewards: list[float | None] = field(default_factory=list)
+    max_rewards: list[float | None] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Task:
+    task_group: str
+    task_id: int
+    metrics: _Metrics
+    task: str = ""
+    instruction: str = ""
+    n_missing: int = 0
+
+    @property
+    def key(self) -> TaskKey:
+        return TaskKey(self.task_group, self.task_id)
+
+
+@dataclass(frozen=True)
+class _Episode:
+    suite: str
+    task_id: int
+    episode_index: int
+    seed: int
+    init_state_id: int | None = None
+    success: bool | None = None
+    sum_reward: float | None = None
+    max_reward: float | None = None
+    length: int = 0
+    errors: tuple[AttemptError, ...] = ()
+    timings: Timings = field(default_factory=Timings)
+
+
+@dataclass(frozen=True)
+class _Overall:
+    eval_s: float | None = None
+
+
+@dataclass(frozen=True)
+class _Intervals:
+    pc_success: IntervalMethod = IntervalMethod.WILSON
+
+
+@dataclass(frozen=True)
+class _Info:
+    per_task: list[_Task]
+    format_version: int = FORMAT_VERSION  # LeRobot's have none
+    overall: _Overall = field(default_factory=_Overall)
+    intervals: _Intervals = field(default_factory=_Intervals)
+    per_episode: list[_Episode] = field(default_factory=list)
+    fingerprint: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+    provenance: Provenance | None = None
+    stopped_early: EarlyStop | None = None
+
+
+def _read(file: Path) -> _Info:
+    try:
+        # Not msgspec: LeRobot writes NaN, which is not JSON.
+        info = msgspec.convert(json.loads(file.read_bytes()), _Info)
+    except OSError as error:
+        raise ConfigError(
+            f"{file} cannot be read: {error.strerror}; give a run directory or an eval_info.json."
+        ) from None
+    except (ValueError, msgspec.ValidationError) as error:
+        raise ConfigError(f"{file} is not an eval_info.json of Proctor or LeRobot ({error}).") from None
+    if info.format_version > FORMAT_VERSION:
+        raise ConfigError(
+            f"{file} has format version {info.format_version}, this Proctor reads up to {FORMAT_VERSION}: "
+            "update Proctor to read it."
+        )
+    return info
+
+
+def _task_summary(task: _Task, episodes: Sequence[_Episode] | None) -> TaskSummary:
+    results = tuple(map(_result, episodes) if episodes else _nameless(task))
+    name = task.task or f"{task.task_group}/{task.task_id}"
+    return TaskSummary(
+        Task(task.task_group, task.task_id, name, task.instruction, max_episode_steps=_UNKNOWN),
+        tuple(result.spec for result in results),
+        results,
+        tuple(_missing(task, results)),
+    )
+
+
+def _result(episode: _Episode) -> EpisodeResult:
+    return EpisodeResult(
+        EpisodeSpec(episode.suite, episode.task_id, episode.episode_index, episode.seed, episode.init_state_id),
+        Outcome.ERROR if episode.success is None else _outcome(success=episode.success),
+        episode.sum_reward,
+        episode.max_reward,
+        episode.length,
+        errors=episode.errors,
+        timings=episode.timings,
+    )
+
+
+def _nameless(task: _Task) -> Iterator[EpisodeResult]:
+    """In the order of the file, which is the only thing that tells them apart."""
+    rewards = zip(task.metrics.sum_rewards, task.metrics.max_rewards, strict=False)
+    for index, success in enumerate(task.metrics.successes):
+        yield EpisodeResult(
+            EpisodeSpec(*task.key, index, _UNKNOWN),
+            _outcome(success=success),
+            *next(rewards, (None, None)),
+            length=_UNKNOWN,
+        )
+
+
+def _outcome(*, success: bool) -> Outcome:
+    return Outcome.SUCCESS if success else Outcome.FAILURE
+
+
+def _missing(task: _Task, results: Sequence[EpisodeResult]) -> Iterator[EpisodeSpec]:
+    """Of these only the numbers are known, as episodes of a task are numbered without a gap."""
+    there = {result.spec.episode_index for result in results}
+    for index in range(len(results) + task.n_missing):
+        if index not in there:
+            yield EpisodeSpec(*task.key, index, _UNKNOWN)
