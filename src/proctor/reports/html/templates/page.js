@@ -194,18 +194,17 @@
     if (!matchMedia("(prefers-reduced-motion: reduce)").matches) video.play().catch(() => {});
   }
 
+  // Says why there is no picture, if so, and with which command there would be one.
   function offerReplay(episode, problem) {
-    player.querySelector(".problem").textContent = problem;
-    const offer = player.querySelector(".replay");
-    offer.hidden = episode.outcome === "error" || (Boolean(episode.video) && !problem);
-    offer.querySelector("p").textContent = "Film it with:";
     const command = data.runs[episode.run].replay[episode.task];
-    offer.hidden ||= command === undefined;
-    offer.querySelector("code").textContent = `${command} ${episode.episode}`;
-    if (!episode.video && !problem) {
-      player.querySelector(".problem").textContent =
-        episode.outcome === "error" ? "It could not be run to its end, so there is no video." : "It has no video yet.";
+    const unfinished = episode.outcome === "error";
+    if (!problem && !episode.video) {
+      problem = unfinished ? "It could not be run to its end: there is no video."
+        : command ? "It has no video yet. Film it with:" : "It has no video.";
     }
+    player.querySelector(".problem").textContent = problem;
+    player.querySelector(".replay").hidden = !problem || unfinished || !command;
+    player.querySelector(".replay code").textContent = `${command} ${episode.episode}`;
   }
 
   async function copy(button) {
@@ -272,7 +271,7 @@
     video.addEventListener("error", () => {
       if (!video.getAttribute("src")) return;
       video.hidden = true;
-      offerReplay(chosen, "Its video is not where it was when this page was made.");
+      offerReplay(chosen, "Its video is not where it was when this page was made. Film it again with:");
     });
     browser.hidden = false;
     refresh();

@@ -1,0 +1,160 @@
+"""A folder of runs: which there are, and what the index says of each.
+
+Runs are known by an id that is made from their place in the folder, and are only ever looked up by it: no path comes
+from a request. A link that leads out of the folder is not followed, and a run that holds one is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+from proctor.errors import ConfigError, ProctorError
+from proctor.reports.terminal import Whereabouts
+from proctor.results.intervals import Interval
+from proctor.results.run_dir import RUN_FILE, RunInfo
+from proctor.results.summary import Summary, load_summary
+from proctor.results.videos import video_file
+from proctor.types import EpisodeSpec
+
+_DEEPEST = 6
+"""How many folders below the top runs are looked for; ``outputs/eval/<date>/<time>_<job>`` is four."""
+
+Stamp = tuple[tuple[str, int, int], ...]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A run as the index shows it. ``problem`` says why nothing else is known of it."""
+
+    id: str
+    name: str
+    date: str = ""
+    benchmark: str = ""
+    tasks: str = ""
+    policy: str = ""
+    state: str = ""
+    n_completed: int = 0
+    n_planned: int = 0
+    n_errors: int = 0
+    rate: float | None = None
+    interval: Interval | None = None
+    problem: str = ""
+
+
+class RunFolder:
+    """Finds the runs below ``root``."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.resolve()
+        self._directories: dict[str, Path] = {}
+        self._entries: dict[str, tuple[Stamp, Entry]] = {}
+        self._lock = Lock()
+
+    def entries(self) -> list[Entry]:
+        """All runs, the newest first; what has not changed since the last time is not read again."""
+        with self._lock:
+            self._directories = {self._id(directory): directory for directory in self._find()}
+            found = [self._entry(run_id, directory) for run_id, directory in self._directories.items()]
+        return sorted(found, key=lambda entry: (entry.date, entry.name), reverse=True)
+
+    def directory(self, run_id: str) -> Path:
+        """Where a run is.
+
+        Raises:
+            KeyError: there is no such run.
+            ConfigError: it holds a link out of the folder.
+        """
+        if run_id not in self._directories:
+            self._directories = {self._id(directory): directory for directory in self._find()}
+        self._check_links(self._directories[run_id])
+        return self._directories[run_id]
+
+    def name(self, directory: Path) -> str:
+        """A run's place in the folder."""
+        relative = directory.relative_to(self.root).as_posix()
+        return self.root.name if relative == "." else relative
+
+    def video(self, directory: Path, spec: EpisodeSpec) -> Path | None:
+        """The video of an episode, if it is there and in the folder."""
+        path = (directory / video_file(spec)).resolve()
+        return path if path.is_relative_to(self.root) and path.is_file() else None
+
+    def _find(self) -> Iterator[Path]:
+        for place, folders, files in os.walk(self.root):
+            directory = Path(place)
+            if RUN_FILE in files:
+                yield directory
+                folders.clear()
+            elif len(directory.relative_to(self.root).parts) >= _DEEPEST:
+                folders.clear()
+            else:
+                folders[:] = [name for name in folders if not name.startswith(".")]
+
+    def _id(self, directory: Path) -> str:
+        place = os.fsencode(directory.relative_to(self.root))
+        return hashlib.sha256(place).hexdigest()[:16]
+
+    def _check_links(self, directory: Path) -> None:
+        for path in directory.iterdir():
+            if path.is_symlink() and not path.resolve().is_relative_to(self.root):
+                raise ConfigError(f"{self.name(directory)} is not shown: its {path.name} is a link out of the folder.")
+
+    def _entry(self, run_id: str, directory: Path) -> Entry:
+        current = stamp(directory)
+        if run_id not in self._entries or self._entries[run_id][0] != current:
+            self._entries[run_id] = current, self._read(run_id, directory)
+        return self._entries[run_id][1]
+
+    def _read(self, run_id: str, directory: Path) -> Entry:
+        name = self.name(directory)
+        try:
+            self._check_links(directory)
+            run, summary = load_summary(directory)
+        except ProctorError as error:
+            return Entry(run_id, name, problem=str(error))
+        return _entry_of(run_id, name, run, summary, live=is_live(directory))
+
+
+def _entry_of(run_id: str, name: str, run: RunInfo, summary: Summary, *, live: bool) -> Entry:
+    policy, env = run.config.get("policy", {}), run.config.get("env", {})
+    counts, mean = summary.overall, summary.macro
+    return Entry(
+        run_id,
+        name,
+        date=run.provenance.date,
+        benchmark=str(env.get("type", "")),
+        tasks=str(env.get("task") or ""),
+        policy=str(policy.get("path") or policy.get("type") or ""),
+        state="running" if live else "finished" if summary.complete else "unfinished",
+        n_completed=counts.completed,
+        n_planned=counts.planned,
+        n_errors=counts.errors,
+        rate=counts.rate if mean is None else mean.rate,
+        interval=summary.interval(counts) if mean is None else mean.interval,
+    )
+
+
+def stamp(directory: Path) -> Stamp:
+    """Differs after anything has been written to a run that a page shows: results, videos, who is writing."""
+    files = [directory / RUN_FILE]
+    for pattern in ("eval_info.json", "shard_*.json", "journal*.jsonl", "journal*.lock", "videos/*/*.mp4"):
+        files.extend(sorted(directory.glob(pattern)))
+    return tuple(_state_of(path) for path in files)
+
+
+def _state_of(path: Path) -> tuple[str, int, int]:
+    try:
+        state = path.stat()
+    except FileNotFoundError:
+        return path.name, -1, -1
+    return path.name, state.st_size, state.st_mtime_ns
+
+
+def is_live(directory: Path) -> bool:
+    """Whether somebody is writing results there."""
+    return Whereabouts.of(directory).writer is not None

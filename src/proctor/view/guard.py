@@ -1,0 +1,71 @@
+"""What is refused before anything looks at it, and the headers of every answer.
+
+A server on loopback can be reached by every page that a browser of this machine has open. A page from elsewhere that
+has its own name point here (DNS rebinding) sends that name as ``Host``; one that sends requests here says where it is
+from in ``Origin``. Only this server's own address is let through in either.
+"""
+
+from __future__ import annotations
+
+import hmac
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+TOKEN_HEADER = "x-proctor-token"  # noqa: S105 - the name of a header
+
+_HEADERS = {
+    "cache-control": "no-store",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+}
+_NOTHING_ALLOWED = "default-src 'none'; frame-ancestors 'none'"
+
+
+class Guard:
+    """Around an application that is reached as ``host:port`` for every one of ``hosts``.
+
+    Whatever is not GET or HEAD must also bring ``token``.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: frozenset[str], token: str) -> None:
+        self._app, self._hosts, self._token = app, hosts, token
+        self._origins = {f"http://{host}" for host in hosts}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            raise RuntimeError(f"nothing is served over {scope['type']}")
+        refusal = self._refusal(scope["method"], Headers(scope=scope))
+        app = self._app if refusal is None else refusal
+        await app(scope, receive, _with_headers(send))
+
+    def _refusal(self, method: str, headers: Headers) -> ASGIApp | None:
+        if headers.get("host") not in self._hosts or len(headers.getlist("host")) != 1:
+            return PlainTextResponse("This server is reached by its own address only.", 421)
+        if any(origin not in self._origins for origin in headers.getlist("origin")):
+            return PlainTextResponse("Only this server's own pages may ask.", 403)
+        if method not in ("GET", "HEAD") and not self._has_token(headers):
+            return PlainTextResponse("The token of this server's pages is missing.", 403)
+        return None
+
+    def _has_token(self, headers: Headers) -> bool:
+        return hmac.compare_digest(headers.get(TOKEN_HEADER, "").encode(), self._token.encode())
+
+
+def _with_headers(send: Send) -> Send:
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            for name, value in _HEADERS.items():
+                headers[name] = value
+            headers.setdefault("content-security-policy", _NOTHING_ALLOWED)
+        await send(message)
+
+    return sending

@@ -1,0 +1,133 @@
+"""Videos on demand: films episodes that have none, one at a time, each by ``proctor replay`` in a process of its own.
+
+So no simulator and no GL ever live in the server, and what goes wrong with one takes nothing along.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from proctor.errors import ConfigError
+from proctor.types import EpisodeSpec
+
+_MOST_WAITING = 20
+_GRACE_S = 0.7
+_LONGEST_SENTENCE = 600
+_FINAL = ("done", "failed")
+
+
+@dataclass
+class Replay:
+    """An episode that was asked for. ``state`` is waiting, running, done or failed; ``said`` is how it is going."""
+
+    directory: Path
+    spec: EpisodeSpec
+    state: str = "waiting"
+    said: str = ""
+
+    @property
+    def pending(self) -> bool:
+        return self.state not in _FINAL
+
+
+class Replays:
+    """What has been asked for since the server began."""
+
+    def __init__(self) -> None:
+        self._asked: dict[tuple[Path, EpisodeSpec], Replay] = {}
+        self._waiting: asyncio.Queue[Replay] = asyncio.Queue()
+
+    def of(self, directory: Path) -> list[Replay]:
+        """Those of a run."""
+        return [replay for replay in self._asked.values() if replay.directory == directory]
+
+    def ask(self, directory: Path, spec: EpisodeSpec) -> Replay:
+        """Have an episode filmed; one that is waiting already, or being filmed, is not asked for twice.
+
+        Raises:
+            ConfigError: too many are waiting.
+        """
+        known = self._asked.get((directory, spec))
+        if known is not None and known.pending:
+            return known
+        if self._waiting.qsize() >= _MOST_WAITING:
+            raise ConfigError(f"{_MOST_WAITING} episodes are waiting to be filmed already; wait for one of them.")
+        replay = self._asked[directory, spec] = Replay(directory, spec)
+        self._waiting.put_nowait(replay)
+        return replay
+
+    @asynccontextmanager
+    async def working(self) -> AsyncIterator[None]:
+        """While this is entered, what waits is filmed. Leaving ends a replay that is under way."""
+        worker = asyncio.create_task(self._work())
+        try:
+            yield
+        finally:
+            worker.cancel()
+            with suppress(asyncio.CancelledError):
+                await worker
+
+    async def _work(self) -> None:
+        while True:
+            replay = await self._waiting.get()
+            replay.state = "running"
+            try:
+                replay.state = "done" if await self._film(replay) == 0 else "failed"
+            except OSError as error:
+                replay.state, replay.said = "failed", f"It cannot be filmed: {error.strerror}."
+
+    async def _film(self, replay: Replay) -> int:
+        command = [sys.executable, "-m", "proctor", "replay", str(replay.directory)]
+        command += [f"--task={replay.spec.suite}/{replay.spec.task_id}", f"--episode={replay.spec.episode_index}"]
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            assert process.stdout is not None
+            printed: list[str] = []
+            async for line in process.stdout:
+                printed.extend(_sentences(line))
+                replay.said = printed[-1] if printed else ""
+            status = await process.wait()
+        finally:
+            await _end(process)
+        if status:
+            replay.said = _reason(printed) or f"proctor replay ended with status {status}."
+        return status
+
+
+def _sentences(line: bytes) -> Iterator[str]:
+    text = "".join(char for char in line.decode(errors="replace") if char.isprintable()).strip()
+    if text:
+        yield text[:_LONGEST_SENTENCE]
+
+
+def _reason(printed: list[str]) -> str:
+    """What the command printed on why: its error, or that the replay was not the episode."""
+    for label in ("Error:", "No video"):
+        for position, line in enumerate(printed):
+            if line.startswith(label):
+                return " ".join([line.removeprefix(label).strip(), *printed[position + 1 :]])[:_LONGEST_SENTENCE]
+    return printed[-1] if printed else ""
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """See to it that a process and what it started are gone."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if process.returncode is not None:
+            return
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), _GRACE_S)

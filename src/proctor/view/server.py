@@ -1,0 +1,87 @@
+"""The socket on this machine, and the end.
+
+Ctrl-C stops it within a second or two, whoever is connected: streams of events look whether the server is about to
+stop, and a replay that is under way is ended.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import secrets
+import socket
+from contextlib import suppress
+from pathlib import Path
+
+import uvicorn
+
+from proctor.errors import ConfigError
+from proctor.view.app import Addresses
+from proctor.view.folder import RunFolder
+from proctor.view.guard import Guard
+from proctor.view.pages import Pages
+
+_GRACE_S = 1
+
+
+class Viewer:
+    """Serves the runs below ``root``. The address is bound when this is made; ``port`` 0 takes a free one.
+
+    Raises:
+        ConfigError: the folder is not there, the address is not this machine's own, or the port is taken.
+    """
+
+    def __init__(self, root: Path, host: str = "127.0.0.1", port: int = 0) -> None:
+        if not root.is_dir():
+            raise ConfigError(f"{root} is not a folder; give one with runs in it, such as outputs/eval.")
+        address = _loopback(host)
+        self._socket = _bind(address, port)
+        self.port: int = self._socket.getsockname()[1]
+        shown = f"[{address}]" if ":" in address else address
+        self.url = f"http://{shown}:{self.port}/"
+        token = secrets.token_urlsafe(32)
+        hosts = frozenset(f"{name}:{self.port}" for name in (shown, "localhost"))
+        addresses = Addresses(RunFolder(root), Pages(token), lambda: self._server.should_exit)
+        config = uvicorn.Config(
+            Guard(addresses.application(), hosts, token),
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            ws="none",
+            http="h11",
+            loop="asyncio",
+            timeout_graceful_shutdown=_GRACE_S,
+        )
+        self._server = uvicorn.Server(config)
+
+    def serve(self) -> None:
+        """Until Ctrl-C."""
+        with self._socket, suppress(KeyboardInterrupt):  # uvicorn hands it on once everything has ended
+            self._server.run([self._socket])
+
+    def stop(self) -> None:
+        """End :meth:`serve`, which runs in another thread."""
+        self._server.should_exit = True
+
+
+def _loopback(host: str) -> str:
+    """The address of ``host``, which must be this machine's own."""
+    name = "127.0.0.1" if host == "localhost" else host
+    try:
+        own = ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        own = False
+    if not own:
+        raise ConfigError(
+            f"--host is '{host}', but runs are only shown on this machine (127.0.0.1 or ::1). From elsewhere use a "
+            "tunnel: ssh -L 8631:localhost:8631 THIS_MACHINE"
+        )
+    return name
+
+
+def _bind(address: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        return socket.create_server((address, port), family=family)
+    except (OSError, OverflowError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no port"
+        raise ConfigError(f"Port {port} cannot be used: {reason}; give --port=0 for a free one.") from None
