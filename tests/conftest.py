@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -41,3 +42,16 @@ def decode(path: Path) -> Video:
 def watch():
     """Plays a video file: a function from its path to what is in it."""
     return decode
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Chromium without a window, as Playwright drives it."""
+    from playwright.sync_api import sync_playwright
+
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    assert path, "pages are tested in Chromium, which is not installed: apt-get install chromium"
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
