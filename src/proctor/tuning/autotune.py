@@ -197,7 +197,7 @@ def _reasons(model: Model, best: Prediction, others: Sequence[Prediction]) -> It
     if costs.cores_taken > _WORTH_SAYING * model.hardware.cores:
         yield f"Other programs took {costs.cores_taken:.1f} of the {model.hardware.cores} cores while measuring."
     in_use = Choice(1, costs.n_workers, costs.passes[0] if costs.passes else None, costs.drawings[0])
-    predicted = min(model.bounds(in_use).values())
+    predicted = model.predict(in_use).chunks_per_second
     with_workers = f"with {costs.n_workers} worker{'s' if costs.n_workers > 1 else ''}"
     yield f"Measured {costs.rate:.3g} chunks/s {with_workers}; the model gives {predicted:.3g} for that."
 

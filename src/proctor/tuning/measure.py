@@ -7,47 +7,41 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from math import ceil
-from statistics import fmean, median
-from time import monotonic, perf_counter, process_time, thread_time
-from typing import Any
+from statistics import fmean
+from time import monotonic, process_time, thread_time
 
 from proctor.engine import Engine, EngineSetup
 from proctor.engine.messages import Built, Finished, Observed, Reply
 from proctor.engine.plan import choose_batch_size, plan_episodes
 from proctor.errors import EnvironmentBuildError, ResourceError
 from proctor.job import Job
-from proctor.policies.base import EpisodeMemory, LocalPolicy, Policy
+from proctor.policies.base import LocalPolicy
 from proctor.rendering import choose_renderer
-from proctor.streams import RandomStream
 from proctor.tuning.hardware import (
-    Gpu,
     Hardware,
     core_seconds_in_use,
     cpu_seconds,
     descendants,
     memory_bytes,
-    visible_gpus,
 )
-from proctor.tuning.model import HEADROOM, Costs, Drawing, Pass, cycle
-from proctor.types import Array, EpisodeResult, EpisodeSpec, Features, Observation, Outcome, Task
+from proctor.tuning.model import HEADROOM, Choice, Costs, Drawing, Model, Pass
+from proctor.tuning.passes import Accelerator, WatchedPolicy, rows_in_use, sizes, time_passes
+from proctor.types import Array, EpisodeResult, EpisodeSpec, Outcome, Task
 
 _GL_VARIABLE = "MUJOCO_GL"
 _SOFTWARE = "osmesa"
+_LOOKS_S = 5.0
+"""At most so long one worker draws in software."""
 _EPISODES_PER_TASK = 1000
 """More than can be run while measuring, so that no worker runs out of them."""
 _FIRST_REPLIES = 4
 """Of the one worker that runs before the others do, to fill caches and see how much memory it takes."""
 _WARM_REPLIES = 2
 """Of every worker, before what it takes counts: its reset, and the first chunk."""
-_ROWS = (1, 2, 4, 8, 16, 32)
-_PASSES_S = 1.0
-"""Passes of one size are made for so long, which is the driver's sample period."""
-
 Say = Callable[[str], None]
 
 
@@ -61,14 +55,14 @@ def measure(job: Job, hardware: Hardware, seconds: float, say: Say) -> Costs:
         ResourceError: an episode could not be run.
         ProctorError: the simulator cannot be built, the policy cannot be loaded, or they do not fit.
     """
-    began, accelerator = monotonic(), _Accelerator()
+    began, accelerator = monotonic(), Accelerator()
     may_draw_otherwise = bool(hardware.gpus) and job.benchmark.draws_with_gl and _GL_VARIABLE not in os.environ
     may_draw_otherwise = may_draw_otherwise and job.benchmark.config.render_device == "auto"
     choose_renderer(job.benchmark, job.config.policy.get("device"))
     policy = None
     if not isinstance(job.policy, LocalPolicy):
         say("loading the policy")
-        policy = _Watched(job.policy.per_device[0].open(job.config.eval.inference_threads))
+        policy = WatchedPolicy(job.policy.per_device[0].open(job.config.eval.inference_threads))
         accelerator.holds(policy)
     load = monotonic() - began
     bench = _Bench(job, policy, accelerator)
@@ -81,7 +75,24 @@ def measure(job: Job, hardware: Hardware, seconds: float, say: Say) -> Costs:
     if may_draw_otherwise and tally.looks and (in_software := _drawn_in_software(bench, say)) is not None:
         drawings.append(in_software)
     passes = [] if policy is None else list(_passes(policy, job, accelerator, tally, say))
-    return _costs(tally, load, tuple(drawings), tuple(passes), policy)
+    costs = _costs(tally, load, policy, drawings, passes)
+    in_use = Choice(1, n_workers, passes[0] if passes else None, drawings[0])
+    rest = n_workers / costs.rate - Model(hardware, costs, n_episodes=1).cycle(in_use)
+    return replace(costs, overhead=max(0.0, rest))
+
+
+def _passes(policy: WatchedPolicy, job: Job, accelerator: Accelerator, in_use: _Tally, say: Say) -> Iterator[Pass]:
+    """The pass that evaluations make unless something else is asked for, then those of other sizes.
+
+    On a CPU, where batching gains nothing, there is only the first one, as it was among all the others.
+    """
+    rows = rows_in_use(policy, job.config.eval.inference_batch_size)
+    if not policy.on_accelerator:
+        yield Pass(rows, in_use.pass_s)
+        return
+    for n in sizes(policy, rows):
+        say(f"forward passes of {n}")
+        yield time_passes(policy, n, accelerator)
 
 
 def _drawn_in_software(bench: _Bench, say: Say) -> Drawing | None:
@@ -91,7 +102,7 @@ def _drawn_in_software(bench: _Bench, say: Say) -> Drawing | None:
     config = replace(bench.job.benchmark.config, render_device=_SOFTWARE)
     choose_renderer(type(bench.job.benchmark)(config))
     try:
-        return bench.run(1, _PASSES_S, _FIRST_REPLIES).drawing(0)
+        return bench.run(1, _LOOKS_S, _FIRST_REPLIES).drawing(0)
     except (EnvironmentBuildError, ResourceError):
         say(f"{_SOFTWARE} does not draw here")
         return None
@@ -109,9 +120,9 @@ def _affordable_workers(job: Job, hardware: Hardware, worker_bytes: int) -> int:
 
 
 def _costs(
-    tally: _Tally, load: float, drawings: tuple[Drawing, ...], passes: tuple[Pass, ...], policy: _Watched | None
+    tally: _Tally, load: float, policy: WatchedPolicy | None, drawings: Sequence[Drawing], passes: Sequence[Pass]
 ) -> Costs:
-    costs = Costs(
+    return Costs(
         load=load,
         up=tally.up,
         n_workers=tally.n_workers,
@@ -127,16 +138,13 @@ def _costs(
         cores_taken=max(0.0, tally.others_cpu_s / tally.seconds),
         engine=tally.engine_s / tally.chunks,
         rate=tally.chunks / tally.seconds,
-        drawings=drawings,
-        passes=passes,
+        drawings=tuple(drawings),
+        passes=tuple(passes),
         slots=1 if policy is None or policy.randomness == "global" else policy.n_slots,
         on_accelerator=policy is not None and policy.on_accelerator,
         shard_bytes=tally.shard_bytes,
         worker_bytes=tally.worker_bytes,
     )
-    simulate, forward = costs.simulate(drawings[0]), passes[0] if passes else None
-    rest = tally.n_workers / costs.rate - cycle(simulate, forward, costs.slots, tally.n_workers)
-    return replace(costs, overhead=max(0.0, rest))
 
 
 # -------------------------------------------------------------------------------------------------- running episodes
@@ -183,8 +191,8 @@ class _Bench:
     """Runs a job's first episodes, again and again."""
 
     job: Job
-    policy: _Watched | None
-    accelerator: _Accelerator
+    policy: WatchedPolicy | None
+    accelerator: Accelerator
 
     def run(self, n_workers: int, seconds: float, n_replies: int | None = None) -> _Tally:
         """Run ``n_workers`` for a while, or until they have replied so often."""
@@ -218,7 +226,7 @@ class _Meter(Engine):
     """An engine that notes what its workers say they spent. It counts anew once all of them are at work."""
 
     def __init__(
-        self, setup: EngineSetup, plan: Sequence[EpisodeSpec], policy: _Watched | None, n_workers: int
+        self, setup: EngineSetup, plan: Sequence[EpisodeSpec], policy: WatchedPolicy | None, n_workers: int
     ) -> None:
         super().__init__(setup, plan, policy)
         self._watched, self._n_workers = policy, n_workers
@@ -297,7 +305,7 @@ class _Meter(Engine):
             tally.steps += self._watched.chunk_length
             self._executed[number] += self._watched.chunk_length
 
-    def sum_up(self, accelerator: _Accelerator) -> _Tally:
+    def sum_up(self, accelerator: Accelerator) -> _Tally:
         """What was noted. The workers still live, so that their memory can be seen."""
         tally = self.tally
         tally.seconds, tally.engine_s = monotonic() - self._since, thread_time() - self._engine_since
@@ -331,113 +339,3 @@ def mean_chunks(ended: Sequence[int], under_way: Sequence[int], most: int) -> fl
         if at_risk:
             surviving *= 1 - sum(length == n for length in ended) / at_risk
     return mean
-
-
-# -------------------------------------------------------------------------------------------------------- the policy
-
-
-class _Watched(Policy):
-    """A policy; what its passes took, which episodes they were for, and an observation to make more of them."""
-
-    def __init__(self, policy: Policy) -> None:
-        self.asked = policy
-        self.n_action_steps, self.look_offsets = policy.n_action_steps, policy.look_offsets
-        self.randomness, self.place_matters = policy.randomness, policy.place_matters
-        self.batch_size, self.n_slots = policy.batch_size, policy.n_slots
-        self.chunk_length = 1
-        self.sample: Observation | None = None
-        self.forget()
-
-    def forget(self) -> None:
-        """Begin anew with passes and episodes."""
-        self.seconds: list[float] = []
-        self.chunks: Counter[EpisodeSpec] = Counter()
-
-    def predict(self, observations: Sequence[Observation], memories: Sequence[EpisodeMemory]) -> list[Array]:
-        if self.sample is None:
-            arrays = {key: array.copy() for key, array in observations[0].arrays.items()}
-            self.sample = Observation(arrays, observations[0].instruction)
-        began = perf_counter()
-        chunks = self.asked.predict(observations, memories)
-        self.seconds.append(perf_counter() - began)
-        self.chunks.update({memory.stream.spec for memory in memories})  # a set: padding repeats an episode
-        self.chunk_length = min(self.n_action_steps, len(chunks[0]))
-        return chunks
-
-    def check_contract(self, features: Features) -> None:
-        self.asked.check_contract(features)
-
-    def fingerprint(self) -> Mapping[str, Any]:
-        return self.asked.fingerprint()
-
-    @property
-    def device(self) -> str:
-        """What it runs on, in its own words; policies that do not say run on the CPU."""
-        return str(self.fingerprint().get("device") or "cpu")
-
-    @property
-    def on_accelerator(self) -> bool:
-        return self.device != "cpu"
-
-
-def _passes(policy: _Watched, job: Job, accelerator: _Accelerator, in_use: _Tally, say: Say) -> Iterator[Pass]:
-    """The pass that evaluations make unless something else is asked for, then those of other sizes.
-
-    On a CPU, where batching gains nothing, there is only the first one, as it was among all the others.
-    """
-    alone = policy.randomness == "global"
-    rows = 1 if alone else job.config.eval.inference_batch_size or policy.batch_size
-    if not policy.on_accelerator:
-        yield Pass(rows, in_use.pass_s)
-        return
-    for n in [rows, *(() if alone else (n for n in _ROWS if n != rows))]:
-        say(f"forward passes of {n}")
-        yield _time_passes(policy, n, accelerator)
-
-
-def _time_passes(policy: _Watched, rows: int, accelerator: _Accelerator) -> Pass:
-    """Passes of one size, alone; meanwhile the driver is asked in how much of the time kernels run."""
-    assert policy.sample is not None
-    observations = [policy.sample] * rows
-
-    def once() -> float:
-        memories = [EpisodeMemory(RandomStream(EpisodeSpec("autotune", 0, row, row))) for row in range(rows)]
-        began = perf_counter()
-        policy.asked.predict(observations, memories)
-        return perf_counter() - began
-
-    once(), once()  # kernels are chosen, memory is reserved
-    seconds: list[float] = []
-    until = monotonic() + _PASSES_S
-    while monotonic() < until:
-        seconds.append(once())
-    with ThreadPoolExecutor(1) as beside:
-        state = beside.submit(accelerator.state)
-        while not state.done():
-            seconds.append(once())
-    gpu = state.result()
-    return Pass(rows, median(seconds), gpu.busy if gpu is not None and gpu.busy else 1.0, accelerator.taken())
-
-
-class _Accelerator:
-    """The accelerator that a policy runs on: how much of its memory is taken since this was made. Nothing on a CPU."""
-
-    def __init__(self) -> None:
-        self._before = visible_gpus()
-        self._number: int | None = None
-
-    def holds(self, policy: _Watched) -> None:
-        """The policy has been loaded onto it."""
-        if policy.on_accelerator:
-            number = policy.device.partition(":")[2]
-            self._number = int(number) if number.isdigit() else 0
-
-    def state(self) -> Gpu | None:
-        """As the driver describes it now; None where there is none, or it is another vendor's."""
-        now = visible_gpus() if self._number is not None and self._before else []
-        return now[self._number] if self._number is not None and self._number < len(now) else None
-
-    def taken(self) -> int:
-        """Bytes of its memory, by whomever."""
-        now = self.state()
-        return 0 if now is None or self._number is None else self._before[self._number].free_bytes - now.free_bytes

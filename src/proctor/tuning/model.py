@@ -1,4 +1,4 @@
-"""How fast an evaluation runs, from what its parts cost. A few bounds, of which the lowest is the prediction.
+"""How fast an evaluation runs, from what its parts cost: a few bounds, of which the lowest counts.
 
 A *chunk* is what goes round and round: a worker executes the actions of one prediction and looks, and the policy takes
 a forward pass for the next ones. (A policy that lives in the workers has no pass; its chunk is a whole episode.) With
@@ -6,28 +6,35 @@ K shards of N workers, passes of B rows, C cores and G accelerators, chunks per 
 
 ::
 
-    cores        C / core                       core:   CPU seconds of a chunk, everything included; C less what other
-                                                        programs took while measuring
-    workers      K N / cycle                    cycle:  a worker's seconds from chunk to chunk, see below
-    inference    K slots min(B, N) / pass       pass:   seconds of a pass of B rows; slots: passes side by side
-    device       min(K, G) min(B, N) / kernels  kernels: the part of a pass in which the accelerator computes
-    interpreter  K / engine                     engine: seconds the main process is busy with a chunk besides the pass
+    cores        C / core                        core: CPU seconds of a chunk, everything included; C is without what
+                                                 other programs took while measuring
+    workers      K N / cycle                     cycle: a worker's seconds from one chunk to the next
+    inference    K slots min(B, N) / pass        pass: seconds of one of B rows; slots: passes that run side by side
+    device       min(K, G) min(B, N) / kernels   kernels: the seconds of a pass in which the accelerator computes
+    interpreter  K / engine                      engine: seconds the main process is busy with a chunk besides passes
 
-A worker's cycle is ``simulate + pass + overhead``: simulate is reset (its part), steps and looks of a chunk. Where a
-shard makes one pass at a time and has several workers, an observation that comes while the pass of the others runs
-waits for its end, so that a cycle is at least two passes.
+The cycle is ``simulate + overhead + pass``. In a shard that makes one pass at a time, an observation that comes while
+the pass of the others runs waits for its end, so that a cycle is at least two passes; and shards that share an
+accelerator wait for the kernels of the others.
 
-The whole evaluation takes the start (the policy loads while simulators are built), the episodes at that rate, the
-further simulators that several tasks need, and half an episode at the end, when workers run out of work one by one.
+Where cores and workers bound alike, neither bound is reached: of the workers, a random number waits for passes, and
+while there are many of them, cores stand idle. That is taken off (:meth:`Model.predict`).
+
+The whole takes the start (the policy loads while simulators are built), the episodes at that rate, the further
+simulators that several tasks need, and half an episode at the end, when workers run out of work one by one. What a
+second copy of the policy would gain on the same accelerator follows from ``kernels`` alone, and what drawing takes of
+the accelerator is not in it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, erf, exp, pi, sqrt
 
 from proctor.tuning.hardware import Hardware
 
+_HALVINGS = 20
 HEADROOM = 0.9
 """The part of available memory that is planned with."""
 
@@ -130,17 +137,14 @@ class Prediction:
     bounds: dict[str, float]
     seconds: float
     start_seconds: float
+    chunks_per_second: float
     episodes_per_hour: float
-    """While it runs, start and end apart."""
+    """Both while it runs, start and end apart."""
 
     @property
     def limit(self) -> str:
         """Which bound is the lowest."""
         return min(self.bounds, key=lambda name: self.bounds[name])
-
-    @property
-    def chunks_per_second(self) -> float:
-        return self.bounds[self.limit]
 
 
 @dataclass(frozen=True)
@@ -164,16 +168,39 @@ class Model:
 
     def predict(self, choice: Choice) -> Prediction:
         """How a choice would do. Whether there is memory for it is another question: :meth:`shortage`."""
-        costs = self.costs
+        costs, bounds = self.costs, self.bounds(choice)
         workers = choice.num_shards * choice.batch_size
-        bounds = self.bounds(choice)
-        per_second = min(bounds.values()) / costs.chunks_per_episode
+        rate = self._rate(choice, bounds)
         start = max(costs.load, costs.up * max(1.0, workers / costs.n_workers))
         rebuilding = costs.construct * (self.n_tasks - 1) / workers
-        latency = costs.chunks_per_episode * max(self.cycle(choice), workers / min(bounds.values()))
-        tail = latency / 2 * (1 - 1 / workers)
-        seconds = start + rebuilding + max(latency, self.n_episodes / per_second + tail)
-        return Prediction(choice, bounds, seconds, start, 3600 * per_second)
+        episode = costs.chunks_per_episode * workers / rate
+        running = max(episode, self.n_episodes * costs.chunks_per_episode / rate + episode / 2 * (1 - 1 / workers))
+        per_hour = 3600 * rate / costs.chunks_per_episode
+        return Prediction(choice, bounds, start + rebuilding + running, start, rate, per_hour)
+
+    def _rate(self, choice: Choice, bounds: Mapping[str, float]) -> float:
+        """Chunks per second: the lowest bound, less what cores stand idle while many workers wait for passes at once.
+
+        Of W workers those that wait are a random number, with a mean of rate x waiting; a batch comes back together.
+        The others share the cores. The rate is the one at which that is so.
+        """
+        costs, forward, workers = self.costs, choice.forward, choice.num_shards * choice.batch_size
+        on_core = costs.simulate(choice.drawing)
+        if forward is not None and not costs.on_accelerator:
+            on_core += forward.seconds
+        waiting = self.cycle(choice) - on_core
+        places = bounds["cores"] * on_core
+        low, high = 0.0, min(bounds.values())
+        for _ in range(_HALVINGS):
+            rate = (low + high) / 2
+            away = rate * waiting
+            together = max(1.0, min(forward.rows, rate * forward.seconds / choice.num_shards)) if forward else 1.0
+            spread = sqrt(together * away * max(0.0, 1 - away / workers))
+            if _mean_of_lesser(places, workers - away, spread) > rate * on_core:
+                low = rate
+            else:
+                high = rate
+        return high
 
     def bounds(self, choice: Choice) -> dict[str, float]:
         """What each part of the machine can do at most, chunks per second."""
@@ -193,8 +220,15 @@ class Model:
 
     def cycle(self, choice: Choice) -> float:
         """A worker's seconds from one chunk to the next, where neither cores nor passes are short."""
-        costs = self.costs
-        return cycle(costs.simulate(choice.drawing), choice.forward, costs.slots, choice.batch_size) + costs.overhead
+        costs, forward = self.costs, choice.forward
+        simulate = costs.simulate(choice.drawing)
+        if forward is None:
+            return simulate + costs.overhead
+        shards_per_device = ceil(choice.num_shards / self.n_devices) if costs.on_accelerator else 0
+        turn = shards_per_device * forward.kernels * forward.seconds
+        if costs.slots > 1 or choice.batch_size == 1:
+            return max(forward.seconds + simulate + costs.overhead, turn)
+        return max(forward.seconds + max(simulate + costs.overhead, forward.seconds), 2 * turn)
 
     def shortage(self, choice: Choice) -> str:
         """Which memory a choice has too little of: a phrase with both numbers, "" if it fits."""
@@ -213,13 +247,13 @@ class Model:
         return ""
 
 
-def cycle(simulate: float, forward: Pass | None, slots: int, workers: int) -> float:
-    """A worker's seconds from one chunk to the next without overhead."""
-    if forward is None:
-        return simulate
-    if slots == 1 and workers > 1:
-        return forward.seconds + max(simulate, forward.seconds)
-    return forward.seconds + simulate
+def _mean_of_lesser(places: float, mean: float, deviation: float) -> float:
+    """The mean of the lesser of ``places`` and a number with a normal distribution."""
+    if not deviation:
+        return min(places, mean)
+    z = (mean - places) / deviation
+    density, below = exp(-z * z / 2) / sqrt(2 * pi), (1 + erf(z / sqrt(2))) / 2
+    return mean - (mean - places) * below - deviation * density
 
 
 def gigabytes(n_bytes: float) -> str:
