@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from multiprocessing import Pipe
 from time import monotonic
@@ -13,13 +14,16 @@ from proctor.config import EvalConfig
 from proctor.engine.engine import Engine, EngineSetup
 from proctor.engine.messages import Build, Ready, Setup
 from proctor.engine.pool import Deadlines, Lost, Pool, ProcessWorker
+from proctor.engine.processes import Spawner
 from proctor.testing.fakes import FAKE_BENCHMARK, FakeBenchmark, FakeConfig
 
 SETUP = Setup(FAKE_BENCHMARK, {"type": "fake"}, None, sys.path)
 
 
-@pytest.fixture
-def pool():
+@pytest.fixture(params=["forked", "spawned"])
+def pool(request, monkeypatch):
+    if request.param == "spawned":
+        monkeypatch.setattr("proctor.engine.pool.make_starter", lambda *_: Spawner())
     pool = Pool(SETUP, in_process=False, log=None, deadlines=Deadlines(60, 60))
     yield pool
     pool.close()
@@ -37,16 +41,16 @@ def test_a_worker_reports_ready_and_is_told_apart_by_its_number(pool):
     """Numbers are never used twice."""
     number = pool.start_worker()
     assert hear(pool) == [(number, Ready())]
-    os.kill(pool._workers[number]._process.pid, 9)
+    pool.kill(number)
     assert hear(pool) == [(number, Lost("crashed", "the simulator's process was ended by SIGKILL"))]
 
     assert pool.start_worker() != number
 
 
-def test_a_worker_that_dies_in_the_middle_of_a_reply_is_lost(pool):
+def test_a_worker_that_dies_in_the_middle_of_a_reply_is_lost():
     """The engine reads half a message, and no exception ends its loop."""
-    worker = ProcessWorker(None, Deadlines(60, 60))
-    worker._process.kill()
+    worker = ProcessWorker(Spawner(), None, Deadlines(60, 60))
+    worker.kill()
     worker.connection.close()
     worker.connection, theirs = Pipe()
     os.write(theirs.fileno(), b"\x00\x00\x00\x10half")
@@ -62,8 +66,8 @@ def test_sending_to_a_worker_that_is_gone_is_not_an_error(pool):
     number = pool.start_worker()
     hear(pool)
     process = pool._workers[number]._process
-    process.kill()
-    process.wait()
+    process.signal(signal.SIGKILL)
+    assert process.wait(10) == -signal.SIGKILL
 
     pool.send(number, Build(FakeBenchmark(FakeConfig(type="fake")).tasks()[0]))
 

@@ -170,5 +170,8 @@ class Aloha(Benchmark):
                 raise ConfigError(f"Unknown ALOHA task '{name}'.{did_you_mean(name, TASKS)}")
         return [Task("aloha", task_id, name, "", 400) for task_id, name in enumerate(names)]
 
+    def preload(self) -> None:
+        import_simulator("mujoco", "aloha")  # dm_control makes a GL display when it is imported
+
     def make_env(self, task: Task) -> SimEnv:
         return AlohaEnv(task, self.config)

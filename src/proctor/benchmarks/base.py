@@ -149,6 +149,12 @@ class Benchmark(ABC):
             MissingExtraError: the simulator's package is not installed.
         """
 
+    def preload(self) -> None:
+        """Import what :meth:`make_env` will need, in the process from which workers are forked: they all share it.
+
+        It must touch no GL and start no thread; what does not keep to that is imported by each worker.
+        """
+
     def init_state_id(self, task: Task, episode_index: int) -> int | None:
         """Which stored initial state an episode starts from, where the benchmark has stored ones."""
         return None

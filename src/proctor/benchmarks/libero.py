@@ -240,6 +240,9 @@ class Libero(Benchmark):
                 raise ConfigError(f"env.task_ids holds {task_id}; {suite} has tasks 0 to {len(names) - 1}.")
         return [(task_id, names[task_id]) for task_id in chosen]
 
+    def preload(self) -> None:
+        import_simulator("robosuite", "libero")
+
     def make_env(self, task: Task) -> SimEnv:
         return LiberoEnv(task, self.config)
 

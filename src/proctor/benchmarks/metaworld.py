@@ -262,6 +262,9 @@ class MetaWorld(Benchmark):
             for task_id, name in enumerate(_names(suite))
         ]
 
+    def preload(self) -> None:
+        import_simulator("metaworld", "metaworld")
+
     def make_env(self, task: Task) -> SimEnv:
         return MetaWorldEnv(task, self.config)
 

@@ -197,5 +197,8 @@ class PushT(Benchmark):
                 raise ConfigError(f"env.task is '{given}', and pusht has one task.{did_you_mean(given, [_TASK])}")
         return [Task("pusht", 0, _TASK, "", 300)]
 
+    def preload(self) -> None:
+        import_simulator("gym_pusht.envs.pusht", "pusht")
+
     def make_env(self, task: Task) -> SimEnv:
         return PushTEnv(self.config, task.max_episode_steps)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import selectors
 import signal
-import subprocess
-import sys
 from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
@@ -18,6 +15,7 @@ from typing import Protocol
 
 from proctor.engine.arrays import SharedArrays, anonymous_file
 from proctor.engine.messages import Act, Close, Reply, Request, Setup, decode_reply, encode
+from proctor.engine.processes import Starter, make_starter
 from proctor.engine.simulation import Simulation
 
 _LAST_WORDS_S = 5.0
@@ -54,9 +52,9 @@ class Deadlines:
 
 
 class ProcessWorker:
-    """A clean interpreter with one simulator. Its output goes to the log; it leads its own process group."""
+    """A process with one simulator. Its output goes to the log; it leads its own process group."""
 
-    def __init__(self, log: Path | None, deadlines: Deadlines) -> None:
+    def __init__(self, starter: Starter, log: Path | None, deadlines: Deadlines) -> None:
         self._deadlines = deadlines
         self._deadline = monotonic() + deadlines.reset
         self._limit: float | None = None
@@ -64,18 +62,8 @@ class ProcessWorker:
         self.connection, theirs = Pipe()
         descriptor = anonymous_file()
         self.arrays = SharedArrays(descriptor)
-        arguments = [str(theirs.fileno()), str(descriptor), str(os.getpid())]
-        with (log or Path(os.devnull)).open("ab") as output:
-            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                [sys.executable, "-m", "proctor.engine.worker", *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                pass_fds=(theirs.fileno(), descriptor),
-                start_new_session=True,
-                env=_worker_environment(),
-            )
-        theirs.close()
+        with theirs:
+            self._process = starter.start(theirs.fileno(), descriptor, log)
 
     def send(self, request: Request) -> None:
         self._limit = self._deadlines.of(request)
@@ -103,7 +91,7 @@ class ProcessWorker:
         return Lost("hung", f"the simulator gave no sign of life for {self._limit:g} s")
 
     def kill(self) -> None:
-        self._process.kill()
+        self._process.signal(signal.SIGKILL)
 
     def end(self) -> None:
         with suppress(OSError):
@@ -112,20 +100,17 @@ class ProcessWorker:
 
     def bury(self, patience: float) -> None:
         """Wait for the process to end by itself, then end its whole group."""
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(patience)
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, number)
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(0.5 if number == signal.SIGTERM else None)
+        if self._process.wait(patience) is None:
+            self._process.signal(signal.SIGTERM)
+            self._process.wait(0.5)
+        self._process.signal(signal.SIGKILL)  # what it has started itself may outlive it
+        self._process.wait(_LAST_WORDS_S)
         self.connection.close()
         self.arrays.close()
 
     def _how_it_ended(self) -> str:
-        try:
-            code = self._process.wait(_LAST_WORDS_S)
-        except subprocess.TimeoutExpired:
+        code = self._process.wait(_LAST_WORDS_S)
+        if code is None:
             return "the simulator's process closed its connection"
         if code >= 0:
             return f"the simulator's process exited with status {code}"
@@ -163,6 +148,7 @@ class Pool:
         self._workers: dict[int, ProcessWorker | InProcessWorker] = {}
         self._started = 0
         self._next_check = 0.0
+        self._starter: Starter | None = None
 
     def start_worker(self) -> int:
         """Start a worker; its first reply is Ready. Returns its number."""
@@ -171,7 +157,9 @@ class Pool:
         if self._in_process:
             worker = InProcessWorker()
         else:
-            worker = ProcessWorker(self._log, self._deadlines)
+            if self._starter is None:
+                self._starter = make_starter(self._setup, self._log)
+            worker = ProcessWorker(self._starter, self._log, self._deadlines)
             self._selector.register(worker.connection, selectors.EVENT_READ, number)
         self._workers[number] = worker
         worker.send(self._setup)
@@ -224,6 +212,9 @@ class Pool:
         for worker in workers:
             if isinstance(worker, ProcessWorker):
                 worker.bury(max(0.0, give_up - monotonic()))
+        if self._starter is not None:
+            self._starter.close()
+            self._starter = None
         self._selector.close()
 
     def _hung(self) -> Iterable[tuple[int, Lost]]:
@@ -242,11 +233,3 @@ class Pool:
         assert isinstance(worker, ProcessWorker)
         self._selector.unregister(worker.connection)
         worker.bury(0.0)
-
-
-def _worker_environment() -> dict[str, str]:
-    """One simulator is one thread of work: several would only take turns on the same cores.
-
-    llvmpipe (software GL) draws the same pixels with any number of threads; with none of its own a look costs 5 % less.
-    """
-    return {"LP_NUM_THREADS": "0", **os.environ, "OMP_NUM_THREADS": "1"}
