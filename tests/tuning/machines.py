@@ -98,14 +98,8 @@ class Described:
 _H100 = Described(cores=16, ram=128, gpus=1, gpu_ram=80, step_ms=20, pass_ms=5, model=14, worker=2)
 _LAPTOP = Described(cores=8, ram=16, step_ms=0.5, look_ms=120, chunk=10, pass_ms=150)
 _EIGHT = replace(_H100, cores=128, ram=1000, gpus=8, step_ms=15, look_ms=6, pass_ms=40, row_ms=2, model=8)
-    cores=128, ram=1000, gpus=8, gpu_ram=80, step_ms=15, look_ms=6, pass_ms=40, row_ms=2, model=8, worker=2
-)
 _SLOW_GPU = replace(_H100, cores=64, gpu_ram=12, step_ms=2, look_ms=4, chunk=5, pass_ms=60, row_ms=8, model=3, worker=1)
-    cores=64, ram=256, gpus=1, gpu_ram=12, step_ms=2, look_ms=4, chunk=5, pass_ms=60, row_ms=8, model=3
-)
 _TIGHT = replace(_H100, cores=32, ram=24, gpu_ram=24, step_ms=15, look_ms=5, chunk=10, pass_ms=20, row_ms=1, model=0.5)
-    cores=32, ram=24, gpus=1, gpu_ram=24, step_ms=15, look_ms=5, chunk=10, pass_ms=20, row_ms=1, worker=2
-)
 _SMALL = Described(cores=2, ram=24, step_ms=0.5, look_ms=145, chunk=10, pass_ms=170)
 
 MACHINES: dict[str, Described] = {
