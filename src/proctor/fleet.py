@@ -36,8 +36,9 @@ from proctor.types import Array, AttemptError, EpisodeResult, EpisodeSpec, Outco
 _LOSSES_PER_SHARD = 3
 """How often a shard is replaced; after the next loss the others run its episodes."""
 _TICK_S = 0.25
-_LAST_WORDS_S = 10.0
-"""How long shards may take to end once they are told to."""
+_LAST_WORDS_S = 3.0
+"""How long shards may take to end once they are told to: by then every result is here, and only their simulators are
+closed."""
 
 OnResult = Callable[[EpisodeResult, Array | None], None]
 OnOpened = Callable[[Mapping[str, Any]], None]
@@ -184,7 +185,7 @@ class Fleet:
 
     def _failed(self, number: int, failed: Failed) -> None:
         if failed.exit_code == ResourceError.exit_code:  # the others may have what this one lacks
-            self._lost(number, failed.message)
+            self._lost(number, f"failed: {failed.message.rstrip('.')}")
             return
         error = (
             ConfigError(failed.message) if failed.exit_code == ConfigError.exit_code else ProctorError(failed.message)
@@ -204,7 +205,7 @@ class Fleet:
         shard = self._shards[number]
         for_good = shard.n_lost >= _LOSSES_PER_SHARD
         what_follows = "the others run its episodes" if for_good else "started again"
-        self.losses.append(f"Shard {number}: {reason}; {what_follows}. See {shard.run.log}.")
+        self.losses.append(f"Shard {number} {reason}; {what_follows}. See {shard.run.log}.")
         self._dealer.lost(number, for_good=for_good)
         self._blame(shard, reason)
         if not for_good:
@@ -214,7 +215,7 @@ class Fleet:
             del self._shards[number]
             if not self._shards:
                 raise ResourceError(
-                    f"Every shard was lost again and again, the last one: {reason}. See {shard.run.log}."
+                    f"Every shard was lost again and again; the last one {reason}. See {shard.run.log}."
                 )
         for other, state in self._shards.items():
             if state.up:

@@ -133,7 +133,7 @@ Report = Up | Opened | Began | Busy | Kept | Failed | Ended
 
 
 class Lost(msgspec.Struct, frozen=True):
-    """The shard is gone and did not say why; ``reason`` does as far as it can be told: "ended by SIGKILL".
+    """The shard is gone and did not say why; ``reason`` does as far as it can be told: it "was ended by SIGKILL".
 
     From the launcher, never from a shard.
     """
