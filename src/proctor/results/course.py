@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
 from itertools import accumulate, takewhile
 
 from proctor.results.stats import Counts
 from proctor.results.summary import Summary
+from proctor.types import Outcome
 
 
 def course(summary: Summary, most: int = 400) -> list[Counts]:
@@ -16,19 +17,23 @@ def course(summary: Summary, most: int = 400) -> list[Counts]:
     anytime-valid intervals of these counts hold all together (docs/statistics.md). Of more than ``most`` rounds evenly
     spaced ones are given, the last among them.
     """
-    counts = list(accumulate(_complete_rounds(summary)))
-    if len(counts) <= most:
-        return counts
-    return [counts[round((i + 1) * len(counts) / most) - 1] for i in range(most)]
-
-
-def _complete_rounds(summary: Summary) -> Iterator[Counts]:
-    planned: dict[int, int] = {}
-    found: dict[int, Counts] = {}
-    for spec in summary.missing:
-        planned[spec.episode_index] = planned.get(spec.episode_index, 0) + 1
+    found: dict[Outcome, Counter[int]] = {outcome: Counter() for outcome in Outcome}
     for result in summary.episodes:
-        index = result.spec.episode_index
-        found[index] = found.get(index, Counts()) + Counts.of(result)
-    complete = takewhile(lambda index: index not in planned, sorted(planned.keys() | found.keys()))
-    return (found[index] for index in complete)
+        found[result.outcome][result.spec.episode_index] += 1
+    gaps = {spec.episode_index for spec in summary.missing}
+    rounds = list(takewhile(lambda index: index not in gaps, sorted(gaps.union(*found.values()))))
+    so_far = {outcome: list(accumulate(found[outcome][index] for index in rounds)) for outcome in Outcome}
+    return [
+        Counts(
+            sum(so_far[outcome][position] for outcome in Outcome),
+            so_far[Outcome.SUCCESS][position],
+            so_far[Outcome.FAILURE][position],
+            so_far[Outcome.ERROR][position],
+        )
+        for position in _spread(len(rounds), most)
+    ]
+
+
+def _spread(n: int, most: int) -> list[int]:
+    """At most so many of the first ``n`` numbers, the last among them."""
+    return list(range(n)) if n <= most else [(i + 1) * n // most - 1 for i in range(most)]

@@ -33,12 +33,12 @@ class Histogram:
 
 def lengths_and_rewards(summary: Summary) -> tuple[Values, Values]:
     """The lengths of completed episodes in steps, and their sums of rewards."""
-    rows = [
+    rows = (
         (result.success, result.length, math.nan if result.sum_reward is None else result.sum_reward)
         for result in summary.episodes
         if result.outcome is not Outcome.ERROR
-    ]
-    success, length, reward = np.array(rows, dtype=float).reshape(-1, 3).T
+    )
+    success, length, reward = np.fromiter(rows, dtype=np.dtype((float, 3))).T
     lengths, rewards = (Values(values[success == 1], values[success == 0]) for values in (length, reward))
     return lengths, rewards
 

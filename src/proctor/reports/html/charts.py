@@ -34,7 +34,8 @@ _STAND_INS = {name: f"#0102{number:02x}" for number, name in enumerate(_NAMES)}
 _VARIABLES = {code: f"var(--{name})" for name, code in _STAND_INS.items()}
 
 _WIDTH, _POINTS_PER_INCH = 520, 72
-_MOST_BINS = 40
+_FEW_ROUNDS = 20
+"""Few enough to mark each."""
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 
 _LOOK = {
@@ -73,11 +74,13 @@ def success_over_plan(summaries: Sequence[Summary]) -> Markup | None:
             lows, highs = [100 * each.low for each in intervals], [100 * each.high for each in intervals]
             colour = _run_colour(number)
             axes.fill_between(n_episodes, lows, highs, color=colour, alpha=0.16, linewidth=0)
-            axes.plot(n_episodes, rates, color=colour, linewidth=2, marker="o" if len(known) == 1 else None)
+            marker = "o" if len(known) < _FEW_ROUNDS else None
+            axes.plot(n_episodes, rates, color=colour, linewidth=2, marker=marker, markersize=4, clip_on=False)
             if len(summaries) > 1 and known:
                 axes.annotate(
                     letter(number), (n_episodes[-1], rates[-1]), (5, 0), textcoords="offset points", va="center"
                 )
+        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
         axes.set(ylim=(0, 100), xlabel="episodes, in the order of the plan", ylabel="success rate, %")
 
     return _picture("Success rate over the plan, with its anytime-valid interval", 260, draw)
@@ -108,7 +111,8 @@ def distribution(evaluations: Sequence[Histogram], name: str) -> Markup | None:
 def where_time_went(profiles: Sequence[Profile]) -> Markup | None:
     """What part of their workers' time evaluations spent on what. None where nothing was timed."""
     shares = [_shares(profile) for profile in profiles]
-    parts = [part for part in shares[0] if any(each[part] > WORTH_SAYING for each in shares)]
+    most = {part: max(each[part] for each in shares) for part in shares[0]}
+    parts = sorted((part for part in most if most[part] > WORTH_SAYING), key=lambda part: -most[part])
     if not parts:
         return None
     height = 0.8 / len(shares)
@@ -119,7 +123,7 @@ def where_time_went(profiles: Sequence[Profile]) -> Markup | None:
             values = [of_run[part] for part in parts]
             places = [place + (number - (len(shares) - 1) / 2) * height for place in range(len(parts))]
             bars = axes.barh(places, values, height=0.92 * height, color=_run_colour(number))
-            axes.bar_label(bars, list(map(share, values)), padding=4)
+            axes.bar_label(bars, [share(value) if value > WORTH_SAYING else "" for value in values], padding=4)
         axes.set_yticks(range(len(parts)), parts)
         axes.invert_yaxis()
         axes.margins(x=0.12)
@@ -127,7 +131,7 @@ def where_time_went(profiles: Sequence[Profile]) -> Markup | None:
         axes.spines["bottom"].set_visible(False)
         axes.grid(visible=False)
 
-    return _picture("Where the workers' time went", max(260, 22 * len(parts) * len(shares) + 20), draw)
+    return _picture("Where the workers' time went", len(parts) * (14 * len(shares) + 14) + 20, draw)
 
 
 def _shares(profile: Profile) -> dict[str, float]:

@@ -97,12 +97,12 @@ def _run(name: str, run: ReportRun, task_numbers: Mapping[TaskKey, int]) -> dict
 
 
 def _cells(run: ReportRun, result: EpisodeResult, video: VideoAddress) -> list[Any]:
-    error = result.errors[-1] if result.outcome is Outcome.ERROR and result.errors else None
+    error = result.errors[-1] if result.outcome is Outcome.ERROR else None
     return [
         result.spec.episode_index,
         result.spec.seed,
         result.outcome.value,
-        result.length,
+        result.length if error is None else None,
         result.sum_reward,
         result.max_reward,
         video(run, result.spec),

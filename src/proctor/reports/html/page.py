@@ -21,7 +21,7 @@ from proctor.reports.comparison import letter, p_value, points, points_range
 from proctor.reports.html import charts
 from proctor.reports.html.episodes import MOST_ROWS, VideoAddress, episode_table
 from proctor.reports.html.runs import ReportRun
-from proctor.reports.html.tables import comparison_views, provenance, task_rows
+from proctor.reports.html.tables import comparison_views, provenance, task_table
 from proctor.reports.terminal import errors, headline, run_title
 from proctor.reports.text import count, number, percent, percent_range
 from proctor.results.compare import Challenge, Incomparable
@@ -69,16 +69,15 @@ def render_report(
     """
     environment = make_environment()
     summaries = [run.summary for run in runs]
-    table = episode_table(runs, video, most_rows)
     style = read_template("page.css") + addition.style
     script = read_template("page.js") + addition.script
     return environment.get_template("page.html").render(
         title=" · ".join(run.name for run in runs),
         runs=[_run_view(number, run) for number, run in enumerate(runs)],
-        rows=task_rows(runs),
+        table=task_table(runs),
         comparisons=comparison_views(comparisons),
         charts=_charts(summaries),
-        episodes=table,
+        episodes=episode_table(runs, video, most_rows),
         facts=provenance(runs),
         version=version("proctor"),
         made=datetime.now(UTC).isoformat(timespec="minutes"),
@@ -174,13 +173,15 @@ def _run_view(position: int, run: ReportRun) -> _RunView:
         run.name,
         () if run.run is None else tuple(run_title(run.run)),
         said,
-        (*errors(run.summary), *_unfinished(run)),
+        (*errors(run.summary), *_gaps(run)),
         "" if run.run is None else msgspec.json.format(msgspec.json.encode(run.run.config), indent=2).decode(),
     )
 
 
-def _unfinished(run: ReportRun) -> Iterator[str]:
-    """That there is more to come, or would be."""
+def _gaps(run: ReportRun) -> Iterator[str]:
+    """That there is more to come, or would be, or that nobody knows."""
+    if run.run is None:
+        yield "The file says neither what was evaluated nor which episodes these are."
     if missing := len(run.summary.missing):
         yield f"{missing} of {count(run.summary.overall.planned, 'planned episode')} have no result yet."
     if run.where.writer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from proctor.reports.terminal import Whereabouts
@@ -22,8 +23,12 @@ class ReportRun:
     path: Path
     run: RunInfo | None
     summary: Summary
-    measured: Measured
     where: Whereabouts
+
+    @cached_property
+    def measured(self) -> Measured:
+        """What a comparison with others needs of it."""
+        return measured_run(self.path, self.run, self.summary)
 
     @property
     def name(self) -> str:
@@ -39,11 +44,6 @@ def read_report_run(path: Path) -> ReportRun:
         MergeError: the run's journals contradict each other.
     """
     if (path / RUN_FILE).exists():
-        run, summary = load_summary(path)
-        return _report_run(path, run, summary, path)
+        return ReportRun(path, *load_summary(path), Whereabouts.of(path))
     file = path / RESULT_FILE if path.is_dir() else path
-    return _report_run(path, *read_result_file(file), file.parent)
-
-
-def _report_run(path: Path, run: RunInfo | None, summary: Summary, directory: Path) -> ReportRun:
-    return ReportRun(path, run, summary, measured_run(path, run, summary), Whereabouts.of(directory))
+    return ReportRun(path, *read_result_file(file), Whereabouts.of(file.parent))

@@ -42,11 +42,26 @@ class Row:
     scores: tuple[Score, ...]
 
 
-def task_rows(runs: Sequence[ReportRun]) -> list[Row]:
-    """Every task, under its suite where suites say something, and at the end all of them together."""
+@dataclass(frozen=True)
+class TaskTable:
+    """Every task, under its suite where there are several; all of them together at the end."""
+
+    rows: tuple[Row, ...]
+
+    @property
+    def with_errors(self) -> bool:
+        return any(score.counts.errors for row in self.rows for score in row.scores if score.counts)
+
+    @property
+    def with_missing(self) -> bool:
+        return any(score.counts.missing for row in self.rows for score in row.scores if score.counts)
+
+
+def task_table(runs: Sequence[ReportRun]) -> TaskTable:
+    """What every evaluation did in every task that one of them was given."""
     tasks = {task.task.key: task.task for run in runs for task in run.summary.tasks}
     suites = list(dict.fromkeys(key.suite for key in tasks))
-    with_suites = any(has_suites(run.summary) for run in runs)
+    with_suites = len(suites) > 1 and any(has_suites(run.summary) for run in runs)
     rows = []
     for suite in suites:
         if with_suites:
@@ -54,7 +69,7 @@ def task_rows(runs: Sequence[ReportRun]) -> list[Row]:
         for task in (task for task in tasks.values() if task.suite == suite):
             name = f"{task.task_id} {task.name}" if with_suites else task.name
             rows.append(Row("task", name, task.instruction, _of_task(runs, task)))
-    return rows if len(tasks) == 1 else [*rows, *_of_all(runs)]
+    return TaskTable(tuple(rows if len(tasks) == 1 else [*rows, *_of_all(runs)]))
 
 
 def _of_suite(runs: Sequence[ReportRun], suite: str) -> tuple[Score, ...]:

@@ -40,7 +40,7 @@
       { name: "outcome", title: "outcome", shown: true, text: (e) => e.outcome },
       { name: "length", title: "steps", shown: known("length"), number: true, text: (e) => e.length },
       { name: "reward", title: "reward", shown: known("reward"), number: true, text: (e) => rounded(e.reward) },
-      { name: "max_reward", title: "best", shown: known("max_reward"), number: true, text: (e) => rounded(e.max_reward) },
+      { name: "max_reward", title: "max reward", shown: known("max_reward"), number: true, text: (e) => rounded(e.max_reward) },
     ].filter((column) => column.shown);
     const line = element("tr");
     const first = element("th", null, { scope: "col" });
@@ -137,10 +137,20 @@
   }
 
   function cell(column, episode) {
-    const made = element("td", column.text(episode) ?? "–", { className: column.number ? "number" : column.name });
-    if (column.name === "outcome") made.prepend(element("span", SIGNS[episode.outcome], { className: "sign" }), " ");
-    if (column.name === "run") made.replaceChildren(swatch(episode.run));
+    const text = column.text(episode) ?? "–";
+    const made = element("td", null, { className: classes(column) });
+    if (column.name === "run") {
+      made.append(swatch(episode.run));
+    } else if (column.name === "outcome") {
+      made.append(element("span", SIGNS[episode.outcome], { className: "sign" }), element("span", ` ${text}`, { className: "word" }));
+    } else {
+      made.append(text);
+    }
     return made;
+  }
+
+  function classes(column) {
+    return column.number ? `number ${column.name}` : column.name;
   }
 
   function swatch(number) {
@@ -234,7 +244,7 @@
   // -------------------------------------------------------------------------------------------------- beginning
 
   function heading(column) {
-    const made = element("th", null, { scope: "col", className: column.number ? "number" : "" });
+    const made = element("th", null, { scope: "col", className: classes(column) });
     made.dataset.name = column.name;
     const button = element("button", column.title, { type: "button" });
     button.addEventListener("click", () => {
