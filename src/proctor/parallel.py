@@ -10,8 +10,9 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import ceil
+from typing import Any
 
 from proctor.config import RunConfig
 from proctor.dealer import Dealer, Rules
@@ -40,13 +41,14 @@ class Sharding:
     """How an evaluation is spread: ``num_shards`` of them by a ``launcher`` (its name).
 
     ``devices`` are dealt to shards in turn (``cuda:0``); empty if each may choose. ``static`` deals the whole plan up
-    front.
+    front. ``launcher_options`` are what the launcher is called with.
     """
 
     num_shards: int
     devices: tuple[str, ...] = ()
     static: bool = False
     launcher: str = "local"
+    launcher_options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.num_shards < 1:
@@ -76,7 +78,7 @@ def run_in_shards(
     def measure(job: Job, setup: EngineSetup, ledger: Ledger) -> Engine:
         filmed: Mapping[EpisodeSpec, str] = {}
         if ledger.todo:
-            with closing(make_launcher()) as launcher:
+            with closing(make_launcher(**sharding.launcher_options)) as launcher:
                 runs = shard_runs(job, sharding, batch_size)
                 fleet = make_fleet(job, ledger, launcher, runs, static=sharding.static)
                 _run_fleet(fleet, job, setup, ledger)

@@ -24,6 +24,11 @@ def parallel_command(  # noqa: PLR0913 - the command's flags
     render_device: str | None = None,
     static: bool = False,
     launcher: str = "local",
+    ray_address: str | None = None,
+    ray_num_cpus: float | None = None,
+    ray_num_gpus: float | None = None,
+    ray_memory_gb: float | None = None,
+    ray_runtime_env: str | None = None,
 ) -> int:
     """Evaluate in several interpreters at once, each with a policy and simulators of its own.
 
@@ -42,11 +47,54 @@ def parallel_command(  # noqa: PLR0913 - the command's flags
     static
         Deal the whole plan up front, round-robin, instead of on demand.
     launcher
-        What starts them: local (processes of this machine), inline (threads of this process, for debugging).
+        What starts them: local (processes of this machine), ray (actors of a cluster), inline (threads of this process,
+        for debugging).
+    ray_address
+        The cluster, host:port; one on this machine alone if not given.
+    ray_num_cpus
+        CPUs that each claims; an equal part of the cluster's if not given.
+    ray_num_gpus
+        GPUs that each claims, also less than one; an equal part of the cluster's, at most one, if not given.
+    ray_memory_gb
+        Memory that each claims, its simulators included.
+    ray_runtime_env
+        What Ray is to bring to the nodes, in Ray's terms, as JSON: {"py_modules": ["my_policy"]}.
     """
     if render_device is not None:
         config = replace(config, env={**config.env, "render_device": render_device})
+    cluster = _given(
+        address=ray_address,
+        num_cpus=ray_num_cpus,
+        num_gpus=ray_num_gpus,
+        memory_gb=ray_memory_gb,
+        runtime_env=ray_runtime_env,
+    )
+    if launcher == "ray":
+        return _conduct_on_ray(config, num_shards, cluster, devices=devices, static=static)
+    if cluster:
+        raise ConfigError(f"--ray-{next(iter(cluster)).replace('_', '-')} is for --launcher ray.")
     return conduct_in_shards(config, num_shards, devices=devices, static=static, launcher=launcher)
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _conduct_on_ray(
+    config: RunConfig, num_shards: str, cluster: dict[str, Any], *, devices: str | None, static: bool
+) -> int:
+    import json
+
+    from proctor.launchers.ray import RayPlace
+
+    if devices is not None:
+        raise ConfigError("A Ray cluster hands out its accelerators itself; give --ray-num-gpus instead of --devices.")
+    try:
+        runtime_env = json.loads(cluster.pop("runtime_env", "null"))
+    except ValueError as error:
+        raise ConfigError(f"--ray-runtime-env is no JSON ({error}); expected something like {{}}.") from None
+    options = {"place": RayPlace(**cluster, runtime_env=runtime_env)}
+    return conduct_in_shards(config, num_shards, static=static, launcher="ray", launcher_options=options)
 
 
 def conduct_in_shards(config: RunConfig, num_shards: str, *, devices: str | None = None, **how: Any) -> int:
@@ -58,7 +106,8 @@ def conduct_in_shards(config: RunConfig, num_shards: str, *, devices: str | None
 
     check_wandb(config.wandb)
     config, n = _tuned(config) if num_shards == "auto" else (config, _number(num_shards))
-    sharding = Sharding(n, choose_devices(config, devices), **how)
+    dealt = () if how.get("launcher") == "ray" else choose_devices(config, devices)
+    sharding = Sharding(n, dealt, **how)
     result = run_in_shards(prepare(config), sharding, show)
     _print_losses(result)
     return conclude(result, config)

@@ -3,5 +3,6 @@
 LAUNCHERS = {
     "local": "proctor.launchers.local:LocalLauncher",
     "inline": "proctor.launchers.inline:InlineLauncher",
+    "ray": "proctor.launchers.ray:RayLauncher",
 }
-"""Launchers by name, each where it is found: ``module:attribute``. Called without arguments."""
+"""Launchers by name, each where it is found: ``module:attribute``."""
