@@ -13,7 +13,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
@@ -34,7 +34,7 @@ from proctor.view.watching import watch
 
 _MOST_COMPARED = 8
 _LONGEST_BODY = 4096
-_RANGE = re.compile(r"bytes=(\d+-\d*|-\d+)")
+_RANGE = re.compile(r"bytes=(?P<first>\d{0,18})-(?P<last>\d{0,18})")
 
 
 class Wanted(msgspec.Struct, forbid_unknown_fields=True):
@@ -146,19 +146,29 @@ def _video_url(run_id: str, run: RunInfo, spec: EpisodeSpec) -> str:
     return f"/runs/{run_id}/episodes/{position}/{spec.episode_index}/video"
 
 
-def _html(page: Page, status: int = 200, headers: object = None) -> Response:
-    return HTMLResponse(page.html, status, {"content-security-policy": page.policy})
+def _html(page: Page, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    return HTMLResponse(page.html, status, {**(headers or {}), "content-security-policy": page.policy})
 
 
 def _check_range(request: Request, path: Path) -> None:
-    """A range of bytes is one range.
+    """A range of bytes is one range, and some of it is there.
 
     Raises:
-        HTTPException: it is several, or nonsense.
+        HTTPException: it is not.
     """
-    asked = request.headers.getlist("range")
-    if len(asked) > 1 or not all(map(_RANGE.fullmatch, asked)):
-        raise HTTPException(416, "One range of bytes, please.", {"content-range": f"bytes */{path.stat().st_size}"})
+    size = path.stat().st_size
+    for asked in request.headers.getlist("range"):
+        match = _RANGE.fullmatch(asked)
+        if match is None or not _is_within(match["first"], match["last"], size):
+            raise HTTPException(
+                416, "One range of bytes that the video has, please.", {"content-range": f"bytes */{size}"}
+            )
+
+
+def _is_within(first: str, last: str, size: int) -> bool:
+    if not first:
+        return int(last or 0) > 0
+    return int(first) < size and (not last or int(first) <= int(last))
 
 
 async def _read_wanted(request: Request) -> Wanted:

@@ -7,6 +7,7 @@ stop, and a replay that is under way is ended.
 from __future__ import annotations
 
 import ipaddress
+import os
 import secrets
 import socket
 from contextlib import suppress
@@ -82,6 +83,8 @@ def _bind(address: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
         return socket.create_server((address, port), family=family)
-    except (OSError, OverflowError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no port"
+    except OverflowError:
+        raise ConfigError(f"--port is {port}; it is between 1 and 65535, or 0 for a free one.") from None
+    except OSError as error:
+        reason = os.strerror(error.errno or 0)
         raise ConfigError(f"Port {port} cannot be used: {reason}; give --port=0 for a free one.") from None
