@@ -1,4 +1,4 @@
-"""What the benchmarks share: the machine's name, cached checkpoints, a policy loaded before the clock runs."""
+"""What the scripts share: the machine's name, a policy loaded before the clock runs, the memory of processes."""
 
 from __future__ import annotations
 
@@ -15,16 +15,6 @@ def machine() -> str:
     cpus = (line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines())
     model = next((cpu for cpu in cpus if "AMD" in cpu or "Intel" in cpu), platform.machine())
     return f"{model}, {len(os.sched_getaffinity(0))} cores, {platform.platform()}, MUJOCO_GL={os.environ['MUJOCO_GL']}"
-
-
-def metaworld_act() -> Path:
-    """An untrained ACT for Meta-World, made once: a ResNet-18 on 480x480 pixels, which is nearly all of its cost."""
-    from proctor.testing.checkpoints import METAWORLD, make_act
-
-    directory = CACHE / "act_metaworld"
-    if not (directory / "config.json").exists():
-        make_act(directory, METAWORLD, chunk_size=50, n_action_steps=50)
-    return directory
 
 
 def loaded(fields: dict[str, Any]) -> Any:

@@ -23,7 +23,8 @@ from typing import Any
 os.environ.setdefault("MUJOCO_GL", "egl")
 os.environ.setdefault("LP_NUM_THREADS", "0")  # as in a worker
 sys.path.insert(0, str(Path(__file__).parent))
-from common import loaded, machine, metaworld_act
+from cases import metaworld_act
+from common import loaded, machine
 
 
 def main() -> None:

@@ -15,8 +15,9 @@ import subprocess
 import sys
 import tempfile
 
+from cases import metaworld
 from common import machine
-from vs_lerobot import Case, fastest_mode, run_peer, time_proctor
+from vs_lerobot import fastest_mode, run_peer, time_proctor
 
 EVERY_STEP = ["--eval.video_fps=80", "--eval.video_size=480x480"]
 DEFAULT_RATE = ["--eval.video_size=480x480"]
@@ -49,7 +50,7 @@ def main() -> None:
     options = parser.parse_args()
     print(machine())
     print(f"{options.task}, {options.episodes} episodes of at most {options.steps} steps, all filmed", flush=True)
-    case = Case(options.task, options.episodes, options.steps, options.n_action_steps)
+    case = metaworld(options.n_action_steps, options.task, episodes=options.episodes, steps=options.steps)
     mode = fastest_mode(case)
     ratios: dict[str, list[float]] = {"a frame per step": [], "the default frame rate": []}
     for _ in range(options.pairs):

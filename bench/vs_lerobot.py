@@ -1,12 +1,13 @@
 """Proctor against ``lerobot-eval``: the same checkpoint, task and seeds, in turn; prints the ratios of wall time.
 
-    python bench/vs_lerobot.py [--task reach-v3] [--n-action-steps 10 50] [--episodes 4] [--steps 100] [--pairs 3]
+    python bench/vs_lerobot.py [CASE…] [--episodes N] [--steps N] [--pairs 3]      (cases: bench/cases.py; all if none)
 
 The peer runs as shipped (it draws its first ten episodes a second time, for video) and with videos patched off. One
 pilot finds the batch size and mode in which it is fastest here; it is compared at that one, and its numbers at
 ``batch_size=1``. Proctor runs with its defaults, but without videos (``bench/videos.py`` has those). Both end episodes
 at the same number of steps, lower than the benchmark's, so that a pair takes minutes. Medians of alternating pairs;
-nothing else should run on the machine.
+nothing else should run on the machine. Where the policy draws no random numbers,
+the episodes' numbers are compared too.
 """
 
 from __future__ import annotations
@@ -19,16 +20,16 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 os.environ.setdefault("MUJOCO_GL", "egl")
 sys.path.insert(0, str(Path(__file__).parent))
-from common import loaded, machine, metaworld_act
+from cases import CASES, Case
+from common import loaded, machine
 
-PEER_MODES = ((1, False), (2, True), (4, True))
 PILOT_STEPS = 12
 
 
@@ -39,26 +40,6 @@ class Timed:
     inner: float
     total: float
     episodes: list[dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class Case:
-    """What both sides evaluate."""
-
-    task: str
-    episodes: int
-    steps: int
-    n_action_steps: int
-
-    def flags(self) -> list[str]:
-        return [
-            f"--policy.path={metaworld_act()}",
-            f"--policy.n_action_steps={self.n_action_steps}",
-            "--policy.device=cpu",
-            "--env.type=metaworld",
-            f"--env.task={self.task}",
-            f"--eval.n_episodes={self.episodes}",
-        ]
 
 
 def run_peer(case: Case, mode: tuple[int, bool], *, videos: bool, threads: int | None = None) -> Timed:
@@ -90,8 +71,7 @@ def run_proctor(case: Case) -> Timed:
     with tempfile.TemporaryDirectory() as folder:
         total = time_proctor(case, "--eval.video=none", folder=folder)
         cold = json.loads((Path(folder) / "out/eval_info.json").read_text())
-        policy = loaded({"path": str(metaworld_act()), "n_action_steps": case.n_action_steps, "device": "cpu"})
-        env = {"type": "metaworld", "task": case.task, "episode_length": case.steps}
+        policy, env = loaded(case.policy_fields()), {**case.env, "episode_length": case.steps}
         warm = evaluate(policy, env, n_episodes=case.episodes, output_dir=f"{folder}/warm").info
     if _outcomes(cold["per_episode"]) != _outcomes(warm["per_episode"]):
         raise SystemExit("Two runs of Proctor differ; stop.")
@@ -99,8 +79,9 @@ def run_proctor(case: Case) -> Timed:
 
 
 def fastest_mode(case: Case) -> tuple[int, bool]:
-    pilot = Case(case.task, case.episodes, PILOT_STEPS, case.n_action_steps)
-    seconds = {mode: run_peer(pilot, mode, videos=False).inner for mode in PEER_MODES}
+    """In which lerobot-eval is fastest here, batch size and asynchronous or not."""
+    pilot = replace(case, steps=min(PILOT_STEPS, case.steps))
+    seconds = {mode: run_peer(pilot, mode, videos=False).inner for mode in case.peer_modes}
     for (batch_size, use_async), s in seconds.items():
         print(f"  pilot: lerobot-eval batch_size={batch_size} async={use_async}: {s:.1f} s", flush=True)
     return min(seconds, key=lambda mode: seconds[mode])
@@ -115,7 +96,7 @@ def compare(case: Case, mode: tuple[int, bool], pairs: int, *, videos: bool) -> 
         ours.append(proctor.inner)
         theirs.append(peer.inner)
     print(
-        f"n_action_steps={case.n_action_steps:>3}  lerobot-eval {'as shipped   ' if videos else 'without video'}  "
+        f"{case.name:<16} lerobot-eval {'as shipped   ' if videos else 'without video'}  "
         f"{statistics.median(inner):5.1f}x ({min(inner):.1f}-{max(inner):.1f}) first reset to last result, "
         f"{statistics.median(total):.1f}x ({min(total):.1f}-{max(total):.1f}) with start-up;  "
         f"medians {statistics.median(theirs):.1f} s and {statistics.median(ours):.2f} s",
@@ -144,20 +125,23 @@ def agree(case: Case) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--task", default="reach-v3")
-    parser.add_argument("--n-action-steps", type=int, nargs="+", default=[10, 50])
-    parser.add_argument("--episodes", type=int, default=4)
-    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"any of {', '.join(CASES)}; all if none is named")
+    parser.add_argument("--episodes", type=int, help="instead of the case's own number")
+    parser.add_argument("--steps", type=int, help="the same")
     parser.add_argument("--pairs", type=int, default=3)
     options = parser.parse_args()
+    if unknown := set(options.cases) - set(CASES):
+        parser.error(f"there is no case {', '.join(unknown)}; choose from {', '.join(CASES)}")
     print(machine())
-    print(f"{options.task}, {options.episodes} episodes of at most {options.steps} steps, ACT (ResNet-18, 480x480)")
-    cases = [Case(options.task, options.episodes, options.steps, n) for n in options.n_action_steps]
-    mode = fastest_mode(cases[0])
-    for case in cases:
+    for name in options.cases or CASES:
+        case = CASES[name]
+        case = replace(case, episodes=options.episodes or case.episodes, steps=options.steps or case.steps)
+        print(case, flush=True)
+        mode = fastest_mode(case)
         for videos in (True, False):
             compare(case, mode, options.pairs, videos=videos)
-    agree(cases[0])
+        if not case.draws:
+            agree(case)
 
 
 def _outcomes(episodes: list[dict[str, Any]]) -> list[Any]:

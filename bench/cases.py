@@ -1,0 +1,111 @@
+"""What Proctor and others are both timed on: benchmarks, and checkpoints made for them once.
+
+The policies are untrained, of a real one's size where it costs time: a ResNet-18 on the camera's own pixels for ACT,
+a U-Net denoised in ten steps for Diffusion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from common import CACHE
+
+IN_PROCESS = ((1, False), (2, False), (4, False))
+"""How ``lerobot-eval`` can be run: batch size, and whether its environments are asynchronous."""
+ALSO_ASYNC = ((1, False), (2, True), (4, True))
+
+
+@dataclass(frozen=True)
+class Case:
+    """An evaluation: a policy on a task, so many episodes of at most so many steps.
+
+    ``peer_modes`` are those in which lerobot-eval works: its asynchronous environments do not find PushT and ALOHA.
+    ``draws`` says that the policy draws random numbers, so that its rewards differ from lerobot-eval's.
+    """
+
+    name: str
+    env: Mapping[str, Any]
+    checkpoint: Callable[[], Path]
+    n_action_steps: int
+    episodes: int = 4
+    steps: int = 100
+    peer_modes: tuple[tuple[int, bool], ...] = IN_PROCESS
+    draws: bool = False
+
+    def flags(self) -> list[str]:
+        """Of the command line, both sides'."""
+        return [
+            f"--policy.path={self.checkpoint()}",
+            f"--policy.n_action_steps={self.n_action_steps}",
+            "--policy.device=cpu",
+            *(f"--env.{name}={value}" for name, value in self.env.items()),
+            f"--eval.n_episodes={self.episodes}",
+        ]
+
+    def policy_fields(self) -> dict[str, Any]:
+        return {"path": str(self.checkpoint()), "n_action_steps": self.n_action_steps, "device": "cpu"}
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.episodes} episodes of at most {self.steps} steps"
+
+
+def metaworld(n_action_steps: int, task: str = "reach-v3", **fields: Any) -> Case:
+    """ACT on a Meta-World task: nearly all of its cost is a ResNet-18 on 480x480 pixels."""
+    env = {"type": "metaworld", "task": task}
+    return Case(f"metaworld-{n_action_steps}", env, metaworld_act, n_action_steps, peer_modes=ALSO_ASYNC, **fields)
+
+
+def pusht_act() -> Path:
+    return _made_once("act_pusht", lambda directory: _checkpoints().make_act(directory, **_CHUNK))
+
+
+def pusht_diffusion() -> Path:
+    fields = {"down_dims": (128, 256, 512), "num_inference_steps": 10}
+    return _made_once("diffusion_pusht", lambda directory: _checkpoints().make_diffusion(directory, **fields))
+
+
+def metaworld_act() -> Path:
+    return _made_once(
+        "act_metaworld", lambda directory: _checkpoints().make_act(directory, _checkpoints().METAWORLD, **_CHUNK)
+    )
+
+
+def aloha_act() -> Path:
+    def make(directory: Path) -> None:
+        cameras, span = {"observation.images.top": (480, 640)}, (-1.0, 1.0)
+        robot = _checkpoints().Robot(cameras=cameras, state_dim=14, state=span, action_dim=14, action=span)
+        _checkpoints().make_act(directory, robot, **_CHUNK)
+
+    return _made_once("act_aloha", make)
+
+
+_CHUNK = {"chunk_size": 50, "n_action_steps": 50}
+
+
+def _checkpoints() -> Any:
+    from proctor.testing import checkpoints  # imports torch when it makes one
+
+    return checkpoints
+
+
+def _made_once(name: str, make: Callable[[Path], Any]) -> Path:
+    directory = CACHE / name
+    if not (directory / "config.json").exists():
+        make(directory)
+    return directory
+
+
+CASES = {
+    case.name: case
+    for case in (
+        Case("pusht-act", {"type": "pusht"}, pusht_act, 50, episodes=20, steps=300),
+        Case("pusht-diffusion", {"type": "pusht"}, pusht_diffusion, 8, episodes=8, steps=100, draws=True),
+        metaworld(1, steps=25),
+        metaworld(10),
+        metaworld(50),
+        Case("aloha-50", {"type": "aloha", "task": "AlohaTransferCube-v0"}, aloha_act, 50),
+    )
+}
