@@ -1,7 +1,4 @@
-"""Short episodes of the real simulators and what is remembered of them, for comparing one run with another.
-
-Run as a script it prints what an episode was: ``python benchmark_episodes.py SAMPLE SEED N_STEPS``.
-"""
+"""The real simulators that are tested, and what tests of several of them share."""
 
 from __future__ import annotations
 
@@ -9,9 +6,7 @@ import hashlib
 import json
 import subprocess
 import sys
-from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -20,7 +15,9 @@ from proctor.benchmarks.gymnasium import Gymnasium, GymnasiumConfig
 from proctor.benchmarks.libero import Libero, LiberoConfig
 from proctor.benchmarks.metaworld import MetaWorld, MetaWorldConfig
 from proctor.benchmarks.pusht import PushT, PushTConfig
-from proctor.engine.plan import plan_tasks
+from proctor.testing.episodes import always, episode, random_actions, standing
+
+__all__ = ["SAMPLES", "always", "digest", "episode", "from_script", "random_actions", "standing"]
 
 SAMPLES = {
     "pusht": PushT(PushTConfig()),
@@ -31,58 +28,9 @@ SAMPLES = {
     "libero_goal": Libero(LiberoConfig(task="libero_goal")),
     "CartPole-v1": Gymnasium(GymnasiumConfig(task="CartPole-v1")),
     "Pendulum-v1": Gymnasium(GymnasiumConfig(task="Pendulum-v1")),
+    "FetchReach-v4": Gymnasium(GymnasiumConfig(task="FetchReach-v4", module="gymnasium_robotics")),
 }
 """A benchmark of one task each."""
-
-
-class Moment(NamedTuple):
-    """What a reset or a step left behind. Digests stand for the state and for each array seen."""
-
-    state: str
-    reward: float
-    success: bool
-    over: bool
-    seen: dict[str, str] | None
-
-    @property
-    def physics(self):
-        return self[:4]
-
-
-@contextmanager
-def standing(benchmark):
-    """The simulator of a benchmark's first task. Closed before another may be drawn in this process."""
-    env = benchmark.make_env(plan_tasks(benchmark)[0])
-    try:
-        yield env
-    finally:
-        env.close()
-
-
-def random_actions(env, seed, n_steps):
-    low, high = env.action_space.low, env.action_space.high
-    return np.random.default_rng(seed).uniform(low, high, (n_steps, *low.shape)).astype(env.action_space.dtype)
-
-
-def episode(env, seed, n_steps, *, look=lambda _: False):
-    """Reset and random actions, up to the episode's end; ``look(i)`` says whether to look after *i* steps."""
-    seen = env.reset(seed, None, look=look(0))
-    moments = [Moment(env.state_hash(), 0.0, False, False, digests(seen))]
-    for i, action in enumerate(random_actions(env, seed, n_steps), start=1):
-        step = env.step(action, look=look(i))
-        over = step.terminated or step.truncated
-        moments.append(Moment(env.state_hash(), step.reward, step.success, over, digests(step.observation)))
-        if over:
-            break
-    return moments
-
-
-def always(_):
-    return True
-
-
-def digests(seen):
-    return None if seen is None else {key: digest(array) for key, array in sorted(seen.items())}
 
 
 def digest(array):
@@ -95,8 +43,3 @@ def from_script(script, *arguments):
     command = [sys.executable, str(Path(__file__).parent / script), *map(str, arguments)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return json.loads(done.stdout.splitlines()[-1])
-
-
-if __name__ == "__main__":
-    with standing(SAMPLES[sys.argv[1]]) as simulator:
-        sys.stdout.write(json.dumps(episode(simulator, int(sys.argv[2]), int(sys.argv[3]), look=always)))

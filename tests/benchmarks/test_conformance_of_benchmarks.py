@@ -2,151 +2,63 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
-import numpy as np
 import pytest
-from benchmark_episodes import SAMPLES, always, digest, episode, from_script, random_actions, standing
-from gymnasium.spaces import Box
+from benchmark_episodes import SAMPLES, always, episode, standing
 
-N_STEPS = 15
+from proctor.testing.conformance import BenchmarkConformance
 
-ours = pytest.mark.parametrize("name", SAMPLES)
-drawn = pytest.mark.parametrize("name", ["pusht", "push-v3", "drawer-open-v3", "AlohaInsertion-v0", "libero_goal"])
-each_renderer = pytest.mark.parametrize("name", ["pusht", "push-v3", "AlohaInsertion-v0", "libero_goal"])
+DRAWN = {"pusht", "push-v3", "drawer-open-v3", "AlohaInsertion-v0", "libero_goal"}
+"""Those that show images, and draw them only when somebody looks."""
 
-
-@ours
-def test_looking_changes_nothing_and_always_shows_the_same(name):
-    """Looked at always, every fourth step or never, the episode is the same, and so is every observation."""
-    with standing(SAMPLES[name]) as env:
-        watched = episode(env, 7, N_STEPS, look=always)
-        glanced = episode(env, 7, N_STEPS, look=lambda i: i % 4 == 0)
-        unseen = episode(env, 7, N_STEPS)
-
-    assert [m.physics for m in watched] == [m.physics for m in glanced] == [m.physics for m in unseen]
-    assert [m.seen for m in watched[::4]] == [m.seen for m in glanced[::4]]
-    assert all(m.seen for m in watched if not m.over)
-    assert not any(m.seen for m in unseen)
+SIZED = {"pusht", "push-v3", "AlohaInsertion-v0", "libero_goal"}
+"""One of each that can draw a video at any size."""
 
 
-@ours
-def test_an_episode_does_not_depend_on_those_before_it(name):
-    """After three other episodes, one of them ended early, an episode is what it was in a new simulator."""
-    with standing(SAMPLES[name]) as env:
-        fresh = episode(env, 7, N_STEPS, look=always)
-        for seed, n_steps in ((1, 60), (2, 5), (3, 30)):
-            episode(env, seed, n_steps)
-        again = episode(env, 7, N_STEPS, look=always)
-
-    assert again == fresh
+@pytest.fixture(params=SAMPLES)
+def name(request):
+    return request.param
 
 
-@ours
-def test_a_fresh_process_gives_the_same_episode(name):
-    """Nothing of an episode depends on the process it runs in."""
-    with standing(SAMPLES[name]) as env:
-        here = episode(env, 7, N_STEPS, look=always)
+class TestOurs(BenchmarkConformance):
+    """What is asked of everybody's, and more."""
 
-    assert from_script("benchmark_episodes.py", name, 7, N_STEPS) == [list(moment) for moment in here]
+    @pytest.fixture
+    def benchmark(self, name):
+        return SAMPLES[name]
 
+    def test_all_of_ours_are_deterministic(self, recording):
+        """So that nothing above is skipped."""
+        assert recording.deterministic
 
-@ours
-def test_seeds_make_episodes_differ(name):
-    """Two seeds are two initial states."""
-    with standing(SAMPLES[name]) as env:
-        states = {episode(env, seed, 0)[0].state for seed in range(1000, 1005)}
+    def test_the_last_step_truncates_and_shows_nothing(self, benchmark):
+        """An episode of three steps is over after three, and nobody looks any more."""
+        with standing(type(benchmark)(replace(benchmark.config, episode_length=3))) as env:
+            moments = episode(env, 7, 10, look=always)
 
-    assert len(states) == 5
+        assert [m.over for m in moments] == [False, False, False, True]
+        assert moments[-1].seen is None
 
+    def test_time_spent_looking_is_kept_apart(self, name, recording):
+        """Where something is drawn, it takes time; images are not black."""
+        assert (recording.look_seconds[0] > 0) == (name in DRAWN | {"pusht-corners"})
+        for array in recording.observation.values():
+            assert array.ndim == 1 or array.std() > 10
 
-@ours
-def test_what_is_seen_fits_the_declared_space(name):
-    """Keys, shapes, dtypes and bounds are those declared, contiguous, and no later step changes them."""
-    with standing(SAMPLES[name]) as env:
-        seen = env.reset(7, None, look=True)
-        kept = {key: array.copy() for key, array in seen.items()}
-        env.step(random_actions(env, 7, 1)[0], look=True)
+    def test_frames_have_the_size_that_is_asked_for(self, name, benchmark, recording):
+        """Also one for which the simulator needs more room to draw than it has; every camera shows something else."""
+        if name not in SIZED:
+            pytest.skip("it draws at its own size")
+        usual = benchmark.config.visualization_height, benchmark.config.visualization_width, 3
+        large = [frame for frame in recording.frames if frame.size == (1000, 700)]
+        cameras = {frame.camera for frame in recording.frames}
 
-        assert isinstance(env.action_space, Box)
-        assert seen.keys() == env.observation_space.keys()
-        for key, array in seen.items():
-            assert env.observation_space[key].contains(array)
-            assert array.flags.c_contiguous
-            assert np.array_equal(array, kept[key])
-
-
-@ours
-def test_the_last_step_truncates_and_shows_nothing(name):
-    """An episode of three steps is over after three, and nobody looks any more."""
-    benchmark = SAMPLES[name]
-    short = type(benchmark)(type(benchmark.config)(task=benchmark.config.task, episode_length=3))
-    with standing(short) as env:
-        moments = episode(env, 7, 10, look=always)
-
-    assert [m.over for m in moments] == [False, False, False, True]
-    assert moments[-1].seen is None
-
-
-@drawn
-def test_an_image_shows_something_that_moves(name):
-    """Images are neither black nor still."""
-    with standing(SAMPLES[name]) as env:
-        image = next(key for key in env.observation_space if "image" in key)
-        first = env.reset(7, None, look=True)[image]
-        for action in random_actions(env, 7, N_STEPS):
-            last = env.step(action, look=True).observation[image]
-
-    assert first.std() > 10
-    assert (first != last).any()
-
-
-@each_renderer
-def test_frames_of_any_camera_and_size_in_the_midst_of_an_episode_change_nothing(name):
-    """Nor does one for which the simulator needs more room to draw than it has: what the policy sees stays the same."""
-    sizes = iter([(97, 31), None, (1000, 700), None])
-    frames = []
-    usual = SAMPLES[name].config.visualization_height, SAMPLES[name].config.visualization_width, 3
-    with standing(SAMPLES[name]) as env:
-        cameras = env.cameras[:2] or (None,)
-
-        def film_and_look(_):
-            size = next(sizes)
-            frames.extend((size, env.render(camera, size)) for camera in cameras)
-            return True
-
-        fresh = episode(env, 7, 3, look=always)
-        filmed = episode(env, 7, 3, look=film_and_look)
-
-    assert filmed == fresh
-    assert len(frames) == 4 * len(cameras)
-    assert all(frame.dtype == np.uint8 and frame.ndim == 3 and frame.std() > 10 for _, frame in frames)
-    assert {frame.shape for size, frame in frames if size == (1000, 700)} == {(700, 1000, 3)}
-    assert {frame.shape for size, frame in frames if size is None} == {usual}
-    assert len({digest(frame) for size, frame in frames if size == (1000, 700)}) == len(cameras)
-
-
-@each_renderer
-def test_getting_ready_to_look_changes_nothing_that_is_seen(name):
-    """What drawing needs may be there from the beginning, or come with the first look."""
-    with standing(SAMPLES[name]) as env:
-        unprepared = episode(env, 7, 2, look=always)
-    with standing(SAMPLES[name]) as env:
-        env.prepare_to_look()
-        prepared = episode(env, 7, 2, look=always)
-
-    assert prepared == unprepared
-
-
-@drawn
-def test_time_spent_looking_is_kept_apart(name):
-    """The clock of looks stands still while nobody looks."""
-    with standing(SAMPLES[name]) as env:
-        episode(env, 7, N_STEPS)
-        unseen = env.look_seconds
-        episode(env, 7, 1, look=always)
-
-        assert unseen == 0
-        assert env.look_seconds > 0
+        assert len(recording.frames) == 4 * len(cameras)
+        assert all(frame.deviation > 10 for frame in recording.frames)
+        assert {frame.shape for frame in large} == {(700, 1000, 3)}
+        assert {frame.shape for frame in recording.frames if frame.size is None} == {usual}
+        assert len({frame.digest for frame in large}) == len(cameras)
 
 
 def test_listing_tasks_imports_no_simulator():

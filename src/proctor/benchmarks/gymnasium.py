@@ -15,7 +15,15 @@ import numpy as np
 from gymnasium.envs.registration import load_env_creator
 from gymnasium.spaces import Discrete
 
-from proctor.benchmarks.base import Benchmark, SimEnv, Step, digest_of, draw_without_display, mujoco_state
+from proctor.benchmarks.base import (
+    Benchmark,
+    SimEnv,
+    Step,
+    digest_of,
+    draw_without_display,
+    mujoco_state,
+    set_mujoco_state,
+)
 from proctor.benchmarks.gymnasium_spaces import ObservationNames, action_box
 from proctor.config import EnvConfig
 from proctor.errors import ConfigError, did_you_mean
@@ -135,15 +143,25 @@ class GymnasiumEnv(SimEnv):
     def render(self, camera: str | None = None, size: tuple[int, int] | None = None) -> Array:
         if not self.drawable:
             raise ConfigError(f"{self._name} cannot be drawn: it has no render mode rgb_array.")
-        return np.asarray(self._env.render())
+        if self._mujoco is None:
+            return np.asarray(self._env.render())
+        before = mujoco_state(*self._mujoco)
+        frame = np.asarray(self._env.render())
+        set_mujoco_state(*self._mujoco, before)  # Fetch places its markers with a `forward`, which moves the solver
+        return frame
 
     def state(self) -> Iterable[Array]:
-        """MuJoCo's state where there is one, else the last observation."""
+        """MuJoCo's state where there is one, and the last observation, which may hold a goal."""
+        if self._mujoco is not None:
+            yield mujoco_state(*self._mujoco)
+        yield from self._observe().values()
+
+    @property
+    def _mujoco(self) -> tuple[Any, Any] | None:
+        """MuJoCo's model and data, if that is what simulates."""
         simulator = self._env.unwrapped
-        model, data = getattr(simulator, "model", None), getattr(simulator, "data", None)
-        if hasattr(data, "qpos"):
-            return (mujoco_state(model, data),)
-        return self._observe().values()
+        data = getattr(simulator, "data", None)
+        return (simulator.model, data) if hasattr(data, "qpos") else None
 
     def close(self) -> None:
         self._env.close()

@@ -1,0 +1,285 @@
+"""What every benchmark promises, as tests that a benchmark's own tests inherit. Needs pytest.
+
+::
+
+    import pytest
+    from proctor.testing.conformance import BenchmarkConformance
+    from reaching import Reaching, ReachingConfig
+
+    class TestReaching(BenchmarkConformance):
+        @pytest.fixture
+        def benchmark(self):
+            return Reaching(ReachingConfig())
+
+The first task of ``benchmark`` is run: in this process, again after it was closed, and in a fresh process. A benchmark
+that says of itself that it is not deterministic is not asked for equal episodes.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from gymnasium.spaces import Box
+
+from proctor.benchmarks.base import Benchmark, SimEnv, digest_of
+from proctor.config import structure
+from proctor.engine.plan import plan_tasks
+from proctor.errors import ConfigError
+from proctor.plugins import load_object
+from proctor.testing.episodes import (
+    Moment,
+    always,
+    episode,
+    episode_elsewhere,
+    random_actions,
+    standing,
+)
+from proctor.types import INSTRUCTION, Array
+
+SEED = 7
+N_STEPS = 15
+_FRAME_SIZES = ((97, 31), None, (1000, 700), None)
+_SEEDS = range(1000, 1005)
+
+
+class Frame(NamedTuple):
+    """A frame that was drawn: of a camera, with a size (width, height) that was asked for or the usual one, and what
+    it was: dtype, shape, standard deviation, digest.
+    """
+
+    camera: str | None
+    size: tuple[int, int] | None
+    dtype: str
+    shape: tuple[int, ...]
+    deviation: float
+    digest: str
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Episodes of one seed and the same actions, each run in another way, and what was found out beside them."""
+
+    deterministic: bool
+    drawable: bool
+    watched: list[Moment]
+    """Looked at after every step, in a new simulator."""
+    glanced: list[Moment]
+    """Looked at after every fourth step."""
+    unseen: list[Moment]
+    after_others: list[Moment]
+    """After three other episodes in the same simulator, one of them ended early."""
+    reopened: list[Moment]
+    """In a second simulator, the first one closed, with what drawing needs made beforehand."""
+    filmed: list[Moment]
+    """With frames of every camera and of several sizes drawn in between."""
+    frames: list[Frame]
+    first_states: set[str]
+    """After resets with several seeds."""
+    observation: dict[str, Array]
+    """What was seen after a reset, copied."""
+    later: dict[str, Array]
+    """The same arrays after one more step."""
+    look_seconds: tuple[float, float]
+    """Of the episode that was watched, and of the one that was not."""
+    problems: list[str]
+    """In what an observation does not fit the declared space."""
+
+
+@cache
+def record(address: str, configuration: str) -> Recording:
+    """Run all that is looked at, once for all tests. ``address`` and ``configuration`` are as a worker gets them."""
+    kind: type[Benchmark] = load_object(address)
+    benchmark = kind(structure(kind.config_class, json.loads(configuration), "env"))
+    start = benchmark.init_state_id(plan_tasks(benchmark)[0], 0)
+
+    with standing(benchmark) as env:
+        watched = episode(env, SEED, N_STEPS, look=always, init_state_id=start)
+        watching = env.look_seconds
+        glanced = episode(env, SEED, N_STEPS, look=lambda i: i % 4 == 0, init_state_id=start)
+        glancing = env.look_seconds
+        unseen = episode(env, SEED, N_STEPS, init_state_id=start)
+        look_seconds = watching, env.look_seconds - glancing
+        for seed, n_steps in ((1, 60), (2, 5), (3, 30)):
+            episode(env, seed, n_steps, init_state_id=start)
+        after_others = episode(env, SEED, N_STEPS, look=always, init_state_id=start)
+        first_states = {episode(env, seed, 0, init_state_id=start)[0].state for seed in _SEEDS}
+        seen = dict(env.reset(SEED, start, look=True) or {})
+        kept = {key: array.copy() for key, array in seen.items()}
+        env.step(random_actions(env, SEED, 1)[0], look=True)
+        problems = _problems(env, seen)
+        deterministic, drawable = env.deterministic, env.drawable
+
+    with standing(benchmark) as env:
+        env.prepare_to_look()
+        reopened = episode(env, SEED, N_STEPS, look=always, init_state_id=start)
+        filmed, frames = _film(env, start) if drawable else ([], [])
+
+    return Recording(
+        deterministic, drawable, watched, glanced, unseen, after_others, reopened, filmed, frames, first_states,
+        kept, seen, look_seconds, problems,
+    )  # fmt: skip
+
+
+def _film(env: SimEnv, init_state_id: int | None) -> tuple[list[Moment], list[Frame]]:
+    cameras = env.cameras[:2] or (None,)
+    frames: list[Frame] = []
+
+    def draw(camera: str | None, size: tuple[int, int] | None) -> Frame:
+        frame = env.render(camera, size)
+        return Frame(camera, size, frame.dtype.name, frame.shape, float(frame.std()), digest_of([frame]))
+
+    def film_and_look(i: int) -> bool:
+        if i < len(_FRAME_SIZES):
+            frames.extend(draw(camera, _FRAME_SIZES[i]) for camera in cameras)
+        return True
+
+    return episode(env, SEED, len(_FRAME_SIZES), look=film_and_look, init_state_id=init_state_id), frames
+
+
+def _problems(env: SimEnv, seen: dict[str, Array]) -> list[str]:
+    """In what an observation and the spaces do not fit each other, or a policy."""
+    declared: dict[str, Any] = dict(env.observation_space.items())
+    found = [f"{key} is declared and was not seen" for key in declared.keys() - seen.keys()]
+    found += [f"{key} was seen and is not declared" for key in seen.keys() - declared.keys()]
+    for key in declared.keys() & seen.keys():
+        space, array = declared[key], seen[key]
+        if not space.contains(array):
+            found.append(f"{key}: {array.dtype}{list(array.shape)} is not in {space}")
+        if not array.flags.c_contiguous:
+            found.append(f"{key} is not contiguous")
+        if not key.startswith("observation.") and key != INSTRUCTION:
+            found.append(f"{key} is no name that LeRobot has: observation.image, observation.state, …")
+        if array.ndim != 1 and not (array.ndim == 3 and array.shape[2] == 3 and array.dtype == np.uint8):
+            found.append(f"{key} is neither a vector nor an image: uint8 (height, width, 3)")
+    if not (isinstance(env.action_space, Box) and len(env.action_space.shape) == 1):
+        found.append(f"actions are {env.action_space}, not a Box of one dimension")
+    if not env.fps > 0:
+        found.append(f"fps is {env.fps}")
+    return found
+
+
+def _require_same(one: list[Moment], other: list[Moment], how: str, *, physics_alone: bool = False) -> None:
+    """Say at which step two episodes part, and in what."""
+    for i, (a, b) in enumerate(zip(one, other, strict=False)):
+        for field in Moment._fields[:4] if physics_alone else Moment._fields:
+            assert getattr(a, field) == getattr(b, field), (
+                f"{how}, '{field}' after {i} steps is {getattr(b, field)}, not {getattr(a, field)}"
+            )
+    assert len(one) == len(other), f"{how}, it has {len(other) - 1} steps, not {len(one) - 1}"
+
+
+class BenchmarkConformance:
+    """Inherit these tests, and give a fixture ``benchmark``."""
+
+    seeds_matter = True
+    """Whether different seeds begin in different states."""
+
+    @pytest.fixture
+    def benchmark(self) -> Benchmark:
+        """The benchmark; its first task is run."""
+        raise NotImplementedError("give a fixture 'benchmark' that returns a proctor.Benchmark")
+
+    @pytest.fixture
+    def recording(self, benchmark: Benchmark) -> Recording:
+        """Its episodes, run once."""
+        kind = type(benchmark)
+        return record(f"{kind.__module__}:{kind.__qualname__}", json.dumps(asdict(benchmark.config)))
+
+    def test_tasks_are_listed_the_same_every_time(self, benchmark: Benchmark) -> None:
+        """Each once, with a limit; a worker that is sent the configuration lists the same."""
+        kind = type(benchmark)
+        sent = structure(kind.config_class, json.loads(json.dumps(asdict(benchmark.config))), "env")
+        tasks = plan_tasks(benchmark)
+
+        assert len({task.key for task in tasks}) == len(tasks), "two tasks have the same suite and number"
+        assert all(task.max_episode_steps > 0 for task in tasks), "a task has no steps"
+        assert plan_tasks(benchmark) == tasks, "listed again, they are others"
+        assert plan_tasks(kind(sent)) == tasks, "in a worker, they are others"
+
+    def test_what_is_seen_fits_the_declared_spaces(self, recording: Recording) -> None:
+        """Names, shapes, dtypes and bounds; and no later step changes it."""
+        assert not recording.problems
+        for key, array in recording.observation.items():
+            assert np.array_equal(array, recording.later[key]), f"{key} was changed by the step after it was seen"
+
+    def test_rewards_are_numbers(self, recording: Recording) -> None:
+        """Finite ones, and success is true or false."""
+        for moment in recording.watched:
+            assert isinstance(moment.reward, float), f"a reward is {moment.reward!r}"
+            assert np.isfinite(moment.reward), f"a reward is {moment.reward}"
+            assert isinstance(moment.success, bool), f"success is {moment.success!r}"
+
+    def test_looking_changes_nothing_and_always_shows_the_same(self, recording: Recording) -> None:
+        """Looked at always, every fourth step or never: the same states, rewards and success, the same observations."""
+        watched, glanced, unseen = recording.watched, recording.glanced, recording.unseen
+        assert all(moment.seen for moment in watched if not moment.over), "looked at, it shows nothing"
+        assert not any(moment.seen for moment in unseen), "it shows what nobody asked for"
+        self._require_determinism(recording)
+        _require_same(watched, glanced, "looked at every fourth step", physics_alone=True)
+        _require_same(watched, unseen, "not looked at", physics_alone=True)
+        seen = [moment.seen for moment in watched[::4]]
+        assert [moment.seen for moment in glanced[::4]] == seen, "looked at every fourth step, it shows something else"
+
+    def test_an_episode_does_not_depend_on_those_before_it(self, recording: Recording) -> None:
+        """After three others in the same simulator, one of them ended early, it is what it was in a new one."""
+        self._require_determinism(recording)
+        _require_same(recording.watched, recording.after_others, "after three other episodes")
+
+    def test_closed_and_opened_again_it_is_the_same(self, recording: Recording) -> None:
+        """In the same process, what drawing needs there from the beginning."""
+        self._require_determinism(recording)
+        _require_same(recording.watched, recording.reopened, "in a second simulator")
+
+    def test_a_fresh_process_gives_the_same_episode(self, benchmark: Benchmark, recording: Recording) -> None:
+        """It draws after this one has drawn, and nothing of an episode depends on the process."""
+        self._require_determinism(recording)
+        elsewhere = episode_elsewhere(benchmark, SEED, N_STEPS)
+        _require_same(recording.watched, elsewhere, "in a fresh process")
+
+    def test_replayed_and_filmed_it_is_the_same(self, recording: Recording) -> None:
+        """Frames of any camera and size, drawn in its midst, change nothing of what is simulated and seen."""
+        if not recording.drawable:
+            pytest.skip("it cannot be drawn")
+        for frame in recording.frames:
+            fits = frame.dtype == "uint8" and len(frame.shape) == 3 and frame.shape[2] == 3
+            assert fits, f"a frame is {frame.dtype}{list(frame.shape)}, not uint8 (height, width, 3)"
+        self._require_determinism(recording)
+        _require_same(recording.watched[: len(recording.filmed)], recording.filmed, "filmed")
+
+    def test_what_cannot_be_drawn_says_so(self, benchmark: Benchmark, recording: Recording) -> None:
+        """As a user's mistake, when a frame is asked for."""
+        if recording.drawable:
+            pytest.skip("it can be drawn")
+        with standing(benchmark) as env:
+            env.reset(SEED, None, look=False)
+            with pytest.raises(ConfigError):
+                env.render()
+
+    def test_seeds_make_episodes_differ(self, recording: Recording) -> None:
+        """Five seeds are five states to begin in."""
+        if not self.seeds_matter:
+            pytest.skip("seeds do not matter")
+        assert len(recording.first_states) == len(_SEEDS)
+
+    def test_images_show_something_that_moves(self, recording: Recording) -> None:
+        """They are neither of one colour nor still."""
+        for key, array in recording.observation.items():
+            if array.ndim != 3:
+                continue
+            assert array.std() > 0, f"{key} is of one colour"
+            shown = {moment.seen[key] for moment in recording.watched if moment.seen}
+            assert len(shown) > 1, f"{key} never changes"
+
+    def test_nobody_spends_time_looking_at_what_is_not_asked_for(self, recording: Recording) -> None:
+        """The clock of looks stands still while nobody looks."""
+        assert recording.look_seconds[1] == 0, "an episode that nobody looked at was drawn"
+
+    @staticmethod
+    def _require_determinism(recording: Recording) -> None:
+        if not recording.deterministic:
+            pytest.skip("it says that it is not deterministic")

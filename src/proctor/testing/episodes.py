@@ -1,0 +1,118 @@
+"""Short episodes of a simulator and what is remembered of them, for comparing one run with another to the bit.
+
+``python -m proctor.testing.episodes module:Benchmark CONFIGURATION SEED N_STEPS`` prints what an episode was.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import NamedTuple
+
+import numpy as np
+
+from proctor.benchmarks.base import Benchmark, SimEnv, digest_of
+from proctor.config import structure
+from proctor.engine.plan import plan_tasks
+from proctor.plugins import load_object
+from proctor.types import Array
+
+Look = Callable[[int], bool]
+
+
+class Moment(NamedTuple):
+    """What a reset or a step left behind. Digests stand for the state and for each array seen."""
+
+    state: str
+    reward: float
+    success: bool
+    over: bool
+    seen: dict[str, str] | None
+
+    @property
+    def physics(self) -> tuple[str, float, bool, bool]:
+        return self[:4]
+
+
+def always(_: int) -> bool:
+    """To look after every step."""
+    return True
+
+
+def never(_: int) -> bool:
+    """To look at nothing."""
+    return False
+
+
+@contextmanager
+def standing(benchmark: Benchmark) -> Iterator[SimEnv]:
+    """The simulator of a benchmark's first task. Closed before another may be drawn in this process."""
+    env = benchmark.make_env(plan_tasks(benchmark)[0])
+    try:
+        yield env
+    finally:
+        env.close()
+
+
+def random_actions(env: SimEnv, seed: int, n_steps: int) -> Array:
+    """Actions ``(n_steps, size)`` within the action space's bounds, or within ±1 where it has none."""
+    space = env.action_space
+    low, high = np.maximum(space.low, -1e6), np.minimum(space.high, 1e6)
+    low, high = np.where(np.isinf(space.low), -1, low), np.where(np.isinf(space.high), 1, high)
+    return np.random.default_rng(seed).uniform(low, high, (n_steps, *space.shape)).astype(space.dtype)
+
+
+def episode(
+    env: SimEnv, seed: int, n_steps: int, *, look: Look = never, init_state_id: int | None = None
+) -> list[Moment]:
+    """Reset and random actions, up to the episode's end; ``look(i)`` says whether to look after *i* steps."""
+    seen = env.reset(seed, init_state_id, look=look(0))
+    moments = [Moment(env.state_hash(), 0.0, False, False, digests(seen))]
+    for i, action in enumerate(random_actions(env, seed, n_steps), start=1):
+        step = env.step(action, look=look(i))
+        over = step.terminated or step.truncated
+        moments.append(Moment(env.state_hash(), step.reward, step.success, over, digests(step.observation)))
+        if over:
+            break
+    return moments
+
+
+def digests(seen: Mapping[str, Array] | None) -> dict[str, str] | None:
+    """A digest of each array of an observation."""
+    return None if seen is None else {key: digest_of([array]) for key, array in sorted(seen.items())}
+
+
+def episode_elsewhere(benchmark: Benchmark, seed: int, n_steps: int) -> list[Moment]:
+    """The first task's episode in a fresh process, always looked at: nothing of this process is there.
+
+    Raises:
+        RuntimeError: that process fails; with its last words.
+    """
+    kind = type(benchmark)
+    command = [sys.executable, "-m", __spec__.name, f"{kind.__module__}:{kind.__qualname__}"]
+    command += [json.dumps(asdict(benchmark.config)), str(seed), str(n_steps)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode:
+        raise RuntimeError(f"a fresh process cannot run an episode of {kind.__qualname__}:\n{done.stderr}")
+    return [Moment(*moment) for moment in json.loads(done.stdout.splitlines()[-1])]
+
+
+def main() -> None:
+    """Print an episode as JSON, on the last line."""
+    address, configuration, seed, n_steps = sys.argv[1:]
+    kind: type[Benchmark] = load_object(address)
+    benchmark = kind(structure(kind.config_class, json.loads(configuration), "env"))
+    task = plan_tasks(benchmark)[0]
+    with standing(benchmark) as env:
+        moments = episode(env, int(seed), int(n_steps), look=always, init_state_id=benchmark.init_state_id(task, 0))
+    sys.stdout.write(f"\n{json.dumps(moments)}\n")
+
+
+if __name__ == "__main__":
+    main()
