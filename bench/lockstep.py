@@ -1,0 +1,111 @@
+"""Evaluation in lockstep, as it is usually written: ``gymnasium.vector.AsyncVectorEnv``, one policy call for all.
+
+Simulators and policy are Proctor's own adapters, so that what differs is the loop: every step waits for the slowest
+environment, every step draws every camera, and nobody simulates while the policy computes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import partial
+from time import monotonic
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode
+
+from proctor.benchmarks.base import Benchmark
+from proctor.engine.plan import plan_tasks
+from proctor.job import make_benchmark
+from proctor.policies.base import EpisodeMemory, Policy
+from proctor.streams import RandomStream
+from proctor.types import Array, EpisodeSpec, Observation, Task
+from proctor.vector_env import SimGymEnv
+
+
+@dataclass(frozen=True)
+class Span:
+    """Something that was done, on the monotonic clock: ``build``, ``reset``, ``step``, ``inference``."""
+
+    what: str
+    began: float
+    ended: float
+
+
+class TimedEnv(SimGymEnv):
+    """An environment that writes down when it worked."""
+
+    def __init__(self, benchmark: Benchmark, task: Task) -> None:
+        began = monotonic()
+        super().__init__(benchmark, task)
+        self.spans = [Span("build", began, monotonic())]
+
+    def reset(self, **options: Any) -> Any:
+        began = monotonic()
+        seen = super().reset(**options)
+        self.spans.append(Span("reset", began, monotonic()))
+        return seen
+
+    def step(self, action: Array) -> Any:
+        began = monotonic()
+        seen = super().step(action)
+        self.spans.append(Span("step", began, monotonic()))
+        return seen
+
+
+@dataclass
+class Lockstep:
+    """A finished run: when it began and ended, and what was done meanwhile by the environments and the policy."""
+
+    began: float
+    ended: float = 0.0
+    sum_rewards: list[float] = field(default_factory=list)
+    environments: list[list[Span]] = field(default_factory=list)
+    policy: list[Span] = field(default_factory=list)
+
+    @property
+    def seconds(self) -> float:
+        return self.ended - self.began
+
+
+def evaluate_in_lockstep(policy: Policy, env: Mapping[str, Any], n_episodes: int, n_envs: int) -> Lockstep:
+    """Run ``n_episodes`` of the benchmark's one task, ``n_envs`` at a time, to the step limit or the end of each.
+
+    Timed from the first reset, with the simulators built. A batch of episodes ends with its longest.
+    """
+    benchmark, _ = make_benchmark(env)
+    (task,) = plan_tasks(benchmark)
+    makers = [partial(TimedEnv, benchmark, task) for _ in range(n_envs)]
+    with closing(AsyncVectorEnv(makers, context="spawn", autoreset_mode=AutoresetMode.DISABLED)) as envs:
+        run = Lockstep(began=monotonic())
+        for first in range(0, n_episodes, n_envs):
+            wanted = min(n_envs, n_episodes - first)
+            seeds = [1000 + first + index for index in range(n_envs)]
+            run.sum_rewards += _run_batch(policy, envs, task, seeds, run.policy)[:wanted]
+        run.ended = monotonic()
+        run.environments = [list(spans) for spans in envs.get_attr("spans")]
+    return run
+
+
+def _run_batch(policy: Policy, envs: AsyncVectorEnv, task: Task, seeds: list[int], passes: list[Span]) -> list[float]:
+    memories = [EpisodeMemory(RandomStream(EpisodeSpec(task.suite, task.task_id, seed - 1000, seed))) for seed in seeds]
+    seen, _ = envs.reset(seed=seeds)
+    rewards, over = np.zeros(len(seeds)), np.zeros(len(seeds), bool)
+    chunk: list[Array] = []
+    for _ in range(task.max_episode_steps):
+        if not chunk:
+            began = monotonic()
+            observations = [
+                Observation({key: array[row, np.newaxis] for key, array in seen.items()}, task.instruction)
+                for row in range(len(seeds))
+            ]
+            chunk = list(np.stack(policy.predict(observations, memories), axis=1)[: policy.n_action_steps])
+            passes.append(Span("inference", began, monotonic()))
+        seen, reward, terminated, truncated, _ = envs.step(chunk.pop(0))
+        rewards += np.where(over, 0.0, reward)
+        over |= terminated | truncated
+        if over.all():
+            break
+    return [float(reward) for reward in rewards]
