@@ -1,5 +1,7 @@
 """Rows of a batch draw from their own episodes, whatever function draws."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from lerobot_samples import new_memory
 
@@ -8,7 +10,6 @@ from proctor.errors import PolicyError
 torch = pytest.importorskip("torch")
 from torch.nn import functional  # noqa: E402
 
-from proctor.policies.lerobot import randomness  # noqa: E402
 from proctor.policies.lerobot.randomness import noise, row_draws  # noqa: E402
 
 DRAWS = {
@@ -32,7 +33,7 @@ DRAWS = {
     "Categorical": lambda n: torch.distributions.Categorical(probs=torch.ones(n, 9)).sample(),
     "Beta": lambda n: torch.distributions.Beta(torch.tensor(1.5), torch.tensor(1.0)).sample((n,)),
     "Gamma": lambda n: torch.distributions.Gamma(torch.ones(n), torch.ones(n)).sample(),
-    "a number for each": torch.randn,
+    "a number for each": lambda n: torch.randn(n),  # noqa: PLW0108 - looked up when it is called
     "gumbel_softmax": lambda n: functional.gumbel_softmax(torch.zeros(n, 3)),
     "an initialiser": lambda n: torch.nn.init.normal_(torch.empty(n, 3)),
 }
@@ -51,7 +52,10 @@ def test_a_row_is_what_the_episode_would_draw_alone(name):
     for row in range(3):
         with torch.inference_mode(), new_memory(row).stream.swapped_in():
             alone = [draw(1), draw(1)]
-        for mine, all_rows in zip(alone, together, strict=True):
+        with torch.inference_mode(), row_draws([new_memory(row)]):
+            only_row = [draw(1), draw(1)]
+        for mine, same, all_rows in zip(alone, only_row, together, strict=True):
+            assert torch.equal(mine, same)
             assert torch.equal(mine, all_rows.chunk(3)[row])
 
 
@@ -92,12 +96,38 @@ def test_what_cannot_be_divided_is_an_error_where_there_are_several(draw):
         draw()
 
 
-def test_a_draw_that_is_not_known_is_an_error_and_not_a_secret(monkeypatch):
+def test_a_draw_that_is_not_known_is_an_error_and_not_a_secret():
     """A version of torch may have functions that this one has not."""
-    monkeypatch.setattr(randomness, "_FUNCTIONS", frozenset())
-
     with pytest.raises(PolicyError, match="not known here"), row_draws([new_memory(0), new_memory(1)]):
-        torch.randn(2)
+        torch.ops.aten.randn([2])
+
+
+def test_outside_everything_is_drawn_as_ever():
+    """Also after an error, and where one is inside another."""
+    with pytest.raises(ZeroDivisionError), row_draws([new_memory(0)]), row_draws([new_memory(1)]):
+        raise ZeroDivisionError
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        drawn = torch.randn(5), torch.zeros(2).normal_()
+        torch.manual_seed(3)
+        assert torch.equal(drawn[0], torch.ops.aten.randn([5]))
+        assert torch.equal(drawn[1], torch.ops.aten.normal_(torch.zeros(2)))
+
+
+def test_other_threads_draw_as_ever():
+    """While one computes rows."""
+    expected = torch.Generator().manual_seed(3)
+
+    def draw_elsewhere():
+        torch.manual_seed(3)
+        return torch.randn(5)
+
+    before = torch.get_rng_state()
+    with ThreadPoolExecutor(1) as thread, row_draws([new_memory(0), new_memory(1)]):
+        drawn = thread.submit(draw_elsewhere).result()
+        torch.set_rng_state(before)
+
+    assert torch.equal(drawn, torch.randn(5, generator=expected))
 
 
 def test_arithmetic_is_left_alone():

@@ -4,19 +4,21 @@ A policy draws one tensor for a whole batch from one generator, so a row's numbe
 what was drawn before. Two ways around it, both giving row *i* exactly what it would have been given alone:
 
 - :func:`noise`, where a policy takes its noise as an argument;
-- ``with row_draws(memories):``, where it draws by itself. Every call of torch inside is looked at as a function, which
-  costs a microsecond or two; those that draw (``torch.randn``, ``Tensor.normal_``, ``gumbel_softmax``) are looked at
-  again as operators, of which one form is left of the many that a call can have.
+- ``with row_draws(memories):``, where it draws by itself. From the first time on, torch's functions that draw
+  (``torch.randn``, ``Tensor.normal_``) look whether their thread is in such a block. If so they look at the operators
+  below them, of which one form is left of the many that a call can have. All other functions are torch's own, and cost
+  nothing more. (Replacing them for each block would: Python forgets what it has learnt about a class that changes.)
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache, wraps
 from typing import Any
 
 import torch
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from proctor.errors import PolicyError
@@ -29,8 +31,7 @@ _IN_PLACE = frozenset(
 _NEW = frozenset({"bernoulli", "binomial", "multinomial", "normal", "poisson", "_sample_dirichlet", "_standard_gamma"})
 _SIZED = frozenset({"rand", "rand_like", "randint", "randint_like", "randn", "randn_like", "randperm"})
 _DRAWS = _IN_PLACE | _NEW | _SIZED
-_FUNCTIONS = _DRAWS | {"gumbel_softmax"}
-"""Functions that draw. Some are made of others, which only the operators' level sees."""
+"""Names of functions and operators that draw. Others, such as distributions and initialisers, are made of these."""
 
 
 def noise(memories: Sequence[EpisodeMemory], shape: tuple[int, ...], device: torch.device) -> torch.Tensor:
@@ -49,9 +50,13 @@ def row_draws(memories: Sequence[EpisodeMemory]) -> Iterator[None]:
         PolicyError: a random tensor that cannot be divided among the episodes, or one drawn from the global generators
             after all, by a function that is not known here.
     """
-    before = _global_states()
-    with _Functions(_Operators([memory.stream for memory in memories])):
+    _replace_functions()
+    before, outer = _global_states(), _thread.streams
+    _thread.streams = [memory.stream for memory in memories]
+    try:
         yield
+    finally:
+        _thread.streams = outer
     if not all(map(torch.equal, before, _global_states())):
         raise PolicyError("the policy draws random numbers in a way that is not known here, which cannot be repeated")
 
@@ -61,20 +66,32 @@ def _global_states() -> list[torch.Tensor]:
     return [torch.get_rng_state(), *on_gpus]
 
 
-class _Functions(TorchFunctionMode):  # type: ignore[misc]
-    """Finds the random calls, and lets :class:`_Operators` make them."""
+class _Thread(threading.local):
+    """``streams``: those of the episodes whose rows this thread computes; none where nobody asked for that."""
 
-    def __init__(self, operators: _Operators) -> None:
-        super().__init__()
-        self._operators = operators
+    streams: Sequence[RandomStream] = ()
 
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        if getattr(func, "__name__", "") in _FUNCTIONS:
-            with self._operators:
-                return func(*args, **(kwargs or {}))
-        return func(*args, **(kwargs or {}))
+
+_thread = _Thread()
+
+
+@cache
+def _replace_functions() -> None:
+    for owner in (torch, torch.Tensor):
+        for name in _DRAWS:
+            if hasattr(owner, name):
+                setattr(owner, name, _by_rows(getattr(owner, name)))
+
+
+def _by_rows(function: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(function)
+    def draw(*args: Any, **kwargs: Any) -> Any:
+        if not _thread.streams:
+            return function(*args, **kwargs)
+        with _Operators(_thread.streams):
+            return function(*args, **kwargs)
+
+    return draw
 
 
 class _Operators(TorchDispatchMode):  # type: ignore[misc]
@@ -91,15 +108,17 @@ class _Operators(TorchDispatchMode):  # type: ignore[misc]
         name = func.overloadpacket.__name__
         if name not in _DRAWS or kwargs.get("generator") is not None:
             return func(*args, **kwargs)
-        return self._draw(_with_generator(func), args, kwargs)
+        return self._draw(*_with_generator(func), args, kwargs)
 
-    def _draw(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor:
+    def _draw(self, func: Any, names: tuple[str, ...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor:
         """Call ``func`` once per episode on its part of the arguments, with its generator."""
-        names = [argument.name for argument in func._schema.arguments]  # noqa: SLF001 - there is no other way to it
         given = dict(zip(names, args, strict=False)) | kwargs
         given.pop("generator", None)
         tensors = [value for value in given.values() if isinstance(value, torch.Tensor)]
         device = tensors[0].device if tensors else torch.empty(0, device=given.get("device")).device
+        if len(self._streams) == 1 and "generator" in names:
+            drawn: torch.Tensor = func(**given, generator=_generator(self._streams[0], device))
+            return drawn
         self._check(func, names, [*map(len, filter(_has_rows, tensors)), *given.get("size", ())[:1]])
         rows = [
             func(
@@ -110,12 +129,12 @@ class _Operators(TorchDispatchMode):  # type: ignore[misc]
         ]
         if func.overloadpacket.__name__ in _IN_PLACE:
             return args[0]
-        return rows[0] if len(rows) == 1 else torch.cat(rows)
+        return torch.cat(rows)
 
-    def _check(self, func: Any, names: list[str], lengths: list[int]) -> None:
+    def _check(self, func: Any, names: tuple[str, ...], lengths: list[int]) -> None:
         """Refuse what cannot be divided among the episodes."""
         n = len(self._streams)
-        if "generator" in names and (n == 1 or (lengths and not any(length % n for length in lengths))):
+        if "generator" in names and lengths and not any(length % n for length in lengths):
             return
         shown = f"{lengths[0]} rows" if lengths else "a single number or permutation"
         raise PolicyError(
@@ -135,13 +154,18 @@ def _has_rows(value: Any) -> bool:
     return isinstance(value, torch.Tensor) and value.dim() > 0
 
 
-def _with_generator(func: Any) -> Any:
-    """The overload of the same operator that takes a generator."""
-    if any(argument.name == "generator" for argument in func._schema.arguments):  # noqa: SLF001
-        return func
-    packet, overload = func.overloadpacket, func._overloadname  # noqa: SLF001
+@cache
+def _with_generator(func: Any) -> tuple[Any, tuple[str, ...]]:
+    """The overload of the same operator that takes a generator, and its arguments' names."""
+    packet, overload = func.overloadpacket, func._overloadname  # noqa: SLF001 - there is no other way to it
     wanted = "generator" if overload == "default" else f"{overload}_generator"
-    return getattr(packet, wanted) if wanted in packet.overloads() else func
+    if "generator" not in _arguments(func) and wanted in packet.overloads():
+        func = getattr(packet, wanted)
+    return func, _arguments(func)
+
+
+def _arguments(func: Any) -> tuple[str, ...]:
+    return tuple(argument.name for argument in func._schema.arguments)  # noqa: SLF001
 
 
 def _generator(stream: RandomStream, device: torch.device) -> torch.Generator:
