@@ -8,7 +8,7 @@ from proctor import job
 from proctor.benchmarks.pusht import PushT, PushTConfig
 from proctor.config import EvalConfig
 from proctor.errors import ResourceError
-from proctor.job import n_simulators, require_memory
+from proctor.job import n_simulators, require_memory, require_open_files
 from proctor.testing.fakes import FakeBenchmark, FakeConfig
 
 EACH = PushT.worker_memory_mb << 20
@@ -60,3 +60,12 @@ def test_a_simulator_of_unknown_size_is_not_judged(machine):
     machine(0)
 
     require_memory(FakeBenchmark(FakeConfig(type="fake")), 1000)
+
+
+def test_more_simulators_than_files_may_be_open_are_refused(monkeypatch):
+    """With the number that is possible."""
+    monkeypatch.setattr(job, "workers_by_open_files", lambda n: min(n, 90))
+    require_open_files(90)
+
+    with pytest.raises(ResourceError, match=r"91 simulators .* lower eval\.batch_size to 90, or raise that limit"):
+        require_open_files(91)

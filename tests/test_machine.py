@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from proctor import machine
@@ -58,3 +61,23 @@ def test_where_memory_cannot_be_told_it_is_not_guessed(tmp_path):
 
     assert available_memory(tmp_path / "meminfo", tmp_path) is None
     assert available_memory(tmp_path / "nothing", tmp_path) is None
+
+
+def open_files_in_a_process_limited_to(soft: int, hard: int, n_workers: int) -> list[int]:
+    """What ``workers_by_open_files`` says there, and the soft limit afterwards."""
+    code = (
+        f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))\n"
+        "from proctor.machine import workers_by_open_files\n"
+        f"print(workers_by_open_files({n_workers}), resource.getrlimit(resource.RLIMIT_NOFILE)[0])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return [int(word) for word in done.stdout.split()]
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "n_workers", "expected"),
+    [(256, 1024, 10, [10, 256]), (256, 1024, 100, [100, 428]), (256, 400, 100, [90, 400])],
+)
+def test_the_limit_of_open_files_is_raised_as_far_as_it_may_be(soft, hard, n_workers, expected):
+    """As many workers as it then allows."""
+    assert open_files_in_a_process_limited_to(soft, hard, n_workers) == expected

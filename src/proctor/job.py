@@ -19,7 +19,7 @@ from proctor.engine import EngineSetup
 from proctor.engine.plan import choose_batch_size, plan_episodes, plan_tasks, shard_episodes
 from proctor.engine.trace import new_trace_path
 from proctor.errors import ConfigError, ResourceError
-from proctor.machine import available_memory, usable_cores
+from proctor.machine import available_memory, usable_cores, workers_by_open_files
 from proctor.plugins import BENCHMARKS, POLICIES, find, installed, load_object
 from proctor.policies.base import LocalPolicy, PolicySource
 from proctor.policies.function import FunctionPolicy
@@ -106,8 +106,10 @@ class Job:
         """What an engine needs for it: ``batch_size`` simulators in parallel, or as many as this machine can bear.
 
         Raises:
-            ResourceError: there is too little memory for those that were asked for.
+            ResourceError: there is too little memory for those that were asked for, or too few files may be open.
         """
+        batch_size = batch_size or n_simulators(self.benchmark, self.config.eval, len(self.specs))
+        require_open_files(batch_size)
         stem = self.journal_stem.replace("journal", "trace")
         return EngineSetup(
             benchmark=self.address,
@@ -115,7 +117,7 @@ class Job:
             tasks={task.key: task for task in self.tasks},
             action_source=self.policy.source if isinstance(self.policy, LocalPolicy) else None,
             config=self.config.eval,
-            batch_size=batch_size or n_simulators(self.benchmark, self.config.eval, len(self.specs)),
+            batch_size=batch_size,
             log=self.directory / "worker.log",
             trace=new_trace_path(self.directory, stem) if self.config.eval.trace else None,
         )
@@ -185,6 +187,19 @@ def require_memory(benchmark: Benchmark, n: int) -> None:
             f"{n} simulators of {benchmark.name} at a time take {n * each} MB of memory ({each} MB each, as measured), "
             f"and {available >> 20} MB are available: "
             + (f"lower eval.batch_size to {fitting}." if fitting else "free some of it.")
+        )
+
+
+def require_open_files(n: int) -> None:
+    """Refuse more simulators at a time than this process may have files open for.
+
+    Raises:
+        ResourceError: says what to lower, or to raise.
+    """
+    if (possible := workers_by_open_files(n)) < n:
+        raise ResourceError(
+            f"{n} simulators at a time need more open files than this process may have (ulimit -n): "
+            f"lower eval.batch_size to {possible}, or raise that limit."
         )
 
 

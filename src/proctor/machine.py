@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import resource
 from pathlib import Path
 
 _CGROUP = Path("/sys/fs/cgroup")
 _CGROUP_CPU_MAX = _CGROUP / "cpu.max"
 _MEMINFO = Path("/proc/meminfo")
+_FILES_PER_WORKER = 3
+"""Open files that a worker costs its engine: the connection, the shared memory, the process."""
+_OTHER_FILES = 128
+"""For everything else: more than ten times what an engine without workers was seen to have open."""
 
 
 def usable_cores(cgroup: Path = _CGROUP_CPU_MAX) -> int:
@@ -36,3 +41,15 @@ def available_memory(meminfo: Path = _MEMINFO, cgroup: Path = _CGROUP) -> int | 
     except (OSError, ValueError):  # not in a container, or "max"
         return available
     return max(0, min(available, allowed - used))
+
+
+def workers_by_open_files(n_workers: int) -> int:
+    """How many of so many workers this process may have for its limit of open files, which is raised if it can be."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = _FILES_PER_WORKER * n_workers + _OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return n_workers
+    return max(0, (soft - _OTHER_FILES) // _FILES_PER_WORKER)
