@@ -102,4 +102,5 @@ def load_object(address: str) -> Any:
     try:
         return getattr(module, attribute)
     except AttributeError:
-        raise ConfigError(f"{module_name} has no '{attribute}'.{did_you_mean(attribute, vars(module))}") from None
+        public = [name for name in vars(module) if not name.startswith("_")]
+        raise ConfigError(f"{module_name} has no '{attribute}'.{did_you_mean(attribute, public)}") from None
