@@ -22,9 +22,9 @@ def fake_run(directory, **fields):
 
 
 @contextmanager
-def viewing(folder):
+def viewing(folder, port=0):
     """A viewer that serves in a thread of this process."""
-    viewer = Viewer(folder)
+    viewer = Viewer(folder, port=port)
     thread = threading.Thread(target=viewer.serve)
     thread.start()
     try:

@@ -11,6 +11,8 @@ import pytest
 from playwright.sync_api import expect
 from served_runs import STORED, fake_run, viewing
 
+from proctor.results.journal import JournalWriter, read_journal
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
@@ -160,3 +162,26 @@ def test_a_run_that_goes_on_is_followed_to_its_end(page, folder):
             expect(page.locator("#episodes tbody tr.chosen")).to_have_count(1)
         finally:
             child.kill()
+
+
+def test_a_page_finds_its_way_back_to_a_server_that_was_away(browser, tmp_path):
+    """It says that the connection is lost, asks again, and is as good as new: also for filming."""
+    fake_run(tmp_path / "run", video="none")
+    context = browser.new_context()
+    page = context.new_page()
+    fingerprint = read_journal(tmp_path / "run" / "journal.jsonl").header.fingerprint
+    with JournalWriter(tmp_path / "run", fingerprint):
+        with viewing(tmp_path) as viewer:
+            page.goto(viewer.url)
+            page.get_by_role("link", name="run").click()
+            expect(page.locator(".liveness")).to_have_text("running")
+            page.locator("#episodes tbody tr").first.click()
+            token = page.locator("#viewer").get_attribute("data-token")
+        expect(page.locator(".liveness")).to_have_text("connection lost; trying again", timeout=15_000)
+
+        with viewing(tmp_path, viewer.port):
+            expect(page.locator(".liveness")).to_have_text("running", timeout=15_000)
+            expect(page.locator("#viewer")).not_to_have_attribute("data-token", token, timeout=15_000)
+            page.get_by_role("button", name="Film it now").click()
+            expect(page.locator(".filming button")).to_have_text("Filming …")
+            context.close()

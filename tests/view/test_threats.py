@@ -190,6 +190,17 @@ def test_every_answer_says_what_may_be_done_with_it(viewer, fake):
         assert "server" not in headers
 
 
+@pytest.mark.parametrize("name", ["run.json", "journal.jsonl", "journal.lock", "eval_info.json"])
+def test_what_is_no_file_is_not_waited_for(tmp_path, name):
+    """A pipe that nobody writes to would be read for ever."""
+    shutil.copytree(STORED, tmp_path / "run")
+    (tmp_path / "run" / name).unlink(missing_ok=True)
+    os.mkfifo(tmp_path / "run" / name)
+
+    with viewing(tmp_path) as viewer:
+        assert f"run is not shown: its {name} is neither file nor folder." in ask(viewer, "/").text
+
+
 HOSTILE = "</script><img src=x onerror=alert(1)>\"' onmouseover=x {{7*7}}"
 
 

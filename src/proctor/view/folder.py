@@ -67,11 +67,11 @@ class RunFolder:
 
         Raises:
             KeyError: there is no such run.
-            ConfigError: it holds a link out of the folder.
+            ConfigError: it holds a link out of the folder, or what is no file at all.
         """
         if run_id not in self._directories:
             self._directories = {self._id(directory): directory for directory in self._find()}
-        self._check_links(self._directories[run_id])
+        self._check_files(self._directories[run_id])
         return self._directories[run_id]
 
     def name(self, directory: Path) -> str:
@@ -99,10 +99,12 @@ class RunFolder:
         place = os.fsencode(directory.relative_to(self.root))
         return hashlib.sha256(place).hexdigest()[:16]
 
-    def _check_links(self, directory: Path) -> None:
+    def _check_files(self, directory: Path) -> None:
         for path in directory.iterdir():
-            if path.is_symlink() and not path.resolve().is_relative_to(self.root):
+            if not path.resolve().is_relative_to(self.root):
                 raise ConfigError(f"{self.name(directory)} is not shown: its {path.name} is a link out of the folder.")
+            if path.exists() and not path.is_file() and not path.is_dir():
+                raise ConfigError(f"{self.name(directory)} is not shown: its {path.name} is neither file nor folder.")
 
     def _entry(self, run_id: str, directory: Path) -> Entry:
         current = stamp(directory)
@@ -113,7 +115,7 @@ class RunFolder:
     def _read(self, run_id: str, directory: Path) -> Entry:
         name = self.name(directory)
         try:
-            self._check_links(directory)
+            self._check_files(directory)
             run, summary = load_summary(directory)
         except ProctorError as error:
             return Entry(run_id, name, problem=str(error))

@@ -24,6 +24,7 @@
     source.addEventListener("state", (event) => hear(JSON.parse(event.data)));
     source.addEventListener("end", disconnect);
     source.addEventListener("error", () => {
+      stamp = "";  // another server may answer next: with another token
       say(source?.readyState === EventSource.CLOSED ? "not followed any more" : "connection lost; trying again");
     });
   }
@@ -61,7 +62,7 @@
   }
 
   function show(newer) {
-    stamp = newer.getElementById("viewer").dataset.stamp;
+    ({ stamp, token: viewer.dataset.token } = newer.getElementById("viewer").dataset);
     for (const id of ["results", "comparison", "tasks", "pictures"]) {
       const [old_part, new_part] = [document.getElementById(id), newer.getElementById(id)];
       if (old_part && new_part) old_part.replaceWith(document.adoptNode(new_part));
