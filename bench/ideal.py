@@ -1,69 +1,127 @@
 """The share of the ideal that the engine reaches: only necessary work, on all cores, without a gap.
 
-    python bench/ideal.py [--task reach-v3] [--n-action-steps 10] [--episodes 12] [--steps 100]
+    python bench/ideal.py [act] [experts] [startup] [--repeats 3]     (all three if none is named)
 
-First the bare cost of a reset, a physics step, a look and an inference is measured here, one at a time on one core.
-Then the engine runs the evaluation with its defaults, the policy loaded and a simulator built beforehand. The ideal is
-the sum of the necessary work divided by the cores. A share, not a time: both sides are measured in the same minute on
-the same machine, which nothing else should be using.
+act: ACT on a Meta-World task, the policy loaded and a simulator built beforehand. First the bare cost of a reset, a
+physics step, a look and an inference is measured here, one at a time on one core; the ideal is the sum of the necessary
+work divided by the cores. experts: all 50 tasks of Meta-World with their experts, which neither look nor infer; the
+ideal holds one construction for each task and one start of each worker, imports included. startup: ``proctor eval`` of
+about a minute from the command on; the ideal also holds one load of the policy, imports included, and for each worker
+its start and one construction. A share, not a time: both sides are measured in the same minute on the same machine,
+which nothing else should be using.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("MUJOCO_GL", "egl")
 os.environ.setdefault("LP_NUM_THREADS", "0")  # as in a worker
 sys.path.insert(0, str(Path(__file__).parent))
-from cases import metaworld_act
+from cases import Case, metaworld
 from common import loaded, machine
 
+if TYPE_CHECKING:
+    from proctor.benchmarks.base import SimEnv
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--task", default="reach-v3")
-    parser.add_argument("--n-action-steps", type=int, default=10)
-    parser.add_argument("--episodes", type=int, default=12)
-    parser.add_argument("--steps", type=int, default=100)
-    parser.add_argument("--repeats", type=int, default=3)
-    options = parser.parse_args()
-    policy = loaded({"path": str(metaworld_act()), "n_action_steps": options.n_action_steps, "device": "cpu"})
-    print(machine())
-    shares = [share(policy, options) for _ in range(options.repeats)]
-    print(f"share of the ideal: median {statistics.median(shares):.1%} ({min(shares):.1%} to {max(shares):.1%})")
+CORES = len(os.sched_getaffinity(0))
+LOAD = "import json, sys; from proctor.compat import make_policy; make_policy(json.loads(sys.argv[1]))"
+CONSTRUCT = """
+import sys
+from proctor.job import make_benchmark
+benchmark, _ = make_benchmark({"type": "metaworld", "task": sys.argv[1]})
+env = benchmark.make_env(benchmark.tasks()[0])
+"""
+CONSTRUCT_TO_LOOK = CONSTRUCT + "env.prepare_to_look()"
 
 
-def share(policy: Any, options: argparse.Namespace) -> float:
+def act(options: argparse.Namespace) -> float:
+    """From the first episode on."""
     from proctor import evaluate
 
+    case = act_case(options)
+    policy = loaded(case.policy_fields())
     cost = bare_costs(policy, options.task)
-    env = {"type": "metaworld", "task": options.task, "episode_length": options.steps}
     with tempfile.TemporaryDirectory() as folder:
-        info = evaluate(policy, env, n_episodes=options.episodes, output_dir=folder).info
+        env = {**case.env, "episode_length": case.steps}
+        info = evaluate(policy, env, n_episodes=case.episodes, output_dir=folder).info
+    took = info["overall"]["eval_s"] - info["overall"]["startup_s"]
+    return said("act", necessary(info, case, cost), took, info, cost)
+
+
+def experts(options: argparse.Namespace) -> float:
+    """From the first worker's start on."""
+    from proctor import evaluate
+
+    cost = expert_costs(options.tasks)
+    first = next(iter(cost))
+    imports = max(0.0, elapsed([sys.executable, "-c", CONSTRUCT, first]) - cost[first]["construct"])
+    with tempfile.TemporaryDirectory() as folder:
+        env = {"type": "metaworld", "task": options.tasks}
+        info = evaluate({"type": "expert"}, env, n_episodes=options.episodes_per_task, output_dir=folder).info
+    work = sum(cost[e["task"]]["reset"] + e["length"] * cost[e["task"]]["step"] for e in info["per_episode"])
+    work += sum(task["construct"] for task in cost.values()) + CORES * imports
+    built = Counter(e["task"] for e in info["per_episode"] if e["timings"]["construct"])
+    print(f"  {built.total()} constructions for {len(cost)} tasks, {CORES} worker starts of {imports:.2f} s")
+    return said("experts", work, info["overall"]["eval_s"], info, {})
+
+
+def startup(options: argparse.Namespace) -> float:
+    """From the command to its end, for an evaluation of about a minute."""
+    case = act_case(options)
+    cost = bare_costs(loaded(case.policy_fields()), options.task)
+    chunks = -(-case.steps // case.n_action_steps)
+    episode = cost["reset"] + case.steps * cost["step"] + chunks * (cost["look"] + cost["inference"])
+    case = replace(case, episodes=max(1, round(options.seconds * CORES / episode)))
+    load = elapsed([sys.executable, "-c", LOAD, json.dumps(case.policy_fields())])
+    construct = elapsed([sys.executable, "-c", CONSTRUCT_TO_LOOK, options.task])
+    with tempfile.TemporaryDirectory() as folder:
+        flags = [*case.flags(), f"--env.episode_length={case.steps}", f"--output_dir={folder}/run"]
+        command = [sys.executable, "-m", "proctor", "eval", *flags, "--eval.video=none", "--eval.display=none"]
+        took = elapsed(command)
+        info = json.loads((Path(folder) / "run/eval_info.json").read_text())
+    work = load + CORES * construct + necessary(info, case, cost)
+    print(f"  loading the policy {load:.1f} s, starting and constructing a simulator {construct:.1f} s")
+    return said("startup", work, took, info, cost)
+
+
+def act_case(options: argparse.Namespace) -> Case:
+    return metaworld(options.n_action_steps, options.task, episodes=options.episodes, steps=options.steps)
+
+
+def necessary(info: Mapping[str, Any], case: Case, cost: Mapping[str, float]) -> float:
+    """Seconds of resets, steps, looks and inference that nobody can do without."""
     episodes = info["per_episode"]
-    n_steps, n_looks = sum(e["length"] for e in episodes), sum(e["n_looks"] for e in episodes)
-    needed = sum(-(-e["length"] // options.n_action_steps) for e in episodes)
+    n_looks, needed = (
+        sum(e["n_looks"] for e in episodes),
+        sum(-(-e["length"] // case.n_action_steps) for e in episodes),
+    )
     if n_looks != needed:
         raise SystemExit(f"{n_looks} looks were made, {needed} were needed")
-    cores = len(os.sched_getaffinity(0))
-    workers = sum(e["timings"]["construct"] > 0 for e in episodes)
-    work = len(episodes) * cost["reset"] + n_steps * cost["step"] + n_looks * (cost["look"] + cost["inference"])
-    took: float = info["overall"]["eval_s"] - info["overall"]["startup_s"]
+    n_steps = sum(e["length"] for e in episodes)
+    return float(len(episodes) * cost["reset"] + n_steps * cost["step"] + n_looks * (cost["look"] + cost["inference"]))
+
+
+def said(name: str, work: float, took: float, info: Mapping[str, Any], cost: Mapping[str, float]) -> float:
+    bare = f"bare ms: {', '.join(f'{what} {1000 * s:.2f}' for what, s in cost.items())};  " if cost else ""
     print(
-        f"bare ms: {', '.join(f'{name} {1000 * s:.2f}' for name, s in cost.items())};  {len(episodes)} resets, "
-        f"{n_steps} steps, {n_looks} looks (all needed), {workers} workers;  ideal {work / cores:.2f} s, "
-        f"engine {took:.2f} s, share {work / cores / took:.1%}",
+        f"  {name}: {bare}{len(info['per_episode'])} episodes, {sum(e['length'] for e in info['per_episode'])} steps;  "
+        f"ideal {work / CORES:.2f} s, took {took:.2f} s, share {work / CORES / took:.1%}",
         flush=True,
     )
-    return float(work / cores / took)
+    return float(work / CORES / took)
 
 
 def bare_costs(policy: Any, task_name: str) -> dict[str, float]:
@@ -91,14 +149,64 @@ def bare_costs(policy: Any, task_name: str) -> dict[str, float]:
     return {"reset": reset, "step": step, "look": look, "inference": inference}
 
 
+def expert_costs(tasks: str) -> dict[str, dict[str, float]]:
+    """For each task seconds of a construction, of a reset, and of a step with the expert's thinking."""
+    from proctor.job import make_benchmark
+
+    benchmark, _ = make_benchmark({"type": "metaworld", "task": tasks})
+    benchmark.make_env(benchmark.tasks()[0]).close()  # the first imports the simulator
+    cost = {}
+    for task in benchmark.tasks():
+        began = perf_counter()
+        env = benchmark.make_env(task)
+        construct = perf_counter() - began
+        cost[task.name] = {"construct": construct, **_costs_unseen(env)}
+        env.close()
+    return cost
+
+
+def _costs_unseen(env: SimEnv) -> dict[str, float]:
+    reset = _median(lambda: env.reset(1, None, look=False), 3)
+    return {"reset": reset, "step": _median(lambda: env.step(env.expert_action(), look=False), 60)}
+
+
 def _median(work: Callable[[], Any], times: int) -> float:
     work()
-    seconds = []
-    for _ in range(times):
-        began = perf_counter()
-        work()
-        seconds.append(perf_counter() - began)
-    return statistics.median(seconds)
+    return statistics.median(_elapsed(work) for _ in range(times))
+
+
+def _elapsed(work: Callable[[], Any]) -> float:
+    began = perf_counter()
+    work()
+    return perf_counter() - began
+
+
+def elapsed(command: list[str]) -> float:
+    return _elapsed(lambda: subprocess.run(command, check=True, capture_output=True))
+
+
+PARTS = {"act": act, "experts": experts, "startup": startup}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"any of {', '.join(PARTS)}; all if none is named")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--task", default="reach-v3", help="of act and startup")
+    parser.add_argument("--n-action-steps", type=int, default=10)
+    parser.add_argument("--episodes", type=int, default=12, help="of act")
+    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--seconds", type=float, default=45.0, help="of startup, once it has started")
+    parser.add_argument("--tasks", default="MT50", help="of experts")
+    parser.add_argument("--episodes-per-task", type=int, default=10)
+    options = parser.parse_args()
+    if unknown := set(options.parts) - set(PARTS):
+        parser.error(f"there is no part {', '.join(unknown)}; choose from {', '.join(PARTS)}")
+    print(machine())
+    for name, part in PARTS.items():
+        if not options.parts or name in options.parts:
+            shares = [part(options) for _ in range(options.repeats)]
+            print(f"{name}: {statistics.median(shares):.1%} of the ideal ({min(shares):.1%} to {max(shares):.1%})")
 
 
 if __name__ == "__main__":
