@@ -53,11 +53,10 @@ Examples:
   proctor resume outputs/eval/2026-11-21/14-28-19_metaworld_act --num_shards 4
 """,
     "merge": """\
-Two halves of an evaluation, each on a machine of its own, and put together:
-  proctor eval --policy.type=expert --env.type=metaworld --env.task=reach-v3 \\
-               --eval.shard_id=0 --eval.num_shards=2 --output_dir=outputs/here
-  proctor eval --policy.type=expert --env.type=metaworld --env.task=reach-v3 \\
-               --eval.shard_id=1 --eval.num_shards=2 --output_dir=outputs/there
+Shards that were run in one directory (--eval.shard_id=0 --eval.num_shards=2, and so on):
+  proctor merge outputs/eval/shards
+
+Shards that were run on several machines:
   proctor merge outputs/here outputs/there --output_dir=outputs/whole
 
 Exit status: 0 complete, 5 episodes are missing or contradict each other.
