@@ -14,7 +14,7 @@ import proctor
 from proctor.cli.main import _GROUPS
 
 HEAVY = ["torch", "mujoco", "gymnasium", "numpy", "ray", "scipy", "lerobot", "metaworld", "gym_pusht", "pygame"]
-HEAVY += ["av", "msgspec", "yaml", "matplotlib"]
+HEAVY += ["av", "msgspec", "yaml", "matplotlib", "jinja2", "starlette", "uvicorn", "pyarrow", "wandb"]
 
 
 @pytest.mark.parametrize("name", proctor.__all__)
