@@ -13,7 +13,7 @@ what was drawn before. Two ways around it, both giving row *i* exactly what it w
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, wraps
 from typing import Any
@@ -31,7 +31,9 @@ _IN_PLACE = frozenset(
 _NEW = frozenset({"bernoulli", "binomial", "multinomial", "normal", "poisson", "_sample_dirichlet", "_standard_gamma"})
 _SIZED = frozenset({"rand", "rand_like", "randint", "randint_like", "randn", "randn_like", "randperm"})
 _DRAWS = _IN_PLACE | _NEW | _SIZED
-"""Names of functions and operators that draw. Others, such as distributions and initialisers, are made of these."""
+_TAKE_GENERATOR = _IN_PLACE | {"bernoulli", "multinomial", "normal", "rand", "randint", "randn", "randperm"}
+"""Names of functions and operators that draw. Others, such as distributions and initialisers, are made of these.
+Some functions have a ``generator`` among their arguments by name; some versions of others do, and all operators."""
 
 
 def noise(memories: Sequence[EpisodeMemory], shape: tuple[int, ...], device: torch.device) -> torch.Tensor:
@@ -84,14 +86,26 @@ def _replace_functions() -> None:
 
 
 def _by_rows(function: Callable[..., Any]) -> Callable[..., Any]:
+    takes_generator = function.__name__ in _TAKE_GENERATOR
+
     @wraps(function)
     def draw(*args: Any, **kwargs: Any) -> Any:
-        if not _thread.streams:
+        streams = _thread.streams
+        if not streams or kwargs.get("generator") is not None:
             return function(*args, **kwargs)
-        with _Operators(_thread.streams):
+        if len(streams) == 1 and takes_generator:
+            device = _device([*args, *kwargs.values()], kwargs.get("device"))
+            return function(*args, **kwargs | {"generator": _generator(streams[0], device)})
+        with _Operators(streams):
             return function(*args, **kwargs)
 
     return draw
+
+
+def _device(values: Iterable[Any], named: Any) -> torch.device:
+    """Where a call draws: on the device of its tensors, else the one it names, else the default one."""
+    tensor = next((value for value in values if isinstance(value, torch.Tensor)), None)
+    return torch.empty(0, device=named).device if tensor is None else tensor.device
 
 
 class _Operators(TorchDispatchMode):  # type: ignore[misc]
@@ -115,7 +129,7 @@ class _Operators(TorchDispatchMode):  # type: ignore[misc]
         given = dict(zip(names, args, strict=False)) | kwargs
         given.pop("generator", None)
         tensors = [value for value in given.values() if isinstance(value, torch.Tensor)]
-        device = tensors[0].device if tensors else torch.empty(0, device=given.get("device")).device
+        device = _device(tensors, given.get("device"))
         if len(self._streams) == 1 and "generator" in names:
             drawn: torch.Tensor = func(**given, generator=_generator(self._streams[0], device))
             return drawn
