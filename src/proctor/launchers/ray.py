@@ -94,10 +94,11 @@ class RayLauncher(Launcher):
 
     def __init__(self, place: RayPlace = RayPlace()) -> None:
         self._place = place
-        self._ray = _import_ray()
+        self._ray = _import_ray(on_loopback=place.address is None or _is_loopback(place.address))
         self._is_ours = not self._ray.is_initialized()
         if self._is_ours:
             _connect(self._ray, place.address)
+            _refuse_open_door(self._ray.get_runtime_context().gcs_address)
         # Orders one at a time, so that they stay in order; and beside them a report that is waited for.
         self._actor_class = self._ray.remote(concurrency_groups={_ORDERS: 1, _REPORTS: 1})(ShardHost)
         self._shards: dict[int, _Actor] = {}
@@ -180,8 +181,10 @@ class _Actor:
             said = self._ray.get(self.reference)
         except exceptions.RayTaskError:
             raise  # a bug of ours
-        except exceptions.RayError as error:  # the actor or its node died, or is out of reach
-            self.said.append(Lost(_sentence(error)))
+        except exceptions.RayError as error:
+            self._is_up = False
+            reach = "out of reach" if isinstance(error, exceptions.ActorUnavailableError) else "gone"
+            self.said.append(Lost(f"is {reach} with its actor or node ({_sentence(error)})"))
             return
         if not self._has_place:
             self._has_place = True
@@ -215,8 +218,11 @@ class _Actor:
         return getattr(self._actor, method).options(concurrency_group=group).remote(*arguments)
 
 
-def _import_ray() -> ModuleType:
+def _import_ray(*, on_loopback: bool) -> ModuleType:
+    """``on_loopback`` says that the cluster is to be this machine's own business: see :func:`_refuse_open_door`."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if on_loopback:  # of what macOS has anyway, this is the name; else Ray listens on every interface
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     try:
         import ray
     except ImportError as error:
@@ -225,9 +231,8 @@ def _import_ray() -> ModuleType:
 
 
 def _connect(ray: ModuleType, address: str | None) -> None:
-    # With this address of the node, everything that Ray starts listens on the loopback interface only.
-    own = {"include_dashboard": False, "_node_ip_address": "127.0.0.1", "object_store_memory": _SMALL_OBJECT_STORE}
-    options: dict[str, Any] = {"address": "local", **own} if address is None else {"address": address}
+    own = {"address": "local", "include_dashboard": False, "object_store_memory": _SMALL_OBJECT_STORE}
+    options = own if address is None else {"address": address}
     if address is not None:
         _refuse_open_door(address)
     with _signals_left_alone():
@@ -240,16 +245,16 @@ def _connect(ray: ModuleType, address: str | None) -> None:
 
 
 def _refuse_open_door(address: str) -> None:
-    """Whoever reaches a cluster can run code on it; that it is ours must be proved wherever others can reach it."""
-    host = address.rpartition("://")[2].rpartition(":")[0].strip("[]")
-    if os.environ.get("RAY_AUTH_MODE") != "token" and not _is_loopback(host):
+    """Whoever reaches a cluster can run code on it; so where others can, it must ask for a token."""
+    if os.environ.get("RAY_AUTH_MODE") != "token" and not _is_loopback(address):
         raise ConfigError(
             f"The Ray cluster at {address} can be reached by others, and would run whatever they send: start it with "
             "RAY_AUTH_MODE=token, and set that here too."
         )
 
 
-def _is_loopback(host: str) -> bool:
+def _is_loopback(address: str) -> bool:
+    host = address.rpartition("://")[2].rpartition(":")[0].strip("[]")
     try:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
