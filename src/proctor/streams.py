@@ -36,10 +36,15 @@ class RandomStream:
 
     def __init__(self, spec: EpisodeSpec) -> None:
         self.spec = spec
-        digest = hashlib.sha256(f"{spec.suite}/{spec.task_id}".encode()).digest()
-        self.seeds = np.random.SeedSequence([spec.seed, spec.episode_index, int.from_bytes(digest[:16], "little")])
         self._states: tuple[Any, ...] | None = None
         self._torch_generators: dict[str, Any] = {}
+
+    @cached_property
+    def seeds(self) -> np.random.SeedSequence:
+        """What everything this stream gives is derived from."""
+        spec = self.spec
+        digest = hashlib.sha256(f"{spec.suite}/{spec.task_id}".encode()).digest()
+        return np.random.SeedSequence([spec.seed, spec.episode_index, int.from_bytes(digest[:16], "little")])
 
     @cached_property
     def generator(self) -> np.random.Generator:

@@ -14,13 +14,13 @@ import traceback
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext, suppress
-from copy import deepcopy
 from dataclasses import dataclass
 from queue import SimpleQueue
 from threading import Lock
 from time import monotonic
 
 from proctor.policies.base import EpisodeMemory, Policy, PolicySource
+from proctor.streams import RandomStream
 from proctor.types import Array, AttemptError, Observation
 
 
@@ -184,4 +184,4 @@ def _open(source: PolicySource, n_threads: int) -> Policy:
 
 def _padding(question: Question) -> Question:
     """The question once more, drawing no random numbers of its episode and remembering nothing for it."""
-    return Question(question.worker, question.observation, EpisodeMemory(deepcopy(question.memory.stream)))
+    return Question(question.worker, question.observation, EpisodeMemory(RandomStream(question.memory.stream.spec)))
