@@ -39,6 +39,7 @@ check: install
 
 docs: install
 	$(BIN)/python tools/cli_reference.py
+	$(BIN)/python tools/benchmark_reference.py
 
 bench: install
 	$(BIN)/python bench/ideal.py

@@ -1,5 +1,6 @@
 """What every adapter promises, kept by each of ours with its real simulator."""
 
+import inspect
 import subprocess
 import sys
 from dataclasses import replace
@@ -59,6 +60,22 @@ class TestOurs(BenchmarkConformance):
         assert {frame.shape for frame in large} == {(700, 1000, 3)}
         assert {frame.shape for frame in recording.frames if frame.size is None} == {usual}
         assert len({frame.digest for frame in large}) == len(cameras)
+
+    def test_the_docstring_says_what_is_seen_and_done(self, name, benchmark, recording):
+        """Keys, shapes and dtypes, how many steps of how long; so docs/benchmarks.md is true."""
+        if name in ("CartPole-v1", "Pendulum-v1"):
+            pytest.skip("its protocol is its own")
+        said = " ".join(inspect.getdoc(type(benchmark)).split())
+        (task,) = benchmark.tasks()[:1]
+
+        assert str(task.max_episode_steps) in said
+        assert f"steps of {1 / recording.fps:g} s" in said or f"steps of 1/{recording.fps:g} s" in said
+        if name == "FetchReach-v4":
+            return
+        assert f"{recording.action.dtype} {recording.action.shape}" in said
+        for key, array in recording.observation.items():
+            assert f"``{key}``" in said
+            assert f"{array.dtype} {array.shape}" in said
 
 
 def test_listing_tasks_imports_no_simulator():

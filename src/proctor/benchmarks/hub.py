@@ -119,8 +119,10 @@ class Hub(MadeElsewhere):
     is held to the very code that was found then: a branch of the Hub becomes its commit, and the code's digest goes
     into the configuration, so that it is in the fingerprint, and workers and later sessions refuse any other.
 
-    Differences from LeRobot: a repository is fetched whole, since environments bring meshes and modules of their own;
-    the environments come from each worker's own call.
+    Each worker makes all environments that ``make_env`` gives and runs one at a time: if they are many and large, they
+    had better be made lazily, or chosen by an argument (``kwargs``).
+
+    Differences from LeRobot: a repository is fetched whole, since environments bring meshes and modules of their own.
     """
 
     name: ClassVar[str] = "hub"

@@ -26,7 +26,7 @@ import numpy as np
 import pytest
 from gymnasium.spaces import Box
 
-from proctor.benchmarks.base import Benchmark, SimEnv, digest_of
+from proctor.benchmarks.base import Benchmark, SimEnv, digest_of, features_of
 from proctor.config import structure
 from proctor.engine.plan import plan_tasks
 from proctor.errors import ConfigError
@@ -39,7 +39,7 @@ from proctor.testing.episodes import (
     random_actions,
     standing,
 )
-from proctor.types import INSTRUCTION, Array
+from proctor.types import INSTRUCTION, Array, ArraySpec
 
 SEED = 7
 N_STEPS = 15
@@ -86,6 +86,8 @@ class Recording:
     """The same arrays after one more step."""
     look_seconds: tuple[float, float]
     """Of the episode that was watched, and of the one that was not."""
+    action: ArraySpec
+    fps: float
     problems: list[str]
     """In what an observation does not fit the declared space."""
 
@@ -112,7 +114,8 @@ def record(address: str, configuration: str) -> Recording:
         kept = {key: array.copy() for key, array in seen.items()}
         env.step(random_actions(env, SEED, 1)[0], look=True)
         problems = _problems(env, seen)
-        deterministic, drawable = env.deterministic, env.drawable
+        deterministic, drawable, fps = env.deterministic, env.drawable, env.fps
+        action = features_of(env.observation_space, env.action_space).action
 
     with standing(benchmark) as env:
         env.prepare_to_look()
@@ -121,7 +124,7 @@ def record(address: str, configuration: str) -> Recording:
 
     return Recording(
         deterministic, drawable, watched, glanced, unseen, after_others, reopened, filmed, frames, first_states,
-        kept, seen, look_seconds, problems,
+        kept, seen, look_seconds, action, fps, problems,
     )  # fmt: skip
 
 

@@ -1,0 +1,102 @@
+"""Writes docs/benchmarks.md from the docstrings and declarations of the benchmarks themselves: ``make docs``.
+
+``tests/benchmarks/test_benchmarks_page.py`` makes it again and compares; the docstrings in turn are compared with what
+the simulators give.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import tomllib
+from pathlib import Path
+
+from proctor.benchmarks.base import Benchmark
+from proctor.plugins import BENCHMARKS, load_object
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PAGE = REPOSITORY / "docs" / "benchmarks.md"
+
+HEAD = """\
+<!-- Written by tools/benchmark_reference.py (make docs). Change what it is written from: the docstrings of the
+benchmarks' classes in src/proctor/benchmarks. -->
+
+# Benchmarks
+
+What an episode of each benchmark is: what a policy sees and does, how long, when it has succeeded, where it begins, and
+in what it differs from the reference. Arrays are given without a time axis; `float64 (14,)` is dtype and shape.
+
+Common to all of them:
+
+- Episode *i* of a task runs with seed `seed + i`, and depends on that seed (and its stored initial state) alone.
+- An episode ends when the simulator says so, or after as many steps as given here; `--env.episode_length` shortens it.
+- Success is latched: an episode has succeeded if the simulator said so at any step.
+- The reward of an episode is the sum over its steps, none after its end.
+- `--env.render_device=auto` draws with EGL if that works, else with OSMesa; what was used is in the provenance.
+
+The protocol's name and the versions of the packages named are part of every
+[fingerprint](results-format.md#the-fingerprint): results of two of them are not mixed. Memory is what each further
+worker takes, measured with software GL at the usual image size. Options are in the
+[command line's reference](cli.md#benchmarks); your own benchmark: [add a benchmark](add-a-benchmark.md).
+"""
+
+
+def reference() -> str:
+    """The page."""
+    points = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["entry-points"][BENCHMARKS]
+    kinds: list[type[Benchmark]] = [load_object(address) for address in points.values()]
+    overview = [
+        "| benchmark | install | protocol | memory | packages of the fingerprint |",
+        "|---|---|---|---|---|",
+        *(_overview_row(kind) for kind in kinds),
+    ]
+    return "\n".join([HEAD, *overview, "", *(_section(kind) for kind in kinds)])
+
+
+def _overview_row(kind: type[Benchmark]) -> str:
+    install = f"`proctor[{kind.extra}]`" if kind.extra else ""
+    memory = f"{kind.worker_memory_mb} MB" if kind.worker_memory_mb else ""
+    packages = ", ".join(kind.distributions) or "gymnasium, and the environment's"
+    return f"| [`{kind.name}`](#{kind.name}) | {install} | `{kind.protocol}` | {memory} | {packages} |"
+
+
+def _section(kind: type[Benchmark]) -> str:
+    before, table, after = _parts(inspect.getdoc(kind) or "")
+    rows = [f"| {_markdown(name)} | {_markdown(text)} |" for name, text in _rows(table)]
+    return "\n".join([f"## {kind.name}\n", _markdown(before), "\n| | |", "|---|---|", *rows, "", _markdown(after), ""])
+
+
+def _parts(docstring: str) -> tuple[str, list[str], str]:
+    """What stands before the table, its lines, and what follows."""
+    before, _, rest = docstring.partition("\n====")
+    lines = rest.splitlines()[1:]
+    end = next(i for i, line in enumerate(lines) if line.startswith("===="))
+    return before.strip(), lines[:end], "\n".join(lines[end + 1 :]).strip()
+
+
+def _rows(lines: list[str]) -> list[tuple[str, str]]:
+    """The name and the text of each row; a row goes on where a line is indented."""
+    rows: list[tuple[str, str]] = []
+    for line in lines:
+        if line.startswith(" "):
+            name, text = rows.pop()
+            rows.append((name, f"{text} {line.strip()}"))
+        else:
+            name, text = re.split(r"\s{2,}", line, maxsplit=1)
+            rows.append((name, text))
+    return rows
+
+
+def _markdown(text: str) -> str:
+    """From reStructuredText, as far as docstrings use it."""
+    text = re.sub(r":\w+:`~?\.?(?:[\w]+\.)*?([A-Z]\w*(?:\.\w+)?|\w+)`", r"`\1`", text)
+    return text.replace("``", "`").replace("|", "\\|")
+
+
+def main() -> None:
+    """Write the page."""
+    PAGE.write_text(reference())
+
+
+if __name__ == "__main__":
+    main()
