@@ -10,6 +10,7 @@ import sys
 from itertools import pairwise
 from pathlib import Path
 from time import monotonic, sleep
+from types import SimpleNamespace
 
 import pytest
 
@@ -23,6 +24,7 @@ from proctor.launchers.local import device_environment
 from proctor.parallel import Sharding, choose_devices, shard_runs
 from proctor.results.eval_info import canonical_info, without_timing
 from proctor.results.journal import read_journals
+from proctor.results.run_dir import read_run
 from proctor.testing.fakes import FAKE_BENCHMARK
 
 POLICY = """
@@ -99,6 +101,20 @@ def test_a_parallel_run_is_gone_on_with_by_one_process_and_the_other_way_round(s
 
     assert text_of(tmp_path) == text_of(serial)
     assert main(["resume", str(tmp_path), "--num_shards=2"]) == 0
+
+
+def test_auto_takes_what_autotune_recommends(serial, tmp_path, monkeypatch, capsys):
+    """Shards and simulators in each, unless the user says how many."""
+    found = SimpleNamespace(num_shards=2, batch_size=3, gl_backend="")
+    monkeypatch.setattr("proctor.tuning.recommend", lambda config, say: found)
+    for name, more, batch_size in (("chosen", ["--eval.batch_size=0"], 3), ("asked", [], 1)):
+        command = ["parallel", "--num-shards=auto", "--launcher=inline", *arguments(*more)]
+        assert main([*command, f"--output_dir={tmp_path / name}"]) == 0
+
+        assert read_run(tmp_path / name).config["eval"]["batch_size"] == batch_size
+    infos = [json.loads((run / "eval_info.json").read_text()) for run in (tmp_path / "chosen", serial)]
+    assert canonical_info(infos[0]) == canonical_info(infos[1])
+    assert "Autotune: 2 shards of 3 simulators" in capsys.readouterr().err
 
 
 def test_it_stops_early_where_the_serial_run_does(place, tmp_path):
@@ -330,6 +346,7 @@ def test_the_machine_is_divided_among_its_shards(place, tmp_path, monkeypatch):
         (["--num_shards=0"], "it must be at least 1"),
         (["--num_shards=2", "--launcher=lokal"], "Unknown launcher 'lokal'. Did you mean 'local'?"),
         (["--num_shards=2", "--eval.num_shards=2"], "leave out eval.shard_id"),
+        (["--num_shards=2", "--eval.trace=true"], "eval.trace shows the workers of one process"),
     ],
 )
 def test_what_cannot_be_done_is_said_before_anything_starts(place, tmp_path, capsys, flags, message):

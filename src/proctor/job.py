@@ -54,6 +54,8 @@ class Job:
     @property
     def how_to_go_on(self) -> str:
         """What continues this job."""
+        if self.config.eval.num_shards > 1:
+            return f"the same command with --output_dir={shlex.quote(str(self.directory))}"
         if self.from_fields:
             return f"proctor resume {shlex.quote(str(self.directory))}{self.go_on_with}"
         return f"the same call with output_dir={str(self.directory)!r}"

@@ -63,12 +63,14 @@ def run_in_shards(
     """Run a job, or what is left of it, in shards. ``eval.batch_size`` is each one's.
 
     Raises:
-        ConfigError: the job is itself a shard.
+        ConfigError: the job is itself a shard, or asks for what one process alone can give.
         ResourceError: this machine has too little memory for so many simulators; says what to lower.
         ProctorError: see :func:`proctor.evaluation.run` and :meth:`proctor.fleet.Fleet.run`.
     """
     if job.config.eval.num_shards > 1:
         raise ConfigError("Episodes are dealt among the shards in any case; leave out eval.shard_id and num_shards.")
+    if job.config.eval.trace:
+        raise ConfigError("eval.trace shows the workers of one process; leave it out where there are several.")
     make_launcher: type[Launcher] = load_object(LAUNCHERS[sharding.launcher])
     batch_size = job.config.eval.batch_size
     if make_launcher.shares_machine:

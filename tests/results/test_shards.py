@@ -179,6 +179,19 @@ def test_a_merged_run_is_a_run(tmp_path):
     assert load_summary(tmp_path / "merged")[1].complete
 
 
+def test_a_shard_goes_on_as_a_shard(tmp_path):
+    """In a directory that holds no other, and nothing merged."""
+    command = ["eval", "--policy.type=zero", f"--env.type={FAKE_BENCHMARK}", "--env.max_steps=6", "--eval.batch_size=1"]
+    command += ["--eval.video=none", "--eval.num_shards=2", "--eval.shard_id=1", f"--output_dir={tmp_path}"]
+    assert main([*command, "--eval.n_episodes=3"]) == 0
+    (tmp_path / "journal_1_of_2.jsonl").unlink()
+
+    assert main(["resume", str(tmp_path)]) == 0
+
+    assert {path.name for path in tmp_path.glob("journal*.jsonl")} == {"journal_1_of_2.jsonl"}
+    assert len(read_journals(tmp_path)[0].episodes) == 3
+
+
 def test_actions_are_found_where_they_were_moved_to(shards, tmp_path):
     """Every episode of the merged run can be replayed."""
     merge_shards(shards, tmp_path / "merged")

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from proctor.cli.eval import conduct
 from proctor.cli.parallel import conduct_in_shards
 from proctor.config import RunConfig, structure
 from proctor.errors import ConfigError
 
+if TYPE_CHECKING:
+    from proctor.results.run_dir import RunInfo
+
 
 def resume_command(run_dir: Path, /, *, num_shards: str | None = None, devices: str | None = None) -> int:
     """Go on with an evaluation that was interrupted, and try again what ended in an error.
 
-    The configuration is read from RUN_DIR; episodes that have finished are kept.
+    The configuration is read from RUN_DIR; episodes that have finished are kept. A directory in which one shard was run
+    goes on with that shard; one that holds several, or was merged, with all that is missing.
 
     Parameters
     ----------
@@ -25,14 +30,22 @@ def resume_command(run_dir: Path, /, *, num_shards: str | None = None, devices: 
         The accelerators that these are dealt in turn, cuda:0,cuda:1; all that are visible if not given.
     """
     from proctor.results.provenance import REDACTED
-    from proctor.results.run_dir import read_run
 
-    info = read_run(run_dir)
-    if info is None:
-        raise ConfigError(f"{run_dir} is not a run directory: it has no run.json.")
+    info = _what_to_go_on_with(run_dir)
     if REDACTED in str(info.config):
         raise ConfigError(f"{run_dir} was run with a secret that run.json does not hold; give the whole command again.")
     config = structure(RunConfig, {**info.config, "output_dir": str(run_dir)}, "run")
     if num_shards is not None:
         return conduct_in_shards(config, num_shards, devices=devices)
     return conduct(config)
+
+
+def _what_to_go_on_with(run_dir: Path) -> RunInfo:
+    from proctor.results.eval_info import eval_info_name
+    from proctor.results.run_dir import RUN_FILE, read_runs
+
+    runs = read_runs(run_dir)
+    if (whole := runs.pop(RUN_FILE, None)) is None:
+        raise ConfigError(f"{run_dir} is not a run directory: it has no {RUN_FILE}.")
+    merged = (run_dir / eval_info_name(0, 1)).exists()
+    return next(iter(runs.values())) if len(runs) == 1 and not merged else whole
