@@ -1,0 +1,54 @@
+"""Histograms of lengths and rewards."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from result_samples import SPECS, TASKS, broken, done
+
+from proctor.results.distributions import MOST_BINS, histograms, lengths_and_rewards
+from proctor.results.summary import summarize
+
+
+def summary_of(*results):
+    return summarize(TASKS, SPECS, results)
+
+
+def test_every_completed_episode_is_in_one_bin():
+    """Successes and failures apart; an error has no length."""
+    summary = summary_of(done(SPECS[0]), done(SPECS[1]), done(SPECS[2], success=False), broken(SPECS[3]))
+    lengths, _ = lengths_and_rewards(summary)
+
+    (histogram,) = histograms([lengths])
+
+    assert (sum(histogram.successes), sum(histogram.failures)) == (2, 1)
+    assert (histogram.edges[0], histogram.edges[-1]) == (10, 12)
+    assert histogram.failures[-1] == 1
+
+
+def test_several_evaluations_share_their_bins():
+    """Else they could not be compared by eye."""
+    first, second = (lengths_and_rewards(summary_of(done(spec)))[0] for spec in (SPECS[0], SPECS[3]))
+
+    one, other = histograms([first, second])
+
+    assert one.edges == other.edges
+    assert one.successes[0] == other.successes[-1] == 1
+
+
+def test_what_is_not_finite_is_left_out():
+    """Of a reward nobody knows, and of one a simulator divided by zero."""
+    odd = [replace(done(SPECS[0]), sum_reward=None), replace(done(SPECS[1]), sum_reward=math.inf)]
+    _, rewards = lengths_and_rewards(summary_of(*odd, done(SPECS[2])))
+
+    assert sum(histograms([rewards])[0].successes) == 1
+    assert histograms([lengths_and_rewards(summary_of(*odd))[1]]) == []
+    assert histograms([lengths_and_rewards(summary_of())[0]]) == []
+
+
+def test_an_outlier_does_not_make_millions_of_bins():
+    """As a rule does that chooses their width."""
+    _, rewards = lengths_and_rewards(summary_of(*map(done, SPECS[1:]), replace(done(SPECS[0]), sum_reward=1e12)))
+
+    assert len(histograms([rewards])[0].successes) <= MOST_BINS
