@@ -2,7 +2,8 @@
 
 Blocks of a page run in their order, in one directory and, if Python, in one namespace; ``examples`` lies beside.
 
-- ``bash``: every ``proctor`` command must exit with 0. Other commands must be those of ``OTHER_COMMANDS``.
+- ``bash``: every ``proctor`` and ``pytest`` command must exit with 0. Other commands must be those of
+  ``OTHER_COMMANDS``.
 - ``python``: must run. ``python title="file.py"`` and ``toml title="pyproject.toml"`` are files of the page.
 - After ``<!-- only parsed: why -->`` either is not run: Python must compile, commands must be understood, up to the
   fields of their benchmark and policy.
@@ -137,6 +138,9 @@ def register(folder: Path, project: dict[str, Any]) -> None:
 
 def run_command(words: list[str], *, only_parse: bool) -> None:
     """A command of a page; one of ours must work."""
+    if words[0] == "pytest":
+        subprocess.run([sys.executable, "-m", *words, "-q", "-p", "no:cacheprovider"], check=True)
+        return
     if words[0] != "proctor":
         assert OTHER_COMMANDS.fullmatch(" ".join(words)), words
         if words[0] == "make":

@@ -13,6 +13,7 @@ from proctor.benchmarks.gymnasium import SuccessConfig
 from proctor.benchmarks.made_elsewhere import MadeElsewhere
 from proctor.config import EnvConfig
 from proctor.errors import ConfigError, did_you_mean
+from proctor.types import Task
 
 _PREFIX = "lerobot_env_"
 
@@ -64,6 +65,11 @@ class LeRobotEnv(MadeElsewhere):
         super().__init__(config)
         self.distributions = ("gymnasium", "lerobot", "mujoco", "numpy", *plug_ins())
 
+    def tasks(self) -> list[Task]:
+        if not self.config.name:
+            raise ConfigError("lerobot_env needs --env.name: what LeRobot calls --env.type, such as robocasa.")
+        return super().tasks()
+
     @property
     def maker(self) -> str:
         return f"LeRobot's environment {self.config.name}"
@@ -76,8 +82,7 @@ class LeRobotEnv(MadeElsewhere):
         known = configurations.get_known_choices()
         name = self.config.name
         if name not in known:
-            given = f"LeRobot knows no environment '{name}'." if name else "lerobot_env needs --env.name."
-            raise ConfigError(f"{given}{did_you_mean(name or '', known)}")
+            raise ConfigError(f"LeRobot knows no environment '{name}'.{did_you_mean(str(name), known)}")
         try:
             configuration = known[name](**self.config.kwargs)
         except TypeError as error:
