@@ -222,7 +222,7 @@ class ToyConfig(EnvConfig):
 """)
     monkeypatch.syspath_prepend(tmp_path)
     benchmark = LeRobotEnv(LeRobotEnvConfig(name="toy"))
-    with pytest.raises(ConfigError, match="lerobot_env needs --env.name"):
+    with pytest.raises(ConfigError, match=r"lerobot_env needs --env\.name"):
         LeRobotEnv(LeRobotEnvConfig()).tasks()
 
     assert [(t.suite, t.task_id, t.max_episode_steps) for t in benchmark.tasks()] == [("toy", 0, 33)]
