@@ -1,0 +1,53 @@
+"""Draws ``docs/images/report.png``: the page that ``proctor report`` makes of a run directory, as Chromium shows it.
+
+    python tools/report_picture.py RUN_DIR
+
+The first failure is chosen, so that its video is seen; what follows the table of episodes is cut off.
+"""
+
+from __future__ import annotations
+
+import io
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import Page, sync_playwright
+
+from proctor.reports.html import linked_videos, read_report_run, render_report
+
+PICTURE = Path(__file__).parents[1] / "docs" / "images" / "report.png"
+WIDTH, SECONDS_INTO_VIDEO = 1200, 1.0
+
+
+def main(run_dir: Path) -> None:
+    """Make the page, photograph it, and keep the picture small."""
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        file = Path(folder) / "report.html"
+        file.write_text(render_report([read_report_run(run_dir)], [], linked_videos(file)))
+        chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        page = chromium.new_page(viewport={"width": WIDTH, "height": 900}, reduced_motion="reduce")
+        page.goto(file.as_uri())
+        photograph = _photograph(page)
+        chromium.close()
+    picture = Image.open(io.BytesIO(photograph)).convert("RGB").quantize(128, dither=Image.Dither.NONE)
+    picture.save(PICTURE, optimize=True)
+
+
+def _photograph(page: Page) -> bytes:
+    page.locator("[data-filter=outcome]").select_option("failure")
+    page.locator(".episodes tbody button", has_text="▶").first.click()
+    page.evaluate(f"document.querySelector('video').currentTime = {SECONDS_INTO_VIDEO}")
+    page.wait_for_function(
+        "() => { const v = document.querySelector('video'); return v.readyState >= 2 && !v.seeking }"
+    )
+    page.evaluate("document.activeElement.blur()")
+    box = page.locator("#provenance").bounding_box()
+    assert box is not None
+    return page.screenshot(full_page=True, clip={"x": 0, "y": 0, "width": WIDTH, "height": box["y"] - 20})
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
