@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -71,6 +72,22 @@ def test_the_index_is_filtered_by_text_benchmark_and_policy(page):
 def test_the_newest_run_is_on_top(page):
     """By when it was last worked on; runs of one second by name."""
     assert names(page)[-1] == "act_metaworld"
+
+
+def test_the_index_shows_what_has_come_since(page, folder):
+    """Ticks and filters stay as they were; a run that has not finished has a rate so far."""
+    page.get_by_label("Compare first/filmed").check()
+    page.get_by_label("Policy").select_option("expert")
+    shutil.copytree(folder / "first" / "filmed", folder / "zebra")
+    (folder / "zebra" / "eval_info.json").unlink()
+    journal = folder / "zebra" / "journal.jsonl"
+    journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[:-1]))
+
+    expect(page.locator("tr", has_text="zebra")).to_contain_text(re.compile(r"so far[\s\S]*unfinished"), timeout=15_000)
+    assert sorted(names(page)) == ["first/filmed", "second/unfilmed", "zebra"]
+    expect(page.get_by_label("Compare first/filmed")).to_be_checked()
+    shutil.rmtree(folder / "zebra")
+    expect(page.locator("tr", has_text="zebra")).to_have_count(0, timeout=15_000)
 
 
 def test_two_runs_are_compared_by_ticking_them(page):

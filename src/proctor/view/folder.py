@@ -15,8 +15,10 @@ from threading import Lock
 
 from proctor.errors import ConfigError, ProctorError
 from proctor.reports.terminal import Whereabouts
-from proctor.results.intervals import Interval
+from proctor.results.course import course
+from proctor.results.intervals import Interval, IntervalMethod
 from proctor.results.run_dir import RUN_FILE, RunInfo
+from proctor.results.stats import Counts
 from proctor.results.summary import Summary, load_summary
 from proctor.results.videos import video_file
 from proctor.types import EpisodeSpec
@@ -29,7 +31,7 @@ Stamp = tuple[tuple[str, int, int], ...]
 
 @dataclass(frozen=True)
 class Entry:
-    """A run as the index shows it. ``problem`` says why nothing else is known of it."""
+    """A run as the index shows it; ``problem`` says why nothing else is known of it."""
 
     id: str
     name: str
@@ -124,7 +126,8 @@ class RunFolder:
 
 def _entry_of(run_id: str, name: str, run: RunInfo, summary: Summary, *, live: bool) -> Entry:
     policy, env = run.config.get("policy", {}), run.config.get("env", {})
-    counts, mean = summary.overall, summary.macro
+    counts = summary.overall
+    rate, interval = _rate(summary)
     return Entry(
         run_id,
         name,
@@ -136,9 +139,23 @@ def _entry_of(run_id: str, name: str, run: RunInfo, summary: Summary, *, live: b
         n_completed=counts.completed,
         n_planned=counts.planned,
         n_errors=counts.errors,
-        rate=counts.rate if mean is None else mean.rate,
-        interval=summary.interval(counts) if mean is None else mean.interval,
+        rate=rate,
+        interval=interval,
     )
+
+
+def _rate(summary: Summary) -> tuple[float | None, Interval | None]:
+    """The success rate and its interval.
+
+    Of a run that has not finished, over the rounds of the plan that have (successes end sooner than failures), and by
+    the interval that may be looked at however often.
+    """
+    if not summary.complete:
+        so_far = (course(summary) or [Counts()])[-1]
+        return so_far.rate, so_far.interval(IntervalMethod.ANYTIME)
+    if (mean := summary.macro) is not None:
+        return mean.rate, mean.interval
+    return summary.overall.rate, summary.interval(summary.overall)
 
 
 def stamp(directory: Path) -> Stamp:

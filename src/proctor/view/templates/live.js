@@ -81,7 +81,7 @@
   said.setAttribute("role", "status");
   filming.append(button, said);
   filming.hidden = true;
-  player.querySelector(".replay").before(filming);
+  player.querySelector(".problem").before(filming);
 
   function key(run, { suite, task_id, episode }) {
     return JSON.stringify([run, suite, task_id, episode]);
