@@ -228,7 +228,7 @@ class Model:
         turn = shards_per_device * forward.kernels * forward.seconds
         if costs.slots > 1 or choice.batch_size == 1:
             return max(forward.seconds + simulate + costs.overhead, turn)
-        return max(forward.seconds + max(simulate + costs.overhead, forward.seconds), 2 * turn)
+        return max(forward.seconds + max(simulate, forward.seconds) + costs.overhead, 2 * turn)
 
     def shortage(self, choice: Choice) -> str:
         """Which memory a choice has too little of: a phrase with both numbers, "" if it fits."""
