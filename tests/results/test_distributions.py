@@ -23,8 +23,8 @@ def test_every_completed_episode_is_in_one_bin():
     (histogram,) = histograms([lengths])
 
     assert (sum(histogram.successes), sum(histogram.failures)) == (2, 1)
-    assert (histogram.edges[0], histogram.edges[-1]) == (10, 12)
     assert histogram.failures[-1] == 1
+    assert (histogram.whole, histogram.edges) == (True, (9.5, 10.5, 11.5, 12.5))
 
 
 def test_several_evaluations_share_their_bins():
@@ -35,6 +35,17 @@ def test_several_evaluations_share_their_bins():
 
     assert one.edges == other.edges
     assert one.successes[0] == other.successes[-1] == 1
+
+
+def test_bins_of_whole_numbers_hold_equally_many_of_them():
+    """Else some bins would be twice as full for no other reason."""
+    results = [replace(done(spec), length=20 + 7 * position) for position, spec in enumerate(SPECS)]
+
+    (histogram,) = histograms([lengths_and_rewards(summary_of(*results))[0]])
+
+    widths = {after - before for before, after in zip(histogram.edges, histogram.edges[1:], strict=False)}
+    assert widths == {16.0}
+    assert sum(histogram.successes) == len(SPECS)
 
 
 def test_what_is_not_finite_is_left_out():

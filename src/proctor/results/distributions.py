@@ -24,8 +24,12 @@ class Values:
 
 @dataclass(frozen=True)
 class Histogram:
-    """How many successes and how many failures have a value in each bin; ``edges`` are one more than bins."""
+    """How many successes and how many failures have a value in each bin; ``edges`` are one more than bins.
 
+    ``whole`` says that all values are whole numbers; then every bin holds equally many of them, between its edges.
+    """
+
+    whole: bool
     edges: tuple[float, ...]
     successes: tuple[int, ...]
     failures: tuple[int, ...]
@@ -49,13 +53,20 @@ def histograms(evaluations: Sequence[Values]) -> list[Histogram]:
     everything = np.concatenate([part for parts in known for part in parts])
     if not len(everything):
         return []
-    edges = _edges(everything)
-    return [Histogram(tuple(edges.tolist()), *(_counts(part, edges) for part in parts)) for parts in known]
+    whole = bool((everything % 1 == 0).all())
+    edges = _edges(everything, whole=whole)
+    return [Histogram(whole, tuple(edges.tolist()), *(_counts(part, edges) for part in parts)) for parts in known]
 
 
-def _edges(values: Array) -> Array:
+def _edges(values: Array, *, whole: bool) -> Array:
     """As many bins as Sturges' rule says, up to :data:`MOST_BINS`: outliers do not make them many."""
-    return np.histogram_bin_edges(values, bins=min(MOST_BINS, 1 + math.ceil(math.log2(len(values)))))
+    most = min(MOST_BINS, 1 + math.ceil(math.log2(len(values))))
+    if not whole:
+        return np.histogram_bin_edges(values, bins=most)
+    n_values = values.max() - values.min() + 1
+    width = math.ceil(n_values / most)
+    edges: Array = values.min() - 0.5 + width * np.arange(math.ceil(n_values / width) + 1)
+    return edges
 
 
 def _counts(values: Array, edges: Array) -> tuple[int, ...]:

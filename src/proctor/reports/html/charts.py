@@ -102,6 +102,7 @@ def distribution(evaluations: Sequence[Histogram], name: str) -> Markup | None:
                 axes.bar(starts, heights, width, bottom, align="edge", color=_STAND_INS[name_of_part])
                 bottom = list(heights)
             axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+            axes.xaxis.set_major_locator(MaxNLocator(8, integer=found.whole))
             axes.set_ylabel(f"{letter(number)}: episodes" if len(evaluations) > 1 else "episodes")
         rows[-1].set_xlabel(name)
 

@@ -160,7 +160,7 @@
 
   function nothing() {
     const line = element("tr");
-    line.append(element("td", "No episode is like that.", { colSpan: columns.length + 1, className: "nothing" }));
+    line.append(element("td", episodes.length ? "No episode is like that." : "No episode has a result yet.", { colSpan: columns.length + 1, className: "nothing" }));
     return line;
   }
 
