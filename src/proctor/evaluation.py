@@ -107,7 +107,8 @@ def run(
     """Run a job, or what is left of it where its run directory holds an unfinished run.
 
     ``on_measured`` is told the result, which is on disk by then, before videos are made. ``measure`` runs the episodes
-    (in ``n_workers`` workers, if it is not those of this process) and gives an engine that makes the videos.
+    and gives an engine that makes the videos; if not in this process's workers, it does so in ``n_workers``, 0 if nobody
+    knows.
 
     Raises:
         RunLockedError, FingerprintError: the directory is in use, or holds another evaluation's results.
@@ -115,7 +116,7 @@ def run(
     """
     choose_renderer(job.benchmark, job.config.policy.get("device"))
     claim, setup = Claim(job), job.engine_setup()
-    n_workers = n_workers or setup.n_workers
+    n_workers = setup.n_workers if n_workers is None else n_workers
     with JournalWriter(job.directory, job.run_info.fingerprint, job.journal_stem, n_workers) as journal:
         claim.write_down()
         ledger = Ledger(job, journal, claim)
