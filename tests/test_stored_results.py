@@ -95,6 +95,16 @@ def test_reading_changes_nothing(capsys):
     assert {path: path.read_bytes() for path in sorted(RUN.iterdir())} == before
 
 
+def test_stored_shards_are_merged_to_the_stored_run(tmp_path, capsys):
+    """By the command, into a directory of their own; not a byte of the shards is changed."""
+    before = {path: path.read_bytes() for path in sorted(SHARDS.iterdir())}
+
+    assert main(["merge", str(SHARDS), f"--output_dir={tmp_path}/merged"]) == 0
+
+    assert_holds(canonical_info(STORED), json.loads((tmp_path / "merged" / "eval_info.json").read_bytes()))
+    assert {path: path.read_bytes() for path in sorted(SHARDS.iterdir())} == before
+
+
 def test_the_file_alone_says_what_the_run_says():
     """For a comparison with results whose journal is not at hand."""
     alone, whole = read_measured(RUN / "eval_info.json"), read_measured(RUN)

@@ -2,6 +2,7 @@
 // What the viewer adds to a report: it follows runs that go on, and has episodes filmed.
 (() => {
   const SOONEST_MS = 1500;
+  const SHARE = 0.1;  // of the time may be spent on new pages: evaluations need the machine more
   const viewer = document.getElementById("viewer");
   const liveness = viewer.querySelector(".liveness");
   const player = document.querySelector("#episodes .player .chosen");
@@ -51,6 +52,7 @@
   async function renew() {
     if (renewing || stamp === wanted_stamp) return;
     renewing = true;
+    const began = performance.now();
     try {
       const answer = await fetch(location.href, { cache: "no-store" });
       if (answer.ok) show(new DOMParser().parseFromString(await answer.text(), "text/html"));
@@ -58,7 +60,8 @@
     } catch {
       say("connection lost; trying again");
     }
-    setTimeout(() => { renewing = false; renew(); }, SOONEST_MS);
+    const pause = Math.max(SOONEST_MS, (performance.now() - began) / SHARE);
+    setTimeout(() => { renewing = false; renew(); }, pause);
   }
 
   function show(newer) {
