@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from proctor.reports.terminal import Whereabouts
+from proctor.reports.text import safe
 from proctor.results.measured import Measured, measured_run
 from proctor.results.result_file import RESULT_FILE, read_result_file
 from proctor.results.run_dir import RUN_FILE, RunInfo
@@ -33,7 +34,7 @@ class ReportRun:
     @property
     def name(self) -> str:
         """What tells it from others: the last part of its path."""
-        return self.path.resolve().name
+        return safe(self.path.resolve().name).plain
 
 
 def read_report_run(path: Path) -> ReportRun:

@@ -13,6 +13,7 @@ from rich.text import Text
 from proctor.reports.comparison import conclusion, gaps, letter
 from proctor.reports.html.runs import ReportRun
 from proctor.reports.terminal import has_suites
+from proctor.reports.text import safe
 from proctor.results.compare import Challenge, Comparison, Incomparable
 from proctor.results.intervals import Interval
 from proctor.results.run_dir import RunInfo
@@ -163,14 +164,15 @@ def provenance(runs: Sequence[ReportRun]) -> list[Fact]:
     """Where the numbers come from, a row for each thing."""
     known = [{} if run.run is None else dict(_facts(run.run)) for run in runs]
     names = dict.fromkeys(name for facts in known for name in facts)
-    where = Fact("where", tuple(str(run.path) for run in runs))
+    where = Fact("where", tuple(safe(str(run.path)).plain for run in runs))
     return [where, *(Fact(name, tuple(facts.get(name) for facts in known)) for name in names)]
 
 
 def _facts(run: RunInfo) -> Iterator[tuple[str, str]]:
     policy = run.opened_policy or run.fingerprint.get("policy", {})
     benchmark, made = run.fingerprint.get("benchmark", {}), run.provenance
-    yield "command", shlex.join(run.command)
+    if run.command:
+        yield "command", shlex.join(run.command)
     yield "date", made.date
     yield from _named("policy", {name: policy.get(name) for name in ("type", "sha256", "n_action_steps", "device")})
     yield from _named("benchmark", benchmark)
