@@ -13,7 +13,7 @@ from proctor.config import EvalConfig, RunConfig
 from proctor.errors import FingerprintError, RunLockedError
 from proctor.job import prepare
 from proctor.results.journal import JournalWriter
-from proctor.results.run_dir import read_run, read_runs
+from proctor.results.run_dir import read_run, read_runs, write_run
 from proctor.testing.fakes import FAKE_BENCHMARK, FakePolicy
 from proctor.types import EpisodeResult, Outcome
 
@@ -97,6 +97,22 @@ def test_shards_must_open_the_policy_on_the_same_kind_of_device(tmp_path):
             claims[1].write_down_policy({"device": "cpu"})
 
     assert read_runs(tmp_path)["run_0_of_2.json"].opened_policy == {"device": "cuda"}
+
+
+def test_of_two_that_open_it_at_the_same_moment_one_sees_the_other(tmp_path, monkeypatch):
+    """Neither had written it down when the other looked."""
+    one, other = (job_of(tmp_path, shard, 2) for shard in (0, 1))
+
+    def write_after_the_other(directory, run, name):
+        write_run(directory, replace(other.run_info, opened_policy={"device": "cuda"}), other.run_file)
+        write_run(directory, run, name)
+
+    with JournalWriter(tmp_path, {}, one.journal_stem), JournalWriter(tmp_path, {}, other.journal_stem):
+        claim = Claim(one)
+        claim.write_down()
+        monkeypatch.setattr("proctor.claim.write_run", write_after_the_other)
+        with pytest.raises(FingerprintError, match='device: was "cuda", now "cpu"'):
+            claim.write_down_policy({"device": "cpu"})
 
 
 def test_a_shard_that_never_measured_anything_binds_nobody(tmp_path):

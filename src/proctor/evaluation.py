@@ -107,8 +107,7 @@ def run(
     """Run a job, or what is left of it where its run directory holds an unfinished run.
 
     ``on_measured`` is told the result, which is on disk by then, before videos are made. ``measure`` runs the episodes
-    and gives an engine that makes the videos; if not in this process's workers, it does so in ``n_workers``, 0 if nobody
-    knows.
+    and gives an engine that makes the videos; where not in this process's workers, in ``n_workers``, 0 if nobody knows.
 
     Raises:
         RunLockedError, FingerprintError: the directory is in use, or holds another evaluation's results.
