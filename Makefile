@@ -44,6 +44,7 @@ docs: install
 bench: install
 	$(BIN)/python bench/ideal.py
 	$(BIN)/python bench/overheads.py
+	$(BIN)/python bench/autotune.py
 	$(BIN)/python bench/vs_lerobot.py
 	$(BIN)/python bench/videos.py
 	$(BIN)/python bench/simulators.py
