@@ -75,6 +75,7 @@ def run_in_shards(
     batch_size = job.config.eval.batch_size
     if make_launcher.shares_machine:
         batch_size = _batch_size(job, sharding.num_shards)
+        job = replace(job, go_on_with=f" --num_shards={sharding.num_shards}")
     losses: list[str] = []
 
     def measure(job: Job, setup: EngineSetup, ledger: Ledger) -> Engine:
@@ -90,7 +91,6 @@ def run_in_shards(
         engine.filmed.update(filmed)
         return engine
 
-    job = replace(job, go_on_with=f" --num_shards={sharding.num_shards}")
     result = run(job, on_measured, measure, n_workers=batch_size * sharding.num_shards)
     return replace(result, losses=tuple(losses))
 
@@ -98,7 +98,7 @@ def run_in_shards(
 def shard_runs(job: Job, sharding: Sharding, batch_size: int) -> list[ShardRun]:
     """What each shard needs to know."""
     directory = job.directory.absolute()
-    evaluation = replace(job.config.eval, batch_size=batch_size, trace=False)
+    evaluation = replace(job.config.eval, batch_size=batch_size)
     config = replace(job.config, eval=evaluation, output_dir=str(directory))
     environment = {name: os.environ[name] for name in _RENDERING if name in os.environ}
     environment["OMP_NUM_THREADS"] = str(evaluation.inference_threads)
