@@ -27,7 +27,7 @@ from proctor.vector_env import SimGymEnv
 
 @dataclass(frozen=True)
 class Span:
-    """Something that was done, on the monotonic clock: ``build``, ``reset``, ``step``, ``inference``."""
+    """Something that was done, on the monotonic clock: ``build``, ``reset``, ``step``, ``look``, ``inference``."""
 
     what: str
     began: float
@@ -49,9 +49,11 @@ class TimedEnv(SimGymEnv):
         return seen
 
     def step(self, action: Array) -> Any:
-        began = monotonic()
+        began, looked = monotonic(), self._env.look_seconds
         seen = super().step(action)
-        self.spans.append(Span("step", began, monotonic()))
+        ended = monotonic()
+        drawn = ended - (self._env.look_seconds - looked)
+        self.spans += [Span("step", began, drawn), Span("look", drawn, ended)]
         return seen
 
 
