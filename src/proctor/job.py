@@ -136,6 +136,7 @@ def prepare(config: RunConfig, policy: AnyPolicy | None = None) -> Job:
     tasks = plan_tasks(benchmark)
     plan = plan_episodes(benchmark, tasks, config.eval.n_episodes, config.seed)
     directory = _run_directory(config, benchmark, chosen)
+    config = dataclasses.replace(config, env=asdict(benchmark.config))  # with what planning pinned, for shards too
     return Job(config, benchmark, address, chosen, tasks, plan, directory, from_fields=policy is None)
 
 
