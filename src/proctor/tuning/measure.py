@@ -21,13 +21,7 @@ from proctor.errors import EnvironmentBuildError, ResourceError
 from proctor.job import Job
 from proctor.policies.base import LocalPolicy
 from proctor.rendering import choose_renderer
-from proctor.tuning.hardware import (
-    Hardware,
-    core_seconds_in_use,
-    cpu_seconds,
-    descendants,
-    memory_bytes,
-)
+from proctor.tuning.hardware import Hardware, core_seconds_in_use, cpu_seconds, descendants, memory_bytes
 from proctor.tuning.model import HEADROOM, Choice, Costs, Drawing, Model, Pass
 from proctor.tuning.passes import Accelerator, WatchedPolicy, rows_in_use, sizes, time_passes
 from proctor.types import Array, EpisodeResult, EpisodeSpec, Outcome, Task
@@ -42,6 +36,7 @@ _FIRST_REPLIES = 4
 """Of the one worker that runs before the others do, to fill caches and see how much memory it takes."""
 _WARM_REPLIES = 2
 """Of every worker, before what it takes counts: its reset, and the first chunk."""
+
 Say = Callable[[str], None]
 
 
@@ -64,8 +59,7 @@ def measure(job: Job, hardware: Hardware, seconds: float, say: Say) -> Costs:
         say("loading the policy")
         policy = WatchedPolicy(job.policy.per_device[0].open(job.config.eval.inference_threads))
         accelerator.holds(policy)
-    load = monotonic() - began
-    bench = _Bench(job, policy, accelerator)
+    bench = _Bench(job, policy, accelerator, load_seconds=monotonic() - began)
     say("one worker")
     first = bench.run(1, seconds, _FIRST_REPLIES)
     n_workers = _affordable_workers(job, hardware, first.worker_bytes)
@@ -75,7 +69,7 @@ def measure(job: Job, hardware: Hardware, seconds: float, say: Say) -> Costs:
     if may_draw_otherwise and tally.looks and (in_software := _drawn_in_software(bench, say)) is not None:
         drawings.append(in_software)
     passes = [] if policy is None else list(_passes(policy, job, accelerator, tally, say))
-    costs = _costs(tally, load, policy, drawings, passes)
+    costs = bench.costs(tally, drawings, passes)
     in_use = Choice(1, n_workers, passes[0] if passes else None, drawings[0])
     rest = n_workers / costs.rate - Model(hardware, costs, n_episodes=1).cycle(in_use)
     return replace(costs, overhead=max(0.0, rest))
@@ -117,34 +111,6 @@ def _affordable_workers(job: Job, hardware: Hardware, worker_bytes: int) -> int:
     if hardware.memory_bytes is None or not worker_bytes:
         return n_workers
     return max(1, min(n_workers, int(HEADROOM * hardware.memory_bytes / worker_bytes)))
-
-
-def _costs(
-    tally: _Tally, load: float, policy: WatchedPolicy | None, drawings: Sequence[Drawing], passes: Sequence[Pass]
-) -> Costs:
-    return Costs(
-        load=load,
-        up=tally.up,
-        n_workers=tally.n_workers,
-        construct=tally.construct,
-        reset=tally.reset_s / max(1, tally.resets),
-        step=tally.step_s / max(1, tally.steps),
-        steps_per_chunk=tally.steps / tally.chunks,
-        looks_per_chunk=tally.looks / tally.chunks,
-        chunks_per_episode=tally.chunks_per_episode,
-        n_ended=tally.n_ended,
-        overhead=0.0,
-        core=tally.cpu_s / tally.chunks,
-        cores_taken=max(0.0, tally.others_cpu_s / tally.seconds),
-        engine=tally.engine_s / tally.chunks,
-        rate=tally.chunks / tally.seconds,
-        drawings=tuple(drawings),
-        passes=tuple(passes),
-        slots=1 if policy is None or policy.randomness == "global" else policy.n_slots,
-        on_accelerator=policy is not None and policy.on_accelerator,
-        shard_bytes=tally.shard_bytes,
-        worker_bytes=tally.worker_bytes,
-    )
 
 
 # -------------------------------------------------------------------------------------------------- running episodes
@@ -193,6 +159,7 @@ class _Bench:
     job: Job
     policy: WatchedPolicy | None
     accelerator: Accelerator
+    load_seconds: float
 
     def run(self, n_workers: int, seconds: float, n_replies: int | None = None) -> _Tally:
         """Run ``n_workers`` for a while, or until they have replied so often."""
@@ -207,13 +174,41 @@ class _Bench:
         meter = _Meter(setup, specs if n_workers > 1 else specs[:1], self.policy, n_workers)
 
         def look_at_the_clock() -> None:
-            if meter.seconds >= seconds or (n_replies is not None and meter.n_replies >= n_replies):
+            if meter.has_run(seconds) or (n_replies is not None and meter.n_replies >= n_replies):
                 raise _EnoughError
 
         with closing(meter):
             with suppress(_EnoughError):
                 meter.run(meter.over, look_at_the_clock)
             return meter.sum_up(self.accelerator)
+
+    def costs(self, tally: _Tally, drawings: Sequence[Drawing], passes: Sequence[Pass]) -> Costs:
+        """What was measured, by chunk; the overhead is not known yet."""
+        policy = self.policy
+        return Costs(
+            load=self.load_seconds,
+            up=tally.up,
+            n_workers=tally.n_workers,
+            construct=tally.construct,
+            reset=tally.reset_s / max(1, tally.resets),
+            step=tally.step_s / max(1, tally.steps),
+            steps_per_chunk=tally.steps / tally.chunks,
+            looks_per_chunk=tally.looks / tally.chunks,
+            chunks_per_episode=tally.chunks_per_episode,
+            n_ended=tally.n_ended,
+            overhead=0.0,
+            core=tally.cpu_s / tally.chunks,
+            cores_taken=max(0.0, tally.others_cpu_s / tally.seconds),
+            engine=tally.engine_s / tally.chunks,
+            rate=tally.chunks / tally.seconds,
+            drawings=tuple(drawings),
+            passes=tuple(passes),
+            slots=1 if policy is None or policy.randomness == "global" else policy.n_slots,
+            on_accelerator=policy is not None and policy.on_accelerator,
+            shard_bytes=tally.shard_bytes,
+            # An evaluation refuses more workers than its benchmark says that memory holds.
+            worker_bytes=max(tally.worker_bytes, (self.job.benchmark.worker_memory_mb or 0) << 20),
+        )
 
 
 def _spread(tasks: Sequence[Task], n: int) -> list[Task]:
@@ -243,10 +238,10 @@ class _Meter(Engine):
     def n_replies(self) -> int:
         return self._replies.total()
 
-    @property
-    def seconds(self) -> float:
-        """Since all workers are at work; 0 before."""
-        return monotonic() - self._since if self._warm else 0.0
+    def has_run(self, seconds: float) -> bool:
+        """Whether all workers have been at work for so long, however slow they are with a chunk each, and a pass."""
+        chunks_are_there = self._warm and self.tally.chunks >= self._n_workers and bool(self._passes())
+        return chunks_are_there and monotonic() - self._since >= seconds
 
     def over(self, result: EpisodeResult, _: Array | None) -> None:
         """An episode has left the engine.
@@ -282,6 +277,12 @@ class _Meter(Engine):
         self._cpu_since, self._cores_since = self._cpu_seconds(), core_seconds_in_use()
         self._passes_before = len(self._watched.seconds) if self._watched else 0
 
+    def _passes(self) -> list[float]:
+        """Seconds of those that count; all there were in an episode of a single one. Zero where there are none."""
+        if self._watched is None:
+            return [0.0]
+        return self._watched.seconds[self._passes_before :] or self._watched.seconds
+
     def _cpu_seconds(self) -> float:
         return process_time() + sum(map(cpu_seconds, self._workers))
 
@@ -316,8 +317,8 @@ class _Meter(Engine):
         tally.worker_bytes = sum(map(memory_bytes, descendants(os.getpid()))) // max(1, len(self._replies))
         tally.device_bytes = accelerator.taken()
         tally.n_ended = len(self._ended)
+        tally.pass_s = fmean(self._passes())
         if self._watched is not None:
-            tally.pass_s = fmean(self._watched.seconds[self._passes_before :])
             under_way = [n - 1 for spec, n in self._watched.chunks.items() if spec not in self._ended]
             steps = max(task.max_episode_steps for task in self.setup.tasks.values())
             most = ceil(steps / self._watched.chunk_length)
