@@ -45,7 +45,9 @@ bench: install
 	$(BIN)/python bench/ideal.py
 	$(BIN)/python bench/overheads.py
 	$(BIN)/python bench/autotune.py
+	$(BIN)/python bench/overlap.py
 	$(BIN)/python bench/vs_lerobot.py
+	$(BIN)/python bench/vs_vector_env.py
 	$(BIN)/python bench/videos.py
 	$(BIN)/python bench/simulators.py
 
