@@ -105,7 +105,7 @@ def peer_seconds(policy: Policy, case: Case) -> tuple[float, list[float]]:
     """Seconds of the measurement, and the sums of rewards."""
     import torch
 
-    entry = {"benchmark": f"{__name__}:PushT", "mode": "sync", "params": {"steps": case.steps}}
+    entry: dict[str, Any] = {"benchmark": f"{__name__}:PushT", "mode": "sync", "params": {"steps": case.steps}}
     entry |= {"episodes_per_task": case.episodes, "max_steps": case.steps}
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     evaluate(Server(policy), {"benchmarks": [entry]}, no_save=True)
