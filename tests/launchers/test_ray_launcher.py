@@ -271,6 +271,13 @@ def test_a_cluster_that_others_can_reach_must_ask_for_a_token(address, monkeypat
         RayLauncher(RayPlace(address))
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "127.0.0.1", "localhost:nonsense"])
+def test_where_no_cluster_answers_is_said_at_once(address):
+    """Ray would go on trying for minutes."""
+    with pytest.raises(ConfigError, match=r"No Ray cluster answers at .* `ray start` printed"):
+        RayLauncher(RayPlace(address))
+
+
 def test_everything_of_it_listens_on_the_loopback_interface(launcher):
     """Of a cluster on this machine."""
     ours = {

@@ -15,6 +15,7 @@ import logging
 import math
 import os
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -28,6 +29,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from types import ModuleType
 from typing import Any
+from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 import numpy as np
@@ -57,6 +59,8 @@ _HEARTBEAT_S = 5.0
 """How often a shard that waits for a node says that it does."""
 _LISTEN_S = 1.0
 """How long an actor listens to its shard before it says that there was nothing."""
+_ANSWER_S = 10.0
+"""How long a cluster may take to answer at all."""
 _LEAVE_S = 10.0
 """How long an actor may take to clear up."""
 _SMALL_OBJECT_STORE = 100 << 20
@@ -235,13 +239,23 @@ def _connect(ray: ModuleType, address: str | None) -> None:
     options = own if address is None else {"address": address}
     if address is not None:
         _refuse_open_door(address)
+        _refuse_silence(address)
     with _signals_left_alone():
         try:
             ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
         except (ConnectionError, RuntimeError, ValueError) as error:
-            raise ConfigError(
-                f"There is no Ray cluster at {address} ({_sentence(error)}); give the address that `ray start` printed."
-            ) from None
+            raise ConfigError(f"The Ray cluster at {address or 'this machine'} cannot be joined: {error}") from None
+
+
+def _refuse_silence(address: str) -> None:
+    """Ray itself would try for minutes."""
+    parts = _parts(address)
+    try:
+        socket.create_connection((parts.hostname, parts.port), _ANSWER_S).close()
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"No Ray cluster answers at {address} ({error}); give the host:port that `ray start` printed."
+        ) from None
 
 
 def _refuse_open_door(address: str) -> None:
@@ -254,11 +268,15 @@ def _refuse_open_door(address: str) -> None:
 
 
 def _is_loopback(address: str) -> bool:
-    host = address.rpartition("://")[2].rpartition(":")[0].strip("[]")
+    host = _parts(address).hostname or ""
     try:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _parts(address: str) -> SplitResult:
+    return urlsplit(address if "://" in address else f"//{address}")
 
 
 @contextmanager
