@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from lerobot_samples import KINDS, Episode, LeRobotLoop, frames, new_memory, observation_at
 
+from proctor.errors import ConfigError
 from proctor.policies.lerobot import load
 from proctor.types import Observation
 
@@ -205,6 +206,34 @@ def test_mixed_precision_is_numerically_near(checkpoints):
 
     assert mixed.dtype == np.float32
     assert 0 < np.abs(full - mixed).max() < 10
+
+
+@pytest.mark.prove
+def test_a_compiled_policy_is_numerically_near(checkpoints):
+    """And draws what it would draw otherwise. Compiling takes a minute and more."""
+    seen = frames(seed=1)
+    fields = {"compile": True, "compile_mode": "default"}
+    plain, compiled = (Episode(open_policy(checkpoints["diffusion"], **how), seen).run() for how in ({}, fields))
+
+    np.testing.assert_allclose(compiled, plain, rtol=1e-3, atol=1e-2)
+
+
+def test_a_policy_that_cannot_be_compiled_is_refused_before_anything_runs(checkpoints, monkeypatch):
+    """No compiler, an operation that torch cannot compile: it shows when the model is first called."""
+
+    def without_compiler(model, **_):
+        def fail(*args, **kwargs):
+            raise RuntimeError("No working C++ compiler found.\nSet TORCHDYNAMO_VERBOSE=1")
+
+        monkeypatch.setattr(model, "forward", fail)
+        return model
+
+    monkeypatch.setattr(torch, "compile", without_compiler)
+
+    with pytest.raises(
+        ConfigError, match=r"cannot compile this policy here \(No working C\+\+ compiler found\); leave"
+    ):
+        open_policy(checkpoints["diffusion"], compile=True)
 
 
 def test_observations_are_renamed_and_those_not_wanted_dropped(checkpoints):

@@ -113,7 +113,10 @@ class Checkpoint:
         from proctor.policies.lerobot.policy import LeRobotPolicy
 
         first = self.per_device[0]
-        return LeRobotPolicy(first, build(first), n_threads)
+        policy = LeRobotPolicy(first, build(first), n_threads)
+        if self.config.get("compile_model"):
+            policy.compile()
+        return policy
 
     @cached_property
     def _digest(self) -> str:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from proctor.policies.lerobot.checkpoint import Checkpoint
 
 Tensors = dict[str, torch.Tensor]
+_COMPILED = "_orig_mod."
 
 
 class Loaded(NamedTuple):
@@ -142,7 +143,7 @@ def _model(checkpoint: Checkpoint, config: Any, tensors: Tensors) -> Any:
     except Exception as error:
         raise _cannot_build(checkpoint, error, "The checkpoint's configuration describes no policy") from error
     try:
-        problems = _load_weights(model, checkpoint.family.weights(model, tensors))
+        problems = _load_weights(model, _compiled_names(model, checkpoint.family.weights(model, tensors)))
     except RuntimeError as error:
         raise CheckpointError(
             f"{files.weights} holds weights of another shape than config.json: {_cause(error)}."
@@ -176,6 +177,12 @@ def _load_weights(model: torch.nn.Module, tensors: Tensors) -> list[str]:
         for names, problem in ((missing, "lacks weights that"), (unexpected, "holds weights that no part of"))
         if names
     ]
+
+
+def _compiled_names(model: torch.nn.Module, tensors: Tensors) -> Tensors:
+    """The tensors under the names that parts of the model have once they are compiled, or have no longer."""
+    names = {name.replace(_COMPILED, ""): name for name in model.state_dict()}
+    return {names.get(name.replace(_COMPILED, ""), name): tensor for name, tensor in tensors.items()}
 
 
 def _place(tensor: torch.Tensor) -> tuple[int, torch.Size]:

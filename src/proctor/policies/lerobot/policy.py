@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from proctor.errors import ConfigError
 from proctor.policies.base import EpisodeMemory, Policy
-from proctor.types import Array, Features, Observation
+from proctor.streams import RandomStream
+from proctor.types import Array, EpisodeSpec, Features, Observation
 
 if TYPE_CHECKING:
     from proctor.policies.lerobot.checkpoint import Checkpoint
@@ -57,17 +59,40 @@ class LeRobotPolicy(Policy):
             try:
                 chunks += self._predict(observations[part], memories[part])
             except torch.OutOfMemoryError:
-                rows = len(observations[part])
-                if rows == 1:
+                if len(observations[part]) == 1:
                     raise
-                self._most_rows = rows // 2
-                torch.cuda.empty_cache()
-                warnings.warn(
-                    f"{self._device} has no memory for {rows} observations at once; going on with {self._most_rows}, "
-                    "so last bits may differ from a run that has it.",
-                    stacklevel=1,
-                )
+            else:
+                continue
+            self._halve(len(observations[part]))  # not before the error, and with it what the pass held, is forgotten
         return chunks
+
+    def _halve(self, rows: int) -> None:
+        self._most_rows = rows // 2
+        torch.cuda.empty_cache()
+        warnings.warn(
+            f"{self._device} has no memory for {rows} observations at once; going on with {self._most_rows}, "
+            "so last bits may differ from a run that has it.",
+            stacklevel=1,
+        )
+
+    def compile(self) -> None:
+        """Have it compiled now, by a prediction from an empty observation: otherwise the first episode's does it.
+
+        Raises:
+            ConfigError: this machine, or torch, cannot compile it.
+        """
+        features = self._model.config.input_features
+        seen = {name: _nothing(feature, len(self.look_offsets)) for name, feature in features.items()}
+        memories = [EpisodeMemory(RandomStream(EpisodeSpec("", 0, row, 0))) for row in range(self.batch_size)]
+        alone = self.randomness == "global"
+        try:
+            with memories[0].stream.swapped_in() if alone else nullcontext():
+                self.predict([Observation(seen, "")] * self.batch_size, memories)
+        except Exception as error:
+            reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+            raise ConfigError(
+                f"policy.compile: torch {torch.__version__} cannot compile this policy here ({reason}); leave it out."
+            ) from error
 
     def _predict(self, observations: Sequence[Observation], memories: Sequence[EpisodeMemory]) -> list[Array]:
         with ExitStack() as stack:
@@ -117,12 +142,14 @@ class LeRobotPolicy(Policy):
         On the device, which an image reaches as the bytes it is.
         """
         tensor = torch.from_numpy(array)
+        if tensor.dtype != torch.uint8:
+            tensor = tensor.float()  # here: some devices know no float64
         if self._device.type == "cuda":
             tensor = tensor.pin_memory()
         tensor = tensor.to(self._device, non_blocking=True)
         if tensor.dtype == torch.uint8:
             return tensor.permute(0, 3, 1, 2).contiguous().float().div_(255)
-        return tensor.float()
+        return tensor
 
     def _postprocess(self, chunks: torch.Tensor) -> Array:
         """Actions as the environment takes them, ``(batch, steps, action_size)`` float32. Elementwise in LeRobot."""
@@ -130,6 +157,14 @@ class LeRobotPolicy(Policy):
             actions = self._postprocessor(chunks.flatten(0, 1))
         array: Array = actions.unflatten(0, chunks.shape[:2]).to("cpu", torch.float32).numpy()
         return array
+
+
+def _nothing(feature: Any, n_looks: int) -> Array:
+    """What an environment could show of a feature, zeros: an image (looks, height, width, channels), or a vector."""
+    if feature.type.value == "VISUAL":
+        channels, height, width = feature.shape
+        return np.zeros((n_looks, height, width, channels), np.uint8)
+    return np.zeros((n_looks, *feature.shape), np.float32)
 
 
 def _usable_cores() -> int:
