@@ -25,15 +25,15 @@ def main() -> None:
     split = sys.argv.index("--")
     record, max_steps, *options = sys.argv[1:split]
     sys.argv = ["lerobot-eval", *sys.argv[split + 1 :]]
-    _limit_steps(int(max_steps))
+    limit_steps(int(max_steps))
     found: dict[str, Any] = {"episodes": []}
-    _record_rollouts(found)
+    record_rollouts(found)
     _time_evaluation(found, videos="--no-videos" not in options)
     peer.eval_main()
     Path(record).write_text(json.dumps(found))
 
 
-def _limit_steps(max_steps: int) -> None:
+def limit_steps(max_steps: int) -> None:
     """The loop asks the vector environment for its limit."""
     lazy = getattr(lerobot.envs.utils, "_LazyAsyncVectorEnv", None)  # not in 0.4
     for kind in filter(None, (gymnasium.vector.SyncVectorEnv, gymnasium.vector.AsyncVectorEnv, lazy)):
@@ -46,7 +46,7 @@ def _limit_steps(max_steps: int) -> None:
         kind.call = call
 
 
-def _record_rollouts(found: dict[str, Any]) -> None:
+def record_rollouts(found: dict[str, Any]) -> None:
     stock = peer.rollout
 
     def rollout(*args: Any, **kwargs: Any) -> Any:

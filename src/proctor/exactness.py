@@ -116,7 +116,7 @@ def run_ways(job: Job, on_compared: Callable[[Agreement], None] = lambda _: None
     reference: Results | None = None
     agreements = []
     for way in WAYS:
-        results = _run(job.engine_setup(), job.specs, policy, way)
+        results = run_way(job.engine_setup(), job.specs, policy, way)
         if reference is None:
             reference = results
             continue
@@ -125,7 +125,8 @@ def run_ways(job: Job, on_compared: Callable[[Agreement], None] = lambda _: None
     return agreements
 
 
-def _run(setup: EngineSetup, specs: Sequence[EpisodeSpec], policy: PolicySource | None, way: Way) -> Results:
+def run_way(setup: EngineSetup, specs: Sequence[EpisodeSpec], policy: PolicySource | None, way: Way) -> Results:
+    """Run episodes in one way."""
     results: dict[EpisodeSpec, EpisodeResult] = {}
     plan = list(reversed(specs)) if way.reverse else specs
     # Whatever the user's: workers are processes here, and the episode of a killed one is run again.
