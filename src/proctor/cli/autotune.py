@@ -74,7 +74,7 @@ def _print(console: Console, found: AutotuneRecommendation) -> None:
 
 def _measured(found: AutotuneRecommendation) -> Iterator[tuple[str, str]]:
     """What was measured, a name and a value each."""
-    from proctor.tuning.model import gigabytes
+    from proctor.tuning.model import gigabytes, short_time
 
     hardware, costs = found.hardware, found.costs
     memory = "" if hardware.memory_bytes is None else f", {gigabytes(hardware.memory_bytes)} of memory available"
@@ -82,20 +82,19 @@ def _measured(found: AutotuneRecommendation) -> Iterator[tuple[str, str]]:
     for gpu in hardware.gpus:
         yield "", f"{gpu.name}, {gigabytes(gpu.free_bytes)} of {gigabytes(gpu.total_bytes)} free"
     yield "start", f"policy {costs.load:.1f} s, workers {costs.up:.1f} s, of which simulators {costs.construct:.1f} s"
-    yield "reset, step", f"{_ms(costs.reset)}, {_ms(costs.step)}"
+    yield "reset, step", f"{short_time(costs.reset)}, {short_time(costs.step)}"
     if costs.looks_per_chunk:
-        looks = (f"{_ms(drawing.look)}{f' ({drawing.backend})' * bool(drawing.backend)}" for drawing in costs.drawings)
-        yield "look", ", ".join(looks)
+        yield "look", ", ".join(f"{short_time(each.look)} {each.backend}".strip() for each in costs.drawings)
     for forward in costs.passes:
-        yield f"pass of {forward.rows}", _ms(forward.seconds)
+        yield f"pass of {forward.rows}", short_time(forward.seconds)
     if costs.passes:
         yield (
             "chunk",
-            f"{costs.steps_per_chunk:.3g} steps, {costs.looks_per_chunk:.2g} looks, {_ms(costs.core)} of a core",
+            f"{costs.steps_per_chunk:.3g} steps, {costs.looks_per_chunk:.2g} looks, {short_time(costs.core)} of a core",
         )
         yield "episode", f"{costs.chunks_per_episode:.1f} chunks"
     else:
-        yield "episode", f"{costs.steps_per_chunk:.3g} steps, {_ms(costs.core)} of a core"
+        yield "episode", f"{costs.steps_per_chunk:.3g} steps, {short_time(costs.core)} of a core"
     yield "memory", f"main process {gigabytes(costs.shard_bytes)}, each worker {gigabytes(costs.worker_bytes)}"
     if costs.on_accelerator and any(forward.device_bytes for forward in costs.passes):
         yield "GPU memory", ", ".join(f"{gigabytes(p.device_bytes)} with passes of {p.rows}" for p in costs.passes)
@@ -149,7 +148,3 @@ def _cells(prediction: Prediction) -> Iterator[str]:
     yield choice.drawing.backend or "-"
     yield f"{prediction.episodes_per_hour:.0f}"
     yield duration(prediction.seconds)
-
-
-def _ms(seconds: float) -> str:
-    return f"{1000 * seconds:.3g} ms"

@@ -18,7 +18,7 @@ from proctor.job import prepare
 from proctor.tuning.child import Errand, measure_in_child
 from proctor.tuning.hardware import Hardware, probe_hardware
 from proctor.tuning.measure import Say
-from proctor.tuning.model import FORMULA, Choice, Costs, Model, Prediction
+from proctor.tuning.model import FORMULA, Choice, Costs, Model, Prediction, short_time
 
 TOLERANCE = 0.02
 """A choice that is faster by no more than this part is not worth more processes or other results."""
@@ -198,23 +198,24 @@ def _reasons(model: Model, best: Prediction, others: Sequence[Prediction]) -> It
         yield f"Other programs took {costs.cores_taken:.1f} of the {model.hardware.cores} cores while measuring."
     in_use = Choice(1, costs.n_workers, costs.passes[0] if costs.passes else None, costs.drawings[0])
     predicted = model.predict(in_use).chunks_per_second
+    rounds = "chunks" if costs.passes else "episodes"
     with_workers = f"with {costs.n_workers} worker{'s' if costs.n_workers > 1 else ''}"
-    yield f"Measured {costs.rate:.3g} chunks/s {with_workers}; the model gives {predicted:.3g} for that."
+    yield f"Measured {costs.rate:.3g} {rounds}/s {with_workers}; the model gives {predicted:.3g} for that."
 
 
 def _limit(model: Model, best: Prediction) -> str:
     costs, choice = model.costs, best.choice
     chunk = "an episode" if choice.forward is None else "a chunk"
     if best.limit == "cores":
-        took = 1000 * costs.core_with(choice.drawing)
-        return f"The cores are the limit: {chunk} takes {took:.3g} ms of one, and there are {model.hardware.cores}."
+        took = short_time(costs.core_with(choice.drawing))
+        return f"The cores are the limit: {chunk} takes {took} of one, and there are {model.hardware.cores}."
     if best.limit == "workers":
-        took = 1000 * model.cycle(choice)
-        return f"Workers are the limit: each takes {took:.3g} ms from {chunk} to the next; more do not pay, or not fit."
+        took = short_time(model.cycle(choice))
+        return f"Workers are the limit: each takes {took} from {chunk} to the next; more do not pay, or not fit."
     if best.limit == "interpreter":
         return f"The main process is the limit: it is busy for {1e6 * costs.engine:.0f} us with {chunk}."
     assert choice.forward is not None
-    return f"Inference is the limit: a pass of {choice.forward.rows} takes {1000 * choice.forward.seconds:.3g} ms."
+    return f"Inference is the limit: a pass of {choice.forward.rows} takes {short_time(choice.forward.seconds)}."
 
 
 def _why_so_many_shards(best: Prediction, others: Sequence[Prediction]) -> str:

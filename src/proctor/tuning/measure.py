@@ -50,10 +50,10 @@ def measure(job: Job, hardware: Hardware, seconds: float, say: Say) -> Costs:
         ResourceError: an episode could not be run.
         ProctorError: the simulator cannot be built, the policy cannot be loaded, or they do not fit.
     """
-    began, accelerator = monotonic(), Accelerator()
     may_draw_otherwise = bool(hardware.gpus) and job.benchmark.draws_with_gl and _GL_VARIABLE not in os.environ
     may_draw_otherwise = may_draw_otherwise and job.benchmark.config.render_device == "auto"
     choose_renderer(job.benchmark, job.config.policy.get("device"))
+    began, accelerator = monotonic(), Accelerator()
     policy = None
     if not isinstance(job.policy, LocalPolicy):
         say("loading the policy")

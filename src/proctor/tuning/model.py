@@ -256,6 +256,11 @@ def _mean_of_lesser(places: float, mean: float, deviation: float) -> float:
     return mean - (mean - places) * below - deviation * density
 
 
+def short_time(seconds: float) -> str:
+    """``12.3 ms``, ``1.52 s``."""
+    return f"{seconds:.3g} s" if seconds >= 1 else f"{1000 * seconds:.3g} ms"
+
+
 def gigabytes(n_bytes: float) -> str:
     """``14.2 GB``."""
     return f"{n_bytes / (1 << 30):.1f} GB"
