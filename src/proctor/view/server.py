@@ -7,6 +7,7 @@ stop, and a replay that is under way is ended.
 from __future__ import annotations
 
 import ipaddress
+import logging
 import os
 import secrets
 import socket
@@ -47,6 +48,7 @@ class Viewer:
             log_level="warning",
             access_log=False,
             server_header=False,
+            proxy_headers=False,
             ws="none",
             http="h11",
             loop="asyncio",
@@ -56,8 +58,14 @@ class Viewer:
 
     def serve(self) -> None:
         """Until Ctrl-C."""
-        with self._socket, suppress(KeyboardInterrupt):  # uvicorn hands it on once everything has ended
-            self._server.run([self._socket])
+        # Whom the end interrupts, somebody in the midst of a video say, is no news.
+        log, is_news = logging.getLogger("uvicorn.error"), lambda _: not self._server.should_exit
+        log.addFilter(is_news)
+        try:
+            with self._socket, suppress(KeyboardInterrupt):  # uvicorn hands it on once everything has ended
+                self._server.run([self._socket])
+        finally:
+            log.removeFilter(is_news)
 
     def stop(self) -> None:
         """End :meth:`serve`, which runs in another thread."""
