@@ -179,6 +179,18 @@ def test_a_merged_run_is_a_run(tmp_path):
     assert load_summary(tmp_path / "merged")[1].complete
 
 
+def test_errors_that_remain_are_in_the_exit_status(tmp_path):
+    """As after a run without shards."""
+    (tmp_path / "faults").mkdir()
+    faults = json.dumps({"0/1001/1": "raise"})
+    command = ["eval", "--policy.type=zero", f"--env.type={FAKE_BENCHMARK}", "--env.max_steps=6", "--eval.batch_size=1"]
+    command += [f"--env.faults={faults}", f"--env.scratch={tmp_path / 'faults'}", "--env.times=9", "--eval.video=none"]
+    command += ["--eval.n_episodes=2", "--eval.num_shards=2", f"--output_dir={tmp_path / 'run'}"]
+    assert [main([*command, f"--eval.shard_id={shard}"]) for shard in (0, 1)] == [0, 3]
+
+    assert main(["merge", str(tmp_path / "run")]) == 3
+
+
 def test_a_shard_goes_on_as_a_shard(tmp_path):
     """In a directory that holds no other, and nothing merged."""
     command = ["eval", "--policy.type=zero", f"--env.type={FAKE_BENCHMARK}", "--env.max_steps=6", "--eval.batch_size=1"]

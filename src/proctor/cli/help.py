@@ -59,7 +59,7 @@ Shards that were run in one directory (--eval.shard_id=0 --eval.num_shards=2, an
 Shards that were run on several machines:
   proctor merge outputs/here outputs/there --output_dir=outputs/whole
 
-Exit status: 0 complete, 5 episodes are missing or contradict each other.
+Exit status: 0 complete, 3 episodes ended in an error, 5 episodes are missing or contradict each other.
 """,
     "check": """\
 Example:

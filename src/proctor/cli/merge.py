@@ -21,6 +21,7 @@ def merge_command(run_dirs: list[Path], /, *, output_dir: Path | None = None) ->
     """
     from rich.console import Console
 
+    from proctor.cli.eval import ERRORS_REMAIN
     from proctor.reports.terminal import Whereabouts, print_summary
     from proctor.results.shards import merge_shards
     from proctor.results.summary import require_complete
@@ -31,4 +32,4 @@ def merge_command(run_dirs: list[Path], /, *, output_dir: Path | None = None) ->
     summary = merge_shards(run_dirs, output)
     print_summary(Console(), summary, Whereabouts.of(output))
     require_complete(summary)
-    return 0
+    return ERRORS_REMAIN if summary.overall.errors else 0

@@ -124,11 +124,13 @@ def _tuned(config: RunConfig) -> tuple[RunConfig, int]:
     """The evaluation as autotune recommends it; what the user asked for stays, and results are not moved."""
     from rich.console import Console
 
+    from proctor.reports.text import count
     from proctor.tuning import recommend
 
     with Console(stderr=True).status("Measuring") as status:
         found = recommend(config, say=lambda doing: status.update(f"Measuring: {doing}"))
-    Console(stderr=True).print(f"Autotune: {found.num_shards} shards of {found.batch_size} simulators", soft_wrap=True)
+    shards, simulators = count(found.num_shards, "shard"), count(found.batch_size, "simulator")
+    Console(stderr=True).print(f"Autotune: {shards} of {simulators}", soft_wrap=True)
     batch_size = config.eval.batch_size or found.batch_size
     env = config.env
     if found.gl_backend and "render_device" not in env:
