@@ -44,9 +44,8 @@ def _photograph(page: Page) -> bytes:
         "() => { const v = document.querySelector('video'); return v.readyState >= 2 && !v.seeking }"
     )
     page.evaluate("document.activeElement.blur()")
-    box = page.locator("#provenance").bounding_box()
-    assert box is not None
-    return page.screenshot(full_page=True, clip={"x": 0, "y": 0, "width": WIDTH, "height": box["y"] - 20})
+    height = page.evaluate("document.querySelector('#provenance').getBoundingClientRect().top + scrollY")
+    return page.screenshot(full_page=True, clip={"x": 0, "y": 0, "width": WIDTH, "height": height - 20})
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
 
@@ -84,6 +85,17 @@ def test_what_is_wrong_with_a_run_is_said(tmp_path, outcomes, sentence):
 
     assert sentence in text
     assert "Success rate" not in text.replace("Success rate over the plan", "")
+
+
+def test_a_run_that_goes_on_is_said_to_and_not_where(tmp_path):
+    """A page is given to others, and the name of a machine is not for them."""
+    run = sample_run(tmp_path / "run", ["+-.", "..."])
+    run = replace(run, where=replace(run.where, writer="process 7 on secret-host, since this morning"))
+
+    html = render(run)
+
+    assert "It was still running when this page was made." in Elements(html).text
+    assert "secret-host" not in html
 
 
 def test_a_comparison_is_what_the_command_says(tmp_path):
