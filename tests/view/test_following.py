@@ -156,7 +156,7 @@ def damaged_actions(journal, episode):
 
 
 def test_ctrl_c_ends_it_whatever_is_under_way(viewer, folder):
-    """Somebody listens to a run, somebody is in the midst of a video, and an episode is being filmed: without a word."""
+    """Somebody listens to a run, somebody is in the midst of a video, an episode is being filmed: without a word."""
     run = run_id(viewer, "fake")
     video = folder / "fake" / "videos" / "fake_1" / "eval_episode_1.mp4"
     video.write_bytes(bytes(1 << 26))
