@@ -28,7 +28,7 @@ LAYERS = [
     ["launchers.base"],
     ["job", "supervision", "catalogue", "doctor"],
     ["rendering"],
-    ["claim"],
+    ["testing.conformance", "claim"],
     ["ledger", "videos", "tuning"],
     ["evaluation", "exactness", "shard", "fleet"],
     ["launchers"],

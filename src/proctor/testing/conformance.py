@@ -31,7 +31,9 @@ from proctor.config import structure
 from proctor.engine.plan import plan_tasks
 from proctor.errors import ConfigError
 from proctor.plugins import load_object
+from proctor.rendering import choose_renderer
 from proctor.testing.episodes import (
+    Elsewhere,
     Moment,
     always,
     episode,
@@ -128,6 +130,17 @@ def record(address: str, configuration: str) -> Recording:
     )  # fmt: skip
 
 
+@cache
+def _record_elsewhere(address: str, configuration: str) -> Elsewhere:
+    return episode_elsewhere(address, configuration, SEED, N_STEPS)
+
+
+def _as_sent(benchmark: Benchmark) -> tuple[str, str]:
+    """A benchmark as a worker gets it: address and configuration."""
+    kind = type(benchmark)
+    return f"{kind.__module__}:{kind.__qualname__}", json.dumps(asdict(benchmark.config))
+
+
 def _film(env: SimEnv, init_state_id: int | None) -> tuple[list[Moment], list[Frame]]:
     cameras = env.cameras[:2] or (None,)
     frames: list[Frame] = []
@@ -190,8 +203,13 @@ class BenchmarkConformance:
     @pytest.fixture
     def recording(self, benchmark: Benchmark) -> Recording:
         """Its episodes, run once."""
-        kind = type(benchmark)
-        return record(f"{kind.__module__}:{kind.__qualname__}", json.dumps(asdict(benchmark.config)))
+        choose_renderer(benchmark)
+        return record(*_as_sent(benchmark))
+
+    @pytest.fixture
+    def elsewhere(self, benchmark: Benchmark, recording: Recording) -> Elsewhere:
+        """An episode in a fresh process, which draws after this one has drawn. Run once."""
+        return _record_elsewhere(*_as_sent(benchmark))
 
     def test_tasks_are_listed_the_same_every_time(self, benchmark: Benchmark) -> None:
         """Each once, with a limit; a worker that is sent the configuration lists the same."""
@@ -238,11 +256,17 @@ class BenchmarkConformance:
         self._require_determinism(recording)
         _require_same(recording.watched, recording.reopened, "in a second simulator")
 
-    def test_a_fresh_process_gives_the_same_episode(self, benchmark: Benchmark, recording: Recording) -> None:
-        """It draws after this one has drawn, and nothing of an episode depends on the process."""
+    def test_a_fresh_process_gives_the_same_episode(self, recording: Recording, elsewhere: Elsewhere) -> None:
+        """Nothing of an episode depends on the process."""
         self._require_determinism(recording)
-        elsewhere = episode_elsewhere(benchmark, SEED, N_STEPS)
-        _require_same(recording.watched, elsewhere, "in a fresh process")
+        _require_same(recording.watched, elsewhere.moments, "in a fresh process")
+
+    def test_it_takes_as_much_memory_as_it_says(self, benchmark: Benchmark, elsewhere: Elsewhere) -> None:
+        """Within a factor of two: what it takes depends on what draws."""
+        said, taken = benchmark.worker_memory_mb, elsewhere.memory_mb
+        if said is None or taken is None:
+            pytest.skip("nobody says how much that is")
+        assert taken / 2 <= said <= taken * 2, f"worker_memory_mb is {said}, but a process took {taken} MB"
 
     def test_replayed_and_filmed_it_is_the_same(self, recording: Recording) -> None:
         """Frames of any camera and size, drawn in its midst, change nothing of what is simulated and seen."""

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -87,20 +87,37 @@ def digests(seen: Mapping[str, Array] | None) -> dict[str, str] | None:
     return None if seen is None else {key: digest_of([array]) for key, array in sorted(seen.items())}
 
 
-def episode_elsewhere(benchmark: Benchmark, seed: int, n_steps: int) -> list[Moment]:
-    """The first task's episode in a fresh process, always looked at: nothing of this process is there.
+class Elsewhere(NamedTuple):
+    """An episode in a fresh process, and the memory in MB that this process had to itself; None where nobody says."""
+
+    moments: list[Moment]
+    memory_mb: int | None
+
+
+def episode_elsewhere(address: str, configuration: str, seed: int, n_steps: int) -> Elsewhere:
+    """An episode of a benchmark's first task in a fresh process, always looked at: nothing of this process is there.
+
+    ``address`` (``module:Benchmark``) and ``configuration`` (JSON) are as a worker gets them.
 
     Raises:
         RuntimeError: that process fails; with its last words.
     """
-    kind = type(benchmark)
-    command = [sys.executable, "-m", __spec__.name, f"{kind.__module__}:{kind.__qualname__}"]
-    command += [json.dumps(asdict(benchmark.config)), str(seed), str(n_steps)]
+    command = [sys.executable, "-m", __spec__.name, address, configuration, str(seed), str(n_steps)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode:
-        raise RuntimeError(f"a fresh process cannot run an episode of {kind.__qualname__}:\n{done.stderr}")
-    return [Moment(*moment) for moment in json.loads(done.stdout.splitlines()[-1])]
+        raise RuntimeError(f"a fresh process cannot run an episode of {address}:\n{done.stderr}")
+    moments, memory_mb = json.loads(done.stdout.splitlines()[-1])
+    return Elsewhere([Moment(*moment) for moment in moments], memory_mb)
+
+
+def private_memory_mb(smaps: Path = Path("/proc/self/smaps_rollup")) -> int | None:
+    """What this process has of memory and shares with nobody, in MB; None where the system does not say."""
+    try:
+        lines = smaps.read_text().splitlines()
+    except OSError:
+        return None
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_Dirty")) >> 10
 
 
 def main() -> None:
@@ -108,10 +125,11 @@ def main() -> None:
     address, configuration, seed, n_steps = sys.argv[1:]
     kind: type[Benchmark] = load_object(address)
     benchmark = kind(structure(kind.config_class, json.loads(configuration), "env"))
-    task = plan_tasks(benchmark)[0]
+    start = benchmark.init_state_id(plan_tasks(benchmark)[0], 0)
     with standing(benchmark) as env:
-        moments = episode(env, int(seed), int(n_steps), look=always, init_state_id=benchmark.init_state_id(task, 0))
-    sys.stdout.write(f"\n{json.dumps(moments)}\n")
+        moments = episode(env, int(seed), int(n_steps), look=always, init_state_id=start)
+        memory = private_memory_mb()
+    sys.stdout.write(f"\n{json.dumps([moments, memory])}\n")
 
 
 if __name__ == "__main__":
