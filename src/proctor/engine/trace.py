@@ -8,6 +8,7 @@ the order of time and every "B" has its "E".
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -127,5 +128,5 @@ class Trace:
 
 def new_trace_path(directory: Path, stem: str) -> Path:
     """Where a session's trace goes: ``trace.json``, ``trace-2.json`` for the next, with a shard's ``stem`` in it."""
-    number = 1 + sum(1 for _ in directory.glob(f"{stem}*.json"))
-    return directory / (f"{stem}.json" if number == 1 else f"{stem}-{number}.json")
+    names = chain([stem], (f"{stem}-{session}" for session in count(2)))
+    return next(path for name in names if not (path := directory / f"{name}.json").exists())
