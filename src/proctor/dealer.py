@@ -141,15 +141,20 @@ class Dealer:
 
     def _choose(self, hand: _Hand) -> TaskKey | None:
         """Of which task a shard is given the next episode: one whose simulator stands there, else the one with most
-        episodes for those on it.
+        episodes for those on it. The latter also for the simulator of a task that has no more: its worker will need
+        another one, and if only more of what the others have lies ready, it would wait, or help out for an episode.
         """
         end = self._end_of_lead()
-        while hand.freed:
-            if self._is_open(task := hand.freed.popleft(), end):
-                return task
+        if hand.freed:
+            task = hand.freed.popleft()
+            return task if self._is_open(task, end) else self._longest(end)
         if len(hand.episodes) >= hand.batch_size:  # it will lie ready, so it must need no new simulator
             known = [task for task in hand.tasks if self._is_open(task, end)]
             return min(known, key=hand.tasks.__getitem__, default=None)
+        return self._longest(end)
+
+    def _longest(self, end: float) -> TaskKey | None:
+        """The task with most episodes for those on it."""
         return max(
             (task for task in self._waiting if self._is_open(task, end)),
             key=lambda task: len(self._waiting[task]) / (self._live[task] + 1),
