@@ -19,7 +19,7 @@ from collections.abc import Callable
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 
 os.environ.setdefault("MUJOCO_GL", "egl")
 sys.path.insert(0, str(Path(__file__).parent))
@@ -56,26 +56,28 @@ def main() -> None:
             f"{options.episodes} episodes, {options.tasks} tasks, {options.shards} journals of together {size >> 20} MB"
         )
         for part in (imports_only, merge, merge_and_statistics, merge_statistics_and_file):
-            seconds, peak_mb = alone(part, folder)
-            print(f"{part.__name__.replace('_', ' ')}: {seconds:.1f} s, peak {peak_mb:.0f} MB", flush=True)
+            seconds, cpu_s, peak_mb = alone(part, folder)
+            name = part.__name__.replace("_", " ")
+            print(f"{name}: {seconds:.1f} s ({cpu_s:.1f} s of a core), peak {peak_mb:.0f} MB", flush=True)
 
 
-def alone(work: Callable[..., None], *arguments: object) -> tuple[float, float]:
-    """Run it in a clean process: its seconds, and the peak of that process's memory in MB."""
+def alone(work: Callable[..., None], *arguments: object) -> tuple[float, float, float]:
+    """Run it in a clean process: its seconds, those on a core, and the peak of that process's memory in MB."""
     context = get_context("spawn")
     here, there = context.Pipe(duplex=False)
     process = context.Process(target=_measured, args=(there, work, *arguments))
     process.start()
     there.close()
-    seconds, peak_kb = here.recv()
+    seconds, cpu_s, peak_kb = here.recv()
     process.join()
-    return float(seconds), peak_kb / 1024
+    return float(seconds), float(cpu_s), peak_kb / 1024
 
 
 def _measured(there: Connection, work: Callable[..., None], *arguments: object) -> None:
-    began = perf_counter()
+    began, cpu_began = perf_counter(), process_time()
     work(*arguments)
-    there.send((perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
+    took = perf_counter() - began, process_time() - cpu_began
+    there.send((*took, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
 
 
 # ------------------------------------------------------------------------------------------------------ what is timed
