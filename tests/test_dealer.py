@@ -236,3 +236,22 @@ def test_a_decision_looks_at_tasks_and_not_at_episodes_or_shards():
         run(dealer, 4, length)
 
         assert Counting.looked <= 4 * 10 * n_episodes
+
+
+def test_a_simulator_whose_task_has_no_more_is_dealt_another_task():
+    """Although the shard has enough that lies ready: that is for its other simulators."""
+    dealer = Dealer(plan(3, 12), 1)
+    dealer.joined(0, 2)
+    held = dealer.deal(0)
+    (first, _), third = {spec.task for spec in held}, 2
+    assert (len(held), third in {spec.task.task_id for spec in held}) == (4, False)
+
+    tasks = []
+    while first in {spec.task for spec in held}:
+        over = next(spec for spec in held if spec.task == first)
+        held.remove(over)
+        dealer.finished(0, over)
+        held += (dealt := dealer.deal(0))
+        tasks += [spec.task for spec in dealt]
+
+    assert third in {task.task_id for task in tasks}
