@@ -27,6 +27,7 @@ from proctor.results.journal import read_journals
 from proctor.results.run_dir import read_run
 from proctor.testing.fakes import FAKE_BENCHMARK
 
+EXAMPLES = Path(__file__).parents[1] / "examples"
 POLICY = """
 import numpy as np
 
@@ -256,6 +257,26 @@ def test_shards_end_with_their_driver(place, slow_serial, tmp_path):
     assert workers
     assert main(["resume", str(tmp_path / "run")]) == 0
     assert text_of(tmp_path / "run") == text_of(slow_serial)
+
+
+@pytest.mark.prove
+def test_a_real_checkpoint_gives_in_four_shards_what_it_gives_in_one_process(tmp_path):
+    """ACT from pixels on Meta-World, to the bit; and so do two shards that are merged."""
+    command = [
+        f"--policy.path={EXAMPLES / 'metaworld_act'}",
+        "--env.type=metaworld",
+        "--env.task=reach-v3,coffee-button-v3",
+    ]
+    command += ["--env.episode_length=60", "--eval.n_episodes=4", "--eval.n_episodes_to_render=1"]
+    assert main(["eval", *command, f"--output_dir={tmp_path / 'serial'}"]) == 0
+    assert main(["parallel", *command, "--num-shards=4", f"--output_dir={tmp_path / 'shards'}"]) == 0
+    for shard in (0, 1):
+        part = [f"--eval.shard_id={shard}", "--eval.num_shards=2", f"--output_dir={tmp_path / 'merged'}"]
+        assert main(["eval", *command, *part]) == 0
+    assert main(["merge", str(tmp_path / "merged")]) == 0
+
+    assert text_of(tmp_path / "shards") == text_of(tmp_path / "serial")
+    assert text_of(tmp_path / "merged") == text_of(tmp_path / "serial")
 
 
 # ------------------------------------------------------------------------------------------------ what is decided
