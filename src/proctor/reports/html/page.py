@@ -120,7 +120,7 @@ def make_environment() -> jinja2.Environment:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    formats = (letter, p_value, points, points_range, number, percent, percent_range, marked, as_json)
+    formats = (letter, p_value, points, points_range, number, percent, percent_range, marked, breakable, as_json)
     environment.filters.update({function.__name__: function for function in formats})
     environment.globals.update(level=f"{LEVEL:.0%}", n_run_colours=charts.N_RUN_COLOURS)
     return environment
@@ -135,6 +135,11 @@ def marked(said: Text | str) -> Markup:
         styles = {word for span in piece.spans for word in str(span.style).split()}
         parts += Markup("<strong>{}</strong>").format(piece.plain) if "bold" in styles else escape(piece.plain)
     return parts
+
+
+def breakable(name: str) -> Markup:
+    """A long name that may be continued in the next line after an underscore."""
+    return Markup("_<wbr>").join(name.split("_"))
 
 
 def as_json(value: Any) -> Markup:

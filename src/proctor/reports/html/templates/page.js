@@ -143,6 +143,8 @@
       made.append(swatch(episode.run));
     } else if (column.name === "outcome") {
       made.append(element("span", SIGNS[episode.outcome], { className: "sign" }), element("span", ` ${text}`, { className: "word" }));
+    } else if (column.name === "task") {
+      made.append(...text.split(/(?<=_)/).flatMap((part) => [part, element("wbr")]));
     } else {
       made.append(text);
     }
