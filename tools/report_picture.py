@@ -44,6 +44,7 @@ def _photograph(page: Page) -> bytes:
         "() => { const v = document.querySelector('video'); return v.readyState >= 2 && !v.seeking }"
     )
     page.evaluate("document.activeElement.blur()")
+    page.wait_for_timeout(1000)  # the player's own controls say "loading" a little longer
     height = page.evaluate("document.querySelector('#provenance').getBoundingClientRect().top + scrollY")
     return page.screenshot(full_page=True, clip={"x": 0, "y": 0, "width": WIDTH, "height": height - 20})
 
