@@ -50,6 +50,9 @@ bench: install
 	$(BIN)/python bench/vs_vector_env.py
 	$(BIN)/python bench/videos.py
 	$(BIN)/python bench/simulators.py
+	$(BIN)/python bench/exactness.py
+	$(BIN)/python bench/randomness.py
+	$(BIN)/python bench/vs_lerobot_libero.py
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
