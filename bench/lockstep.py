@@ -40,21 +40,25 @@ class TimedEnv(SimGymEnv):
     def __init__(self, benchmark: Benchmark, task: Task) -> None:
         began = monotonic()
         super().__init__(benchmark, task)
+        self._env.prepare_to_look()
         self.spans = [Span("build", began, monotonic())]
 
     def reset(self, **options: Any) -> Any:
-        began = monotonic()
+        began, looked = monotonic(), self._env.look_seconds
         seen = super().reset(**options)
-        self.spans.append(Span("reset", began, monotonic()))
+        self._write_down("reset", began, looked)
         return seen
 
     def step(self, action: Array) -> Any:
         began, looked = monotonic(), self._env.look_seconds
         seen = super().step(action)
-        ended = monotonic()
-        drawn = ended - (self._env.look_seconds - looked)
-        self.spans += [Span("step", began, drawn), Span("look", drawn, ended)]
+        self._write_down("step", began, looked)
         return seen
+
+    def _write_down(self, what: str, began: float, looked: float) -> None:
+        ended = monotonic()
+        until = ended - (self._env.look_seconds - looked)
+        self.spans += [Span(what, began, until), Span("look", until, ended)]
 
 
 @dataclass

@@ -156,7 +156,7 @@ def _box(span: Span, seconds: float, y: float) -> str:
 
 
 def _axis(seconds: float, top: float) -> str:
-    ticks = 6 if seconds > 10 else int(seconds)
+    ticks = next(n for n in (6, 5, 4, 3, 2, 1) if seconds % n == 0 or n == 1)
     places = [(LEFT + WIDTH * tick / ticks, f"{seconds * tick / ticks:g} s") for tick in range(ticks + 1)]
     return "\n".join(
         f'<text x="{x:.0f}" y="{top + 10}" text-anchor="middle" class="small">{t}</text>' for x, t in places
