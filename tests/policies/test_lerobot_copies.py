@@ -71,3 +71,18 @@ def test_what_cannot_be_copied_is_refused():
 
     with pytest.raises(PolicyError, match="Stubborn keeps state and cannot be copied for each episode: cannot pickle"):
         sharing_weights(Stubborn())
+
+
+def test_networks_kept_aside_are_shared_too():
+    """LingBot-VA has a text encoder of gigabytes in a dictionary, which PyTorch does not look into."""
+
+    class Keeping(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self._frozen = {"encoder": torch.nn.Linear(3, 3), "cache": [1]}
+
+    model = Keeping()
+    copy = sharing_weights(model)
+
+    assert copy._frozen["encoder"].weight.data_ptr() == model._frozen["encoder"].weight.data_ptr()
+    assert copy._frozen["cache"] is not model._frozen["cache"]

@@ -26,12 +26,21 @@ def sharing_weights(model: torch.nn.Module) -> Any:
     Raises:
         PolicyError: the policy holds something that cannot be copied.
     """
-    shared = [*model.parameters(), *(buffer for buffer in model.buffers() if buffer.nbytes >= _LARGE_BYTES)]
+    parts = [model, *_kept_aside(model)]
+    parameters = [parameter for part in parts for parameter in part.parameters()]
+    buffers = [buffer for part in parts for buffer in part.buffers() if buffer.nbytes >= _LARGE_BYTES]
+    shared = [*parameters, *buffers]
     try:
         return deepcopy(model, {id(tensor): tensor for tensor in shared})
     except (TypeError, RuntimeError) as error:
         name = type(model).__name__
         raise PolicyError(f"{name} keeps state and cannot be copied for each episode: {error}") from None
+
+
+def _kept_aside(model: torch.nn.Module) -> list[torch.nn.Module]:
+    """Networks in a dictionary of the policy's own, where PyTorch does not see them: frozen ones, never saved."""
+    dictionaries = (value for value in vars(model).values() if isinstance(value, dict))
+    return [part for each in dictionaries for part in each.values() if isinstance(part, torch.nn.Module)]
 
 
 def select_actions(

@@ -156,6 +156,12 @@ def _predict_by_selecting(
     return select_actions(model, batch, memories, take_queue=take_queue)
 
 
+def _predict_lingbot_va(model: Any, batch: Batch, memories: Sequence[EpisodeMemory]) -> Any:
+    """It looks at every step. Its frozen networks are loaded once: each episode's copy would load its own."""
+    model._ensure_frozen_modules()  # noqa: SLF001 - as its select_action does
+    return _predict_by_selecting(model, batch, memories)
+
+
 def _openpi_names(model: Any, tensors: dict[str, Any]) -> dict[str, Any]:
     """As the policy's own loading renames what came from openpi."""
     renamed = model._fix_pytorch_state_dict_keys(tensors, model.config)  # noqa: SLF001
@@ -257,5 +263,6 @@ FAMILIES: Mapping[str, Family] = {
         executable_steps=(lambda config: max(config["horizon"], config["n_action_repeats"]), "horizon"),
     ),
     **dict.fromkeys(("eo1", "evo1", "molmoact2", "vla_jepa", "wall_x"), _VLM),
+    "lingbot_va": replace(UNDECLARED, predict=_predict_lingbot_va, requires=("transformers", "diffusers")),
     "fastwam": replace(_VLM, requires=("transformers", "diffusers")),
 }
