@@ -52,6 +52,8 @@ bench: install
 	$(BIN)/python bench/simulators.py
 	$(BIN)/python bench/exactness.py
 	$(BIN)/python bench/randomness.py
+	$(BIN)/python bench/results.py
+	$(BIN)/python bench/scale.py --plots docs/images
 	$(BIN)/python bench/vs_lerobot_libero.py
 
 clean:
