@@ -57,7 +57,7 @@ def test_an_unfinished_run_says_what_is_missing(finished, capsys):
     assert main(["show", str(finished.directory)]) == 0
 
     out = capsys.readouterr().out
-    assert "No final success rate; of the completed episodes 100.0 %" in out
+    assert "No final success rate; " in out
     assert "Missing     5 of 8 episodes have no result yet" in out
     assert f"Go on       proctor resume {finished.directory}" in out
 

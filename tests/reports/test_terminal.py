@@ -90,6 +90,20 @@ def test_an_incomplete_run_says_how_much_is_missing():
 
     assert "Missing     5 of 8 episodes have no result yet" in text
     assert "Go on       proctor resume outputs/run" in text
+    assert "No final success rate; nothing to say before each task has an episode." in text
+
+
+def test_the_rate_of_a_run_that_goes_on_is_over_complete_rounds_and_may_be_looked_at_as_often_as_one_likes():
+    """Of what finishes first too much is a success: the second task's two failures are the same rounds as the first's
+    successes, and its third is not there yet.
+    """
+    tasks, specs = plan(2)
+    results = [result(spec, success=spec.task_id == 0) for spec in (*specs[:4], *specs[4:6])]
+
+    text = printed(summarize(tasks, specs, results))
+
+    assert "No final success rate; so far 50.0 %  (95% interval " in text
+    assert "anytime; 2 of 4 episodes)" in text
 
 
 def test_who_watches_a_run_is_not_told_to_resume_it():

@@ -25,7 +25,8 @@ from proctor.reports.text import (
     safe,
     time_shares,
 )
-from proctor.results.intervals import LEVEL
+from proctor.results.course import so_far
+from proctor.results.intervals import LEVEL, IntervalMethod
 from proctor.results.lock import holder_of
 from proctor.results.profile import profile_of
 from proctor.results.run_dir import RunInfo
@@ -189,13 +190,20 @@ def headline(summary: Summary) -> list[Text]:
 
 
 def _success(summary: Summary) -> Iterator[Text]:
-    """The rate is called the success rate only once every planned episode has run to its end."""
+    """The rate is called the success rate only once every planned episode has run to its end.
+
+    Before, it is over the rounds of the plan that are complete (what ends first is successes), and its interval the one
+    that may be looked at however often.
+    """
     overall, mean = summary.overall, summary.macro
-    final = overall.completed == overall.planned
-    pooled = (
-        f"  ({LEVEL:.0%} interval {percent_range(summary.interval(overall))}, {summary.method}; "
-        f"{overall.successes} of {count(overall.completed, 'episode')})"
-    )
+    if summary.missing:
+        known = so_far(summary)
+        if known.completed:
+            yield Text(f"No final success rate; so far {percent(known.rate)}{_pooled(known, IntervalMethod.ANYTIME)}")
+        else:
+            yield Text("No final success rate; nothing to say before each task has an episode.")
+        return
+    final, pooled = overall.completed == overall.planned, _pooled(overall, summary.method)
     if not final:
         yield Text(f"No final success rate; of the completed episodes {percent(overall.rate)}{pooled}")
     elif mean is None or mean.n_tasks == 1:
@@ -208,6 +216,11 @@ def _success(summary: Summary) -> Iterator[Text]:
             yield Text(f"Pooled rate {percent(overall.rate)}{pooled}")
         else:
             yield Text(f"Mean over {mean.n_tasks} tasks {percent(mean.rate)}{interval})")
+
+
+def _pooled(counts: Counts, method: IntervalMethod) -> str:
+    interval = percent_range(counts.interval(method))
+    return f"  ({LEVEL:.0%} interval {interval}, {method}; {counts.successes} of {count(counts.completed, 'episode')})"
 
 
 def _means(summary: Summary) -> Iterator[Text]:

@@ -34,6 +34,11 @@ def course(summary: Summary, most: int = 400) -> list[Counts]:
     ]
 
 
+def so_far(summary: Summary) -> Counts:
+    """What may be said of a run that goes on: the counts of its complete rounds."""
+    return next(iter(course(summary, 1)), Counts())
+
+
 def _spread(n: int, most: int) -> list[int]:
     """At most so many of the first ``n`` numbers, the last among them."""
     return list(range(n)) if n <= most else [(i + 1) * n // most - 1 for i in range(most)]

@@ -15,10 +15,9 @@ from threading import Lock
 
 from proctor.errors import ConfigError, ProctorError
 from proctor.reports.terminal import Whereabouts
-from proctor.results.course import course
+from proctor.results.course import so_far
 from proctor.results.intervals import Interval, IntervalMethod
 from proctor.results.run_dir import RUN_FILE, RunInfo
-from proctor.results.stats import Counts
 from proctor.results.summary import Summary, load_summary
 from proctor.results.videos import video_file
 from proctor.types import EpisodeSpec
@@ -151,8 +150,8 @@ def _rate(summary: Summary) -> tuple[float | None, Interval | None]:
     the interval that may be looked at however often.
     """
     if not summary.complete:
-        so_far = (course(summary) or [Counts()])[-1]
-        return so_far.rate, so_far.interval(IntervalMethod.ANYTIME)
+        known = so_far(summary)
+        return known.rate, known.interval(IntervalMethod.ANYTIME)
     if (mean := summary.macro) is not None:
         return mean.rate, mean.interval
     return summary.overall.rate, summary.interval(summary.overall)
