@@ -175,10 +175,31 @@ class Failed(msgspec.Struct, tag=True, frozen=True):
 
 Reply = Ready | Built | Observed | Finished | Failed
 
+# ---------------------------------------------------------------------------------------------- nursery to engine
+
+
+class Born(msgspec.Struct, tag=True, frozen=True):
+    """A worker was forked. Comes in the order in which they were asked for."""
+
+    pid: int
+
+
+class Ended(msgspec.Struct, tag=True, frozen=True):
+    """A worker's process is gone: its exit status, or minus the signal that ended it."""
+
+    pid: int
+    status: int
+
+
+LONGEST_NEWS = 1 << 17
+"""Bytes of a message to or from the nursery."""
+
 _encoder = msgspec.msgpack.Encoder()
 _request_decoder = msgspec.msgpack.Decoder(Request | Close)
 _reply_decoder = msgspec.msgpack.Decoder(Reply)
+_news_decoder = msgspec.msgpack.Decoder(Born | Ended)
 
 encode = _encoder.encode
 decode_request = _request_decoder.decode
 decode_reply = _reply_decoder.decode
+decode_news = _news_decoder.decode

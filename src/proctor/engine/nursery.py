@@ -21,34 +21,16 @@ import traceback
 from contextlib import suppress
 from multiprocessing.connection import Connection
 
-import msgspec
 import numpy as np
 
 from proctor.benchmarks.base import Benchmark
 from proctor.config import structure
 from proctor.engine.arrays import SharedArrays
-from proctor.engine.messages import Setup, decode_request
+from proctor.engine.messages import LONGEST_NEWS, Born, Ended, Setup, decode_request, encode
 from proctor.engine.worker import die_with, serve
 from proctor.plugins import load_object
 
-N_DESCRIPTORS = 3
-LONGEST_MESSAGE = 1 << 17
-
-
-class Born(msgspec.Struct, tag=True, frozen=True):
-    """A worker was forked. Comes in the order in which they were asked for."""
-
-    pid: int
-
-
-class Ended(msgspec.Struct, tag=True, frozen=True):
-    """A worker's process is gone: its exit status, or minus the signal that ended it."""
-
-    pid: int
-    status: int
-
-
-decode_news = msgspec.msgpack.Decoder(Born | Ended).decode
+_N_DESCRIPTORS = 3
 
 
 def main() -> None:
@@ -60,7 +42,7 @@ def main() -> None:
     os.set_blocking(waker, False)
     signal.set_wakeup_fd(waker)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    _preload(control.recv(LONGEST_MESSAGE))
+    _preload(control.recv(LONGEST_NEWS))
     gc.collect()
     gc.freeze()  # what is never collected is never written to, and stays shared
     me = os.getpid()
@@ -70,7 +52,7 @@ def main() -> None:
             os.read(wake, 4096)
             _bury(control)
         if control.fileno() in readable:
-            message, descriptors, _, _ = socket.recv_fds(control, LONGEST_MESSAGE, N_DESCRIPTORS)
+            message, descriptors, _, _ = socket.recv_fds(control, LONGEST_NEWS, _N_DESCRIPTORS)
             if not message:
                 return
             pid = os.fork()
@@ -103,7 +85,7 @@ def _bury(control: socket.socket) -> None:
 
 def _tell(control: socket.socket, news: Born | Ended) -> None:
     with suppress(BrokenPipeError, ConnectionResetError):  # the engine is gone, and this process next
-        control.send(msgspec.msgpack.encode(news))
+        control.send(encode(news))
 
 
 def _grow_up(control: socket.socket, wakeup: tuple[int, int], parent: int) -> None:

@@ -14,8 +14,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Protocol
 
-from proctor.engine.messages import Setup, encode
-from proctor.engine.nursery import LONGEST_MESSAGE, Born, decode_news
+from proctor.engine.messages import LONGEST_NEWS, Born, Setup, decode_news, encode
 
 _FIRST_WORDS_S = 60.0
 """How long a nursery may take to import a simulator, where somebody waits for it."""
@@ -139,7 +138,7 @@ class Nursery:
         """Take in the next piece of news; false if there is none in time."""
         try:
             self._control.settimeout(max(timeout, 1e-6))
-            message = self._control.recv(LONGEST_MESSAGE)
+            message = self._control.recv(LONGEST_NEWS)
         except OSError:  # nothing in time, or the nursery is gone
             return False
         if not message:

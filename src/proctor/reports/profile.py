@@ -44,7 +44,7 @@ def _bars(profile: Profile) -> Table:
     total = sum(seconds.values())
     table = Table.grid(padding=(0, 2))
     for justify in ("left", "left", "right", "right"):
-        table.add_column(justify=justify)  # type: ignore[arg-type]
+        table.add_column(justify=justify)
     for name, spent in seconds.items():
         table.add_row(
             name, Bar(total, 0, spent, width=_BAR_WIDTH, color="cyan"), percent(spent / total), f"{number(spent)} s"
