@@ -35,12 +35,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 import numpy as np
 from common import machine
 
-from proctor.dealer import Dealer
 from proctor.engine.batching import Batching
 from proctor.engine.forecast import Forecast
 from proctor.engine.messages import ArrayBytes
 from proctor.engine.scheduler import Limits, Phase, Scheduler
 from proctor.launchers.base import Kept, decode_report, encode
+from proctor.parallel.dealer import Dealer
 from proctor.results.journal import JournalWriter
 from proctor.types import EpisodeResult, EpisodeSpec, Outcome, Timings
 

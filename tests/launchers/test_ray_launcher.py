@@ -22,7 +22,7 @@ from proctor.job import prepare
 from proctor.launchers import ray as ray_launcher
 from proctor.launchers.base import Busy, Ended, Failed, Kept, Lost, NoMore, Opened, ShardRun, Stop, Take, Up
 from proctor.launchers.ray import RayLauncher, RayPlace
-from proctor.parallel import Sharding, run_in_shards
+from proctor.parallel.driver import Sharding, run_in_shards
 from proctor.results.eval_info import canonical_info
 from proctor.results.journal import read_journals
 from proctor.testing.fakes import FAKE_BENCHMARK
@@ -69,7 +69,7 @@ def processes_below(pid: int) -> dict[int, str]:
 
 
 def shards_alive() -> dict[int, str]:
-    return {pid: name for pid, name in processes_below(os.getpid()).items() if "proctor.shard" in name}
+    return {pid: name for pid, name in processes_below(os.getpid()).items() if "proctor.parallel.shard" in name}
 
 
 def actors_alive() -> list[int]:

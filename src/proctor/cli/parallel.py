@@ -101,7 +101,7 @@ def conduct_in_shards(config: RunConfig, num_shards: str, *, devices: str | None
     """Run an evaluation in shards, or what is left of it, and say what came of it."""
     from proctor.cli.eval import conclude, show
     from proctor.job import prepare
-    from proctor.parallel import Sharding, choose_devices, run_in_shards
+    from proctor.parallel.driver import Sharding, choose_devices, run_in_shards
     from proctor.reports.wandb import check_wandb
 
     check_wandb(config.wandb)

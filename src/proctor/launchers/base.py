@@ -1,8 +1,9 @@
 """What a launcher is: it starts shards somewhere, and carries what a driver and they say to each other.
 
-The driver (:mod:`proctor.parallel`) owns the plan, decides which shard runs which episode, and keeps every result. A
-shard (:mod:`proctor.shard`) is a clean interpreter with a policy and simulators of its own. It runs the episodes it is
-given, and sends each result the moment it is there: a shard that dies takes no finished episode with it.
+The driver (:mod:`proctor.parallel.driver`) owns the plan, decides which shard runs which episode, and keeps every
+result. A shard (:mod:`proctor.parallel.shard`) is a clean interpreter with a policy and simulators of its own. It runs
+the episodes it is given, and sends each result the moment it is there: a shard that dies takes no finished episode with
+it.
 
 To the driver a shard is a number, from :meth:`Launcher.submit` to its last event, which is exactly one of
 :class:`Ended`, :class:`Failed` and :class:`Lost`. After that the number may be submitted again.
@@ -19,7 +20,7 @@ To the driver a shard is a number, from :meth:`Launcher.submit` to its last even
     Take, Take, …
     NoMore, or Stop               Ended
 
-A launcher moves bytes. At its end a shard is :func:`proctor.shard.serve` on a
+A launcher moves bytes. At its end a shard is :func:`proctor.parallel.shard.serve` on a
 :class:`multiprocessing.connection.Connection`, of which the launcher holds the other end: one message is one
 ``send_bytes``, encoded by :func:`encode`. :mod:`proctor.launchers.local` and :mod:`proctor.launchers.inline` show both
 ends. Where a shard ends by itself its connection closes; the launcher says how it ended if the shard did not.

@@ -10,12 +10,12 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 
 from proctor.launchers.base import Ended, Event, Failed, Launcher, Lost, Order, ShardRun, decode_report, encode
-from proctor.shard import serve
+from proctor.parallel.shard import serve
 
 
 class InlineLauncher(Launcher):
-    """Runs each shard's :func:`~proctor.shard.serve` on a thread. Environment, device and log of a run are this
-    process's own; what several policies side by side may disturb in one process, they do.
+    """Runs each shard's :func:`~proctor.parallel.shard.serve` on a thread. Environment, device and log of a run are
+    this process's own; what several policies side by side may disturb in one process, they do.
     """
 
     def __init__(self) -> None:

@@ -21,7 +21,7 @@ _LAST_WORDS_S = 5.0
 
 
 class LocalLauncher(Launcher):
-    """Starts ``python -m proctor.shard``, and speaks with it over a socket that both inherit.
+    """Starts ``python -m proctor.parallel.shard``, and speaks with it over a socket that both inherit.
 
     A shard ends when this process does, however that ends: its connection closes, and the kernel ends it.
     """
@@ -81,7 +81,7 @@ class ShardProcess:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as output:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                [sys.executable, "-m", "proctor.shard", str(theirs.fileno()), str(os.getpid())],
+                [sys.executable, "-m", "proctor.parallel.shard", str(theirs.fileno()), str(os.getpid())],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from proctor.dealer import Dealer, Rules
+from proctor.parallel.dealer import Dealer, Rules
 from proctor.types import EpisodeSpec
 
 

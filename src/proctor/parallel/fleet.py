@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import Any
 
-from proctor.dealer import Dealer
 from proctor.engine.load import Load
 from proctor.errors import ConfigError, Interrupted, ProctorError, ResourceError
 from proctor.launchers.base import (
@@ -31,6 +30,7 @@ from proctor.launchers.base import (
     Take,
     Up,
 )
+from proctor.parallel.dealer import Dealer
 from proctor.types import Array, AttemptError, EpisodeResult, EpisodeSpec, Outcome, TaskKey
 
 _LOSSES_PER_SHARD = 3

@@ -8,13 +8,10 @@ from collections import Counter, deque
 import numpy as np
 import pytest
 
-from proctor import fleet as fleet_module
 from proctor.config import RunConfig
-from proctor.dealer import Dealer, Rules
 from proctor.engine.load import Load
 from proctor.engine.messages import ArrayBytes
 from proctor.errors import ConfigError, Interrupted, ResourceError
-from proctor.fleet import Fleet
 from proctor.launchers.base import (
     Began,
     Busy,
@@ -33,6 +30,9 @@ from proctor.launchers.base import (
     decode_report,
     encode,
 )
+from proctor.parallel import fleet as fleet_module
+from proctor.parallel.dealer import Dealer, Rules
+from proctor.parallel.fleet import Fleet
 from proctor.types import EpisodeResult, EpisodeSpec, Outcome
 
 PLAN = [EpisodeSpec("suite", task, index, 1000 + index) for task in range(2) for index in range(6)]

@@ -1,6 +1,6 @@
 """A shard: an engine that runs the episodes a driver deals it, and sends each result back at once.
 
-Started as ``python -m proctor.shard CONNECTION_FD PARENT_PID``; the first message on the connection is the
+Started as ``python -m proctor.parallel.shard CONNECTION_FD PARENT_PID``; the first message on the connection is the
 :class:`~proctor.launchers.base.ShardRun`, what follows is in :mod:`proctor.launchers.base`. It writes no journal.
 """
 

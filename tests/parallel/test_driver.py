@@ -14,14 +14,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from proctor import parallel
 from proctor.cli import main
 from proctor.config import RunConfig
 from proctor.errors import ConfigError, ResourceError
 from proctor.job import prepare
 from proctor.launchers.base import decode_run, encode
 from proctor.launchers.local import device_environment
-from proctor.parallel import Sharding, choose_devices, shard_runs
+from proctor.parallel import driver
+from proctor.parallel.driver import Sharding, choose_devices, shard_runs
 from proctor.results.eval_info import canonical_info, without_timing
 from proctor.results.journal import read_journals
 from proctor.results.run_dir import read_run
@@ -200,7 +200,9 @@ def children(pid: int) -> list[int]:
 
 
 def shards_of(pid: int) -> list[int]:
-    return [child for child in children(pid) if b"proctor.shard" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    return [
+        child for child in children(pid) if b"proctor.parallel.shard" in Path(f"/proc/{child}/cmdline").read_bytes()
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -301,7 +303,7 @@ def test_a_shard_that_has_a_device_for_itself_calls_it_by_no_number(tmp_path):
     """It sees no other."""
     policy = {"path": "x", "device": "cuda:0,cuda:1"}
 
-    assert parallel._on_one_device(RunConfig(policy=policy)).policy == {"path": "x", "device": "cuda"}
+    assert driver._on_one_device(RunConfig(policy=policy)).policy == {"path": "x", "device": "cuda"}
 
 
 @pytest.mark.parametrize(
@@ -334,7 +336,7 @@ def test_a_shard_sees_its_device_alone(monkeypatch, visible, device, expected):
 )
 def test_all_accelerators_are_used_unless_some_are_named(monkeypatch, policy, asked, expected):
     """By --devices, or by the policy's own device."""
-    monkeypatch.setattr(parallel, "visible_gpus", lambda: ["one", "another"])
+    monkeypatch.setattr(driver, "visible_gpus", lambda: ["one", "another"])
 
     assert choose_devices(RunConfig(policy=policy), asked) == expected
 
@@ -342,22 +344,22 @@ def test_all_accelerators_are_used_unless_some_are_named(monkeypatch, policy, as
 @pytest.mark.parametrize(("asked", "message"), [("cuda", "expected cuda:0"), ("cuda:2", "There is no cuda:2")])
 def test_devices_that_are_none_are_refused(monkeypatch, asked, message):
     """Before anything starts."""
-    monkeypatch.setattr(parallel, "visible_gpus", lambda: ["one", "another"])
+    monkeypatch.setattr(driver, "visible_gpus", lambda: ["one", "another"])
     with pytest.raises(ConfigError, match=message):
         choose_devices(RunConfig(), asked)
 
 
 def test_the_machine_is_divided_among_its_shards(place, tmp_path, monkeypatch):
     """Cores and memory; what is asked for is not lowered, but refused if memory does not hold it."""
-    monkeypatch.setattr(parallel, "usable_cores", lambda: 32)
+    monkeypatch.setattr(driver, "usable_cores", lambda: 32)
     job = job_of(place, tmp_path)
 
-    assert parallel._batch_size(job, 4) == 5
-    monkeypatch.setattr(parallel, "simulators_in_memory", lambda benchmark, otherwise: 9)
-    assert parallel._batch_size(job, 4) == 2
-    monkeypatch.setattr(parallel, "simulators_in_memory", lambda benchmark, otherwise: 3)
+    assert driver._batch_size(job, 4) == 5
+    monkeypatch.setattr(driver, "simulators_in_memory", lambda benchmark, otherwise: 9)
+    assert driver._batch_size(job, 4) == 2
+    monkeypatch.setattr(driver, "simulators_in_memory", lambda benchmark, otherwise: 3)
     with pytest.raises(ResourceError, match=r"4 shards of 1 simulators .* lower num_shards or eval\.batch_size"):
-        parallel._batch_size(job, 4)
+        driver._batch_size(job, 4)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """Evaluates in several shards at once: interpreters that each have a policy and simulators of their own.
 
 This process owns the plan and the one journal, so the run directory is that of any run, and so is what comes after the
-measurements. What it adds is where the episodes run: see :mod:`proctor.fleet` and :mod:`proctor.launchers.base`.
+measurements. What it adds is where the episodes run: see :mod:`proctor.parallel.fleet` and
+:mod:`proctor.launchers.base`.
 """
 
 from __future__ import annotations
@@ -15,18 +16,18 @@ from math import ceil
 from typing import Any
 
 from proctor.config import RunConfig
-from proctor.dealer import Dealer, Rules
 from proctor.engine import Engine, EngineSetup
 from proctor.engine.crew import LEAD_WHEN_STOPPING
 from proctor.engine.plan import choose_batch_size
 from proctor.errors import ConfigError, ResourceError, did_you_mean
 from proctor.evaluation import run
-from proctor.fleet import Fleet
 from proctor.job import Job, simulators_in_memory
 from proctor.launchers import LAUNCHERS
 from proctor.launchers.base import Launcher, ShardRun
 from proctor.ledger import EvalResult, Ledger
 from proctor.machine import available_memory, usable_cores
+from proctor.parallel.dealer import Dealer, Rules
+from proctor.parallel.fleet import Fleet
 from proctor.plugins import load_object
 from proctor.supervision import quiet_terminal, watched
 from proctor.tuning.hardware import visible_gpus
@@ -65,7 +66,7 @@ def run_in_shards(
     Raises:
         ConfigError: the job is itself a shard, or asks for what one process alone can give.
         ResourceError: this machine has too little memory for so many simulators; says what to lower.
-        ProctorError: see :func:`proctor.evaluation.run` and :meth:`proctor.fleet.Fleet.run`.
+        ProctorError: see :func:`proctor.evaluation.run` and :meth:`proctor.parallel.fleet.Fleet.run`.
     """
     if job.config.eval.num_shards > 1:
         raise ConfigError("Episodes are dealt among the shards in any case; leave out eval.shard_id and num_shards.")
