@@ -19,20 +19,21 @@ every_task = pytest.mark.parametrize(
 
 @every_task
 def test_the_quick_simulator_is_liberos_own_code_to_the_bit(suite, task_id):
-    """Every array, image, sensor and random number, of three episodes in one simulator, all put at its goal."""
+    """Every array, image, sensor and random number, of three episodes in one simulator. Before the last step all is put
+    at its goal, where it stays in most tasks (in some it falls or is pushed away again): success is compared too.
+    """
     stock, quick = both_kinds(suite, task_id, (1000, 1001, 1002), 8, look_every=4)
 
     assert differences(stock, quick) == []
     assert len({episode[0][3] for episode in quick}) == 3
-    assert all(episode[-1][0] for episode in quick)
 
 
 @pytest.mark.parametrize("suite", SUITES)
 def test_whole_episodes_are_liberos_own_to_the_bit(suite):
     """As long as the suite's limit allows, until success; then the first one again."""
-    n_steps = MAX_STEPS[suite]
+    n_steps, task_id = MAX_STEPS[suite], 4
 
-    stock, quick = both_kinds(suite, 5, (1003, 1004, 1003), n_steps, look_every=n_steps // 2)
+    stock, quick = both_kinds(suite, task_id, (1003, 1004, 1003), n_steps, look_every=n_steps // 2)
 
     assert differences(stock, quick) == []
     assert quick[0] == quick[2]
