@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from proctor.benchmarks.aloha import Aloha, AlohaConfig
+from proctor.benchmarks.base import digest_of
 from proctor.benchmarks.gymnasium import Gymnasium, GymnasiumConfig
 from proctor.benchmarks.libero import Libero, LiberoConfig
 from proctor.benchmarks.metaworld import MetaWorld, MetaWorldConfig
@@ -34,8 +34,8 @@ SAMPLES = {
 
 
 def digest(array):
-    array = np.ascontiguousarray(array)
-    return hashlib.sha256(f"{array.dtype.str}{array.shape}".encode() + array.tobytes()).hexdigest()[:16]
+    """As :func:`proctor.testing.episodes.digests` has it for each array of an observation."""
+    return digest_of([np.asarray(array)])
 
 
 def from_script(script, *arguments):
