@@ -45,6 +45,7 @@ class Viewer:
         addresses = Addresses(RunFolder(root), Pages(token), lambda: self._server.should_exit)
         config = uvicorn.Config(
             Guard(addresses.application(), hosts, token),
+            log_config=None,  # setting up logging closes everybody else's handlers, and the streams of some
             log_level="warning",
             access_log=False,
             server_header=False,
