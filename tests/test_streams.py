@@ -6,6 +6,8 @@ import importlib.util
 import random
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -141,3 +143,22 @@ def test_torch_is_not_imported_for_it():
     script = "import sys; from proctor.streams import RandomStream; from proctor.types import EpisodeSpec\n"
     script += f"with RandomStream({SPEC!r}).swapped_in(): pass\nassert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_streams_that_are_swapped_in_on_several_threads_do_not_disturb_each_other():
+    """As where each device has an inference thread of its own."""
+    specs = [EpisodeSpec("suite", 0, index, index) for index in range(4)]
+
+    def draws(spec: EpisodeSpec) -> list[float]:
+        stream, drawn = RandomStream(spec), []
+        for _ in range(100):
+            with stream.swapped_in():
+                drawn.append(np.random.normal())
+                time.sleep(1e-5)
+                drawn.append(random.random())
+        return drawn
+
+    with ThreadPoolExecutor(4) as threads:
+        together = list(threads.map(draws, specs))
+
+    assert together == [draws(spec) for spec in specs]

@@ -11,7 +11,7 @@ Three ways to draw from one:
   draw side by side, on any threads;
 - ``with stream.swapped_in():``, for foreign code that uses the global generators of Python, numpy and torch. It puts
   the stream's states in place, and takes them out again afterwards. It is exact for any code that draws on this
-  thread, and must not run on two threads at once.
+  thread; on several threads one waits for the other, as the generators are one per process.
 
 The last two give the same torch numbers: what one of them begins with does not move the other.
 """
@@ -21,6 +21,7 @@ from __future__ import annotations
 import hashlib
 import random
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -29,6 +30,8 @@ from typing import Any
 import numpy as np
 
 from proctor.types import EpisodeSpec
+
+_global_generators = threading.RLock()
 
 
 class RandomStream:
@@ -77,16 +80,17 @@ class RandomStream:
         torch takes part only where it is already imported. The states of before come back at the end, also after an
         exception, and the stream goes on where it stopped the next time.
         """
-        outside = _global_states()
-        if self._states is None:
-            self._seed_globals()
-        else:
-            _restore(self._states)
-        try:
-            yield
-        finally:
-            self._states = _global_states()
-            _restore(outside)
+        with _global_generators:
+            outside = _global_states()
+            if self._states is None:
+                self._seed_globals()
+            else:
+                _restore(self._states)
+            try:
+                yield
+            finally:
+                self._states = _global_states()
+                _restore(outside)
 
     def _global_seeds(self) -> tuple[int, int, int]:
         """What Python's, numpy's and torch's generators start from."""

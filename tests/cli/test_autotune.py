@@ -75,10 +75,13 @@ def test_a_time_that_cannot_be(capsys):
 
 def test_ctrl_c_leaves_nothing_behind():
     """As at a terminal, where all processes of the group are interrupted; the exit status says so."""
-    command = "import sys; from proctor.cli import main; sys.exit(main())"
+    unignored = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # as in a background job
+    command = f"{unignored}; import sys; from proctor.cli import main; sys.exit(main())"
     arguments = ["autotune", *RANDOM, "--seconds=60"]
     process = subprocess.Popen(
-        [sys.executable, "-c", command, *arguments], start_new_session=True, stderr=subprocess.PIPE
+        [sys.executable, "-c", command, *arguments],
+        start_new_session=True,
+        stderr=subprocess.PIPE,
     )
     until = time.monotonic() + 60
     while len(started := descendants(process.pid)) < 2 and time.monotonic() < until:
