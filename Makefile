@@ -26,8 +26,9 @@ demo: install
 		--env.task=reach-v3,button-press-topdown-v3,coffee-button-v3 --env.episode_length=200 \
 		--eval.n_episodes=10 --eval.n_episodes_to_render=3
 
+# Files are dealt to two processes: half of the time tests wait for processes of their own.
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile
 
 prove: install
 	$(BIN)/python -m pytest -m prove
