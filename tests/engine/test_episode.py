@@ -45,6 +45,9 @@ def test_real_numbers_of_the_right_shape_can_be_executed(dtype):
 class Stubborn:
     """Cannot become an array, like a tensor on an accelerator."""
 
+    def __repr__(self) -> str:
+        return "Stubborn()"
+
     def __array__(self, dtype=None, copy=None):
         raise TypeError("can't convert cuda:0 device type tensor to numpy")
 

@@ -166,6 +166,9 @@ class FakePolicy(Policy):
         self.randomness = "global" if noise else "none"
         self.n_slots = 2
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.n_action_steps}, {self.look_offsets}, {self.noise})"
+
     def predict(self, observations: Sequence[Observation], memories: Sequence[EpisodeMemory]) -> list[Array]:
         return [self._chunk(observation) for observation in observations]
 
