@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import subprocess
+import sys
 from importlib.metadata import version
 
 import pytest
@@ -62,12 +65,12 @@ def test_the_commands_are_grouped_and_fit_the_terminal(width, capsys, monkeypatc
     assert max(map(len, out.split("First steps:")[0].splitlines())) <= width
 
 
-def test_texts_flow(capsys, monkeypatch):
+def test_texts_flow():
     """A sentence that is broken in the source is not broken there in the help."""
-    monkeypatch.setenv("COLUMNS", "400")
-    main(["eval", "--help"])
+    command, wide = [sys.executable, "-m", "proctor", "eval", "--help"], {**os.environ, "COLUMNS": "400"}
+    out = subprocess.run(command, env=wide, capture_output=True, text=True, check=True).stdout
 
-    assert "for debugging: there a crash of the simulator ends the run." in capsys.readouterr().out
+    assert "for debugging: there a crash of the simulator ends the run." in out
 
 
 def test_the_version_is_the_packages(capsys):
