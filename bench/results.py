@@ -1,6 +1,6 @@
 """What a million episodes cost after they have run: merging shards' journals, statistics, eval_info.json.
 
-    python bench/results.py [--episodes 1000000] [--tasks 130] [--shards 16] [--folder DIR]
+    python bench/results.py [PART…] [--episodes 1000000] [--tasks 130] [--shards 16] [--folder DIR]
 
 The journals are synthetic: results drawn at random, written in the journal's own format (without the sync of every
 episode, which bench/overheads.py measures). Each part then runs in a process of its own, so that its peak memory is its
@@ -41,6 +41,7 @@ RETRY_RATE = 1e-3
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", help=f"any of {', '.join(part.__name__ for part in PARTS)}; all if none")
     parser.add_argument("--episodes", type=int, default=1_000_000)
     parser.add_argument("--tasks", type=int, default=130)
     parser.add_argument("--shards", type=int, default=16)
@@ -55,7 +56,9 @@ def main() -> None:
         print(
             f"{options.episodes} episodes, {options.tasks} tasks, {options.shards} journals of together {size >> 20} MB"
         )
-        for part in (imports_only, merge, merge_and_statistics, merge_statistics_and_file):
+        for part in PARTS:
+            if options.parts and part.__name__ not in options.parts:
+                continue
             seconds, cpu_s, peak_mb = alone(part, folder)
             name = part.__name__.replace("_", " ")
             print(f"{name}: {seconds:.1f} s ({cpu_s:.1f} s of a core), peak {peak_mb:.0f} MB", flush=True)
@@ -101,6 +104,17 @@ def merge_statistics_and_file(folder: Path) -> None:
     """The same, and ``eval_info.json``."""
     run, summary = load_statistics(folder)
     write_eval_info(folder, stream_eval_info(summary, run))
+
+
+def report(folder: Path) -> None:
+    """``proctor report``: the page, with its charts, and as many episodes as it embeds."""
+    from proctor.cli import main as proctor
+
+    if proctor(["report", str(folder)]):
+        raise SystemExit("no report was made")
+
+
+PARTS = (imports_only, merge, merge_and_statistics, merge_statistics_and_file, report)
 
 
 def load_statistics(folder: Path) -> tuple[RunInfo, Summary]:
