@@ -19,6 +19,7 @@ if sys.platform != "linux":
 
 MODULE = """
 import os
+import subprocess
 from pathlib import Path
 import numpy
 from proctor.testing.fakes import FakeBenchmark
@@ -29,6 +30,12 @@ class Colleague(FakeBenchmark):
 
     def make_env(self, task):
         (Path(self.config.scratch) / f"drawn-{os.getpid()}").write_text(str(numpy.random.random()))
+        return super().make_env(task)
+
+class Starting(FakeBenchmark):
+    def make_env(self, task):
+        mate = subprocess.Popen(["sleep", "600"])
+        (Path(self.config.scratch) / "mate").write_text(str(mate.pid))
         return super().make_env(task)
 
 class Broken(FakeBenchmark):
@@ -117,3 +124,20 @@ def test_nothing_is_left_of_a_closed_pool(make_pool, tmp_path):
     pool.close()
 
     assert not any(Path(f"/proc/{pid}").exists() for pid in [*pids, int((tmp_path / "preloaded").read_text())])
+
+
+def test_what_a_simulator_has_started_ends_with_it(make_pool, tmp_path):
+    """Although its own process ended in good order."""
+    pool = make_pool("Starting")
+    number = pool.start_worker()
+    hear(pool, 1)
+    pool.send(number, Build(FakeBenchmark(FakeConfig(type="fake")).tasks()[0]))
+    hear(pool, 1)
+    mate = Path(f"/proc/{(tmp_path / 'mate').read_text()}")
+    assert mate.exists()
+
+    pool.close()
+
+    until = monotonic() + 5
+    while mate.exists() and "Z" not in (mate / "stat").read_text().rpartition(")")[2].split()[0]:
+        assert monotonic() < until, "it is still there"

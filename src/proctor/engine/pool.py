@@ -98,9 +98,13 @@ class ProcessWorker:
             self.connection.send_bytes(encode(Close()))
         self.connection.close()
 
-    def bury(self, patience: float) -> None:
-        """Wait for the process to end by itself, then end its whole group."""
-        if self._process.wait(patience) is None:
+    def wait(self, patience: float) -> None:
+        """Give the process so many seconds to end by itself."""
+        self._process.wait(patience)
+
+    def bury(self) -> None:
+        """End the process, if it has not ended, and all that it has started."""
+        if self._process.wait(0.0) is None:
             self._process.signal(signal.SIGTERM)
             self._process.wait(0.5)
         self._process.signal(signal.SIGKILL)  # what it has started itself may outlive it
@@ -208,13 +212,15 @@ class Pool:
         workers = [self._workers.pop(number) for number in list(self._workers)]
         for worker in workers:
             worker.end()
+        processes = [worker for worker in workers if isinstance(worker, ProcessWorker)]
         give_up = monotonic() + _LAST_WORDS_S
-        for worker in workers:
-            if isinstance(worker, ProcessWorker):
-                worker.bury(max(0.0, give_up - monotonic()))
+        for worker in processes:
+            worker.wait(max(0.0, give_up - monotonic()))
         if self._starter is not None:
             self._starter.close()
             self._starter = None
+        for worker in processes:
+            worker.bury()
         self._selector.close()
 
     def _hung(self) -> Iterable[tuple[int, Lost]]:
@@ -232,4 +238,4 @@ class Pool:
         worker = self._workers.pop(number)
         assert isinstance(worker, ProcessWorker)
         self._selector.unregister(worker.connection)
-        worker.bury(0.0)
+        worker.bury()

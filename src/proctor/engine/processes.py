@@ -16,8 +16,9 @@ from typing import Protocol
 
 from proctor.engine.messages import LONGEST_NEWS, Born, Setup, decode_news, encode
 
-_FIRST_WORDS_S = 60.0
-"""How long a nursery may take to import a simulator, where somebody waits for it."""
+_FIRST_WORDS_S = 2.0
+"""How long one waits for the process id of a worker that is to be ended. One that has none yet ends by itself, as its
+connection is closed by then."""
 
 
 class WorkerProcess(Protocol):
@@ -172,7 +173,7 @@ class _Forked:
         return self.status
 
     def signal(self, number: int) -> None:
-        if self.pid is not None and self.status is None:
+        if self.pid is not None:  # also where it has ended: what it has started may be there
             _signal_group(self.pid, number)
 
 
