@@ -2,53 +2,23 @@
 
 from __future__ import annotations
 
-import selectors
 import threading
 import traceback
-from contextlib import suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 
-from proctor.launchers.base import Ended, Event, Failed, Launcher, Lost, Order, ShardRun, decode_report, encode
+from proctor.launchers.base import Event, Lost, ShardRun, decode_report
+from proctor.launchers.connected import ConnectedLauncher
 from proctor.parallel.shard import serve
 
 
-class InlineLauncher(Launcher):
+class InlineLauncher(ConnectedLauncher):
     """Runs each shard's :func:`~proctor.parallel.shard.serve` on a thread. Environment, device and log of a run are
     this process's own; what several policies side by side may disturb in one process, they do.
     """
 
-    def __init__(self) -> None:
-        self._selector = selectors.DefaultSelector()
-        self._shards: dict[int, _Thread] = {}
-
-    def submit(self, run: ShardRun) -> None:
-        shard = self._shards[run.number] = _Thread(run)
-        self._selector.register(shard.connection, selectors.EVENT_READ, run.number)
-
-    def send(self, shard: int, order: Order) -> None:
-        if shard in self._shards:
-            with suppress(OSError):  # poll will say that it is gone
-                self._shards[shard].connection.send_bytes(encode(order))
-
-    def poll(self, timeout_s: float) -> list[tuple[int, Event]]:
-        events: list[tuple[int, Event]] = []
-        for key, _ in self._selector.select(timeout_s):
-            event = self._shards[key.data].receive()
-            events.append((key.data, event))
-            if isinstance(event, Ended | Failed | Lost):
-                self.cancel(key.data)
-        return events
-
-    def cancel(self, shard: int) -> None:
-        if shard in self._shards:
-            thread = self._shards.pop(shard)
-            self._selector.unregister(thread.connection)
-            thread.end()
-
-    def close(self) -> None:
-        for shard in list(self._shards):
-            self.cancel(shard)
+    def start(self, run: ShardRun) -> _Thread:
+        return _Thread(run)
 
 
 class _Thread:
@@ -68,8 +38,10 @@ class _Thread:
             return Lost(self._reason)
         return event
 
-    def end(self) -> None:
+    def kill(self) -> None:
         """A thread cannot be ended from outside: it ends itself when its driver is gone."""
+
+    def bury(self) -> None:
         self.connection.close()
         self._thread.join()
 

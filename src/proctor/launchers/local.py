@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import selectors
 import signal
 import subprocess
 import sys
@@ -14,62 +13,27 @@ from pathlib import Path
 import msgspec
 
 from proctor.errors import ResourceError
-from proctor.launchers.base import Ended, Event, Failed, Launcher, Lost, Order, ShardRun, decode_report, encode
+from proctor.launchers.base import Event, Lost, ShardRun, decode_report, encode
+from proctor.launchers.connected import ConnectedLauncher
 
 _LAST_WORDS_S = 5.0
 """How long a shard may take to end once it has closed its connection."""
 
 
-class LocalLauncher(Launcher):
+class LocalLauncher(ConnectedLauncher):
     """Starts ``python -m proctor.parallel.shard``, and speaks with it over a socket that both inherit.
 
     A shard ends when this process does, however that ends: its connection closes, and the kernel ends it.
     """
 
-    def __init__(self) -> None:
-        self._selector = selectors.DefaultSelector()
-        self._shards: dict[int, ShardProcess] = {}
-
-    def submit(self, run: ShardRun) -> None:
+    def start(self, run: ShardRun) -> ShardProcess:
         try:
-            shard = self._shards[run.number] = ShardProcess(run)
+            shard = ShardProcess(run)
         except OSError as error:
             raise ResourceError(f"Shard {run.number} cannot be started: {error.strerror}.") from error
-        self._selector.register(shard.connection, selectors.EVENT_READ, run.number)
-        self._send(shard, encode(run))
-
-    def send(self, shard: int, order: Order) -> None:
-        if shard in self._shards:
-            self._send(self._shards[shard], encode(order))
-
-    def poll(self, timeout_s: float) -> list[tuple[int, Event]]:
-        events: list[tuple[int, Event]] = []
-        for key, _ in self._selector.select(timeout_s):
-            event = self._shards[key.data].receive()
-            events.append((key.data, event))
-            if isinstance(event, Ended | Failed | Lost):
-                self._forget(key.data)
-        return events
-
-    def cancel(self, shard: int) -> None:
-        if shard in self._shards:
-            self._shards[shard].kill()
-            self._forget(shard)
-
-    def close(self) -> None:
-        for shard in self._shards.values():
-            shard.kill()
-        for number in list(self._shards):
-            self._forget(number)
-
-    def _send(self, shard: ShardProcess, message: bytes) -> None:
-        with suppress(BrokenPipeError, ConnectionResetError):  # poll will say why
-            shard.connection.send_bytes(message)
-
-    def _forget(self, number: int) -> None:
-        shard = self._shards.pop(number)
-        self._selector.unregister(shard.connection)
-        shard.bury()
+        with suppress(OSError):  # it is gone; poll will say why
+            shard.connection.send_bytes(encode(run))
+        return shard
 
 
 class ShardProcess:
