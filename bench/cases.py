@@ -6,8 +6,9 @@ a U-Net denoised in ten steps for Diffusion.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -109,3 +110,22 @@ CASES = {
         Case("aloha-50", {"type": "aloha", "task": "AlohaTransferCube-v0"}, aloha_act, 50),
     )
 }
+
+
+def case_parser(description: str | None, usual: Sequence[str]) -> argparse.ArgumentParser:
+    """The options of a script that compares cases; the ``usual`` ones where none is named."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    named = f"any of {', '.join(CASES)}; {', '.join(usual)} if none"
+    parser.add_argument("cases", nargs="*", metavar="CASE", help=named)
+    parser.add_argument("--episodes", type=int, help="instead of the case's own number")
+    parser.add_argument("--steps", type=int, help="the same")
+    parser.add_argument("--pairs", type=int, default=3)
+    return parser
+
+
+def chosen(parser: argparse.ArgumentParser, options: argparse.Namespace, usual: Sequence[str]) -> list[Case]:
+    """The cases that were asked for."""
+    if unknown := set(options.cases) - set(CASES):
+        parser.error(f"there is no case {', '.join(unknown)}; choose from {', '.join(CASES)}")
+    cases = (CASES[name] for name in options.cases or usual)
+    return [replace(c, episodes=options.episodes or c.episodes, steps=options.steps or c.steps) for c in cases]

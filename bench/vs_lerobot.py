@@ -12,7 +12,6 @@ the episodes' numbers are compared too.
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import os
@@ -27,7 +26,7 @@ from typing import Any
 
 os.environ.setdefault("MUJOCO_GL", "egl")
 sys.path.insert(0, str(Path(__file__).parent))
-from cases import CASES, Case
+from cases import CASES, Case, case_parser, chosen
 from common import loaded, machine
 
 PILOT_STEPS = 12
@@ -124,18 +123,10 @@ def agree(case: Case) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"any of {', '.join(CASES)}; all if none is named")
-    parser.add_argument("--episodes", type=int, help="instead of the case's own number")
-    parser.add_argument("--steps", type=int, help="the same")
-    parser.add_argument("--pairs", type=int, default=3)
+    parser = case_parser(__doc__, list(CASES))
     options = parser.parse_args()
-    if unknown := set(options.cases) - set(CASES):
-        parser.error(f"there is no case {', '.join(unknown)}; choose from {', '.join(CASES)}")
     print(machine())
-    for name in options.cases or CASES:
-        case = CASES[name]
-        case = replace(case, episodes=options.episodes or case.episodes, steps=options.steps or case.steps)
+    for case in chosen(parser, options, list(CASES)):
         print(case, flush=True)
         mode = fastest_mode(case)
         for videos in (True, False):

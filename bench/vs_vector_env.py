@@ -9,7 +9,6 @@ environments, and compared at its fastest. Medians of alternating pairs; nothing
 
 from __future__ import annotations
 
-import argparse
 import os
 import statistics
 import sys
@@ -21,7 +20,7 @@ from typing import Any
 os.environ.setdefault("MUJOCO_GL", "egl")
 os.environ.setdefault("LP_NUM_THREADS", "0")  # as in a worker
 sys.path.insert(0, str(Path(__file__).parent))
-from cases import CASES, Case
+from cases import Case, case_parser, chosen
 from common import loaded, machine
 from lockstep import Lockstep, evaluate_in_lockstep
 
@@ -72,21 +71,11 @@ def compare(case: Case, numbers: list[int], pairs: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "cases", nargs="*", metavar="CASE", help=f"any of {', '.join(CASES)}; {', '.join(USUAL)} if none"
-    )
+    parser = case_parser(__doc__, USUAL)
     parser.add_argument("--envs", type=int, nargs="+", default=[2, 4])
-    parser.add_argument("--episodes", type=int, help="instead of the case's own number")
-    parser.add_argument("--steps", type=int, help="the same")
-    parser.add_argument("--pairs", type=int, default=3)
     options = parser.parse_args()
-    if unknown := set(options.cases) - set(CASES):
-        parser.error(f"there is no case {', '.join(unknown)}; choose from {', '.join(CASES)}")
     print(machine())
-    for name in options.cases or USUAL:
-        case = CASES[name]
-        case = replace(case, episodes=options.episodes or case.episodes, steps=options.steps or case.steps)
+    for case in chosen(parser, options, USUAL):
         compare(case, options.envs, options.pairs)
 
 
