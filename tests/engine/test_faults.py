@@ -222,6 +222,7 @@ class Deadly(FakePolicy):
 
     def __init__(self) -> None:
         super().__init__()
+        self.n_slots = 1  # two passes side by side would each think they are the first
         self._before = processes_of(os.getpid())
         self.killed: set[int] = set()
 
