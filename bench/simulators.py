@@ -5,7 +5,8 @@
 Steps are of random actions, undrawn. A look is what an observation adds to a step: drawing the policy's cameras.
 LIBERO's reset holds the ten steps in which things settle; ``libero (its own code)`` is LIBERO as it resets and steps
 itself, with nothing drawn unasked: what Proctor falls back to with versions for which its quick simulator was not
-proved equal. Memory is private to the process, after looking.
+proved equal. Memory is private to the process, after looking: of one that imported and built everything itself, and of
+a worker, which was forked from one that had.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ from time import perf_counter
 from typing import Any
 
 os.environ.setdefault("MUJOCO_GL", "egl")
+
+from proctor.benchmarks.base import Benchmark
+
 OWN_CODE = "libero (its own code)"
 FIELDS: dict[str, dict[str, Any]] = {
     "pusht": {"type": "pusht"},
@@ -45,14 +49,43 @@ def private_mb() -> float:
     return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) / 1024
 
 
+def in_a_fork(work: Callable[[], Any]) -> Any:
+    """What a function returns, as JSON, in a process forked from this one, which thereby does not touch GL."""
+    reader, writer = os.pipe()
+    if not os.fork():
+        os.write(writer, json.dumps(work()).encode())
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as pipe:
+        found = json.load(pipe)
+    os.wait()
+    return found
+
+
 def measure(name: str, n_steps: int, n_looks: int, n_resets: int) -> dict[str, float]:
-    """One benchmark's costs in seconds and MB, in this process."""
+    """One benchmark's costs in seconds and MB."""
     from proctor.benchmarks import libero_simulator
     from proctor.job import make_benchmark
 
     if name == OWN_CODE:
         libero_simulator.COMPARED.clear()
     benchmark, _ = make_benchmark(FIELDS[name])
+    costs: dict[str, float] = in_a_fork(lambda: costs_alone(benchmark, n_steps, n_looks, n_resets))
+    benchmark.preload()
+    return costs | {"worker_mb": in_a_fork(lambda: memory_of_a_worker(benchmark))}
+
+
+def memory_of_a_worker(benchmark: Benchmark) -> float:
+    """MB, in this process."""
+    task = benchmark.tasks()[0]
+    env = benchmark.make_env(task)
+    env.prepare_to_look()
+    env.reset(0, benchmark.init_state_id(task, 0), look=True)
+    return private_mb()
+
+
+def costs_alone(benchmark: Benchmark, n_steps: int, n_looks: int, n_resets: int) -> dict[str, float]:
+    """Everything else, in this process."""
     task = benchmark.tasks()[0]
     started = perf_counter()
     env = benchmark.make_env(task)
@@ -89,7 +122,9 @@ def main() -> None:
     from common import machine
 
     print(machine())
-    print(f"{'':22} {'construct s':>11} {'GL s':>6} {'reset ms':>9} {'step ms':>8} {'look ms':>8} {'private MB':>10}")
+    print(
+        f"{'':22} {'construct s':>11} {'GL s':>6} {'reset ms':>9} {'step ms':>8} {'look ms':>8} {'private MB':>10} {'a worker':>8}"
+    )
     for name in options.names or FIELDS:
         counts = [f"--{what}={getattr(options, what)}" for what in ("steps", "looks", "resets")]
         command = [sys.executable, __file__, name, *counts, "--here"]
@@ -98,7 +133,8 @@ def main() -> None:
         cost = json.loads(done.stdout.splitlines()[-1])
         print(
             f"{name:22} {cost['construct']:11.2f} {cost['context']:6.2f} {cost['reset'] * 1000:9.1f} "
-            f"{cost['step'] * 1000:8.2f} {cost['look'] * 1000:8.1f} {cost['private_mb']:10.0f}",
+            f"{cost['step'] * 1000:8.2f} {cost['look'] * 1000:8.1f} {cost['private_mb']:10.0f} "
+            f"{cost['worker_mb']:8.0f}",
             flush=True,
         )
 

@@ -17,7 +17,7 @@ from libero_checks import both_kinds, differences, put_at_goal, standing_simulat
 from proctor.benchmarks import libero_simulator
 from proctor.benchmarks.libero import N_INIT_STATES, Libero, LiberoConfig
 from proctor.benchmarks.libero_package import LiberoFiles, read_pickled_array
-from proctor.benchmarks.libero_simulator import QuickSimulator, SamplingClock, Simulator, is_compared
+from proctor.benchmarks.libero_simulator import QuickSimulator, SamplingClock, Simulator, empty_pages, is_compared
 from proctor.benchmarks.libero_tasks import MAX_STEPS, SUITES, instruction_of
 from proctor.config import structure
 from proctor.errors import ConfigError, MissingExtraError
@@ -263,6 +263,15 @@ def test_an_episode_is_lerobots_to_the_bit():
     assert np.abs(states - their_states).max() < 1e-6
 
 
+@pytest.mark.skipif(not is_compared(), reason="other versions are installed than those the quick simulator is for")
+def test_what_a_worker_was_forked_with_is_the_same_and_costs_less_memory():
+    """The scene is compiled, and its files are read, in the process that workers are forked from."""
+    own, *forked = from_script("forked_libero.py", "libero_object", 0)
+
+    assert [episode for episode, _ in forked] == [own[0]] * 2
+    assert max(memory for _, memory in forked) < 0.8 * own[1]
+
+
 def test_success_ends_the_episode_and_only_looks_are_drawn():
     """Turning the stove's knob is a success; until somebody looks there is no GL context."""
     with standing(benchmark_of("libero_goal", 7, camera_name_mapping={"agentview_image": "camera1"})) as env:
@@ -280,6 +289,16 @@ def test_success_ends_the_episode_and_only_looks_are_drawn():
     assert unseen is None
     assert look.keys() == {"observation.images.camera1", "observation.images.image2", "observation.state"}
     assert all(look[name].std() > 10 for name in look if "images" in name)
+
+
+def test_emptied_pages_are_of_that_array_alone():
+    """What lies beside it in memory stays."""
+    memory = np.ones(1 << 16)
+    empty_pages(memory[1000:-1000])
+
+    assert memory[:1000].all()
+    assert memory[-1000:].all()
+    assert not memory[2000:-2000].any()
 
 
 def test_absolute_actions_are_poses():

@@ -184,6 +184,10 @@ def axis_angle(quat: Array) -> Array:
     return angle
 
 
+_built_before_forking: list[tuple[Task, LiberoConfig, LiberoEnv]] = []
+"""What :meth:`Libero.preload` built, if it was called in this process or the one that it was forked from."""
+
+
 class Libero(Benchmark):
     """LIBERO as LeRobot runs it (``lerobot.envs.libero`` of 0.6.1).
 
@@ -241,9 +245,15 @@ class Libero(Benchmark):
         return [(task_id, names[task_id]) for task_id in chosen]
 
     def preload(self) -> None:
+        """Build the first task's simulator, without GL: forked workers have it at once, and share its memory."""
         import_simulator("robosuite", "libero")
+        if is_compared():
+            first = self.tasks()[0]
+            _built_before_forking[:] = [(first, self.config, LiberoEnv(first, self.config))]
 
     def make_env(self, task: Task) -> SimEnv:
+        if _built_before_forking and _built_before_forking[0][:2] == (task, self.config):
+            return _built_before_forking.pop()[-1]
         return LiberoEnv(task, self.config)
 
     def init_state_id(self, task: Task, episode_index: int) -> int | None:
