@@ -122,9 +122,8 @@ def main() -> None:
     from common import machine
 
     print(machine())
-    print(
-        f"{'':22} {'construct s':>11} {'GL s':>6} {'reset ms':>9} {'step ms':>8} {'look ms':>8} {'private MB':>10} {'a worker':>8}"
-    )
+    heads = {"construct s": 11, "GL s": 6, "reset ms": 9, "step ms": 8, "look ms": 8, "private MB": 10, "a worker": 8}
+    print(" " * 22, *(f"{head:>{width}}" for head, width in heads.items()))
     for name in options.names or FIELDS:
         counts = [f"--{what}={getattr(options, what)}" for what in ("steps", "looks", "resets")]
         command = [sys.executable, __file__, name, *counts, "--here"]
