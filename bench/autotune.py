@@ -7,6 +7,8 @@ The bundled ACT on its three Meta-World tasks. In every repeat autotune measures
 runs the same evaluation, without videos, in clean processes; several shards are as many processes at the same time.
 Compared is the time from the moment that episodes can go on to the last result: with it the time that start-up takes,
 nearly all of it imports, is left out on both sides. A ratio of 1.10 means that 10 % more was predicted than it took.
+Chunks per second are those while all workers run episodes; the time has building, the end, and how long episodes
+turned out to be as well.
 
 Nothing else should be using the machine. Autotune says what other programs took; where that is much, both sides are of
 a machine that was not there alone, and need not agree.
@@ -46,11 +48,18 @@ class Setting(NamedTuple):
 
 @dataclass(frozen=True)
 class Measured:
-    """What a setting did: seconds from when episodes could go on to the last result, episodes, and their looks."""
+    """What a setting did: seconds from when episodes could go on to the last result, episodes, their looks, and the
+    seconds, summed over the workers, in which episodes were run: not started, built for, or waited for.
+    """
 
     seconds: float
     n_episodes: int
     n_looks: int
+    running_s: float
+
+    def chunks_per_second(self, n_workers: int) -> float:
+        """While all of them run episodes."""
+        return n_workers * self.n_looks / self.running_s
 
 
 def main() -> None:
@@ -98,7 +107,10 @@ def compare(config: RunConfig, settings: list[Setting], seconds: float) -> tuple
 
 def report(found: AutotuneRecommendation, setting: Setting, measured: Measured) -> None:
     predicted = predicted_seconds(found, setting)
-    rate, chunks = prediction(found, setting).chunks_per_second, measured.n_looks / measured.seconds
+    rate, chunks = (
+        prediction(found, setting).chunks_per_second,
+        measured.chunks_per_second(setting.shards * setting.workers),
+    )
     print(
         f"{setting.shards:6} {setting.workers:7} {predicted:9.1f} s {measured.seconds:8.1f} s "
         f"{predicted / measured.seconds:6.2f} {rate:18.2f} {chunks:11.2f} {rate / chunks:6.2f}",
@@ -136,7 +148,8 @@ def run(config: RunConfig, setting: Setting) -> Measured:
         for shard in shards:
             shard.wait()
     return Measured(
-        max(part.seconds for part in parts), sum(part.n_episodes for part in parts), sum(part.n_looks for part in parts)
+        max(part.seconds for part in parts),
+        *(sum(getattr(part, name) for part in parts) for name in ("n_episodes", "n_looks", "running_s")),
     )
 
 
@@ -169,7 +182,10 @@ def be_a_shard(what: dict[str, Any]) -> None:
     info = evaluate(policy, what.pop("env"), **what).info
     overall, episodes = info["overall"], info["per_episode"]
     seconds = overall["eval_s"] - overall["startup_s"]
-    print(json.dumps(asdict(Measured(seconds, len(episodes), sum(e["n_looks"] for e in episodes)))), flush=True)
+    apart = ("construct", "startup", "idle")
+    running = sum(sum(e["timings"].values()) - sum(e["timings"][part] for part in apart) for e in episodes)
+    measured = Measured(seconds, len(episodes), sum(e["n_looks"] for e in episodes), running)
+    print(json.dumps(asdict(measured)), flush=True)
 
 
 def _all(values: list[float]) -> str:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
+from itertools import groupby
 from math import ceil
 from statistics import fmean
 from time import monotonic, process_time, thread_time
@@ -32,6 +33,10 @@ _LOOKS_S = 5.0
 """At most so long one worker draws in software."""
 _EPISODES_PER_TASK = 1000
 """More than can be run while measuring, so that no worker runs out of them."""
+_TASKS_PER_WORKER = 3
+"""Tasks whose episodes are run while measuring, as their lengths differ. With more, it would be spent on building."""
+_EPISODES_AT_ONCE = 2
+"""Of every task and worker, before it is another task's turn."""
 _FIRST_REPLIES = 4
 """Of the one worker that runs before the others do, to fill caches and see how much memory it takes."""
 _WARM_REPLIES = 2
@@ -130,6 +135,8 @@ class _Tally:
     others_cpu_s: float = 0.0
     """Of other programs, on the same cores."""
     engine_s: float = 0.0
+    rebuilding_s: float = 0.0
+    """Of the workers: they built simulators of further tasks, on a core each."""
     pass_s: float = 0.0
     """Mean of the passes in it."""
     reset_s: float = 0.0
@@ -165,13 +172,15 @@ class _Bench:
         """Run ``n_workers`` for a while, or until they have replied so often."""
         if self.policy is not None:
             self.policy.forget()
-        tasks = _spread(self.job.tasks, n_workers)
+        tasks = _spread(self.job.tasks, n_workers * _TASKS_PER_WORKER if n_workers > 1 else 1)
         specs = plan_episodes(self.job.benchmark, tasks, _EPISODES_PER_TASK, self.job.config.seed)
+        at_once = ceil(_EPISODES_AT_ONCE * n_workers / len(tasks))
+        rounds = _rounds(specs, max(_EPISODES_AT_ONCE, at_once)) if n_workers > 1 else [specs[:1]]
         setup = self.job.engine_setup()
         config = replace(setup.config, use_async_envs=True, stop_at_ci_width=None)
         # A batch size of one would be run in this process; one episode has one worker in any case.
         setup = replace(setup, config=config, batch_size=max(2, n_workers), log=None)
-        meter = _Meter(setup, specs if n_workers > 1 else specs[:1], self.policy, n_workers)
+        meter = _Meter(setup, rounds, self.policy, n_workers)
 
         def look_at_the_clock() -> None:
             if meter.has_run(seconds) or (n_replies is not None and meter.n_replies >= n_replies):
@@ -197,10 +206,10 @@ class _Bench:
             chunks_per_episode=tally.chunks_per_episode,
             n_ended=tally.n_ended,
             overhead=0.0,
-            core=tally.cpu_s / tally.chunks,
+            core=max(0.0, tally.cpu_s - tally.rebuilding_s) / tally.chunks,
             cores_taken=max(0.0, tally.others_cpu_s / tally.seconds),
             engine=tally.engine_s / tally.chunks,
-            rate=tally.chunks / tally.seconds,
+            rate=tally.chunks / (tally.seconds - tally.rebuilding_s / tally.n_workers),
             drawings=tuple(drawings),
             passes=tuple(passes),
             slots=1 if policy is None or policy.randomness == "global" else policy.n_slots,
@@ -217,13 +226,26 @@ def _spread(tasks: Sequence[Task], n: int) -> list[Task]:
     return [tasks[position * len(tasks) // n] for position in range(n)]
 
 
+def _rounds(specs: Sequence[EpisodeSpec], n: int) -> list[list[EpisodeSpec]]:
+    """The first ``n`` episodes of every task, then the next."""
+
+    def number(spec: EpisodeSpec) -> int:
+        return spec.episode_index // n
+
+    return [list(group) for _, group in groupby(sorted(specs, key=number), key=number)]
+
+
 class _Meter(Engine):
-    """An engine that notes what its workers say they spent. It counts anew once all of them are at work."""
+    """An engine that notes what its workers say they spent. It counts anew once all of them are at work.
+
+    A round of episodes is added to those before when nearly all of them have begun.
+    """
 
     def __init__(
-        self, setup: EngineSetup, plan: Sequence[EpisodeSpec], policy: WatchedPolicy | None, n_workers: int
+        self, setup: EngineSetup, rounds: Sequence[list[EpisodeSpec]], policy: WatchedPolicy | None, n_workers: int
     ) -> None:
-        super().__init__(setup, plan, policy)
+        super().__init__(setup, rounds[0], policy)
+        self._rounds, self._not_begun = iter(rounds[1:]), len(rounds[0])
         self._watched, self._n_workers = policy, n_workers
         self._created = monotonic()
         self._up = self._created
@@ -253,9 +275,18 @@ class _Meter(Engine):
             raise ResourceError(f"{result.spec} could not be run: {result.errors[-1].message}")
         self._ended[result.spec] = 1 if self._watched is None else self._watched.chunks[result.spec]
 
+    def begin(self, number: int, spec: EpisodeSpec) -> None:
+        super().begin(number, spec)
+        self._not_begun -= 1
+        if self._not_begun < self._n_workers:
+            self.add(following := next(self._rounds, []))
+            self._not_begun += len(following)
+
     def stands(self, number: int, spec: EpisodeSpec, built: Built) -> None:
         self._constructs.append(built.spent.construct)
-        self._up = monotonic()
+        if number not in self._replies:
+            self._up = monotonic()
+        self.tally.rebuilding_s += built.spent.construct
         super().stands(number, spec, built)
 
     def replied(self, number: int, reply: Reply) -> None:
