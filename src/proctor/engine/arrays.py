@@ -7,6 +7,7 @@ worker's heartbeat, a counter that says "I am alive" also in the middle of a chu
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import tempfile
@@ -37,8 +38,9 @@ class SharedArrays:
         self.descriptor = descriptor
         self._map: mmap.mmap
         self._heartbeat: Array
-        self._reserve(_FIRST_SIZE)
+        self._views: dict[Placed, Array] = {}
         self._frames: dict[str, tuple[Placed, Array]] = {}
+        self._reserve(_FIRST_SIZE)
 
     def write(self, arrays: Mapping[str, Array], index: int, n_frames: int) -> None:
         """Copy in what was seen at look ``index`` of ``n_frames``. The first overwrites the previous observation."""
@@ -53,11 +55,14 @@ class SharedArrays:
 
     def read(self, placed: Placed) -> Array:
         """The array, not copied: valid until the worker is asked to go on."""
-        dtype = np.dtype(placed.dtype)
-        size = int(np.prod(placed.shape)) * dtype.itemsize
-        if placed.offset + size > len(self._map):
-            self._reserve(placed.offset + size)
-        return np.ndarray(placed.shape, dtype, self._map, placed.offset)
+        view = self._views.get(placed)
+        if view is None:
+            dtype = np.dtype(placed.dtype)
+            end = placed.offset + math.prod(placed.shape) * dtype.itemsize
+            if end > len(self._map):
+                self._reserve(end)
+            view = self._views[placed] = np.ndarray(placed.shape, dtype, self._map, placed.offset)
+        return view
 
     def beat(self) -> None:
         """Tell the engine that something moves."""
@@ -86,4 +91,5 @@ class SharedArrays:
             os.ftruncate(self.descriptor, present)
         if not hasattr(self, "_map") or len(self._map) < present:
             self._map = mmap.mmap(self.descriptor, present)  # views of the old mapping keep it alive
+            self._views.clear()
             self._heartbeat = np.ndarray((1,), np.uint64, self._map, 0)

@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from queue import SimpleQueue
-from threading import Lock
+from threading import Lock, Thread
 from time import monotonic
 
 from proctor.policies.base import EpisodeMemory, Policy, PolicySource
@@ -65,8 +65,12 @@ class Inference:
         self._answers: SimpleQueue[list[Answer]] = SimpleQueue()
         self.wake_descriptor, self._wake = os.pipe()
         os.set_blocking(self.wake_descriptor, False)
-        self._threads = ThreadPoolExecutor(1, thread_name_prefix="inference")
-        self._loading: Future[Policy] | None = self._threads.submit(_open, source, n_threads)
+        self._woken = False
+        """Whether something may be in the pipe, which is not read for nothing."""
+        self._asked: SimpleQueue[list[Question] | None] = SimpleQueue()
+        self._slots: list[Thread] = []
+        self._loader = ThreadPoolExecutor(1, thread_name_prefix="loading")
+        self._loading: Future[Policy] | None = self._loader.submit(_open, source, n_threads)
         self._loading.add_done_callback(lambda _: self._wake_up())
 
     def has_free_slot(self) -> bool:
@@ -84,10 +88,11 @@ class Inference:
         alone = policy.randomness == "global"
         self.batch_size = 1 if alone else self.batch_size or policy.batch_size
         self.n_slots = self._free_slots = 1 if alone else policy.n_slots
-        self._threads.shutdown(wait=False)
-        self._threads = ThreadPoolExecutor(self._free_slots, thread_name_prefix="inference")
         self.policy = policy
         self.loaded_at = monotonic()
+        self._slots = [Thread(target=self._serve, name=f"inference-{n}", daemon=True) for n in range(self.n_slots)]
+        for slot in self._slots:
+            slot.start()
 
     def busy_share(self, now: float) -> float | None:
         """The part of the time since the policy was loaded that its slots were busy, 0 to 1; None before."""
@@ -103,13 +108,16 @@ class Inference:
     def ask(self, questions: Sequence[Question]) -> None:
         """Start a forward pass."""
         self._free_slots -= 1
-        self._threads.submit(self._answer, list(questions))
+        self._asked.put(list(questions))
 
     def answers(self) -> list[list[Answer]]:
         """Everything that has come out since the last call, pass by pass."""
+        found: list[list[Answer]] = []
+        if not self._woken:
+            return found
+        self._woken = False
         with suppress(BlockingIOError):
             os.read(self.wake_descriptor, 4096)
-        found: list[list[Answer]] = []
         while not self._answers.empty():
             answers = self._answers.get()
             found.append(answers)
@@ -120,14 +128,25 @@ class Inference:
         return found
 
     def close(self) -> None:
-        """Wait for the passes under way, and forget the rest."""
-        self._threads.shutdown(wait=True, cancel_futures=True)
+        """Wait for the passes under way."""
+        self._loader.shutdown(wait=True)
+        for _ in self._slots:
+            self._asked.put(None)
+        for slot in self._slots:
+            slot.join()
         os.close(self.wake_descriptor)
         os.close(self._wake)
 
     def _wake_up(self) -> None:
+        self._woken = True
         with suppress(OSError):  # closed meanwhile
             os.write(self._wake, b"!")
+        self._woken = True  # again: whoever was woken by another thread may have looked before this was written
+
+    def _serve(self) -> None:
+        """One slot: pass after pass, until there will be none."""
+        while (questions := self._asked.get()) is not None:
+            self._answer(questions)
 
     def _answer(self, questions: list[Question]) -> None:
         started = monotonic()
@@ -138,6 +157,9 @@ class Inference:
 
     def _passes(self, questions: list[Question]) -> list[list[Question]]:
         """The questions, divided so that no two of a pass have the same place. Nearly always one pass."""
+        assert self.policy is not None
+        if not self.policy.place_matters:
+            return [questions]
         groups: list[dict[int, Question]] = []
         for position, question in enumerate(questions):
             place = self._place(question, position)

@@ -103,10 +103,13 @@ class Scheduler:
 
     def assign(self) -> list[tuple[int, EpisodeSpec]]:
         """Give every idle worker an episode, as far as there are any. Their simulators may have to be built first."""
-        assigned = []
+        assigned: list[tuple[int, EpisodeSpec]] = []
+        idle = [(number, worker) for number, worker in self.workers.items() if worker.phase is Phase.IDLE]
+        if not idle:
+            return assigned
         crowd = self._workers_per_task()
-        for number, worker in self.workers.items():
-            if worker.phase is Phase.IDLE and (spec := self._next_episode(worker, crowd)) is not None:
+        for number, worker in idle:
+            if (spec := self._next_episode(worker, crowd)) is not None:
                 worker.spec = spec
                 worker.phase = Phase.SIMULATING if worker.built == spec.task else Phase.BUILDING
                 crowd[spec.task] += 1
