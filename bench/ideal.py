@@ -3,13 +3,12 @@
     python bench/ideal.py [act] [experts] [startup] [--repeats 3]     (all three if none is named)
 
 act: ACT on a Meta-World task, the policy loaded and a simulator built beforehand. First the bare cost of a reset, a
-physics step, a look and an inference is measured here, one at a time on one core; the ideal is the sum of the
-necessary work divided by the cores. Two ideals: with costs measured while the other cores do nothing, and, as cores
-share a cache and a memory, with costs measured while each of them does such work too. experts: all 50 tasks of Meta-
-World with their experts, which neither look nor infer; the ideal holds one construction for each task and one start
-of each worker, imports included. startup: ``proctor eval`` of about a minute from the command on; the ideal also
-holds one load of the policy, imports included, and for each worker its start and one construction. A share, not a
-time: both sides are measured in the same minute on the same machine, which nothing else should be using.
+physics step, a look and an inference is measured here, one at a time on one core; the ideal is the sum of the necessary
+work divided by the cores. experts: all 50 tasks of Meta-World with their experts, which neither look nor infer; the
+ideal holds one construction for each task and one start of each worker, imports included. startup: ``proctor eval`` of
+about a minute from the command on; the ideal also holds one load of the policy, imports included, and for each worker
+its start and one construction. A share, not a time: both sides are measured in the same minute on the same machine,
+which nothing else should be using.
 """
 
 from __future__ import annotations
@@ -22,8 +21,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
@@ -55,15 +53,12 @@ def act(options: argparse.Namespace) -> float:
 
     case = act_case(options)
     policy = loaded(case.policy_fields())
-    alone = bare_costs(policy, options.task)
-    with other_cores_at_work(case):
-        together = bare_costs(policy, options.task)
+    cost = bare_costs(policy, options.task)
     with tempfile.TemporaryDirectory() as folder:
         env = {**case.env, "episode_length": case.steps}
         info = evaluate(policy, env, n_episodes=case.episodes, output_dir=folder).info
     took = info["overall"]["eval_s"] - info["overall"]["startup_s"]
-    said("act, costs alone", necessary(info, case, alone), took, info, alone)
-    return said("act, costs together", necessary(info, case, together), took, info, together)
+    return said("act", necessary(info, case, cost), took, info, cost)
 
 
 def experts(options: argparse.Namespace) -> float:
@@ -86,8 +81,7 @@ def experts(options: argparse.Namespace) -> float:
 def startup(options: argparse.Namespace) -> float:
     """From the command to its end, for an evaluation of about a minute."""
     case = act_case(options)
-    with other_cores_at_work(case):
-        cost = bare_costs(loaded(case.policy_fields()), options.task)
+    cost = bare_costs(loaded(case.policy_fields()), options.task)
     chunks = -(-case.steps // case.n_action_steps)
     episode = cost["reset"] + case.steps * cost["step"] + chunks * (cost["look"] + cost["inference"])
     case = replace(case, episodes=max(1, round(options.seconds * CORES / episode)))
@@ -131,18 +125,7 @@ def said(name: str, work: float, took: float, info: Mapping[str, Any], cost: Map
 
 
 def bare_costs(policy: Any, task_name: str) -> dict[str, float]:
-    """Median seconds of each kind of work, on one core."""
-    env, work = bare_work(policy, task_name)
-    seconds = {what: _median(once, N_TIMES[what]) for what, once in work.items()}
-    env.close()
-    return seconds | {"look": seconds["look"] - seconds["step"]}
-
-
-N_TIMES = {"reset": 20, "step": 100, "look": 10, "inference": 10}
-
-
-def bare_work(policy: Any, task_name: str) -> tuple[SimEnv, dict[str, Callable[[], Any]]]:
-    """A simulator, and each kind of work done once; a look comes with its step."""
+    """Median seconds of each kind of work, alone on one core."""
     import numpy as np
 
     from proctor.job import make_benchmark
@@ -154,42 +137,16 @@ def bare_work(policy: Any, task_name: str) -> tuple[SimEnv, dict[str, Callable[[
     (task,) = benchmark.tasks()
     env = benchmark.make_env(task)
     action = np.zeros(4, np.float32)
+    reset = _median(lambda: env.reset(1, None, look=False), 20)
+    step = _median(lambda: env.step(action, look=False), 100)
     seen = env.reset(1, None, look=True)
+    look = _median(lambda: env.step(action, look=True), 10) - step
     assert seen is not None
     observation = Observation({key: array[np.newaxis] for key, array in seen.items()}, task.instruction)
     memory = EpisodeMemory(RandomStream(EpisodeSpec("bench", 0, 0, 0)))
-    return env, {
-        "reset": lambda: env.reset(1, None, look=False),
-        "step": lambda: env.step(action, look=False),
-        "look": lambda: env.step(action, look=True),
-        "inference": lambda: policy.predict([observation], [memory]),
-    }
-
-
-@contextmanager
-def other_cores_at_work(case: Case) -> Iterator[None]:
-    """All cores but one look and infer in turn, each in a process of its own."""
-    command = [sys.executable, __file__, "--companion", json.dumps(case.policy_fields()), case.env["task"]]
-    with ExitStack() as stack:
-        companions = [
-            stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL))
-            for _ in range(CORES - 1)
-        ]
-        for companion in companions:
-            stack.callback(companion.kill)
-        for companion in companions:
-            assert companion.stdout is not None
-            while companion.stdout.readline() not in (b"", b"at work\n"):
-                pass
-        yield
-
-
-def be_a_companion(policy_fields: str, task_name: str) -> None:
-    _, work = bare_work(loaded(json.loads(policy_fields)), task_name)
-    print("at work", flush=True)
-    while True:
-        work["look"]()
-        work["inference"]()
+    inference = _median(lambda: policy.predict([observation], [memory]), 10)
+    env.close()
+    return {"reset": reset, "step": step, "look": look, "inference": inference}
 
 
 def expert_costs(tasks: str) -> dict[str, dict[str, float]]:
@@ -253,7 +210,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--companion"]:
-        be_a_companion(*sys.argv[2:])
-    else:
-        main()
+    main()
