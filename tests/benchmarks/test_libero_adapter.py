@@ -17,7 +17,7 @@ from libero_checks import both_kinds, differences, put_at_goal, standing_simulat
 from proctor.benchmarks import libero_simulator
 from proctor.benchmarks.libero import N_INIT_STATES, Libero, LiberoConfig
 from proctor.benchmarks.libero_package import LiberoFiles, read_pickled_array
-from proctor.benchmarks.libero_simulator import QuickSimulator, SamplingClock, Simulator, empty_pages, is_compared
+from proctor.benchmarks.libero_simulator import QuickSimulator, SamplingClock, Simulator, is_compared
 from proctor.benchmarks.libero_tasks import MAX_STEPS, SUITES, instruction_of
 from proctor.config import structure
 from proctor.errors import ConfigError, MissingExtraError
@@ -213,6 +213,19 @@ def test_the_quick_simulator_is_liberos_own_code_to_the_bit(suite, task_id):
     assert [[moment[0] for moment in episode] for episode in quick] == [[False] * 4 + [True]] * 2
 
 
+def test_a_frame_larger_than_any_before_is_liberos_own():
+    """Its GL context is made anew for it, with the scene's textures."""
+    frames = []
+    for kind in (Simulator, QuickSimulator):
+        with standing_simulator(kind, "libero_goal", 7) as simulator:
+            simulator.reset(7, None, absolute=False, look=True)
+            frames.append([simulator.draw("agentview", size) for size in ((128, 128), (720, 600), (128, 128))])
+
+    for stock, quick in zip(*frames, strict=True):
+        assert np.array_equal(stock, quick)
+    assert frames[0][1].shape == (600, 720, 3)
+
+
 def test_the_comparison_sees_a_single_constraint_solution_less():
     """Else it could not fail."""
 
@@ -289,16 +302,6 @@ def test_success_ends_the_episode_and_only_looks_are_drawn():
     assert unseen is None
     assert look.keys() == {"observation.images.camera1", "observation.images.image2", "observation.state"}
     assert all(look[name].std() > 10 for name in look if "images" in name)
-
-
-def test_emptied_pages_are_of_that_array_alone():
-    """What lies beside it in memory stays."""
-    memory = np.ones(1 << 16)
-    empty_pages(memory[1000:-1000])
-
-    assert memory[:1000].all()
-    assert memory[-1000:].all()
-    assert not memory[2000:-2000].any()
 
 
 def test_absolute_actions_are_poses():

@@ -8,7 +8,6 @@ It is used with versions for which they were compared (:data:`COMPARED`), and wi
 from __future__ import annotations
 
 import ctypes
-import mmap
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -161,21 +160,17 @@ class Simulator:
 
     def prepare_to_look(self) -> None:
         """Make a GL context if there is none. The simulation is left alone."""
-        if self._can_draw:
+        sim = self._env.sim
+        if sim._render_context_offscreen is not None:  # noqa: SLF001 - robosuite asks so itself
             return
         from robosuite.utils.binding_utils import MjRenderContextOffscreen
 
-        sim = self._env.sim
         sim.forward = lambda: None  # the context's constructor would call it
         try:
             context = MjRenderContextOffscreen(sim, device_id=-1)
         finally:
             del sim.forward
         context.vopt.geomgroup[0], context.vopt.geomgroup[1] = 0, 1  # what is seen, not what collides
-
-    @property
-    def _can_draw(self) -> bool:
-        return self._env.sim._render_context_offscreen is not None  # noqa: SLF001 - robosuite asks so itself
 
     def draw(self, camera: str, size: tuple[int, int]) -> Array:
         """What a camera sees now, uint8 (height, width, 3), upside down. The simulation is left alone."""
@@ -274,12 +269,6 @@ class QuickSimulator(Simulator):
 
     def _adapted(self, problem: Any) -> Any:
         return remember_new_model(super()._adapted(problem))
-
-    def prepare_to_look(self) -> None:
-        if not self._can_draw:
-            super().prepare_to_look()
-            empty_pages(self._model.tex_data)  # the context has its own copy, and there will be no other context
-            give_back_freed_memory()
 
     def _place(self) -> None:
         env = self._env
@@ -429,16 +418,3 @@ def give_back_freed_memory() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:  # there is one in glibc
         trim(0)
-
-
-def empty_pages(array: Array) -> None:
-    """Zero an array that is not needed any more, in a way that frees its memory though it stays allocated.
-
-    Its first and last page are left alone, which it may share with others.
-    """
-    if sys.platform != "linux":
-        return
-    first = -(-array.ctypes.data // mmap.PAGESIZE) * mmap.PAGESIZE
-    n_bytes = (array.ctypes.data + array.nbytes - first) // mmap.PAGESIZE * mmap.PAGESIZE
-    if n_bytes > 0:
-        ctypes.CDLL(None).madvise(ctypes.c_void_p(first), ctypes.c_size_t(n_bytes), mmap.MADV_DONTNEED)
