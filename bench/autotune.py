@@ -107,10 +107,8 @@ def compare(config: RunConfig, settings: list[Setting], seconds: float) -> tuple
 
 def report(found: AutotuneRecommendation, setting: Setting, measured: Measured) -> None:
     predicted = predicted_seconds(found, setting)
-    rate, chunks = (
-        prediction(found, setting).chunks_per_second,
-        measured.chunks_per_second(setting.shards * setting.workers),
-    )
+    rate = prediction(found, setting).chunks_per_second
+    chunks = measured.chunks_per_second(setting.shards * setting.workers)
     print(
         f"{setting.shards:6} {setting.workers:7} {predicted:9.1f} s {measured.seconds:8.1f} s "
         f"{predicted / measured.seconds:6.2f} {rate:18.2f} {chunks:11.2f} {rate / chunks:6.2f}",

@@ -18,7 +18,9 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -49,17 +51,10 @@ def private_mb() -> float:
     return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) / 1024
 
 
-def in_a_fork(work: Callable[[], Any]) -> Any:
-    """What a function returns, as JSON, in a process forked from this one, which thereby does not touch GL."""
-    reader, writer = os.pipe()
-    if not os.fork():
-        os.write(writer, json.dumps(work()).encode())
-        os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader) as pipe:
-        found = json.load(pipe)
-    os.wait()
-    return found
+def in_a_fork(work: Callable[..., dict[str, float]], *arguments: Any) -> dict[str, float]:
+    """What a function returns in a process forked from this one, which thereby does not touch GL."""
+    with ProcessPoolExecutor(1, mp_context=get_context("fork")) as fork:
+        return fork.submit(work, *arguments).result()
 
 
 def measure(name: str, n_steps: int, n_looks: int, n_resets: int) -> dict[str, float]:
@@ -70,18 +65,18 @@ def measure(name: str, n_steps: int, n_looks: int, n_resets: int) -> dict[str, f
     if name == OWN_CODE:
         libero_simulator.COMPARED.clear()
     benchmark, _ = make_benchmark(FIELDS[name])
-    costs: dict[str, float] = in_a_fork(lambda: costs_alone(benchmark, n_steps, n_looks, n_resets))
+    costs = in_a_fork(costs_alone, benchmark, n_steps, n_looks, n_resets)
     benchmark.preload()
-    return costs | {"worker_mb": in_a_fork(lambda: memory_of_a_worker(benchmark))}
+    return costs | in_a_fork(memory_of_a_worker, benchmark)
 
 
-def memory_of_a_worker(benchmark: Benchmark) -> float:
+def memory_of_a_worker(benchmark: Benchmark) -> dict[str, float]:
     """MB, in this process."""
     task = benchmark.tasks()[0]
     env = benchmark.make_env(task)
     env.prepare_to_look()
     env.reset(0, benchmark.init_state_id(task, 0), look=True)
-    return private_mb()
+    return {"worker_mb": private_mb()}
 
 
 def costs_alone(benchmark: Benchmark, n_steps: int, n_looks: int, n_resets: int) -> dict[str, float]:
