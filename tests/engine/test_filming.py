@@ -320,7 +320,9 @@ def test_an_attempt_that_fails_leaves_its_film_to_the_next(studio, watch):
         failed = False
 
         def predict(self, observations, memories):
-            if not self.failed and observations[0].arrays["observation.image"][-1, 1, 1, 1] == 3:
+            image = observations[0].arrays["observation.image"][-1]
+            of_no_fault = observations[0].instruction.endswith("1") and image[0, 0, 0] == 1000 % 256
+            if not self.failed and of_no_fault and image[1, 1, 1] == 3:
                 self.failed = True
                 raise ValueError("not like this")
             return super().predict(observations, memories)
