@@ -28,6 +28,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.random import mtrand
 
 from proctor.types import EpisodeSpec
 
@@ -100,6 +101,7 @@ class RandomStream:
     def _seed_globals(self) -> None:
         python, numpy_legacy, torch_seed = self._global_seeds()
         random.seed(python)
+        mtrand.set_bit_generator(np.random.MT19937())
         np.random.seed(numpy_legacy)  # noqa: NPY002 - the global generator is the point here
         if (torch := sys.modules.get("torch")) is not None:
             torch.manual_seed(torch_seed)
@@ -112,16 +114,19 @@ def _global_states() -> tuple[Any, ...]:
         devices = torch.cuda.get_rng_state_all()
     return (
         random.getstate(),
-        np.random.get_state(),  # noqa: NPY002
+        mtrand.get_bit_generator(),
+        np.random.get_state(legacy=False),  # noqa: NPY002
         None if torch is None else torch.get_rng_state(),
         devices,
     )
 
 
 def _restore(states: tuple[Any, ...]) -> None:
-    python, numpy_legacy, cpu, devices = states
+    python, numpy_generator, numpy_legacy, cpu, devices = states
     random.setstate(python)
-    np.random.set_state(numpy_legacy)  # noqa: NPY002
+    mtrand.set_bit_generator(numpy_generator)  # is where it was: who drew meanwhile, drew from another one
+    if numpy_legacy["has_gauss"]:  # normal numbers are made in pairs, and the second is kept apart
+        np.random.set_state(numpy_legacy)  # noqa: NPY002
     if cpu is not None:
         torch = sys.modules["torch"]
         torch.set_rng_state(cpu)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,12 @@ def run_fake(
         scratch.mkdir(parents=True, exist_ok=True)
     env = {"type": FAKE_BENCHMARK, "max_steps": 12, "faults": faults or {}, "scratch": str(scratch), **(env or {})}
     return evaluate(policy or FakePolicy(), env, output_dir=directory, **{"n_episodes": 3, "batch_size": 2, **fields})
+
+
+def n_descriptors() -> int:
+    """Those that this process has open, without those of other tests' garbage."""
+    gc.collect()
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def canonical(info: dict[str, Any]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import signal
@@ -11,7 +10,7 @@ from time import sleep
 
 import numpy as np
 import pytest
-from fake_runs import canonical, errors_of, run_fake
+from fake_runs import canonical, errors_of, n_descriptors, run_fake
 
 from proctor.cli import main
 from proctor.errors import EnvironmentBuildError, ResourceError
@@ -37,8 +36,7 @@ def processes_of(parent: int) -> set[int]:
 
 def held() -> tuple[object, ...]:
     """What a run may take and must give back: descriptors, processes, names in shared memory."""
-    gc.collect()
-    return len(list(Path("/proc/self/fd").iterdir())), processes_of(os.getpid()), set(SHM.glob("*proctor*"))
+    return n_descriptors(), processes_of(os.getpid()), set(SHM.glob("*proctor*"))
 
 
 @pytest.fixture(autouse=True)
