@@ -148,6 +148,14 @@ def _predict_chunk(model: Any, batch: Batch, memories: Sequence[EpisodeMemory]) 
         return model.predict_action_chunk(dict(batch))[:, : model.config.n_action_steps]
 
 
+def _predict_step(model: Any, batch: Batch, memories: Sequence[EpisodeMemory]) -> Any:
+    """A policy that samples the next action and remembers nothing."""
+    from proctor.policies.lerobot.randomness import row_draws
+
+    with row_draws(memories):
+        return model.select_action(dict(batch)).unsqueeze(1)
+
+
 def _predict_by_selecting(
     model: Any, batch: Batch, memories: Sequence[EpisodeMemory], *, take_queue: bool = False
 ) -> Any:
@@ -262,6 +270,7 @@ FAMILIES: Mapping[str, Family] = {
         n_action_steps=lambda config: max(config["n_action_steps"], config["n_action_repeats"]),
         executable_steps=(lambda config: max(config["horizon"], config["n_action_repeats"]), "horizon"),
     ),
+    **dict.fromkeys(("gaussian_actor", "sac"), replace(UNDECLARED, predict=_predict_step, randomness="per_row")),
     **dict.fromkeys(("eo1", "evo1", "molmoact2", "vla_jepa", "wall_x"), _VLM),
     "lingbot_va": replace(UNDECLARED, predict=_predict_lingbot_va, requires=("transformers", "diffusers")),
     "fastwam": replace(_VLM, requires=("transformers", "diffusers")),
