@@ -213,7 +213,8 @@ class Shard:
         if wait := self._batching.seconds_to_wait(n_ready, rows, now):
             self._clock.after(max(wait, TICK_S), self._infer)
             return
-        batch = self.scheduler.next_batch(rows)
+        batch = self.scheduler.ready()[:rows]
+        self.scheduler.think(batch)
         self._batching.closed(n_ready - len(batch), now)
         self._gpu_is_free = False
         self.gpu_s += self._policy.pass_s

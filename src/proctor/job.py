@@ -67,6 +67,11 @@ class Job:
         return [self.plan[position] for position in positions]
 
     @property
+    def episodes_per_pass(self) -> int:
+        """How many episodes had better share a forward pass."""
+        return 1 if isinstance(self.policy, LocalPolicy) else self.policy.episodes_per_pass
+
+    @property
     def journal_stem(self) -> str:
         shard_id, num_shards = self.config.eval.shard_id, self.config.eval.num_shards
         return "journal" if num_shards == 1 else f"journal_{shard_id}_of_{num_shards}"
@@ -110,7 +115,9 @@ class Job:
         Raises:
             ResourceError: there is too little memory for those that were asked for, or too few files may be open.
         """
-        batch_size = batch_size or n_simulators(self.benchmark, self.config.eval, len(self.specs))
+        batch_size = batch_size or n_simulators(
+            self.benchmark, self.config.eval, len(self.specs), self.episodes_per_pass
+        )
         require_open_files(batch_size)
         stem = self.journal_stem.replace("journal", "trace")
         return EngineSetup(
@@ -155,13 +162,13 @@ def make_benchmark(fields: Mapping[str, Any], *, trust_remote_code: bool = False
     return benchmark_class(structure(config_class, fields, "env")), address
 
 
-def n_simulators(benchmark: Benchmark, config: EvalConfig, n_episodes: int) -> int:
+def n_simulators(benchmark: Benchmark, config: EvalConfig, n_episodes: int, episodes_per_pass: int = 1) -> int:
     """How many simulators step in parallel: as many as asked for, else as many as cores, episodes and memory allow.
 
     Raises:
         ResourceError: there is too little memory for those that were asked for, or for one.
     """
-    n = choose_batch_size(config, n_episodes, usable_cores())
+    n = choose_batch_size(config, n_episodes, usable_cores(), episodes_per_pass)
     if not config.batch_size:
         n = max(1, min(n, simulators_in_memory(benchmark, n)))
     require_memory(benchmark, n if config.use_async_envs else 1)

@@ -60,6 +60,16 @@ def test_every_number_of_cores_gives_the_floor_of_seven_tenths():
         assert choose_batch_size(EvalConfig(), 10_000, cores) == min(cores * 7 // 10, 64)
 
 
+def test_of_a_policy_that_many_episodes_share_there_are_as_many_more():
+    """Unless the user wants other passes, or says how many."""
+    assert choose_batch_size(EvalConfig(), 100, 2, episodes_per_pass=4) == 8
+    assert choose_batch_size(EvalConfig(), 5, 2, episodes_per_pass=4) == 5
+    assert choose_batch_size(EvalConfig(), 100, 64, episodes_per_pass=4) == 64
+    assert choose_batch_size(EvalConfig(inference_batch_size=1), 100, 2, episodes_per_pass=4) == 2
+    assert choose_batch_size(EvalConfig(inference_batch_size=16), 100, 2, episodes_per_pass=4) == 8
+    assert choose_batch_size(EvalConfig(batch_size=3), 100, 2, episodes_per_pass=4) == 3
+
+
 def test_every_task_has_its_episodes_and_episode_i_has_seed_plus_i():
     """In the order of suite, task, episode; the same seeds for every task."""
     fake = benchmark(n_tasks=2)

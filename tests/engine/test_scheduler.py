@@ -36,6 +36,13 @@ def ready_scheduler(specs: list[EpisodeSpec], n_workers: int, **limits: int) -> 
     return scheduler
 
 
+def next_batch(scheduler: Scheduler, size: int, **which: int) -> list[int]:
+    """At most so many observations are inferred; whose they are."""
+    batch = scheduler.ready(**which)[:size]
+    scheduler.think(batch)
+    return batch
+
+
 def simulate(scheduler: Scheduler) -> dict[int, EpisodeSpec]:
     """Give every idle worker an episode and build where it must be built."""
     assigned = dict(scheduler.assign())
@@ -138,7 +145,7 @@ def test_no_episode_waits_for_another():
     ended = []
     while len(ended) < 4:
         scheduler.observed(1)
-        assert scheduler.next_batch(8) == [1]
+        assert next_batch(scheduler, 8) == [1]
         scheduler.acted(1)
         ended.append(scheduler.workers[1].spec)
         scheduler.finished(1)
@@ -222,6 +229,20 @@ def test_episodes_that_have_not_begun_can_be_dropped():
     assert scheduler.workers_to_start() == 0
 
 
+def test_no_two_of_a_batch_have_the_same_row():
+    """Where every episode has its own in all passes; those that cannot come along wait in the same order."""
+    scheduler = ready_scheduler(plan(6), 6)
+    simulate(scheduler)
+    for number in (4, 0, 1, 5):
+        scheduler.observed(number)
+
+    assert next_batch(scheduler, 8, rows=4) == [4, 1]
+    assert scheduler.n_ready() == 2
+    assert next_batch(scheduler, 1, rows=4) == [0]
+    assert next_batch(scheduler, 8, rows=1) == [5]
+    assert next_batch(scheduler, 8, rows=4) == []
+
+
 def test_observations_are_inferred_in_the_order_in_which_they_came():
     """And at most so many at once."""
     scheduler = ready_scheduler(plan(4), 4)
@@ -229,9 +250,9 @@ def test_observations_are_inferred_in_the_order_in_which_they_came():
     for number in (2, 0, 3):
         scheduler.observed(number)
 
-    assert scheduler.next_batch(2) == [2, 0]
-    assert scheduler.next_batch(2) == [3]
-    assert scheduler.next_batch(2) == []
+    assert next_batch(scheduler, 2) == [2, 0]
+    assert next_batch(scheduler, 2) == [3]
+    assert next_batch(scheduler, 2) == []
     assert [scheduler.workers[number].phase for number in range(4)] == [
         Phase.THINKING,
         Phase.SIMULATING,
@@ -285,7 +306,7 @@ def test_a_worker_may_be_lost_in_every_phase(phase: Phase):
         scheduler.assign,
         lambda: scheduler.built(0),
         lambda: scheduler.observed(0),
-        lambda: scheduler.next_batch(1),
+        lambda: next_batch(scheduler, 1),
     ]
     for step in steps[: list(Phase).index(phase)]:
         step()
@@ -295,7 +316,7 @@ def test_a_worker_may_be_lost_in_every_phase(phase: Phase):
 
     assert scheduler.n_lost == 1
     assert not scheduler.workers
-    assert scheduler.next_batch(1) == []
+    assert next_batch(scheduler, 1) == []
     scheduler.started(1)
     scheduler.joined(1)
     ran_before = phase not in (Phase.STARTING, Phase.IDLE)
@@ -343,7 +364,7 @@ class FakeWorld:
         elif worker.phase is Phase.STARTING:
             self.scheduler.joined(number)
         elif worker.phase is Phase.READY:
-            self.scheduler.next_batch(self.dice.randint(1, 3))
+            next_batch(self.scheduler, self.dice.randint(1, 3))
         elif worker.phase is Phase.IDLE:
             pass
         elif chance < 0.15:
@@ -398,10 +419,10 @@ def test_a_worker_s_observations_always_go_to_the_same_device():
     for number in (3, 0, 1, 2):
         scheduler.observed(number)
 
-    assert scheduler.next_batch(8, device=0) == [0, 2]
+    assert next_batch(scheduler, 8, device=0) == [0, 2]
     assert scheduler.n_ready(device=1) == 2
-    assert scheduler.next_batch(1, device=1) == [3]
-    assert scheduler.next_batch(8, device=1) == [1]
+    assert next_batch(scheduler, 1, device=1) == [3]
+    assert next_batch(scheduler, 8, device=1) == [1]
 
 
 def a_forecast(build_s: float, episode_s: float) -> Forecast:

@@ -50,7 +50,7 @@ class OneByOne(Accelerated):
 class Source:
     """Takes the memory when it is opened, not before."""
 
-    look_offsets, n_action_steps = (0,), 5
+    look_offsets, n_action_steps, episodes_per_pass = (0,), 5, 1
 
     def __init__(self, memory: str) -> None:
         self._memory = memory
@@ -68,3 +68,14 @@ class Source:
 
 def load(fields, rename_map=None):
     return Source(fields["memory"])
+
+
+class Broken(Source):
+    """Has a bug."""
+
+    def open(self, n_threads):
+        raise AssertionError("a bug of its own")
+
+
+def load_broken(fields, rename_map=None):
+    return Broken(fields["memory"])

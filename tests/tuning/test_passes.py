@@ -99,21 +99,32 @@ def test_passes_of_every_size_are_timed(memory):
     assert found[5].device_bytes == 5200 * MIB
 
 
-def test_an_evaluation_on_an_accelerator_is_measured(memory):
-    """In its own process: kernels and memory reach the recommendation."""
+def recommended(load, memory):
+    """What is recommended for a policy of ``accelerated.py``."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
         config = RunConfig(
-            policy={"type": "accelerated:load", "memory": str(memory)},
+            policy={"type": f"accelerated:{load}", "memory": str(memory)},
             env={"type": FAKE_BENCHMARK, "step_seconds": 0.002},
             eval=EvalConfig(n_episodes=1000),
         )
-        found = recommend(config, seconds=0.5)
+        return recommend(config, seconds=0.5)
+
+
+def test_an_evaluation_on_an_accelerator_is_measured(memory):
+    """In its own process: kernels and memory reach the recommendation."""
+    found = recommended("load", memory)
 
     (forward,) = found.costs.passes
     assert [gpu.name for gpu in found.hardware.gpus] == ["first", "second"]
     assert found.costs.on_accelerator
     assert (forward.rows, forward.kernels, forward.device_bytes) == (1, BUSY / 100, 2100 * MIB)
+
+
+def test_a_bug_in_the_process_that_measures_is_shown_whole(memory):
+    """Rather than that it died."""
+    with pytest.raises(RuntimeError, match=r"status 1:\n(.|\n)*in open\n(.|\n)*AssertionError: a bug of its own"):
+        recommended("load_broken", memory)
 
 
 def _observation() -> Observation:

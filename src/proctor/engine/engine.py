@@ -142,13 +142,14 @@ class Engine(Crew):
         """Close the batches that it does not pay to keep open; come back in time for the others."""
         self.patience_s = inf
         for device, inference in enumerate(self._inferences):
-            while inference.has_free_slot() and (n_ready := self.scheduler.n_ready(device)):
+            while inference.has_free_slot() and (ready := self.scheduler.ready(device, inference.fixed_rows)):
                 size, now = self._rows(inference), monotonic()
-                if wait := self._batching[device].seconds_to_wait(n_ready, size, now):
+                if wait := self._batching[device].seconds_to_wait(len(ready), size, now):
                     self.patience_s = min(self.patience_s, wait)
                     break
-                batch = self.scheduler.next_batch(size, device)
-                self._batching[device].closed(n_ready - len(batch), now)
+                batch = ready[:size]
+                self.scheduler.think(batch)
+                self._batching[device].closed(self.scheduler.n_ready(device), now)
                 self._ask(inference, batch)
 
     def _on_the_way(self, number: int, task: TaskKey, n_actions: int) -> None:

@@ -19,6 +19,7 @@ from queue import SimpleQueue
 from threading import Lock, Thread
 from time import monotonic
 
+from proctor.engine.plan import row_of
 from proctor.policies.base import EpisodeMemory, Policy, PolicySource
 from proctor.streams import RandomStream
 from proctor.types import Array, AttemptError, Observation
@@ -101,12 +102,17 @@ class Inference:
         return min(1.0, self.busy_seconds / ((now - self.loaded_at) * self.n_slots))
 
     @property
+    def fixed_rows(self) -> int | None:
+        """How many rows a pass has, where each episode has its own: no two of the same may share one."""
+        return self.batch_size if self.policy is not None and self.policy.place_matters else None
+
+    @property
     def mean_batch(self) -> float | None:
         """Observations per forward pass so far, padding not counted."""
         return self.n_questions / self.n_passes if self.n_passes else None
 
     def ask(self, questions: Sequence[Question]) -> None:
-        """Start a forward pass."""
+        """Start a forward pass. No two of the questions have the same row, where there are :attr:`fixed_rows`."""
         self._free_slots -= 1
         self._asked.put(list(questions))
 
@@ -150,32 +156,10 @@ class Inference:
 
     def _answer(self, questions: list[Question]) -> None:
         started = monotonic()
-        answered = [pair for group in self._passes(questions) for pair in zip(group, self._predict(group), strict=True)]
+        chunks = self._predict(questions)
         seconds = monotonic() - started
-        self._answers.put([Answer(*pair, started, seconds) for pair in answered])
+        self._answers.put([Answer(*pair, started, seconds) for pair in zip(questions, chunks, strict=True)])
         self._wake_up()
-
-    def _passes(self, questions: list[Question]) -> list[list[Question]]:
-        """The questions, divided so that no two of a pass have the same place. Nearly always one pass."""
-        assert self.policy is not None
-        if not self.policy.place_matters:
-            return [questions]
-        groups: list[dict[int, Question]] = []
-        for position, question in enumerate(questions):
-            place = self._place(question, position)
-            group = next((group for group in groups if place not in group), None)
-            if group is None:
-                groups.append(group := {})
-            group[place] = question
-        return [list(group.values()) for group in groups]
-
-    def _place(self, question: Question, position: int) -> int:
-        """The question's row, where it is the ``position``-th of its pass."""
-        assert self.policy is not None
-        if not self.policy.place_matters:
-            return position
-        spec = question.memory.stream.spec
-        return (spec.episode_index + spec.task_id) % self.batch_size
 
     def _predict(self, questions: list[Question]) -> list[Array | AttemptError]:
         """The chunks. If the policy raises on several, each is asked alone, so that only the culprits fail."""
@@ -189,7 +173,7 @@ class Inference:
     def _one_pass(self, questions: list[Question]) -> list[Array]:
         policy = self.policy
         assert policy is not None
-        placed = {self._place(question, position): question for position, question in enumerate(questions)}
+        placed = dict(zip(self._rows(questions), questions, strict=True))
         batch = [placed.get(row) or _padding(questions[0]) for row in range(self.batch_size)]
         alone = policy.randomness == "global"
         with batch[0].memory.stream.swapped_in() if alone else nullcontext():
@@ -197,6 +181,12 @@ class Inference:
         if len(chunks) != len(batch):
             raise ValueError(f"predict was given {len(batch)} observations and gave {len(chunks)} chunks")
         return [chunks[row] for row in placed]
+
+    def _rows(self, questions: Sequence[Question]) -> Sequence[int]:
+        """Which row of the pass is whose."""
+        if self.fixed_rows is None:
+            return range(len(questions))
+        return [row_of(question.memory.stream.spec, self.fixed_rows) for question in questions]
 
 
 def _open(source: PolicySource, n_threads: int) -> Policy:

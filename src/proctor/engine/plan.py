@@ -53,13 +53,20 @@ def shard_episodes(n_episodes: int, shard_id: int, num_shards: int) -> list[int]
     return list(range(shard_id, n_episodes, num_shards))
 
 
-def choose_batch_size(config: EvalConfig, n_planned: int, usable_cores: int) -> int:
+def choose_batch_size(config: EvalConfig, n_planned: int, usable_cores: int, episodes_per_pass: int = 1) -> int:
     """How many environments step in parallel.
 
     A requested size is kept, up to the number of episodes planned. Otherwise 0.7 per usable core, at least one, and
-    two where there are two cores, so that looking and thinking overlap (LeRobot would take one).
+    two where there are two cores, so that looking and thinking overlap (LeRobot would take one). Of a policy whose
+    passes had better be shared, so many times as many: most of them wait for it.
     """
     if config.batch_size:
         return min(config.batch_size, n_planned)
-    auto = max(int(usable_cores / CORES_PER_ENV), min(2, usable_cores))
+    sharing = min(episodes_per_pass, config.inference_batch_size or episodes_per_pass)
+    auto = sharing * max(int(usable_cores / CORES_PER_ENV), min(2, usable_cores))
     return max(1, min(auto, n_planned, MAX_AUTO_BATCH_SIZE))
+
+
+def row_of(spec: EpisodeSpec, batch_size: int) -> int:
+    """An episode's row in every pass, where it matters which: it follows from what the episode is."""
+    return (spec.episode_index + spec.task_id) % batch_size

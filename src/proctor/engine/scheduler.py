@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from proctor.engine.forecast import Forecast
+from proctor.engine.plan import row_of
 from proctor.types import AttemptError, EpisodeSpec, TaskKey
 
 
@@ -128,13 +129,25 @@ class Scheduler:
         """How many observations wait for a device."""
         return len(self._ready[device])
 
-    def next_batch(self, size: int, device: int = 0) -> list[int]:
-        """The workers whose observations a device infers next: those that have waited longest, at most ``size``."""
-        ready = self._ready[device]
-        batch = [ready.popleft() for _ in range(min(size, len(ready)))]
+    def ready(self, device: int = 0, rows: int | None = None) -> list[int]:
+        """The workers whose observations a device can infer together, those that have waited longest first.
+
+        With ``rows``, every episode has its row of so many: no two of the same.
+        """
+        if rows is None:
+            return list(self._ready[device])
+        chosen: dict[int, int] = {}
+        for number in self._ready[device]:
+            spec = self.workers[number].spec
+            assert spec is not None
+            chosen.setdefault(row_of(spec, rows), number)
+        return list(chosen.values())
+
+    def think(self, batch: Iterable[int]) -> None:
+        """The observations of these workers are being inferred."""
         for number in batch:
+            self._ready[self.device_of(number)].remove(number)
             self.workers[number].phase = Phase.THINKING
-        return batch
 
     def drop_waiting(self) -> None:
         """Forget the episodes that wait."""

@@ -155,7 +155,7 @@ def _batch_size(job: Job, num_shards: int) -> int:
     """How many simulators each of this machine's shards steps in parallel."""
     benchmark, config = job.benchmark, job.config.eval
     cores = max(1, usable_cores() // num_shards)
-    batch_size = choose_batch_size(config, ceil(len(job.plan) / num_shards), cores)
+    batch_size = choose_batch_size(config, ceil(len(job.plan) / num_shards), cores, job.episodes_per_pass)
     fitting = simulators_in_memory(benchmark, otherwise=batch_size * num_shards)
     if not config.batch_size:
         batch_size = max(1, min(batch_size, fitting // num_shards))

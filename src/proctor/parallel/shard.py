@@ -80,7 +80,7 @@ def serve(run: ShardRun, connection: Connection) -> None:
 def _setup(run: ShardRun, job: Job) -> EngineSetup:
     """The job's, with this shard's part of the machine."""
     cores = max(1, usable_cores() // run.neighbours)
-    batch_size = choose_batch_size(run.config.eval, len(job.plan), cores)
+    batch_size = choose_batch_size(run.config.eval, len(job.plan), cores, job.episodes_per_pass)
     return replace(job.engine_setup(batch_size), log=Path(run.log))
 
 

@@ -18,6 +18,7 @@ class AnnouncedPolicy:
     def __init__(self, source: PolicySource, on_opened: Callable[[Mapping[str, Any]], None]) -> None:
         self._source, self._on_opened = source, on_opened
         self.look_offsets, self.n_action_steps = source.look_offsets, source.n_action_steps
+        self.episodes_per_pass = source.episodes_per_pass
         self.check_contract, self.fingerprint = source.check_contract, source.fingerprint
 
     @property

@@ -41,6 +41,9 @@ class PolicySource(Protocol):
     @property
     def n_action_steps(self) -> int: ...
 
+    @property
+    def episodes_per_pass(self) -> int: ...
+
     def check_contract(self, features: Features) -> None:
         """See :meth:`Policy.check_contract`."""
 
@@ -68,6 +71,8 @@ class Policy(ABC):
         place_matters: whether an observation's place in the batch moves the last bits of its actions. Every episode
             then has one place, which follows from what it is; two that have the same do not share a pass.
         batch_size: observations per forward pass where the user asks for nothing else.
+        episodes_per_pass: as many episodes share a pass at little more than what one costs, on a CPU too. Where the
+            user asks for nothing else, so many times as many environments are stepped.
         n_slots: forward passes that run well side by side: 1 on an accelerator, one per core on a CPU.
         distributions: installed packages whose versions move results.
     """
@@ -77,6 +82,7 @@ class Policy(ABC):
     randomness: str = "none"
     place_matters: bool = False
     batch_size: int = 1
+    episodes_per_pass: int = 1
     n_slots: int = 1
     distributions: tuple[str, ...] = ()
 

@@ -141,7 +141,8 @@ def main() -> None:
 
 
 def _end_with_standard_input() -> None:
-    sys.stdin.buffer.read()
+    while os.read(sys.stdin.fileno(), 1):  # no reader's lock is held, at which an interpreter that ends would abort
+        pass
     os._exit(1)
 
 

@@ -112,7 +112,8 @@ def _drawn_in_software(bench: _Bench, say: Say) -> Drawing | None:
 
 def _affordable_workers(job: Job, hardware: Hardware, worker_bytes: int) -> int:
     """As many as an evaluation would have by default, if there is memory for them."""
-    n_workers = choose_batch_size(replace(job.config.eval, batch_size=0), _EPISODES_PER_TASK, hardware.cores)
+    config = replace(job.config.eval, batch_size=0)
+    n_workers = choose_batch_size(config, _EPISODES_PER_TASK, hardware.cores, job.episodes_per_pass)
     if hardware.memory_bytes is None or not worker_bytes:
         return n_workers
     return max(1, min(n_workers, int(HEADROOM * hardware.memory_bytes / worker_bytes)))

@@ -28,6 +28,7 @@ class WatchedPolicy(Policy):
         self.n_action_steps, self.look_offsets = policy.n_action_steps, policy.look_offsets
         self.randomness, self.place_matters = policy.randomness, policy.place_matters
         self.batch_size, self.n_slots = policy.batch_size, policy.n_slots
+        self.episodes_per_pass = policy.episodes_per_pass
         self.chunk_length = 1
         self.sample: Observation | None = None
         self.forget()

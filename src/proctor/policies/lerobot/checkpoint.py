@@ -95,6 +95,10 @@ class Checkpoint:
         }
 
     @property
+    def episodes_per_pass(self) -> int:
+        return self.family.episodes_per_pass
+
+    @property
     def per_device(self) -> tuple[Checkpoint, ...]:
         """The checkpoint for each of its devices alone."""
         return (

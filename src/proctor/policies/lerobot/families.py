@@ -39,6 +39,7 @@ class Family:
         look_offsets: the steps it sees, relative to the present.
         implied: fields that follow from others, and why.
         while_loading: fields set while the model is built: what they do would be undone by the checkpoint's weights.
+        episodes_per_pass: see :class:`~proctor.policies.base.Policy`.
         resizes_images: whether the model itself resizes its images, so that any size will do.
         weights: the model and the tensors of its file to those tensors under the names the model has for them.
         requires: distributions beyond lerobot and torch, each importable under its own name.
@@ -52,6 +53,7 @@ class Family:
     look_offsets: Callable[[Config], tuple[int, ...]] = lambda _: (0,)
     implied: tuple[Callable[[Config], Mapping[str, Any]], str] = (lambda _: {}, "")
     while_loading: Mapping[str, Any] = field(default_factory=dict)
+    episodes_per_pass: int = 1
     resizes_images: Callable[[Config], bool] = lambda _: False
     weights: Callable[[Any, dict[str, Any]], dict[str, Any]] = lambda _, tensors: tensors
     requires: tuple[str, ...] = ()
@@ -227,6 +229,7 @@ FAMILIES: Mapping[str, Family] = {
     "diffusion": Family(
         predict=_predict_diffusion,
         randomness="per_row",
+        episodes_per_pass=4,  # each step of denoising fetches all weights, which takes longer than computing with them
         **_WITH_HORIZON,
         while_loading={"pretrained_backbone_weights": None},
         resizes_images=lambda config: config.get("resize_shape") is not None,

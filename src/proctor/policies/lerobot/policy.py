@@ -38,7 +38,8 @@ class LeRobotPolicy(Policy):
         self.randomness = checkpoint.family.randomness
         self.distributions = checkpoint.distributions
         on_cpu = loaded.device.type == "cpu"
-        self.batch_size = 1 if on_cpu else 16
+        self.episodes_per_pass = checkpoint.episodes_per_pass
+        self.batch_size = self.episodes_per_pass if on_cpu else 16
         # Vectorised arithmetic rounds otherwise at the end of an array than in its middle.
         self.place_matters = on_cpu
         self.n_slots = max(1, _usable_cores() // n_threads) if on_cpu else 1
