@@ -132,6 +132,16 @@ def test_an_episode_has_the_same_row_in_every_pass_where_that_matters(inferring)
     assert {answer.question.worker: float(answer.chunk[0, 0]) for answer in answers} == {6: 12, 3: 6, 8: 16}
 
 
+def test_what_goes_wrong_around_the_policy_is_raised_to_whoever_waits(inferring, monkeypatch):
+    """Nobody would ever hear of a thread that ends."""
+    inference = inferring(Doubler(batch_size=4))
+    monkeypatch.setattr(inference, "_predict", lambda _: [])
+    inference.ask([question(1.0)])
+
+    with pytest.raises(ValueError, match="shorter"):
+        collect(inference, 1)
+
+
 def test_the_size_asked_for_overrides_the_policys(inferring):
     """``--eval.inference_batch_size``."""
     assert inferring(Doubler(batch_size=4), 2).batch_size == 2

@@ -63,7 +63,7 @@ class Inference:
         self.n_slots = self._free_slots = 0
         self.loaded_at: float | None = None
         """On the monotonic clock; None while it loads."""
-        self._answers: SimpleQueue[list[Answer]] = SimpleQueue()
+        self._answers: SimpleQueue[list[Answer] | Exception] = SimpleQueue()
         self.wake_descriptor, self._wake = os.pipe()
         os.set_blocking(self.wake_descriptor, False)
         self._woken = False
@@ -113,11 +113,16 @@ class Inference:
 
     def ask(self, questions: Sequence[Question]) -> None:
         """Start a forward pass. No two of the questions have the same row, where there are :attr:`fixed_rows`."""
+        assert len(set(self._rows(questions))) == len(questions)
         self._free_slots -= 1
         self._asked.put(list(questions))
 
     def answers(self) -> list[list[Answer]]:
-        """Everything that has come out since the last call, pass by pass."""
+        """Everything that has come out since the last call, pass by pass.
+
+        Raises:
+            Exception: a pass failed, not the policy.
+        """
         found: list[list[Answer]] = []
         if not self._woken:
             return found
@@ -126,6 +131,8 @@ class Inference:
             os.read(self.wake_descriptor, 4096)
         while not self._answers.empty():
             answers = self._answers.get()
+            if isinstance(answers, Exception):
+                raise answers
             found.append(answers)
             self._free_slots += 1
             self.busy_seconds += answers[0].seconds
@@ -152,14 +159,17 @@ class Inference:
     def _serve(self) -> None:
         """One slot: pass after pass, until there will be none."""
         while (questions := self._asked.get()) is not None:
-            self._answer(questions)
+            try:
+                self._answers.put(self._answer(questions))
+            except Exception as error:  # noqa: BLE001 - whoever asks for answers is told, on another thread
+                self._answers.put(error)
+            self._wake_up()
 
-    def _answer(self, questions: list[Question]) -> None:
+    def _answer(self, questions: list[Question]) -> list[Answer]:
         started = monotonic()
         chunks = self._predict(questions)
         seconds = monotonic() - started
-        self._answers.put([Answer(*pair, started, seconds) for pair in zip(questions, chunks, strict=True)])
-        self._wake_up()
+        return [Answer(*pair, started, seconds) for pair in zip(questions, chunks, strict=True)]
 
     def _predict(self, questions: list[Question]) -> list[Array | AttemptError]:
         """The chunks. If the policy raises on several, each is asked alone, so that only the culprits fail."""
