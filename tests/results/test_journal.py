@@ -6,6 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -40,8 +41,11 @@ def contents(directory):
 
 def open_files(directory):
     """Those of this process, removed ones too."""
-    links = [link for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
-    return [target for link in links if (target := link.readlink()).is_relative_to(directory)]
+    found = []
+    for link in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            found.append(link.readlink())
+    return [path for path in found if path.is_relative_to(directory)]
 
 
 def specs_in(journal):
