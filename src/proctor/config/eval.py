@@ -36,7 +36,8 @@ class EvalConfig:
 
     inference_batch_size: int = 0
     """Observations per forward pass, padded to exactly this many so that results do not depend on who shares a
-    batch; 0 chooses 1 on a CPU and 16 on an accelerator. Part of what results depend on."""
+    batch; 0 chooses 16 on an accelerator, on a CPU 4 for Diffusion and 1 for others. Part of what results depend
+    on."""
 
     inference_threads: int = 1
     """CPU threads of one forward pass. Part of what results depend on (to the last bit)."""

@@ -229,6 +229,7 @@ FAMILIES: Mapping[str, Family] = {
     "diffusion": Family(
         predict=_predict_diffusion,
         randomness="per_row",
+        episodes_per_pass=4,  # each step of denoising fetches all weights, which takes longer than computing with them
         **_WITH_HORIZON,
         while_loading={"pretrained_backbone_weights": None},
         resizes_images=lambda config: config.get("resize_shape") is not None,
