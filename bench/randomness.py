@@ -1,10 +1,11 @@
 """What it costs that each episode draws from its own random stream: a forward pass with and without, by policy.
 
-    python bench/randomness.py [--pairs 200] [--batch-size 1] [ddpm diffusion eo1 smolvla tdmpc vqbet xvla …]
+    python bench/randomness.py [--pairs 200] [--batch-size 4] [ddpm diffusion eo1 smolvla tdmpc vqbet xvla …]
 
 Without, the policy draws from torch's global generator, once for a whole batch, and nobody can repeat its episodes.
 The checkpoints are small and untrained, which exaggerates the share: a larger network takes longer and draws no more
-often. A CPU, one thread, whose own time is counted, so that a busy machine matters little; pairs in turn, medians.
+often. A pass has as many rows as it has on a CPU by default, or as many as one says. One thread, whose own time is
+counted, so that a busy machine matters little; pairs in turn, medians.
 """
 
 from __future__ import annotations
@@ -87,7 +88,6 @@ def one_pass(policy: Policy, memories: list[EpisodeMemory], *, of_its_own: bool)
 
 def measure(policy: Policy, batch_size: int, pairs: int) -> tuple[float, list[float]]:
     """The median of a pass in seconds, and what each pair says the streams add, as a share of it."""
-    batch_size = 1 if policy.randomness == "global" else batch_size
     memories = [EpisodeMemory(RandomStream(EpisodeSpec("pusht", 0, i, i))) for i in range(batch_size)]
     found: dict[bool, list[float]] = {True: [], False: []}
     for pair in range(pairs + 5):
@@ -102,7 +102,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="which ones; all if none is given", metavar="policy")
     parser.add_argument("--pairs", type=int, default=200)
-    parser.add_argument("--batch-size", type=int, default=1)
+    parser.add_argument("--batch-size", type=int, default=0)
     options = parser.parse_args()
     print(machine())
     print(f"{'policy':10} {'rows':>4} {'pass ms':>8} {'streams add':>11}   quartiles")
@@ -113,9 +113,9 @@ def main() -> None:
                 small_networks.enter_context(vla_checkpoints.small_gemma(name))
             policy: Any = loaded({"path": str(directory), "device": "cpu"})
             policy = policy.open(1)
-            seconds, shares = measure(policy, options.batch_size, options.pairs)
+            rows = 1 if policy.randomness == "global" else options.batch_size or policy.batch_size
+            seconds, shares = measure(policy, rows, options.pairs)
         low, middle, high = (100 * share for share in statistics.quantiles(shares, n=4))
-        rows = 1 if policy.randomness == "global" else options.batch_size
         print(f"{name:10} {rows:4} {seconds * 1000:8.2f} {middle:10.2f} %   {low:.2f} to {high:.2f}", flush=True)
 
 
