@@ -1,7 +1,8 @@
 """When a batch of observations is closed: what waiting for one more gains against what it costs. Plain state.
 
-An accelerator makes one forward pass at a time, and with one fixed batch shape every pass takes the same time ``T``.
-When it is free and ``k`` observations are ready, it may begin at once or wait ``t`` seconds for more of them to come:
+An accelerator makes one forward pass at a time, and with one fixed batch shape every pass takes the same time ``T``,
+there and back: until then nobody else is served. When it is free and ``k`` observations are ready, it may begin at once
+or wait ``t`` seconds for more of them to come:
 
 - everyone who will be served by this pass or by the next, the ``k`` and the ``n`` that arrive within ``T``, is served
   ``t`` later;
@@ -68,7 +69,7 @@ class Batching:
         self._on_the_way.pop(worker, None)
 
     def passed(self, seconds: float) -> None:
-        """A forward pass took so long."""
+        """A forward pass took so long, from when it was asked for until its actions came."""
         if self._pass is None:
             self._pass = _Expected(seconds)
         else:

@@ -168,10 +168,10 @@ class Engine(Crew):
     def _hear_inference(self) -> None:
         for device, inference in enumerate(self._inferences):
             for answers in inference.answers():
-                self._batching[device].passed(answers[0].seconds)
+                first = answers[0]
+                self._batching[device].passed(monotonic() - first.asked)
                 assert inference.loaded_at is not None
                 if self._slots:
-                    first = answers[0]
                     self._slots[device].passed(first.began, first.seconds, len(answers), inference.loaded_at)
                 for answer in answers:
                     self._act(answer, inference.loaded_at)

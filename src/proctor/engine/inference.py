@@ -38,11 +38,12 @@ class Question:
 class Answer:
     """What became of a question: a chunk ``(steps, action_size)``, or why there is none.
 
-    The pass began at ``began``, on the monotonic clock.
+    The pass was asked for at ``asked`` and began at ``began``, on the monotonic clock.
     """
 
     question: Question
     chunk: Array | AttemptError
+    asked: float
     began: float
     seconds: float
 
@@ -68,7 +69,7 @@ class Inference:
         os.set_blocking(self.wake_descriptor, False)
         self._woken = False
         """Whether something may be in the pipe, which is not read for nothing."""
-        self._asked: SimpleQueue[list[Question] | None] = SimpleQueue()
+        self._asked: SimpleQueue[tuple[list[Question], float] | None] = SimpleQueue()
         self._slots: list[Thread] = []
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="loading")
         self._loading: Future[Policy] | None = self._loader.submit(_open, source, n_threads)
@@ -115,7 +116,7 @@ class Inference:
         """Start a forward pass. No two of the questions have the same row, where there are :attr:`fixed_rows`."""
         assert len(set(self._rows(questions))) == len(questions)
         self._free_slots -= 1
-        self._asked.put(list(questions))
+        self._asked.put((list(questions), monotonic()))
 
     def answers(self) -> list[list[Answer]]:
         """Everything that has come out since the last call, pass by pass.
@@ -158,18 +159,18 @@ class Inference:
 
     def _serve(self) -> None:
         """One slot: pass after pass, until there will be none."""
-        while (questions := self._asked.get()) is not None:
+        while (asked := self._asked.get()) is not None:
             try:
-                self._answers.put(self._answer(questions))
+                self._answers.put(self._answer(*asked))
             except Exception as error:  # noqa: BLE001 - whoever asks for answers is told, on another thread
                 self._answers.put(error)
             self._wake_up()
 
-    def _answer(self, questions: list[Question]) -> list[Answer]:
-        started = monotonic()
+    def _answer(self, questions: list[Question], asked: float) -> list[Answer]:
+        began = monotonic()
         chunks = self._predict(questions)
-        seconds = monotonic() - started
-        return [Answer(*pair, started, seconds) for pair in zip(questions, chunks, strict=True)]
+        seconds = monotonic() - began
+        return [Answer(*pair, asked, began, seconds) for pair in zip(questions, chunks, strict=True)]
 
     def _predict(self, questions: list[Question]) -> list[Array | AttemptError]:
         """The chunks. If the policy raises on several, each is asked alone, so that only the culprits fail."""
