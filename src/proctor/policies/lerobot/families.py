@@ -276,5 +276,5 @@ FAMILIES: Mapping[str, Family] = {
     **dict.fromkeys(("gaussian_actor", "sac"), replace(UNDECLARED, predict=_predict_step, randomness="per_row")),
     **dict.fromkeys(("eo1", "evo1", "molmoact2", "vla_jepa", "wall_x"), _VLM),
     "lingbot_va": replace(UNDECLARED, predict=_predict_lingbot_va, requires=("transformers", "diffusers")),
-    "fastwam": replace(_VLM, requires=("transformers", "diffusers")),
+    **dict.fromkeys(("fastwam", "groot"), replace(_VLM, requires=("transformers", "diffusers"))),
 }
