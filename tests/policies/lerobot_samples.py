@@ -46,7 +46,9 @@ KINDS = {
     "pi0_fast": vla_checkpoints.make_pi0_fast,
     "eo1": vlm_checkpoints.make_eo1,
     "evo1": vlm_checkpoints.make_evo1,
+    "groot": vlm_checkpoints.make_groot,
     "vla_jepa": vlm_checkpoints.make_vla_jepa,
+    "wall_x": vlm_checkpoints.make_wall_x,
     "xvla": vla_checkpoints.make_xvla,
     "dit": vla_checkpoints.make_multi_task_dit,
     "dit-flow": partial(vla_checkpoints.make_multi_task_dit, objective="flow_matching"),
@@ -54,8 +56,11 @@ KINDS = {
 }
 """How a checkpoint of each kind is made, from its directory and a robot."""
 
-NEWER = {"pi0", "pi05", "pi0-relative", "pi0_fast", "eo1", "evo1", "vla_jepa", "dit", "dit-flow"}
+NEWER = {"pi0", "pi05", "pi0-relative", "pi0_fast", "eo1", "evo1", "groot", "vla_jepa", "wall_x", "dit", "dit-flow"}
 """What LeRobot 0.4 has not, or not with a transformers that is on PyPI."""
+
+PACKAGES = {"groot": ["tree"], "wall_x": ["qwen_vl_utils", "torchdiffeq"]}
+"""What a kind needs beyond what Proctor's extra brings."""
 
 
 class Checkpoints(dict):
@@ -74,6 +79,8 @@ class Checkpoints(dict):
     def __missing__(self, name):
         if name in NEWER and version("lerobot").startswith("0.4"):
             pytest.skip("not in LeRobot 0.4")
+        for package in PACKAGES.get(name, ()):
+            pytest.importorskip(package)
         self[name] = KINDS[name](self.folder / name, self.robot)
         if name.startswith("pi0"):
             self.small.enter_context(vla_checkpoints.small_gemma(name.partition("-")[0]))

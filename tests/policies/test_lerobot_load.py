@@ -173,6 +173,7 @@ def test_an_adapter_without_its_base(bare, tmp_path):
         ({"type": None}, "does not name a policy type"),
         ({"input_features": {}}, "has no input_features"),
         ({"chunk_size": None}, "policy.chunk_size is None; it must be a whole number"),
+        ({"type": "groot", "use_relative_actions": True}, "a 'groot' policy with use_relative_actions; LeRobot"),
     ],
 )
 def test_a_configuration_that_cannot_be_evaluated(bare, changes, sentence):

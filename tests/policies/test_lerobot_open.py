@@ -107,12 +107,23 @@ def test_a_processor_that_cannot_be_built_is_refused(copy):
         load({"path": str(copy)}).open(1)
 
 
-@pytest.mark.parametrize("part", ["policy_preprocessor.json", "config.json"])
-def test_what_would_have_to_be_downloaded_is_named(checkpoints, tmp_path, monkeypatch, part):
-    """A language model, or its tokenizer, that is not in the cache."""
+@pytest.mark.parametrize(
+    ("needed", "part"),
+    [
+        ("smolvla/vlm", "policy_preprocessor.json"),
+        ("evo1/vlm", "config.json"),
+        ("groot/vlm", "policy_preprocessor.json"),
+        ("groot/base", "config.json"),
+        ("wall_x/vlm", "config.json"),
+    ],
+)
+def test_what_would_have_to_be_downloaded_is_named(checkpoints, tmp_path, monkeypatch, needed, part):
+    """A language model, its tokenizer, or what a policy was fine-tuned from, that is not in the cache."""
+    name, _, inner = needed.partition("/")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    copy = shutil.copytree(checkpoints["evo1" if part == "config.json" else "smolvla"], tmp_path / "copy")
-    vlm = json.loads((copy / "config.json").read_text())["vlm_model_name"]
+    copy = shutil.copytree(checkpoints[name], tmp_path / "copy")
+    vlm = str(checkpoints[name] / inner)
+    assert vlm in (copy / part).read_text()
     (copy / part).write_text((copy / part).read_text().replace(vlm, "somebody/vlm"))
 
     with pytest.raises(

@@ -13,7 +13,7 @@ from proctor.types import Observation
 torch = pytest.importorskip("torch")
 pytest.importorskip("lerobot")
 
-TOGETHER = sorted(set(KINDS) - {"tdmpc", "wanderer", "pi0-relative", "eo1", "evo1", "vla_jepa"})
+TOGETHER = sorted(set(KINDS) - {"tdmpc", "wanderer", "pi0-relative", "eo1", "evo1", "groot", "vla_jepa", "wall_x"})
 """Those whose episodes may share a pass."""
 
 

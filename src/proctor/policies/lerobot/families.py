@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+from proctor.errors import CheckpointError
 from proctor.policies.base import EpisodeMemory
 
 Config = Mapping[str, Any]
@@ -60,10 +61,19 @@ class Family:
 
 
 def family_of(config: Config) -> Family:
-    """The family of a checkpoint, by its configuration."""
+    """The family of a checkpoint, by its configuration.
+
+    Raises:
+        CheckpointError: a checkpoint that LeRobot cannot evaluate either.
+    """
     family = FAMILIES.get(str(config["type"]), UNDECLARED)
     if not config.get("use_relative_actions"):
         return family
+    if config["type"] == "groot":
+        raise CheckpointError(
+            "The checkpoint is a 'groot' policy with use_relative_actions; LeRobot selects no single actions from such "
+            "a policy, so it cannot be evaluated. Evaluate one that was trained without."
+        )
     # The postprocessor adds an action to what was seen last, so each step must be seen.
     kept = {name: getattr(family, name) for name in ("resizes_images", "weights", "requires")}
     return replace(UNDECLARED, **kept)
@@ -276,5 +286,5 @@ FAMILIES: Mapping[str, Family] = {
     **dict.fromkeys(("gaussian_actor", "sac"), replace(UNDECLARED, predict=_predict_step, randomness="per_row")),
     **dict.fromkeys(("eo1", "evo1", "molmoact2", "vla_jepa", "wall_x"), _VLM),
     "lingbot_va": replace(UNDECLARED, predict=_predict_lingbot_va, requires=("transformers", "diffusers")),
-    "fastwam": replace(_VLM, requires=("transformers", "diffusers")),
+    **dict.fromkeys(("fastwam", "groot"), replace(_VLM, requires=("transformers", "diffusers"))),
 }

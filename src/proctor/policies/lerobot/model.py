@@ -60,6 +60,8 @@ def build(checkpoint: Checkpoint) -> Loaded:
             pre, post = make_pre_post_processors(config, dataset_stats=_by_feature(statistics, config))
         else:
             pre, post = _saved_processors(checkpoint, config, device)
+        for step in pre.steps:
+            getattr(step, "proc", None)  # GR00T's tokenizer, fetched when first asked for: now, not in an episode
     except CheckpointError:
         raise
     except Exception as error:
