@@ -150,6 +150,11 @@ def _predict_chunk(model: Any, batch: Batch, memories: Sequence[EpisodeMemory]) 
         return model.predict_action_chunk(dict(batch))[:, : model.config.n_action_steps]
 
 
+def _predict_alone(model: Any, batch: Batch, _: Sequence[EpisodeMemory]) -> Any:
+    """A policy that remembers nothing, but can neither share a pass nor run in two threads."""
+    return model.predict_action_chunk(dict(batch))[:, : model.config.n_action_steps]
+
+
 def _predict_step(model: Any, batch: Batch, memories: Sequence[EpisodeMemory]) -> Any:
     """A policy that samples the next action and remembers nothing."""
     from proctor.policies.lerobot.randomness import row_draws
@@ -276,5 +281,12 @@ FAMILIES: Mapping[str, Family] = {
     **dict.fromkeys(("gaussian_actor", "sac"), replace(UNDECLARED, predict=_predict_step, randomness="per_row")),
     **dict.fromkeys(("eo1", "evo1", "molmoact2", "vla_jepa", "wall_x"), _VLM),
     "lingbot_va": replace(UNDECLARED, predict=_predict_lingbot_va, requires=("transformers", "diffusers")),
-    "fastwam": replace(_VLM, requires=("transformers", "diffusers")),
+    "fastwam": Family(
+        predict=_predict_alone,
+        randomness="global",  # its video autoencoder keeps what it works on in itself
+        counts=("n_action_steps", "action_horizon"),
+        executable_steps=(lambda config: config["action_horizon"], "action_horizon"),
+        resizes_images=lambda _: True,
+        requires=("transformers", "diffusers"),
+    ),
 }
