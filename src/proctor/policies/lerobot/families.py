@@ -42,6 +42,7 @@ class Family:
         episodes_per_pass: see :class:`~proctor.policies.base.Policy`.
         resizes_images: whether the model itself resizes its images, so that any size will do.
         weights: the model and the tensors of its file to those tensors under the names the model has for them.
+        load_rest: load what the model would load at its first prediction; every episode's copy would load its own.
         requires: distributions beyond lerobot and torch, each importable under its own name.
     """
 
@@ -56,6 +57,7 @@ class Family:
     episodes_per_pass: int = 1
     resizes_images: Callable[[Config], bool] = lambda _: False
     weights: Callable[[Any, dict[str, Any]], dict[str, Any]] = lambda _, tensors: tensors
+    load_rest: Callable[[Any], None] = lambda _: None
     requires: tuple[str, ...] = ()
 
 
@@ -65,7 +67,7 @@ def family_of(config: Config) -> Family:
     if not config.get("use_relative_actions"):
         return family
     # The postprocessor adds an action to what was seen last, so each step must be seen.
-    kept = {name: getattr(family, name) for name in ("resizes_images", "weights", "requires")}
+    kept = {name: getattr(family, name) for name in ("resizes_images", "weights", "load_rest", "requires")}
     return replace(UNDECLARED, **kept)
 
 
@@ -171,12 +173,6 @@ def _predict_by_selecting(
     return select_actions(model, batch, memories, take_queue=take_queue)
 
 
-def _predict_lingbot_va(model: Any, batch: Batch, memories: Sequence[EpisodeMemory]) -> Any:
-    """It looks at every step. Its frozen networks are loaded once: each episode's copy would load its own."""
-    model._ensure_frozen_modules()  # noqa: SLF001 - as its select_action does
-    return _predict_by_selecting(model, batch, memories)
-
-
 def _openpi_names(model: Any, tensors: dict[str, Any]) -> dict[str, Any]:
     """As the policy's own loading renames what came from openpi."""
     renamed = model._fix_pytorch_state_dict_keys(tensors, model.config)  # noqa: SLF001
@@ -280,7 +276,12 @@ FAMILIES: Mapping[str, Family] = {
     ),
     **dict.fromkeys(("gaussian_actor", "sac"), replace(UNDECLARED, predict=_predict_step, randomness="per_row")),
     **dict.fromkeys(("eo1", "evo1", "molmoact2", "vla_jepa", "wall_x"), _VLM),
-    "lingbot_va": replace(UNDECLARED, predict=_predict_lingbot_va, requires=("transformers", "diffusers")),
+    "lingbot_va": replace(
+        UNDECLARED,
+        resizes_images=lambda _: True,
+        load_rest=lambda model: model._ensure_frozen_modules(),  # noqa: SLF001 - as its select_action does
+        requires=("transformers", "diffusers"),
+    ),
     "fastwam": Family(
         predict=_predict_alone,
         randomness="global",  # its video autoencoder keeps what it works on in itself

@@ -51,6 +51,10 @@ def build(checkpoint: Checkpoint) -> Loaded:
     tensors = load_file(checkpoint.files.weights)
     statistics = {name: tensors.pop(name) for name in [*tensors] if name.startswith(EMBEDDED_NORMALISATION)}
     model = _model(checkpoint, config, tensors).to(device).eval()
+    try:
+        checkpoint.family.load_rest(model)
+    except Exception as error:
+        raise _cannot_build(checkpoint, error, "A part of the policy cannot be loaded") from error
     if device.type == "cpu":
         prepare_for_cpu(model)
     elif device.type == "cuda":
