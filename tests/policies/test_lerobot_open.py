@@ -107,12 +107,22 @@ def test_a_processor_that_cannot_be_built_is_refused(copy):
         load({"path": str(copy)}).open(1)
 
 
-@pytest.mark.parametrize("part", ["policy_preprocessor.json", "config.json"])
-def test_what_would_have_to_be_downloaded_is_named(checkpoints, tmp_path, monkeypatch, part):
-    """A language model, or its tokenizer, that is not in the cache."""
+@pytest.mark.parametrize(
+    "missing",
+    [
+        ("smolvla", "policy_preprocessor.json", "vlm_model_name"),
+        ("evo1", "config.json", "vlm_model_name"),
+        ("lingbot_va", "config.json", "wan_pretrained_path"),
+        ("fastwam", "config.json", "tokenizer_model_id"),
+    ],
+    ids=lambda missing: missing[0],
+)
+def test_what_would_have_to_be_downloaded_is_named(checkpoints, tmp_path, monkeypatch, missing):
+    """A language model, or its tokenizer, that is not in the cache; also what LeRobot loads at the first prediction."""
+    name, part, field = missing
+    copy = shutil.copytree(checkpoints[name], tmp_path / "copy")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    copy = shutil.copytree(checkpoints["evo1" if part == "config.json" else "smolvla"], tmp_path / "copy")
-    vlm = json.loads((copy / "config.json").read_text())["vlm_model_name"]
+    vlm = json.loads((copy / "config.json").read_text())[field]
     (copy / part).write_text((copy / part).read_text().replace(vlm, "somebody/vlm"))
 
     with pytest.raises(
