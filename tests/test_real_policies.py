@@ -34,9 +34,9 @@ pytest.importorskip("lerobot")
 
 ON_METAWORLD = {"act", "smolvla"}
 """Those that are evaluated on two tasks at once; the others push a T."""
-BY_SELECTING = {"tdmpc", "wanderer", "pi0-relative", "eo1", "evo1", "vla_jepa", "fastwam", "lingbot_va"}
+BY_SELECTING = {"tdmpc", "wanderer", "pi0-relative", "eo1", "evo1", "vla_jepa", "molmoact2", "fastwam", "lingbot_va"}
 """Those that hold one episode at a time, so that no others may share a pass."""
-VARIANTS = {"vqbet-sequential", "dit-flow", "pi0", "pi0-relative", "pi0_fast", "evo1", "vla_jepa"}
+VARIANTS = {"vqbet-sequential", "dit-flow", "pi0", "pi0-relative", "pi0_fast", "evo1", "vla_jepa", "molmoact2"}
 """Those that differ little from another, in how an evaluation treats them."""
 
 

@@ -13,7 +13,7 @@ from proctor.types import Observation
 torch = pytest.importorskip("torch")
 pytest.importorskip("lerobot")
 
-ALONE = {"tdmpc", "wanderer", "pi0-relative", "eo1", "evo1", "vla_jepa", "fastwam", "lingbot_va"}
+ALONE = {"tdmpc", "wanderer", "pi0-relative", "eo1", "evo1", "vla_jepa", "molmoact2", "fastwam", "lingbot_va"}
 TOGETHER = sorted(KINDS.keys() - ALONE)
 """Those whose episodes may share a pass."""
 
