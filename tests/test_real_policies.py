@@ -27,16 +27,15 @@ from proctor.testing.checkpoints import METAWORLD, PUSHT
 from proctor.types import EpisodeSpec
 
 sys.path.append(str(Path(__file__).parent / "policies"))
-from lerobot_samples import KINDS, Checkpoints, LeRobotLoop, frames, observation_at
+from lerobot_samples import ALONE, KINDS, Checkpoints, LeRobotLoop, frames, observation_at
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("lerobot")
 
 ON_METAWORLD = {"act", "smolvla"}
 """Those that are evaluated on two tasks at once; the others push a T."""
-BY_SELECTING = {"tdmpc", "wanderer", "pi0-relative", "eo1", "evo1", "groot", "vla_jepa", "wall_x"}
-"""Those that hold one episode at a time, so that no others may share a pass."""
 VARIANTS = {"vqbet-sequential", "dit-flow", "pi0", "pi0-relative", "pi0_fast", "evo1", "groot", "vla_jepa", "wall_x"}
+VARIANTS |= {"molmoact2"}
 """Those that differ little from another, in how an evaluation treats them."""
 
 
@@ -197,7 +196,7 @@ def test_an_episode_gets_the_same_chunk_whoever_shares_its_pass(name, runs):
 @pytest.mark.parametrize("name", KINDS)
 def test_results_do_not_depend_on_the_number_of_workers(name, inference_batch_size, runs):
     """To the bit, for up to sixteen, more than there are episodes of a task; more episodes, tasks mixed or not."""
-    if name in BY_SELECTING and inference_batch_size > 1:
+    if name in ALONE and inference_batch_size > 1:
         pytest.skip("one observation at a time, whatever is asked for")
     how = {"n_episodes": 6, "inference_batch_size": inference_batch_size}
     policy = runs.policy(name)

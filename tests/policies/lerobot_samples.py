@@ -14,7 +14,7 @@ import pytest
 
 from proctor.policies.base import EpisodeMemory
 from proctor.streams import RandomStream
-from proctor.testing import checkpoints, vla_checkpoints, vlm_checkpoints
+from proctor.testing import checkpoints, molmo_checkpoints, vla_checkpoints, vlm_checkpoints, world_checkpoints
 from proctor.testing.checkpoints import PUSHT
 from proctor.types import EpisodeSpec, Observation
 
@@ -52,15 +52,20 @@ KINDS = {
     "xvla": vla_checkpoints.make_xvla,
     "dit": vla_checkpoints.make_multi_task_dit,
     "dit-flow": partial(vla_checkpoints.make_multi_task_dit, objective="flow_matching"),
+    "molmoact2": molmo_checkpoints.make_molmoact2,
+    "fastwam": partial(world_checkpoints.make_fastwam, inference_seed=None),
+    "lingbot_va": world_checkpoints.make_lingbot_va,
     "wanderer": make_wanderer,
 }
 """How a checkpoint of each kind is made, from its directory and a robot."""
 
-NEWER = {"pi0", "pi05", "pi0-relative", "pi0_fast", "eo1", "evo1", "groot", "vla_jepa", "wall_x", "dit", "dit-flow"}
-"""What LeRobot 0.4 has not, or not with a transformers that is on PyPI."""
+ALONE = {"tdmpc", "wanderer", "pi0-relative", "eo1", "evo1", "groot", "vla_jepa", "wall_x"}
+ALONE |= {"molmoact2", "fastwam", "lingbot_va"}
+"""Those whose episodes do not share a pass."""
 
-PACKAGES = {"groot": ["tree"], "wall_x": ["qwen_vl_utils", "torchdiffeq"]}
-"""What a kind needs beyond what Proctor's extra brings."""
+NEWER = {"pi0", "pi05", "pi0-relative", "pi0_fast", "eo1", "evo1", "groot", "vla_jepa", "wall_x", "dit", "dit-flow"}
+NEWER |= {"molmoact2", "fastwam", "lingbot_va"}
+"""What LeRobot 0.4 has not, or not with a transformers that is on PyPI."""
 
 
 class Checkpoints(dict):
@@ -79,11 +84,11 @@ class Checkpoints(dict):
     def __missing__(self, name):
         if name in NEWER and version("lerobot").startswith("0.4"):
             pytest.skip("not in LeRobot 0.4")
-        for package in PACKAGES.get(name, ()):
-            pytest.importorskip(package)
         self[name] = KINDS[name](self.folder / name, self.robot)
         if name.startswith("pi0"):
             self.small.enter_context(vla_checkpoints.small_gemma(name.partition("-")[0]))
+        if name == "fastwam":
+            self.small.enter_context(world_checkpoints.small_wan(self[name]))
         return self[name]
 
 

@@ -1,5 +1,7 @@
 """A policy that remembers: one copy per episode, which shares the weights and nothing that changes."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from lerobot_samples import Episode, frames, new_memory, observation_at
@@ -74,15 +76,19 @@ def test_what_cannot_be_copied_is_refused():
 
 
 def test_networks_kept_aside_are_shared_too():
-    """LingBot-VA has a text encoder of gigabytes in a dictionary, which PyTorch does not look into."""
+    """LingBot-VA has them in a dictionary, which PyTorch does not look into, one of them in an object there."""
 
     class Keeping(torch.nn.Module):
         def __init__(self):
             super().__init__()
-            self._frozen = {"encoder": torch.nn.Linear(3, 3), "cache": [1]}
+            wrapper = SimpleNamespace(network=torch.nn.Linear(3, 3), cache=[2])
+            self._frozen = {"encoder": torch.nn.Linear(3, 3), "cache": [1], "wrapper": wrapper}
 
     model = Keeping()
     copy = sharing_weights(model)
 
     assert copy._frozen["encoder"].weight.data_ptr() == model._frozen["encoder"].weight.data_ptr()
     assert copy._frozen["cache"] is not model._frozen["cache"]
+    theirs, ours = copy._frozen["wrapper"], model._frozen["wrapper"]
+    assert theirs.network.weight.data_ptr() == ours.network.weight.data_ptr()
+    assert theirs.cache is not ours.cache

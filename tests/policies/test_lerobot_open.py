@@ -115,10 +115,12 @@ def test_a_processor_that_cannot_be_built_is_refused(copy):
         ("groot/vlm", "policy_preprocessor.json"),
         ("groot/base", "config.json"),
         ("wall_x/vlm", "config.json"),
+        ("lingbot_va/wan", "config.json"),
+        ("fastwam/wan/tokenizer", "config.json"),
     ],
 )
 def test_what_would_have_to_be_downloaded_is_named(checkpoints, tmp_path, monkeypatch, needed, part):
-    """A language model, its tokenizer, or what a policy was fine-tuned from, that is not in the cache."""
+    """What a policy is built around, or was fine-tuned from, and its tokenizer, if they are not in the cache."""
     name, _, inner = needed.partition("/")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     copy = shutil.copytree(checkpoints[name], tmp_path / "copy")

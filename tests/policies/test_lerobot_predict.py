@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from lerobot_samples import KINDS, Episode, LeRobotLoop, frames, new_memory, observation_at
+from lerobot_samples import ALONE, KINDS, Episode, LeRobotLoop, frames, new_memory, observation_at
 
 from proctor.errors import ConfigError
 from proctor.policies.lerobot import load
@@ -13,7 +13,7 @@ from proctor.types import Observation
 torch = pytest.importorskip("torch")
 pytest.importorskip("lerobot")
 
-TOGETHER = sorted(set(KINDS) - {"tdmpc", "wanderer", "pi0-relative", "eo1", "evo1", "groot", "vla_jepa", "wall_x"})
+TOGETHER = sorted(KINDS.keys() - ALONE)
 """Those whose episodes may share a pass."""
 
 

@@ -38,9 +38,13 @@ def sharing_weights(model: torch.nn.Module) -> Any:
 
 
 def _kept_aside(model: torch.nn.Module) -> list[torch.nn.Module]:
-    """Networks in a dictionary of the policy's own, where PyTorch does not see them: frozen ones, never saved."""
-    dictionaries = (value for value in vars(model).values() if isinstance(value, dict))
-    return [part for each in dictionaries for part in each.values() if isinstance(part, torch.nn.Module)]
+    """Networks in a dictionary of the policy's own, or in what lies there, where PyTorch does not see them.
+
+    They are frozen, and never saved.
+    """
+    values = [value for each in vars(model).values() if isinstance(each, dict) for value in each.values()]
+    inner = [part for value in values for part in getattr(value, "__dict__", {}).values()]
+    return [part for part in (*values, *inner) if isinstance(part, torch.nn.Module)]
 
 
 def select_actions(

@@ -43,6 +43,7 @@ class Family:
         episodes_per_pass: see :class:`~proctor.policies.base.Policy`.
         resizes_images: whether the model itself resizes its images, so that any size will do.
         weights: the model and the tensors of its file to those tensors under the names the model has for them.
+        load_rest: load what model or preprocessor would load in the midst of the first prediction, each copy its own.
         requires: distributions beyond lerobot and torch, each importable under its own name.
     """
 
@@ -57,6 +58,7 @@ class Family:
     episodes_per_pass: int = 1
     resizes_images: Callable[[Config], bool] = lambda _: False
     weights: Callable[[Any, dict[str, Any]], dict[str, Any]] = lambda _, tensors: tensors
+    load_rest: Callable[[Any, Any], None] = lambda _, __: None
     requires: tuple[str, ...] = ()
 
 
@@ -75,7 +77,7 @@ def family_of(config: Config) -> Family:
             "a policy, so it cannot be evaluated. Evaluate one that was trained without."
         )
     # The postprocessor adds an action to what was seen last, so each step must be seen.
-    kept = {name: getattr(family, name) for name in ("resizes_images", "weights", "requires")}
+    kept = {name: getattr(family, name) for name in ("resizes_images", "weights", "load_rest", "requires")}
     return replace(UNDECLARED, **kept)
 
 
@@ -160,6 +162,11 @@ def _predict_chunk(model: Any, batch: Batch, memories: Sequence[EpisodeMemory]) 
         return model.predict_action_chunk(dict(batch))[:, : model.config.n_action_steps]
 
 
+def _predict_alone(model: Any, batch: Batch, _: Sequence[EpisodeMemory]) -> Any:
+    """A policy that remembers nothing, but can neither share a pass nor run in two threads."""
+    return model.predict_action_chunk(dict(batch))[:, : model.config.n_action_steps]
+
+
 def _predict_step(model: Any, batch: Batch, memories: Sequence[EpisodeMemory]) -> Any:
     """A policy that samples the next action and remembers nothing."""
     from proctor.policies.lerobot.randomness import row_draws
@@ -176,10 +183,10 @@ def _predict_by_selecting(
     return select_actions(model, batch, memories, take_queue=take_queue)
 
 
-def _predict_lingbot_va(model: Any, batch: Batch, memories: Sequence[EpisodeMemory]) -> Any:
-    """It looks at every step. Its frozen networks are loaded once: each episode's copy would load its own."""
-    model._ensure_frozen_modules()  # noqa: SLF001 - as its select_action does
-    return _predict_by_selecting(model, batch, memories)
+def _load_tokenizer(_: Any, preprocessor: Any) -> None:
+    """GR00T's is fetched when it is first asked for."""
+    for step in preprocessor.steps:
+        getattr(step, "proc", None)
 
 
 def _openpi_names(model: Any, tensors: dict[str, Any]) -> dict[str, Any]:
@@ -285,6 +292,19 @@ FAMILIES: Mapping[str, Family] = {
     ),
     **dict.fromkeys(("gaussian_actor", "sac"), replace(UNDECLARED, predict=_predict_step, randomness="per_row")),
     **dict.fromkeys(("eo1", "evo1", "molmoact2", "vla_jepa", "wall_x"), _VLM),
-    "lingbot_va": replace(UNDECLARED, predict=_predict_lingbot_va, requires=("transformers", "diffusers")),
-    **dict.fromkeys(("fastwam", "groot"), replace(_VLM, requires=("transformers", "diffusers"))),
+    "lingbot_va": replace(
+        UNDECLARED,
+        resizes_images=lambda _: True,
+        load_rest=lambda model, _: model._ensure_frozen_modules(),  # noqa: SLF001 - as its select_action does
+        requires=("transformers", "diffusers"),
+    ),
+    "groot": replace(_VLM, load_rest=_load_tokenizer, requires=("transformers", "diffusers")),
+    "fastwam": Family(
+        predict=_predict_alone,
+        randomness="global",  # its video autoencoder keeps what it works on in itself
+        counts=("n_action_steps", "action_horizon"),
+        executable_steps=(lambda config: config["action_horizon"], "action_horizon"),
+        resizes_images=lambda _: True,
+        requires=("transformers", "diffusers"),
+    ),
 }

@@ -13,6 +13,8 @@ from proctor.policies.lerobot.files import CheckpointFiles
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _NOT_NEEDED = frozenset({"repo_id", "pretrained_path"})
+_FOR_TRAINING = frozenset({"Wan-AI/Wan2.2-TI2V-5B", "lerobot/fastwam_base"})
+"""What FastWAM's training begins with; all its checkpoints name them."""
 
 
 def comes_from_the_hub(error: BaseException) -> bool:
@@ -42,4 +44,6 @@ def missing_files(files: CheckpointFiles, config: Mapping[str, Any]) -> str:
 
 def _repositories(fields: Mapping[str, Any]) -> Iterator[str]:
     texts = (value for name, value in fields.items() if isinstance(value, str) and name not in _NOT_NEEDED)
-    return (text for text in texts if _REPOSITORY.fullmatch(text) and not Path(text).exists())
+    return (
+        text for text in texts if _REPOSITORY.fullmatch(text) and text not in _FOR_TRAINING and not Path(text).exists()
+    )

@@ -60,13 +60,15 @@ def build(checkpoint: Checkpoint) -> Loaded:
             pre, post = make_pre_post_processors(config, dataset_stats=_by_feature(statistics, config))
         else:
             pre, post = _saved_processors(checkpoint, config, device)
-        for step in pre.steps:
-            getattr(step, "proc", None)  # GR00T's tokenizer, fetched when first asked for: now, not in an episode
     except CheckpointError:
         raise
     except Exception as error:
         directory = checkpoint.files.directory
         raise _cannot_build(checkpoint, error, f"The processors of {directory} cannot be built") from error
+    try:
+        checkpoint.family.load_rest(model, pre)
+    except Exception as error:
+        raise _cannot_build(checkpoint, error, "A part of the policy cannot be loaded") from error
     return Loaded(model, pre, post, device)
 
 
