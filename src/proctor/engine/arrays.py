@@ -38,7 +38,6 @@ class SharedArrays:
         self.descriptor = descriptor
         self._map: mmap.mmap
         self._heartbeat: Array
-        self._views: dict[Placed, Array] = {}
         self._frames: dict[str, tuple[Placed, Array]] = {}
         self._reserve(_FIRST_SIZE)
 
@@ -55,14 +54,11 @@ class SharedArrays:
 
     def read(self, placed: Placed) -> Array:
         """The array, not copied: valid until the worker is asked to go on."""
-        view = self._views.get(placed)
-        if view is None:
-            dtype = np.dtype(placed.dtype)
-            end = placed.offset + math.prod(placed.shape) * dtype.itemsize
-            if end > len(self._map):
-                self._reserve(end)
-            view = self._views[placed] = np.ndarray(placed.shape, dtype, self._map, placed.offset)
-        return view
+        dtype = np.dtype(placed.dtype)
+        end = placed.offset + math.prod(placed.shape) * dtype.itemsize
+        if end > len(self._map):
+            self._reserve(end)
+        return np.ndarray(placed.shape, dtype, self._map, placed.offset)
 
     def beat(self) -> None:
         """Tell the engine that something moves."""
@@ -91,5 +87,4 @@ class SharedArrays:
             os.ftruncate(self.descriptor, present)
         if not hasattr(self, "_map") or len(self._map) < present:
             self._map = mmap.mmap(self.descriptor, present)  # views of the old mapping keep it alive
-            self._views.clear()
             self._heartbeat = np.ndarray((1,), np.uint64, self._map, 0)

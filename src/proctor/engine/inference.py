@@ -67,8 +67,6 @@ class Inference:
         self._answers: SimpleQueue[list[Answer] | Exception] = SimpleQueue()
         self.wake_descriptor, self._wake = os.pipe()
         os.set_blocking(self.wake_descriptor, False)
-        self._woken = False
-        """Whether something may be in the pipe, which is not read for nothing."""
         self._asked: SimpleQueue[tuple[list[Question], float] | None] = SimpleQueue()
         self._slots: list[Thread] = []
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="loading")
@@ -125,10 +123,7 @@ class Inference:
             Exception: a pass failed, not the policy.
         """
         found: list[list[Answer]] = []
-        if not self._woken:
-            return found
-        self._woken = False
-        with suppress(BlockingIOError):
+        with suppress(BlockingIOError):  # nothing has come
             os.read(self.wake_descriptor, 4096)
         while not self._answers.empty():
             answers = self._answers.get()
@@ -152,10 +147,8 @@ class Inference:
         os.close(self._wake)
 
     def _wake_up(self) -> None:
-        self._woken = True
         with suppress(OSError):  # closed meanwhile
             os.write(self._wake, b"!")
-        self._woken = True  # again: whoever was woken by another thread may have looked before this was written
 
     def _serve(self) -> None:
         """One slot: pass after pass, until there will be none."""
