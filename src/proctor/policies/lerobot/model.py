@@ -53,22 +53,13 @@ def build(checkpoint: Checkpoint) -> Loaded:
     model = _model(checkpoint, config, tensors).to(device).eval()
     if device.type == "cpu":
         prepare_for_cpu(model)
-    elif device.type == "cuda":
-        torch.cuda.synchronize(device)  # inference has a stream of its own
-    try:
-        if checkpoint.files.preprocessor is None:
-            pre, post = make_pre_post_processors(config, dataset_stats=_by_feature(statistics, config))
-        else:
-            pre, post = _saved_processors(checkpoint, config, device)
-    except CheckpointError:
-        raise
-    except Exception as error:
-        directory = checkpoint.files.directory
-        raise _cannot_build(checkpoint, error, f"The processors of {directory} cannot be built") from error
+    pre, post = _processors(checkpoint, config, device, statistics)
     try:
         checkpoint.family.load_rest(model, pre)
     except Exception as error:
         raise _cannot_build(checkpoint, error, "A part of the policy cannot be loaded") from error
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)  # inference has a stream of its own
     return Loaded(model, pre, post, device)
 
 
@@ -196,6 +187,20 @@ def _place(tensor: torch.Tensor) -> tuple[int, torch.Size]:
 def _shortened(names: Iterable[str]) -> str:
     listed = sorted(names)
     return ", ".join(listed[:3]) + (", …" if len(listed) > 3 else "") + f" ({len(listed)} in all)"
+
+
+def _processors(checkpoint: Checkpoint, config: Any, device: torch.device, statistics: Tensors) -> tuple[Any, Any]:
+    """Those of the checkpoint, or what its weights hold in their place, if it is from before lerobot 0.4."""
+    try:
+        if checkpoint.files.preprocessor is not None:
+            return _saved_processors(checkpoint, config, device)
+        processors: tuple[Any, Any] = make_pre_post_processors(config, dataset_stats=_by_feature(statistics, config))
+    except CheckpointError:
+        raise
+    except Exception as error:
+        directory = checkpoint.files.directory
+        raise _cannot_build(checkpoint, error, f"The processors of {directory} cannot be built") from error
+    return processors
 
 
 def _saved_processors(checkpoint: Checkpoint, config: Any, device: torch.device) -> tuple[Any, Any]:
