@@ -186,7 +186,8 @@ def _predict_by_selecting(
 def _load_tokenizer(_: Any, preprocessor: Any) -> None:
     """GR00T's is fetched when it is first asked for."""
     for step in preprocessor.steps:
-        getattr(step, "proc", None)
+        if hasattr(type(step), "proc"):
+            step.proc  # noqa: B018 - a property
 
 
 def _openpi_names(model: Any, tensors: dict[str, Any]) -> dict[str, Any]:
