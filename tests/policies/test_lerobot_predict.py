@@ -1,5 +1,6 @@
 """Prediction: bit for bit what LeRobot's own loop gives, whatever else happens in between."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -37,6 +38,15 @@ def test_an_episode_has_the_actions_of_lerobots_own_loop(checkpoints, name):
 
     assert actions.dtype == np.float32
     np.testing.assert_array_equal(actions, lerobot_actions(checkpoints[name], seen))
+
+
+def test_no_type_of_lerobots_is_missing(checkpoints):
+    """What it registers is among the kinds above."""
+    from lerobot.configs.policies import PreTrainedConfig
+
+    of_kinds = {json.loads((checkpoints[name] / "config.json").read_text())["type"] for name in KINDS}
+
+    assert set(PreTrainedConfig.get_known_choices()) <= of_kinds
 
 
 def test_actions_depend_on_what_is_seen_and_stay_near_the_range_of_pusht(checkpoints):
