@@ -12,7 +12,7 @@ import pytest
 
 from proctor.config import EvalConfig
 from proctor.engine.engine import Engine, EngineSetup
-from proctor.engine.messages import Build, Ready, Setup
+from proctor.engine.messages import Build, Built, Ready, Setup
 from proctor.engine.pool import Deadlines, Lost, Pool, ProcessWorker
 from proctor.engine.processes import Spawner
 from proctor.testing.fakes import FAKE_BENCHMARK, FakeBenchmark, FakeConfig
@@ -45,6 +45,21 @@ def test_a_worker_reports_ready_and_is_told_apart_by_its_number(pool):
     assert hear(pool) == [(number, Lost("crashed", "the simulator's process was ended by SIGKILL"))]
 
     assert pool.start_worker() != number
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_an_episode_given_to_a_worker_that_is_gone_has_not_begun(pool, late):
+    """One that was reached has, whatever it did with it."""
+    number = pool.start_worker()
+    assert hear(pool) == [(number, Ready())]
+    if late:
+        pool.kill(number)
+    pool.send(number, Build(FakeBenchmark(FakeConfig(type="fake")).tasks()[0]))
+    if not late:
+        assert isinstance(hear(pool)[0][1], Built)
+        pool.kill(number)
+
+    assert hear(pool) == [(number, Lost("crashed", "the simulator's process was ended by SIGKILL", not late))]
 
 
 def test_a_worker_that_dies_in_the_middle_of_a_reply_is_lost():

@@ -63,6 +63,19 @@ def test_no_more_workers_are_started_than_the_batch_size_or_the_episodes_that_ar
     assert scheduler.workers_to_start() == 0
 
 
+def test_an_episode_that_its_lost_worker_never_began_is_next_and_was_not_attempted():
+    """It was given to a worker that was gone."""
+    scheduler = ready_scheduler(plan(2), 2, max_attempts=1)
+    first = simulate(scheduler)[0]
+
+    assert scheduler.lost(0, None) is None
+
+    scheduler.started(2)
+    scheduler.joined(2)
+    assert scheduler.assign() == [(2, first)]
+    assert scheduler.errors_of(first) == []
+
+
 def test_a_lost_worker_is_replaced_only_while_there_is_work_for_one():
     """The last episode's loss asks for one worker again, its end for none."""
     scheduler = ready_scheduler(plan(1), 1)

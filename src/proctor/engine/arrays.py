@@ -1,8 +1,9 @@
 """Observations in memory that a worker and the engine share, and that cannot outlive them.
 
 The memory is an anonymous file (it has no name, so a killed run leaves nothing in ``/dev/shm``), handed to the worker
-as an inherited descriptor. It grows as needed and costs only the pages that were touched. The first bytes hold the
-worker's heartbeat, a counter that says "I am alive" also in the middle of a chunk.
+as an inherited descriptor. It grows as needed and costs only the pages that were touched. The first bytes hold two
+counters of the worker's: its heartbeat, which says "I am alive" also in the middle of a chunk, and the requests that
+have reached it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy as np
 from proctor.engine.messages import Placed
 from proctor.types import Array
 
-_HEARTBEAT_BYTES = 64
+_COUNTERS_BYTES = 64
 _FIRST_SIZE = 1 << 20
 _ALIGNMENT = 64
 
@@ -37,7 +38,7 @@ class SharedArrays:
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
         self._map: mmap.mmap
-        self._heartbeat: Array
+        self._counters: Array
         self._frames: dict[str, tuple[Placed, Array]] = {}
         self._reserve(_FIRST_SIZE)
 
@@ -62,18 +63,26 @@ class SharedArrays:
 
     def beat(self) -> None:
         """Tell the engine that something moves."""
-        self._heartbeat[0] += 1
+        self._counters[0] += 1
 
     @property
     def heartbeat(self) -> int:
-        return int(self._heartbeat[0])
+        return int(self._counters[0])
+
+    def acknowledge(self) -> None:
+        """Tell the engine that a request has come."""
+        self._counters[1] += 1
+
+    @property
+    def n_acknowledged(self) -> int:
+        return int(self._counters[1])
 
     def close(self) -> None:
         os.close(self.descriptor)
 
     def _lay_out(self, arrays: Mapping[str, Array], n_frames: int) -> None:
         places = []
-        offset = _HEARTBEAT_BYTES
+        offset = _COUNTERS_BYTES
         for key, array in arrays.items():
             places.append(Placed(key, array.dtype.str, (n_frames, *array.shape), offset))
             offset += -(-array.nbytes * n_frames // _ALIGNMENT) * _ALIGNMENT
@@ -87,4 +96,4 @@ class SharedArrays:
             os.ftruncate(self.descriptor, present)
         if not hasattr(self, "_map") or len(self._map) < present:
             self._map = mmap.mmap(self.descriptor, present)  # views of the old mapping keep it alive
-            self._heartbeat = np.ndarray((1,), np.uint64, self._map, 0)
+            self._counters = np.ndarray((2,), np.uint64, self._map, 0)

@@ -269,7 +269,8 @@ class Crew(ABC):
 
     def _lost(self, number: int, event: Lost) -> None:
         self.attempt_ended(number)
-        self._out_of_attempts(self.scheduler.lost(number, AttemptError(event.kind, event.message)))
+        error = AttemptError(event.kind, event.message) if event.begun else None
+        self._out_of_attempts(self.scheduler.lost(number, error))
         if self.scheduler.n_lost > _LOSSES_PER_WORKER * self.setup.n_workers:
             raise ResourceError(f"{self.scheduler.n_lost} workers were lost, the last because {event.message}.")
 

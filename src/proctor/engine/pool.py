@@ -24,10 +24,14 @@ _LAST_WORDS_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """A worker is gone. ``kind`` is ``crashed`` or ``hung``."""
+    """A worker is gone. ``kind`` is ``crashed`` or ``hung``.
+
+    It may have been gone before the episode that it was given last was ``begun``: that one cannot be why.
+    """
 
     kind: str
     message: str
+    begun: bool = True
 
 
 class Worker(Protocol):
@@ -58,7 +62,9 @@ class ProcessWorker:
         self._deadlines = deadlines
         self._deadline = monotonic() + deadlines.reset
         self._limit: float | None = None
-        self._heartbeat = 0
+        self._heartbeat = self._n_sent = 0
+        self._begins = True
+        """Whether an episode begins with what was sent last."""
         self.connection, theirs = Pipe()
         descriptor = anonymous_file()
         self.arrays = SharedArrays(descriptor)
@@ -67,6 +73,7 @@ class ProcessWorker:
 
     def send(self, request: Request) -> None:
         self._limit = self._deadlines.of(request)
+        self._begins, self._n_sent = not isinstance(request, Act), self._n_sent + 1
         self._deadline, self._heartbeat = monotonic() + self._limit, self.arrays.heartbeat
         with suppress(BrokenPipeError, ConnectionResetError):  # then receive() says why
             self.connection.send_bytes(encode(request))
@@ -76,7 +83,8 @@ class ProcessWorker:
         try:
             reply: Reply = decode_reply(self.connection.recv_bytes())
         except (EOFError, OSError):  # reset, or ended in the middle of a message
-            return Lost("crashed", self._how_it_ended())
+            begun = not self._begins or self.arrays.n_acknowledged >= self._n_sent
+            return Lost("crashed", self._how_it_ended(), begun)
         return reply
 
     def hung(self, now: float) -> Lost | None:

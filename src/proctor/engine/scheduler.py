@@ -194,8 +194,11 @@ class Scheduler:
             self.workers[number].built = None
         return self._failed_attempt(self._release(number), error)
 
-    def lost(self, number: int, error: AttemptError) -> EpisodeSpec | None:
-        """The worker is gone. Returns the episode that it ran, if that was its last attempt."""
+    def lost(self, number: int, error: AttemptError | None) -> EpisodeSpec | None:
+        """The worker is gone; without an error its episode had no part in it.
+
+        Returns the episode that it ran, if that was its last attempt.
+        """
         self.n_lost += 1
         spec = self._release(number)
         del self.workers[number]
@@ -210,8 +213,11 @@ class Scheduler:
         spec, worker.spec, worker.phase = worker.spec, None, Phase.IDLE
         return spec
 
-    def _failed_attempt(self, spec: EpisodeSpec | None, error: AttemptError) -> EpisodeSpec | None:
+    def _failed_attempt(self, spec: EpisodeSpec | None, error: AttemptError | None) -> EpisodeSpec | None:
         if spec is None:
+            return None
+        if error is None:
+            self._waiting[spec.task].appendleft(spec)
             return None
         attempts = self._errors.setdefault(spec, [])
         attempts.append(error)

@@ -31,6 +31,7 @@ def serve(connection: Connection, arrays: SharedArrays) -> None:
     simulation = Simulation(arrays)
     with suppress(EOFError, ConnectionError):  # the engine is gone
         while not isinstance(request := decode_request(connection.recv_bytes()), Close):
+            arrays.acknowledge()
             connection.send_bytes(encode(simulation.handle(request)))
     simulation.close()
 
