@@ -47,7 +47,10 @@ MAKERS: dict[str, Callable[[Path], Path]] = {
     "dit": vla_checkpoints.make_multi_task_dit,
     "eo1": vlm_checkpoints.make_eo1,
     "evo1": vlm_checkpoints.make_evo1,
+    "groot": vlm_checkpoints.make_groot,
+    "molmoact2": vlm_checkpoints.make_molmoact2,
     "vla_jepa": vlm_checkpoints.make_vla_jepa,
+    "wall_x": vlm_checkpoints.make_wall_x,
 }
 
 

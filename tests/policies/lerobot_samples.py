@@ -14,7 +14,7 @@ import pytest
 
 from proctor.policies.base import EpisodeMemory
 from proctor.streams import RandomStream
-from proctor.testing import checkpoints, molmo_checkpoints, vla_checkpoints, vlm_checkpoints, world_checkpoints
+from proctor.testing import checkpoints, vla_checkpoints, vlm_checkpoints, world_checkpoints
 from proctor.testing.checkpoints import PUSHT
 from proctor.types import EpisodeSpec, Observation
 
@@ -52,7 +52,7 @@ KINDS = {
     "xvla": vla_checkpoints.make_xvla,
     "dit": vla_checkpoints.make_multi_task_dit,
     "dit-flow": partial(vla_checkpoints.make_multi_task_dit, objective="flow_matching"),
-    "molmoact2": molmo_checkpoints.make_molmoact2,
+    "molmoact2": vlm_checkpoints.make_molmoact2,
     "fastwam": partial(world_checkpoints.make_fastwam, inference_seed=None),
     "lingbot_va": world_checkpoints.make_lingbot_va,
     "wanderer": make_wanderer,

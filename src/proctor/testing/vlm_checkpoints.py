@@ -5,6 +5,7 @@ The model, its tokenizer and its processor are made too, small, and lie in the c
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,6 +23,19 @@ _VISION = {
     "vision_end_token_id": "<|vision_end|>",
 }
 _ROBOT = ("<|propri|>", "<|action|>")
+_MOLMO_TOKENS = {
+    "image_patch_id": "<im_patch>",
+    "image_col_id": "<im_col>",
+    "image_start_token_id": "<im_start>",
+    "low_res_image_start_token_id": "<low_res_im_start>",
+    "frame_start_token_id": "<frame_start>",
+    "image_end_token_id": "<im_end>",
+    "frame_end_token_id": "<frame_end>",
+    "image_low_res_id": "<im_low>",
+    "action_output_token_id": "<action_output>",
+    "action_start_token_id": "<action_start>",
+    "action_end_token_id": "<action_end>",
+}
 _CHAT = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
     "{% for part in message['content'] %}{% if part['type'] == 'image' %}"
@@ -221,3 +235,49 @@ def make_wall_x(directory: Path, robot: Robot = PUSHT, *, seed: int = 0, **field
     small |= {"max_state_dim": 8, "max_action_dim": 8}
     finish = partial(_fill, part="action_preprocessor")
     return write_checkpoint(directory, robot, Recipe(WallXConfig, WallXPolicy, small | fields, finish), seed)
+
+
+def make_molmoact2(directory: Path, robot: Robot = PUSHT, *, seed: int = 0, **fields: Any) -> Path:
+    """Write a small MolmoAct2 checkpoint of continuous actions and return its directory.
+
+    ``fields`` go to ``MolmoAct2Config``.
+    """
+    from lerobot.policies.molmoact2.modeling_molmoact2 import MolmoAct2Config, MolmoAct2Policy
+
+    _write_molmo(directory / "vlm")
+    small: dict[str, Any] = {"checkpoint_path": str(directory / "vlm"), "model_dtype": "float32"}
+    small |= {"action_mode": "continuous", "inference_action_mode": "continuous"}
+    small |= {"chunk_size": 8, "n_action_steps": 4, "num_inference_steps": 3, "num_state_tokens": 16}
+    return write_checkpoint(directory, robot, Recipe(MolmoAct2Config, MolmoAct2Policy, small | fields), seed)
+
+
+def _write_molmo(directory: Path) -> None:
+    """A Molmo with random weights, its tokenizer and its processor."""
+    import torch
+    from lerobot.policies.molmoact2.molmoact2_hf_model import configuration_molmoact2 as configuration
+    from lerobot.policies.molmoact2.molmoact2_hf_model.modeling_molmoact2 import MolmoAct2ForConditionalGeneration
+
+    image_size, patch_size = 56, 14
+    tokenizer = make_tokenizer(directory)
+    tokenizer.add_tokens([*_MOLMO_TOKENS.values()], special_tokens=True)
+    tokenizer.save_pretrained(directory)
+    ids = {name: tokenizer.convert_tokens_to_ids(token) for name, token in _MOLMO_TOKENS.items()}
+    sizes: dict[str, Any] = {"hidden_size": 32, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16}
+    sizes |= {"intermediate_size": 64, "initializer_range": 0.2}
+    vision = sizes | {"num_hidden_layers": 1, "image_default_input_size": (image_size, image_size)}
+    vision |= {"image_patch_size": patch_size, "image_num_pos": (image_size // patch_size) ** 2}
+    text = sizes | {"num_hidden_layers": 1, "vocab_size": len(tokenizer), "max_position_embeddings": 512}
+    expert: dict[str, Any] = {"hidden_size": 32, "num_layers": 1, "num_heads": 2, "ffn_multiple_of": 32}
+    config = configuration.MolmoAct2Config(
+        vit_config=configuration.MolmoAct2VitConfig(**vision),
+        adapter_config=configuration.MolmoAct2AdapterConfig(**sizes, vit_layers=(-1,), text_hidden_size=32),
+        text_config=configuration.MolmoAct2TextConfig(**text, additional_vocab_size=8),
+        action_expert_config=configuration.MolmoAct2ActionExpertConfig(**expert, timestep_embed_dim=32),
+        initializer_range=0.2,
+        **ids,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        MolmoAct2ForConditionalGeneration(config).save_pretrained(directory)
+    images = {"size": {"height": image_size, "width": image_size}, "patch_size": patch_size, "crop_mode": "resize"}
+    (directory / "processor_config.json").write_text(json.dumps({"image_processor": images}))
