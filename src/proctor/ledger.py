@@ -122,7 +122,13 @@ class Ledger:
                 self._worker_s = before.worker_s + seconds * self._journal.n_workers
         summary = summarize(job.tasks, job.specs, self._results.values(), self._wall_s, job.run_info.precision)
         videos = existing_videos(job.directory, job.specs)
-        summary = replace(summary, worker_s=self._worker_s, startup_s=self._startup_s, videos=videos)
+        summary = replace(
+            summary,
+            worker_s=self._worker_s,
+            startup_s=self._startup_s,
+            videos=videos,
+            success_key=job.run_info.success_key,
+        )
         info = stream_eval_info(summary, job.run_info)
         write_eval_info(job.directory, info, job.config.eval.shard_id, job.config.eval.num_shards)
         return EvalResult(job.directory, summary, job.run_info)

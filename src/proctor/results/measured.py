@@ -15,7 +15,7 @@ from proctor.results.result_file import RESULT_FILE, read_result_file
 from proctor.results.run_dir import RUN_FILE, RunInfo
 from proctor.results.stats import Counts
 from proctor.results.summary import Summary, load_summary
-from proctor.types import Outcome, TaskKey
+from proctor.types import TaskKey
 
 
 class EpisodeId(NamedTuple):
@@ -70,9 +70,9 @@ def measured_run(path: Path, run: RunInfo | None, summary: Summary) -> Measured:
             {}
             if run is None
             else {
-                EpisodeId(result.spec.episode_index, result.spec.seed, result.spec.init_state_id): result.success
+                EpisodeId(result.spec.episode_index, result.spec.seed, result.spec.init_state_id): success
                 for result in task.episodes
-                if result.outcome is not Outcome.ERROR
+                if (success := result.success) is not None
             },
         )
         for task in summary.tasks

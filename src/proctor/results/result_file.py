@@ -10,7 +10,7 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -52,7 +52,8 @@ def read_result_file(file: Path) -> tuple[RunInfo | None, Summary]:
     )
     if info.provenance is None:
         return None, summary
-    return RunInfo(info.config, info.fingerprint, info.provenance, command=(), plan=()), summary
+    run = RunInfo(info.config, info.fingerprint, info.provenance, command=(), plan=())
+    return run, replace(summary, success_key=run.success_key)
 
 
 # What is read of the file; whatever else it holds is left alone.
@@ -60,7 +61,7 @@ def read_result_file(file: Path) -> tuple[RunInfo | None, Summary]:
 
 @dataclass(frozen=True)
 class _Metrics:
-    successes: list[bool]
+    successes: list[bool | None]
     sum_rewards: list[float | None] = field(default_factory=list)
     max_rewards: list[float | None] = field(default_factory=list)
 
@@ -87,6 +88,7 @@ class _Episode:
     seed: int
     init_state_id: int | None = None
     success: bool | None = None
+    outcome: Outcome | None = None
     sum_reward: float | None = None
     max_reward: float | None = None
     length: int = 0
@@ -149,7 +151,7 @@ def _task_summary(task: _Task, episodes: Sequence[_Episode] | None) -> TaskSumma
 def _result(episode: _Episode) -> EpisodeResult:
     return EpisodeResult(
         EpisodeSpec(episode.suite, episode.task_id, episode.episode_index, episode.seed, episode.init_state_id),
-        Outcome.ERROR if episode.success is None else _outcome(success=episode.success),
+        episode.outcome or (Outcome.ERROR if episode.success is None else Outcome.of_completed(episode.success)),
         episode.sum_reward,
         episode.max_reward,
         episode.length,
@@ -164,14 +166,10 @@ def _nameless(task: _Task) -> Iterator[EpisodeResult]:
     for index, success in enumerate(task.metrics.successes):
         yield EpisodeResult(
             EpisodeSpec(*task.key, index, _UNKNOWN),
-            _outcome(success=success),
+            Outcome.of_completed(success),
             *next(rewards, (None, None)),
             length=_UNKNOWN,
         )
-
-
-def _outcome(*, success: bool) -> Outcome:
-    return Outcome.SUCCESS if success else Outcome.FAILURE
 
 
 def _missing(task: _Task, results: Sequence[EpisodeResult]) -> Iterator[EpisodeSpec]:
