@@ -263,7 +263,7 @@ def _cautions(summary: Summary) -> Iterator[Text]:
         )
     if (n := overall.n_sum_rewards) < overall.completed:
         yield Text(
-            f"The mean reward is over {n} of {count(overall.completed, 'episode')}; the others have none that is finite.",
+            f"The mean reward is over {n} of {count(overall.completed, 'episode')}; the others have no finite one.",
             "yellow",
         )
 

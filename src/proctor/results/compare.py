@@ -204,7 +204,7 @@ _Sides = Sequence[tuple[MeasuredTask, MeasuredTask]]
 
 def _challenge(a: Measured, b: Measured) -> Challenge:
     if not (common := common_tasks(a, b)):
-        raise ConfigError(f"{a.path} and {b.path} cannot be compared: {_why_nothing_in_common(a, b)}.")
+        raise ConfigError(f"{a.path} and {b.path} have {_why_nothing_in_common(a, b)}.")
     sides = [(a.tasks[key], b.tasks[key]) for key in common]
     whole, by_task = _of_pairs(sides) or _of_samples(sides)
     counts_a, counts_b = (sum((task.counts for task in side), Counts()) for side in zip(*sides, strict=True))
@@ -234,7 +234,7 @@ def _unknown(measured: Measured, key: TaskKey) -> int:
 
 def _why_nothing_in_common(a: Measured, b: Measured) -> str:
     if silent := tasks_without_rate(a, b):
-        return _without_rate(a, b, silent)
+        return f"no success rates to compare: {_without_rate(a, b, silent)}"
     return "no task in common of which both completed episodes"
 
 
@@ -244,8 +244,8 @@ def _without_rate(a: Measured, b: Measured, tasks: Sequence[TaskKey]) -> str:
     counts = [sum((evaluation.tasks[key].counts for key in tasks), Counts()) for evaluation in (a, b)]
     rewards = ["none" if each.mean_sum_reward is None else f"{each.mean_sum_reward:.2f}" for each in counts]
     return (
-        f"{names} has no success rate to compare, as the environment did not say of every episode whether it succeeded "
-        f"(--env.success_key, --env.success_threshold); the mean rewards are {rewards[0]} and {rewards[1]}"
+        f"the environment of {names} did not say of every episode whether it succeeded (--env.success_key and "
+        f"--env.success_threshold make it); the mean rewards there are {rewards[0]} and {rewards[1]}"
     )
 
 

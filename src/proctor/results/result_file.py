@@ -151,13 +151,20 @@ def _task_summary(task: _Task, episodes: Sequence[_Episode] | None) -> TaskSumma
 def _result(episode: _Episode) -> EpisodeResult:
     return EpisodeResult(
         EpisodeSpec(episode.suite, episode.task_id, episode.episode_index, episode.seed, episode.init_state_id),
-        episode.outcome or (Outcome.ERROR if episode.success is None else Outcome.of_completed(episode.success)),
+        _outcome(episode),
         episode.sum_reward,
         episode.max_reward,
         episode.length,
         errors=episode.errors,
         timings=episode.timings,
     )
+
+
+def _outcome(episode: _Episode) -> Outcome:
+    """LeRobot's files have no outcomes; without a success there, nothing says that the episode was completed."""
+    if episode.success is None and episode.outcome is not Outcome.UNKNOWN:
+        return Outcome.ERROR
+    return Outcome.of_completed(episode.success)
 
 
 def _nameless(task: _Task) -> Iterator[EpisodeResult]:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields
 from xml.etree import ElementTree as ET
 
-import numpy as np
 from markupsafe import Markup
 from matplotlib import style
 from matplotlib.axes import Axes
@@ -98,13 +97,13 @@ def distribution(evaluations: Sequence[Histogram], name: str) -> Markup | None:
         rows: list[Axes] = list(figure.subplots(len(evaluations), sharex=True, squeeze=False)[:, 0])
         for number, (axes, found) in enumerate(zip(rows, evaluations, strict=True)):
             starts, width = found.edges[:-1], 0.94 * (found.edges[1] - found.edges[0])
-            bottom = np.zeros(len(starts))
+            bottom = [0] * len(starts)
             parts = {"success": found.successes, "failure": found.failures, "muted": found.unknown}
             for colour, heights in parts.items():
                 if colour == "muted" and not any(heights):
                     continue
                 axes.bar(starts, heights, width, bottom, align="edge", color=_STAND_INS[colour])
-                bottom += heights
+                bottom = [sum(pair) for pair in zip(bottom, heights, strict=True)]
             axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
             axes.xaxis.set_major_locator(MaxNLocator(8, integer=found.whole))
             axes.set_ylabel(f"{letter(number)}: episodes" if len(evaluations) > 1 else "episodes")
