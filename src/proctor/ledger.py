@@ -46,7 +46,7 @@ class EvalResult:
 
     @property
     def pc_success(self) -> float | None:
-        """Success rate over all completed episodes, in percent."""
+        """Success rate over all completed episodes, in percent; None without any, or if one's is unknown."""
         rate = self.summary.overall.rate
         return None if rate is None else 100 * rate
 

@@ -22,11 +22,9 @@ VECTOR = Box(-1, 1, (2,), np.float64)
 class MadeUp(gymnasium.Env):
     """Samples its observations, pays 1 a step, remembers its last action, says what it is told to say."""
 
-    def __init__(
-        self, observation_space=VECTOR, action_space=VECTOR, info=None, reward=1.0, terminated=False, truncated=False
-    ):
+    def __init__(self, observation_space=VECTOR, action_space=VECTOR, info=None, reward=1.0, ends=(False, False)):
         self.observation_space, self.action_space = observation_space, action_space
-        self.returned = reward, terminated, truncated, info or {}
+        self.returned = reward, *ends, info or {}
         self.taken = None
 
     def reset(self, *, seed=None, options=None):
@@ -214,8 +212,8 @@ def test_other_actions_are_refused():
     ],
 )
 def test_success_is_what_info_says_or_else_the_sum_of_rewards_at_the_end(fields, info, successes):
-    """Where info says it, the threshold is not asked; before the end the sum says nothing. Absence of a key that the user
-    named is a failure, and of the usual ones it says nothing.
+    """Where info says it, the threshold is not asked; before the end the sum says nothing. Absence of a key that the
+    user named is a failure, and of the usual ones it says nothing.
     """
     with made_up(info=info, **fields) as env:
         for seed in (1, 2):  # the sum starts anew
@@ -233,8 +231,8 @@ def test_success_is_what_info_says_or_else_the_sum_of_rewards_at_the_end(fields,
         ({"info": [True]}, "the info of a step is [True]; expected a dict"),
         ({"reward": 1j}, "the reward is 1j; expected a real number"),
         ({"reward": None}, "the reward is None; expected a real number"),
-        ({"terminated": np.array([True, False])}, "terminated is array([ True, False]); expected a bool"),
-        ({"truncated": "no"}, "truncated is 'no'; expected a bool"),
+        ({"ends": (np.array([True, False]), False)}, "terminated is array([ True, False]); expected a bool"),
+        ({"ends": (None, "no")}, "truncated is 'no'; expected a bool"),
     ],
 )
 def test_a_step_that_returns_something_else_is_an_error_that_says_what(returned, words):

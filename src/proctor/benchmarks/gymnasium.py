@@ -49,6 +49,11 @@ class SuccessConfig(EnvConfig):
     success_threshold: float | None = None
     """Where info says nothing: an episode whose rewards sum up to at least this much, at its end, has succeeded."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.success_threshold is not None and not math.isfinite(self.success_threshold):
+            raise ConfigError(f"env.success_threshold is {self.success_threshold}; it must be a finite number.")
+
 
 @dataclass(frozen=True, kw_only=True)
 class GymnasiumConfig(SuccessConfig):
