@@ -279,6 +279,7 @@ def test_an_endless_environment_ends_where_it_is_told_to():
         ({"task": "Endless-v0"}, "give --env.episode_length"),
         ({"task": "CartPole-v1", "module": "no_such_module"}, "env.module=no_such_module cannot be imported"),
         ({"task": "CartPole-v1", "module": "no_such_module.envs"}, "install it with: pip install no-such-module"),
+        ({"task": "CartPole-v1", "success_threshold": "nan"}, "env.success_threshold is nan; it must be a finite"),
         ({"task": "CartPole-v1", "kwargs": '{"max_episode_steps": 3}'}, "use env.task and env.episode_length"),
     ],
 )
