@@ -166,6 +166,64 @@ def test_anybodys_environment_is_evaluated_in_lockstep(n_envs, mode):
     assert metrics["n_episodes"] == 5
 
 
+class Telling(Toy):
+    """Says of success what ``told`` gives for the number of the step; nothing where that is None."""
+
+    def __init__(self, *told, reward=1.0):
+        self.told, self.reward = told, reward
+
+    def step(self, action):
+        seen, _, _, _, _ = super().step(action)
+        told = self.told[self.n_steps - 1]
+        info = {} if told is None else {"success": told}
+        return seen, self.reward, False, self.n_steps == len(self.told), info
+
+
+def lockstep(*envs, mode=AutoresetMode.NEXT_STEP):
+    made = SyncVectorEnv([lambda env=env: env for env in envs], autoreset_mode=mode)
+    return eval_policy(made, Counting(), n_episodes=len(envs))
+
+
+@pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
+def test_of_an_episode_that_says_nothing_of_success_nothing_is_known(mode):
+    """Beside others that say something, and have their place in the same arrays."""
+    metrics = lockstep(Telling(None, None), Telling(None, False), Telling(True, None), mode=mode)
+
+    assert [episode["success"] for episode in metrics["per_episode"]] == [None, False, True]
+    assert (metrics["pc_success"], metrics["n_episodes"], metrics["avg_sum_reward"]) == (None, 3, 2.0)
+    assert lockstep(Telling(None, False), Telling(None, True), mode=mode)["pc_success"] == 50
+
+
+@pytest.mark.parametrize("told", [{"task": False}, 0.5, float("nan"), "yes", [True, False]], ids=str)
+@pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
+def test_what_is_no_success_in_lockstep_is_an_error(told, mode):
+    """Named with its key."""
+    with pytest.raises(ValueError, match=r"^info\['success'\] is .*; expected a bool"):
+        lockstep(Telling(None, told), mode=mode)
+
+
+def test_a_reward_that_is_not_finite_is_in_no_average():
+    """The episode is, with its success."""
+    metrics = lockstep(Telling(True, reward=float("nan")), Telling(False, reward=3.0))
+
+    assert [episode["sum_reward"] for episode in metrics["per_episode"]] == [None, 3.0]
+    assert (metrics["avg_sum_reward"], metrics["avg_max_reward"], metrics["pc_success"]) == (3.0, 3.0, 50)
+
+
+def test_our_environments_may_say_nothing_of_success():
+    """Stepped, their info has no such key; evaluated, there is no rate."""
+    silent = ENV | {"says": "never"}
+    env = make_env(silent, use_async_envs=False)["fake"][0]
+    env.reset(seed=1)
+
+    assert "is_success" not in env.step(np.zeros((1, 2), np.float32))[-1]
+    metrics = eval_policy(env, FakePolicy(), 2)
+
+    assert [episode["success"] for episode in metrics["per_episode"]] == [None, None]
+    assert (metrics["pc_success"], metrics["n_episodes"]) == (None, 2)
+    assert metrics["avg_sum_reward"] is not None
+
+
 def test_a_history_is_repeated_at_the_beginning_there_too():
     """And holds the frames before the look, not those of the last looks."""
     policy = Counting((-2, -1, 0))

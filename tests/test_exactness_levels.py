@@ -71,6 +71,7 @@ def result(seed: int, **fields) -> EpisodeResult:
         ({"final_state_hash": "b"}, Level.NUMERICAL),
         ({"sum_reward": 1.0 + 1e-15}, Level.NUMERICAL),
         ({"sum_reward": 1.01}, Level.STATISTICAL),
+        ({"sum_reward": None}, Level.STATISTICAL),
         ({"length": 8}, Level.STATISTICAL),
         ({"outcome": Outcome.FAILURE}, Level.STATISTICAL),
     ],
@@ -84,6 +85,13 @@ def test_the_level_follows_from_the_worst_episode(other, level):
 
     assert comparison.level is level
     assert comparison.n_equal == (2 if level is Level.BITWISE else 1)
+
+
+def test_two_rewards_that_are_not_finite_are_equal():
+    """There is no number that could differ."""
+    results = {r.spec: r for r in (result(0, sum_reward=None),)}
+
+    assert compare(WAYS[2], results, results).level is Level.BITWISE
 
 
 def test_what_differs_only_in_company_is_said_to_depend_on_it():

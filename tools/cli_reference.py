@@ -176,7 +176,10 @@ def _options(config: type, prefix: str, without: Collection[str] = ()) -> list[O
     """A configuration class as options; a field without a docstring shares the next one's that has one."""
     hints = typing.get_type_hints(config)
     texts = {
-        parameter.arg_name: parameter.description for parameter in docstring_parser.parse_from_object(config).params
+        parameter.arg_name: parameter.description
+        for kind in reversed(config.__mro__)
+        if dataclasses.is_dataclass(kind)
+        for parameter in docstring_parser.parse_from_object(kind).params
     }
     options: list[Option] = []
     pending: list[dataclasses.Field[Any]] = []

@@ -14,6 +14,15 @@ from gymnasium.vector import VectorEnv
 
 from proctor.benchmarks.base import features_of
 from proctor.benchmarks.gymnasium_spaces import ObservationNames, action_box
+from proctor.benchmarks.returns import (
+    USUAL_SUCCESS_KEYS,
+    if_finite,
+    latched,
+    real_number,
+    shown,
+    success_in,
+    yes_or_no,
+)
 from proctor.config import EnvConfig, EvalConfig, RunConfig
 from proctor.engine.plan import plan_episodes, plan_tasks
 from proctor.errors import ConfigError
@@ -23,7 +32,7 @@ from proctor.plugins import BENCHMARKS, find
 from proctor.policies.base import EpisodeMemory, LocalPolicy, Policy
 from proctor.rendering import choose_renderer
 from proctor.streams import RandomStream
-from proctor.types import Array, EpisodeSpec, Observation
+from proctor.types import Array, EpisodeSpec, Observation, Outcome
 from proctor.vector_env import TaskVectorEnv
 
 
@@ -69,11 +78,17 @@ def eval_policy(env: VectorEnv, policy: Any, n_episodes: int, *, start_seed: int
 
     An environment of :func:`make_env` says which task is meant and how many simulators run side by side; the engine
     runs the episodes. Any other vector environment is stepped in lockstep, row *i* of batch *k* seeded with
-    ``start_seed + k * num_envs + i``, and its success read from ``info["is_success"]``.
+    ``start_seed + k * num_envs + i``, and its success read from ``info["is_success"]``, else ``info["success"]``.
 
     Returns:
         ``per_episode`` (a list), ``aggregated`` with ``avg_sum_reward``, ``avg_max_reward``, ``pc_success`` in percent
-        and ``n_episodes``; the aggregated values also at the top.
+        and ``n_episodes``; the aggregated values also at the top. ``success`` is None for an episode of which the
+        environment said nothing, and ``pc_success`` is None if there is one. Rewards that are not finite are None, and
+        the averages are over the others.
+
+    Raises:
+        ValueError: a vector environment that is stepped in lockstep returned a success, an end or a reward that is
+            none.
     """
     chosen = as_policy(policy)
     if isinstance(env, TaskVectorEnv):
@@ -82,14 +97,20 @@ def eval_policy(env: VectorEnv, policy: Any, n_episodes: int, *, start_seed: int
         episodes = _run_in_lockstep(env, chosen, n_episodes, start_seed)
     else:
         raise ConfigError("A policy that lives in the workers needs an environment of proctor.make_env.")
-    done = [episode for episode in episodes if episode["sum_reward"] is not None]
+    done = [episode for episode in episodes if episode.pop("outcome") != Outcome.ERROR]
+    successes = [episode["success"] for episode in done]
     aggregated = {
-        "avg_sum_reward": float(np.mean([episode["sum_reward"] for episode in done])) if done else None,
-        "avg_max_reward": float(np.mean([episode["max_reward"] for episode in done])) if done else None,
-        "pc_success": 100 * float(np.mean([episode["success"] for episode in done])) if done else None,
+        "avg_sum_reward": _mean([episode["sum_reward"] for episode in done]),
+        "avg_max_reward": _mean([episode["max_reward"] for episode in done]),
+        "pc_success": 100 * float(np.mean(successes)) if successes and None not in successes else None,
         "n_episodes": len(done),
     }
     return {"per_episode": episodes, "aggregated": aggregated, **aggregated}
+
+
+def _mean(rewards: Sequence[float | None]) -> float | None:
+    known = [reward for reward in rewards if reward is not None]
+    return float(np.mean(known)) if known else None
 
 
 def _env_fields(cfg: str | Mapping[str, Any] | EnvConfig) -> dict[str, Any]:
@@ -115,7 +136,7 @@ def _run_in_engine(env: TaskVectorEnv, policy: Any, n_episodes: int, seed: int) 
         config = RunConfig(policy={}, env=fields, eval=evaluation, seed=seed, output_dir=directory)
         address = find(BENCHMARKS, env.benchmark.config.type)
         result = run(Job(config, env.benchmark, address, policy, [env.task], plan, Path(directory)))
-    names = ("sum_reward", "max_reward", "success", "seed")
+    names = ("sum_reward", "max_reward", "success", "seed", "outcome")
     return [
         {"episode_ix": episode["episode_index"]} | {name: episode[name] for name in names}
         for episode in result.info["per_episode"]
@@ -131,7 +152,7 @@ class _Row:
     memory: EpisodeMemory
     queue: deque[Array] = field(default_factory=deque)
     rewards: list[float] = field(default_factory=list)
-    success: bool = False
+    success: bool | None = None
     over: bool = False
 
     def observation(self, offsets: tuple[int, ...]) -> Observation:
@@ -145,16 +166,18 @@ def _run_in_lockstep(env: VectorEnv, policy: Policy, n_episodes: int, seed: int)
     episodes: list[dict[str, Any]] = []
     for first in range(0, n_episodes, env.num_envs):
         rows = _lockstep_batch(env, policy, names, range(first, first + env.num_envs), seed)
-        episodes += [
-            {
-                "episode_ix": row.spec.episode_index,
-                "sum_reward": sum(row.rewards),
-                "max_reward": max(row.rewards),
-                "success": row.success,
-                "seed": row.spec.seed,
-            }
-            for row in rows
-        ]
+        for row in rows:
+            sum_reward, max_reward = if_finite(sum(row.rewards), max(row.rewards))
+            episodes.append(
+                {
+                    "episode_ix": row.spec.episode_index,
+                    "sum_reward": sum_reward,
+                    "max_reward": max_reward,
+                    "success": row.success,
+                    "seed": row.spec.seed,
+                    "outcome": Outcome.of_completed(row.success),
+                }
+            )
     return episodes[:n_episodes]
 
 
@@ -172,12 +195,12 @@ def _lockstep_batch(
         _refill(policy, [row for row in rows if not row.over and not row.queue])
         actions = [row.queue.popleft() if not row.over else np.zeros(env.single_action_space.shape) for row in rows]
         seen, rewards, terminated, truncated, info = env.step(np.stack(actions).astype(env.single_action_space.dtype))
-        successes = _successes(info, len(rows))
         for i, row in enumerate(rows):
             if not row.over:
-                row.rewards.append(float(rewards[i]))
-                row.success |= successes[i]
-                row.over = bool(terminated[i] or truncated[i])
+                row.rewards.append(real_number(rewards[i], "the reward"))
+                row.success = latched(row.success, success_in(_info_of(i, info)))
+                over = yes_or_no(terminated[i], "terminated") or yes_or_no(truncated[i], "truncated")
+                row.over = bool(over)
     return rows
 
 
@@ -195,7 +218,29 @@ def _refill(policy: Policy, rows: Sequence[_Row]) -> None:
             row.queue.extend(chunk[: policy.n_action_steps])
 
 
-def _successes(info: Mapping[str, Any], n: int) -> list[bool]:
+def _info_of(i: int, info: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a vector environment's info says of success in its environment number ``i``.
+
+    Gymnasium gives an array for each key, and under ``_key`` for which environments it holds; of those whose episode
+    has just ended in ``final_info``, by version such a dictionary again or an array of dictionaries.
+    """
     final = info.get("final_info")
-    found = (final if isinstance(final, Mapping) else info).get("is_success", info.get("is_success"))
-    return [bool(value) for value in found] if found is not None else [False] * n
+    if final is not None and _holds(i, info, "final_info"):
+        if not isinstance(final, Mapping):
+            return final[i] or {}
+        info = final
+    there = [key for key in USUAL_SUCCESS_KEYS if info.get(key) is not None and _holds(i, info, key)]
+    return {key: _value_of(i, info[key], key) for key in there}
+
+
+def _value_of(i: int, values: Any, key: str) -> Any:
+    if isinstance(values, Mapping):  # each environment's value was a dictionary
+        return values
+    try:
+        return values[i]
+    except (TypeError, LookupError):
+        raise ValueError(f"info['{key}'] is {shown(values)}; expected a value for each environment") from None
+
+
+def _holds(i: int, info: Mapping[str, Any], key: str) -> bool:
+    return f"_{key}" not in info or bool(info[f"_{key}"][i])

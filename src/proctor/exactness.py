@@ -155,9 +155,9 @@ def _equal(a: EpisodeResult, b: EpisodeResult) -> bool:
 
 
 def _difference(a: EpisodeResult, b: EpisodeResult) -> float:
-    """Relative, of the sum of rewards."""
-    assert a.sum_reward is not None
-    assert b.sum_reward is not None
+    """Relative, of the sum of rewards; infinite if only one of the two has a sum."""
+    if a.sum_reward is None or b.sum_reward is None:
+        return 0.0 if a.sum_reward is b.sum_reward else math.inf
     if math.isclose(a.sum_reward, b.sum_reward, rel_tol=0, abs_tol=0):
         return 0.0
     return abs(a.sum_reward - b.sum_reward) / max(abs(a.sum_reward), abs(b.sum_reward))

@@ -46,7 +46,7 @@ class EvalResult:
 
     @property
     def pc_success(self) -> float | None:
-        """Success rate over all completed episodes, in percent."""
+        """Success rate over all completed episodes, in percent; None without any, or if one's is unknown."""
         rate = self.summary.overall.rate
         return None if rate is None else 100 * rate
 
@@ -122,7 +122,13 @@ class Ledger:
                 self._worker_s = before.worker_s + seconds * self._journal.n_workers
         summary = summarize(job.tasks, job.specs, self._results.values(), self._wall_s, job.run_info.precision)
         videos = existing_videos(job.directory, job.specs)
-        summary = replace(summary, worker_s=self._worker_s, startup_s=self._startup_s, videos=videos)
+        summary = replace(
+            summary,
+            worker_s=self._worker_s,
+            startup_s=self._startup_s,
+            videos=videos,
+            success_key=job.run_info.success_key,
+        )
         info = stream_eval_info(summary, job.run_info)
         write_eval_info(job.directory, info, job.config.eval.shard_id, job.config.eval.num_shards)
         return EvalResult(job.directory, summary, job.run_info)

@@ -101,11 +101,22 @@ class Observation:
 
 
 class Outcome(StrEnum):
-    """How an episode ended. An ``error`` is not a ``failure``: that episode could not be run to its end."""
+    """How an episode ended. An ``error`` is not a ``failure``: that episode could not be run to its end.
+
+    ``unknown``: the episode ran to its end, and the environment said nothing of success.
+    """
 
     SUCCESS = "success"
     FAILURE = "failure"
+    UNKNOWN = "unknown"
     ERROR = "error"
+
+    @classmethod
+    def of_completed(cls, success: bool | None) -> Outcome:  # noqa: FBT001 - the one thing that matters
+        """The outcome of an episode that ran to its end; ``success`` is None if nothing was said of it."""
+        if success is None:
+            return cls.UNKNOWN
+        return cls.SUCCESS if success else cls.FAILURE
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +164,8 @@ class AttemptError:
 class EpisodeResult:
     """The outcome of one episode.
 
-    ``sum_reward`` and ``max_reward`` cover exactly the ``length`` steps of the episode and are None for an error.
+    ``sum_reward`` and ``max_reward`` cover exactly the ``length`` steps of the episode and are None for an error, and
+    if a reward was NaN or infinite.
     ``final_state_hash`` is a digest of the simulator's state after the last step: two runs with equal hashes had the
     same physics, not only the same rewards. ``errors`` records every attempt that did not succeed, also when a later
     one did.
@@ -170,5 +182,6 @@ class EpisodeResult:
     timings: Timings = field(default_factory=Timings)
 
     @property
-    def success(self) -> bool:
-        return self.outcome is Outcome.SUCCESS
+    def success(self) -> bool | None:
+        """None if nothing is known of it: for an error, and where the environment said nothing."""
+        return {Outcome.SUCCESS: True, Outcome.FAILURE: False}.get(self.outcome)

@@ -20,7 +20,8 @@ from proctor.types import Array, Task
 class SimGymEnv(gymnasium.Env):  # type: ignore[misc]
     """A :class:`~proctor.benchmarks.base.SimEnv` as a Gymnasium environment that looks at every step.
 
-    Observations are dictionaries with LeRobot's feature names. Where the simulator no longer looks because the episode
+    Observations are dictionaries with LeRobot's feature names; ``info["is_success"]`` is absent after a step that says
+    nothing of success. Where the simulator no longer looks because the episode
     is over, the last observation is repeated.
     """
 
@@ -50,7 +51,8 @@ class SimGymEnv(gymnasium.Env):  # type: ignore[misc]
         self._n_steps += 1
         self._seen = step.observation or self._seen
         truncated = step.truncated or self._n_steps >= self._max_episode_steps
-        return dict(self._seen), step.reward, step.terminated, truncated, {"is_success": step.success}
+        said = {} if step.success is None else {"is_success": step.success}
+        return dict(self._seen), step.reward, step.terminated, truncated, said
 
     def render(self) -> Array:
         return self._env.render()

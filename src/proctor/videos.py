@@ -40,7 +40,7 @@ def wanted_videos(config: EvalConfig, results: Iterable[EpisodeResult]) -> list[
         if result.outcome is Outcome.ERROR or not may_be_filmed(config, result.spec):
             continue
         if config.video == "failures":
-            if result.success or n_failures[result.spec.task] >= config.n_episodes_to_render:
+            if result.success is not False or n_failures[result.spec.task] >= config.n_episodes_to_render:
                 continue
             n_failures[result.spec.task] += 1
         wanted.append(result)

@@ -1,20 +1,46 @@
 """What every adapter promises, kept by each of ours with its real simulator."""
 
 import inspect
+import math
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from benchmark_episodes import SAMPLES, always, episode, standing
 
+from proctor.benchmarks.base import Step
 from proctor.testing.conformance import BenchmarkConformance
+from proctor.testing.fakes import FakeBenchmark, FakeConfig, FakeEnv
 
 DRAWN = {"pusht", "push-v3", "drawer-open-v3", "AlohaInsertion-v0", "libero_goal"}
 """Those that show images, and draw them only when somebody looks."""
 
 SIZED = {"pusht", "push-v3", "AlohaInsertion-v0", "libero_goal"}
 """One of each that can draw a video at any size."""
+
+
+@pytest.mark.parametrize(
+    ("step", "problem"),
+    [
+        (Step(0.5, terminated=False, truncated=False, success=None), ""),
+        (Step(0.5, terminated=False, truncated=False, success=0.5), "success is 0.5, not True, False or None"),
+        (Step(0.5, terminated=np.True_, truncated=False, success=True), "terminated or truncated is "),
+        (Step(math.nan, terminated=False, truncated=False, success=True), "a reward is nan"),
+    ],
+)
+def test_what_a_step_says_is_asked_for_by_the_kit(monkeypatch, step, problem):
+    """A benchmark may say nothing of success, but what it says must be a bool."""
+    monkeypatch.setattr(FakeEnv, "step", lambda self, action, look: step)
+    with standing(FakeBenchmark(FakeConfig(type="fake"))) as env:
+        moments = episode(env, 7, 3)
+    recording = SimpleNamespace(watched=moments)
+
+    with pytest.raises(AssertionError, match=problem) if problem else nullcontext():
+        BenchmarkConformance().test_rewards_are_numbers(recording)
 
 
 @pytest.fixture(params=SAMPLES)

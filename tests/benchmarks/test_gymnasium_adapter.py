@@ -1,5 +1,6 @@
 """Gymnasium: what its spaces, actions and infos become, shown with made-up environments and a few real ones."""
 
+import re
 from unittest.mock import patch
 
 import gymnasium
@@ -21,9 +22,9 @@ VECTOR = Box(-1, 1, (2,), np.float64)
 class MadeUp(gymnasium.Env):
     """Samples its observations, pays 1 a step, remembers its last action, says what it is told to say."""
 
-    def __init__(self, observation_space=VECTOR, action_space=VECTOR, info=None, reward=1.0):
+    def __init__(self, observation_space=VECTOR, action_space=VECTOR, info=None, reward=1.0, ends=(False, False)):
         self.observation_space, self.action_space = observation_space, action_space
-        self.info, self.reward = info or {}, reward
+        self.returned = reward, *ends, info or {}
         self.taken = None
 
     def reset(self, *, seed=None, options=None):
@@ -33,7 +34,7 @@ class MadeUp(gymnasium.Env):
 
     def step(self, action):
         self.taken = action
-        return self.observation_space.sample(), self.reward, False, False, self.info
+        return self.observation_space.sample(), *self.returned
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -45,7 +46,7 @@ def registered():
     del gymnasium.registry["MadeUp-v0"], gymnasium.registry["Endless-v0"]
 
 
-def made_up(*, success_key="is_success", success_threshold=None, **kwargs):
+def made_up(*, success_key=None, success_threshold=None, **kwargs):
     config = GymnasiumConfig(
         task="MadeUp-v0", kwargs=kwargs, success_key=success_key, success_threshold=success_threshold
     )
@@ -192,20 +193,28 @@ def test_other_actions_are_refused():
 @pytest.mark.parametrize(
     ("fields", "info", "successes"),
     [
-        ({}, {}, [False] * 5),
+        ({}, {}, [None] * 5),
+        ({}, {"is_success": None}, [None] * 5),
+        ({}, {"is_success": None, "success": False}, [False] * 5),
         ({}, {"is_success": True}, [True] * 5),
         ({}, {"success": 1.0}, [True] * 5),
         ({}, {"is_success": False, "success": True}, [False] * 5),
         ({"success_key": "solved"}, {"solved": True, "success": False}, [True] * 5),
-        ({"success_threshold": 5}, {}, [False] * 4 + [True]),
-        ({"success_threshold": 5.5}, {}, [False] * 5),
+        ({"success_key": "solved"}, {"success": True}, [False] * 5),
+        ({"success_key": "solved", "success_threshold": 5}, {}, [None] * 4 + [True]),
+        ({"success_threshold": 5}, {}, [None] * 4 + [True]),
+        ({"success_threshold": 5.5}, {}, [None] * 4 + [False]),
+        ({"success_threshold": 5, "reward": float("nan")}, {}, [None] * 5),
+        ({"success_threshold": 5, "reward": float("inf")}, {}, [None] * 5),
         ({"success_threshold": 1}, {"is_success": False}, [False] * 5),
-        ({"success_threshold": -5, "reward": -1.0}, {}, [False] * 4 + [True]),
-        ({"success_threshold": -4, "reward": -1.0}, {}, [False] * 5),
+        ({"success_threshold": -5, "reward": -1.0}, {}, [None] * 4 + [True]),
+        ({"success_threshold": -4, "reward": -1.0}, {}, [None] * 4 + [False]),
     ],
 )
 def test_success_is_what_info_says_or_else_the_sum_of_rewards_at_the_end(fields, info, successes):
-    """Where info says it, the threshold is not asked; a negative sum is not a success while it is still small."""
+    """Where info says it, the threshold is not asked; before the end the sum says nothing. Absence of a key that the
+    user named is a failure, and of the usual ones it says nothing.
+    """
     with made_up(info=info, **fields) as env:
         for seed in (1, 2):  # the sum starts anew
             moments = episode(env, seed, 10)
@@ -213,19 +222,32 @@ def test_success_is_what_info_says_or_else_the_sum_of_rewards_at_the_end(fields,
             assert [m.success for m in moments[1:]] == successes
 
 
-def test_a_success_key_that_never_comes_is_a_mistake():
-    """Else it would read as no success at all."""
-    with (
-        made_up(info={"solved": True}, success_key="slved") as env,
-        pytest.raises(ConfigError, match=r"MadeUp-v0 says nothing of 'slved' \(env.success_key\).*its info has solved"),
-    ):
-        episode(env, 7, 10)
+@pytest.mark.parametrize(
+    ("returned", "words"),
+    [
+        ({"info": {"is_success": {"task": False}}}, "info['is_success'] is {'task': False}; expected a bool, 0 or 1"),
+        ({"info": {"success": float("nan")}}, "info['success'] is nan; expected a bool"),
+        ({"info": {"solved": 0.5}, "success_key": "solved"}, "info['solved'] is 0.5; expected a bool"),
+        ({"info": [True]}, "the info of a step is [True]; expected a dict"),
+        ({"reward": 1j}, "the reward is 1j; expected a real number"),
+        ({"reward": None}, "the reward is None; expected a real number"),
+        ({"ends": (np.array([True, False]), False)}, "terminated is array([ True, False]); expected a bool"),
+        ({"ends": (None, "no")}, "truncated is 'no'; expected a bool"),
+    ],
+)
+def test_a_step_that_returns_something_else_is_an_error_that_says_what(returned, words):
+    """The environment can be built, as it may only be so in some episodes."""
+    with made_up(**returned) as env:
+        assert env.deterministic
+        env.reset(7, None, look=False)
+        with pytest.raises(ValueError, match=re.escape(words)):
+            env.step(np.zeros(2), look=False)
 
 
 def test_the_threshold_of_the_registry_is_not_used():
     """CartPole-v1 is registered with one; it is a mean over episodes."""
     with standing(Gymnasium(GymnasiumConfig(task="CartPole-v1"))) as env:
-        assert not any(m.success for m in episode(env, 7, 500))
+        assert {m.success for m in episode(env, 7, 500)[1:]} == {None}
         assert env.fps == 50
 
 
@@ -257,6 +279,7 @@ def test_an_endless_environment_ends_where_it_is_told_to():
         ({"task": "Endless-v0"}, "give --env.episode_length"),
         ({"task": "CartPole-v1", "module": "no_such_module"}, "env.module=no_such_module cannot be imported"),
         ({"task": "CartPole-v1", "module": "no_such_module.envs"}, "install it with: pip install no-such-module"),
+        ({"task": "CartPole-v1", "success_threshold": "nan"}, "env.success_threshold is nan; it must be a finite"),
         ({"task": "CartPole-v1", "kwargs": '{"max_episode_steps": 3}'}, "use env.task and env.episode_length"),
     ],
 )

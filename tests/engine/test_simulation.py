@@ -103,6 +103,54 @@ def test_success_is_latched_and_rewards_are_summed(standing, monkeypatch):
     assert (reply.success, reply.sum_reward, reply.max_reward) == (True, 4.0, 5.0)
 
 
+@pytest.mark.parametrize(
+    ("said", "known"), [([None, None], None), ([None, False], False), ([False, None], False), ([True, None], True)]
+)
+def test_nothing_is_known_of_success_until_a_step_says_something(standing, monkeypatch, said, known):
+    """Silence is no failure."""
+    steps = iter([Step(1.0, False, False, said[0]), Step(1.0, False, True, said[1])])
+    standing.handle(START)
+    monkeypatch.setattr(FakeEnv, "step", lambda self, action, look: next(steps))
+
+    assert standing.handle(act(2, "..")).success is known
+
+
+@pytest.mark.parametrize("reward", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("position", [0, 1])
+def test_a_reward_that_is_not_finite_leaves_the_episode_without_one(standing, monkeypatch, reward, position):
+    """And with its success; wherever it stands among the others."""
+    rewards = [1.0, 1.0]
+    rewards[position] = reward
+    steps = iter([Step(rewards[0], False, False, True), Step(rewards[1], False, True, False)])
+    standing.handle(START)
+    monkeypatch.setattr(FakeEnv, "step", lambda self, action, look: next(steps))
+
+    reply = standing.handle(act(2, ".."))
+
+    assert (reply.success, reply.sum_reward, reply.max_reward) == (True, None, None)
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        (Step("1", False, False, False), "the reward is '1'; expected a real number"),
+        (Step(1.0, np.array([True, False]), False, False), "terminated is array([ True, False]); expected a bool"),
+        (Step(1.0, False, 2, False), "truncated is 2; expected a bool"),
+        (Step(1.0, False, False, {"task": False}), "success is {'task': False}; expected a bool"),
+    ],
+)
+def test_a_step_of_any_adapter_is_read_strictly(standing, monkeypatch, step, message):
+    """What it says is not taken for true because Python takes most objects for true."""
+    standing.handle(START)
+    monkeypatch.setattr(FakeEnv, "step", lambda self, action, look: step)
+
+    reply = standing.handle(act(1, "."))
+
+    assert isinstance(reply, Failed)
+    assert message in reply.message
+    assert not reply.users_fault
+
+
 def test_numbers_of_numpy_can_be_sent(standing, monkeypatch):
     """A simulator's float32 reward and bool_ success are plain numbers in the reply, and summed in double precision."""
     rewards = [np.float32(0.1)] * 9 + [np.float32(3)]

@@ -38,6 +38,14 @@ def row(lines, name):
     return " ".join(line.replace("━", "").replace("╸", "").replace("╺", "").split())
 
 
+def test_a_task_whose_success_is_not_reported_shows_its_reward():
+    """And no interval of a rate that is not there."""
+    lines = shown(run(done=(Counts(planned=4, unknown=4, sum_reward=6.0, n_sum_rewards=4), SOME)))
+
+    assert row(lines, "feed-animal-number-0") == "feed-animal-number-0 4/10 reward 1.50"
+    assert row(lines, "all").startswith("all 9/30 reward 1.50")
+
+
 def test_a_row_per_task_and_one_for_all():
     """Episodes, the rate so far with its interval, errors."""
     lines = shown(run())

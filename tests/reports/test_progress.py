@@ -59,6 +59,15 @@ def test_the_rate_so_far_is_over_the_episodes_without_a_gap():
     assert line.startswith("6/20 episodes · success so far 50 % (0.6 … 99.4)")
 
 
+def test_the_reward_so_far_takes_the_place_of_a_rate_that_is_not_reported():
+    """Of two of three episodes, as the third has none that is finite."""
+    silent = Counts(planned=3, unknown=3, sum_reward=5.0, n_sum_rewards=2)
+
+    (line,) = plain(Progress((TaskProgress("lion", 10, silent, silent),), 10.0, 6.0))
+
+    assert line.startswith("3/10 episodes · reward so far 2.50 (of 2), success not reported · ")
+
+
 def test_plain_lines_come_every_ten_seconds_and_at_the_end():
     """A log of a long run stays short, and its last line is the last state."""
     now, out = [100.0], console()

@@ -78,8 +78,8 @@ def test_the_mean_of_skewed_rewards_lies_within_in_about_93_percent():
     assert np.mean(inside) == pytest.approx(0.93, abs=0.02)
 
 
-def test_errors_are_left_out_and_what_is_no_number_has_no_interval():
-    """Each quantity for itself."""
+def test_errors_and_what_is_no_number_are_left_out():
+    """Each quantity for itself, and as if the episode had not been; of a single reward there is no interval."""
     results = [done(spec) for spec in SPECS[:4]]
 
     known = of_results(results)
@@ -87,9 +87,12 @@ def test_errors_are_left_out_and_what_is_no_number_has_no_interval():
     assert known == of_results([*results, broken(SPECS[4])]) == of_results(results, [broken(SPECS[4])])
 
     for reward in (math.nan, math.inf, None):
-        unknown = of_results([replace(results[0], sum_reward=reward), *results[1:]])
-        assert unknown.sum_reward is None
-        assert unknown.length == known.length
+        without = replace(results[0], sum_reward=reward)
+        assert of_results([without, *results[1:]]).sum_reward == of_results(results[1:]).sum_reward
+        assert of_results([without, *results[1:]]).length == known.length
+        assert of_results([without, results[1]]).sum_reward is None
+        assert of_results(results, [without]) == of_results(results, [without])._replace(length=None, max_reward=None)
+        assert of_results(results, [without]).sum_reward == known.sum_reward
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from result_samples import SPECS, TASKS, broken, done
 
 from proctor.results.distributions import MOST_BINS, histograms, lengths_and_rewards
 from proctor.results.summary import summarize
+from proctor.types import Outcome
 
 
 def summary_of(*results):
@@ -25,6 +26,15 @@ def test_every_completed_episode_is_in_one_bin():
     assert (sum(histogram.successes), sum(histogram.failures)) == (2, 1)
     assert histogram.failures[-1] == 1
     assert (histogram.whole, histogram.edges) == (True, (9.5, 10.5, 11.5, 12.5))
+
+
+def test_episodes_of_unknown_success_are_counted_apart():
+    """Neither among the successes nor among the failures, nor left out."""
+    lengths, _ = lengths_and_rewards(summary_of(done(SPECS[0]), replace(done(SPECS[1]), outcome=Outcome.UNKNOWN)))
+
+    (histogram,) = histograms([lengths])
+
+    assert (sum(histogram.successes), sum(histogram.failures), sum(histogram.unknown)) == (1, 0, 1)
 
 
 def test_several_evaluations_share_their_bins():

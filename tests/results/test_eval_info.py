@@ -14,7 +14,7 @@ from proctor.results.eval_info import (
     write_eval_info,
 )
 from proctor.results.summary import summarize
-from proctor.types import AttemptError
+from proctor.types import AttemptError, Outcome
 
 RESULTS = [done(spec, success=spec.episode_index < 3) for spec in SPECS]
 
@@ -77,13 +77,28 @@ def test_without_a_completed_episode_numbers_are_null():
 
 
 def test_a_reward_that_is_not_a_number_is_null(tmp_path):
-    """The file stays valid JSON whatever a simulator gave."""
+    """The file stays valid JSON whatever a simulator gave, and says over how many episodes the mean is."""
     path = write_eval_info(tmp_path, info_of([replace(RESULTS[0], sum_reward=float("nan")), *RESULTS[1:]]))
 
     info = json.loads(path.read_text(), parse_constant=pytest.fail)
 
     assert info["per_task"][0]["metrics"]["sum_rewards"][0] is None
-    assert info["overall"]["avg_sum_reward"] is None
+    assert info["overall"]["n_rewards"] == info["overall"]["n_episodes"] - 1
+    assert info["overall"]["avg_sum_reward"] is not None
+
+
+def test_of_an_unknown_success_there_is_no_rate():
+    """Null, where a number would be a guess; what is known stands beside it."""
+    info = info_of([replace(RESULTS[0], outcome=Outcome.UNKNOWN), *RESULTS[1:]])
+    task, other = info["per_task"][:2]
+
+    assert info["macro"] is None
+    for counts in (info["overall"], task):
+        assert [counts[name] for name in ("pc_success", "pc_success_interval", "pc_success_bounds")] == [None] * 3
+        assert (counts["n_successes"], counts["n_unknown"]) == (None, 1)
+    assert other["pc_success"] is not None
+    assert task["metrics"]["successes"][0] is None
+    assert (info["per_episode"][0]["success"], info["per_episode"][0]["outcome"]) == (None, "unknown")
 
 
 def test_intervals_are_given_at_every_level():

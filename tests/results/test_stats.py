@@ -8,6 +8,7 @@ from result_samples import SPECS, broken, done
 
 from proctor.results.intervals import Interval, IntervalMethod, anytime, exact, wilson
 from proctor.results.stats import Counts, macro, stratified_standard_error
+from proctor.types import Outcome
 
 
 def counted(successes, n, errors=0):
@@ -112,9 +113,23 @@ def test_nothing_completed_gives_none_and_not_zero():
 
 
 @pytest.mark.parametrize("reward", [None, math.nan, math.inf])
-def test_a_reward_that_is_not_a_number_has_no_mean(reward):
-    """One NaN does not silently drop out of the average."""
-    counts = Counts.of(done(SPECS[0])) + Counts.of(replace(done(SPECS[1]), sum_reward=reward))
+def test_a_reward_that_is_not_a_number_is_in_no_mean_and_the_mean_says_over_how_many_it_is(reward):
+    """The other episodes' rewards are still known."""
+    without = replace(done(SPECS[1]), sum_reward=reward)
+    counts = Counts.total([done(SPECS[0]), without])
 
-    assert counts.mean_sum_reward is None
-    assert counts.mean_max_reward == 1.0
+    assert (counts.completed, counts.n_sum_rewards, counts.mean_sum_reward) == (2, 1, 0.25)
+    assert (counts.n_max_rewards, counts.mean_max_reward) == (2, 1.0)
+    assert Counts.of(without).mean_sum_reward is None
+
+
+def test_there_is_no_rate_while_the_success_of_an_episode_is_unknown():
+    """It would be a guess; the episodes are completed, and their rewards and lengths are known."""
+    silent = replace(done(SPECS[1]), outcome=Outcome.UNKNOWN)
+    counts = Counts.total([done(SPECS[0]), silent, broken(SPECS[2])])
+
+    assert (counts.completed, counts.successes, counts.failures, counts.unknown, counts.missing) == (2, 1, 0, 1, 0)
+    assert (counts.rate, counts.bounds) == (None, None)
+    assert [counts.interval(method) for method in IntervalMethod] == [None, None, None]
+    assert counts.mean_length == 10.5
+    assert macro([counted(5, 10), counts]) is None

@@ -73,7 +73,7 @@ def test_an_error_stops_only_where_it_would_whatever_becomes_of_it():
 
     def width_after(n_rounds):
         counted = [r for r in with_errors if r.spec.episode_index < n_rounds]
-        k, n_errors = sum(r.success for r in counted), sum(r.outcome is Outcome.ERROR for r in counted)
+        k, n_errors = sum(r.success is True for r in counted), sum(r.outcome is Outcome.ERROR for r in counted)
         return anytime(k + n_errors, len(counted)).high - anytime(k, len(counted)).low
 
     assert width_after(stop.episodes_per_task) <= WIDTH < width_after(stop.episodes_per_task - 1)
@@ -81,6 +81,14 @@ def test_an_error_stops_only_where_it_would_whatever_becomes_of_it():
     for outcome in (Outcome.SUCCESS, Outcome.FAILURE):
         settled = [replace(r, outcome=outcome) if r.outcome is Outcome.ERROR else r for r in with_errors]
         assert find_stop(PLAN, settled, WIDTH).episodes_per_task <= stop.episodes_per_task
+
+
+def test_nothing_stops_once_the_success_of_an_episode_is_unknown():
+    """There is no rate to be sure of; the episode is in the first round."""
+    silent = [replace(r, outcome=Outcome.UNKNOWN) if r.spec == PLAN[0] else r for r in results()]
+
+    assert find_stop(PLAN, silent, WIDTH) is None
+    assert find_stop(PLAN, results(), WIDTH) is not None
 
 
 def test_a_run_that_needs_the_whole_plan_did_not_stop_early():

@@ -30,14 +30,15 @@ from proctor.types import INSTRUCTION, Array, ArraySpec, Features, Task
 class Step:
     """What one step gave.
 
-    ``success`` is what the simulator says of this very step; the runner latches it over the episode. ``observation``
-    is None unless it was looked for (and may be None when the episode ended with this step: nobody will look).
+    ``success`` is what the simulator says of this very step, None if it says nothing; the runner latches it over the
+    episode. ``observation`` is None unless it was looked for (and may be None when the episode ended with this step:
+    nobody will look).
     """
 
     reward: float
     terminated: bool
     truncated: bool
-    success: bool
+    success: bool | None
     observation: Mapping[str, Array] | None = None
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import importlib
 import inspect
+import math
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, distribution, packages_distributions
 from typing import Any, ClassVar
@@ -25,13 +27,13 @@ from proctor.benchmarks.base import (
     set_mujoco_state,
 )
 from proctor.benchmarks.gymnasium_spaces import ObservationNames, action_box
+from proctor.benchmarks.returns import USUAL_SUCCESS_KEYS, real_number, shown, success_in, yes_or_no
 from proctor.config import EnvConfig
 from proctor.errors import ConfigError, did_you_mean
 from proctor.plugins import install_command
 from proctor.types import Array, Task
 
 _SET_BY_US = {"id", "max_episode_steps", "disable_env_checker"}
-_USUAL_SUCCESS_KEY = "is_success"
 _TRIED_STEPS = 5
 _TRIED_SEED = 1000
 
@@ -40,11 +42,17 @@ _TRIED_SEED = 1000
 class SuccessConfig(EnvConfig):
     """How success is told where the environment has no adapter that knows."""
 
-    success_key: str = _USUAL_SUCCESS_KEY
-    """Where a step's info says whether it succeeded; is_success, else success, if not given."""
+    success_key: str | None = None
+    """Where a step's info says whether it succeeded; where it then says nothing, that is a failure. If not given,
+    is_success, else success; and an environment that says nothing there has no success rate."""
 
     success_threshold: float | None = None
     """Where info says nothing: an episode whose rewards sum up to at least this much, at its end, has succeeded."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.success_threshold is not None and not math.isfinite(self.success_threshold):
+            raise ConfigError(f"env.success_threshold is {self.success_threshold}; it must be a finite number.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,17 +96,18 @@ class GymnasiumEnv(SimEnv):
         declared = env.spec is None or not env.spec.nondeterministic
         self.deterministic = declared and self._tried_episode() == self._tried_episode()
 
-    def _tried_episode(self) -> list[tuple[float, str, str]]:
+    def _tried_episode(self) -> list[tuple[str, str, str]]:
         """Rewards, observations and states of a few steps."""
         actions = copy.deepcopy(self._env.action_space)
         actions.seed(_TRIED_SEED)
         self._seen, _ = self._env.reset(seed=_TRIED_SEED)
-        moments = [(0.0, digest_of(self._observe().values()), self.state_hash())]
+        moments = [("", digest_of(self._observe().values()), self.state_hash())]
         for _ in range(_TRIED_STEPS):
             self._seen, reward, terminated, truncated, _ = self._env.step(actions.sample())
-            moments.append((float(reward), digest_of(self._observe().values()), self.state_hash()))
-            if terminated or truncated:
-                break
+            moments.append((shown(reward), digest_of(self._observe().values()), self.state_hash()))
+            with suppress(ValueError):  # of a step of an episode: it becomes that episode's error
+                if yes_or_no(terminated, "") or yes_or_no(truncated, ""):
+                    break
         return moments
 
     def reset(self, seed: int, init_state_id: int | None, *, look: bool) -> Mapping[str, Array] | None:
@@ -108,12 +117,14 @@ class GymnasiumEnv(SimEnv):
 
     def step(self, action: Array, *, look: bool) -> Step:
         self._seen, reward, terminated, truncated, info = self._env.step(self._native(action))
-        self._return += float(reward)
-        over = bool(terminated or truncated)
+        reward = real_number(reward, "the reward")
+        terminated, truncated = bool(yes_or_no(terminated, "terminated")), bool(yes_or_no(truncated, "truncated"))
+        over = terminated or truncated
+        self._return += reward
         return Step(
-            reward=float(reward),
-            terminated=bool(terminated),
-            truncated=bool(truncated),
+            reward=reward,
+            terminated=terminated,
+            truncated=truncated,
             success=self._succeeded(info, over=over),
             observation=self._observe() if look and not over else None,
         )
@@ -124,18 +135,16 @@ class GymnasiumEnv(SimEnv):
             return int(np.clip(np.rint(action[0]), self.action_space.low[0], self.action_space.high[0]))
         return np.asarray(action, self.action_space.dtype)
 
-    def _succeeded(self, info: Mapping[str, Any], *, over: bool) -> bool:
+    def _succeeded(self, info: Any, *, over: bool) -> bool | None:
+        """What is known of success after a step: what info says, else the sum of rewards, else what the user said."""
         key, threshold = self._config.success_key, self._config.success_threshold
-        if key in info:
-            return bool(info[key])
-        if key == _USUAL_SUCCESS_KEY and "success" in info:
-            return bool(info["success"])
-        if over and key != _USUAL_SUCCESS_KEY and threshold is None:
-            raise ConfigError(
-                f"{self._name} says nothing of '{key}' (env.success_key) when an episode ends; its info has "
-                f"{', '.join(sorted(info)) or 'nothing'}."
-            )
-        return over and threshold is not None and self._return >= threshold
+        # In the run.json of earlier versions the first usual key also stands for the second one.
+        said = success_in(info, USUAL_SUCCESS_KEYS if key in (None, USUAL_SUCCESS_KEYS[0]) else (key,))
+        if said is not None:
+            return said
+        if threshold is not None:
+            return self._return >= threshold if over and math.isfinite(self._return) else None
+        return None if key is None else False
 
     def _observe(self) -> Mapping[str, Array]:
         return self._names.of(self._seen)
@@ -227,11 +236,20 @@ class Gymnasium(Benchmark):
     episode       until the environment terminates, or the registered number of steps, then truncated; the
                   seed is passed to ``reset``, and whether it makes two episodes equal is tried when the
                   environment is built: one that is not deterministic is filmed as it is measured
-    success       ``info["is_success"]``, else ``info["success"]``, or ``info[success_key]``; else, with
-                  ``success_threshold``, whether the sum of rewards has reached it when the episode ends; else
-                  never
-    reward        the environment's
+    success       ``info["is_success"]``, else ``info["success"]``, or ``info[success_key]``: a bool, 0 or 1, or
+                  an array of one of these; else, with ``success_threshold``, whether the sum of rewards has
+                  reached it when the episode ends; else, with ``success_key``, no; else unknown
+    reward        the environment's, a real number
     ============  ======================================================================================
+
+    What is none of this (a success of NaN, 0.5 or a dictionary; a reward, ``terminated`` or ``truncated`` that is an
+    array of two) is that episode's error: nobody knows what it was meant to say. None says nothing. A reward that is
+    NaN or infinite leaves the episode without a reward, and its success as it is.
+
+    Where a step says nothing of success, the environment may not know of it (CartPole, Pendulum), or may report
+    successes only, and the two cannot be told apart. So an episode in which no step says anything is ``unknown``, and
+    a task with such an episode has no success rate, only rewards. A ``success_key`` that is given is the user's word
+    that the environment reports its successes there: then an episode without a report is a failure.
 
     An environment without a registered number of steps needs ``episode_length``. The ``reward_threshold`` that some
     ids are registered with is not used: it is meant for the mean of a hundred episodes. The sum is compared at the end
@@ -244,7 +262,7 @@ class Gymnasium(Benchmark):
 
     name: ClassVar[str] = "gymnasium"
     extra: ClassVar[str] = ""  # gymnasium itself is always installed; what an id needs besides is its own affair
-    protocol: ClassVar[str] = "gymnasium-1"
+    protocol: ClassVar[str] = "gymnasium-2"
     config_class: ClassVar[type[EnvConfig]] = GymnasiumConfig
     config: GymnasiumConfig
 

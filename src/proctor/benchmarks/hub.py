@@ -127,7 +127,7 @@ class Hub(MadeElsewhere):
 
     name: ClassVar[str] = "hub"
     extra: ClassVar[str] = ""
-    protocol: ClassVar[str] = "hub-1"
+    protocol: ClassVar[str] = "hub-2"
     distributions = ("gymnasium", "mujoco", "numpy")
     config_class: ClassVar[type[EnvConfig]] = HubConfig
     config: HubConfig

@@ -72,7 +72,7 @@ class LeRobotEnv(MadeElsewhere):
 
     name: ClassVar[str] = "lerobot_env"
     extra: ClassVar[str] = ""
-    protocol: ClassVar[str] = "lerobot_env-1"
+    protocol: ClassVar[str] = "lerobot_env-2"
     config_class: ClassVar[type[EnvConfig]] = LeRobotEnvConfig
     config: LeRobotEnvConfig
 

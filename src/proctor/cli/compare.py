@@ -47,7 +47,7 @@ def compare_command(
     from rich.console import Console
 
     from proctor.reports.comparison import print_comparison
-    from proctor.results.compare import Verdict, compare
+    from proctor.results.compare import Verdict, compare, tasks_without_rate
     from proctor.results.measured import read_measured
 
     if fail_if_worse is not None and not 0 < fail_if_worse < 1:
@@ -55,6 +55,12 @@ def compare_command(
     evaluations = [read_measured(path) for path in (first, second, *more)]
     remarks = [_remarks(evaluations[0], other, anyway=anyway) for other in evaluations[1:]]
     challenges = compare(evaluations)
+    if fail_if_worse is not None and any(tasks_without_rate(evaluations[0], other) for other in evaluations[1:]):
+        raise ConfigError(
+            "--fail_if_worse cannot be decided: of a task both have run there is no success rate, as its environment "
+            "did not say of every episode whether it succeeded. Evaluate with --env.success_key or "
+            "--env.success_threshold, or compare without --fail_if_worse."
+        )
     if json:
         from proctor.cli.output import print_json
 

@@ -89,13 +89,19 @@ def _task(summary: Summary, asked: str | None) -> TaskSummary:
 
 def _chosen(task: TaskSummary, asked: str) -> Sequence[EpisodeResult]:
     """The episodes that are meant; of each there is a recording."""
+    from proctor.reports.text import count
     from proctor.types import Outcome
 
     completed = {result.spec.episode_index: result for result in task.episodes if result.outcome is not Outcome.ERROR}
     if asked in ("all", "failures"):
-        chosen = [result for result in completed.values() if asked == "all" or not result.success]
+        chosen = [result for result in completed.values() if asked == "all" or result.success is False]
         if not chosen:
-            raise ConfigError(f"{task.task.name} has no {'completed' if asked == 'all' else 'failed'} episode.")
+            hint = (
+                f" Of {count(unknown, 'episode')} the environment did not say whether it succeeded: --episode=all."
+                if (unknown := task.counts.unknown)
+                else ""
+            )
+            raise ConfigError(f"{task.task.name} has no {'completed' if asked == 'all' else 'failed'} episode.{hint}")
         return chosen
     try:
         numbers = list(dict.fromkeys(int(number) for number in asked.split(",")))

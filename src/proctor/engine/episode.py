@@ -104,7 +104,7 @@ class Episode:
         """The finished episode."""
         return EpisodeResult(
             spec=self.spec,
-            outcome=Outcome.SUCCESS if reply.success else Outcome.FAILURE,
+            outcome=Outcome.of_completed(reply.success),
             sum_reward=reply.sum_reward,
             max_reward=reply.max_reward,
             length=reply.actions.shape[0],

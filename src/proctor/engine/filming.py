@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -90,18 +89,13 @@ def _difference(recorded: EpisodeResult, replayed: Finished) -> str:
     then = {
         "success": recorded.success,
         "length": recorded.length,
-        "sum of rewards": _finite(recorded.sum_reward),
+        "sum of rewards": recorded.sum_reward,
         "final state": recorded.final_state_hash,
     }
-    now = (replayed.success, replayed.actions.shape[0], _finite(replayed.sum_reward), replayed.final_state_hash)
+    now = (replayed.success, replayed.actions.shape[0], replayed.sum_reward, replayed.final_state_hash)
     differences = [
         f"{name} {value}, not {before}"
         for (name, before), value in zip(then.items(), now, strict=True)
         if value != before
     ]
     return f"its replay is another episode: {', '.join(differences)}" if differences else ""
-
-
-def _finite(reward: float | None) -> float | None:
-    """As the journal, which is JSON, keeps it."""
-    return None if reward is None or not math.isfinite(reward) else reward

@@ -146,12 +146,12 @@ class Observed(msgspec.Struct, tag=True, frozen=True):
 
 class Finished(msgspec.Struct, tag=True, frozen=True):
     """The episode reached its end. Where it was to be filmed and could not be, ``unfilmed`` says why; a replay may then
-    have ended early.
+    have ended early. ``success`` is None if nothing was said of it, and the rewards are None if they are not finite.
     """
 
-    success: bool
-    sum_reward: float
-    max_reward: float
+    success: bool | None
+    sum_reward: float | None
+    max_reward: float | None
     n_looks: int
     final_state_hash: str
     actions: ArrayBytes

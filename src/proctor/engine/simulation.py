@@ -12,6 +12,7 @@ from time import perf_counter
 import numpy as np
 
 from proctor.benchmarks.base import Benchmark, SimEnv, Step, features_of
+from proctor.benchmarks.returns import if_finite, latched, real_number, yes_or_no
 from proctor.config import structure
 from proctor.engine.arrays import SharedArrays
 from proctor.engine.messages import (
@@ -174,10 +175,11 @@ class Simulation:
         if footage is not None:
             footage.finish()
         clock.lap("step")
+        sum_reward, max_reward = if_finite(episode.sum_reward, episode.max_reward)
         return Finished(
             success=episode.success,
-            sum_reward=episode.sum_reward,
-            max_reward=episode.max_reward,
+            sum_reward=sum_reward,
+            max_reward=max_reward,
             n_looks=episode.n_looks,
             final_state_hash=env.state_hash(),
             actions=ArrayBytes.pack(np.stack(episode.actions)),
@@ -210,17 +212,18 @@ class _RunningEpisode:
         self.sum_reward = 0.0
         self.max_reward = -math.inf
         self.n_looks = 0
-        self.success = False
+        self.success: bool | None = None
         self.over = False
 
     def record(self, action: Array, step: Step) -> None:
         self.actions.append(action)
-        reward = float(step.reward)  # a simulator's float32 would be summed as one
+        reward = real_number(step.reward, "the reward")  # a simulator's float32 would be summed as one
         self.sum_reward += reward
         self.max_reward = max(self.max_reward, reward)
         self.n_looks += step.observation is not None
-        self.success |= bool(step.success)
-        self.over = step.terminated or step.truncated or len(self.actions) >= self.max_steps
+        self.success = latched(self.success, yes_or_no(step.success, "success"))
+        over = yes_or_no(step.terminated, "terminated") or yes_or_no(step.truncated, "truncated")
+        self.over = bool(over) or len(self.actions) >= self.max_steps
 
 
 class _Clock:

@@ -50,10 +50,6 @@ def _timing(part: str) -> Column:
     return Column(f"{part}_s", "number", lambda row: float(getattr(row.result.timings, part)))
 
 
-def _success(row: Row) -> bool | None:
-    return None if row.result.outcome is Outcome.ERROR else row.result.success
-
-
 def _attempts(row: Row) -> int:
     return len(row.result.errors) + (row.result.outcome is not Outcome.ERROR)
 
@@ -67,7 +63,7 @@ COLUMNS = (
     Column("seed", "integer", lambda row: row.result.spec.seed),
     Column("init_state_id", "integer", lambda row: row.result.spec.init_state_id),
     Column("outcome", "text", lambda row: row.result.outcome.value),
-    Column("success", "boolean", _success),
+    Column("success", "boolean", lambda row: row.result.success),
     Column("sum_reward", "number", lambda row: row.result.sum_reward),
     Column("max_reward", "number", lambda row: row.result.max_reward),
     Column("length", "integer", lambda row: row.result.length),

@@ -13,8 +13,19 @@ from rich.table import Table
 from rich.text import Text
 
 from proctor.reports.progress import Progress, Stage, TaskProgress, busyness, pace, starting
-from proctor.reports.text import count, duration, episode_error, name_cell, percent_range, safe, share, time_shares
+from proctor.reports.text import (
+    count,
+    duration,
+    episode_error,
+    mean_reward,
+    name_cell,
+    percent_range,
+    safe,
+    share,
+    time_shares,
+)
 from proctor.results.intervals import LEVEL
+from proctor.results.stats import Counts
 
 _REFRESH_PER_S = 4
 _NO_BREAK = "\N{NO-BREAK SPACE}"
@@ -121,12 +132,19 @@ def _table(progress: Progress, shown: Sequence[TaskProgress], width: int) -> Tab
         cells: list[Text | ProgressBar] = [name_cell(task.name)]
         if bar:
             cells.append(_bar(task.done, task.total, bar))
-        cells += [Text(f"{task.done}/{task.total}"), Text("" if so_far.rate is None else share(so_far.rate))]
+        cells += [Text(f"{task.done}/{task.total}"), Text(_known(so_far))]
         if with_interval:
-            cells.append(Text(percent_range(task.interval_so_far, 0) if so_far.completed else "", "dim"))
+            cells.append(Text("" if so_far.rate is None else percent_range(task.interval_so_far, 0), "dim"))
         cells.append(Text(count(errors, "error") if errors else "", "red"))
         table.add_row(*cells, style="bold" if task is progress.overall else "")
     return table
+
+
+def _known(counts: Counts) -> str:
+    """The success rate, or the mean reward if the environment says nothing of success."""
+    if counts.unknown:
+        return f"reward {mean_reward(counts)}"
+    return "" if counts.rate is None else share(counts.rate)
 
 
 def _bar(done: int, total: int, width: int) -> ProgressBar:

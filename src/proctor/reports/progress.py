@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from proctor.engine.load import Load
-from proctor.reports.text import count, duration, percent_range, share
+from proctor.reports.text import count, duration, mean_reward, percent_range, share
 from proctor.results.intervals import Interval, IntervalMethod
 from proctor.results.stats import Counts
 from proctor.types import AttemptError, EpisodeSpec, Timings
@@ -151,6 +151,8 @@ def line_of(progress: Progress | Stage) -> Iterator[str]:
         return
     if overall.so_far.rate is not None:
         yield f"success so far {share(overall.so_far.rate)} ({percent_range(overall.interval_so_far)})"
+    elif overall.so_far.unknown:
+        yield f"reward so far {mean_reward(overall.so_far)}, success not reported"
     if overall.counts.errors:
         yield count(overall.counts.errors, "error")
     yield from pace(progress)

@@ -17,12 +17,15 @@ from proctor.reports.text import (
     duration,
     episode_error,
     first_line,
+    mean_reward,
     name_cell,
+    no_success_rate,
     number,
     number_range,
     percent,
     percent_range,
     safe,
+    tally,
     time_shares,
 )
 from proctor.results.course import so_far
@@ -161,18 +164,22 @@ def _worry(task: TaskSummary) -> tuple[bool, bool, float]:
 def _cells(summary: Summary, counts: Counts, n: int) -> list[str]:
     """The first ``n`` of what there is to say."""
     return [
-        f"{counts.successes}/{counts.completed}",
+        tally(counts),
         percent(counts.rate),
         percent_range(summary.interval(counts)),
-        number(counts.mean_sum_reward),
+        mean_reward(counts),
         number(counts.mean_length, 1),
         str(counts.errors) if counts.errors else "",
     ][:n]
 
 
 def headline(summary: Summary) -> list[Text]:
-    """The success rate and how sure it is, then means, an early stop, pace, and where the time went; a line each."""
-    lines = [*_success(summary), *_means(summary)]
+    """The success rate and how sure it is, then means, an early stop, pace, and where the time went; a line each.
+
+    If the success of an episode is unknown, the mean reward takes the place of the rate.
+    """
+    first = _rewards(summary) if summary.overall.unknown else _success(summary)
+    lines = [*first, *_means(summary), *_cautions(summary)]
     if (stop := summary.stop) is not None:
         lines.append(
             Text(
@@ -218,16 +225,26 @@ def _success(summary: Summary) -> Iterator[Text]:
             yield Text(f"Mean over {mean.n_tasks} tasks {percent(mean.rate)}{interval})")
 
 
+def _rewards(summary: Summary) -> Iterator[Text]:
+    """The mean reward, and why there is no success rate."""
+    counts, interval = summary.overall, summary.mean_intervals.sum_reward
+    n, planned = counts.n_sum_rewards, counts.planned
+    over = f"over {n} of {count(planned, 'episode')}" if n < planned else count(n, "episode")
+    sure = "" if interval is None else f"{LEVEL:.0%} interval {number_range(interval)}, bootstrap; "
+    yield Text.assemble((f"Mean reward {number(counts.mean_sum_reward)}", "bold"), f"  ({sure}{over})")
+    yield Text(no_success_rate(counts), "yellow")
+
+
 def _pooled(counts: Counts, method: IntervalMethod) -> str:
     interval = percent_range(counts.interval(method))
     return f"  ({LEVEL:.0%} interval {interval}, {method}; {counts.successes} of {count(counts.completed, 'episode')})"
 
 
 def _means(summary: Summary) -> Iterator[Text]:
-    """Rewards and lengths, where enough is known of them."""
+    """Rewards, unless they are the headline, and lengths, where enough is known of them."""
     overall, known = summary.overall, summary.mean_intervals
     parts = []
-    if known.sum_reward is not None:
+    if known.sum_reward is not None and not overall.unknown:
         parts.append(f"reward {number(overall.mean_sum_reward)} ({number_range(known.sum_reward)})")
     if known.length is not None:
         parts.append(f"steps {number(overall.mean_length, 1)} ({number_range(known.length, 1)})")
@@ -235,16 +252,35 @@ def _means(summary: Summary) -> Iterator[Text]:
         yield Text(f"Mean {', mean '.join(parts)}  ({LEVEL:.0%} intervals, bootstrap)")
 
 
+def _cautions(summary: Summary) -> Iterator[Text]:
+    """What one must know of the rate and the means in order not to misread them."""
+    overall = summary.overall
+    if summary.success_key is not None and overall.rate == 0:
+        yield Text(
+            f"No step's info held a true '{summary.success_key}' (env.success_key), and a step that says nothing of "
+            "success counts as a failure.",
+            "yellow",
+        )
+    if (n := overall.n_sum_rewards) < overall.completed:
+        yield Text(
+            f"The mean reward is over {n} of {count(overall.completed, 'episode')}; the others have no finite one.",
+            "yellow",
+        )
+
+
 def errors(summary: Summary) -> list[Text]:
     """How many episodes could not be run, what that may mean for the rate, and why the first could not."""
     overall, first = summary.overall, summary.first_error
     if first is None:
         return []
+    bounds = (
+        f" Bounds, with errors counted as failures … as successes: {percent_range(overall.bounds)} %"
+        if overall.bounds is not None
+        else ""
+    )
     return [
         Text(
-            f"{count(overall.errors, 'episode')} ended in an error, which is no failure and in no rate. Bounds, "
-            f"with errors counted as failures … as successes: {percent_range(overall.bounds)} %",
-            style="red",
+            f"{count(overall.errors, 'episode')} ended in an error, which is no failure and in no rate.{bounds}", "red"
         ),
         Text.assemble(("First error: ", "red"), episode_error(*first)),
     ]
@@ -267,7 +303,7 @@ def _next_steps(summary: Summary, where: Whereabouts) -> Iterator[Text]:
         yield _labelled("Go on", f"proctor resume {directory}", "bold")
     if (result := _worth_watching(summary)) is not None:
         command = replay_command(where.directory, summary, result.spec.task)
-        remark = "the first success" if result.success else "the first failure"
+        remark = {True: "the first success", False: "the first failure", None: "the first episode"}[result.success]
         yield _labelled("Watch", f"{command} {result.spec.episode_index}", "bold", f"   {remark}")
     yield _labelled("Look again", f"proctor show {directory}", "bold")
 
@@ -277,9 +313,9 @@ def _labelled(label: str, text: str, style: str = "", remark: str = "") -> Text:
 
 
 def _worth_watching(summary: Summary) -> EpisodeResult | None:
-    """The first failure, else the first success."""
+    """The first failure, else the first episode of unknown success, else the first success."""
     completed = [result for result in summary.episodes if result.outcome is not Outcome.ERROR]
-    return min(completed, key=lambda result: result.success, default=None)
+    return min(completed, key=lambda result: (False, None, True).index(result.success), default=None)
 
 
 def replay_command(directory: Path, summary: Summary, task: TaskKey) -> str:

@@ -30,11 +30,11 @@ class MeanIntervals(NamedTuple):
 class Resampled:
     """One task's completed episodes, drawn again and again as many as there are.
 
-    ``sums`` are those of the resamples, floats (RESAMPLES, quantities); of a quantity that is not finite somewhere they
-    are NaN.
+    ``sums`` are those of the resamples, floats (RESAMPLES, quantities), and ``n`` the numbers of episodes that they are
+    over, ints (quantities,): an episode of which a quantity is not finite is left out of its resamples.
     """
 
-    n: int
+    n: Array
     sums: Array
 
 
@@ -55,35 +55,43 @@ def resample_task(task: TaskKey, values: Array) -> Resampled:
 
 def resample(values: Array, seed: int) -> Resampled:
     """Draw from ``values``, floats (episodes, quantities)."""
+    known = np.isfinite(values)
+    if known.all():  # one draw for all quantities: several times as fast
+        sums = _resampled_sums(values, seed)
+    else:
+        columns = zip(values.T, known.T, strict=True)
+        sums = np.hstack([_resampled_sums(column[there][:, None], seed) for column, there in columns])
+    return Resampled(known.sum(axis=0), sums)
+
+
+def _resampled_sums(values: Array, seed: int) -> Array:
     generator, n = np.random.default_rng(seed), len(values)
-    known = np.where(np.isfinite(values).all(axis=0), values, np.nan)
     if not n:
-        return Resampled(0, np.zeros((RESAMPLES, values.shape[1])))
+        return np.zeros((RESAMPLES, values.shape[1]))
     sums = np.empty((RESAMPLES, values.shape[1]))
     for part in np.array_split(sums, min(RESAMPLES, 1 + RESAMPLES * n // _DRAWS_AT_ONCE)):
         drawn = generator.integers(n, size=(len(part), n))
         # Transposed, as adding whole rows is several times as fast as adding along a resample; the order is the same.
-        known.take(drawn.T, axis=0).sum(axis=0, out=part)
-    return Resampled(n, sums)
+        values.take(drawn.T, axis=0).sum(axis=0, out=part)
+    return sums
 
 
 def mean_intervals(tasks: Sequence[Resampled], level: float = LEVEL) -> MeanIntervals:
     """Percentile bootstrap intervals of the means over all tasks' episodes.
 
     Each task's episodes are resampled among themselves, as the list of tasks is fixed. There is no interval where a
-    task has a single episode, which says nothing of how much they vary, nor of what is not finite.
+    task has a single episode, which says nothing of how much they vary.
     """
-    measured = [task for task in tasks if task.n]
-    if not measured or min(task.n for task in measured) < 2:
+    if not tasks:
         return MeanIntervals()
-    means = sum(task.sums for task in measured) / sum(task.n for task in measured)
+    n = np.array([task.n for task in tasks])
+    vary = n.any(axis=0) & (n != 1).all(axis=0)
+    means = sum(task.sums for task in tasks) / np.maximum(n.sum(axis=0), 1)
     tail = 50 * (1 - level)
     low, high = np.percentile(means, [tail, 100 - tail], axis=0)
-    return MeanIntervals(*map(_interval, low, high))
-
-
-def _interval(low: float, high: float) -> Interval | None:
-    return None if math.isnan(low) else Interval(float(low), float(high))
+    return MeanIntervals(
+        *(Interval(float(a), float(b)) if known else None for known, a, b in zip(vary, low, high, strict=True))
+    )
 
 
 def _number(reward: float | None) -> float:

@@ -14,6 +14,8 @@ from proctor.results.run_dir import differing
 from proctor.results.stats import Counts
 from proctor.types import TaskKey
 
+_MOST_NAMES = 3
+
 
 class Verdict(StrEnum):
     """What is known of B against A, at the usual level."""
@@ -82,7 +84,7 @@ class Challenge:
     overall: Comparison
     tasks: tuple[Comparison, ...]
     n_tasks_left_out: int
-    """Tasks that only one of the two has run."""
+    """Tasks that only one of the two has run; those without a rate are among the :attr:`circumstances`."""
 
     @property
     def circumstances(self) -> list[str]:
@@ -105,7 +107,7 @@ def compare(evaluations: Sequence[Measured]) -> list[Challenge]:
     what is said of single tasks. A comparison is of pairs where its two evaluations share episodes, else of samples.
 
     Raises:
-        ConfigError: two evaluations have no task in common in which both completed episodes.
+        ConfigError: two evaluations have no task in common in which both completed episodes and have a success rate.
     """
     first, *others = with_named_tasks(evaluations)
     challenges = [_challenge(first, other) for other in others]
@@ -134,12 +136,17 @@ def compare_where_possible(evaluations: Sequence[Measured]) -> list[Challenge | 
 
 
 def _reasons_against(a: Measured, b: Measured) -> tuple[str, ...]:
-    return tuple(different_exams(a, b)) or (() if common_tasks(a, b) else ("no task of which both completed episodes",))
+    return tuple(different_exams(a, b)) or (() if common_tasks(a, b) else (_why_nothing_in_common(a, b),))
 
 
 def common_tasks(a: Measured, b: Measured) -> list[TaskKey]:
-    """Tasks of which both completed episodes."""
-    return [key for key in a.tasks if key in b.tasks and _completed(a, key) and _completed(b, key)]
+    """Tasks of which both completed episodes and have a success rate."""
+    return [key for key in _completed_by_both(a, b) if _unknown(a, key) + _unknown(b, key) == 0]
+
+
+def tasks_without_rate(a: Measured, b: Measured) -> list[TaskKey]:
+    """Tasks of which both completed episodes, and of one the success of an episode is unknown: no rates to compare."""
+    return [key for key in _completed_by_both(a, b) if _unknown(a, key) + _unknown(b, key)]
 
 
 def different_exams(a: Measured, b: Measured) -> list[str]:
@@ -180,6 +187,8 @@ def circumstances(a: Measured, b: Measured) -> list[str]:
             f"{' and '.join(stopped)} stopped early, as its own results decided; tests and intervals here are for "
             "numbers of episodes that were fixed before."
         )
+    if silent := tasks_without_rate(a, b):
+        remarks.append(f"left out: {_without_rate(a, b, silent)}.")
     if unknown := [str(evaluation.path) for evaluation in (a, b) if not evaluation.fingerprint]:
         remarks.append(f"what {' and '.join(unknown)} ran is not recorded; that it is the same exam is taken on trust.")
     return remarks
@@ -198,7 +207,7 @@ _Sides = Sequence[tuple[MeasuredTask, MeasuredTask]]
 
 def _challenge(a: Measured, b: Measured) -> Challenge:
     if not (common := common_tasks(a, b)):
-        raise ConfigError(f"{a.path} and {b.path} have no task in common of which both completed episodes.")
+        raise ConfigError(f"{a.path} and {b.path} have {_why_nothing_in_common(a, b)}.")
     sides = [(a.tasks[key], b.tasks[key]) for key in common]
     whole, by_task = _of_pairs(sides) or _of_samples(sides)
     counts_a, counts_b = (sum((task.counts for task in side), Counts()) for side in zip(*sides, strict=True))
@@ -210,12 +219,37 @@ def _challenge(a: Measured, b: Measured) -> Challenge:
             _comparison(task_a.name, task_a.counts, task_b.counts, contrast)
             for (task_a, task_b), contrast in zip(sides, by_task, strict=True)
         ),
-        len(a.tasks.keys() | b.tasks.keys()) - len(common),
+        len(a.tasks.keys() | b.tasks.keys()) - len(common) - len(tasks_without_rate(a, b)),
     )
+
+
+def _completed_by_both(a: Measured, b: Measured) -> list[TaskKey]:
+    return [key for key in a.tasks if key in b.tasks and _completed(a, key) and _completed(b, key)]
 
 
 def _completed(measured: Measured, key: TaskKey) -> int:
     return measured.tasks[key].counts.completed
+
+
+def _unknown(measured: Measured, key: TaskKey) -> int:
+    return measured.tasks[key].counts.unknown
+
+
+def _why_nothing_in_common(a: Measured, b: Measured) -> str:
+    if silent := tasks_without_rate(a, b):
+        return f"no success rates to compare: {_without_rate(a, b, silent)}"
+    return "no task in common of which both completed episodes"
+
+
+def _without_rate(a: Measured, b: Measured, tasks: Sequence[TaskKey]) -> str:
+    """Why success rates in these tasks cannot be compared, and what was measured there instead."""
+    names = ", ".join(a.tasks[key].name for key in tasks[:_MOST_NAMES]) + (", …" if len(tasks) > _MOST_NAMES else "")
+    counts = [sum((evaluation.tasks[key].counts for key in tasks), Counts()) for evaluation in (a, b)]
+    rewards = ["none" if each.mean_sum_reward is None else f"{each.mean_sum_reward:.2f}" for each in counts]
+    return (
+        f"the environment of {names} did not say of every episode whether it succeeded (--env.success_key and "
+        f"--env.success_threshold make it); the mean rewards there are {rewards[0]} and {rewards[1]}"
+    )
 
 
 def _of_pairs(sides: _Sides) -> tuple[Contrast, Sequence[Contrast]] | None:

@@ -29,6 +29,7 @@ def course(summary: Summary, most: int = 400) -> list[Counts]:
             so_far[Outcome.SUCCESS][position],
             so_far[Outcome.FAILURE][position],
             so_far[Outcome.ERROR][position],
+            unknown=so_far[Outcome.UNKNOWN][position],
         )
         for position in _spread(len(rounds), most)
     ]

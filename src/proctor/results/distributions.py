@@ -12,6 +12,8 @@ from proctor.results.summary import Summary
 from proctor.types import Array, Outcome
 
 MOST_BINS = 40
+_SPLIT = (Outcome.SUCCESS, Outcome.FAILURE, Outcome.UNKNOWN)
+"""The outcomes of completed episodes, in the order of the fields of :class:`Values`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,11 +22,13 @@ class Values:
 
     of_successes: Array
     of_failures: Array
+    of_unknown: Array
+    """Of episodes whose success is unknown."""
 
 
 @dataclass(frozen=True)
 class Histogram:
-    """How many successes and how many failures have a value in each bin; ``edges`` are one more than bins.
+    """How many episodes of each outcome have a value in each bin; ``edges`` are one more than bins.
 
     ``whole`` says that all values are whole numbers; then every bin holds equally many of them, between its edges.
     """
@@ -33,23 +37,29 @@ class Histogram:
     edges: tuple[float, ...]
     successes: tuple[int, ...]
     failures: tuple[int, ...]
+    unknown: tuple[int, ...]
 
 
 def lengths_and_rewards(summary: Summary) -> tuple[Values, Values]:
     """The lengths of completed episodes in steps, and their sums of rewards."""
     rows = (
-        (result.success, result.length, math.nan if result.sum_reward is None else result.sum_reward)
+        (_SPLIT.index(result.outcome), result.length, math.nan if result.sum_reward is None else result.sum_reward)
         for result in summary.episodes
         if result.outcome is not Outcome.ERROR
     )
-    success, length, reward = np.fromiter(rows, dtype=np.dtype((float, 3))).T
-    lengths, rewards = (Values(values[success == 1], values[success == 0]) for values in (length, reward))
+    outcome, length, reward = np.fromiter(rows, dtype=np.dtype((float, 3))).T
+    lengths, rewards = (
+        Values(*(values[outcome == kind] for kind in range(len(_SPLIT)))) for values in (length, reward)
+    )
     return lengths, rewards
 
 
 def histograms(evaluations: Sequence[Values]) -> list[Histogram]:
     """One for each evaluation; values that are not finite are left out. Empty where no value is known."""
-    known = [[part[np.isfinite(part)] for part in (each.of_successes, each.of_failures)] for each in evaluations]
+    known = [
+        [part[np.isfinite(part)] for part in (each.of_successes, each.of_failures, each.of_unknown)]
+        for each in evaluations
+    ]
     everything = np.concatenate([part for parts in known for part in parts])
     if not len(everything):
         return []

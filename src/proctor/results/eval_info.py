@@ -154,6 +154,7 @@ def _videos(summary: Summary, suite: str | None = None) -> list[str]:
 
 def _means(counts: Counts, intervals: MeanIntervals) -> dict[str, Any]:
     return {
+        "n_rewards": counts.n_sum_rewards,
         "avg_sum_reward": counts.mean_sum_reward,
         "avg_sum_reward_interval": _ends(intervals.sum_reward),
         "avg_max_reward": counts.mean_max_reward,
@@ -169,7 +170,8 @@ def _rates(counts: Counts, summary: Summary) -> dict[str, Any]:
         "pc_success_interval": _percents(summary.interval(counts)),
         "pc_success_bounds": _percents(counts.bounds),
         "n_episodes": counts.completed,
-        "n_successes": counts.successes,
+        "n_successes": None if counts.unknown else counts.successes,
+        "n_unknown": counts.unknown,
         "n_errors": counts.errors,
         "n_missing": counts.missing,
     }
@@ -221,7 +223,7 @@ def _episode(result: EpisodeResult, task_name: str, video: str | None) -> dict[s
         "episode_index": spec.episode_index,
         "seed": spec.seed,
         "init_state_id": spec.init_state_id,
-        "success": result.success if result.outcome is not Outcome.ERROR else None,
+        "success": result.success,
         "sum_reward": _number(result.sum_reward),
         "max_reward": _number(result.max_reward),
         "length": result.length,

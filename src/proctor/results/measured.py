@@ -17,7 +17,7 @@ from proctor.results.result_file import RESULT_FILE, UNNAMED_TASK, read_result_f
 from proctor.results.run_dir import RUN_FILE, RunInfo
 from proctor.results.stats import Counts
 from proctor.results.summary import Summary, load_summary
-from proctor.types import Outcome, TaskKey
+from proctor.types import TaskKey
 
 
 class EpisodeId(NamedTuple):
@@ -92,9 +92,9 @@ def measured_run(path: Path, run: RunInfo | None, summary: Summary) -> Measured:
             task.task.name,
             task.counts,
             {
-                EpisodeId(result.spec.episode_index, result.spec.seed, result.spec.init_state_id): result.success
+                EpisodeId(result.spec.episode_index, result.spec.seed, result.spec.init_state_id): success
                 for result in task.episodes
-                if result.outcome is not Outcome.ERROR and not math.isnan(result.spec.seed)
+                if (success := result.success) is not None and not math.isnan(result.spec.seed)
             },
         )
         for task in summary.tasks

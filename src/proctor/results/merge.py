@@ -2,7 +2,8 @@
 
 An episode is identified by suite, task and index. Where it has more than one record:
 
-- A completed episode (success or failure) beats an error, and nothing replaces it. An error is run again on resume.
+- A completed episode (success, failure, unknown) beats an error, and nothing replaces it. An error is run again on
+  resume.
 - Of two errors in one journal the later one counts: it is the latest word on why.
 - Two completed records must say the same, apart from how long it took and what went wrong on the way
   (:func:`canonical`). If they do not, one of them is not what it claims to be, and no rule can say which: MergeError.

@@ -11,7 +11,7 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -56,7 +56,8 @@ def read_result_file(file: Path) -> tuple[RunInfo | None, Summary]:
     )
     if info.provenance is None:
         return None, summary
-    return RunInfo(info.config, info.fingerprint, info.provenance, command=(), plan=()), summary
+    run = RunInfo(info.config, info.fingerprint, info.provenance, command=(), plan=())
+    return run, replace(summary, success_key=run.success_key)
 
 
 # What is read of the file; whatever else it holds is left alone.
@@ -64,7 +65,7 @@ def read_result_file(file: Path) -> tuple[RunInfo | None, Summary]:
 
 @dataclass(frozen=True)
 class _Metrics:
-    successes: list[bool]
+    successes: list[bool | None]
     sum_rewards: list[float | None] = field(default_factory=list)
     max_rewards: list[float | None] = field(default_factory=list)
 
@@ -91,6 +92,7 @@ class _Episode:
     seed: int
     init_state_id: int | None = None
     success: bool | None = None
+    outcome: Outcome | None = None
     sum_reward: float | None = None
     max_reward: float | None = None
     length: int = 0
@@ -150,6 +152,8 @@ class _OldInfo:
                 sum_reward=episode.sum_reward,
                 max_reward=episode.max_reward,
                 length=_UNKNOWN,
+                # an episode with a reward was completed, whatever is known of its success
+                outcome=Outcome.UNKNOWN if episode.success is None and episode.sum_reward is not None else None,
             )
             for episode in self.per_episode
         ]
@@ -191,7 +195,7 @@ def _task_summary(task: _Task, episodes: Sequence[_Episode] | None) -> TaskSumma
 def _result(episode: _Episode) -> EpisodeResult:
     return EpisodeResult(
         EpisodeSpec(episode.suite, episode.task_id, episode.episode_index, episode.seed, episode.init_state_id),
-        Outcome.ERROR if episode.success is None else _outcome(success=episode.success),
+        _outcome(episode),
         episode.sum_reward,
         episode.max_reward,
         episode.length,
@@ -200,20 +204,23 @@ def _result(episode: _Episode) -> EpisodeResult:
     )
 
 
+def _outcome(episode: _Episode) -> Outcome:
+    """LeRobot's files have no outcomes; without a success there, nothing says that the episode was completed."""
+    if episode.success is None and episode.outcome is not Outcome.UNKNOWN:
+        return Outcome.ERROR
+    return Outcome.of_completed(episode.success)
+
+
 def _nameless(task: _Task) -> Iterator[EpisodeResult]:
     """In the order of the file, which is the only thing that tells them apart."""
     rewards = zip(task.metrics.sum_rewards, task.metrics.max_rewards, strict=False)
     for index, success in enumerate(task.metrics.successes):
         yield EpisodeResult(
             EpisodeSpec(*task.key, index, _UNKNOWN),
-            _outcome(success=success),
+            Outcome.of_completed(success),
             *next(rewards, (None, None)),
             length=_UNKNOWN,
         )
-
-
-def _outcome(*, success: bool) -> Outcome:
-    return Outcome.SUCCESS if success else Outcome.FAILURE
 
 
 def _missing(task: _Task, results: Sequence[EpisodeResult]) -> Iterator[EpisodeSpec]:

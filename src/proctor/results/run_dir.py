@@ -76,6 +76,12 @@ class RunInfo:
         """How uncertainty is stated, and whether the plan may end early for it."""
         return Precision.of(self.config.get("eval", {}))
 
+    @property
+    def success_key(self) -> str | None:
+        """The key of info whose absence counts as a failure, None if there is none: ``--env.success_key``."""
+        env = self.config.get("env", {})
+        return env.get("success_key") if env.get("success_threshold") is None else None
+
 
 def plan_by_task(tasks: Sequence[Task], specs: Sequence[EpisodeSpec]) -> tuple[PlannedTask, ...]:
     """The plan in the form that :class:`RunInfo` holds."""

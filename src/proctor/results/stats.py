@@ -19,8 +19,9 @@ from proctor.types import EpisodeResult, Outcome
 class Counts:
     """Counts that add up: episode to task, task to suite, suite to overall. Rates and means are derived.
 
-    ``planned`` episodes are completed (a success or a failure), in error, or missing: not run yet. Sums are over the
-    completed ones.
+    ``planned`` episodes are completed (a success, a failure, or ``unknown``: nothing was said of success), in error, or
+    missing: not run yet. ``length`` is summed over the completed ones, ``sum_reward`` over the ``n_sum_rewards`` of
+    them that have one, and ``max_reward`` likewise: a reward that is NaN or infinite is none.
     """
 
     planned: int = 0
@@ -30,6 +31,9 @@ class Counts:
     sum_reward: float = 0.0
     max_reward: float = 0.0
     length: int = 0
+    unknown: int = 0
+    n_sum_rewards: int = 0
+    n_max_rewards: int = 0
 
     @classmethod
     def of(cls, result: EpisodeResult) -> Counts:
@@ -39,7 +43,7 @@ class Counts:
     @classmethod
     def total(cls, results: Iterable[EpisodeResult]) -> Counts:
         """Of many episodes; what adding them one by one gives, without an object for each."""
-        planned = successes = errors = length = 0
+        planned = successes = unknown = errors = length = n_sum_rewards = n_max_rewards = 0
         sum_reward = max_reward = 0.0
         for result in results:
             planned += 1
@@ -47,17 +51,34 @@ class Counts:
                 errors += 1
                 continue
             successes += result.outcome is Outcome.SUCCESS
-            sum_reward += math.nan if result.sum_reward is None else result.sum_reward
-            max_reward += math.nan if result.max_reward is None else result.max_reward
+            unknown += result.outcome is Outcome.UNKNOWN
+            if result.sum_reward is not None and math.isfinite(result.sum_reward):
+                n_sum_rewards += 1
+                sum_reward += result.sum_reward
+            if result.max_reward is not None and math.isfinite(result.max_reward):
+                n_max_rewards += 1
+                max_reward += result.max_reward
             length += result.length
-        return cls(planned, successes, planned - errors - successes, errors, sum_reward, max_reward, length)
+        failures = planned - errors - successes - unknown
+        return cls(
+            planned,
+            successes,
+            failures,
+            errors,
+            sum_reward,
+            max_reward,
+            length,
+            unknown,
+            n_sum_rewards,
+            n_max_rewards,
+        )
 
     def __add__(self, other: Counts) -> Counts:
         return Counts(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))
 
     @property
     def completed(self) -> int:
-        return self.successes + self.failures
+        return self.successes + self.failures + self.unknown
 
     @property
     def missing(self) -> int:
@@ -65,34 +86,35 @@ class Counts:
 
     @property
     def rate(self) -> float | None:
-        """Successes over completed episodes; None before there are any."""
-        return self.successes / self.completed if self.completed else None
+        """Successes over completed episodes; None before there are any, and while the success of one is unknown."""
+        return self.successes / self.completed if self.completed and not self.unknown else None
 
     def interval(self, method: IntervalMethod) -> Interval | None:
         """Of :attr:`rate`; None before there is one."""
-        return method.interval(self.successes, self.completed) if self.completed else None
+        return None if self.rate is None else method.interval(self.successes, self.completed)
 
     @property
     def bounds(self) -> Interval | None:
-        """The rate had every error been a failure, and had every one been a success."""
+        """The rate had every error been a failure, and had every one been a success; None without a rate to bound."""
         run = self.completed + self.errors
-        return Interval(self.successes / run, (self.successes + self.errors) / run) if run else None
+        if not run or self.unknown:
+            return None
+        return Interval(self.successes / run, (self.successes + self.errors) / run)
 
     @property
     def mean_sum_reward(self) -> float | None:
-        return self._mean(self.sum_reward)
+        """Over the episodes that have one; None if none has."""
+        return self.sum_reward / self.n_sum_rewards if self.n_sum_rewards else None
 
     @property
     def mean_max_reward(self) -> float | None:
-        return self._mean(self.max_reward)
+        """Over the episodes that have one; None if none has."""
+        return self.max_reward / self.n_max_rewards if self.n_max_rewards else None
 
     @property
     def mean_length(self) -> float | None:
-        return self._mean(self.length)
-
-    def _mean(self, total: float) -> float | None:
-        """None also where a simulator gave a reward that is not a number: there is no mean of it."""
-        return total / self.completed if self.completed and math.isfinite(total) else None
+        """None also for LeRobot's files, which do not say how long an episode was."""
+        return self.length / self.completed if self.completed and math.isfinite(self.length) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,7 @@ class StoppingRule:
 
     An episode in error may yet be run and become a success or a failure, so the interval must be narrow whichever it
     will be: its low end counts errors as failures, its high end as successes. A later result can then only confirm the
-    stop, or put it earlier.
+    stop, or put it earlier. Once the success of an episode is unknown there is no rate to be sure of, and no stop.
     """
 
     def __init__(self, plan: Iterable[EpisodeSpec], width: float) -> None:
@@ -93,4 +93,6 @@ def find_stop(plan: Sequence[EpisodeSpec], results: Iterable[EpisodeResult], wid
 
 def _whatever_errors_become(counts: Counts) -> Interval:
     n = counts.planned
+    if counts.unknown:
+        return Interval(0.0, 1.0)
     return Interval(anytime(counts.successes, n).low, anytime(counts.successes + counts.errors, n).high)

@@ -96,7 +96,8 @@ class Summary:
     each; ``startup_s`` the part of the last session before
     its first episode began (imports, loading, construction). None where nobody measured it. ``videos`` are the files of
     the episodes that have one, relative to the run directory. Intervals of success rates are by ``method``. With an
-    early ``stop``, episodes after it are neither counted nor missing.
+    early ``stop``, episodes after it are neither counted nor missing. ``success_key`` is the key of info whose absence
+    counts as a failure, None if there is none.
     """
 
     tasks: tuple[TaskSummary, ...]
@@ -107,6 +108,7 @@ class Summary:
     videos: Mapping[EpisodeSpec, str] = field(default_factory=dict)
     method: IntervalMethod = IntervalMethod.WILSON
     stop: EarlyStop | None = None
+    success_key: str | None = None
 
     @cached_property
     def missing(self) -> tuple[EpisodeSpec, ...]:
@@ -224,7 +226,8 @@ def load_summary(directory: Path) -> tuple[RunInfo, Summary]:
     worker_s = (
         None if any(journal.worker_s is None for journal in journals) else sum(j.worker_s or 0.0 for j in journals)
     )
-    return run, replace(summary, wall_s=wall_s, worker_s=worker_s, videos=existing_videos(directory, specs))
+    videos = existing_videos(directory, specs)
+    return run, replace(summary, wall_s=wall_s, worker_s=worker_s, videos=videos, success_key=run.success_key)
 
 
 def require_complete(summary: Summary) -> None:

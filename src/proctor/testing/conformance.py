@@ -229,11 +229,13 @@ class BenchmarkConformance:
             assert np.array_equal(array, recording.later[key]), f"{key} was changed by the step after it was seen"
 
     def test_rewards_are_numbers(self, recording: Recording) -> None:
-        """Finite ones, and success is true or false."""
+        """Finite ones, and success is true, false, or None where the simulator says nothing of it."""
         for moment in recording.watched:
             assert isinstance(moment.reward, float), f"a reward is {moment.reward!r}"
             assert np.isfinite(moment.reward), f"a reward is {moment.reward}"
-            assert isinstance(moment.success, bool), f"success is {moment.success!r}"
+            said = moment.success
+            assert said is None or isinstance(said, bool), f"success is {said!r}, not True, False or None"
+            assert isinstance(moment.over, bool), f"terminated or truncated is {moment.over!r}, not True or False"
 
     def test_looking_changes_nothing_and_always_shows_the_same(self, recording: Recording) -> None:
         """Looked at always, every fourth step or never: the same states, rewards and success, the same observations."""

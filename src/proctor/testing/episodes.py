@@ -30,12 +30,12 @@ class Moment(NamedTuple):
 
     state: str
     reward: float
-    success: bool
+    success: bool | None
     over: bool
     seen: dict[str, str] | None
 
     @property
-    def physics(self) -> tuple[str, float, bool, bool]:
+    def physics(self) -> tuple[str, float, bool | None, bool]:
         return self[:4]
 
 

@@ -30,7 +30,8 @@ class FakeConfig(EnvConfig):
     ``"<task>/<seed>/<step>/render"`` a video's frame. A fault strikes ``times`` times; ``scratch`` is the folder in
     which workers remember how often it has.
 
-    With ``drifts`` an episode never runs the same way twice, whatever ``deterministic`` claims.
+    With ``drifts`` an episode never runs the same way twice, whatever ``deterministic`` claims. ``says`` is when a step
+    says something of success: ``always``, ``successes`` (nothing otherwise), ``never``.
     """
 
     n_tasks: int = 2
@@ -39,6 +40,7 @@ class FakeConfig(EnvConfig):
     image_size: int = 8
     deterministic: bool = True
     drifts: bool = False
+    says: str = "always"
     faults: dict[str, str] = field(default_factory=dict)
     times: int = 1
     scratch: str = ""
@@ -100,7 +102,8 @@ class FakeEnv(SimEnv):
         self._position = self._position + 0.3 * np.asarray(action, np.float64) + 0.01 * self._generator.normal(size=2)
         distance = float(np.linalg.norm(self._position - self._task.task_id))
         done = distance < 0.1
-        return Step(-distance, done, False, done, self._look() if look and not done else None)
+        said = {"always": done, "successes": done or None, "never": None}[self._config.says]
+        return Step(-distance, done, False, said, self._look() if look and not done else None)
 
     def render(self, camera: str | None = None, size: tuple[int, int] | None = None) -> Array:
         """Grey that grows brighter with every step; from behind it is the negative."""

@@ -15,6 +15,7 @@ from threading import Lock
 
 from proctor.errors import ConfigError, ProctorError
 from proctor.reports.terminal import Whereabouts
+from proctor.reports.text import mean_reward
 from proctor.results.course import so_far
 from proctor.results.intervals import Interval, IntervalMethod
 from proctor.results.run_dir import RUN_FILE, RunInfo
@@ -30,7 +31,10 @@ Stamp = tuple[tuple[str, int, int], ...]
 
 @dataclass(frozen=True)
 class Entry:
-    """A run as the index shows it; ``problem`` says why nothing else is known of it."""
+    """A run as the index shows it; ``problem`` says why nothing else is known of it.
+
+    ``reward`` is its mean reward where the success of an episode is unknown, "" otherwise.
+    """
 
     id: str
     name: str
@@ -44,6 +48,7 @@ class Entry:
     n_errors: int = 0
     rate: float | None = None
     interval: Interval | None = None
+    reward: str = ""
     problem: str = ""
 
 
@@ -140,6 +145,7 @@ def _entry_of(run_id: str, name: str, run: RunInfo, summary: Summary, *, live: b
         n_errors=counts.errors,
         rate=rate,
         interval=interval,
+        reward=mean_reward(counts) if counts.unknown else "",
     )
 
 

@@ -61,7 +61,7 @@ _LOOK = {
 
 def success_over_plan(summaries: Sequence[Summary]) -> Markup | None:
     """The rate after every complete round of the plan, and its anytime-valid interval. None before there is one."""
-    courses = [[counts for counts in course(summary) if counts.completed] for summary in summaries]
+    courses = [[counts for counts in course(summary) if counts.rate is not None] for summary in summaries]
     if not any(courses):
         return None
 
@@ -87,7 +87,7 @@ def success_over_plan(summaries: Sequence[Summary]) -> Markup | None:
 
 
 def distribution(evaluations: Sequence[Histogram], name: str) -> Markup | None:
-    """How many completed episodes have which value, successes and failures upon each other; a row for each evaluation.
+    """How many completed episodes have which value, outcomes upon each other; a row for each evaluation.
     None without any.
     """
     if not evaluations:
@@ -98,9 +98,12 @@ def distribution(evaluations: Sequence[Histogram], name: str) -> Markup | None:
         for number, (axes, found) in enumerate(zip(rows, evaluations, strict=True)):
             starts, width = found.edges[:-1], 0.94 * (found.edges[1] - found.edges[0])
             bottom = [0] * len(starts)
-            for name_of_part, heights in (("success", found.successes), ("failure", found.failures)):
-                axes.bar(starts, heights, width, bottom, align="edge", color=_STAND_INS[name_of_part])
-                bottom = list(heights)
+            parts = {"success": found.successes, "failure": found.failures, "muted": found.unknown}
+            for colour, heights in parts.items():
+                if colour == "muted" and not any(heights):
+                    continue
+                axes.bar(starts, heights, width, bottom, align="edge", color=_STAND_INS[colour])
+                bottom = [sum(pair) for pair in zip(bottom, heights, strict=True)]
             axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
             axes.xaxis.set_major_locator(MaxNLocator(8, integer=found.whole))
             axes.set_ylabel(f"{letter(number)}: episodes" if len(evaluations) > 1 else "episodes")

@@ -27,7 +27,7 @@ VideoAddress = Callable[[ReportRun, EpisodeSpec], str | None]
 
 COLUMNS = ["run", "task", "episode", "seed", "outcome", "length", "reward", "max_reward", "video", "error"]
 
-_RANKS = {Outcome.FAILURE: 0, Outcome.ERROR: 1, Outcome.SUCCESS: 2}
+_RANKS = {Outcome.FAILURE: 0, Outcome.ERROR: 1, Outcome.UNKNOWN: 2, Outcome.SUCCESS: 3}
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,9 @@ def embedded_videos(run: ReportRun, spec: EpisodeSpec) -> str | None:
 
 
 def episode_table(runs: Sequence[ReportRun], video: VideoAddress, most: int = MOST_ROWS) -> EpisodeTable:
-    """Failures first, then errors, then successes, each in the order of the plan; of more than ``most`` the first."""
+    """Failures first, then errors, unknown ones and successes, each in the order of the plan; of more than ``most`` the
+    first.
+    """
     tasks = {task.task.key: task.task for run in runs for task in run.summary.tasks}
     task_numbers = {key: number for number, key in enumerate(tasks)}
     position = count()

@@ -23,7 +23,7 @@ from proctor.reports.html.episodes import MOST_ROWS, VideoAddress, episode_table
 from proctor.reports.html.runs import ReportRun
 from proctor.reports.html.tables import comparison_views, provenance, task_table
 from proctor.reports.terminal import errors, headline, run_title
-from proctor.reports.text import count, number, percent, percent_range
+from proctor.reports.text import count, mean_reward, number, percent, percent_range, tally
 from proctor.results.compare import Challenge, Incomparable
 from proctor.results.distributions import histograms, lengths_and_rewards
 from proctor.results.intervals import LEVEL
@@ -53,7 +53,6 @@ _COURSE = Markup(
     "anytime-valid interval; all of it holds together, however often one looks."
 )
 _TIME = "Of all workers together; the tail is when a worker found no episode left."
-_OUTCOMES = Markup('<span class="key success">success</span> <span class="key failure">failure</span>')
 
 
 def render_report(
@@ -120,7 +119,8 @@ def make_environment() -> jinja2.Environment:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    formats = (letter, p_value, points, points_range, number, percent, percent_range, marked, breakable, as_json)
+    numbers = (p_value, points, points_range, number, percent, percent_range, tally, mean_reward)
+    formats = (letter, *numbers, marked, breakable, as_json)
     environment.filters.update({function.__name__: function for function in formats})
     environment.globals.update(level=f"{LEVEL:.0%}", n_run_colours=charts.N_RUN_COLOURS)
     return environment
@@ -193,12 +193,20 @@ def _gaps(run: ReportRun) -> Iterator[str]:
         yield "It was still running when this page was made."  # by whom and where is nobody's business
 
 
+def _outcomes(summaries: Sequence[Summary]) -> Markup:
+    """Which colour is which outcome, of those that completed episodes have."""
+    unknown = [summary.overall.unknown for summary in summaries]
+    spoken = any(summary.overall.completed > summary.overall.unknown for summary in summaries)
+    names = ["success", "failure"] * spoken + ["unknown"] * any(unknown)
+    return Markup(" ").join(Markup('<span class="key {0}">{0}</span>').format(name) for name in names)
+
+
 def _charts(summaries: Sequence[Summary]) -> list[_Chart]:
     lengths, rewards = zip(*map(lengths_and_rewards, summaries), strict=True)
     drawn = [
         _Chart("Success over the plan", charts.success_over_plan(summaries), _COURSE),
         _Chart("Where time went", charts.where_time_went([*map(profile_of, summaries)]), _TIME),
-        _Chart("Episode length", charts.distribution(histograms(lengths), "steps"), _OUTCOMES),
-        _Chart("Reward", charts.distribution(histograms(rewards), "sum of rewards"), _OUTCOMES),
+        _Chart("Episode length", charts.distribution(histograms(lengths), "steps"), _outcomes(summaries)),
+        _Chart("Reward", charts.distribution(histograms(rewards), "sum of rewards"), _outcomes(summaries)),
     ]
     return [chart for chart in drawn if chart.picture is not None]

@@ -4,8 +4,8 @@
 // What comes from simulators is only ever set as text.
 (() => {
   const PAGE = 100;
-  const OUTCOMES = ["failure", "error", "success"];
-  const SIGNS = { failure: "✗", error: "!", success: "✓" };
+  const OUTCOMES = ["failure", "error", "unknown", "success"];
+  const SIGNS = { failure: "✗", error: "!", unknown: "?", success: "✓" };
 
   const browser = document.querySelector("#episodes .browser");
   const player = browser.querySelector(".player");
