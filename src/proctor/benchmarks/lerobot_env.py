@@ -71,6 +71,10 @@ class LeRobotEnv(MadeElsewhere):
         return super().tasks()
 
     @property
+    def sources(self) -> tuple[str, ...]:
+        return tuple(plug_ins())
+
+    @property
     def maker(self) -> str:
         return f"LeRobot's environment {self.config.name}"
 

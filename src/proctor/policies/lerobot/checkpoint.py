@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from proctor.errors import ConfigError, MissingExtraError
 from proctor.policies.lerobot.contract import check_contract
 from proctor.policies.lerobot.families import Family, family_of
 from proctor.policies.lerobot.files import CheckpointFiles, read_files
-from proctor.policies.lerobot.location import locate
+from proctor.policies.lerobot.location import locate, pinned
 from proctor.policies.lerobot.overrides import override, read_value
 from proctor.types import Features
 
@@ -35,6 +35,7 @@ class Checkpoint:
         rename_map: observation keys of the environment that have another name in the policy.
         device: where inference runs, several with commas; the best there is if None.
         strict: whether weights that are missing, or belong nowhere, are an error.
+        pinned: fields of ``--policy.*`` that name this very checkpoint, also when a link or a revision has moved on.
     """
 
     files: CheckpointFiles
@@ -44,6 +45,7 @@ class Checkpoint:
     rename_map: Mapping[str, str]
     device: str | None = None
     strict: bool = True
+    pinned: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def type(self) -> str:
@@ -148,7 +150,8 @@ def load(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None)
         raise ConfigError(
             f"policy.device is '{device}'; it is cpu, cuda, cuda:<number>, mps or xpu, or several: cuda:0,cuda:1."
         )
-    files = read_files(locate(fields["path"], fields.get("revision")))
+    directory = locate(fields["path"], fields.get("revision"))
+    files = read_files(directory)
     if fields.get("type", "lerobot") not in ("lerobot", files.config["type"]):
         raise ConfigError(
             f"policy.type is '{fields['type']}', but {fields['path']} is a '{files.config['type']}' policy."
@@ -169,6 +172,7 @@ def load(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None)
         rename_map=rename_map or _own_rename_map(files),
         device=device,
         strict=strict,
+        pinned=pinned(fields["path"], directory),
     )
 
 
