@@ -26,6 +26,7 @@ from proctor.policies.base import LocalPolicy, PolicySource, why_unidentified
 from proctor.policies.function import FunctionPolicy
 from proctor.results.provenance import collect_provenance
 from proctor.results.run_dir import RunInfo, plan_by_task, run_file
+from proctor.source_code import unowned_places
 from proctor.types import EpisodeSpec, Task
 
 AnyPolicy = PolicySource | LocalPolicy
@@ -124,10 +125,13 @@ class Job:
             },
             "versions": versions,
         }
-        if code := {side: code.digests for side, code in self._code.items() if code.digests}:
+        code = {side: code.digests for side, code in self._code.items() if code.digests}
+        if code:
             fingerprint["code"] = code
         config = {**asdict(self.config), "env": env, "output_dir": str(self.directory)}
-        return RunInfo(config, fingerprint, provenance, tuple(sys.argv), plan_by_task(self.tasks, self.plan))
+        plan = plan_by_task(self.tasks, self.plan)
+        places = unowned_places(name for digests in code.values() for name in digests)
+        return RunInfo(config, fingerprint, provenance, tuple(sys.argv), plan, code_places=places)
 
     @property
     def whole_run_info(self) -> RunInfo:

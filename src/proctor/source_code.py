@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.metadata import Distribution, PackageNotFoundError, distribution, distributions
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 _SITES = ("site-packages", "dist-packages")
 _KNOWN = {*sys.stdlib_module_names, *sys.builtin_module_names, "proctor"}
@@ -81,6 +82,11 @@ def unowned_code(modules: Iterable[str], distribution_names: Iterable[str] = ())
     return dict(sorted(found.items()))
 
 
+def is_found(module: str) -> bool:
+    """Whether a top-level module could be imported, also from the working directory, where functions are looked for."""
+    return bool(_places(module)) or Path(f"{module}.py").is_file() or Path(module).is_dir()
+
+
 def unowned_places(modules: Iterable[str]) -> dict[str, str]:
     """The absolute directories in which top-level modules without a version were found."""
     names = {top_level(module) for module in modules}
@@ -121,14 +127,19 @@ def _listed_modules(found: Distribution) -> set[str]:
 
 def _installs(found: Distribution, location: str) -> bool:
     """Whether a distribution that is found in a folder put its code there: a source tree may hold metadata too."""
-    return not _is_editable(found) and (found.read_text("METADATA") is not None or Path(location).name in _SITES)
+    return _editable_folder(found) is None and (
+        found.read_text("METADATA") is not None or Path(location).name in _SITES
+    )
 
 
-def _is_editable(found: Distribution) -> bool:
+def _editable_folder(found: Distribution) -> Path | None:
+    """Where the source tree of an editable install is; None if it is installed as usual."""
     try:
-        return bool(json.loads(found.read_text("direct_url.json") or "{}").get("dir_info", {}).get("editable"))
-    except (ValueError, AttributeError):
-        return False
+        origin = json.loads(found.read_text("direct_url.json") or "{}")
+        editable = origin.get("dir_info", {}).get("editable")
+        return Path(unquote(urlsplit(origin["url"]).path)) if editable else None
+    except (ValueError, AttributeError, KeyError):
+        return None
 
 
 def _editable_modules(name: str) -> list[str]:
@@ -137,8 +148,12 @@ def _editable_modules(name: str) -> list[str]:
         found = distribution(name)
     except (PackageNotFoundError, ValueError):
         return []
-    listed = (found.read_text("top_level.txt") or "").split()
-    return [module for module in listed or [name.replace("-", "_")] if not is_known(module)]
+    if (folder := _editable_folder(found)) is None and found.read_text("METADATA") is not None:
+        return []
+    names = {name.replace("-", "_"), *(found.read_text("top_level.txt") or "").split()}
+    if folder is not None:  # not every build tool lists its modules
+        names |= {file.parent.name for where in ("*", "src/*") for file in folder.glob(f"{where}/__init__.py")}
+    return sorted(name for name in names - {"test", "tests"} if not is_known(name))
 
 
 def _places(name: str) -> tuple[Path, ...]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from importlib.metadata import distributions
 from typing import Any, ClassVar
 
 from proctor.benchmarks.base import import_simulator
@@ -13,9 +11,8 @@ from proctor.benchmarks.gymnasium import SuccessConfig
 from proctor.benchmarks.made_elsewhere import MadeElsewhere
 from proctor.config import EnvConfig
 from proctor.errors import ConfigError, did_you_mean
+from proctor.plugins import distributions_named
 from proctor.types import Task
-
-_PREFIX = "lerobot_env_"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,12 +28,9 @@ class LeRobotEnvConfig(SuccessConfig):
     """JSON: fields of its configuration, such as {"task": "PickPlace"}."""
 
 
-def plug_ins() -> Iterator[str]:
+def plug_ins() -> tuple[str, ...]:
     """The installed packages that add environments to LeRobot, by the name under which they are imported."""
-    for found in distributions():
-        name = (found.metadata["Name"] or "").replace("-", "_")
-        if name.startswith(_PREFIX):
-            yield name
+    return distributions_named("lerobot_env_")
 
 
 class LeRobotEnv(MadeElsewhere):
@@ -72,7 +66,7 @@ class LeRobotEnv(MadeElsewhere):
 
     @property
     def sources(self) -> tuple[str, ...]:
-        return tuple(plug_ins())
+        return plug_ins()
 
     @property
     def maker(self) -> str:

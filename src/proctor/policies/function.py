@@ -79,6 +79,11 @@ class FunctionPolicy(Policy):
 
 def load(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None) -> FunctionPolicy:
     """Any callable: ``--policy.type=function --policy.function=my_module:predict``."""
+    if "sha256" in fields:  # what run.json says of a function that was given from Python
+        raise ConfigError(
+            f"The function {fields.get('function')} was given to proctor.evaluate, and only a call of that can go on "
+            "with its run: the same one, with this output_dir."
+        )
     config = structure(FunctionPolicyConfig, fields, "policy")
     if config.n_action_steps is not None and config.n_action_steps < 1:
         raise ConfigError(f"policy.n_action_steps is {config.n_action_steps}; it must be at least 1.")

@@ -7,7 +7,8 @@ stands in ``run_K_of_N.json``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import shlex
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ from proctor.errors import ConfigError, FingerprintError
 from proctor.results.files import write_json
 from proctor.results.provenance import Provenance, redact, redact_command
 from proctor.results.stopping import Precision
+from proctor.source_code import is_found
 from proctor.types import EpisodeSpec, Task, TaskKey
 
 RUN_FILE = "run.json"
@@ -55,6 +57,7 @@ class RunInfo:
     ``fingerprint`` holds what the results depend on, and so what must not change when the run is continued; the
     number of episodes, the batch size and the shards are not in it. ``opened_policy`` is the policy's own fingerprint
     once its weights were loaded, None before: it says where inference runs when nobody asked for a place.
+    ``code_places`` are the absolute directories in which code without a version was found, by its module's name.
     """
 
     config: dict[str, Any]
@@ -63,6 +66,7 @@ class RunInfo:
     command: tuple[str, ...]
     plan: tuple[PlannedTask, ...]
     opened_policy: dict[str, Any] | None = None
+    code_places: dict[str, str] = field(default_factory=dict)
     format_version: int = field(default=FORMAT_VERSION, kw_only=True)
 
     @property
@@ -90,6 +94,25 @@ def plan_by_task(tasks: Sequence[Task], specs: Sequence[EpisodeSpec]) -> tuple[P
     for spec in specs:
         episodes[spec.task].append(PlannedEpisode(spec.episode_index, spec.seed, spec.init_state_id))
     return tuple(PlannedTask(task, tuple(episodes[task.key])) for task in tasks)
+
+
+def require_code(run: RunInfo, sides: Collection[str], command: str) -> None:
+    """Refuse to go on with a run whose own code (of the ``env``, of the ``policy``) is not found from here.
+
+    Where it was is told and not looked at: a run directory may come from somebody else, and to name a folder in it must
+    not be enough to run what lies there.
+
+    Raises:
+        ConfigError: names the module, where it was, and a ``command`` that finds it.
+    """
+    names = {name for side in sides for name in run.fingerprint.get(_CODE, {}).get(side, {})}
+    for name in sorted(names & run.code_places.keys()):
+        if not is_found(name):
+            place = run.code_places[name]
+            raise ConfigError(
+                f"The run's module {name} is not found from here; it was in {place}. If you trust the code there: "
+                f"PYTHONPATH={shlex.quote(place)} {command}"
+            )
 
 
 def run_file(shard_id: int, num_shards: int) -> str:

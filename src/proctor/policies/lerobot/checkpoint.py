@@ -7,9 +7,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from proctor.errors import ConfigError, MissingExtraError
+from proctor.plugins import distributions_named
 from proctor.policies.lerobot.contract import check_contract
 from proctor.policies.lerobot.families import Family, family_of
 from proctor.policies.lerobot.files import CheckpointFiles, read_files
@@ -71,7 +73,15 @@ class Checkpoint:
     def distributions(self) -> tuple[str, ...]:
         """Installed packages whose versions move results."""
         peft = ("peft",) if self.files.is_adapter else ()
-        return ("lerobot", "torch", "torchvision", *self.family.requires, *peft)
+        plug_ins = () if self._is_lerobots else distributions_named("lerobot_policy_")
+        return ("lerobot", "torch", "torchvision", *self.family.requires, *peft, *plug_ins)
+
+    @property
+    def _is_lerobots(self) -> bool:
+        """Whether the policy's type comes with lerobot; a type of a plug-in does not say of which."""
+        lerobot = importlib.util.find_spec("lerobot")
+        places = () if lerobot is None else lerobot.submodule_search_locations or ()
+        return any((Path(place) / "policies" / self.type).is_dir() for place in places)
 
     def check_contract(self, features: Features) -> None:
         """Compare what the policy expects with what an environment gives; possible before the policy is opened.
@@ -150,8 +160,7 @@ def load(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None)
         raise ConfigError(
             f"policy.device is '{device}'; it is cpu, cuda, cuda:<number>, mps or xpu, or several: cuda:0,cuda:1."
         )
-    directory = locate(fields["path"], fields.get("revision"))
-    files = read_files(directory)
+    files = read_files(locate(fields["path"], fields.get("revision")))
     if fields.get("type", "lerobot") not in ("lerobot", files.config["type"]):
         raise ConfigError(
             f"policy.type is '{fields['type']}', but {fields['path']} is a '{files.config['type']}' policy."
@@ -172,7 +181,7 @@ def load(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None)
         rename_map=rename_map or _own_rename_map(files),
         device=device,
         strict=strict,
-        pinned=pinned(fields["path"], directory),
+        pinned=pinned(fields["path"], files.directory),
     )
 
 
