@@ -18,8 +18,8 @@ SOURCE = Path(proctor.__file__).parent
 # and lies below the policies that live beside a simulator; the rest of proctor.benchmarks are benchmarks.
 LAYERS = [
     ["types", "errors", "machine"],
-    ["streams", "hub_files"],
-    ["config", "plugins"],
+    ["streams", "hub_files", "source_code", "identity_parts"],
+    ["config", "plugins", "identity"],
     ["benchmarks.base"],
     ["policies.base"],
     ["benchmarks", "policies"],

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from proctor.claim import Claim
+from proctor.claim import Claim, in_own_directory
 from proctor.config import EvalConfig, RunConfig, structure
 from proctor.engine import Engine, EngineSetup
 from proctor.errors import ConfigError, ProctorError, ResourceError
@@ -114,6 +114,16 @@ def run(
         ProctorError: the run ended early. What finished is in the journal and in a partial ``eval_info.json``.
     """
     choose_renderer(job.benchmark, job.config.policy.get("device"))
+    with in_own_directory(job) as job_there:
+        return _run(job_there, on_measured, measure, n_workers)
+
+
+def _run(
+    job: Job,
+    on_measured: Callable[[EvalResult], None],
+    measure: Callable[[Job, EngineSetup, Ledger], Engine],
+    n_workers: int | None,
+) -> EvalResult:
     claim, setup = Claim(job), job.engine_setup()
     n_workers = setup.n_workers if n_workers is None else n_workers
     with JournalWriter(job.directory, job.run_info.fingerprint, job.journal_stem, n_workers) as journal:
@@ -124,7 +134,7 @@ def run(
         except ProctorError as error:
             if isinstance(error, ConfigError) and not journal.n_episodes:
                 raise  # nothing is there, and going on would end the same way
-            error.hint = f"{journal.n_episodes} of {len(job.specs)} episodes are kept; go on with: {job.how_to_go_on}"
+            error.hint = f"{journal.n_episodes} of {len(job.specs)} episodes are kept; {job.how_to_go_on}"
             with suppress(ResourceError):  # a full disk takes no summary; the journal has everything
                 ledger.sum_up()
             raise
@@ -151,7 +161,7 @@ def _film(job: Job, ledger: Ledger, missing: Sequence[EpisodeResult], engine: En
     except ProctorError as error:
         error.hint = "The results are complete."
         if not isinstance(error, ConfigError):  # going on would end the same way
-            error.hint += f" The videos that are missing are made by: {job.how_to_go_on}"
+            error.hint += f" For the videos that are missing, {job.how_to_go_on}"
         with suppress(ResourceError):
             ledger.sum_up()
         raise

@@ -20,12 +20,14 @@ from proctor.engine import EngineSetup
 from proctor.engine.plan import choose_batch_size, plan_episodes, plan_tasks, shard_episodes
 from proctor.engine.trace import new_trace_path
 from proctor.errors import ConfigError, ResourceError, note
+from proctor.identity import Code, code_of
 from proctor.machine import available_memory, usable_cores, workers_by_open_files
 from proctor.plugins import BENCHMARKS, POLICIES, find, installed, load_object
-from proctor.policies.base import LocalPolicy, PolicySource
+from proctor.policies.base import LocalPolicy, PolicySource, why_unidentified
 from proctor.policies.function import FunctionPolicy
 from proctor.results.provenance import collect_provenance
 from proctor.results.run_dir import RunInfo, plan_by_task, run_file
+from proctor.source_code import unowned_places
 from proctor.types import EpisodeSpec, Task
 
 AnyPolicy = PolicySource | LocalPolicy
@@ -54,7 +56,13 @@ class Job:
 
     @property
     def how_to_go_on(self) -> str:
-        """What continues this job."""
+        """What continues this job, as the end of a sentence."""
+        if self.unidentified:
+            return f"another session cannot add the rest, because {self.unidentified}"
+        return f"go on with: {self._command}"
+
+    @property
+    def _command(self) -> str:
         if self.config.eval.num_shards > 1:
             return f"the same command with --output_dir={shlex.quote(str(self.directory))}"
         if self.from_fields:
@@ -82,6 +90,23 @@ class Job:
         """Where :attr:`run_info` is written."""
         return run_file(self.config.eval.shard_id, self.config.eval.num_shards)
 
+    @property
+    def unidentified(self) -> str:
+        """Why nobody can tell whether another evaluation is this one, "" if its fingerprint tells."""
+        if why := why_unidentified(self.policy):
+            return f"the policy cannot be recognised again: it is or holds {why}"
+        code = next((why for code in self._code.values() if (why := code.unidentified)), "")
+        return code and f"the code that runs cannot be recognised again: it holds {code}"
+
+    @cached_property
+    def _code(self) -> dict[str, Code]:
+        """Of the environment and of the policy, the code that has no version."""
+        benchmark, policy = self.benchmark, self.policy
+        kinds = {"env": type(benchmark), "policy": type(policy)}
+        sources = {"env": benchmark.sources, "policy": getattr(policy, "sources", ())}
+        distributions = {"env": benchmark.distributions, "policy": _distributions(policy)}
+        return {side: code_of([*kind.__mro__, *sources[side]], distributions[side]) for side, kind in kinds.items()}
+
     @cached_property
     def run_info(self) -> RunInfo:
         """What is written down of it."""
@@ -101,8 +126,13 @@ class Job:
             },
             "versions": versions,
         }
+        code = {side: code.digests for side, code in self._code.items() if code.digests}
+        if code:
+            fingerprint["code"] = code
         config = {**asdict(self.config), "env": env, "output_dir": str(self.directory)}
-        return RunInfo(config, fingerprint, provenance, tuple(sys.argv), plan_by_task(self.tasks, self.plan))
+        plan = plan_by_task(self.tasks, self.plan)
+        places = unowned_places(name for digests in code.values() for name in digests)
+        return RunInfo(config, fingerprint, provenance, tuple(sys.argv), plan, code_places=places)
 
     @property
     def whole_run_info(self) -> RunInfo:
@@ -146,7 +176,9 @@ def prepare(config: RunConfig, policy: AnyPolicy | None = None) -> Job:
     tasks = plan_tasks(benchmark)
     plan = plan_episodes(benchmark, tasks, config.eval.n_episodes, config.seed)
     directory = _run_directory(config, benchmark, chosen)
-    config = dataclasses.replace(config, env=asdict(benchmark.config))  # with what planning pinned, for shards too
+    # With what planning pinned, for shards and later sessions too.
+    pinned = {**config.policy, **getattr(chosen, "pinned", {})}
+    config = dataclasses.replace(config, env=asdict(benchmark.config), policy=pinned)
     return Job(config, benchmark, address, chosen, tasks, plan, directory, from_fields=policy is None)
 
 

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, metadata, version
+from importlib.metadata import EntryPoint, PackageNotFoundError, distributions, entry_points, metadata, version
 from typing import Any
 
 from proctor.errors import ConfigError, did_you_mean
@@ -21,6 +21,12 @@ _KIND = {BENCHMARKS: "benchmark", POLICIES: "policy type"}
 def installed(group: str) -> dict[str, EntryPoint]:
     """The plug-ins of a group by name. Reads metadata only, imports nothing."""
     return {point.name: point for point in entry_points(group=group)}
+
+
+def distributions_named(prefix: str) -> tuple[str, ...]:
+    """The installed distributions whose names begin so, as modules are spelled: how LeRobot finds its plug-ins."""
+    names = ((found.metadata["Name"] or "").replace("-", "_") for found in distributions())
+    return tuple(name for name in names if name.startswith(prefix))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import closing
@@ -17,7 +18,7 @@ from proctor.rendering import choose_renderer
 from proctor.reports.progress import Stage
 from proctor.results.journal import key_of, read_actions, read_journals
 from proctor.results.merge import merge_journals
-from proctor.results.run_dir import RunInfo
+from proctor.results.run_dir import RunInfo, require_code
 from proctor.results.videos import video_file
 from proctor.supervision import quiet_terminal, watched
 from proctor.types import EpisodeResult, EpisodeSpec, Outcome, TaskKey
@@ -63,6 +64,7 @@ def replay(
     directory: Path, run: RunInfo, episodes: Sequence[EpisodeResult], config: EvalConfig
 ) -> dict[EpisodeSpec, str]:
     """Film episodes of the ``run`` in ``directory`` long after it: see :func:`make_videos`. Needs no policy."""
+    require_code(run, ("env",), f"proctor replay {shlex.quote(str(directory.absolute()))} …")
     benchmark, address = make_benchmark(run.config["env"])
     choose_renderer(benchmark)
     setup = EngineSetup(

@@ -12,7 +12,7 @@ import importlib
 import os
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
@@ -114,6 +114,8 @@ class Benchmark(ABC):
     """A suite or several, and how their simulators are built.
 
     ``distributions`` names the installed packages whose versions move results; they are recorded with every result.
+    ``sources`` names what else makes the environments: modules by their name, functions, classes. Of these and of the
+    benchmark's own module, code that no distribution owns is recorded by its digest.
     ``protocol`` names the version of the evaluation protocol; a change of anything an episode depends on changes it.
     """
 
@@ -141,6 +143,11 @@ class Benchmark(ABC):
         None if ``name`` means nothing to this benchmark. It imports no simulator.
         """
         return None
+
+    @property
+    def sources(self) -> tuple[str | Callable[..., Any], ...]:
+        """See the class; asked for once :meth:`tasks` was called."""
+        return ()
 
     @abstractmethod
     def tasks(self) -> list[Task]:

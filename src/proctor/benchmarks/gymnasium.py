@@ -6,7 +6,7 @@ import copy
 import importlib
 import inspect
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, distribution, packages_distributions
@@ -278,6 +278,15 @@ class Gymnasium(Benchmark):
             raise ConfigError("gymnasium needs --env.task: the id of an environment, such as CartPole-v1.")
         self._register()
         return [Task("gymnasium", task_id, name, "", self._limit(name)) for task_id, name in enumerate(names)]
+
+    @property
+    def sources(self) -> tuple[str | Callable[..., Any], ...]:
+        """The package that registers the ids, those of ids with a module (``package:Env-v0``), and what makes each."""
+        named = {name.partition(":")[0] for name in self.config.task_names() if ":" in name}
+        specs = (gymnasium.registry.get(name.rpartition(":")[2]) for name in self.config.task_names())
+        makers = (spec.entry_point for spec in specs if spec is not None and spec.entry_point is not None)
+        made_in = (maker.partition(":")[0] if isinstance(maker, str) else maker for maker in makers)
+        return (*filter(None, [self.config.module, *sorted(named)]), *made_in)
 
     def make_env(self, task: Task) -> SimEnv:
         self._register()

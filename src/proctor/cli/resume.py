@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,10 +31,12 @@ def resume_command(run_dir: Path, /, *, num_shards: str | None = None, devices: 
         The accelerators that these are dealt in turn, cuda:0,cuda:1; all that are visible if not given.
     """
     from proctor.results.provenance import REDACTED
+    from proctor.results.run_dir import require_code
 
     info = _what_to_go_on_with(run_dir)
     if REDACTED in str(info.config):
         raise ConfigError(f"{run_dir} was run with a secret that run.json does not hold; give the whole command again.")
+    require_code(info, ("env", "policy"), f"proctor resume {shlex.quote(str(run_dir.absolute()))}")
     config = structure(RunConfig, {**info.config, "output_dir": str(run_dir)}, "run")
     if num_shards is not None:
         return conduct_in_shards(config, num_shards, devices=devices)

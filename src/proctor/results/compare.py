@@ -164,11 +164,15 @@ def different_exams(a: Measured, b: Measured) -> list[str]:
 
 
 def different_versions(a: Measured, b: Measured) -> list[str]:
-    """Packages on which results may depend and that were of different versions: ``mujoco: 3.3.1 and 3.3.7``."""
+    """What results may depend on and was of different versions: ``mujoco: 3.3.1 and 3.3.7``, ``the code of my_env``."""
     if not (a.fingerprint and b.fingerprint):
         return []
     versions = differing(a.fingerprint.get("versions", {}), b.fingerprint.get("versions", {}))
-    return [f"{name}: {before} and {now}" for name, (before, now) in versions.items()]
+    code = differing(a.fingerprint.get("code", {}).get("env", {}), b.fingerprint.get("code", {}).get("env", {}))
+    return [
+        *(f"{name}: {before} and {now}" for name, (before, now) in versions.items()),
+        *map("the code of {}".format, code),
+    ]
 
 
 def circumstances(a: Measured, b: Measured) -> list[str]:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import importlib.util
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from proctor.errors import ConfigError, MissingExtraError
+from proctor.plugins import distributions_named
 from proctor.policies.lerobot.contract import check_contract
 from proctor.policies.lerobot.families import Family, family_of
 from proctor.policies.lerobot.files import CheckpointFiles, read_files
-from proctor.policies.lerobot.location import locate
+from proctor.policies.lerobot.location import locate, pinned
 from proctor.policies.lerobot.overrides import override, read_value
 from proctor.types import Features
 
@@ -35,6 +37,7 @@ class Checkpoint:
         rename_map: observation keys of the environment that have another name in the policy.
         device: where inference runs, several with commas; the best there is if None.
         strict: whether weights that are missing, or belong nowhere, are an error.
+        pinned: fields of ``--policy.*`` that name this very checkpoint, also when a link or a revision has moved on.
     """
 
     files: CheckpointFiles
@@ -44,6 +47,7 @@ class Checkpoint:
     rename_map: Mapping[str, str]
     device: str | None = None
     strict: bool = True
+    pinned: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def type(self) -> str:
@@ -69,7 +73,15 @@ class Checkpoint:
     def distributions(self) -> tuple[str, ...]:
         """Installed packages whose versions move results."""
         peft = ("peft",) if self.files.is_adapter else ()
-        return ("lerobot", "torch", "torchvision", *self.family.requires, *peft)
+        plug_ins = () if self._is_lerobots else distributions_named("lerobot_policy_")
+        return ("lerobot", "torch", "torchvision", *self.family.requires, *peft, *plug_ins)
+
+    @property
+    def _is_lerobots(self) -> bool:
+        """Whether the policy's type comes with lerobot; a type of a plug-in does not say of which."""
+        lerobot = importlib.util.find_spec("lerobot")
+        places = () if lerobot is None else lerobot.submodule_search_locations or ()
+        return any((Path(place) / "policies" / self.type).is_dir() for place in places)
 
     def check_contract(self, features: Features) -> None:
         """Compare what the policy expects with what an environment gives; possible before the policy is opened.
@@ -169,6 +181,7 @@ def load(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None)
         rename_map=rename_map or _own_rename_map(files),
         device=device,
         strict=strict,
+        pinned=pinned(fields["path"], files.directory),
     )
 
 
