@@ -19,6 +19,7 @@ from proctor.engine import EngineSetup
 from proctor.engine.plan import choose_batch_size, plan_episodes, plan_tasks, shard_episodes
 from proctor.engine.trace import new_trace_path
 from proctor.errors import ConfigError, ResourceError
+from proctor.foreign_code import refuse_while_importing
 from proctor.machine import available_memory, usable_cores, workers_by_open_files
 from proctor.plugins import BENCHMARKS, POLICIES, find, installed, load_object
 from proctor.policies.base import LocalPolicy, PolicySource
@@ -129,6 +130,8 @@ class Job:
             batch_size=batch_size,
             log=self.directory / "worker.log",
             trace=new_trace_path(self.directory, stem) if self.config.eval.trace else None,
+            in_process=runs_in_process(self.benchmark, self.config.eval),
+            known=self.benchmark.known_here(),
         )
 
 
@@ -149,6 +152,7 @@ def prepare(config: RunConfig, policy: AnyPolicy | None = None) -> Job:
 
 def make_benchmark(fields: Mapping[str, Any], *, trust_remote_code: bool = False) -> tuple[Benchmark, str]:
     """The benchmark that ``--env.*`` describes, and the address of its class. Consent goes to a benchmark that asks."""
+    refuse_while_importing()
     name = fields.get("type")
     if not name:
         raise ConfigError(f"Which benchmark? Give --env.type, one of {', '.join(sorted(installed(BENCHMARKS)))}.")
@@ -162,6 +166,13 @@ def make_benchmark(fields: Mapping[str, Any], *, trust_remote_code: bool = False
     return benchmark_class(structure(config_class, fields, "env")), address
 
 
+def runs_in_process(benchmark: Benchmark, config: EvalConfig) -> bool:
+    """Whether the user wants simulators in this process: by asking for one at a time, or by a benchmark that no other
+    process has. That Proctor itself chose one worker is no such wish.
+    """
+    return config.batch_size == 1 or not config.use_async_envs or bool(benchmark.only_here())
+
+
 def n_simulators(benchmark: Benchmark, config: EvalConfig, n_episodes: int, episodes_per_pass: int = 1) -> int:
     """How many simulators step in parallel: as many as asked for, else as many as cores, episodes and memory allow.
 
@@ -171,7 +182,9 @@ def n_simulators(benchmark: Benchmark, config: EvalConfig, n_episodes: int, epis
     n = choose_batch_size(config, n_episodes, usable_cores(), episodes_per_pass)
     if not config.batch_size:
         n = max(1, min(n, simulators_in_memory(benchmark, n)))
-    require_memory(benchmark, n if config.use_async_envs else 1)
+    if runs_in_process(benchmark, config):
+        n = 1
+    require_memory(benchmark, n)
     return n
 
 

@@ -58,6 +58,8 @@ class SimEnv(ABC):
     """Whether :meth:`render` works."""
     cameras: tuple[str, ...] = ()
     """The cameras :meth:`render` can be asked for; none where there is only the one."""
+    notes: tuple[str, ...] = ()
+    """Sentences that the user should read once, such as what a policy is not given of the observations."""
     look_seconds: float = 0.0
     """Time spent drawing so far; kept by :meth:`looking`."""
 
@@ -154,6 +156,21 @@ class Benchmark(ABC):
 
         It must touch no GL and start no thread; what does not keep to that is imported by each worker.
         """
+
+    def known_here(self) -> dict[str, Any]:
+        """What this process knows of the tasks, besides the configuration, and a worker does not: JSON values. Asked
+        after :meth:`tasks`.
+        """
+        return {}
+
+    def learn(self, known: dict[str, Any]) -> None:
+        """Take in, in a worker and before :meth:`make_env`, what :meth:`known_here` gave."""
+
+    def only_here(self) -> str:
+        """Why no process but this one can build the simulators, a sentence; "" if workers can. Asked after
+        :meth:`tasks`.
+        """
+        return ""
 
     def init_state_id(self, task: Task, episode_index: int) -> int | None:
         """Which stored initial state an episode starts from, where the benchmark has stored ones."""

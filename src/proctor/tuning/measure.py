@@ -178,9 +178,8 @@ class _Bench:
         at_once = ceil(_EPISODES_AT_ONCE * n_workers / len(tasks))
         rounds = _rounds(specs, max(_EPISODES_AT_ONCE, at_once)) if n_workers > 1 else [specs[:1]]
         setup = self.job.engine_setup()
-        config = replace(setup.config, use_async_envs=True, stop_at_ci_width=None)
-        # A batch size of one would be run in this process; one episode has one worker in any case.
-        setup = replace(setup, config=config, batch_size=max(2, n_workers), log=None)
+        config = replace(setup.config, stop_at_ci_width=None)
+        setup = replace(setup, config=config, in_process=False, batch_size=n_workers, log=None)
         meter = _Meter(setup, rounds, self.policy, n_workers)
 
         def look_at_the_clock() -> None:
