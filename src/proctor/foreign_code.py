@@ -23,8 +23,8 @@ _LONGEST_TEXT = 4000
 _being_imported: ContextVar[str] = ContextVar("_being_imported", default="")
 
 
-def import_foreign(module: str) -> ModuleType:
-    """Import a module whose code is not ours.
+def import_foreign(module: str, purpose: str = "") -> ModuleType:
+    """Import a module whose code is not ours. ``purpose`` stands behind its name in the error.
 
     Raises:
         ImportError: it, or something that it imports, is not there.
@@ -37,7 +37,7 @@ def import_foreign(module: str) -> ModuleType:
     except (ImportError, ConfigError, KeyboardInterrupt):
         raise
     except BaseException as error:
-        raise ConfigError(f"{module} cannot be imported: {described(error)}") from error
+        raise ConfigError(f"Cannot import {module}{purpose}: {described(error)}.") from error
     finally:
         _being_imported.reset(token)
 

@@ -182,9 +182,7 @@ def n_simulators(benchmark: Benchmark, config: EvalConfig, n_episodes: int, epis
     n = choose_batch_size(config, n_episodes, usable_cores(), episodes_per_pass)
     if not config.batch_size:
         n = max(1, min(n, simulators_in_memory(benchmark, n)))
-    if runs_in_process(benchmark, config):
-        n = 1
-    require_memory(benchmark, n)
+    require_memory(benchmark, 1 if runs_in_process(benchmark, config) else n)
     return n
 
 

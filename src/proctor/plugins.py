@@ -96,7 +96,7 @@ def load_object(address: str) -> Any:
     if not module_name or not attribute:
         raise ConfigError(f"'{address}' is not an address of the form module:attribute.")
     try:
-        module = import_foreign(module_name)
+        module = import_foreign(module_name, f" (for {address})")
     except ImportError as error:
         raise ConfigError(f"Cannot import {module_name} (for {address}): {described(error)}.") from error
     try:
