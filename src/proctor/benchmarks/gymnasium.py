@@ -167,7 +167,10 @@ class GymnasiumEnv(SimEnv):
 
     def render(self, camera: str | None = None, size: tuple[int, int] | None = None) -> Array:
         if not self.drawable:
-            raise ConfigError(f"{self._name} cannot be drawn: it has no render mode rgb_array.")
+            raise ConfigError(
+                f"{self._name} cannot be drawn: it has no render mode rgb_array, or its constructor takes no "
+                "render_mode."
+            )
         if self._mujoco is None:
             return rgb_frame(self._env.render())
         before = mujoco_state(*self._mujoco)
