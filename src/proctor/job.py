@@ -26,6 +26,7 @@ from proctor.policies.base import LocalPolicy, PolicySource
 from proctor.policies.function import FunctionPolicy
 from proctor.results.provenance import collect_provenance
 from proctor.results.run_dir import RunInfo, plan_by_task, run_file
+from proctor.surroundings import prepare_surroundings
 from proctor.types import EpisodeSpec, Task
 
 AnyPolicy = PolicySource | LocalPolicy
@@ -153,6 +154,7 @@ def prepare(config: RunConfig, policy: AnyPolicy | None = None) -> Job:
 def make_benchmark(fields: Mapping[str, Any], *, trust_remote_code: bool = False) -> tuple[Benchmark, str]:
     """The benchmark that ``--env.*`` describes, and the address of its class. Consent goes to a benchmark that asks."""
     refuse_while_importing()
+    prepare_surroundings()
     name = fields.get("type")
     if not name:
         raise ConfigError(f"Which benchmark? Give --env.type, one of {', '.join(sorted(installed(BENCHMARKS)))}.")
@@ -226,6 +228,7 @@ def require_open_files(n: int) -> None:
 
 def load_policy(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None) -> AnyPolicy:
     """The policy that ``--policy.*`` describes, as far as it can be known without loading its weights."""
+    prepare_surroundings()
     if not fields.get("path") and not fields.get("type"):
         raise ConfigError(
             "Which policy? Give --policy.path=<checkpoint>, or --policy.type, one of "

@@ -11,6 +11,7 @@ from cyclopts import App, CycloptsError, Group, Parameter
 from proctor.cli.arguments import expand
 from proctor.cli.help import EXAMPLES, FIRST_STEPS, print_panel
 from proctor.errors import Interrupted, ProctorError
+from proctor.surroundings import prepare_surroundings
 
 _GROUPS = {
     "Evaluate": {
@@ -69,6 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and give its exit status: see :mod:`proctor.errors`."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # as lenient as standard error where a locale lacks a character
+    prepare_surroundings()
     try:
         tokens = expand(sys.argv[1:] if arguments is None else arguments)
         status = app(tokens, print_error=False, exit_on_error=False)
