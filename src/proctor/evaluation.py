@@ -115,7 +115,7 @@ def run(
         RunLockedError, FingerprintError: the directory is in use, or holds another evaluation's results.
         ProctorError: the run ended early. What finished is in the journal and in a partial ``eval_info.json``.
     """
-    choose_renderer(job.benchmark, job.config.policy.get("device"))
+    choose_renderer(job.benchmark, job.config.policy.get("device"), draws=job.draws)
     claim, setup = Claim(job), job.engine_setup()
     say_notes(filter(None, [job.benchmark.only_here()]))
     n_workers = setup.n_workers if n_workers is None else n_workers

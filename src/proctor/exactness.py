@@ -110,7 +110,7 @@ def run_ways(job: Job, on_compared: Callable[[Agreement], None] = lambda _: None
     """
     if len(job.specs) < 2:
         raise ConfigError("Checking needs at least two episodes, to run one beside another: --episodes=2.")
-    choose_renderer(job.benchmark, job.config.policy.get("device"))
+    choose_renderer(job.benchmark, job.config.policy.get("device"), draws=not isinstance(job.policy, LocalPolicy))
     source = job.policy
     policy = None if isinstance(source, LocalPolicy) else source.open(job.config.eval.inference_threads)
     reference: Results | None = None

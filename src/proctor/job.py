@@ -74,6 +74,13 @@ class Job:
         return 1 if isinstance(self.policy, LocalPolicy) else self.policy.episodes_per_pass
 
     @property
+    def draws(self) -> bool:
+        """Whether a simulator draws something: for a policy that is not beside it, or for a video."""
+        config = self.config.eval
+        films = config.video == "all" or (config.video != "none" and config.n_episodes_to_render > 0)
+        return films or not isinstance(self.policy, LocalPolicy)
+
+    @property
     def journal_stem(self) -> str:
         shard_id, num_shards = self.config.eval.shard_id, self.config.eval.num_shards
         return "journal" if num_shards == 1 else f"journal_{shard_id}_of_{num_shards}"

@@ -128,6 +128,9 @@ class Benchmark(ABC):
     distributions: tuple[str, ...] = ()
     draws_with_gl: ClassVar[bool] = True
     """Whether it is worth finding out before a run what GL can draw with."""
+    needs_gl: ClassVar[bool] = False
+    """Whether everything it draws, it draws with MuJoCo's GL: then a ``MUJOCO_GL`` that cannot draw is refused before a
+    worker starts."""
     worker_memory_mb: ClassVar[int | None] = None
     """What each further worker with a simulator takes of memory, measured, in MB; None where nobody knows."""
     config_class: ClassVar[type[EnvConfig]]

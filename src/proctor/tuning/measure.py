@@ -57,7 +57,7 @@ def measure(job: Job, hardware: Hardware, seconds: float, say: Say) -> Costs:
     """
     may_draw_otherwise = bool(hardware.gpus) and job.benchmark.draws_with_gl and _GL_VARIABLE not in os.environ
     may_draw_otherwise = may_draw_otherwise and job.benchmark.config.render_device == "auto"
-    choose_renderer(job.benchmark, job.config.policy.get("device"))
+    choose_renderer(job.benchmark, job.config.policy.get("device"), draws=not isinstance(job.policy, LocalPolicy))
     began, accelerator = monotonic(), Accelerator()
     policy = None
     if not isinstance(job.policy, LocalPolicy):
@@ -99,7 +99,7 @@ def _drawn_in_software(bench: _Bench, say: Say) -> Drawing | None:
     say(f"one worker that draws with {_SOFTWARE}")
     before = dict(os.environ)
     config = replace(bench.job.benchmark.config, render_device=_SOFTWARE)
-    choose_renderer(type(bench.job.benchmark)(config))
+    choose_renderer(type(bench.job.benchmark)(config), draws=False)
     try:
         return bench.run(1, _LOOKS_S, _FIRST_REPLIES).drawing(0)
     except (EnvironmentBuildError, ResourceError):
