@@ -21,7 +21,7 @@ from proctor.policies.base import LocalPolicy, Policy
 from proctor.policies.function import PredictFunction
 from proctor.rendering import choose_renderer
 from proctor.results.journal import JournalWriter
-from proctor.supervision import quiet_terminal, watched
+from proctor.supervision import quiet_terminal, say_notes, watched
 from proctor.types import Array, EpisodeResult, EpisodeSpec
 from proctor.videos import film_of, make_videos, may_be_filmed, remove_videos, wanted_videos
 
@@ -95,6 +95,8 @@ def measure(job: Job, setup: EngineSetup, ledger: Ledger) -> Engine:
         except BaseException:
             engine.close()
             raise
+        finally:
+            say_notes(engine.notes, console)
     return engine
 
 
@@ -113,7 +115,7 @@ def run(
         RunLockedError, FingerprintError: the directory is in use, or holds another evaluation's results.
         ProctorError: the run ended early. What finished is in the journal and in a partial ``eval_info.json``.
     """
-    choose_renderer(job.benchmark, job.config.policy.get("device"))
+    choose_renderer(job.benchmark, job.config.policy.get("device"), draws=job.draws)
     with in_own_directory(job) as job_there:
         return _run(job_there, on_measured, measure, n_workers)
 
@@ -125,6 +127,7 @@ def _run(
     n_workers: int | None,
 ) -> EvalResult:
     claim, setup = Claim(job), job.engine_setup()
+    say_notes(filter(None, [job.benchmark.only_here()]))
     n_workers = setup.n_workers if n_workers is None else n_workers
     with JournalWriter(job.directory, job.run_info.fingerprint, job.journal_stem, n_workers) as journal:
         claim.write_down()

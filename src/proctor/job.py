@@ -20,6 +20,7 @@ from proctor.engine import EngineSetup
 from proctor.engine.plan import choose_batch_size, plan_episodes, plan_tasks, shard_episodes
 from proctor.engine.trace import new_trace_path
 from proctor.errors import ConfigError, ResourceError, note
+from proctor.foreign_code import refuse_while_importing
 from proctor.identity import Code, code_of
 from proctor.machine import available_memory, usable_cores, workers_by_open_files
 from proctor.plugins import BENCHMARKS, POLICIES, find, installed, load_object
@@ -28,6 +29,7 @@ from proctor.policies.function import FunctionPolicy
 from proctor.results.provenance import collect_provenance
 from proctor.results.run_dir import RunInfo, plan_by_task, run_file
 from proctor.source_code import unowned_places
+from proctor.surroundings import prepare_surroundings
 from proctor.types import EpisodeSpec, Task
 
 AnyPolicy = PolicySource | LocalPolicy
@@ -79,6 +81,13 @@ class Job:
     def episodes_per_pass(self) -> int:
         """How many episodes had better share a forward pass."""
         return 1 if isinstance(self.policy, LocalPolicy) else self.policy.episodes_per_pass
+
+    @property
+    def draws(self) -> bool:
+        """Whether a simulator draws something: for a policy that is not beside it, or for a video."""
+        config = self.config.eval
+        films = config.video == "all" or (config.video != "none" and config.n_episodes_to_render > 0)
+        return films or not isinstance(self.policy, LocalPolicy)
 
     @property
     def journal_stem(self) -> str:
@@ -160,6 +169,8 @@ class Job:
             batch_size=batch_size,
             log=self.directory / "worker.log",
             trace=new_trace_path(self.directory, stem) if self.config.eval.trace else None,
+            in_process=runs_in_process(self.benchmark, self.config.eval),
+            known=self.benchmark.known_here(),
         )
 
 
@@ -184,6 +195,8 @@ def prepare(config: RunConfig, policy: AnyPolicy | None = None) -> Job:
 
 def make_benchmark(fields: Mapping[str, Any], *, trust_remote_code: bool = False) -> tuple[Benchmark, str]:
     """The benchmark that ``--env.*`` describes, and the address of its class. Consent goes to a benchmark that asks."""
+    refuse_while_importing()
+    prepare_surroundings()
     name = fields.get("type")
     if not name:
         raise ConfigError(f"Which benchmark? Give --env.type, one of {', '.join(sorted(installed(BENCHMARKS)))}.")
@@ -218,6 +231,13 @@ def _fields_of_another(name: str, fields: Mapping[str, Any]) -> dict[str, Any] |
     return None
 
 
+def runs_in_process(benchmark: Benchmark, config: EvalConfig) -> bool:
+    """Whether the user wants simulators in this process: by asking for one at a time, or by a benchmark that no other
+    process has. That Proctor itself chose one worker is no such wish.
+    """
+    return config.batch_size == 1 or not config.use_async_envs or bool(benchmark.only_here())
+
+
 def n_simulators(benchmark: Benchmark, config: EvalConfig, n_episodes: int, episodes_per_pass: int = 1) -> int:
     """How many simulators step in parallel: as many as asked for, else as many as cores, episodes and memory allow.
 
@@ -227,7 +247,7 @@ def n_simulators(benchmark: Benchmark, config: EvalConfig, n_episodes: int, epis
     n = choose_batch_size(config, n_episodes, usable_cores(), episodes_per_pass)
     if not config.batch_size:
         n = max(1, min(n, simulators_in_memory(benchmark, n)))
-    require_memory(benchmark, n if config.use_async_envs else 1)
+    require_memory(benchmark, 1 if runs_in_process(benchmark, config) else n)
     return n
 
 
@@ -271,6 +291,7 @@ def require_open_files(n: int) -> None:
 
 def load_policy(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None) -> AnyPolicy:
     """The policy that ``--policy.*`` describes, as far as it can be known without loading its weights."""
+    prepare_surroundings()
     if not fields.get("path") and not fields.get("type"):
         raise ConfigError(
             "Which policy? Give --policy.path=<checkpoint>, or --policy.type, one of "

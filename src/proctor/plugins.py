@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -10,6 +9,7 @@ from importlib.metadata import EntryPoint, PackageNotFoundError, distributions, 
 from typing import Any
 
 from proctor.errors import ConfigError, did_you_mean
+from proctor.foreign_code import described, import_foreign
 
 BENCHMARKS = "proctor.benchmarks"
 POLICIES = "proctor.policies"
@@ -102,9 +102,9 @@ def load_object(address: str) -> Any:
     if not module_name or not attribute:
         raise ConfigError(f"'{address}' is not an address of the form module:attribute.")
     try:
-        module = importlib.import_module(module_name)
-    except Exception as error:
-        raise ConfigError(f"Cannot import {module_name} (for {address}): {type(error).__name__}: {error}.") from error
+        module = import_foreign(module_name, f" (for {address})")
+    except ImportError as error:
+        raise ConfigError(f"Cannot import {module_name} (for {address}): {described(error)}.") from error
     try:
         return getattr(module, attribute)
     except AttributeError:

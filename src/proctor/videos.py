@@ -13,7 +13,7 @@ from time import monotonic
 from proctor.config import EvalConfig
 from proctor.engine import Crew, EngineSetup, Film, Filming, Shot
 from proctor.errors import ConfigError
-from proctor.job import make_benchmark, n_simulators
+from proctor.job import make_benchmark, n_simulators, runs_in_process
 from proctor.rendering import choose_renderer
 from proctor.reports.progress import Stage
 from proctor.results.journal import key_of, read_actions, read_journals
@@ -75,6 +75,7 @@ def replay(
         config=config,
         batch_size=n_simulators(benchmark, config, len(episodes)),
         log=directory / "worker.log",
+        in_process=runs_in_process(benchmark, config),
     )
     return make_videos(directory, setup, config, episodes)
 

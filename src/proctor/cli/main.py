@@ -13,6 +13,7 @@ from cyclopts import App, CycloptsError, Group, Parameter
 from proctor.cli.arguments import expand
 from proctor.cli.help import EXAMPLES, FIRST_STEPS, print_panel
 from proctor.errors import Interrupted, Note, ProctorError
+from proctor.surroundings import prepare_surroundings
 
 _GROUPS = {
     "Evaluate": {
@@ -71,6 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and give its exit status: see :mod:`proctor.errors`."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # as lenient as standard error where a locale lacks a character
+    prepare_surroundings()
     with warnings.catch_warnings():
         warnings.simplefilter("always", Note)
         warnings.showwarning = _show_warning

@@ -72,7 +72,7 @@ def _preload(message: bytes) -> None:
         sys.path[:] = setup.import_path
         benchmark_class: type[Benchmark] = load_object(setup.benchmark)
         benchmark_class(structure(benchmark_class.config_class, setup.env, "env")).preload()
-    except Exception:  # noqa: BLE001 - a worker runs into it too, and there it becomes a message
+    except BaseException:  # noqa: BLE001 - a worker runs into it too, and there it becomes a message
         traceback.print_exc()
 
 

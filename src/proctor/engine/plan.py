@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from proctor.benchmarks.base import Benchmark
 from proctor.config import EvalConfig
 from proctor.errors import ConfigError
+from proctor.foreign_code import described, without_stdin
 from proctor.types import EpisodeSpec, Task
 
 MAX_AUTO_BATCH_SIZE = 64
@@ -20,7 +21,13 @@ def plan_tasks(benchmark: Benchmark) -> list[Task]:
     Raises:
         ConfigError: an unknown task, or an episode length beyond the benchmark's own.
     """
-    tasks = benchmark.tasks()
+    try:
+        with without_stdin():
+            tasks = benchmark.tasks()
+    except (Exception, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise ConfigError(f"{benchmark.name} cannot say which tasks there are: {described(error)}") from error
     if not tasks:
         raise ConfigError(f"{benchmark.name} has no task for env.task={benchmark.config.task}.")
     wanted = benchmark.config.episode_length
