@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from proctor.policies.lerobot.contract import check_contract
 from proctor.policies.lerobot.families import Family, family_of
 from proctor.policies.lerobot.files import CheckpointFiles, read_files
 from proctor.policies.lerobot.location import locate
+from proctor.policies.lerobot.no_foreign_code import no_foreign_code
 from proctor.policies.lerobot.overrides import override, read_value
 from proctor.types import Features
 
@@ -35,6 +37,7 @@ class Checkpoint:
         rename_map: observation keys of the environment that have another name in the policy.
         device: where inference runs, several with commas; the best there is if None.
         strict: whether weights that are missing, or belong nowhere, are an error.
+        trust_remote_code: the user's consent to run the Python code of models that the checkpoint is built around.
     """
 
     files: CheckpointFiles
@@ -44,6 +47,7 @@ class Checkpoint:
     rename_map: Mapping[str, str]
     device: str | None = None
     strict: bool = True
+    trust_remote_code: bool = False
 
     @property
     def type(self) -> str:
@@ -117,7 +121,8 @@ class Checkpoint:
         from proctor.policies.lerobot.policy import LeRobotPolicy
 
         first = self.per_device[0]
-        policy = LeRobotPolicy(first, build(first), n_threads)
+        with nullcontext() if self.trust_remote_code else no_foreign_code(self.files.directory):
+            policy = LeRobotPolicy(first, build(first), n_threads)
         if self.config.get("compile_model"):
             policy.compile()
         return policy
@@ -127,14 +132,17 @@ class Checkpoint:
         return self.files.digest()
 
 
-def load(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None) -> Checkpoint:
+def load(
+    fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None, *, trust_remote_code: bool = False
+) -> Checkpoint:
     """A LeRobot checkpoint: ``--policy.path=<directory or Hub id>``.
 
     Its files are found and checked; neither torch nor lerobot is imported.
     ``path`` is a directory or a repository of the Hub, ``revision`` one of its revisions, ``device`` where inference
     runs, ``strict`` (true) whether weights must be exactly those that the configuration asks for; every other field
     overrides one of the checkpoint's own configuration. Without a ``rename_map`` the one the checkpoint was trained
-    with stays in force.
+    with stays in force. Whatever the checkpoint names runs no code of its own, unless the user consents with
+    ``trust_remote_code``.
 
     Raises:
         CheckpointError: there is no whole checkpoint; names the file, the reason and what to do.
@@ -169,6 +177,7 @@ def load(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None)
         rename_map=rename_map or _own_rename_map(files),
         device=device,
         strict=strict,
+        trust_remote_code=trust_remote_code,
     )
 
 

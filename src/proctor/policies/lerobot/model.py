@@ -20,8 +20,9 @@ from safetensors.torch import load_file
 
 from proctor.errors import CheckpointError, ConfigError
 from proctor.policies.lerobot.cpu import prepare_for_cpu
-from proctor.policies.lerobot.files import EMBEDDED_NORMALISATION
+from proctor.policies.lerobot.files import EMBEDDED_NORMALISATION, POSTPROCESSOR, PREPROCESSOR
 from proctor.policies.lerobot.hub import comes_from_the_hub, missing_files
+from proctor.policies.lerobot.steps import register_plugin_steps
 
 if TYPE_CHECKING:
     from proctor.policies.lerobot.checkpoint import Checkpoint
@@ -204,6 +205,9 @@ def _processors(checkpoint: Checkpoint, config: Any, device: torch.device, stati
 
 
 def _saved_processors(checkpoint: Checkpoint, config: Any, device: torch.device) -> tuple[Any, Any]:
+    files = checkpoint.files
+    for name, steps in ((PREPROCESSOR, files.preprocessor), (POSTPROCESSOR, files.postprocessor)):
+        register_plugin_steps(files.directory / name, steps or ())
     own_steps = {step.get("registry_name") for step in checkpoint.files.preprocessor or ()}
     # The policy renames and drops observations itself.
     overrides = {"device_processor": {"device": str(device)}, "rename_observations_processor": {"rename_map": {}}}
