@@ -60,7 +60,9 @@ class _Guard:
 
     def is_foreign(self, file: object) -> bool:
         """Whether a file is none that was installed, and lies where something downloaded does."""
-        path = os.path.abspath(file) if isinstance(file, str) and file else ""  # noqa: PTH100 - for every import
+        if not isinstance(file, str) or not os.path.isabs(file):  # noqa: PTH117 - "<string>", a library's short name
+            return False
+        path = os.path.normpath(file)
         return path.startswith(self.foreign) and not path.startswith(self.installed)
 
     def _refuse(self, sentence: str) -> NoReturn:

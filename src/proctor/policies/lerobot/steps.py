@@ -26,7 +26,7 @@ LEROBOT_STEPS = frozenset(
     groot_eagle_collate_v3 groot_eagle_encode_v3 groot_n1_7_action_decode_v1 groot_n1_7_pack_inputs_v1
     groot_n1_7_vlm_encode_v1 groot_pack_inputs_v3 gym_hil_adapter_processor image_crop_resize_processor
     intervention_action_processor inverse_kinematics_ee_to_joints inverse_kinematics_rl_step
-    isaaclab_arena_processor joint_velocity_processor map_delta_action_to_robot_action
+    isaaclab_arena_processor joint_velocity_processor libero_processor map_delta_action_to_robot_action
     map_phone_action_to_robot_action map_tensor_to_delta_action_dict molmoact2_action_frame_transform
     molmoact2_clamp_action molmoact2_clamp_normalized molmoact2_masked_normalizer molmoact2_masked_unnormalizer
     molmoact2_pack_inputs molmoact2_state_frame_transform normalizer_processor numpy2torch_action_processor
@@ -66,13 +66,13 @@ def check_steps(file: Path, steps: Sequence[Mapping[str, Any]]) -> None:
     """
     for number, step in enumerate(steps):
         name, path = step.get("registry_name"), step.get("class")
-        if path is not None and path not in LEROBOT_CLASSES:
+        if path is not None and not (isinstance(path, str) and path in LEROBOT_CLASSES):
             raise CheckpointError(
                 f"{file} names step {number} by the class {path!r}, which LeRobot would import and call; a checkpoint "
                 "is data, so only steps with a registry_name are accepted: register the step in a package "
                 "lerobot_policy_… that you install, and save the processors again."
             )
-        if path is None and not isinstance(name, str):
+        if not isinstance(name, str) and ("registry_name" in step or path is None):
             raise CheckpointError(
                 f"{file} gives step {number} no registry_name; it is not as LeRobot saved it: download or copy the "
                 "checkpoint again."
@@ -82,9 +82,8 @@ def check_steps(file: Path, steps: Sequence[Mapping[str, Any]]) -> None:
                 f"{file} gives step {number} ({name or path}) a config that is no object; it is not as LeRobot saved "
                 "it: download or copy the checkpoint again."
             )
-        known = path is not None or name in LEROBOT_STEPS or name in _registered_here()
-        if not known and not _installed_plugins():
-            raise _unknown(file, str(name))
+        if name is not None and name not in LEROBOT_STEPS | _registered_here() and not _installed_plugins():
+            raise _unknown(file, name)
 
 
 def register_plugin_steps(file: Path, steps: Sequence[Mapping[str, Any]]) -> None:
