@@ -7,7 +7,7 @@ to twenty seconds in which simulators can already come up, and gives the policy.
 ===================  =================================================================================
 ``location``         where a checkpoint is: a directory, or a repository of the Hub
 ``files``            what lies there, checked without torch
-``held_files``       that no file it says it holds lies elsewhere
+``names``            what its files may name: no code, no file elsewhere
 ``steps``            which steps its processors may have
 ``overrides``        ``--policy.<field>=value``
 ``families``         what an evaluator has to know about a type of policy; **the place to add one**

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import re
 from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from proctor.policies.lerobot.contract import check_contract
 from proctor.policies.lerobot.families import Family, family_of
 from proctor.policies.lerobot.files import CheckpointFiles, read_files
 from proctor.policies.lerobot.location import locate
-from proctor.policies.lerobot.no_foreign_code import no_foreign_code
+from proctor.policies.lerobot.names import check_names
 from proctor.policies.lerobot.overrides import override, read_value
 from proctor.types import Features
 
@@ -121,8 +120,7 @@ class Checkpoint:
         from proctor.policies.lerobot.policy import LeRobotPolicy
 
         first = self.per_device[0]
-        with nullcontext() if self.trust_remote_code else no_foreign_code(self.files.directory):
-            policy = LeRobotPolicy(first, build(first), n_threads)
+        policy = LeRobotPolicy(first, build(first), n_threads)
         if self.config.get("compile_model"):
             policy.compile()
         return policy
@@ -156,7 +154,9 @@ def load(
         raise ConfigError(
             f"policy.device is '{device}'; it is cpu, cuda, cuda:<number>, mps or xpu, or several: cuda:0,cuda:1."
         )
-    files = read_files(locate(fields["path"], fields.get("revision")))
+    directory = locate(fields["path"], fields.get("revision"))
+    check_names(directory)
+    files = read_files(directory)
     if fields.get("type", "lerobot") not in ("lerobot", files.config["type"]):
         raise ConfigError(
             f"policy.type is '{fields['type']}', but {fields['path']} is a '{files.config['type']}' policy."

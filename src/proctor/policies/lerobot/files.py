@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from proctor.errors import CheckpointError
-from proctor.policies.lerobot.held_files import check_adapter, check_held_files, held_file
 from proctor.policies.lerobot.location import locate
-from proctor.policies.lerobot.steps import check_steps
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -66,18 +64,15 @@ def read_files(directory: Path) -> CheckpointFiles:
     files = [directory / CONFIG]
     is_adapter = bool(config.get("use_peft")) or (directory / ADAPTER_CONFIG).is_file()
     if is_adapter:
-        check_adapter(directory / ADAPTER_CONFIG)
         read_safetensors_header(directory / ADAPTER_WEIGHTS)
         files += [directory / ADAPTER_CONFIG, directory / ADAPTER_WEIGHTS]
     weights = (_base_of_adapter(directory) if is_adapter else directory) / WEIGHTS
     tensors = _read_weights_header(weights)
     files.append(weights)
     if not (directory / PREPROCESSOR).is_file() and any(name.startswith(EMBEDDED_NORMALISATION) for name in tensors):
-        check_held_files(directory, config)
         return CheckpointFiles(directory, config, weights, is_adapter, None, None, tuple(files))
     preprocessor, postprocessor = (_read_steps(directory / name) for name in (PREPROCESSOR, POSTPROCESSOR))
-    check_held_files(directory, config, preprocessor, postprocessor)
-    states = [*_states(directory / PREPROCESSOR, preprocessor), *_states(directory / POSTPROCESSOR, postprocessor)]
+    states = [directory / step["state_file"] for step in (*preprocessor, *postprocessor) if step.get("state_file")]
     for state in states:
         read_safetensors_header(state)
     files += [directory / PREPROCESSOR, directory / POSTPROCESSOR, *states]
@@ -159,13 +154,7 @@ def _read_steps(file: Path) -> list[dict[str, Any]]:
     steps = pipeline.get("steps") if isinstance(pipeline, dict) else None
     if not isinstance(steps, list) or not all(isinstance(step, dict) for step in steps):
         raise CheckpointError(f"{file} lists no processor steps; it is not LeRobot's.")
-    check_steps(file, steps)
     return steps
-
-
-def _states(file: Path, steps: Sequence[Mapping[str, Any]]) -> list[Path]:
-    """The files with the tensors of a pipeline's steps."""
-    return [held_file(file, step["state_file"]) for step in steps if "state_file" in step]
 
 
 def _read_json(file: Path) -> Any:

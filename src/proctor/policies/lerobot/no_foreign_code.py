@@ -23,14 +23,20 @@ import sys
 import sysconfig
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache, wraps
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, Concatenate, NoReturn, ParamSpec, TypeVar
 
 from proctor.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from proctor.policies.lerobot.checkpoint import Checkpoint
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _CONSENT = "or, if you have read it and trust it, give --trust_remote_code=true"
 _RESOLVERS = ("transformers.dynamic_module_utils", "diffusers.utils.dynamic_modules_utils")
@@ -99,6 +105,19 @@ def no_foreign_code(directory: Path) -> Iterator[None]:
         _loading.guard = outer
     if guard.refused:
         raise CheckpointError(guard.refused[0])
+
+
+def without_foreign_code(load: Callable[Concatenate[Checkpoint, P], T]) -> Callable[Concatenate[Checkpoint, P], T]:
+    """Decorate a function that loads a checkpoint, or a part of it: within :func:`no_foreign_code`, unless the user
+    consented.
+    """
+
+    @wraps(load)
+    def loaded(checkpoint: Checkpoint, /, *arguments: P.args, **options: P.kwargs) -> T:
+        with nullcontext() if checkpoint.trust_remote_code else no_foreign_code(checkpoint.files.directory):
+            return load(checkpoint, *arguments, **options)
+
+    return loaded
 
 
 def _folders(directory: Path) -> tuple[str, ...]:

@@ -8,12 +8,13 @@ or be registered by a package that the user installed.
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
 from proctor.errors import CheckpointError
+from proctor.policies.lerobot.files import POSTPROCESSOR, PREPROCESSOR, CheckpointFiles
 
 LEROBOT_STEPS = frozenset(
     """
@@ -86,24 +87,21 @@ def check_steps(file: Path, steps: Sequence[Mapping[str, Any]]) -> None:
             raise _unknown(file, name)
 
 
-def register_plugin_steps(file: Path, steps: Sequence[Mapping[str, Any]]) -> None:
-    """Import the installed plug-ins if one of the steps must be theirs. This imports lerobot.
+def register_plugin_steps(files: CheckpointFiles) -> None:
+    """Import the installed plug-ins if one of a checkpoint's steps must be theirs. This imports lerobot.
 
     Raises:
         CheckpointError: no plug-in registers the step.
     """
-    names = _names(steps) - LEROBOT_STEPS
-    if names <= _registered_here():
-        return
-    from lerobot.utils.import_utils import register_third_party_plugins
+    for file, steps in ((PREPROCESSOR, files.preprocessor), (POSTPROCESSOR, files.postprocessor)):
+        names = {step["registry_name"] for step in steps or () if "registry_name" in step} - LEROBOT_STEPS
+        if names <= _registered_here():
+            continue
+        from lerobot.utils.import_utils import register_third_party_plugins
 
-    register_third_party_plugins()
-    for name in sorted(names - _registered_here()):
-        raise _unknown(file, name)
-
-
-def _names(steps: Iterable[Mapping[str, Any]]) -> set[str]:
-    return {step["registry_name"] for step in steps if "registry_name" in step}
+        register_third_party_plugins()
+        for name in sorted(names - _registered_here()):
+            raise _unknown(files.directory / file, name)
 
 
 def _registered_here() -> frozenset[str]:
