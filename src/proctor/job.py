@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import re
 import shlex
 import sys
@@ -183,7 +184,11 @@ def prepare(config: RunConfig, policy: AnyPolicy | None = None) -> Job:
     benchmark, address = make_benchmark(config.env, trust_remote_code=config.trust_remote_code)
     for caution in benchmark.cautions():
         note(caution)
-    chosen = policy if policy is not None else load_policy(config.policy, config.rename_map)
+    chosen = (
+        policy
+        if policy is not None
+        else load_policy(config.policy, config.rename_map, trust_remote_code=config.trust_remote_code)
+    )
     tasks = plan_tasks(benchmark)
     plan = plan_episodes(benchmark, tasks, config.eval.n_episodes, config.seed)
     directory = _run_directory(config, benchmark, chosen)
@@ -289,8 +294,13 @@ def require_open_files(n: int) -> None:
         )
 
 
-def load_policy(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None) -> AnyPolicy:
-    """The policy that ``--policy.*`` describes, as far as it can be known without loading its weights."""
+def load_policy(
+    fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None, *, trust_remote_code: bool = False
+) -> AnyPolicy:
+    """The policy that ``--policy.*`` describes, as far as it can be known without loading its weights.
+
+    Consent goes to a loader that has a parameter for it.
+    """
     prepare_surroundings()
     if not fields.get("path") and not fields.get("type"):
         raise ConfigError(
@@ -300,7 +310,8 @@ def load_policy(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None 
     kind = "lerobot" if fields.get("path") else str(fields["type"])
     loader = load_object(find(POLICIES, kind))
     named = {name.replace("-", "_"): value for name, value in without_lerobots("policy", fields, known=()).items()}
-    policy: AnyPolicy = loader(named, rename_map or None)
+    asks = trust_remote_code and "trust_remote_code" in inspect.signature(loader).parameters
+    policy: AnyPolicy = loader(named, rename_map or None, **({"trust_remote_code": True} if asks else {}))
     return policy
 
 

@@ -16,6 +16,7 @@ from proctor.policies.lerobot.contract import check_contract
 from proctor.policies.lerobot.families import Family, family_of
 from proctor.policies.lerobot.files import CheckpointFiles, read_files
 from proctor.policies.lerobot.location import locate, pinned
+from proctor.policies.lerobot.names import check_names
 from proctor.policies.lerobot.overrides import override, read_value
 from proctor.types import Features
 
@@ -38,6 +39,7 @@ class Checkpoint:
         device: where inference runs, several with commas; the best there is if None.
         strict: whether weights that are missing, or belong nowhere, are an error.
         pinned: fields of ``--policy.*`` that name this very checkpoint, also when a link or a revision has moved on.
+        trust_remote_code: the user's consent to run the Python code of models that the checkpoint is built around.
     """
 
     files: CheckpointFiles
@@ -48,6 +50,7 @@ class Checkpoint:
     device: str | None = None
     strict: bool = True
     pinned: Mapping[str, Any] = field(default_factory=dict)
+    trust_remote_code: bool = False
 
     @property
     def type(self) -> str:
@@ -139,14 +142,17 @@ class Checkpoint:
         return self.files.digest()
 
 
-def load(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None) -> Checkpoint:
+def load(
+    fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None, *, trust_remote_code: bool = False
+) -> Checkpoint:
     """A LeRobot checkpoint: ``--policy.path=<directory or Hub id>``.
 
     Its files are found and checked; neither torch nor lerobot is imported.
     ``path`` is a directory or a repository of the Hub, ``revision`` one of its revisions, ``device`` where inference
     runs, ``strict`` (true) whether weights must be exactly those that the configuration asks for; every other field
     overrides one of the checkpoint's own configuration. Without a ``rename_map`` the one the checkpoint was trained
-    with stays in force.
+    with stays in force. Whatever the checkpoint names runs no code of its own, unless the user consents with
+    ``trust_remote_code``.
 
     Raises:
         CheckpointError: there is no whole checkpoint; names the file, the reason and what to do.
@@ -160,7 +166,9 @@ def load(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None)
         raise ConfigError(
             f"policy.device is '{device}'; it is cpu, cuda, cuda:<number>, mps or xpu, or several: cuda:0,cuda:1."
         )
-    files = read_files(locate(fields["path"], fields.get("revision")))
+    directory = locate(fields["path"], fields.get("revision"))
+    check_names(directory)
+    files = read_files(directory)
     if fields.get("type", "lerobot") not in ("lerobot", files.config["type"]):
         raise ConfigError(
             f"policy.type is '{fields['type']}', but {fields['path']} is a '{files.config['type']}' policy."
@@ -182,6 +190,7 @@ def load(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None)
         device=device,
         strict=strict,
         pinned=pinned(fields["path"], files.directory),
+        trust_remote_code=trust_remote_code,
     )
 
 

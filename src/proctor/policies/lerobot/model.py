@@ -22,6 +22,8 @@ from proctor.errors import CheckpointError, ConfigError
 from proctor.policies.lerobot.cpu import prepare_for_cpu
 from proctor.policies.lerobot.files import EMBEDDED_NORMALISATION
 from proctor.policies.lerobot.hub import comes_from_the_hub, missing_files
+from proctor.policies.lerobot.no_foreign_code import without_foreign_code
+from proctor.policies.lerobot.steps import register_plugin_steps
 
 if TYPE_CHECKING:
     from proctor.policies.lerobot.checkpoint import Checkpoint
@@ -39,6 +41,7 @@ class Loaded(NamedTuple):
     device: torch.device
 
 
+@without_foreign_code
 def build(checkpoint: Checkpoint) -> Loaded:
     """Load a checkpoint.
 
@@ -189,10 +192,12 @@ def _shortened(names: Iterable[str]) -> str:
     return ", ".join(listed[:3]) + (", …" if len(listed) > 3 else "") + f" ({len(listed)} in all)"
 
 
+@without_foreign_code
 def _processors(checkpoint: Checkpoint, config: Any, device: torch.device, statistics: Tensors) -> tuple[Any, Any]:
     """Those of the checkpoint, or what its weights hold in their place, if it is from before lerobot 0.4."""
     try:
         if checkpoint.files.preprocessor is not None:
+            register_plugin_steps(checkpoint.files)
             return _saved_processors(checkpoint, config, device)
         processors: tuple[Any, Any] = make_pre_post_processors(config, dataset_stats=_by_feature(statistics, config))
     except CheckpointError:
