@@ -101,8 +101,8 @@ def test_an_old_checkpoint_without_its_statistics_is_refused(checkpoints, tmp_pa
         del weights[name]
     save_file(weights, old / "model.safetensors")
 
-    with pytest.raises(CheckpointError, match=r"normalises observation\.state by mean and std, which its weights"):
-        load({"path": str(old)}).open(1)
+    with pytest.raises(CheckpointError, match=r"of observation\.state, by which model\.safetensors normalises it"):
+        load({"path": str(old)})
 
 
 def test_a_policy_of_an_installed_package_is_found_by_its_name(checkpoints):

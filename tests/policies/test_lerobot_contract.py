@@ -40,6 +40,8 @@ def test_both_sides_are_shown(bare):
         "  observation.image  image 96x96x3       image 384x384x3   <- differs",
         "  observation.state  vector 2            vector 4   <- differs",
         "  action             vector 2            vector 3   <- differs",
+        "If the policy takes images of the environment's size (LeRobot compares none), say so: "
+        "--policy.any_image_size=true",
     ]
 
 

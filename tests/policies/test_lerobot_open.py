@@ -101,7 +101,8 @@ def test_a_device_that_is_not_there_is_refused(checkpoints):
 
 def test_a_processor_that_cannot_be_built_is_refused(copy):
     """A step of a package that is not installed, say."""
-    edit_json(copy / "policy_postprocessor.json", steps=[{"registry_name": "grow_wings", "config": {}}])
+    file = copy / "policy_postprocessor.json"
+    edit_json(file, steps=[*json.loads(file.read_text())["steps"], {"registry_name": "grow_wings", "config": {}}])
 
     with pytest.raises(CheckpointError, match=r"processors of .* cannot be built: .*grow_wings"):
         load({"path": str(copy)}).open(1)
