@@ -81,8 +81,7 @@ def _size_hint(wanted: Mapping[str, Kind], given: Mapping[str, Kind], any_image_
     ):
         return ""
     return (
-        "\nIf the policy takes images of the environment's size (LeRobot compares none), say so: "
-        "--policy.any_image_size=true"
+        "\nIf the policy takes images of any size (LeRobot does not compare them), say so: --policy.any_image_size=true"
     )
 
 

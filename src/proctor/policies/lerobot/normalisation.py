@@ -126,13 +126,15 @@ class _Check:
             return
         asking = "policy.normalization_mapping" if self.is_asked else self.files.directory / CONFIG
         raise CheckpointError(
-            f"{normaliser.pipeline} {_does(feature)} {feature.key} by {_shown(normaliser.mode(feature))}, but {asking} asks "
-            f"for {_shown(wanted)}; if the policy was trained as the former does: "
+            f"{normaliser.pipeline} {_does(feature)} {feature.key} by {_shown(normaliser.mode(feature))}, but {asking} "
+            f"asks for {_shown(wanted)}; if the policy was trained as the former does: "
             f"{self._option(feature, normaliser.mode(feature))}"
         )
 
     def _refuse_or_warn(self, feature: Feature, pipeline: Path, wanted: str) -> None:
-        message = f"{pipeline} has no step that {_does(feature)} {feature.key}, which the policy wants by {_shown(wanted)}"
+        message = (
+            f"{pipeline} has no step that {_does(feature)} {feature.key}, which the policy wants by {_shown(wanted)}"
+        )
         if self.is_known:
             raise CheckpointError(f"{message}; {_SAVE_AGAIN}{self._as_it_is(feature)}")
         warnings.warn(f"{message}; it is not known here whether its own package does it otherwise.", stacklevel=1)
@@ -149,7 +151,8 @@ def _check_statistics(feature: Feature, normaliser: Normaliser, otherwise: str =
     mode = normaliser.mode(feature)
     if mode not in STATISTICS:
         raise CheckpointError(
-            f"{normaliser.pipeline} {_does(feature)} {feature.key} by '{mode}', which is none of {', '.join(STATISTICS)}."
+            f"{normaliser.pipeline} {_does(feature)} {feature.key} by '{mode}', which is none of "
+            f"{', '.join(STATISTICS)}."
         )
     purpose = f"{feature.key}, by which {normaliser.pipeline.name} {_does(feature)} it"
     if missing := [name for name in STATISTICS[mode] if f"{feature.key}.{name}" not in normaliser.statistics]:
@@ -176,11 +179,11 @@ def _check_statistics(feature: Feature, normaliser: Normaliser, otherwise: str =
 
 
 def _broadcasts(statistic: tuple[int, ...], feature: tuple[int, ...]) -> bool:
-    """As LeRobot applies a statistic: a flat one of an image has an element for each channel."""
+    """As LeRobot applies a statistic to a batch: a flat one of an image has an element for each channel."""
     if len(feature) == 3 and len(statistic) == 1:
         statistic = (*statistic, 1, 1)
     try:
-        return np.broadcast_shapes(statistic, feature) == feature
+        return np.broadcast_shapes(statistic, (0, *feature)) == (0, *feature)
     except ValueError:
         return False
 
