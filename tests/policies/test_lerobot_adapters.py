@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from lerobot_samples import PLUGIN, Episode, LeRobotLoop, frames, new_memory
+from lerobot_samples import PLUGIN, Episode, LeRobotLoop, edit_json, frames, new_memory
 
 from proctor.errors import CheckpointError
 from proctor.policies.lerobot import load
@@ -57,6 +57,14 @@ def test_an_adapter_gives_what_peft_gives_and_its_base_does_not(checkpoints, ada
 
     np.testing.assert_array_equal(ours, expected)
     assert np.abs(ours - actions(checkpoints["smolvla"])).max() > 1
+
+
+def test_an_adapter_whose_base_is_elsewhere_is_given_it(adapter, checkpoints, tmp_path):
+    """Its configuration names a path of the machine it was trained on."""
+    moved = shutil.copytree(adapter, tmp_path / "moved")
+    edit_json(moved / "adapter_config.json", base_model_name_or_path="/home/somebody/base")
+
+    np.testing.assert_array_equal(actions(moved, base_path=str(checkpoints["smolvla"])), actions(adapter))
 
 
 def make_old(checkpoint, directory):

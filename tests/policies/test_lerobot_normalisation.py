@@ -75,21 +75,23 @@ def test_what_lerobot_makes_is_normalised(checkpoints, kind):
 
 
 def test_the_mappings_that_a_config_json_without_one_stands_for_are_those_of_lerobot():
+    """Of every type it has but GR00T; the reward model SARM is called a policy in LeRobot 0.4."""
     from lerobot.configs.policies import PreTrainedConfig
     from lerobot.policies import factory  # noqa: F401 - registers the types
 
-    classes = {name: kind for name, kind in PreTrainedConfig.get_known_choices().items() if name in DEFAULT_MAPPINGS}
+    classes = {
+        name: cls
+        for name, cls in PreTrainedConfig.get_known_choices().items()
+        if cls.__module__.startswith("lerobot.policies.") and name not in ("groot", "sarm")
+    }
     defaults = {
-        name: {kind: mode.value for kind, mode in _default(cls, "normalization_mapping").items()}
-        for name, cls in classes.items()
+        name: cls.__dataclass_fields__["normalization_mapping"].default_factory() for name, cls in classes.items()
     }
 
-    assert {"act", "diffusion", "smolvla"} <= set(defaults)
-    assert defaults == {name: dict(DEFAULT_MAPPINGS[name]) for name in classes}
-
-
-def _default(cls, field):
-    return cls.__dataclass_fields__[field].default_factory()
+    assert {name: {key: mode.value for key, mode in default.items()} for name, default in defaults.items()} == {
+        name: dict(DEFAULT_MAPPINGS[name]) for name in classes
+    }
+    assert "act" in classes
 
 
 def without_step(step):
@@ -232,6 +234,8 @@ def test_shapes_are_taken_as_lerobots_step_takes_them(key, shape):
         {kind: NormalizationMode.MEAN_STD},
         {key: {"mean": np.zeros(shape), "std": np.ones(shape)}},
     )
+    if not hasattr(step, "_reshape_visual_stats") and len(shape) == 1:
+        pytest.skip("LeRobot 0.4 has no flat statistics of images, and raises")
     value = torch.ones(4, *size)  # four in a batch, so that a leading dimension cannot pass for it
     try:
         fits = step._normalize_observation({key: value}, inverse=False)[key].shape == value.shape

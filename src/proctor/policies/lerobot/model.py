@@ -225,7 +225,10 @@ def _saved_processors(checkpoint: Checkpoint, config: Any, device: torch.device)
     )
     own_steps = {step.get("registry_name") for step in files.preprocessor or ()}
     # The policy renames and drops observations itself.
-    always = {"device_processor": {"device": str(device)}, "rename_observations_processor": {"rename_map": {}}}
+    always: dict[str, dict[str, Any]] = {
+        "device_processor": {"device": str(device)},
+        "rename_observations_processor": {"rename_map": {}},
+    }
     before |= {name: changes for name, changes in always.items() if name in own_steps}
     processors: tuple[Any, Any] = make_pre_post_processors(
         config, str(files.directory), preprocessor_overrides=before, postprocessor_overrides=after
