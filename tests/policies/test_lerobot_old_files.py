@@ -153,7 +153,7 @@ def test_a_field_that_had_no_use_when_lerobot_dropped_it_is_ignored(checkpoints,
     old = shutil.copytree(checkpoints["vqbet"], tmp_path / "old")
     edit_json(old / "config.json", mlp_hidden_dim=1024)
 
-    with pytest.warns(UserWarning, match=r"had no use before \(mlp_hidden_dim\); they are ignored"):
+    with pytest.warns(UserWarning, match=r"has dropped mlp_hidden_dim, which had no use; it is ignored"):
         np.testing.assert_array_equal(actions(old), actions(checkpoints["vqbet"]))
     assert "does not know (mlp_hidden_dim)" in refusal(old, strict=False), "nothing says then that all weights fit"
 
@@ -161,7 +161,7 @@ def test_a_field_that_had_no_use_when_lerobot_dropped_it_is_ignored(checkpoints,
 def test_a_field_that_lerobot_does_not_know_is_refused_with_its_option(act, actions_of_act):
     """The user knows whether it mattered."""
     edit_json(act / "config.json", wings=2, claws="long")
-    assert refusal(act).endswith("if it does the same without them: --policy.claws=null --policy.wings=null")
+    assert refusal(act).endswith(", if it does the same without them: --policy.claws=null --policy.wings=null")
 
     np.testing.assert_array_equal(actions(act, claws=None, wings="null"), actions_of_act)
 

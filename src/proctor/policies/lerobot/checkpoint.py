@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import re
-import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from proctor.errors import ConfigError, MissingExtraError
+from proctor.errors import ConfigError, MissingExtraError, note
 from proctor.policies.lerobot.contract import check_contract
+from proctor.policies.lerobot.dropped import DROPPED_FIELDS
 from proctor.policies.lerobot.families import Family, family_of
 from proctor.policies.lerobot.files import ADAPTER_CONFIG, CONFIG, CheckpointFiles, read_files
 from proctor.policies.lerobot.location import locate
@@ -165,11 +165,18 @@ def load(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None)
         raise ConfigError(f"policy.type is '{policy_type}', but {fields['path']} is a '{files.config['type']}' policy.")
     strict, any_image_size = _switch(fields, "strict", default=True), _switch(fields, "any_image_size", default=False)
     overrides = _overrides(fields, files)
+    # That a field had no use is certain only together with weights that fit.
+    dropped = sorted(
+        files.config.keys() & DROPPED_FIELDS.get(files.config["type"], ()) - overrides.keys() if strict else ()
+    )
+    _say_what_is_ignored(files, overrides, dropped)
     family = family_of({**files.config, **overrides})
     for package in ("lerobot", *family.requires, *(("peft",) if files.is_adapter else ())):
         if importlib.util.find_spec(package) is None:
             raise MissingExtraError(package, "lerobot")
     config = override(files.config, overrides, family)
+    for name in dropped:
+        del config[name]
     check_normalisation(files, config, overrides)
     return Checkpoint(
         files=files,
@@ -202,13 +209,17 @@ def _overrides(fields: Mapping[str, Any], files: CheckpointFiles) -> dict[str, A
     if overrides.get("use_peft", files.is_adapter) != files.is_adapter:
         kind = "is" if files.is_adapter else "is not"
         raise ConfigError(f"policy.use_peft is {overrides['use_peft']}, but {files.directory} {kind} a PEFT adapter.")
-    if files.config.get("use_peft") and not files.is_adapter and "use_peft" not in overrides:
-        warnings.warn(
-            f"{files.directory / CONFIG} says use_peft, but there is no {ADAPTER_CONFIG}: the weights are evaluated as "
-            "they are; if that is right, say --policy.use_peft=false.",
-            stacklevel=1,
-        )
     return overrides
+
+
+def _say_what_is_ignored(files: CheckpointFiles, overrides: Mapping[str, Any], dropped: Iterable[str]) -> None:
+    if dropped:
+        note(f"{files.directory / CONFIG}: LeRobot has dropped {', '.join(dropped)}, which had no use; it is ignored.")
+    if files.config.get("use_peft") and not files.is_adapter and "use_peft" not in overrides:
+        note(
+            f"{files.directory / CONFIG} says use_peft, but there is no {ADAPTER_CONFIG}: the weights are evaluated as "
+            "they are; if that is right, say --policy.use_peft=false."
+        )
 
 
 def _own_rename_map(files: CheckpointFiles) -> Mapping[str, str]:

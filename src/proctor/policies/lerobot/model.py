@@ -20,7 +20,6 @@ from safetensors.torch import load_file
 
 from proctor.errors import CheckpointError, ConfigError
 from proctor.policies.lerobot.cpu import prepare_for_cpu
-from proctor.policies.lerobot.dropped import DROPPED_FIELDS
 from proctor.policies.lerobot.files import CONFIG, EMBEDDED_NORMALISATION
 from proctor.policies.lerobot.hub import comes_from_the_hub, lost_model, missing_files
 from proctor.policies.lerobot.normalisers import embedded_statistics
@@ -100,28 +99,20 @@ def _config(checkpoint: Checkpoint, device: torch.device) -> Any:
     """The configuration object. A field that this lerobot does not know is dropped where it is switched off."""
     known = config_fields(checkpoint.type)
     fields = {name: value for name, value in checkpoint.config.items() if name in known}
-    in_use = {name for name, value in checkpoint.config.items() if name not in known and value not in (None, False)}
-    _check_unknown_fields(checkpoint, sorted(in_use - {"type"}))
+    if foreign := sorted(
+        {name for name, value in checkpoint.config.items() if value not in (None, False)} - known - {"type"}
+    ):
+        from lerobot import __version__
+
+        options = " ".join(f"--policy.{name}=null" for name in foreign)
+        raise CheckpointError(
+            f"{checkpoint.files.directory / CONFIG} has fields that lerobot {__version__} does not know "
+            f"({', '.join(foreign[:4])}); install the version it was made with, or, if it does the same without them: "
+            f"{options}"
+        )
     fields |= {**checkpoint.family.while_loading, "device": str(device)}
     fields["pretrained_path"] = str(checkpoint.files.directory)  # else some get the weights they began with
     return _decode(_config_class(checkpoint.type), fields, checkpoint.overrides)
-
-
-def _check_unknown_fields(checkpoint: Checkpoint, names: list[str]) -> None:
-    """Take fields that had no use when LeRobot dropped them, as all weights must fit besides; refuse others."""
-    if not names:
-        return
-    from lerobot import __version__
-
-    what = f"{checkpoint.files.directory / CONFIG} has fields that lerobot {__version__} does not know"
-    if checkpoint.strict and DROPPED_FIELDS.get(checkpoint.type, frozenset()).issuperset(names):
-        warnings.warn(f"{what} and that had no use before ({', '.join(names)}); they are ignored.", stacklevel=1)
-        return
-    options = " ".join(f"--policy.{name}=null" for name in names)
-    raise CheckpointError(
-        f"{what} ({', '.join(names[:4])}{', …' if len(names) > 4 else ''}); install the version it was made with, or "
-        f"leave them out if it does the same without them: {options}"
-    )
 
 
 def _decode(config_class: Any, fields: Mapping[str, Any], overrides: Mapping[str, Any]) -> Any:

@@ -14,7 +14,6 @@ steps of other packages; a policy of another package that uses no normaliser of 
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from proctor.errors import CheckpointError, ConfigError
+from proctor.errors import CheckpointError, ConfigError, note
 from proctor.policies.lerobot.files import CONFIG, POSTPROCESSOR, PREPROCESSOR, CheckpointFiles
 from proctor.policies.lerobot.normalisers import STATISTICS, Feature, Normaliser, embedded_normaliser, read_normaliser
 
@@ -137,7 +136,7 @@ class _Check:
         )
         if self.is_known:
             raise CheckpointError(f"{message}; {_SAVE_AGAIN}{self._as_it_is(feature)}")
-        warnings.warn(f"{message}; it is not known here whether its own package does it otherwise.", stacklevel=1)
+        note(f"{message}; it is not known here whether its own package does it otherwise.")
 
     def _as_it_is(self, feature: Feature) -> str:
         return f", or, if it was trained without them: {self._option(feature, 'IDENTITY')}"
