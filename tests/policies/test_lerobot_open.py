@@ -101,8 +101,9 @@ def test_a_device_that_is_not_there_is_refused(checkpoints):
 
 def test_a_processor_that_cannot_be_built_is_refused(copy):
     """A step that does not take what it was saved with, say."""
+    file = copy / "policy_postprocessor.json"
     step = {"registry_name": "device_processor", "config": {"wings": 2}}
-    edit_json(copy / "policy_postprocessor.json", steps=[step])
+    edit_json(file, steps=[*json.loads(file.read_text())["steps"], step])
 
     with pytest.raises(CheckpointError, match=r"processors of .* cannot be built: .*wings"):
         load({"path": str(copy)}).open(1)

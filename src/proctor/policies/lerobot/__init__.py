@@ -7,8 +7,12 @@ to twenty seconds in which simulators can already come up, and gives the policy.
 ===================  =================================================================================
 ``location``         where a checkpoint is: a directory, or a repository of the Hub
 ``files``            what lies there, checked without torch
+``formats``          JSON and safetensors files
+``weights``          which files hold the weights
 ``names``            what its files may name: no code, no file elsewhere
 ``steps``            which steps its processors may have
+``normalisers``      the steps that normalise, and their statistics
+``normalisation``    whether what is to be normalised is
 ``overrides``        ``--policy.<field>=value``
 ``families``         what an evaluator has to know about a type of policy; **the place to add one**
 ``contract``         whether policy and environment fit
