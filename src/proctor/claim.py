@@ -27,7 +27,7 @@ class Claim:
 
     def __init__(self, job: Job) -> None:
         self._job = job
-        self._measured = {journal.path.stem for journal in read_journals(job.directory) if journal.episodes}
+        self._measured = {journal.path.stem for journal in read_journals(job.directory) if journal.measured}
         for run in self._binding().values():
             self._check(run.fingerprint, job.run_info.fingerprint)
 

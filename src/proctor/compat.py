@@ -21,6 +21,7 @@ from proctor.evaluation import run
 from proctor.job import Job, as_policy, load_policy, make_benchmark
 from proctor.plugins import BENCHMARKS, find
 from proctor.policies.base import EpisodeMemory, LocalPolicy, Policy
+from proctor.policy_failures import require_result
 from proctor.rendering import choose_renderer
 from proctor.streams import RandomStream
 from proctor.types import Array, EpisodeSpec, Observation
@@ -115,6 +116,7 @@ def _run_in_engine(env: TaskVectorEnv, policy: Any, n_episodes: int, seed: int) 
         config = RunConfig(policy={}, env=fields, eval=evaluation, seed=seed, output_dir=directory)
         address = find(BENCHMARKS, env.benchmark.config.type)
         result = run(Job(config, env.benchmark, address, policy, [env.task], plan, Path(directory)))
+        require_result(result.summary.overall.completed, result.summary.first_error)
     names = ("sum_reward", "max_reward", "success", "seed")
     return [
         {"episode_ix": episode["episode_index"]} | {name: episode[name] for name in names}

@@ -19,6 +19,7 @@ from proctor.ledger import EvalResult, Ledger
 from proctor.policies.announced import AnnouncedPolicy
 from proctor.policies.base import LocalPolicy, Policy
 from proctor.policies.function import PredictFunction
+from proctor.policy_failures import require_result
 from proctor.rendering import choose_renderer
 from proctor.results.journal import JournalWriter
 from proctor.supervision import quiet_terminal, watched
@@ -66,7 +67,9 @@ def evaluate(
         seed=seed,
         output_dir=None if output_dir is None else str(output_dir),
     )
-    return run(prepare(config, loaded))
+    result = run(prepare(config, loaded))
+    require_result(result.summary.overall.completed, result.summary.first_error)
+    return result
 
 
 def measure(job: Job, setup: EngineSetup, ledger: Ledger) -> Engine:
@@ -124,7 +127,7 @@ def run(
         except ProctorError as error:
             if isinstance(error, ConfigError) and not journal.n_episodes:
                 raise  # nothing is there, and going on would end the same way
-            error.hint = f"{journal.n_episodes} of {len(job.specs)} episodes are kept; go on with: {job.how_to_go_on}"
+            error.hint = f"{ledger.n_completed} of {len(job.specs)} episodes are kept; go on with: {job.how_to_go_on}"
             with suppress(ResourceError):  # a full disk takes no summary; the journal has everything
                 ledger.sum_up()
             raise

@@ -198,6 +198,11 @@ class Journal:
         """Of the last session; None where the file is empty or every header damaged."""
         return self.headers[-1] if self.headers else None
 
+    @property
+    def measured(self) -> bool:
+        """Whether an episode was run to its end. An error is run again, so it binds nobody to what it was run with."""
+        return any(episode.outcome is not Outcome.ERROR for episode in self.episodes)
+
 
 def read_journal(path: Path) -> Journal:
     """Everything in ``path`` that is intact; nothing where there is no such file. Damage is counted, never raised.
