@@ -27,7 +27,7 @@ LAYERS = [
     ["testing", "reports"],
     ["launchers.base"],
     ["job", "supervision", "catalogue", "doctor"],
-    ["rendering"],
+    ["rendering", "arguments"],
     ["testing.conformance", "claim"],
     ["ledger", "videos", "tuning"],
     ["evaluation", "exactness", "parallel.shard", "parallel.fleet"],

@@ -22,7 +22,6 @@ from proctor.errors import ConfigError, ResourceError
 from proctor.machine import available_memory, usable_cores, workers_by_open_files
 from proctor.plugins import BENCHMARKS, POLICIES, find, installed, load_object
 from proctor.policies.base import LocalPolicy, PolicySource
-from proctor.policies.function import FunctionPolicy
 from proctor.results.provenance import collect_provenance
 from proctor.results.run_dir import RunInfo, plan_by_task, run_file
 from proctor.types import EpisodeSpec, Task
@@ -225,11 +224,6 @@ def load_policy(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None 
     named = {name.replace("-", "_"): value for name, value in fields.items()}
     policy: AnyPolicy = loader(named, rename_map or None)
     return policy
-
-
-def as_policy(policy: Any) -> AnyPolicy:
-    """A policy, loaded or not, as it is; any other callable as a policy."""
-    return policy if hasattr(policy, "open") or isinstance(policy, LocalPolicy) else FunctionPolicy(policy)
 
 
 def _distributions(policy: AnyPolicy) -> tuple[str, ...]:

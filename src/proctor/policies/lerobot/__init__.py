@@ -12,6 +12,7 @@ to twenty seconds in which simulators can already come up, and gives the policy.
 ``contract``       whether policy and environment fit
 ``checkpoint``     the two halves
 ``model``          configuration, weights and processors through lerobot (imports it)
+``live``           a policy object of lerobot in place of a checkpoint
 ``policy``         the policy itself (imports torch)
 ``randomness``     random numbers of a batch, row by row (imports torch)
 ``copies``         one copy per episode of a policy that remembers (imports torch)
