@@ -181,6 +181,7 @@ EXCEPTIONS = {
     ("rendering.py", "egl"): "what MuJoCo draws with",
     ("config/env.py", "egl"): "what may be asked for to draw with",
     ("cli/parallel.py", "ray"): "the flags of a launcher stand where the command's are",
+    ("arguments.py", "hub"): "user/repo as an environment is a repository of the Hub, as in LeRobot's make_env",
     ("job.py", "lerobot"): "--policy.path without --policy.type is a LeRobot checkpoint, as its users write it",
 }
 

@@ -23,7 +23,7 @@ _SOURCE = ("open", "check_contract", "fingerprint", "look_offsets", "n_action_st
 _METHODS = ("predict", "infer", "select_action", "act", "get_action")
 """Names under which libraries have the method that gives actions."""
 _A_POLICY = (
-    "policy is a checkpoint's path or Hub id, the fields of --policy.* as a dict, a LeRobot policy, a proctor.Policy, "
+    "a policy is a checkpoint's path or Hub id, the fields of --policy.* as a dict, a LeRobot policy, a proctor.Policy "
     "or a function from an observation to actions"
 )
 _AN_ENV = "env is a benchmark's name or the fields of --env.* as a dict, such as {'type': 'pusht'}"
@@ -83,6 +83,19 @@ def path_text(name: str, value: Any) -> str | None:
     raise ConfigError(f"{name} is {_shown(value)}; it is a path, or None.")
 
 
+def names(name: str, value: Any) -> dict[str, str]:
+    """A dict from names to names; empty if there is none.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping) or not all(isinstance(each, str) for pair in value.items() for each in pair):
+        raise ConfigError(f"{name} is {_shown(value)}; it is a dict from names to names.")
+    return dict(value)
+
+
 def policy_of(
     policy: Any, preprocessor: Any = None, postprocessor: Any = None, rename_map: Mapping[str, str] | None = None
 ) -> dict[str, Any] | AnyPolicy:
@@ -91,7 +104,7 @@ def policy_of(
     Raises:
         ConfigError: what is given is no policy; says what it is, and what to give.
     """
-    if (live := live_policy(policy, preprocessor, postprocessor, rename_map)) is not None:
+    if not _is_policy(policy) and (live := live_policy(policy, preprocessor, postprocessor, rename_map)) is not None:
         return live
     if preprocessor is not None or postprocessor is not None:
         raise ConfigError(
@@ -110,14 +123,14 @@ def policy_of(
 def _policy_object(policy: Any) -> AnyPolicy:
     if isinstance(policy, type):
         raise ConfigError(f"policy is the class {policy.__name__}, not an instance of it; {_A_POLICY}.")
-    if isinstance(policy, LocalPolicy) or all(hasattr(policy, name) for name in _SOURCE):
+    if _is_policy(policy):
         known: AnyPolicy = policy
         return known
     if _is_environment(policy):
         raise ConfigError(f"policy is the environment {_shown(policy)}; the policy comes first: evaluate(policy, env).")
     if callable(policy):
         return FunctionPolicy(policy)
-    raise ConfigError(f"policy is {_shown(policy)}; {_policy_hint(policy)}")
+    raise ConfigError(f"policy: {_shown(policy)} is not callable; {_policy_hint(policy)}")
 
 
 def env_fields(env: Any) -> dict[str, Any]:
@@ -182,13 +195,13 @@ def _policy_fields(policy: Mapping[str, Any]) -> dict[str, Any]:
     kind = fields.get("type")
     if kind in installed(BENCHMARKS) and kind not in installed(POLICIES):
         raise ConfigError(f"policy is the benchmark '{kind}'; the policy comes first: evaluate(policy, env).")
-    if not fields.get("path") and not kind:
-        names = list(fields)
-        given = f"has {', '.join(names[:3])}{', …' if len(names) > 3 else ''}" if names else "is empty"
-        hint = did_you_mean(names[0], ["path", "type"]) if len(names) == 1 else ""
+    if fields and not fields.get("path") and not kind:
+        given = list(fields)
+        hint = did_you_mean(given[0], ["path", "type"]) if len(given) == 1 else ""
         raise ConfigError(
-            f"policy is a dict that {given}, and neither 'path' nor 'type'; it holds the fields of --policy.*, such as "
-            f"{{'path': <checkpoint>}} or {{'type': 'random'}}.{hint}"
+            f"policy is a dict that has {', '.join(given[:3])}{', …' if len(given) > 3 else ''}, and neither 'path' "
+            "nor 'type'; it holds the fields of --policy.*, such as {'path': <checkpoint>} or {'type': 'random'}."
+            + hint
         )
     return fields
 
@@ -204,6 +217,10 @@ def _existing(path: Path) -> str:
     if not path.expanduser().exists():
         raise ConfigError(f"policy is the path {path}, where there is nothing; a Hub id is given as text.")
     return str(path)
+
+
+def _is_policy(value: Any) -> bool:
+    return isinstance(value, LocalPolicy) or all(hasattr(value, name) for name in _SOURCE)
 
 
 def _is_environment(value: Any) -> bool:

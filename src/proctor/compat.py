@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import VectorEnv
 
-from proctor.arguments import env_fields, policy_of, switch, vector_env, whole_number
+from proctor.arguments import env_fields, names, policy_of, switch, vector_env, whole_number
 from proctor.benchmarks.base import features_of
 from proctor.benchmarks.gymnasium_spaces import ObservationNames, action_box
 from proctor.config import EnvConfig, EvalConfig, RunConfig
@@ -60,13 +60,14 @@ def make_policy(
     """A loaded policy: ``cfg`` is whatever :func:`proctor.evaluate` takes as a policy.
 
     ``env_cfg`` is checked for being a benchmark; that the policy fits it is checked when the two meet. A LeRobot policy
-    object is not copied: what is returned has the weights that the object has when it predicts.
+    object is evaluated as it is when an evaluation begins, not as it was here.
 
     Raises:
         ConfigError: ``cfg`` is no policy, or ``env_cfg`` no benchmark; the message says what to give.
     """
     if env_cfg is not None:
         make_benchmark(env_fields(env_cfg))
+    rename_map = names("rename_map", rename_map)
     given = policy_of(cfg, rename_map=rename_map)
     policy = load_policy(given, rename_map) if isinstance(given, dict) else given
     return policy if isinstance(policy, LocalPolicy) else policy.open(EvalConfig().inference_threads)

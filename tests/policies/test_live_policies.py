@@ -170,3 +170,17 @@ def test_a_module_that_is_no_policy_of_lerobots_is_told_what_to_give(checkpoints
         proctor.evaluate(torch.nn.DataParallel(policy), "pusht")
     with pytest.raises(ConfigError, match="ACTPolicy, not an instance"):
         proctor.evaluate(type(policy), "pusht")
+
+
+def test_a_made_policy_that_is_changed_between_two_evaluations_is_evaluated_as_it_is_then(checkpoints, tmp_path):
+    """Small buffers, too, of which what predicts has copies."""
+    policy, preprocessor, postprocessor = loaded(checkpoints["act"])
+    made = proctor.make_policy(policy)
+    evaluate(made, tmp_path / "before")
+    for name, buffer in policy.named_buffers():
+        if name.endswith("bn1.bias"):
+            buffer.add_(1)
+
+    given = evaluate(policy, tmp_path / "given", preprocessor=preprocessor, postprocessor=postprocessor)
+
+    assert measured(evaluate(made, tmp_path / "after")) == measured(given)

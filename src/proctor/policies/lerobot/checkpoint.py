@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from proctor.errors import ConfigError, MissingExtraError
 from proctor.policies.lerobot.contract import check_contract
@@ -44,6 +44,8 @@ class Checkpoint:
     rename_map: Mapping[str, str]
     device: str | None = None
     strict: bool = True
+    changes: ClassVar[bool] = False
+    """Whether what it opens may be another policy each time."""
 
     @property
     def type(self) -> str:

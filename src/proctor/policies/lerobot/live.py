@@ -16,7 +16,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from proctor.errors import CheckpointError, ConfigError
 from proctor.policies.lerobot.checkpoint import Checkpoint, load
@@ -46,9 +46,10 @@ class LivePolicy(Checkpoint):
     model: Any
     processors: tuple[Any, Any]
     description: bytes
+    changes: ClassVar[bool] = True
 
     def open(self, n_threads: int) -> LeRobotPolicy:
-        """The policy as it is now, on the device it is on. Later changes of its weights are seen."""
+        """The policy as it is now, on the device it is on."""
         import torch
 
         from proctor.policies.lerobot.copies import sharing_weights
@@ -58,6 +59,7 @@ class LivePolicy(Checkpoint):
 
         device = torch.device(str(self.device))
         model = sharing_weights(self.model).eval()
+        model.reset()
         if device.type == "cpu":
             prepare_for_cpu(model)
         preprocessor, postprocessor = deepcopy(self.processors)  # in one: a step may refer to one of the other's
