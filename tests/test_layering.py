@@ -18,7 +18,7 @@ SOURCE = Path(proctor.__file__).parent
 # and lies below the policies that live beside a simulator; the rest of proctor.benchmarks are benchmarks.
 LAYERS = [
     ["types", "errors", "machine", "surroundings"],
-    ["streams", "hub_files", "source_code", "identity_parts", "foreign_code"],
+    ["streams", "hub_files", "source_code", "identity_parts", "foreign_code", "policy_failures"],
     ["config", "plugins", "identity"],
     ["benchmarks.base"],
     ["policies.base"],
@@ -27,7 +27,7 @@ LAYERS = [
     ["testing", "reports"],
     ["launchers.base"],
     ["job", "supervision", "catalogue", "doctor"],
-    ["rendering"],
+    ["rendering", "arguments"],
     ["testing.conformance", "claim"],
     ["ledger", "videos", "tuning"],
     ["evaluation", "exactness", "parallel.shard", "parallel.fleet"],
@@ -181,6 +181,7 @@ EXCEPTIONS = {
     ("rendering.py", "egl"): "what MuJoCo draws with",
     ("config/env.py", "egl"): "what may be asked for to draw with",
     ("cli/parallel.py", "ray"): "the flags of a launcher stand where the command's are",
+    ("arguments.py", "hub"): "user/repo as an environment is a repository of the Hub, as in LeRobot's make_env",
     ("job.py", "lerobot"): "--policy.path without --policy.type is a LeRobot checkpoint, as its users write it",
 }
 

@@ -67,7 +67,7 @@ class Claim:
 
     def __init__(self, job: Job) -> None:
         self._job = job
-        journals = [journal for journal in read_journals(job.directory) if journal.episodes]
+        journals = [journal for journal in read_journals(job.directory) if journal.measured]
         self._measured = {journal.path.stem for journal in journals}
         binding = self._binding()
         recorded = [run.fingerprint for run in binding.values()]

@@ -26,7 +26,6 @@ from proctor.identity import Code, code_of
 from proctor.machine import available_memory, usable_cores, workers_by_open_files
 from proctor.plugins import BENCHMARKS, POLICIES, find, installed, load_object
 from proctor.policies.base import LocalPolicy, PolicySource, why_unidentified
-from proctor.policies.function import FunctionPolicy
 from proctor.results.provenance import collect_provenance
 from proctor.results.run_dir import RunInfo, plan_by_task, run_file
 from proctor.source_code import unowned_places
@@ -313,11 +312,6 @@ def load_policy(
     asks = trust_remote_code and "trust_remote_code" in inspect.signature(loader).parameters
     policy: AnyPolicy = loader(named, rename_map or None, **({"trust_remote_code": True} if asks else {}))
     return policy
-
-
-def as_policy(policy: Any) -> AnyPolicy:
-    """A policy, loaded or not, as it is; any other callable as a policy."""
-    return policy if hasattr(policy, "open") or isinstance(policy, LocalPolicy) else FunctionPolicy(policy)
 
 
 def _distributions(policy: AnyPolicy) -> tuple[str, ...]:

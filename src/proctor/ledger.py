@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from proctor.claim import Claim
 from proctor.engine.load import Load
 from proctor.job import Job
+from proctor.policy_failures import FirstFailures
 from proctor.reports.progress import Progress, TaskProgress
 from proctor.results.eval_info import build_eval_info, stream_eval_info, write_eval_info
 from proctor.results.journal import JournalWriter, read_journals
@@ -26,7 +27,7 @@ from proctor.results.videos import existing_videos
 from proctor.types import Array, AttemptError, EpisodeResult, EpisodeSpec, Outcome, Timings
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class EvalResult:
     """What came of an evaluation: the run directory, the numbers, and what it was an evaluation of."""
 
@@ -38,6 +39,12 @@ class EvalResult:
     """Episodes that were to be filmed and have no video, and why."""
     losses: tuple[str, ...] = ()
     """What became of shards that died while it ran, a sentence each."""
+
+    def __repr__(self) -> str:
+        counts = self.summary.overall
+        rate = "unknown" if self.pc_success is None else f"{self.pc_success:.1f}"
+        numbers = f"pc_success={rate}, n_episodes={counts.completed}, n_errors={counts.errors}"
+        return f"{type(self).__name__}({numbers}, directory={str(self.directory)!r})"
 
     @cached_property
     def info(self) -> dict[str, Any]:
@@ -80,6 +87,7 @@ class Ledger:
         known = [record.result for record in kept.values() if record.result.spec in planned]
         stop = find_stop(job.specs, known, width)
         self.todo = remaining([spec for spec in job.specs if stop is None or stop.reached_by(spec)], kept)
+        self._first_failures = FirstFailures(job.specs)
         self._rule = None if width is None else StoppingRule(job.specs, width)
         self._results: dict[EpisodeSpec, EpisodeResult] = {}
         self._timings = Timings()
@@ -103,9 +111,19 @@ class Ledger:
         self._claim.write_down_policy(policy)
 
     def keep(self, result: EpisodeResult, actions: Array | None) -> None:
-        """Write an episode down; on disk when this returns."""
+        """Write an episode down; on disk when this returns.
+
+        Raises:
+            NoResultError: this was the last of the first episodes, and the policy failed alike in all of them.
+        """
         self._journal.append(result, actions)
         self._count(result)
+        self._first_failures.check()
+
+    @property
+    def n_completed(self) -> int:
+        """Episodes that were run to their end, in all sessions; an error is run again."""
+        return sum(tally.counts.completed for tally in self._tallies.values())
 
     @property
     def decided(self) -> bool:
@@ -159,6 +177,7 @@ class Ledger:
         if result.outcome is Outcome.ERROR:
             self._last_error = (result.spec, result.errors[-1])
         self._tallies[result.spec.task].add(result)
+        self._first_failures.add(result)
         if self._rule is not None:
             self._rule.add(result)
 

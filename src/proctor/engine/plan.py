@@ -56,7 +56,12 @@ def shard_episodes(n_episodes: int, shard_id: int, num_shards: int) -> list[int]
 
     >>> shard_episodes(100, 2, 5)[:3]
     [2, 7, 12]
+
+    Raises:
+        ConfigError: there is no such shard.
     """
+    if not 0 <= shard_id < num_shards:
+        raise ConfigError(f"shard_id is {shard_id} and num_shards {num_shards}; shards are numbered from 0.")
     return list(range(shard_id, n_episodes, num_shards))
 
 

@@ -22,6 +22,7 @@ from proctor.config import structure
 from proctor.errors import ConfigError
 from proctor.identity import identify
 from proctor.plugins import load_object
+from proctor.policies.actions import to_array
 from proctor.policies.base import EpisodeMemory, Policy
 from proctor.types import Array, Observation
 
@@ -73,7 +74,7 @@ class FunctionPolicy(Policy):
         seen: dict[str, Any] = {
             self._rename_map.get(key, key): array[-1].copy() for key, array in observation.arrays.items()
         }
-        actions = np.atleast_1d(np.asarray(self._function({**seen, "instruction": observation.instruction})))
+        actions = np.atleast_1d(to_array(self._function({**seen, "instruction": observation.instruction})))
         return actions if actions.ndim > 1 else actions[np.newaxis]
 
 

@@ -182,7 +182,7 @@ class Journal:
     ``headers`` has one entry per session, ``wall_s`` is how long they took together, each up to its last episode, and
     ``worker_s`` what that makes for all workers, None where it is not known how many there were. ``n_corrupt`` counts
     the damaged lines; an unfinished last one is not counted, it may be being written at this moment. ``intact_bytes``
-    is where the last intact line ends. ``measured_by`` are the headers of the sessions that hold an episode.
+    is where the last intact line ends. ``measured_by`` are the headers of the sessions that ran an episode to its end.
     """
 
     path: Path
@@ -198,6 +198,11 @@ class Journal:
     def header(self) -> Header | None:
         """Of the last session; None where the file is empty or every header damaged."""
         return self.headers[-1] if self.headers else None
+
+    @property
+    def measured(self) -> bool:
+        """Whether an episode was run to its end. An error is run again, so it binds nobody to what it was run with."""
+        return any(episode.outcome is not Outcome.ERROR for episode in self.episodes)
 
 
 def read_journal(path: Path) -> Journal:
@@ -223,7 +228,8 @@ def read_journal(path: Path) -> Journal:
                 key = _interned(key_of(record.result.spec))
                 episodes.append(EpisodeRecord(key, record.result.outcome, file, line.begin))
                 sessions[-1:] = [record.elapsed_s]
-                if headers and measured_by[-1:] != headers[-1:]:
+                measured = record.result.outcome is not Outcome.ERROR  # an error is run again, and binds nobody
+                if measured and headers and measured_by[-1:] != headers[-1:]:
                     measured_by.append(headers[-1])
             case None:
                 n_corrupt += 1

@@ -19,6 +19,7 @@ to twenty seconds in which simulators can already come up, and gives the policy.
 ``checkpoint``       the two halves
 ``model``            configuration, weights and processors through lerobot (imports it)
 ``no_foreign_code``  while it is loaded, nothing it names runs code
+``live``             a policy object of lerobot in place of a checkpoint
 ``policy``           the policy itself (imports torch)
 ``randomness``       random numbers of a batch, row by row (imports torch)
 ``copies``           one copy per episode of a policy that remembers (imports torch)

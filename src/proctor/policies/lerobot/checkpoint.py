@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from proctor.errors import ConfigError, MissingExtraError, note
 from proctor.plugins import distributions_named
@@ -55,6 +55,13 @@ class Checkpoint:
     pinned: Mapping[str, Any] = field(default_factory=dict)
     trust_remote_code: bool = False
     any_image_size: bool = False
+    changes: ClassVar[bool] = False
+    """Whether what it opens may be another policy each time."""
+
+    @property
+    def unidentified(self) -> str:
+        """The digest of its files identifies a checkpoint."""
+        return ""
 
     @property
     def type(self) -> str:

@@ -67,6 +67,15 @@ def build(checkpoint: Checkpoint) -> Loaded:
     return Loaded(model, pre, post, device)
 
 
+def saved_processors(checkpoint: Checkpoint, config: Any) -> tuple[Any, Any]:
+    """The processors of a checkpoint alone, on its device; it keeps them in files of their own.
+
+    Raises:
+        CheckpointError: lerobot cannot make them.
+    """
+    return _processors(checkpoint, config, _device(checkpoint.device), {})
+
+
 def config_fields(policy_type: str) -> set[str]:
     """The fields of the configuration of a type of policy, in the installed lerobot."""
     return {field.name for field in dataclasses.fields(_config_class(policy_type))}

@@ -50,6 +50,10 @@ class LeRobotPolicy(Policy):
         self._tokenizers = [(s, s.padding) for s in self._preprocessor.steps if hasattr(s, "input_tokenizer")]
         self._processors_lock = threading.Lock()  # a step of theirs keeps the transition it works on in itself
 
+    def open(self, n_threads: int) -> LeRobotPolicy:
+        """See :meth:`Policy.open`; of an object that has changed since, as it is now."""
+        return self.checkpoint.open(n_threads) if self.checkpoint.changes else self
+
     def predict(self, observations: Sequence[Observation], memories: Sequence[EpisodeMemory]) -> list[Array]:
         """See :meth:`Policy.predict`. What the device has no memory for is predicted in halves, from then on."""
         if torch.get_num_threads() != self._n_threads:  # the number belongs to the calling thread
