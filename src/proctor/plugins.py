@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, metadata, version
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+from proctor.child import extend_import_path
 from proctor.errors import ConfigError, did_you_mean
 
 BENCHMARKS = "proctor.benchmarks"
@@ -86,6 +91,18 @@ def find(group: str, name: str) -> str:
     return points[name].value
 
 
+def import_module(name: str) -> ModuleType:
+    """Import a module that a user named. The working directory is searched last, in later processes too.
+
+    Raises:
+        Exception: whatever importing it raises.
+    """
+    package = name.partition(".")[0]
+    if package not in sys.modules and importlib.util.find_spec(package) is None:
+        extend_import_path([str(Path.cwd())])
+    return importlib.import_module(name)
+
+
 def load_object(address: str) -> Any:
     """Import ``module:attribute``.
 
@@ -96,7 +113,7 @@ def load_object(address: str) -> Any:
     if not module_name or not attribute:
         raise ConfigError(f"'{address}' is not an address of the form module:attribute.")
     try:
-        module = importlib.import_module(module_name)
+        module = import_module(module_name)
     except Exception as error:
         raise ConfigError(f"Cannot import {module_name} (for {address}): {type(error).__name__}: {error}.") from error
     try:

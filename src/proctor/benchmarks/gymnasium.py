@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import importlib
 import inspect
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -27,7 +26,7 @@ from proctor.benchmarks.base import (
 from proctor.benchmarks.gymnasium_spaces import ObservationNames, action_box
 from proctor.config import EnvConfig
 from proctor.errors import ConfigError, did_you_mean
-from proctor.plugins import install_command
+from proctor.plugins import import_module, install_command
 from proctor.types import Array, Task
 
 _SET_BY_US = {"id", "max_episode_steps", "disable_env_checker"}
@@ -271,7 +270,7 @@ class Gymnasium(Benchmark):
         if self.config.module is None:
             return
         try:
-            importlib.import_module(self.config.module)
+            import_module(self.config.module)
         except ImportError as error:
             remedy = f"; install it with: {install_command(error.name)}" if error.name else ""
             raise ConfigError(f"env.module={self.config.module} cannot be imported: {error}{remedy}") from error

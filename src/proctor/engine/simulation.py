@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import math
-import sys
 import traceback
 from collections.abc import Mapping
 from time import perf_counter
@@ -12,6 +11,7 @@ from time import perf_counter
 import numpy as np
 
 from proctor.benchmarks.base import Benchmark, SimEnv, Step, features_of
+from proctor.child import extend_import_path
 from proctor.config import structure
 from proctor.engine.arrays import SharedArrays
 from proctor.engine.messages import (
@@ -87,7 +87,7 @@ class Simulation:
         gc.collect()  # what is freed only with the next simulator's GL context may take that one's textures along
 
     def _setup(self, request: Setup) -> Reply:
-        sys.path[:] = request.import_path
+        extend_import_path(request.import_path)
         benchmark_class: type[Benchmark] = load_object(request.benchmark)
         self.benchmark = benchmark_class(structure(benchmark_class.config_class, request.env, "env"))
         self.source = load_object(request.action_source)() if request.action_source else None

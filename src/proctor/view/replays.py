@@ -8,12 +8,12 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from proctor.child import python_command
 from proctor.errors import ConfigError
 from proctor.types import EpisodeSpec
 
@@ -84,7 +84,7 @@ class Replays:
                 replay.state, replay.said = "failed", f"It cannot be filmed: {error.strerror}."
 
     async def _film(self, replay: Replay) -> int:
-        command = [sys.executable, "-m", "proctor", "replay", str(replay.directory)]
+        command = python_command("proctor", "replay", str(replay.directory))
         command += [f"--task={replay.spec.suite}/{replay.spec.task_id}", f"--episode={replay.spec.episode_index}"]
         process = await asyncio.create_subprocess_exec(
             *command,
