@@ -18,7 +18,7 @@ SOURCE = Path(proctor.__file__).parent
 # and lies below the policies that live beside a simulator; the rest of proctor.benchmarks are benchmarks.
 LAYERS = [
     ["types", "errors", "machine", "child"],
-    ["streams", "hub_files"],
+    ["streams", "hub_files", "consent"],
     ["config", "plugins"],
     ["benchmarks.base"],
     ["policies.base"],

@@ -32,6 +32,7 @@ def evaluate(
     *,
     seed: int = 1000,
     output_dir: str | Path | None = None,
+    trust_remote_code: bool = False,
     **eval_fields: Any,
 ) -> EvalResult:
     """Evaluate a policy on a benchmark.
@@ -42,6 +43,7 @@ def evaluate(
         env: a benchmark's name, or the fields of ``--env.*``.
         seed: episode *i* of a task runs with ``seed + i``.
         output_dir: the run directory; an unfinished run in it goes on.
+        trust_remote_code: consent to running code that is not installed here, such as an environment of the Hub.
         eval_fields: fields of :class:`~proctor.config.EvalConfig`: ``n_episodes``, ``batch_size``, …; here without a
             display and without videos (``video="first"`` makes them).
 
@@ -65,6 +67,7 @@ def evaluate(
         eval=structure(EvalConfig, {"display": "none", "video": "none", **eval_fields}, "eval"),
         seed=seed,
         output_dir=None if output_dir is None else str(output_dir),
+        trust_remote_code=trust_remote_code,
     )
     return run(prepare(config, loaded))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import closing
@@ -10,6 +11,7 @@ from pathlib import Path
 from time import monotonic
 
 from proctor.config import EvalConfig
+from proctor.consent import of_run
 from proctor.engine import Crew, EngineSetup, Film, Filming, Shot
 from proctor.errors import ConfigError
 from proctor.job import make_benchmark, n_simulators
@@ -60,10 +62,22 @@ def remove_videos(directory: Path, specs: Iterable[EpisodeSpec]) -> None:
 
 
 def replay(
-    directory: Path, run: RunInfo, episodes: Sequence[EpisodeResult], config: EvalConfig
+    directory: Path,
+    run: RunInfo,
+    episodes: Sequence[EpisodeResult],
+    config: EvalConfig,
+    *,
+    trust_remote_code: bool = False,
 ) -> dict[EpisodeSpec, str]:
-    """Film episodes of the ``run`` in ``directory`` long after it: see :func:`make_videos`. Needs no policy."""
-    benchmark, address = make_benchmark(run.config["env"])
+    """Film episodes of the ``run`` in ``directory`` long after it: see :func:`make_videos`. Needs no policy.
+
+    Raises:
+        ConfigError: the simulator's code is not installed here, and there is no consent to running it.
+        ProctorError: see :func:`make_videos`.
+    """
+    command = f"proctor replay {shlex.quote(str(directory))} …"
+    fields = of_run({"env": run.config["env"]}, command, consent=trust_remote_code)
+    benchmark, address = make_benchmark(fields["env"], trust_remote_code=trust_remote_code)
     choose_renderer(benchmark)
     setup = EngineSetup(
         benchmark=address,

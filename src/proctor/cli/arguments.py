@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from proctor.consent import CONSENT, GIVE_CONSENT, gives_consent
 from proctor.errors import ConfigError
 
 _MAX_FILE_BYTES = 1 << 20
@@ -35,7 +36,11 @@ def expand(arguments: Sequence[str]) -> list[str]:
     if _CONFIG_PATH in options:
         if not (path := options.pop(_CONFIG_PATH)):
             raise ConfigError(f"--{_CONFIG_PATH} needs the name of a file.")
-        options = {**dict(_flatten(read_config_file(Path(path)))), **options}
+        if gives_consent(fields := read_config_file(Path(path))):
+            raise ConfigError(
+                f"--{_CONFIG_PATH}: {path} holds {CONSENT}, which only the command line can give: {GIVE_CONSENT}."
+            )
+        options = {**dict(_flatten(fields)), **options}
     return [*positional, *(f"--{key}" if value is None else f"--{key}={value}" for key, value in options.items())]
 
 

@@ -343,7 +343,7 @@ class _Needs:
 
     @classmethod
     def of(cls, config: RunConfig) -> _Needs:
-        benchmark, _ = make_benchmark(config.env)
+        benchmark, _ = make_benchmark(config.env, trust_remote_code=config.trust_remote_code)
         policy = load_policy(config.policy, config.rename_map)
         names = {"proctor", *benchmark.distributions, *getattr(policy, "distributions", ())}
         path = str(config.policy.get("path") or "")

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from proctor.consent import without_consent
 from proctor.errors import ConfigError, FingerprintError
 from proctor.results.files import write_json
 from proctor.results.provenance import Provenance, redact, redact_command
@@ -157,8 +158,8 @@ def differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple
 
 
 def _plain(fingerprint: Mapping[str, Any]) -> Any:
-    """As it is read back from a file: tuples become lists."""
-    return msgspec.json.decode(msgspec.json.encode(fingerprint))
+    """As it is read back from a file: tuples become lists. Earlier versions wrote consent into it."""
+    return without_consent(msgspec.json.decode(msgspec.json.encode(fingerprint)), mark=False)
 
 
 def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
