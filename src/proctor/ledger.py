@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from proctor.claim import Claim
 from proctor.engine.load import Load
 from proctor.job import Job
+from proctor.redaction import redact_text, secrets_in
 from proctor.reports.progress import Progress, TaskProgress
 from proctor.results.eval_info import build_eval_info, stream_eval_info, write_eval_info
 from proctor.results.journal import JournalWriter, read_journals
@@ -89,6 +90,7 @@ class Ledger:
             if result.outcome is not Outcome.ERROR:  # an error is run again
                 self._count(result)
         self._n_resumed = len(self._results)
+        self._secrets = secrets_in([job.config.policy, job.config.env])
         self._began = monotonic()
         self._startup_s: float | None = None
         self._wall_s: float | None = None
@@ -103,9 +105,14 @@ class Ledger:
         self._claim.write_down_policy(policy)
 
     def keep(self, result: EpisodeResult, actions: Array | None) -> None:
-        """Write an episode down; on disk when this returns."""
+        """Write an episode down; on disk when this returns. Its errors may quote secrets of the configuration."""
+        result = replace(result, errors=tuple(map(self._redacted, result.errors)))
         self._journal.append(result, actions)
         self._count(result)
+
+    def _redacted(self, error: AttemptError) -> AttemptError:
+        message, traceback = (redact_text(text, self._secrets) for text in (error.message, error.traceback))
+        return replace(error, message=message, traceback=traceback)
 
     @property
     def decided(self) -> bool:

@@ -15,6 +15,7 @@ from proctor.consent import of_run
 from proctor.engine import Crew, EngineSetup, Film, Filming, Shot
 from proctor.errors import ConfigError
 from proctor.job import make_benchmark, n_simulators
+from proctor.redaction import REDACTED
 from proctor.rendering import choose_renderer
 from proctor.reports.progress import Stage
 from proctor.results.journal import key_of, read_actions, read_journals
@@ -75,6 +76,8 @@ def replay(
         ConfigError: the simulator's code is not installed here, and there is no consent to running it.
         ProctorError: see :func:`make_videos`.
     """
+    if REDACTED in str(run.config["env"]):
+        raise ConfigError(f"{directory} was run with a secret that run.json does not hold: it cannot be filmed later.")
     command = f"proctor replay {shlex.quote(str(directory))} …"
     fields = of_run({"env": run.config["env"]}, command, consent=trust_remote_code)
     benchmark, address = make_benchmark(fields["env"], trust_remote_code=trust_remote_code)

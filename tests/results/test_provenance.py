@@ -1,6 +1,5 @@
 """Where results come from, and what is kept out of it."""
 
-import json
 import os
 import socket
 import subprocess
@@ -9,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from proctor.results.provenance import REDACTED, GitState, collect_provenance, redact, redact_command
+from proctor.results.provenance import GitState, collect_provenance
 
 
 def test_versions_and_machine_are_recorded(monkeypatch):
@@ -127,32 +126,3 @@ def test_without_git_there_is_no_revision(monkeypatch):
     monkeypatch.setenv("PATH", "")
 
     assert collect_provenance([], 1).git is None
-
-
-@pytest.mark.parametrize("name", ["hf_token", "API_KEY", "apikey", "client-secret", "password", "Password2", "tokens"])
-def test_secrets_are_redacted_at_any_depth(name):
-    """Also inside lists and below the name."""
-    config = {"a": [{name: "hunter2"}], "b": {name: {"inner": ["hunter2"]}}}
-
-    assert "hunter2" not in json.dumps(redact(config))
-    assert redact({name: "x"}) == {name: REDACTED}
-
-
-def test_what_is_no_secret_stays():
-    """Numbers, the tokenizer of many a policy and the success key of environments are needed to run it again."""
-    config = {"n_tokens": 64, "tokenizer_name": "gpt2", "use_key": True, "token": None, "token_": "", "task": "monk"}
-    config |= {"success_key": "solved", "success-key": "solved"}
-
-    assert redact(config) == config
-
-
-def test_commands_are_redacted_in_both_spellings():
-    """``--name=value``, ``--name value`` and bare ``name=value``."""
-    command = ["proctor", "eval", "--hf_token=a", "--api-key", "b", "policy.secret=c", "--seed=1", "--env.task", "d"]
-
-    shown = redact_command(command)
-
-    assert shown == (
-        "proctor", "eval", f"--hf_token={REDACTED}", "--api-key", REDACTED, f"policy.secret={REDACTED}",
-        "--seed=1", "--env.task", "d",
-    )  # fmt: skip

@@ -11,6 +11,7 @@ from proctor.cli.parallel import conduct_in_shards
 from proctor.config import RunConfig, structure
 from proctor.consent import of_run
 from proctor.errors import ConfigError
+from proctor.redaction import REDACTED
 
 if TYPE_CHECKING:
     from proctor.results.run_dir import RunInfo
@@ -40,8 +41,6 @@ def resume_command(
     trust_remote_code
         Consent to running code that is not installed here; RUN_DIR does not hold consent that was given before.
     """
-    from proctor.results.provenance import REDACTED
-
     info = _what_to_go_on_with(run_dir)
     if REDACTED in str(info.config):
         raise ConfigError(f"{run_dir} was run with a secret that run.json does not hold; give the whole command again.")

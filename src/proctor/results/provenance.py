@@ -5,23 +5,16 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-import re
 import subprocess
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-REDACTED = "<redacted>"
-
-# "tokenizer" is in the configuration of many a policy, "success_key" in that of environments; both are no secrets.
 _SHA1_DIGITS = 40
 _SHA256_REPOSITORY = "[core]\nrepositoryformatversion = 1\n[extensions]\nobjectformat = sha256\n"
 _EQUALITY = r"^core\.(filemode|symlinks|ignorecase|precomposeunicode|autocrlf|eol)$"
-
-_SECRET_NAME = re.compile(r"token(?!i[sz])|(?<!success[_-])key|secret|password", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,35 +56,6 @@ def collect_provenance(distributions: Iterable[str], usable_cores: int) -> Prove
         git=_git_state(),
         gl_backend=os.environ.get("MUJOCO_GL"),
     )
-
-
-def redact(value: Any, *, secret: bool = False) -> Any:
-    """``value`` with every text under a name like ``*token*``, ``*key*``, ``*secret*`` or ``*password*`` replaced.
-
-    Numbers, booleans and None stay: ``n_tokens`` is no secret.
-    """
-    if isinstance(value, dict):
-        return {
-            name: redact(child, secret=secret or bool(_SECRET_NAME.search(str(name)))) for name, child in value.items()
-        }
-    if isinstance(value, list | tuple):
-        return [redact(child, secret=secret) for child in value]
-    return REDACTED if secret and isinstance(value, str) and value else value
-
-
-def redact_command(arguments: Sequence[str]) -> tuple[str, ...]:
-    """A command line with the values of such flags replaced, as ``--name=value`` and as ``--name value``."""
-    shown: list[str] = []
-    for position, argument in enumerate(arguments):
-        name, equals, _ = argument.partition("=")
-        before = arguments[position - 1] if position else ""
-        if equals and _SECRET_NAME.search(name):
-            shown.append(f"{name}={REDACTED}")
-        elif before.startswith("--") and "=" not in before and _SECRET_NAME.search(before):
-            shown.append(REDACTED)
-        else:
-            shown.append(argument)
-    return tuple(shown)
 
 
 def _version(distribution: str) -> str | None:

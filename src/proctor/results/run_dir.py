@@ -8,7 +8,7 @@ stands in ``run_K_of_N.json``.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,8 +16,9 @@ import msgspec
 
 from proctor.consent import without_consent
 from proctor.errors import ConfigError, FingerprintError
+from proctor.redaction import redact, redact_command, redact_for_comparison
 from proctor.results.files import write_json
-from proctor.results.provenance import Provenance, redact, redact_command
+from proctor.results.provenance import Provenance
 from proctor.results.stopping import Precision
 from proctor.types import EpisodeSpec, Task, TaskKey
 
@@ -49,6 +50,8 @@ class RunInfo:
     ``fingerprint`` holds what the results depend on, and so what must not change when the run is continued; the
     number of episodes, the batch size and the shards are not in it. ``opened_policy`` is the policy's own fingerprint
     once its weights were loaded, None before: it says where inference runs when nobody asked for a place.
+
+    None of it holds a secret, whatever it is made of: see :mod:`proctor.redaction`.
     """
 
     config: dict[str, Any]
@@ -58,6 +61,17 @@ class RunInfo:
     plan: tuple[PlannedTask, ...]
     opened_policy: dict[str, Any] | None = None
     format_version: int = field(default=FORMAT_VERSION, kw_only=True)
+
+    def __post_init__(self) -> None:
+        opened = self.opened_policy
+        public = {
+            "config": redact(self.config),
+            "fingerprint": redact_for_comparison(self.fingerprint),
+            "command": redact_command(self.command),
+            "opened_policy": None if opened is None else redact_for_comparison(opened),
+        }
+        for name, value in public.items():
+            object.__setattr__(self, name, value)
 
     @property
     def tasks(self) -> tuple[Task, ...]:
@@ -92,13 +106,12 @@ def run_file(shard_id: int, num_shards: int) -> str:
 
 
 def write_run(directory: Path, run: RunInfo, name: str = RUN_FILE) -> None:
-    """Write ``run.json``; values that look like secrets are left out of the configuration and the command.
+    """Write ``run.json``.
 
     Raises:
         ResourceError: it cannot be written.
     """
-    public = replace(run, config=redact(run.config), command=redact_command(run.command))
-    write_json(directory / name, public)
+    write_json(directory / name, run)
 
 
 def read_runs(directory: Path) -> dict[str, RunInfo]:
@@ -124,7 +137,7 @@ def read_run(directory: Path, name: str = RUN_FILE) -> RunInfo | None:
         return None
     try:
         run = msgspec.json.decode(content, type=RunInfo)
-    except (msgspec.MsgspecError, ValueError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path} cannot be read ({error}); choose another --output_dir.") from None
     if run.format_version > FORMAT_VERSION:
         raise ConfigError(f"{path} has format version {run.format_version}: update Proctor to read it.")
@@ -158,8 +171,8 @@ def differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple
 
 
 def _plain(fingerprint: Mapping[str, Any]) -> Any:
-    """As it is read back from a file: tuples become lists. Earlier versions wrote consent into it."""
-    return without_consent(msgspec.json.decode(msgspec.json.encode(fingerprint)), mark=False)
+    """As it is read back from a file: tuples become lists. Earlier versions wrote consent and secrets into it."""
+    return redact_for_comparison(without_consent(msgspec.json.decode(msgspec.json.encode(fingerprint)), mark=False))
 
 
 def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
