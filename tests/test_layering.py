@@ -17,8 +17,8 @@ SOURCE = Path(proctor.__file__).parent
 # one line never import each other. The most specific entry counts: proctor.benchmarks.base is what benchmarks *are*,
 # and lies below the policies that live beside a simulator; the rest of proctor.benchmarks are benchmarks.
 LAYERS = [
-    ["types", "errors", "machine", "surroundings"],
-    ["streams", "hub_files", "source_code", "identity_parts", "foreign_code", "policy_failures"],
+    ["types", "errors", "machine", "surroundings", "child", "redaction"],
+    ["streams", "hub_files", "source_code", "identity_parts", "foreign_code", "policy_failures", "consent"],
     ["config", "plugins", "identity"],
     ["benchmarks.base"],
     ["policies.base"],

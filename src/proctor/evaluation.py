@@ -10,9 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from proctor.arguments import env_fields, path_text, plain, policy_of, whole_number
+from proctor.arguments import path_text, policy_of
 from proctor.claim import Claim, in_own_directory
-from proctor.config import EnvConfig, EvalConfig, RunConfig, structure
+from proctor.config import EnvConfig, RunConfig
 from proctor.engine import Engine, EngineSetup
 from proctor.errors import ConfigError, ProctorError, ResourceError
 from proctor.job import Job, prepare
@@ -36,6 +36,7 @@ def evaluate(  # noqa: PLR0913 - what a caller may say of an evaluation
     postprocessor: Any = None,
     seed: int = 1000,
     output_dir: str | Path | None = None,
+    trust_remote_code: bool = False,
     **eval_fields: Any,
 ) -> EvalResult:
     """Evaluate a policy on a benchmark.
@@ -57,6 +58,7 @@ def evaluate(  # noqa: PLR0913 - what a caller may say of an evaluation
         postprocessor: the same for its actions.
         seed: episode *i* of a task runs with ``seed + i``.
         output_dir: the run directory; an unfinished run in it goes on.
+        trust_remote_code: consent to running code that is not installed here, such as an environment of the Hub.
         eval_fields: fields of :class:`~proctor.config.EvalConfig`: ``n_episodes``, ``batch_size``, …; here without a
             display and without videos (``video="first"`` makes them).
 
@@ -74,6 +76,7 @@ def evaluate(  # noqa: PLR0913 - what a caller may say of an evaluation
         eval=structure(EvalConfig, {"display": "none", "video": "none", **plain(eval_fields)}, "eval"),
         seed=whole_number("seed", seed, 0),
         output_dir=path_text("output_dir", output_dir),
+        trust_remote_code=trust_remote_code,
     )
     result = run(prepare(config, loaded))
     require_result(result.summary.overall.completed, result.summary.first_error)

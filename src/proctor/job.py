@@ -17,6 +17,8 @@ from typing import Any
 from proctor.benchmarks.base import Benchmark
 from proctor.config import EvalConfig, RunConfig, structure
 from proctor.config.lerobot_flags import without_lerobots
+from proctor.consent import CONSENT, GIVE_CONSENT, gives_consent, is_consent, without_consent
+from proctor.consent import code_of as code_that_needs_consent
 from proctor.engine import EngineSetup
 from proctor.engine.plan import choose_batch_size, plan_episodes, plan_tasks, shard_episodes
 from proctor.engine.trace import new_trace_path
@@ -34,7 +36,7 @@ from proctor.types import EpisodeSpec, Task
 
 AnyPolicy = PolicySource | LocalPolicy
 
-_FREE_ENV_FIELDS = ("type", "max_parallel_tasks", "render_device")
+_FREE_ENV_FIELDS = ("type", "max_parallel_tasks", "render_device", CONSENT)
 """Fields of ``--env.*`` that identify no result: the benchmark's name stands for the type; what draws is provenance."""
 
 
@@ -68,7 +70,8 @@ class Job:
         if self.config.eval.num_shards > 1:
             return f"the same command with --output_dir={shlex.quote(str(self.directory))}"
         if self.from_fields:
-            return f"proctor resume {shlex.quote(str(self.directory))}{self.go_on_with}"
+            consent = f" {GIVE_CONSENT}" if code_that_needs_consent(self.run_info.config) else ""
+            return f"proctor resume {shlex.quote(str(self.directory))}{self.go_on_with}{consent}"
         return f"the same call with output_dir={str(self.directory)!r}"
 
     @cached_property
@@ -141,7 +144,14 @@ class Job:
         config = {**asdict(self.config), "env": env, "output_dir": str(self.directory)}
         plan = plan_by_task(self.tasks, self.plan)
         places = unowned_places(name for digests in code.values() for name in digests)
-        return RunInfo(config, fingerprint, provenance, tuple(sys.argv), plan, code_places=places)
+        return RunInfo(
+            without_consent(config),
+            without_consent(fingerprint, mark=False),
+            provenance,
+            tuple(sys.argv),
+            plan,
+            code_places=places,
+        )
 
     @property
     def whole_run_info(self) -> RunInfo:
@@ -192,15 +202,23 @@ def prepare(config: RunConfig, policy: AnyPolicy | None = None) -> Job:
     plan = plan_episodes(benchmark, tasks, config.eval.n_episodes, config.seed)
     directory = _run_directory(config, benchmark, chosen)
     # With what planning pinned, for shards and later sessions too.
+    env = {name: value for name, value in asdict(benchmark.config).items() if not is_consent(name)}
     pinned = {**config.policy, **getattr(chosen, "pinned", {})}
-    config = dataclasses.replace(config, env=asdict(benchmark.config), policy=pinned)
+    config = dataclasses.replace(config, env=env, policy=pinned)
     return Job(config, benchmark, address, chosen, tasks, plan, directory, from_fields=policy is None)
 
 
 def make_benchmark(fields: Mapping[str, Any], *, trust_remote_code: bool = False) -> tuple[Benchmark, str]:
-    """The benchmark that ``--env.*`` describes, and the address of its class. Consent goes to a benchmark that asks."""
+    """The benchmark that ``--env.*`` describes, and the address of its class. Consent goes to a benchmark that asks.
+
+    Raises:
+        ConfigError: there is no such benchmark; or its fields are to give consent themselves.
+    """
     refuse_while_importing()
     prepare_surroundings()
+    if gives_consent({name: value for name, value in fields.items() if is_consent(name)}):
+        raise ConfigError(f"env.{CONSENT} gives no consent; give {GIVE_CONSENT} itself ({CONSENT}=True in Python).")
+    fields = {name: value for name, value in fields.items() if not is_consent(name)}
     name = fields.get("type")
     if not name:
         raise ConfigError(f"Which benchmark? Give --env.type, one of {', '.join(sorted(installed(BENCHMARKS)))}.")
@@ -209,8 +227,8 @@ def make_benchmark(fields: Mapping[str, Any], *, trust_remote_code: bool = False
     address = find(BENCHMARKS, str(fields["type"]))
     benchmark_class = _benchmark_class(address)
     config_class = benchmark_class.config_class
-    if trust_remote_code and any(field.name == "trust_remote_code" for field in dataclasses.fields(config_class)):
-        fields = {**fields, "trust_remote_code": trust_remote_code}
+    if trust_remote_code and any(field.name == CONSENT for field in dataclasses.fields(config_class)):
+        fields[CONSENT] = trust_remote_code
     return benchmark_class(structure(config_class, fields, "env")), address
 
 

@@ -15,6 +15,7 @@ from proctor.claim import Claim
 from proctor.engine.load import Load
 from proctor.job import Job
 from proctor.policy_failures import FirstFailures
+from proctor.redaction import redact_text, secrets_in
 from proctor.reports.progress import Progress, TaskProgress
 from proctor.results.eval_info import build_eval_info, stream_eval_info, write_eval_info
 from proctor.results.journal import JournalWriter, read_journals
@@ -97,6 +98,7 @@ class Ledger:
             if result.outcome is not Outcome.ERROR:  # an error is run again
                 self._count(result)
         self._n_resumed = len(self._results)
+        self._secrets = secrets_in([job.config.policy, job.config.env])
         self._began = monotonic()
         self._startup_s: float | None = None
         self._wall_s: float | None = None
@@ -111,11 +113,12 @@ class Ledger:
         self._claim.write_down_policy(policy)
 
     def keep(self, result: EpisodeResult, actions: Array | None) -> None:
-        """Write an episode down; on disk when this returns.
+        """Write an episode down; on disk when this returns. Its errors may quote secrets of the configuration.
 
         Raises:
             NoResultError: this was the last of the first episodes, and the policy failed alike in all of them.
         """
+        result = replace(result, errors=tuple(map(self._redacted, result.errors)))
         self._journal.append(result, actions)
         self._count(result)
         self._first_failures.check()
@@ -124,6 +127,10 @@ class Ledger:
     def n_completed(self) -> int:
         """Episodes that were run to their end, in all sessions; an error is run again."""
         return sum(tally.counts.completed for tally in self._tallies.values())
+
+    def _redacted(self, error: AttemptError) -> AttemptError:
+        message, traceback = (redact_text(text, self._secrets) for text in (error.message, error.traceback))
+        return replace(error, message=message, traceback=traceback)
 
     @property
     def decided(self) -> bool:

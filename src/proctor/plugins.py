@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, PackageNotFoundError, distributions, entry_points, metadata, version
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+from proctor.child import extend_import_path
 from proctor.errors import ConfigError, did_you_mean
 from proctor.foreign_code import described, import_foreign
 
@@ -92,6 +97,18 @@ def find(group: str, name: str) -> str:
     return points[name].value
 
 
+def import_module(name: str, purpose: str = "") -> ModuleType:
+    """Import a module that a user named. The working directory is searched last, in later processes too.
+
+    Raises:
+        ImportError, ConfigError: see :func:`~proctor.foreign_code.import_foreign`.
+    """
+    package = name.partition(".")[0]
+    if package not in sys.modules and importlib.util.find_spec(package) is None:
+        extend_import_path([str(Path.cwd())])
+    return import_foreign(name, purpose)
+
+
 def load_object(address: str) -> Any:
     """Import ``module:attribute``.
 
@@ -102,7 +119,7 @@ def load_object(address: str) -> Any:
     if not module_name or not attribute:
         raise ConfigError(f"'{address}' is not an address of the form module:attribute.")
     try:
-        module = import_foreign(module_name, f" (for {address})")
+        module = import_module(module_name, f" (for {address})")
     except ImportError as error:
         raise ConfigError(f"Cannot import {module_name} (for {address}): {described(error)}.") from error
     try:

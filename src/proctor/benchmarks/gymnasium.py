@@ -30,8 +30,8 @@ from proctor.benchmarks.gymnasium_spaces import ObservationNames, action_box, rg
 from proctor.benchmarks.returns import USUAL_SUCCESS_KEYS, real_number, shown, success_in, yes_or_no
 from proctor.config import EnvConfig
 from proctor.errors import ConfigError
-from proctor.foreign_code import described, import_foreign
-from proctor.plugins import install_command
+from proctor.foreign_code import described
+from proctor.plugins import import_module, install_command
 from proctor.types import Array, Task
 
 _SET_BY_US = {"id", "max_episode_steps", "disable_env_checker"}
@@ -378,7 +378,7 @@ class Gymnasium(Benchmark):
         draw_without_display()  # many environments import pygame
         for module in self.config.modules():
             try:
-                import_foreign(module)
+                import_module(module)
             except ImportError as error:
                 remedy = f"; install it with: {install_command(error.name)}" if error.name else ""
                 raise ConfigError(f"env.module={module} cannot be imported: {error}{remedy}") from error

@@ -36,7 +36,7 @@ class HubConfig(SuccessConfig):
     """JSON: further arguments of make_env."""
 
     trust_remote_code: bool = False
-    """Consent to running that code here; --trust_remote_code=true gives it."""
+    """Consent to running that code here, given by --trust_remote_code=true alone."""
 
     code_sha256: str | None = None
     """Of the code that was consented to; any other is refused. If not given, that of the code that is found."""

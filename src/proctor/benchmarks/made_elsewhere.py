@@ -23,6 +23,7 @@ from gymnasium.vector import SyncVectorEnv
 
 from proctor.benchmarks.base import Benchmark, SimEnv, draw_without_display
 from proctor.benchmarks.gymnasium import GymnasiumEnv, SuccessConfig
+from proctor.child import python_command
 from proctor.config import structure
 from proctor.errors import ConfigError, did_you_mean
 from proctor.foreign_code import described
@@ -99,11 +100,10 @@ class MadeElsewhere(Benchmark):
         with tempfile.TemporaryFile() as result:
             try:
                 done = subprocess.run(  # noqa: S603 - our own interpreter and module
-                    [sys.executable, "-m", __spec__.name, str(result.fileno()), *arguments],
+                    python_command(__spec__.name, str(result.fileno()), *arguments),
                     stdin=subprocess.DEVNULL,
                     capture_output=True,
                     pass_fds=(result.fileno(),),
-                    env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
                     timeout=_LIMIT_S,
                     check=False,
                 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from proctor.child import import_path
 from proctor.config import EvalConfig
 from proctor.engine.forecast import Forecast
 from proctor.engine.load import Load
@@ -87,7 +87,7 @@ class Crew(ABC):
             self.forecast = Forecast()
             self.scheduler = Scheduler(plan, limits, forecast=self.forecast)
             self.pool = Pool(
-                Setup(setup.benchmark, dict(setup.env), setup.action_source, sys.path, dict(setup.known)),
+                Setup(setup.benchmark, dict(setup.env), setup.action_source, import_path(), dict(setup.known)),
                 in_process=setup.in_process,
                 log=setup.log,
                 deadlines=Deadlines(setup.config.step_timeout_s, setup.config.reset_timeout_s),

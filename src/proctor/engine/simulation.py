@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import math
-import sys
 import traceback
 from collections.abc import Mapping
 from time import perf_counter
@@ -13,6 +12,7 @@ import numpy as np
 
 from proctor.benchmarks.base import Benchmark, SimEnv, Step, features_of
 from proctor.benchmarks.returns import if_finite, latched, real_number, yes_or_no
+from proctor.child import extend_import_path
 from proctor.config import structure
 from proctor.engine.arrays import SharedArrays
 from proctor.engine.messages import (
@@ -103,7 +103,7 @@ class Simulation:
         return self._in_process and isinstance(error, KeyboardInterrupt)
 
     def _setup(self, request: Setup) -> Reply:
-        sys.path[:] = request.import_path
+        extend_import_path(request.import_path)
         benchmark_class: type[Benchmark] = load_object(request.benchmark)
         self.benchmark = benchmark_class(structure(benchmark_class.config_class, request.env, "env"))
         self.benchmark.learn(request.known)

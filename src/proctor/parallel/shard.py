@@ -16,6 +16,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from proctor.child import extend_import_path
 from proctor.engine import Engine, EngineSetup, Film
 from proctor.engine.messages import ArrayBytes
 from proctor.engine.plan import choose_batch_size
@@ -53,7 +54,7 @@ def main() -> None:
     die_with(parent)
     with suppress(EOFError, ConnectionError), Connection(connection_fd) as connection:  # the driver is gone
         run = decode_run(connection.recv_bytes())
-        sys.path[:] = run.import_path
+        extend_import_path(run.import_path)
         serve(run, connection)
 
 

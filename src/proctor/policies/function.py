@@ -13,7 +13,6 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,7 +33,7 @@ class FunctionPolicyConfig:
     """``--policy.<field>`` of a function policy."""
 
     function: str
-    """Where the callable is found, ``module:attribute``; the working directory is searched too."""
+    """Where the callable is found, ``module:attribute``; the working directory is searched last."""
     type: str = "function"
     n_action_steps: int | None = None
     """Actions of a returned chunk that are executed; all if not given."""
@@ -88,6 +87,4 @@ def load(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None)
     config = structure(FunctionPolicyConfig, fields, "policy")
     if config.n_action_steps is not None and config.n_action_steps < 1:
         raise ConfigError(f"policy.n_action_steps is {config.n_action_steps}; it must be at least 1.")
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
     return FunctionPolicy(load_object(config.function), config.n_action_steps, rename_map)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from proctor.config import WandBConfig
 from proctor.errors import MissingExtraError, ProctorError
+from proctor.redaction import redact_text
 from proctor.reports.export import COLUMNS, episode_rows
 from proctor.reports.text import first_line
 from proctor.results.eval_info import eval_info_name
@@ -72,8 +73,8 @@ def log_evaluation(
             dir=directory,
             project=config.project,
             entity=config.entity,
-            name=job_name or directory.resolve().name,
-            notes=config.notes,
+            name=redact_text(job_name or directory.resolve().name),
+            notes=redact_text(config.notes) if config.notes else None,
             tags=_tags(info) if config.add_tags else None,
             id=config.run_id,
             resume="allow" if config.run_id else None,

@@ -22,7 +22,6 @@ import msgspec
 from proctor.results.bootstrap import RESAMPLES, MeanIntervals
 from proctor.results.files import write_json
 from proctor.results.intervals import LEVEL, Interval
-from proctor.results.provenance import redact
 from proctor.results.run_dir import RunInfo
 from proctor.results.stats import Counts
 from proctor.results.summary import Summary, TaskSummary
@@ -80,7 +79,7 @@ def stream_eval_info(summary: Summary, run: RunInfo) -> dict[str, Any]:
             for spec, result in zip(task.specs, task.episodes, strict=True)
         ),
         "fingerprint": msgspec.to_builtins(run.fingerprint),
-        "config": redact(msgspec.to_builtins(run.config)),
+        "config": msgspec.to_builtins(run.config),
         "provenance": msgspec.to_builtins(run.provenance),
     }
 

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
+from proctor.consent import without_consent
 from proctor.errors import ConfigError, FingerprintError
+from proctor.redaction import redact, redact_command, redact_for_comparison
 from proctor.results.files import write_json
-from proctor.results.provenance import Provenance, redact, redact_command
+from proctor.results.provenance import Provenance
 from proctor.results.stopping import Precision
 from proctor.source_code import is_found
 from proctor.types import EpisodeSpec, Task, TaskKey
@@ -58,6 +60,8 @@ class RunInfo:
     number of episodes, the batch size and the shards are not in it. ``opened_policy`` is the policy's own fingerprint
     once its weights were loaded, None before: it says where inference runs when nobody asked for a place.
     ``code_places`` are the absolute directories in which code without a version was found, by its module's name.
+
+    None of it holds a secret, whatever it is made of: see :mod:`proctor.redaction`.
     """
 
     config: dict[str, Any]
@@ -68,6 +72,17 @@ class RunInfo:
     opened_policy: dict[str, Any] | None = None
     code_places: dict[str, str] = field(default_factory=dict)
     format_version: int = field(default=FORMAT_VERSION, kw_only=True)
+
+    def __post_init__(self) -> None:
+        opened = self.opened_policy
+        public = {
+            "config": redact(self.config),
+            "fingerprint": redact_for_comparison(self.fingerprint),
+            "command": redact_command(self.command),
+            "opened_policy": None if opened is None else redact_for_comparison(opened),
+        }
+        for name, value in public.items():
+            object.__setattr__(self, name, value)
 
     @property
     def tasks(self) -> tuple[Task, ...]:
@@ -127,13 +142,12 @@ def run_file(shard_id: int, num_shards: int) -> str:
 
 
 def write_run(directory: Path, run: RunInfo, name: str = RUN_FILE) -> None:
-    """Write ``run.json``; values that look like secrets are left out of the configuration and the command.
+    """Write ``run.json``.
 
     Raises:
         ResourceError: it cannot be written.
     """
-    public = replace(run, config=redact(run.config), command=redact_command(run.command))
-    write_json(directory / name, public)
+    write_json(directory / name, run)
 
 
 def read_runs(directory: Path) -> dict[str, RunInfo]:
@@ -159,7 +173,7 @@ def read_run(directory: Path, name: str = RUN_FILE) -> RunInfo | None:
         return None
     try:
         run = msgspec.json.decode(content, type=RunInfo)
-    except (msgspec.MsgspecError, ValueError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path} cannot be read ({error}); choose another --output_dir.") from None
     if run.format_version > FORMAT_VERSION:
         raise ConfigError(f"{path} has format version {run.format_version}: update Proctor to read it.")
@@ -236,8 +250,8 @@ def differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple
 
 
 def _plain(fingerprint: Mapping[str, Any]) -> Any:
-    """As it is read back from a file: tuples become lists."""
-    return msgspec.json.decode(msgspec.json.encode(fingerprint))
+    """As it is read back from a file: tuples become lists. Earlier versions wrote consent and secrets into it."""
+    return redact_for_comparison(without_consent(msgspec.json.decode(msgspec.json.encode(fingerprint)), mark=False))
 
 
 def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:

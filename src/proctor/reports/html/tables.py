@@ -179,7 +179,8 @@ def _facts(run: RunInfo) -> Iterator[tuple[str, str]]:
     yield "seed", str(run.config.get("seed"))
     yield from _named("eval", run.config.get("eval", {}), only=("n_episodes", "ci", "stop_at_ci_width"))
     if made.git is not None:
-        yield "code", made.git.commit[:12] + (", with changes that are not committed" if made.git.dirty else "")
+        changes = {True: ", with changes that are not committed", None: ", perhaps with changes"}
+        yield "code", made.git.commit[:12] + changes.get(made.git.dirty, "")
     yield "machine", f"{made.cpu}, {made.usable_cores} cores; {made.platform}"
     yield "python", made.python
     if made.gl_backend:
