@@ -2,8 +2,8 @@
 
 A rate shown here is over the *contiguous beginning* of each task's episodes (``TaskProgress.so_far``): successes end
 early, so among the episodes finished first there are too many of them. Its interval is the anytime-valid one: it may be
-looked at as often as one likes, and is labelled as such. Of all tasks together it speaks of them as far as each has been
-run. Once every episode has a result, the rates and intervals are those of the results.
+looked at as often as one likes, and is labelled as such. Of all tasks together it speaks of them as far as each has
+been run. Once every episode has a result, the rates and intervals are those of the results.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class Progress:
 
     ``n_resumed`` episodes were there when this session began ``elapsed_s`` ago and say nothing of its speed. Episodes
     have been running for ``running_s``; None while workers start and the policy loads. ``timings`` says where the time
-    of the finished episodes went, ``last_error`` why the latest one could not be run. ``method`` is that of the results'
-    intervals.
+    of the finished episodes went, ``last_error`` why the latest one could not be run. ``method`` is that of the
+    intervals in the results.
     """
 
     tasks: tuple[TaskProgress, ...]

@@ -17,11 +17,9 @@ from proctor.results.intervals import LEVEL, z_score
 from proctor.types import Array
 
 _BORROWED = 3
-"""Episodes that the variance of each task borrows from the pool: five successes of five do not prove a rate of 100 %."""
+"""Episodes that each task's variance borrows from the pool: five successes of five do not prove a rate of 100 %."""
 _CAUTION = 6
 """How many outcomes of the rarer kind the worst case counts as: two failures do not show how the tasks differ."""
-_CORRECTION = 0.5
-"""The part of the usual correction for continuity that is made: without it the interval misses too often near 0 and 1."""
 
 
 def effective_episodes(successes: Array, episodes: Array) -> Array:
@@ -46,7 +44,10 @@ def effective_episodes(successes: Array, episodes: Array) -> Array:
 
 
 def wilson_of_mean(rate: Array, n: Array, level: float = LEVEL) -> tuple[Array, Array]:
-    """Both ends of Wilson's interval of mean rates over ``n`` effective episodes each, corrected for continuity by half.
+    """Both ends of Wilson's interval of mean rates over ``n`` effective episodes each.
+
+    Near 0 and 1 the distribution of a rate is skew, and Wilson's end on that side is too close to the rate. So that end
+    is corrected for continuity: fully at a rate of 0 or 1, not at all at one half, in proportion between.
 
     Args:
         rate: floats (...), in 0 to 1.
@@ -56,12 +57,13 @@ def wilson_of_mean(rate: Array, n: Array, level: float = LEVEL) -> tuple[Array, 
     Returns:
         Low and high ends, floats (...).
     """
-    z2, shift = z_score(level) ** 2, _CORRECTION / (2 * n)
+    z2, step = z_score(level) ** 2, 1 / (2 * n)
 
     def end(shifted: Array, sign: int) -> Array:
         spread = np.sqrt(z2 * (shifted * (1 - shifted) / n + z2 / (4 * n * n)))
         return np.asarray((shifted + z2 / (2 * n) + sign * spread) / (1 + z2 / n))
 
-    low, high = np.maximum(rate - shift, 0.0), np.minimum(rate + shift, 1.0)
+    low = np.maximum(rate - step * np.maximum(1 - 2 * rate, 0.0), 0.0)
+    high = np.minimum(rate + step * np.maximum(2 * rate - 1, 0.0), 1.0)
     # The ends are 0 and 1 exactly there; rounding would leave 1e-17.
     return np.where(low == 0, 0.0, end(low, -1)), np.where(high == 1, 1.0, end(high, 1))
