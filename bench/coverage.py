@@ -31,7 +31,7 @@ Ends = tuple[Array, Array]
 
 @dataclass(frozen=True)
 class Point:
-    """A point of the grid: the ``numbers`` of episodes and the ``rates`` of all tasks, (tasks,) each, and their names."""
+    """A point of the grid: the tasks' ``numbers`` of episodes and success ``rates``, (tasks,) each, and their names."""
 
     shape: str
     mix: str

@@ -77,7 +77,7 @@ def _row(comparison: Comparison) -> list[Text | str]:
 def column_names(challenge: Challenge) -> tuple[str, str]:
     """Over the intervals and the p values of a comparison's rows."""
     if any(row.is_adjusted for row in (*challenge.tasks, challenge.overall)):
-        return "adjusted interval", "adjusted p"
+        return "adj. interval", "adj. p"
     return f"{LEVEL:.0%} interval", "p"
 
 
@@ -87,8 +87,8 @@ def adjustment(challenge: Challenge) -> Iterator[Text]:
     said = [f"{n} of {what}" for what, n in counts.items() if n > 1]
     if said:
         yield Text(
-            f"p values and intervals are adjusted for several comparisons by Holm's method: {', '.join(said)}. "
-            f"An interval contains 0 if and only if the adjusted p is above {1 - LEVEL:.2f}.",
+            f"adj.: adjusted by Holm's method for several comparisons ({', '.join(said)}). "
+            f"An interval contains 0 if and only if its p is above {1 - LEVEL:.2f}.",
             "dim",
         )
 

@@ -73,7 +73,7 @@ class Progress:
     @property
     def interval_name(self) -> str:
         """Which interval :meth:`success` gives."""
-        return f"{LEVEL:.0%} interval" if self.finished else f"{LEVEL:.0%} anytime interval"
+        return f"{LEVEL:.0%} {'interval' if self.finished else 'anytime'}"
 
     @cached_property
     def overall(self) -> TaskProgress:

@@ -8,7 +8,7 @@ from enum import StrEnum
 from functools import cached_property
 
 from proctor.errors import ConfigError
-from proctor.results.differences import Contrast, Pairs, Samples, Score, holm, pool, tested_interval
+from proctor.results.differences import Contrast, Pairs, Samples, Score, agreeing_interval, holm, pool
 from proctor.results.intervals import LEVEL, Interval
 from proctor.results.measured import EpisodeId, Measured, MeasuredTask
 from proctor.results.run_dir import differing
@@ -70,7 +70,7 @@ class Comparison:
     @cached_property
     def interval(self) -> Interval:
         """Of the difference, at the level of its test: it contains 0 if and only if no difference is shown."""
-        return tested_interval(self.contrast, self.p_value, self.error)
+        return agreeing_interval(self.contrast, self.p_value, self.error)
 
     @property
     def more_episodes(self) -> int | None:

@@ -224,7 +224,7 @@ class Strata:
         return episodes_if_independent(rate_a, rate_b, level=level) if rate_a != rate_b else None
 
 
-def tested_interval(contrast: Contrast, p_value: float, error: float) -> Interval:
+def agreeing_interval(contrast: Contrast, p_value: float, error: float) -> Interval:
     """The interval of a difference at level ``1 - error``: it contains 0 if and only if ``p_value`` is above ``error``.
 
     It is the contrast's own interval if that agrees with the test on 0. If it does not, its end on the side of 0 is the

@@ -138,8 +138,8 @@ def _entry_of(run_id: str, name: str, run: RunInfo, summary: Summary, *, live: b
         n_completed=counts.completed,
         n_planned=counts.planned,
         n_errors=counts.errors,
-        rate=shown and shown.rate,
-        interval=shown and shown.interval,
+        rate=shown.rate if shown else None,
+        interval=shown.interval if shown else None,
     )
 
 
