@@ -139,12 +139,8 @@ def small_tables():
     generator = np.random.default_rng(5)
     for _ in range(300):
         sizes = generator.integers(2, 30, (3, 2))
-        yield Strata(
-            [
-                samples(k_a, n_a, k_b, n_b)
-                for (n_a, n_b), (k_a, k_b) in zip(sizes, generator.integers(sizes + 1), strict=True)
-            ]
-        )
+        counts = zip(sizes, generator.integers(sizes + 1), strict=True)
+        yield Strata([samples(k_a, n_a, k_b, n_b) for (n_a, n_b), (k_a, k_b) in counts])
 
 
 def test_interval_and_test_say_the_same_of_every_small_table():
