@@ -10,9 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from proctor.arguments import path_text, policy_of
+from proctor.arguments import env_fields, path_text, plain, policy_of, whole_number
 from proctor.claim import Claim, in_own_directory
-from proctor.config import EnvConfig, RunConfig
+from proctor.config import EnvConfig, EvalConfig, RunConfig, structure
 from proctor.engine import Engine, EngineSetup
 from proctor.errors import ConfigError, ProctorError, ResourceError
 from proctor.job import Job, prepare

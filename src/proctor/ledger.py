@@ -176,6 +176,7 @@ class Ledger:
             load=load,
             timings=self._timings,
             last_error=self._last_error,
+            method=self._job.run_info.precision.method,
         )
 
     def _count(self, result: EpisodeResult) -> None:
