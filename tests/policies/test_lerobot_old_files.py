@@ -11,6 +11,7 @@ from lerobot_samples import Episode, LeRobotLoop, edit_json, frames, new_memory,
 from proctor.errors import CheckpointError, ConfigError, ContractError
 from proctor.machine import usable_cores
 from proctor.policies.lerobot import load
+from proctor.policies.lerobot.weights import find_weights
 from proctor.types import ArraySpec, Features
 
 torch = pytest.importorskip("torch")
@@ -89,7 +90,9 @@ def shards_of(bare, **changes):
 def test_shards_that_are_not_what_their_index_says(bare, changes, sentence):
     shards_of(bare, **changes)
 
-    assert sentence in refusal(bare)
+    with pytest.raises(CheckpointError) as raised:
+        find_weights(bare)
+    assert sentence in str(raised.value)
 
 
 def test_shards_without_their_index(bare):
