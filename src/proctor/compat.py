@@ -221,13 +221,11 @@ def _refill(policy: Policy, rows: Sequence[_Row]) -> None:
 def _info_of(i: int, info: Mapping[str, Any]) -> Mapping[str, Any]:
     """What a vector environment's info says of success in its environment number ``i``.
 
-    Gymnasium gives an array for each key, and under ``_key`` for which environments it holds; of those whose episode
-    has just ended in ``final_info``, by version such a dictionary again or an array of dictionaries.
+    Gymnasium gives an array for each key, and under ``_key`` for which environments it holds. If environments begin
+    their next episode in the same step, ``final_info`` is such a dictionary of those whose episode has just ended.
     """
     final = info.get("final_info")
-    if final is not None and _holds(i, info, "final_info"):
-        if not isinstance(final, Mapping):
-            return final[i] or {}
+    if isinstance(final, Mapping) and _holds(i, info, "final_info"):
         info = final
     there = [key for key in USUAL_SUCCESS_KEYS if info.get(key) is not None and _holds(i, info, key)]
     return {key: _value_of(i, info[key], key) for key in there}
