@@ -83,8 +83,8 @@ def eval_policy(env: VectorEnv, policy: Any, n_episodes: int, *, start_seed: int
     Returns:
         ``per_episode`` (a list), ``aggregated`` with ``avg_sum_reward``, ``avg_max_reward``, ``pc_success`` in percent
         and ``n_episodes``; the aggregated values also at the top. ``success`` is None for an episode of which the
-        environment said nothing, and ``pc_success`` is None if there is one. Rewards that are not finite are None, and
-        the averages are over the others.
+        environment said nothing (its ``outcome`` is unknown), and ``pc_success`` is None if there is one. Rewards that
+        are not finite are None, and the averages are over the others.
 
     Raises:
         ValueError: a vector environment that is stepped in lockstep returned a success, an end or a reward that is
@@ -97,7 +97,7 @@ def eval_policy(env: VectorEnv, policy: Any, n_episodes: int, *, start_seed: int
         episodes = _run_in_lockstep(env, chosen, n_episodes, start_seed)
     else:
         raise ConfigError("A policy that lives in the workers needs an environment of proctor.make_env.")
-    done = [episode for episode in episodes if episode.pop("outcome") != Outcome.ERROR]
+    done = [episode for episode in episodes if episode["outcome"] != Outcome.ERROR]
     successes = [episode["success"] for episode in done]
     aggregated = {
         "avg_sum_reward": _mean([episode["sum_reward"] for episode in done]),
@@ -175,7 +175,7 @@ def _run_in_lockstep(env: VectorEnv, policy: Policy, n_episodes: int, seed: int)
                     "max_reward": max_reward,
                     "success": row.success,
                     "seed": row.spec.seed,
-                    "outcome": Outcome.of_completed(row.success),
+                    "outcome": Outcome.of_completed(row.success).value,
                 }
             )
     return episodes[:n_episodes]

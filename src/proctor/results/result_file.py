@@ -132,6 +132,7 @@ class _OldEpisode:
     max_reward: float | None = None
     success: bool | None = None
     seed: int | None = None
+    outcome: Outcome | None = None
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,7 @@ class _OldInfo:
                 episode.episode_ix,
                 _UNKNOWN if episode.seed is None else episode.seed,
                 success=episode.success,
+                outcome=episode.outcome,
                 sum_reward=episode.sum_reward,
                 max_reward=episode.max_reward,
                 length=_UNKNOWN,
