@@ -132,7 +132,6 @@ class _OldEpisode:
     max_reward: float | None = None
     success: bool | None = None
     seed: int | None = None
-    outcome: Outcome | None = None
 
 
 @dataclass(frozen=True)
@@ -150,10 +149,11 @@ class _OldInfo:
                 episode.episode_ix,
                 _UNKNOWN if episode.seed is None else episode.seed,
                 success=episode.success,
-                outcome=episode.outcome,
                 sum_reward=episode.sum_reward,
                 max_reward=episode.max_reward,
                 length=_UNKNOWN,
+                # an episode with a reward was completed, whatever is known of its success
+                outcome=Outcome.UNKNOWN if episode.success is None and episode.sum_reward is not None else None,
             )
             for episode in self.per_episode
         ]
