@@ -25,7 +25,6 @@ from proctor.reports.text import (
     time_shares,
 )
 from proctor.results.intervals import LEVEL
-from proctor.results.stats import Counts
 
 _REFRESH_PER_S = 4
 _NO_BREAK = "\N{NO-BREAK SPACE}"
@@ -132,19 +131,20 @@ def _table(progress: Progress, shown: Sequence[TaskProgress], width: int) -> Tab
         cells: list[Text | ProgressBar] = [name_cell(task.name)]
         if bar:
             cells.append(_bar(task.done, task.total, bar))
-        cells += [Text(f"{task.done}/{task.total}"), Text(_known(so_far))]
+        cells += [Text(f"{task.done}/{task.total}"), Text(_known(task))]
         if with_interval:
-            cells.append(Text("" if so_far.rate is None else percent_range(task.interval_so_far, 0), "dim"))
+            known = so_far.rate is not None and not task.counts.unknown
+            cells.append(Text(percent_range(task.interval_so_far, 0) if known else "", "dim"))
         cells.append(Text(count(errors, "error") if errors else "", "red"))
         table.add_row(*cells, style="bold" if task is progress.overall else "")
     return table
 
 
-def _known(counts: Counts) -> str:
-    """The success rate, or the mean reward if the environment says nothing of success."""
-    if counts.unknown:
-        return f"reward {mean_reward(counts)}"
-    return "" if counts.rate is None else share(counts.rate)
+def _known(task: TaskProgress) -> str:
+    """The success rate so far, or the mean reward if the environment said nothing of an episode's success."""
+    if task.counts.unknown:
+        return f"reward {mean_reward(task.so_far)}"
+    return "" if task.so_far.rate is None else share(task.so_far.rate)
 
 
 def _bar(done: int, total: int, width: int) -> ProgressBar:

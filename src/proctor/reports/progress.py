@@ -149,10 +149,10 @@ def line_of(progress: Progress | Stage) -> Iterator[str]:
         yield starting(progress.load)
         yield f"{duration(progress.elapsed_s)} elapsed"
         return
-    if overall.so_far.rate is not None:
-        yield f"success so far {share(overall.so_far.rate)} ({percent_range(overall.interval_so_far)})"
-    elif overall.so_far.unknown:
+    if overall.counts.unknown:
         yield f"reward so far {mean_reward(overall.so_far)}, success not reported"
+    elif overall.so_far.rate is not None:
+        yield f"success so far {share(overall.so_far.rate)} ({percent_range(overall.interval_so_far)})"
     if overall.counts.errors:
         yield count(overall.counts.errors, "error")
     yield from pace(progress)

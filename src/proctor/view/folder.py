@@ -155,6 +155,8 @@ def _rate(summary: Summary) -> tuple[float | None, Interval | None]:
     Of a run that has not finished, over the rounds of the plan that have (successes end sooner than failures), and by
     the interval that may be looked at however often.
     """
+    if summary.overall.unknown:
+        return None, None
     if not summary.complete:
         known = so_far(summary)
         return known.rate, known.interval(IntervalMethod.ANYTIME)
