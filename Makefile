@@ -1,4 +1,4 @@
-# make install | demo | test | prove | check | docs | bench      (README.md says what each is for)
+# make install | demo | test | prove | check | fix | docs | bench      (README.md says what each is for)
 #
 # Everything happens in .venv inside the project. `make test` and `make demo` install what they need first.
 
@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed
 # The newest suitable interpreter: 3.12 or 3.13 for LeRobot 0.6, else 3.11 for LeRobot 0.4; pyenv's are found too.
 PYTHON ?= $(shell tools/find_python)
 
-.PHONY: install demo test prove check docs bench clean
+.PHONY: install demo test prove check fix docs bench clean
 
 install: $(INSTALLED)
 
@@ -38,6 +38,10 @@ check: install
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
+fix: install
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
 docs: install
 	$(BIN)/python tools/cli_reference.py
 	$(BIN)/python tools/benchmark_reference.py
@@ -54,6 +58,7 @@ bench: install
 	$(BIN)/python bench/exactness.py
 	$(BIN)/python bench/randomness.py
 	$(BIN)/python bench/results.py
+	$(BIN)/python bench/coverage.py
 	$(BIN)/python bench/scale.py --plots docs/images
 	$(BIN)/python bench/vs_lerobot_libero.py
 

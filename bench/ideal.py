@@ -68,7 +68,7 @@ def experts(options: argparse.Namespace) -> float:
 
     cost = expert_costs(options.tasks)
     first = next(iter(cost))
-    imports = max(0.0, elapsed([sys.executable, "-c", CONSTRUCT, first]) - cost[first]["construct"])
+    imports = max(0.0, elapsed([sys.executable, "-P", "-c", CONSTRUCT, first]) - cost[first]["construct"])
     with tempfile.TemporaryDirectory() as folder:
         env = {"type": "metaworld", "task": options.tasks}
         info = evaluate({"type": "expert"}, env, n_episodes=options.episodes_per_task, output_dir=folder).info
@@ -86,11 +86,11 @@ def startup(options: argparse.Namespace) -> float:
     chunks = -(-case.steps // case.n_action_steps)
     episode = cost["reset"] + case.steps * cost["step"] + chunks * (cost["look"] + cost["inference"])
     case = replace(case, episodes=max(1, round(options.seconds * CORES / episode)))
-    load = elapsed([sys.executable, "-c", LOAD, json.dumps(case.policy_fields())])
-    construct = elapsed([sys.executable, "-c", CONSTRUCT_TO_LOOK, options.task])
+    load = elapsed([sys.executable, "-P", "-c", LOAD, json.dumps(case.policy_fields())])
+    construct = elapsed([sys.executable, "-P", "-c", CONSTRUCT_TO_LOOK, options.task])
     with tempfile.TemporaryDirectory() as folder:
         flags = [*case.flags(), f"--env.episode_length={case.steps}", f"--output_dir={folder}/run"]
-        command = [sys.executable, "-m", "proctor", "eval", *flags, "--eval.video=none", "--eval.display=none"]
+        command = [sys.executable, "-P", "-m", "proctor", "eval", *flags, "--eval.video=none", "--eval.display=none"]
         took = elapsed(command)
         info = json.loads((Path(folder) / "run/eval_info.json").read_text())
     work = load + CORES * construct + necessary(info, case, cost)

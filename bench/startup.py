@@ -54,7 +54,7 @@ def main() -> None:
     ratios, impossible = [], []
     for _ in range(options.repeats):
         first = until_first_episode(case)
-        load = elapsed([sys.executable, "-c", LOAD, json.dumps(case.policy_fields())])
+        load = elapsed([sys.executable, "-P", "-c", LOAD, json.dumps(case.policy_fields())])
         construct, episode = construct_and_run(case)
         ratios.append(first / (max(load, construct) + episode))
         impossible.append(first / max(load, construct + episode))
@@ -71,7 +71,7 @@ def until_first_episode(case: Case) -> float:
     """Seconds from the command until an episode is on disk."""
     with tempfile.TemporaryDirectory() as folder:
         flags = [*case.flags(), f"--env.episode_length={case.steps}", f"--output_dir={folder}/run"]
-        command = [sys.executable, "-m", "proctor", "eval", *flags, "--eval.video=none", "--eval.display=none"]
+        command = [sys.executable, "-P", "-m", "proctor", "eval", *flags, "--eval.video=none", "--eval.display=none"]
         journal = Path(folder) / "run/journal.jsonl"
         began = perf_counter()
         with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
@@ -87,7 +87,9 @@ def construct_and_run(case: Case) -> tuple[float, float]:
     env = {**case.env, "episode_length": case.steps}
     with tempfile.TemporaryDirectory() as folder:
         arguments = [json.dumps(case.policy_fields()), json.dumps(env), f"{folder}/run"]
-        run = subprocess.run([sys.executable, "-c", EPISODE, *arguments], check=True, capture_output=True, text=True)
+        run = subprocess.run(
+            [sys.executable, "-P", "-c", EPISODE, *arguments], check=True, capture_output=True, text=True
+        )
     construct, episode = map(float, run.stdout.split()[-2:])
     return construct, episode
 

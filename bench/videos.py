@@ -35,7 +35,7 @@ def peak_mb(episode_length: int, video_fps: float) -> float:
     with tempfile.TemporaryDirectory() as folder:
         flags = ["--policy.type=random", "--env.type=pusht", f"--env.episode_length={episode_length}"]
         flags += ["--eval.n_episodes=10", f"--eval.video_fps={video_fps}", "--eval.video_size=480x480"]
-        command = [sys.executable, "-c", PEAK, "eval", *flags, f"--output_dir={folder}/out"]
+        command = [sys.executable, "-P", "-c", PEAK, "eval", *flags, f"--output_dir={folder}/out"]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
     return int(done.stdout.split()[-1]) / 1024
 

@@ -57,7 +57,16 @@ def run_peer(case: Case, mode: tuple[int, bool], *, videos: bool, threads: int |
 
 def time_proctor(case: Case, *flags: str, folder: str | None = None) -> float:
     """Seconds that ``proctor eval`` takes in total, filming included if ``flags`` ask for it."""
-    command = [sys.executable, "-m", "proctor", "eval", *case.flags(), f"--env.episode_length={case.steps}", *flags]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "proctor",
+        "eval",
+        *case.flags(),
+        f"--env.episode_length={case.steps}",
+        *flags,
+    ]
     with tempfile.TemporaryDirectory() as temporary:
         output = f"--output_dir={folder or temporary}/out"
         return _time([*command, "--eval.display=none", output], dict(os.environ))

@@ -133,7 +133,7 @@ def test_it_is_shown_with_the_reason(stopped, capsys):
     out = " ".join(capsys.readouterr().out.split())
     n = stopped.summary.stop.episodes_per_task
     assert f"Stopped early after {n} of 60 episodes per task: the interval is at most 35 points wide" in out
-    assert ", anytime; mean over 3 tasks)" in out
+    assert ", anytime; mean over 3 tasks, " in out
     assert "Missing" not in out
 
 
@@ -168,9 +168,12 @@ def test_the_interval_that_was_asked_for_is_everywhere(tmp_path, capsys, method)
     run = evaluate(tmp_path / "run", stop_at_ci_width=None, n_episodes=4, ci=method)
     assert main(["show", str(run.directory)]) == 0
 
-    overall = run.info["overall"]
-    expected = IntervalMethod(method).interval(overall["n_successes"], overall["n_episodes"])
-    assert overall["pc_success_interval"] == [100 * expected.low, 100 * expected.high]
+    for task in run.info["per_task"]:
+        expected = IntervalMethod(method).interval(task["n_successes"], task["n_episodes"])
+        assert task["pc_success_interval"] == [100 * expected.low, 100 * expected.high]
     assert run.info["intervals"]["pc_success"] == method
-    shown = f"{100 * expected.low:.1f} … {100 * expected.high:.1f}, {method}"
-    assert shown in " ".join(capsys.readouterr().out.split())
+    mean = run.info["macro"]
+    assert mean["method"] == (method if method == "anytime" else f"{method}-effective")
+    assert mean["pc_success_interval"] == run.info["overall"]["pc_success_interval"]
+    low, high = mean["pc_success_interval"]
+    assert f"{low:.1f} … {high:.1f}, {mean['method']}" in " ".join(capsys.readouterr().out.split())

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType
+
 import pytest
 
 from proctor import job
 from proctor.benchmarks.pusht import PushT, PushTConfig
 from proctor.config import EvalConfig
 from proctor.errors import ResourceError
-from proctor.job import n_simulators, require_memory, require_open_files
+from proctor.job import load_policy, n_simulators, require_memory, require_open_files
 from proctor.testing.fakes import FakeBenchmark, FakeConfig
 
 EACH = PushT.worker_memory_mb << 20
@@ -69,3 +72,18 @@ def test_more_simulators_than_files_may_be_open_are_refused(monkeypatch):
 
     with pytest.raises(ResourceError, match=r"91 simulators .* lower eval\.batch_size to 90, or raise that limit"):
         require_open_files(91)
+
+
+def test_consent_goes_to_a_loader_that_has_a_parameter_for_it(monkeypatch):
+    """One without is called as ever; without consent, so is one with."""
+    loaders = ModuleType("loaders_of_policies")
+    loaders.asks = lambda fields, rename_map=None, *, trust_remote_code=False: trust_remote_code
+    loaders.does_not = lambda fields, rename_map=None: "called"
+    monkeypatch.setitem(sys.modules, loaders.__name__, loaders)
+
+    def loaded(name, **consent):
+        return load_policy({"type": f"loaders_of_policies:{name}"}, **consent)
+
+    assert loaded("asks", trust_remote_code=True) is True
+    assert loaded("asks") is False
+    assert loaded("does_not", trust_remote_code=True) == "called"

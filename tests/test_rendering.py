@@ -81,6 +81,51 @@ def test_what_the_environment_says_is_kept(machine, monkeypatch):
     assert not machine.tried
 
 
+class Drawn(Painter):
+    """Draws with MuJoCo's GL and nothing else."""
+
+    needs_gl = True
+
+
+@pytest.mark.parametrize(
+    ("variables", "fields", "words"),
+    [
+        ({"MUJOCO_GL": "glfw"}, {}, "with MUJOCO_GL=glfw: unset it"),
+        ({"MUJOCO_GL": "ELG"}, {}, "with MUJOCO_GL=elg: unset it"),
+        ({"MUJOCO_GL": "off"}, {}, "with MUJOCO_GL=off: unset it"),
+        ({"MUJOCO_GL": "egl", "MUJOCO_EGL_DEVICE_ID": "7"}, {}, "with MUJOCO_EGL_DEVICE_ID=7: unset it, or name"),
+        ({"MUJOCO_GL": "glfw", "MUJOCO_EGL_DEVICE_ID": "7"}, {}, "with MUJOCO_GL=glfw: unset it"),
+        ({}, {"render_device": "osmesa"}, "with env.render_device=osmesa: leave it out"),
+    ],
+)
+def test_what_cannot_draw_is_refused_before_a_worker_starts(machine, monkeypatch, variables, fields, words):
+    """By the name of the setting; nothing of the environment is changed."""
+    machine.able = ("egl",)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+    with pytest.raises(ConfigError, match=f"cannot draw on this machine {words}"):
+        chosen(benchmark=Drawn, **fields)
+    assert {name: os.environ[name] for name in SET if name in os.environ} == variables
+
+
+def test_where_nothing_is_drawn_any_setting_will_do(machine, monkeypatch):
+    """For an expert without videos, or a benchmark that may draw in other ways."""
+    machine.able = ()
+    monkeypatch.setenv("MUJOCO_GL", "glfw")
+
+    choose_renderer(Drawn(GymnasiumConfig()), draws=False)
+    assert chosen() == ["glfw", None, None]
+
+
+@pytest.mark.parametrize("written", ["EGL", " egl "])
+def test_the_variable_is_read_as_mujoco_reads_it(machine, monkeypatch, written):
+    """Other libraries want it in small letters."""
+    monkeypatch.setenv("MUJOCO_GL", written)
+
+    assert chosen(benchmark=Drawn) == ["egl", "egl", None]
+
+
 def test_a_benchmark_that_does_not_draw_with_gl_waits_for_nothing(machine):
     """EGL is named all the same: a video may need it."""
 

@@ -2,6 +2,10 @@
 
 import sys
 
-from proctor.cli import main
+from proctor.child import forget_working_directory
+
+forget_working_directory()  # before anything else is imported
+
+from proctor.cli import main  # noqa: E402
 
 sys.exit(main())

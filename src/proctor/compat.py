@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import VectorEnv
 
+from proctor.arguments import env_fields, names, policy_of, switch, vector_env, whole_number
 from proctor.benchmarks.base import features_of
 from proctor.benchmarks.gymnasium_spaces import ObservationNames, action_box
 from proctor.benchmarks.returns import (
@@ -27,9 +28,10 @@ from proctor.config import EnvConfig, EvalConfig, RunConfig
 from proctor.engine.plan import plan_episodes, plan_tasks
 from proctor.errors import ConfigError
 from proctor.evaluation import run
-from proctor.job import Job, as_policy, load_policy, make_benchmark
+from proctor.job import Job, load_policy, make_benchmark
 from proctor.plugins import BENCHMARKS, find
 from proctor.policies.base import EpisodeMemory, LocalPolicy, Policy
+from proctor.policy_failures import require_result
 from proctor.rendering import choose_renderer
 from proctor.streams import RandomStream
 from proctor.types import Array, EpisodeSpec, Observation, Outcome
@@ -48,7 +50,9 @@ def make_env(
     ``cfg`` is a benchmark's name, the fields of ``--env.*``, a benchmark's configuration, or, as in LeRobot, a Hub
     repository (``user/repo``) whose code runs only with ``trust_remote_code``.
     """
-    benchmark, _ = make_benchmark(_env_fields(cfg), trust_remote_code=trust_remote_code)
+    n_envs, use_async_envs = whole_number("n_envs", n_envs, 1), switch("use_async_envs", use_async_envs)
+    consent = switch("trust_remote_code", trust_remote_code)
+    benchmark, _ = make_benchmark(env_fields(cfg), trust_remote_code=consent)
     choose_renderer(benchmark)
     envs: dict[str, dict[int, TaskVectorEnv]] = {}
     for task in plan_tasks(benchmark):
@@ -58,23 +62,36 @@ def make_env(
 
 
 def make_policy(
-    cfg: str | Path | Mapping[str, Any],
+    cfg: Any,
     env_cfg: str | Mapping[str, Any] | EnvConfig | None = None,
     rename_map: Mapping[str, str] | None = None,
 ) -> Policy | LocalPolicy:
-    """A loaded policy: ``cfg`` is a checkpoint (path or Hub id) or the fields of ``--policy.*``.
+    """A loaded policy: ``cfg`` is whatever :func:`proctor.evaluate` takes as a policy.
 
-    ``env_cfg`` is checked for being a benchmark; that the policy fits it is checked when the two meet.
+    ``env_cfg`` is checked for being a benchmark; that the policy fits it is checked when the two meet. A LeRobot policy
+    object is evaluated as it is when an evaluation begins, not as it was here.
+
+    Raises:
+        ConfigError: ``cfg`` is no policy, or ``env_cfg`` no benchmark; the message says what to give.
     """
     if env_cfg is not None:
-        make_benchmark(_env_fields(env_cfg))
-    fields = dict(cfg) if isinstance(cfg, Mapping) else {"path": str(cfg)}
-    policy = load_policy(fields, rename_map)
+        make_benchmark(env_fields(env_cfg))
+    rename_map = names("rename_map", rename_map)
+    given = policy_of(cfg, rename_map=rename_map)
+    policy = load_policy(given, rename_map) if isinstance(given, dict) else given
     return policy if isinstance(policy, LocalPolicy) else policy.open(EvalConfig().inference_threads)
 
 
-def eval_policy(env: VectorEnv, policy: Any, n_episodes: int, *, start_seed: int = 1000) -> dict[str, Any]:
-    """Evaluate a policy on one task.
+def eval_policy(  # noqa: PLR0913 - LeRobot's, and the processors
+    env: VectorEnv,
+    policy: Any,
+    n_episodes: int,
+    *,
+    start_seed: int = 1000,
+    preprocessor: Any = None,
+    postprocessor: Any = None,
+) -> dict[str, Any]:
+    """Evaluate a policy, whatever :func:`proctor.evaluate` takes as one, on one task.
 
     An environment of :func:`make_env` says which task is meant and how many simulators run side by side; the engine
     runs the episodes. Any other vector environment is stepped in lockstep, row *i* of batch *k* seeded with
@@ -87,14 +104,19 @@ def eval_policy(env: VectorEnv, policy: Any, n_episodes: int, *, start_seed: int
         are not finite are None, and the averages are over the others.
 
     Raises:
+        ConfigError: an argument that cannot be meant; the message says what to give.
+        NoResultError: every episode ended in an error; the cause holds the first traceback.
         ValueError: a vector environment that is stepped in lockstep returned a success, an end or a reward that is
             none.
     """
-    chosen = as_policy(policy)
+    env = vector_env(env)
+    n_episodes, start_seed = whole_number("n_episodes", n_episodes, 1), whole_number("start_seed", start_seed, 0)
+    given = policy_of(policy, preprocessor, postprocessor)
+    chosen = load_policy(given) if isinstance(given, dict) else given
     if isinstance(env, TaskVectorEnv):
         episodes = _run_in_engine(env, chosen, n_episodes, start_seed)
-    elif isinstance(chosen, Policy):
-        episodes = _run_in_lockstep(env, chosen, n_episodes, start_seed)
+    elif not isinstance(chosen, LocalPolicy):
+        episodes = _run_in_lockstep(env, chosen.open(EvalConfig().inference_threads), n_episodes, start_seed)
     else:
         raise ConfigError("A policy that lives in the workers needs an environment of proctor.make_env.")
     done = [episode for episode in episodes if episode["outcome"] != Outcome.ERROR]
@@ -113,18 +135,6 @@ def _mean(rewards: Sequence[float | None]) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def _env_fields(cfg: str | Mapping[str, Any] | EnvConfig) -> dict[str, Any]:
-    match cfg:
-        case str() if "/" in cfg:
-            return {"type": "hub", "repo": cfg}
-        case str():
-            return {"type": cfg}
-        case EnvConfig():
-            return asdict(cfg)
-        case _:
-            return dict(cfg)
-
-
 def _run_in_engine(env: TaskVectorEnv, policy: Any, n_episodes: int, seed: int) -> list[dict[str, Any]]:
     env.close()  # never more simulators than asked for
     plan = plan_episodes(env.benchmark, [env.task], n_episodes, seed)
@@ -136,6 +146,7 @@ def _run_in_engine(env: TaskVectorEnv, policy: Any, n_episodes: int, seed: int) 
         config = RunConfig(policy={}, env=fields, eval=evaluation, seed=seed, output_dir=directory)
         address = find(BENCHMARKS, env.benchmark.config.type)
         result = run(Job(config, env.benchmark, address, policy, [env.task], plan, Path(directory)))
+        require_result(result.summary.overall.completed, result.summary.first_error)
     names = ("sum_reward", "max_reward", "success", "seed", "outcome")
     return [
         {"episode_ix": episode["episode_index"]} | {name: episode[name] for name in names}

@@ -10,6 +10,7 @@
     │   ├── RunLockedError           2   another process writes to this run directory
     │   └── FingerprintError         2   the run directory holds results of a different evaluation
     ├── EnvironmentBuildError        2   the simulator cannot be constructed at all
+    ├── NoResultError                3   every episode, or each of the first three, ended in an error
     ├── ResourceError                4   disk full, out of memory, too many worker deaths: results so far are kept
     ├── MergeError                   5   journals that contradict each other, or leave part of the plan unmeasured
     ├── PolicyError                  -   one episode's inference failed: becomes that episode's ``error``
@@ -66,6 +67,12 @@ class EnvironmentBuildError(ProctorError):
     """Constructing the simulator fails the same way every time."""
 
     exit_code = 2
+
+
+class NoResultError(ProctorError):
+    """Every episode that ran ended in an error, so there is no result. The cause holds the first traceback."""
+
+    exit_code = 3
 
 
 class ResourceError(ProctorError):

@@ -10,63 +10,77 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from proctor.claim import Claim
-from proctor.config import EvalConfig, RunConfig, structure
+from proctor.arguments import env_fields, path_text, plain, policy_of, whole_number
+from proctor.claim import Claim, in_own_directory
+from proctor.config import EnvConfig, EvalConfig, RunConfig, structure
 from proctor.engine import Engine, EngineSetup
 from proctor.errors import ConfigError, ProctorError, ResourceError
-from proctor.job import AnyPolicy, Job, as_policy, prepare
+from proctor.job import Job, prepare
 from proctor.ledger import EvalResult, Ledger
 from proctor.policies.announced import AnnouncedPolicy
-from proctor.policies.base import LocalPolicy, Policy
+from proctor.policies.base import LocalPolicy, PolicySource
 from proctor.policies.function import PredictFunction
+from proctor.policy_failures import require_result
 from proctor.rendering import choose_renderer
 from proctor.results.journal import JournalWriter
-from proctor.supervision import quiet_terminal, watched
+from proctor.supervision import quiet_terminal, say_notes, watched
 from proctor.types import Array, EpisodeResult, EpisodeSpec
 from proctor.videos import film_of, make_videos, may_be_filmed, remove_videos, wanted_videos
 
 
-def evaluate(
-    policy: str | Path | Mapping[str, Any] | Policy | LocalPolicy | PredictFunction,
-    env: str | Mapping[str, Any],
+def evaluate(  # noqa: PLR0913 - what a caller may say of an evaluation
+    policy: str | Path | Mapping[str, Any] | PolicySource | LocalPolicy | PredictFunction,
+    env: str | Mapping[str, Any] | EnvConfig,
     *,
+    preprocessor: Any = None,
+    postprocessor: Any = None,
     seed: int = 1000,
     output_dir: str | Path | None = None,
+    trust_remote_code: bool = False,
     **eval_fields: Any,
 ) -> EvalResult:
     """Evaluate a policy on a benchmark.
 
+    In a training loop the policy is the object that is trained, with the processors it is trained with::
+
+        result = proctor.evaluate(policy, "pusht", preprocessor=preprocessor, postprocessor=postprocessor)
+
+    It is evaluated as ``save_pretrained`` would write it now, to the bit, on the device it is on; the object itself
+    stays as it is.
+
     Args:
-        policy: a checkpoint (path or Hub id), the fields of ``--policy.*``, a loaded policy, or any callable
-            (:mod:`proctor.policies.function` says what it is given).
-        env: a benchmark's name, or the fields of ``--env.*``.
+        policy: a checkpoint (path or Hub id), the fields of ``--policy.*``, a LeRobot ``PreTrainedPolicy``, a
+            :class:`~proctor.policies.base.Policy`, or any callable (:mod:`proctor.policies.function` says what it is
+            given).
+        env: a benchmark's name, the fields of ``--env.*``, or a benchmark's configuration.
+        preprocessor: the ``PolicyProcessorPipeline`` of a ``PreTrainedPolicy``; by default the one beside the weights
+            that its configuration's ``pretrained_path`` names, if the policy still has those weights.
+        postprocessor: the same for its actions.
         seed: episode *i* of a task runs with ``seed + i``.
         output_dir: the run directory; an unfinished run in it goes on.
+        trust_remote_code: consent to running code that is not installed here, such as an environment of the Hub.
         eval_fields: fields of :class:`~proctor.config.EvalConfig`: ``n_episodes``, ``batch_size``, …; here without a
             display and without videos (``video="first"`` makes them).
 
     Raises:
         ConfigError: what is asked for cannot be done; the message says what to do.
+        NoResultError: every episode ended in an error, or the policy failed alike in each of the first three; the cause
+            holds the first traceback.
         ProctorError: see :mod:`proctor.errors`. Finished episodes are on disk in every case.
     """
-    fields: Mapping[str, Any]
-    loaded: AnyPolicy | None = None
-    match policy:
-        case str() | Path():
-            fields = {"path": str(policy)}
-        case Mapping():
-            fields = policy
-        case _:
-            loaded = as_policy(policy)
-            fields = loaded.fingerprint()
+    given = policy_of(policy, preprocessor, postprocessor)
+    loaded = None if isinstance(given, dict) else given
     config = RunConfig(
-        policy=dict(fields),
-        env={"type": env} if isinstance(env, str) else dict(env),
-        eval=structure(EvalConfig, {"display": "none", "video": "none", **eval_fields}, "eval"),
-        seed=seed,
-        output_dir=None if output_dir is None else str(output_dir),
+        policy=given if isinstance(given, dict) else dict(given.fingerprint()),
+        env=env_fields(env),
+        eval=structure(EvalConfig, {"display": "none", "video": "none", **plain(eval_fields)}, "eval"),
+        seed=whole_number("seed", seed, 0),
+        output_dir=path_text("output_dir", output_dir),
+        trust_remote_code=trust_remote_code,
     )
-    return run(prepare(config, loaded))
+    result = run(prepare(config, loaded))
+    require_result(result.summary.overall.completed, result.summary.first_error)
+    return result
 
 
 def measure(job: Job, setup: EngineSetup, ledger: Ledger) -> Engine:
@@ -95,6 +109,8 @@ def measure(job: Job, setup: EngineSetup, ledger: Ledger) -> Engine:
         except BaseException:
             engine.close()
             raise
+        finally:
+            say_notes(engine.notes, console)
     return engine
 
 
@@ -113,8 +129,19 @@ def run(
         RunLockedError, FingerprintError: the directory is in use, or holds another evaluation's results.
         ProctorError: the run ended early. What finished is in the journal and in a partial ``eval_info.json``.
     """
-    choose_renderer(job.benchmark, job.config.policy.get("device"))
+    choose_renderer(job.benchmark, job.config.policy.get("device"), draws=job.draws)
+    with in_own_directory(job) as job_there:
+        return _run(job_there, on_measured, measure, n_workers)
+
+
+def _run(
+    job: Job,
+    on_measured: Callable[[EvalResult], None],
+    measure: Callable[[Job, EngineSetup, Ledger], Engine],
+    n_workers: int | None,
+) -> EvalResult:
     claim, setup = Claim(job), job.engine_setup()
+    say_notes(filter(None, [job.benchmark.only_here()]))
     n_workers = setup.n_workers if n_workers is None else n_workers
     with JournalWriter(job.directory, job.run_info.fingerprint, job.journal_stem, n_workers) as journal:
         claim.write_down()
@@ -124,7 +151,7 @@ def run(
         except ProctorError as error:
             if isinstance(error, ConfigError) and not journal.n_episodes:
                 raise  # nothing is there, and going on would end the same way
-            error.hint = f"{journal.n_episodes} of {len(job.specs)} episodes are kept; go on with: {job.how_to_go_on}"
+            error.hint = f"{ledger.n_completed} of {len(job.specs)} episodes are kept; {job.how_to_go_on}"
             with suppress(ResourceError):  # a full disk takes no summary; the journal has everything
                 ledger.sum_up()
             raise
@@ -151,7 +178,7 @@ def _film(job: Job, ledger: Ledger, missing: Sequence[EpisodeResult], engine: En
     except ProctorError as error:
         error.hint = "The results are complete."
         if not isinstance(error, ConfigError):  # going on would end the same way
-            error.hint += f" The videos that are missing are made by: {job.how_to_go_on}"
+            error.hint += f" For the videos that are missing, {job.how_to_go_on}"
         with suppress(ResourceError):
             ledger.sum_up()
         raise

@@ -110,7 +110,7 @@ def run_ways(job: Job, on_compared: Callable[[Agreement], None] = lambda _: None
     """
     if len(job.specs) < 2:
         raise ConfigError("Checking needs at least two episodes, to run one beside another: --episodes=2.")
-    choose_renderer(job.benchmark, job.config.policy.get("device"))
+    choose_renderer(job.benchmark, job.config.policy.get("device"), draws=not isinstance(job.policy, LocalPolicy))
     source = job.policy
     policy = None if isinstance(source, LocalPolicy) else source.open(job.config.eval.inference_threads)
     reference: Results | None = None
@@ -130,8 +130,8 @@ def run_way(setup: EngineSetup, specs: Sequence[EpisodeSpec], policy: PolicySour
     results: dict[EpisodeSpec, EpisodeResult] = {}
     plan = list(reversed(specs)) if way.reverse else specs
     # Whatever the user's: workers are processes here, and the episode of a killed one is run again.
-    config = replace(setup.config, use_async_envs=True, max_attempts=2)
-    setup = replace(setup, config=config, batch_size=min(way.batch_size, len(plan)))
+    config = replace(setup.config, max_attempts=2)
+    setup = replace(setup, config=config, in_process=False, batch_size=min(way.batch_size, len(plan)))
     with closing(Engine(setup, plan, policy)) as engine:
         to_kill = way.kill
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import re
 import shlex
 import sys
@@ -16,21 +17,26 @@ from typing import Any
 from proctor.benchmarks.base import Benchmark
 from proctor.config import EvalConfig, RunConfig, structure
 from proctor.config.lerobot_flags import without_lerobots
+from proctor.consent import CONSENT, GIVE_CONSENT, gives_consent, is_consent, without_consent
+from proctor.consent import code_of as code_that_needs_consent
 from proctor.engine import EngineSetup
 from proctor.engine.plan import choose_batch_size, plan_episodes, plan_tasks, shard_episodes
 from proctor.engine.trace import new_trace_path
 from proctor.errors import ConfigError, ResourceError, note
+from proctor.foreign_code import refuse_while_importing
+from proctor.identity import Code, code_of
 from proctor.machine import available_memory, usable_cores, workers_by_open_files
 from proctor.plugins import BENCHMARKS, POLICIES, find, installed, load_object
-from proctor.policies.base import LocalPolicy, PolicySource
-from proctor.policies.function import FunctionPolicy
+from proctor.policies.base import LocalPolicy, PolicySource, why_unidentified
 from proctor.results.provenance import collect_provenance
 from proctor.results.run_dir import RunInfo, plan_by_task, run_file
+from proctor.source_code import unowned_places
+from proctor.surroundings import prepare_surroundings
 from proctor.types import EpisodeSpec, Task
 
 AnyPolicy = PolicySource | LocalPolicy
 
-_FREE_ENV_FIELDS = ("type", "max_parallel_tasks", "render_device")
+_FREE_ENV_FIELDS = ("type", "max_parallel_tasks", "render_device", CONSENT)
 """Fields of ``--env.*`` that identify no result: the benchmark's name stands for the type; what draws is provenance."""
 
 
@@ -54,11 +60,18 @@ class Job:
 
     @property
     def how_to_go_on(self) -> str:
-        """What continues this job."""
+        """What continues this job, as the end of a sentence."""
+        if self.unidentified:
+            return f"another session cannot add the rest, because {self.unidentified}"
+        return f"go on with: {self._command}"
+
+    @property
+    def _command(self) -> str:
         if self.config.eval.num_shards > 1:
             return f"the same command with --output_dir={shlex.quote(str(self.directory))}"
         if self.from_fields:
-            return f"proctor resume {shlex.quote(str(self.directory))}{self.go_on_with}"
+            consent = f" {GIVE_CONSENT}" if code_that_needs_consent(self.run_info.config) else ""
+            return f"proctor resume {shlex.quote(str(self.directory))}{self.go_on_with}{consent}"
         return f"the same call with output_dir={str(self.directory)!r}"
 
     @cached_property
@@ -73,6 +86,13 @@ class Job:
         return 1 if isinstance(self.policy, LocalPolicy) else self.policy.episodes_per_pass
 
     @property
+    def draws(self) -> bool:
+        """Whether a simulator draws something: for a policy that is not beside it, or for a video."""
+        config = self.config.eval
+        films = config.video == "all" or (config.video != "none" and config.n_episodes_to_render > 0)
+        return films or not isinstance(self.policy, LocalPolicy)
+
+    @property
     def journal_stem(self) -> str:
         shard_id, num_shards = self.config.eval.shard_id, self.config.eval.num_shards
         return "journal" if num_shards == 1 else f"journal_{shard_id}_of_{num_shards}"
@@ -81,6 +101,23 @@ class Job:
     def run_file(self) -> str:
         """Where :attr:`run_info` is written."""
         return run_file(self.config.eval.shard_id, self.config.eval.num_shards)
+
+    @property
+    def unidentified(self) -> str:
+        """Why nobody can tell whether another evaluation is this one, "" if its fingerprint tells."""
+        if why := why_unidentified(self.policy):
+            return f"the policy cannot be recognised again: it is or holds {why}"
+        code = next((why for code in self._code.values() if (why := code.unidentified)), "")
+        return code and f"the code that runs cannot be recognised again: it holds {code}"
+
+    @cached_property
+    def _code(self) -> dict[str, Code]:
+        """Of the environment and of the policy, the code that has no version."""
+        benchmark, policy = self.benchmark, self.policy
+        kinds = {"env": type(benchmark), "policy": type(policy)}
+        sources = {"env": benchmark.sources, "policy": getattr(policy, "sources", ())}
+        distributions = {"env": benchmark.distributions, "policy": _distributions(policy)}
+        return {side: code_of([*kind.__mro__, *sources[side]], distributions[side]) for side, kind in kinds.items()}
 
     @cached_property
     def run_info(self) -> RunInfo:
@@ -101,8 +138,20 @@ class Job:
             },
             "versions": versions,
         }
+        code = {side: code.digests for side, code in self._code.items() if code.digests}
+        if code:
+            fingerprint["code"] = code
         config = {**asdict(self.config), "env": env, "output_dir": str(self.directory)}
-        return RunInfo(config, fingerprint, provenance, tuple(sys.argv), plan_by_task(self.tasks, self.plan))
+        plan = plan_by_task(self.tasks, self.plan)
+        places = unowned_places(name for digests in code.values() for name in digests)
+        return RunInfo(
+            without_consent(config),
+            without_consent(fingerprint, mark=False),
+            provenance,
+            tuple(sys.argv),
+            plan,
+            code_places=places,
+        )
 
     @property
     def whole_run_info(self) -> RunInfo:
@@ -130,6 +179,8 @@ class Job:
             batch_size=batch_size,
             log=self.directory / "worker.log",
             trace=new_trace_path(self.directory, stem) if self.config.eval.trace else None,
+            in_process=runs_in_process(self.benchmark, self.config.eval),
+            known=self.benchmark.known_here(),
         )
 
 
@@ -142,16 +193,32 @@ def prepare(config: RunConfig, policy: AnyPolicy | None = None) -> Job:
     benchmark, address = make_benchmark(config.env, trust_remote_code=config.trust_remote_code)
     for caution in benchmark.cautions():
         note(caution)
-    chosen = policy if policy is not None else load_policy(config.policy, config.rename_map)
+    chosen = (
+        policy
+        if policy is not None
+        else load_policy(config.policy, config.rename_map, trust_remote_code=config.trust_remote_code)
+    )
     tasks = plan_tasks(benchmark)
     plan = plan_episodes(benchmark, tasks, config.eval.n_episodes, config.seed)
     directory = _run_directory(config, benchmark, chosen)
-    config = dataclasses.replace(config, env=asdict(benchmark.config))  # with what planning pinned, for shards too
+    # With what planning pinned, for shards and later sessions too.
+    env = {name: value for name, value in asdict(benchmark.config).items() if not is_consent(name)}
+    pinned = {**config.policy, **getattr(chosen, "pinned", {})}
+    config = dataclasses.replace(config, env=env, policy=pinned)
     return Job(config, benchmark, address, chosen, tasks, plan, directory, from_fields=policy is None)
 
 
 def make_benchmark(fields: Mapping[str, Any], *, trust_remote_code: bool = False) -> tuple[Benchmark, str]:
-    """The benchmark that ``--env.*`` describes, and the address of its class. Consent goes to a benchmark that asks."""
+    """The benchmark that ``--env.*`` describes, and the address of its class. Consent goes to a benchmark that asks.
+
+    Raises:
+        ConfigError: there is no such benchmark; or its fields are to give consent themselves.
+    """
+    refuse_while_importing()
+    prepare_surroundings()
+    if gives_consent({name: value for name, value in fields.items() if is_consent(name)}):
+        raise ConfigError(f"env.{CONSENT} gives no consent; give {GIVE_CONSENT} itself ({CONSENT}=True in Python).")
+    fields = {name: value for name, value in fields.items() if not is_consent(name)}
     name = fields.get("type")
     if not name:
         raise ConfigError(f"Which benchmark? Give --env.type, one of {', '.join(sorted(installed(BENCHMARKS)))}.")
@@ -160,8 +227,8 @@ def make_benchmark(fields: Mapping[str, Any], *, trust_remote_code: bool = False
     address = find(BENCHMARKS, str(fields["type"]))
     benchmark_class = _benchmark_class(address)
     config_class = benchmark_class.config_class
-    if trust_remote_code and any(field.name == "trust_remote_code" for field in dataclasses.fields(config_class)):
-        fields = {**fields, "trust_remote_code": trust_remote_code}
+    if trust_remote_code and any(field.name == CONSENT for field in dataclasses.fields(config_class)):
+        fields[CONSENT] = trust_remote_code
     return benchmark_class(structure(config_class, fields, "env")), address
 
 
@@ -186,6 +253,13 @@ def _fields_of_another(name: str, fields: Mapping[str, Any]) -> dict[str, Any] |
     return None
 
 
+def runs_in_process(benchmark: Benchmark, config: EvalConfig) -> bool:
+    """Whether the user wants simulators in this process: by asking for one at a time, or by a benchmark that no other
+    process has. That Proctor itself chose one worker is no such wish.
+    """
+    return config.batch_size == 1 or not config.use_async_envs or bool(benchmark.only_here())
+
+
 def n_simulators(benchmark: Benchmark, config: EvalConfig, n_episodes: int, episodes_per_pass: int = 1) -> int:
     """How many simulators step in parallel: as many as asked for, else as many as cores, episodes and memory allow.
 
@@ -195,7 +269,7 @@ def n_simulators(benchmark: Benchmark, config: EvalConfig, n_episodes: int, epis
     n = choose_batch_size(config, n_episodes, usable_cores(), episodes_per_pass)
     if not config.batch_size:
         n = max(1, min(n, simulators_in_memory(benchmark, n)))
-    require_memory(benchmark, n if config.use_async_envs else 1)
+    require_memory(benchmark, 1 if runs_in_process(benchmark, config) else n)
     return n
 
 
@@ -237,8 +311,14 @@ def require_open_files(n: int) -> None:
         )
 
 
-def load_policy(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None) -> AnyPolicy:
-    """The policy that ``--policy.*`` describes, as far as it can be known without loading its weights."""
+def load_policy(
+    fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None, *, trust_remote_code: bool = False
+) -> AnyPolicy:
+    """The policy that ``--policy.*`` describes, as far as it can be known without loading its weights.
+
+    Consent goes to a loader that has a parameter for it.
+    """
+    prepare_surroundings()
     if not fields.get("path") and not fields.get("type"):
         raise ConfigError(
             "Which policy? Give --policy.path=<checkpoint>, or --policy.type, one of "
@@ -247,13 +327,9 @@ def load_policy(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None 
     kind = "lerobot" if fields.get("path") else str(fields["type"])
     loader = load_object(find(POLICIES, kind))
     named = {name.replace("-", "_"): value for name, value in without_lerobots("policy", fields, known=()).items()}
-    policy: AnyPolicy = loader(named, rename_map or None)
+    asks = trust_remote_code and "trust_remote_code" in inspect.signature(loader).parameters
+    policy: AnyPolicy = loader(named, rename_map or None, **({"trust_remote_code": True} if asks else {}))
     return policy
-
-
-def as_policy(policy: Any) -> AnyPolicy:
-    """A policy, loaded or not, as it is; any other callable as a policy."""
-    return policy if hasattr(policy, "open") or isinstance(policy, LocalPolicy) else FunctionPolicy(policy)
 
 
 def _distributions(policy: AnyPolicy) -> tuple[str, ...]:

@@ -14,6 +14,8 @@ from typing import Any, Protocol
 from proctor.claim import Claim
 from proctor.engine.load import Load
 from proctor.job import Job
+from proctor.policy_failures import FirstFailures
+from proctor.redaction import redact_text, secrets_in
 from proctor.reports.progress import Progress, TaskProgress
 from proctor.results.eval_info import build_eval_info, stream_eval_info, write_eval_info
 from proctor.results.journal import JournalWriter, read_journals
@@ -26,7 +28,7 @@ from proctor.results.videos import existing_videos
 from proctor.types import Array, AttemptError, EpisodeResult, EpisodeSpec, Outcome, Timings
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class EvalResult:
     """What came of an evaluation: the run directory, the numbers, and what it was an evaluation of."""
 
@@ -38,6 +40,12 @@ class EvalResult:
     """Episodes that were to be filmed and have no video, and why."""
     losses: tuple[str, ...] = ()
     """What became of shards that died while it ran, a sentence each."""
+
+    def __repr__(self) -> str:
+        counts = self.summary.overall
+        rate = "unknown" if self.pc_success is None else f"{self.pc_success:.1f}"
+        numbers = f"pc_success={rate}, n_episodes={counts.completed}, n_errors={counts.errors}"
+        return f"{type(self).__name__}({numbers}, directory={str(self.directory)!r})"
 
     @cached_property
     def info(self) -> dict[str, Any]:
@@ -80,6 +88,7 @@ class Ledger:
         known = [record.result for record in kept.values() if record.result.spec in planned]
         stop = find_stop(job.specs, known, width)
         self.todo = remaining([spec for spec in job.specs if stop is None or stop.reached_by(spec)], kept)
+        self._first_failures = FirstFailures(job.specs)
         self._rule = None if width is None else StoppingRule(job.specs, width)
         self._results: dict[EpisodeSpec, EpisodeResult] = {}
         self._timings = Timings()
@@ -89,6 +98,7 @@ class Ledger:
             if result.outcome is not Outcome.ERROR:  # an error is run again
                 self._count(result)
         self._n_resumed = len(self._results)
+        self._secrets = secrets_in([job.config.policy, job.config.env])
         self._began = monotonic()
         self._startup_s: float | None = None
         self._wall_s: float | None = None
@@ -103,9 +113,24 @@ class Ledger:
         self._claim.write_down_policy(policy)
 
     def keep(self, result: EpisodeResult, actions: Array | None) -> None:
-        """Write an episode down; on disk when this returns."""
+        """Write an episode down; on disk when this returns. Its errors may quote secrets of the configuration.
+
+        Raises:
+            NoResultError: this was the last of the first episodes, and the policy failed alike in all of them.
+        """
+        result = replace(result, errors=tuple(map(self._redacted, result.errors)))
         self._journal.append(result, actions)
         self._count(result)
+        self._first_failures.check()
+
+    @property
+    def n_completed(self) -> int:
+        """Episodes that were run to their end, in all sessions; an error is run again."""
+        return sum(tally.counts.completed for tally in self._tallies.values())
+
+    def _redacted(self, error: AttemptError) -> AttemptError:
+        message, traceback = (redact_text(text, self._secrets) for text in (error.message, error.traceback))
+        return replace(error, message=message, traceback=traceback)
 
     @property
     def decided(self) -> bool:
@@ -151,6 +176,7 @@ class Ledger:
             load=load,
             timings=self._timings,
             last_error=self._last_error,
+            method=self._job.run_info.precision.method,
         )
 
     def _count(self, result: EpisodeResult) -> None:
@@ -159,6 +185,7 @@ class Ledger:
         if result.outcome is Outcome.ERROR:
             self._last_error = (result.spec, result.errors[-1])
         self._tallies[result.spec.task].add(result)
+        self._first_failures.add(result)
         if self._rule is not None:
             self._rule.add(result)
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, metadata, version
+from importlib.metadata import EntryPoint, PackageNotFoundError, distributions, entry_points, metadata, version
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+from proctor.child import extend_import_path
 from proctor.errors import ConfigError, did_you_mean
+from proctor.foreign_code import described, import_foreign
 
 BENCHMARKS = "proctor.benchmarks"
 POLICIES = "proctor.policies"
@@ -21,6 +26,12 @@ _KIND = {BENCHMARKS: "benchmark", POLICIES: "policy type"}
 def installed(group: str) -> dict[str, EntryPoint]:
     """The plug-ins of a group by name. Reads metadata only, imports nothing."""
     return {point.name: point for point in entry_points(group=group)}
+
+
+def distributions_named(prefix: str) -> tuple[str, ...]:
+    """The installed distributions whose names begin so, as modules are spelled: how LeRobot finds its plug-ins."""
+    names = ((found.metadata["Name"] or "").replace("-", "_") for found in distributions())
+    return tuple(name for name in names if name.startswith(prefix))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +97,18 @@ def find(group: str, name: str) -> str:
     return points[name].value
 
 
+def import_module(name: str, purpose: str = "") -> ModuleType:
+    """Import a module that a user named. The working directory is searched last, in later processes too.
+
+    Raises:
+        ImportError, ConfigError: see :func:`~proctor.foreign_code.import_foreign`.
+    """
+    package = name.partition(".")[0]
+    if package not in sys.modules and importlib.util.find_spec(package) is None:
+        extend_import_path([str(Path.cwd())])
+    return import_foreign(name, purpose)
+
+
 def load_object(address: str) -> Any:
     """Import ``module:attribute``.
 
@@ -96,9 +119,9 @@ def load_object(address: str) -> Any:
     if not module_name or not attribute:
         raise ConfigError(f"'{address}' is not an address of the form module:attribute.")
     try:
-        module = importlib.import_module(module_name)
-    except Exception as error:
-        raise ConfigError(f"Cannot import {module_name} (for {address}): {type(error).__name__}: {error}.") from error
+        module = import_module(module_name, f" (for {address})")
+    except ImportError as error:
+        raise ConfigError(f"Cannot import {module_name} (for {address}): {described(error)}.") from error
     try:
         return getattr(module, attribute)
     except AttributeError:

@@ -147,6 +147,10 @@ class Timings:
         return float(sum(getattr(self, part.name) for part in fields(self)))
 
 
+POLICY_FAILED = "policy"
+"""The ``kind`` of an :class:`AttemptError` that is the policy's."""
+
+
 @dataclass(frozen=True, slots=True)
 class AttemptError:
     """Why one attempt at an episode did not reach the end.

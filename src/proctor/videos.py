@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import closing
@@ -10,14 +11,16 @@ from pathlib import Path
 from time import monotonic
 
 from proctor.config import EvalConfig
+from proctor.consent import of_run
 from proctor.engine import Crew, EngineSetup, Film, Filming, Shot
 from proctor.errors import ConfigError
-from proctor.job import make_benchmark, n_simulators
+from proctor.job import make_benchmark, n_simulators, runs_in_process
+from proctor.redaction import REDACTED
 from proctor.rendering import choose_renderer
 from proctor.reports.progress import Stage
 from proctor.results.journal import key_of, read_actions, read_journals
 from proctor.results.merge import merge_journals
-from proctor.results.run_dir import RunInfo
+from proctor.results.run_dir import RunInfo, require_code
 from proctor.results.videos import video_file
 from proctor.supervision import quiet_terminal, watched
 from proctor.types import EpisodeResult, EpisodeSpec, Outcome, TaskKey
@@ -60,10 +63,25 @@ def remove_videos(directory: Path, specs: Iterable[EpisodeSpec]) -> None:
 
 
 def replay(
-    directory: Path, run: RunInfo, episodes: Sequence[EpisodeResult], config: EvalConfig
+    directory: Path,
+    run: RunInfo,
+    episodes: Sequence[EpisodeResult],
+    config: EvalConfig,
+    *,
+    trust_remote_code: bool = False,
 ) -> dict[EpisodeSpec, str]:
-    """Film episodes of the ``run`` in ``directory`` long after it: see :func:`make_videos`. Needs no policy."""
-    benchmark, address = make_benchmark(run.config["env"])
+    """Film episodes of the ``run`` in ``directory`` long after it: see :func:`make_videos`. Needs no policy.
+
+    Raises:
+        ConfigError: the simulator's code is not installed here, and there is no consent to running it.
+        ProctorError: see :func:`make_videos`.
+    """
+    if REDACTED in str(run.config["env"]):
+        raise ConfigError(f"{directory} was run with a secret that run.json does not hold: it cannot be filmed later.")
+    command = f"proctor replay {shlex.quote(str(directory.absolute()))} …"
+    require_code(run, ("env",), command)
+    fields = of_run({"env": run.config["env"]}, command, consent=trust_remote_code)
+    benchmark, address = make_benchmark(fields["env"], trust_remote_code=trust_remote_code)
     choose_renderer(benchmark)
     setup = EngineSetup(
         benchmark=address,
@@ -73,6 +91,7 @@ def replay(
         config=config,
         batch_size=n_simulators(benchmark, config, len(episodes)),
         log=directory / "worker.log",
+        in_process=runs_in_process(benchmark, config),
     )
     return make_videos(directory, setup, config, episodes)
 

@@ -7,10 +7,11 @@ import gymnasium
 import numpy as np
 import pytest
 from benchmark_episodes import episode, random_actions, standing
-from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete, Text, Tuple
+from gymnasium.spaces import Box, Dict, Discrete, Graph, MultiBinary, MultiDiscrete, Sequence, Text, Tuple
 
 from proctor import evaluate
 from proctor.benchmarks.gymnasium import Gymnasium, GymnasiumConfig
+from proctor.benchmarks.gymnasium_spaces import ObservationNames, rgb_frame
 from proctor.benchmarks.pusht import PushT, PushTConfig
 from proctor.config import structure
 from proctor.errors import ConfigError
@@ -75,11 +76,104 @@ def test_observations_get_lerobots_names(space, keys):
         assert all(env.observation_space[key].contains(array) for key, array in seen.items())
 
 
-@pytest.mark.parametrize("space", [Discrete(3), Tuple((VECTOR,)), Dict(depth=Box(0, 1, (8, 6)))])
-def test_an_observation_that_is_neither_image_nor_vector_is_refused(space):
-    """Said when the environment is built, with the space it has."""
-    with pytest.raises(ConfigError, match="it must be an image"), made_up(observation_space=space):
-        pass
+@pytest.mark.parametrize(
+    ("space", "name", "shape", "dtype"),
+    [
+        (Discrete(3), "observation.state", (1,), np.float32),
+        (Discrete(2**25), "observation.state", (1,), np.float64),
+        (Box(0, 1, (), np.float64), "observation.state", (1,), np.float64),
+        (MultiDiscrete([2, 3]), "observation.state", (2,), np.float32),
+        (MultiBinary(4), "observation.state", (4,), np.float32),
+        (Tuple((Discrete(32), Discrete(2, start=5))), "observation.state", (2,), np.float32),
+        (Tuple((VECTOR, Discrete(2))), "observation.state", (3,), np.float64),
+        (Box(-1, 1, (8, 6), np.float32), "observation.state", (8, 6), np.float32),
+        (Dict(depth=Box(0, 1, (8, 6, 1), np.float32)), "observation.depth", (8, 6, 1), np.float32),
+        (Box(0, 255, (8, 6, 1), np.uint8), "observation.image", (8, 6, 1), np.uint8),
+        (Box(0, 255, (8, 6), np.uint8), "observation.image", (8, 6, 1), np.uint8),
+        (Box(0, 255, (3, 8, 6), np.uint8), "observation.image", (8, 6, 3), np.uint8),
+        (Box(0, 9, (3, 8, 6), np.uint8), "observation.state", (3, 8, 6), np.uint8),
+        (Box(0, 1, (3, 8, 6), np.float32), "observation.image", (8, 6, 3), np.uint8),
+        (Dict(pixels=Box(0, 255, (8, 6, 3), np.float64)), "observation.image", (8, 6, 3), np.uint8),
+        (Box(-1, 1, (8, 6, 3), np.float32), "observation.state", (8, 6, 3), np.float32),
+    ],
+)
+def test_other_observations_become_arrays(space, name, shape, dtype):
+    """An image is uint8 with its channels last where the space says that it is one; a number is a vector of one."""
+    with made_up(observation_space=space) as env:
+        (seen,) = env.reset(7, None, look=True).items()
+
+        assert (seen[0], seen[1].shape, seen[1].dtype) == (name, shape, dtype)
+        assert env.observation_space[name].contains(seen[1])
+        assert env.notes == ()
+
+
+def test_the_values_of_an_observation_are_the_environments():
+    """Channels are moved and not mixed, 0 to 1 becomes 0 to 255, and a tuple keeps its order."""
+    image = np.random.default_rng(7).random((3, 8, 6))
+    parts = ObservationNames(Dict(pixels=Box(0, 1, (3, 8, 6)), cards=Tuple((Discrete(32), Discrete(11)))), "Odd-v0")
+    seen = parts.of({"pixels": image, "cards": (21, 10)})
+
+    assert np.array_equal(seen["observation.image"], np.rint(255 * image.transpose(1, 2, 0)).astype(np.uint8))
+    assert seen["observation.cards"].tolist() == [21, 10]
+
+
+def test_what_is_no_array_is_left_out_and_said():
+    """Graphs, sequences, and tuples of what is no vector: the rest is given."""
+    space = Dict(agent_pos=VECTOR, scene=Graph(VECTOR, None), cards=Sequence(Discrete(3)), both=Tuple((IMAGE, VECTOR)))
+    with made_up(observation_space=space) as env:
+        assert env.reset(7, None, look=True).keys() == {"observation.state"}
+        (note,) = env.notes
+        assert all(f"{part} (" in note for part in ("scene", "cards", "both"))
+        assert "agent_pos" not in note
+
+
+def test_an_observation_of_objects_is_that_episodes_error():
+    """A pointer would be followed in another process."""
+    names = ObservationNames(VECTOR, "Odd-v0")
+    with pytest.raises(ValueError, match=r"observation\.state is made of objects"):
+        names.of(np.array([None, {}], object))
+
+
+GREY = np.arange(48, dtype=np.uint8).reshape(8, 6)
+COLOUR = np.stack([GREY, GREY + 50, GREY + 100], axis=-1)
+
+
+@pytest.mark.parametrize(
+    ("frame", "expected"),
+    [
+        (COLOUR, COLOUR),
+        (np.dstack([COLOUR, GREY]), COLOUR),
+        (GREY, np.dstack([GREY] * 3)),
+        (GREY[..., np.newaxis], np.dstack([GREY] * 3)),
+        (COLOUR.transpose(2, 0, 1), COLOUR),
+        (COLOUR / 255, COLOUR),
+        (COLOUR.tolist(), COLOUR),
+        (GREY > 20, np.dstack([255 * (GREY > 20)] * 3)),
+    ],
+)
+def test_frames_become_what_a_video_takes(frame, expected):
+    """Grey, with a fourth channel, with channels first, of floats from 0 to 1, lists."""
+    drawn = rgb_frame(frame)
+
+    assert drawn.dtype == np.uint8
+    assert np.array_equal(drawn, expected)
+
+
+@pytest.mark.parametrize(
+    ("frame", "words"),
+    [
+        (None, "draws None"),
+        (COLOUR.astype(np.float32), "from 0 to 147; a frame of float32 is from 0 to 1"),
+        (np.full((8, 6, 3), np.nan), "a frame of float64 is from 0 to 1"),
+        (COLOUR.astype(int) - 1, "from -1 to 146"),
+        ("a frame", "draws str of"),
+        (np.zeros((8, 6, 2), np.uint8), r"draws ndarray of uint8 \(8, 6, 2\)"),
+    ],
+)
+def test_a_frame_that_is_none_is_refused_in_a_sentence(frame, words):
+    """Nothing is guessed: floats above 1 may be anything."""
+    with pytest.raises(ConfigError, match=words):
+        rgb_frame(frame)
 
 
 @pytest.mark.parametrize(
@@ -167,6 +261,100 @@ def test_an_environment_that_takes_no_seed_is_refused():
             standing(Gymnasium(GymnasiumConfig(task="Seedless-v0"))).__enter__()
     finally:
         del gymnasium.registry["Seedless-v0"]
+
+
+class OldReset(MadeUp):
+    """Gives the observation alone, which two values could be taken for."""
+
+    def reset(self, *, seed=None, options=None):
+        return super().reset(seed=seed)[0]
+
+
+class OldStep(MadeUp):
+    """Does not tell termination from truncation."""
+
+    def step(self, action):
+        return (*super().step(action)[:3], {})
+
+
+class NoEnv:
+    """As the classes of the old package are: not Gymnasium's."""
+
+    def reset(self, seed=None):
+        return np.zeros(2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (OldReset, r"its reset does not give \(observation, info\)"),
+        (OldStep, "its step gives four values"),
+        (NoEnv, r"it is no gymnasium\.Env"),
+    ],
+)
+def test_the_interface_of_old_gym_is_named(kind, words):
+    """Once, when the environment is built, with what to do."""
+    gymnasium.register("Old-v0", kind, max_episode_steps=5)
+    try:
+        with pytest.raises(ConfigError, match=rf"Old-v0 has the interface of Gym before 0\.26: {words}\. Wrap"):
+            standing(Gymnasium(GymnasiumConfig(task="Old-v0"))).__enter__()
+    finally:
+        del gymnasium.registry["Old-v0"]
+
+
+class Exits(MadeUp):
+    """Ends its process at the first step."""
+
+    def step(self, action):
+        raise SystemExit(0)
+
+
+def test_what_a_trial_raises_is_said_to_be_of_the_trial():
+    """Also where it would end the process."""
+    gymnasium.register("Exits-v0", Exits, max_episode_steps=5)
+    try:
+        with pytest.raises(RuntimeError, match="Exits-v0 was tried for a few steps and raised SystemExit: 0"):
+            standing(Gymnasium(GymnasiumConfig(task="Exits-v0"))).__enter__()
+    finally:
+        del gymnasium.registry["Exits-v0"]
+
+
+class Undrawn(MadeUp):
+    """Lists a render mode that its constructor does not take."""
+
+    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012 - as Gymnasium has it
+
+    def __init__(self):
+        super().__init__()
+
+
+class UndrawnBelow(MadeUp):
+    """Passes on what the class above it does not take."""
+
+    metadata = Undrawn.metadata
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+
+
+@pytest.mark.parametrize("kind", [Undrawn, UndrawnBelow])
+def test_a_constructor_that_takes_no_render_mode_is_not_given_one(kind):
+    """It runs, and is not drawn."""
+    gymnasium.register("Undrawn-v0", kind, max_episode_steps=5)
+    try:
+        with standing(Gymnasium(GymnasiumConfig(task="Undrawn-v0"))) as env:
+            assert len(episode(env, 7, 3)) == 4
+            assert not env.drawable
+    finally:
+        del gymnasium.registry["Undrawn-v0"]
+
+
+def test_a_module_before_a_colon_is_the_module_to_import():
+    """As in gymnasium.make; several ids may name several, beside env.module."""
+    config = GymnasiumConfig(task="gym_pusht:gym_pusht/PushT-v0, os.path:CartPole-v1", module="json")
+
+    assert (config.task, config.module) == ("gym_pusht/PushT-v0,CartPole-v1", "json,gym_pusht,os.path")
+    assert [task.name for task in Gymnasium(config).tasks()] == ["gym_pusht/PushT-v0", "CartPole-v1"]
 
 
 def test_a_discrete_action_is_the_nearest_number():

@@ -74,11 +74,11 @@ def test_with_consent_it_is_evaluated_and_goes_on_with_the_same_code(poles, tmp_
     written = json.loads((run / "run.json").read_text())
     assert written["fingerprint"]["env"]["code_sha256"] == find_code(str(poles)).sha256
     assert json.loads((run / "eval_info.json").read_text())["overall"]["pc_success"] == 100
-    assert main(["resume", str(run)]) == 0
+    assert main(["resume", str(run), "--trust_remote_code=true"]) == 0
 
     capsys.readouterr()
     (poles / "helper.py").write_text("GRAVITY = 0")
-    assert main(["resume", str(run)]) == 2
+    assert main(["resume", str(run), "--trust_remote_code=true"]) == 2
     assert "is not the one that was consented to" in capsys.readouterr().err
     assert main(arguments) == 2
     assert "env.code_sha256: was" in capsys.readouterr().err

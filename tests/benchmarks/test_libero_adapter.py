@@ -1,7 +1,9 @@
 """LIBERO: its tasks, LeRobot's protocol to the bit, a quick simulator equal to LIBERO's own code, and success."""
 
 import ast
+import importlib
 import json
+import logging
 import pickle
 import subprocess
 import sys
@@ -14,7 +16,7 @@ import pytest
 from benchmark_episodes import digest, from_script, random_actions, standing
 from libero_checks import both_kinds, differences, put_at_goal, standing_simulator
 
-from proctor.benchmarks import libero, libero_simulator
+from proctor.benchmarks import libero, libero_package, libero_simulator
 from proctor.benchmarks.libero import N_INIT_STATES, Libero, LiberoConfig
 from proctor.benchmarks.libero_package import LiberoFiles, read_pickled_array
 from proctor.benchmarks.libero_simulator import QuickSimulator, SamplingClock, Simulator, is_compared
@@ -111,21 +113,50 @@ def test_a_missing_simulator_names_the_extra(missing, monkeypatch):
         benchmark.make_env(benchmark.tasks()[0])
 
 
-def test_missing_models_are_a_sentence(tmp_path, monkeypatch):
-    """A package without its 3D models says where they were looked for and what to install."""
-    (tmp_path / "config.yaml").write_text(json.dumps({"assets": str(tmp_path / "nowhere")}))
+@pytest.mark.parametrize(
+    ("key", "what"), [("assets", "3D models"), ("bddl_files", "tasks"), ("init_states", "initial states")]
+)
+def test_a_configuration_that_leads_nowhere_is_named(tmp_path, monkeypatch, key, what):
+    """Left by another installation; the sentence says which file it is and what was looked for."""
+    (tmp_path / "config.yaml").write_text(json.dumps({key: str(tmp_path / "nowhere")}))
     monkeypatch.setenv("LIBERO_CONFIG_PATH", str(tmp_path))
 
     with pytest.raises(
-        ConfigError, match=r"LIBERO's 3D models are not in .*nowhere; .*pip install 'proctor\[libero\]'"
+        ConfigError,
+        match=rf"LIBERO's {what} are not in .*nowhere.*; {tmp_path}/config\.yaml says so: remove it or mend",
     ):
         LiberoFiles()
+
+
+def test_missing_models_are_a_sentence(tmp_path, monkeypatch):
+    """A package without its 3D models says where they were looked for and what to install."""
+    monkeypatch.setenv("LIBERO_CONFIG_PATH", str(tmp_path))
+    libero = sys.modules.get("libero.libero") or importlib.import_module("libero.libero")
+    get = libero.get_libero_path
+    monkeypatch.setattr(libero, "get_libero_path", lambda key: tmp_path if key == "assets" else get(key))
+
+    with pytest.raises(ConfigError, match=r"LIBERO's 3D models are not in .*scenes; .*pip install 'proctor\[libero\]'"):
+        LiberoFiles()
+
+
+def test_robosuite_is_imported_without_its_log_file(monkeypatch):
+    """Which would be in /tmp, and another user's: only the first one on a machine could run LIBERO."""
+    logs = []
+    monkeypatch.setattr(
+        libero_package, "import_simulator", lambda *_: logs.append(logging.FileHandler("/nowhere/robosuite.log"))
+    )
+
+    libero_package.import_robosuite()
+
+    assert isinstance(logs[0], logging.NullHandler)
+    assert isinstance(logging.FileHandler, type)
 
 
 def test_hf_libero_is_imported_without_its_questions(tmp_path):
     """The other distribution asks on the terminal, writes into the home folder, and downloads. Here it does not."""
     package = tmp_path / "site" / "libero" / "libero"
-    (package / "assets" / "scenes").mkdir(parents=True)
+    for folder in ("assets/scenes", "bddl_files", "init_files"):
+        (package / folder).mkdir(parents=True)
     (package.parent / "__init__.py").touch()
     (package / "__init__.py").write_text(ASKING)
     home = tmp_path / "home"

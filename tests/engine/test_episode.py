@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from proctor.engine.episode import LookPlan, _checked
+from proctor.engine.episode import LookPlan
 from proctor.errors import ConfigError, PolicyError
+from proctor.policies.actions import check_actions
 from proctor.types import ArraySpec
 
 ACTION = ArraySpec((2,), "float32")
@@ -38,8 +39,8 @@ def test_real_numbers_of_the_right_shape_can_be_executed(dtype):
     """Whatever their width; a list of lists will do."""
     chunk = np.ones((3, 2), dtype)
 
-    np.testing.assert_array_equal(_checked(chunk, ACTION), chunk)
-    np.testing.assert_array_equal(_checked([[1, 2]], ACTION), [[1, 2]])
+    np.testing.assert_array_equal(check_actions(chunk, ACTION), chunk)
+    np.testing.assert_array_equal(check_actions([[1, 2]], ACTION), [[1, 2]])
 
 
 class Stubborn:
@@ -59,13 +60,14 @@ class Stubborn:
         (np.zeros(2), r"shape \(2,\).*\(steps, 2\)"),
         (np.zeros((0, 2)), r"shape \(0, 2\)"),
         (np.float64(1), r"shape \(\)"),
-        (None, r"shape \(\)"),
+        (None, "gave None"),
         (np.zeros((3, 2), complex), "dtype complex128; expected real numbers"),
         (np.zeros((3, 2), bool), "dtype bool"),
         (np.array([["a", "b"]]), "dtype <U1"),
         (np.array([[0, 0], [0, np.nan]]), r"nan as action\[1\] of step 1; expected finite"),
         (np.array([[-np.inf, 0]]), r"-inf as action\[0\] of step 0"),
-        ([[1.0, 2.0], [3.0]], "inhomogeneous"),
+        ([[1.0, 2.0], [3.0]], r"shapes \(2,\) and \(1,\)"),
+        (np.zeros((1, 3, 2)), r"shape \(1, 3, 2\).*\(steps, 2\): its first axis is a batch, return \[0\] of it"),
         (Stubborn(), "cuda:0"),
     ],
     ids=str,
@@ -73,7 +75,7 @@ class Stubborn:
 def test_a_chunk_that_cannot_be_executed_is_the_policys_error(chunk, message):
     """It says what it got and what was expected, and never reaches the simulator."""
     with pytest.raises(PolicyError, match=message):
-        _checked(chunk, ACTION)
+        check_actions(chunk, ACTION)
 
 
 @pytest.mark.parametrize("offsets", [(), (0, -1), (-1, -1, 0), (0, 1)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from asyncio import CancelledError
 from pathlib import Path
 from time import sleep
 
@@ -12,10 +13,11 @@ import numpy as np
 import pytest
 from fake_runs import canonical, errors_of, n_descriptors, run_fake
 
+from proctor import job
 from proctor.cli import main
-from proctor.errors import EnvironmentBuildError, ResourceError
+from proctor.errors import ConfigError, EnvironmentBuildError, ResourceError
 from proctor.results.journal import read_journals
-from proctor.testing.fakes import FAKE_BENCHMARK, FakeEnv, FakePolicy
+from proctor.testing.fakes import FAKE_BENCHMARK, FakeBenchmark, FakeEnv, FakePolicy
 
 SHM = Path("/dev/shm")
 
@@ -58,19 +60,26 @@ FAULTS = {
     "segfault": ("crashed", "the simulator's process was ended by SIGSEGV"),
     "exit": ("crashed", "the simulator's process exited with status 0"),
     "raise": ("raised", "RuntimeError: a scripted fault"),
+    "quit": ("raised", "SystemExit: 0"),
+    "panic": ("raised", "_Panic"),
+    "ask": ("raised", "EOFError: EOF when reading a line"),
     "hang": ("hung", "the simulator gave no sign of life for {} s"),
     "stop": ("hung", "the simulator gave no sign of life for {} s"),
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_the_results_after_a_fault_are_those_without_it(tmp_path, clean_run, fault):
-    """At the constructor, at a reset and amid an episode: each of those runs again and nothing else differs."""
+@pytest.mark.parametrize(
+    ("fault", "n_workers"), [*((fault, 2) for fault in FAULTS), ("raise", 1), ("quit", 1), ("panic", 1), ("ask", 1)]
+)
+def test_the_results_after_a_fault_are_those_without_it(tmp_path, clean_run, fault, n_workers):
+    """At the constructor, at a reset and amid an episode: each of those runs again and nothing else differs. In this
+    process (one worker that was asked for) too, unless the fault ends the process.
+    """
     places = {"0/construct": fault, "1/1001/0": fault, "0/1002/4": fault}
     hangs = fault in ("hang", "stop")
     deadlines = {"step_timeout_s": 1, "reset_timeout_s": 4} if hangs else {}
 
-    result = run_fake(tmp_path / "run", faults=places, **deadlines)
+    result = run_fake(tmp_path / "run", faults=places, batch_size=n_workers, **deadlines)
 
     assert canonical(result.info) == canonical(clean_run.info)
     kind, message = FAULTS[fault]
@@ -80,6 +89,58 @@ def test_the_results_after_a_fault_are_those_without_it(tmp_path, clean_run, fau
         "0/1002": [(kind, message.format(1))],
     }
     assert result.n_errors == 0
+
+
+@pytest.mark.parametrize("why", ["one episode", "one core"])
+def test_one_worker_that_nobody_asked_for_is_a_process(tmp_path, clean_run, monkeypatch, why):
+    """What ends it does not end the run."""
+    if why == "one core":
+        monkeypatch.setattr(job, "usable_cores", lambda: 1)
+    n_episodes = 1 if why == "one episode" else 3
+    faults = {"0/1000/0": "exit"}
+
+    result = run_fake(tmp_path / "run", faults=faults, env={"n_tasks": 1}, batch_size=0, n_episodes=n_episodes)
+
+    assert errors_of(result) == {"0/1000": [FAULTS["exit"]]}
+    assert result.n_errors == 0
+
+
+def test_the_users_ctrl_c_reaches_a_simulator_in_this_process(tmp_path, monkeypatch):
+    """It is no error of the episode."""
+
+    def reset(self, *args, **look):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(FakeEnv, "reset", reset)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_fake(tmp_path / "run", batch_size=1)
+
+
+@pytest.mark.parametrize("kind", [SystemExit, GeneratorExit, CancelledError, EOFError])
+def test_a_frame_that_ends_the_process_costs_the_video(tmp_path, monkeypatch, kind):
+    """The results are there, and the reason is said."""
+
+    def render(self, *args):
+        raise kind
+
+    monkeypatch.setattr(FakeEnv, "render", render)
+
+    result = run_fake(tmp_path / "run", batch_size=1, env={"n_tasks": 1}, n_episodes=1, video="all")
+
+    assert list(result.video_problems.values()) == [f"cannot be drawn ({kind.__name__})"]
+
+
+def test_a_list_of_tasks_that_ends_the_process_is_the_users_mistake(tmp_path, monkeypatch):
+    """No exit status 0 without a result."""
+
+    def tasks(self):
+        raise SystemExit(0)
+
+    monkeypatch.setattr(FakeBenchmark, "tasks", tasks)
+
+    with pytest.raises(ConfigError, match="fake cannot say which tasks there are: SystemExit: 0"):
+        run_fake(tmp_path / "run")
 
 
 def test_a_fault_that_stays_makes_that_episode_an_error_and_no_other(tmp_path, clean_run, capsys):
@@ -246,11 +307,12 @@ def test_an_answer_for_a_worker_that_died_meanwhile_is_nobodys(tmp_path, clean_r
     assert canonical(result.info) == canonical(clean_run.info)
 
 
-def test_a_simulator_that_cannot_be_closed_does_not_cost_a_finished_run(tmp_path, clean_run, monkeypatch):
+@pytest.mark.parametrize("kind", [OSError, SystemExit])
+def test_a_simulator_that_cannot_be_closed_does_not_cost_a_finished_run(tmp_path, clean_run, monkeypatch, kind):
     """Its results are in."""
 
     def close(self):
-        raise OSError("busy")
+        raise kind
 
     monkeypatch.setattr(FakeEnv, "close", close)
 

@@ -36,7 +36,8 @@ class Studio:
         tasks = plan_tasks(self.benchmark)
         self.plan = plan_episodes(self.benchmark, tasks, 2, 1000)
         by_key = {task.key: task for task in tasks}
-        return EngineSetup(FAKE_BENCHMARK, env, by_key, source, config, batch_size)
+        here = batch_size == HERE
+        return EngineSetup(FAKE_BENCHMARK, env, by_key, source, config, batch_size, in_process=here)
 
     def film_of(self, spec, **fields):
         return Film(str(self.folder / f"{spec.task_id}-{spec.episode_index}.mp4"), **fields)

@@ -176,6 +176,21 @@ def events_until(launcher, number, kind, seconds=90):
     return said
 
 
+def test_actors_import_no_module_from_the_working_directory(cluster, tmp_path, monkeypatch):
+    """Ray itself would have them search it first."""
+    (tmp_path / "msgspec.py").write_text("open(__file__ + '.ran', 'w')\n")
+    monkeypatch.chdir(tmp_path)
+    config = RunConfig(env={"type": FAKE_BENCHMARK}, policy={"type": "random"}, output_dir="run")
+
+    launcher = RayLauncher(at(cluster))
+    launcher.submit(shard(0, config, tmp_path / "run"))
+    said = events_until(launcher, 0, Up | Failed | Lost)
+    launcher.close()
+
+    assert any(isinstance(event, Up) for event in said), said
+    assert not (tmp_path / "msgspec.py.ran").exists()
+
+
 def test_a_checkpoint_that_a_node_does_not_see_travels_there(launcher, tmp_path, hidden_checkpoint):
     """What the shard loads is what lies here, and is gone from there once the shard has ended."""
     config = evaluation(tmp_path, {"path": hidden_checkpoint, "device": "cpu"}, 1)

@@ -28,6 +28,7 @@ def bare(tmp_path):
         "temporal_ensemble_coeff": None,
         "dropout": 0.1,
         "use_amp": False,
+        "normalization_mapping": {},
     }
     (directory / "config.json").write_text(json.dumps(config))
     write_safetensors(directory / "model.safetensors", {"weight": 4})

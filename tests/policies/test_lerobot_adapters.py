@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from lerobot_samples import PLUGIN, Episode, LeRobotLoop, frames, new_memory
+from lerobot_samples import PLUGIN, Episode, LeRobotLoop, edit_json, frames, new_memory
 
 from proctor.errors import CheckpointError
 from proctor.policies.lerobot import load
@@ -59,6 +59,14 @@ def test_an_adapter_gives_what_peft_gives_and_its_base_does_not(checkpoints, ada
     assert np.abs(ours - actions(checkpoints["smolvla"])).max() > 1
 
 
+def test_an_adapter_whose_base_is_elsewhere_is_given_it(adapter, checkpoints, tmp_path):
+    """Its configuration names a path of the machine it was trained on."""
+    moved = shutil.copytree(adapter, tmp_path / "moved")
+    edit_json(moved / "adapter_config.json", base_model_name_or_path="/home/somebody/base")
+
+    np.testing.assert_array_equal(actions(moved, base_path=str(checkpoints["smolvla"])), actions(adapter))
+
+
 def make_old(checkpoint, directory):
     """The checkpoint as lerobot before 0.4 would have saved it: statistics among the weights, no processors."""
     from safetensors.torch import load_file, save_file
@@ -101,8 +109,8 @@ def test_an_old_checkpoint_without_its_statistics_is_refused(checkpoints, tmp_pa
         del weights[name]
     save_file(weights, old / "model.safetensors")
 
-    with pytest.raises(CheckpointError, match=r"normalises observation\.state by mean and std, which its weights"):
-        load({"path": str(old)}).open(1)
+    with pytest.raises(CheckpointError, match=r"of observation\.state, by which model\.safetensors normalises it"):
+        load({"path": str(old)})
 
 
 def test_a_policy_of_an_installed_package_is_found_by_its_name(checkpoints):

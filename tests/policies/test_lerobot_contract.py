@@ -40,6 +40,7 @@ def test_both_sides_are_shown(bare):
         "  observation.image  image 96x96x3       image 384x384x3   <- differs",
         "  observation.state  vector 2            vector 4   <- differs",
         "  action             vector 2            vector 3   <- differs",
+        "If the policy takes images of any size (LeRobot does not compare them), say so: --policy.any_image_size=true",
     ]
 
 
@@ -90,3 +91,16 @@ def test_a_policy_is_not_blindfolded(bare):
 def test_a_vector_is_not_an_image(bare):
     """Also where nothing of the kind is to be had."""
     assert "--rename_map" not in refusal(bare, Features({}, ArraySpec((2,), "float32")))
+
+
+def test_the_option_that_leaves_missing_cameras_empty_is_named(bare):
+    """By the number it takes, not where all of them are missing."""
+    cameras = "observation.images.empty_camera_0", "observation.image", "observation.images.camera3"
+    with_cameras(bare, *cameras, empty_cameras=1)
+    message = refusal(bare, features())
+
+    assert "observation.images.camera3  image 96x96x3       nothing   <- differs" in message
+    assert "empty_camera_0" not in message, "whatever its place"
+    assert message.endswith("trained to leave such cameras empty, say how many: --policy.empty_cameras=2")
+    load({"path": str(bare), "empty_cameras": "2"}).check_contract(features())
+    assert "--policy.empty_cameras" not in refusal(bare, features(camera="observation.images.top"))

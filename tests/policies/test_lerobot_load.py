@@ -147,7 +147,7 @@ def test_an_adapter_is_found_together_with_its_base(bare, tmp_path):
     checkpoint = load({"path": str(adapter), "use_peft": "true"})
 
     assert checkpoint.files.is_adapter
-    assert checkpoint.files.weights == bare / "model.safetensors"
+    assert checkpoint.files.weights == (bare / "model.safetensors",)
     assert "peft" in checkpoint.distributions
     before = checkpoint.fingerprint()["sha256"]
     write_safetensors(bare / "model.safetensors", {"weight": 5})
@@ -159,18 +159,26 @@ def test_an_adapter_is_found_together_with_its_base(bare, tmp_path):
 def test_an_adapter_without_its_base(bare, tmp_path):
     adapter = adapter_of(bare, tmp_path / "adapter")
 
-    edit_json(adapter / "adapter_config.json", base_model_name_or_path=str(tmp_path / "gone"))
-    assert "There is no checkpoint at" in refusal(adapter)
-    edit_json(adapter / "adapter_config.json", base_model_name_or_path=None)
-    assert "has no base_model_name_or_path" in refusal(adapter)
-    (adapter / "adapter_config.json").unlink()
-    assert "holds no adapter_config.json" in refusal(adapter)
+    for base, sentence in (
+        (
+            str(tmp_path / "gone"),
+            f"adapter_config.json names {tmp_path / 'gone'} as base_model_name_or_path (There is no",
+        ),
+        ("", "adapter_config.json has no base_model_name_or_path"),
+        (None, "adapter_config.json has no base_model_name_or_path"),
+    ):
+        edit_json(adapter / "adapter_config.json", base_model_name_or_path=base)
+        message = refusal(adapter)
+        assert sentence in message
+        assert message.endswith("--policy.base_path=<directory or Hub id>.")
+        assert load({"path": str(adapter), "base_path": str(bare)}).files.weights == (bare / "model.safetensors",)
+    assert "policy.base_path is the base of a PEFT adapter, but" in refusal(bare, ConfigError, base_path=str(bare))
 
 
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"type": None}, "does not name a policy type"),
+        ({"type": None}, "names no policy type, so it is an older LeRobot's or another library's; if"),
         ({"input_features": {}}, "has no input_features"),
         ({"chunk_size": None}, "policy.chunk_size is None; it must be a whole number"),
         ({"type": "groot", "use_relative_actions": True}, "a 'groot' policy with use_relative_actions; LeRobot"),

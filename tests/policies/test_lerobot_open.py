@@ -100,10 +100,12 @@ def test_a_device_that_is_not_there_is_refused(checkpoints):
 
 
 def test_a_processor_that_cannot_be_built_is_refused(copy):
-    """A step of a package that is not installed, say."""
-    edit_json(copy / "policy_postprocessor.json", steps=[{"registry_name": "grow_wings", "config": {}}])
+    """A step that does not take what it was saved with, say."""
+    file = copy / "policy_postprocessor.json"
+    step = {"registry_name": "device_processor", "config": {"wings": 2}}
+    edit_json(file, steps=[*json.loads(file.read_text())["steps"], step])
 
-    with pytest.raises(CheckpointError, match=r"processors of .* cannot be built: .*grow_wings"):
+    with pytest.raises(CheckpointError, match=r"processors of .* cannot be built: .*wings"):
         load({"path": str(copy)}).open(1)
 
 

@@ -51,9 +51,9 @@ def test_numbers_are_whole_at_usual_widths(width):
 
     table = lines[lines.index("B  runs/new") + 2 :][:5]
     assert max(map(len, table)) <= width
-    assert table[0].split() == ["task", "A", "B", "points", "95%", "interval", "p"]
+    assert table[0].split() == ["task", "A", "B", "points", "adj.", "interval", "adj.", "p"]
     for row in table[1:4]:
-        assert row.split()[1:] == ["450/500", "200/500", "-50.0", "-54.2", "…", "-45.4", "<", ".001", "worse"]
+        assert row.split()[1:] == ["450/500", "200/500", "-50.0", "-55.1", "…", "-44.4", "<", ".001", "worse"]
     assert table[4].startswith("all tasks")
     assert "B is worse than A: -50.0 points" in " ".join(lines)
 

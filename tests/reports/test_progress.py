@@ -56,7 +56,7 @@ def test_the_rate_so_far_is_over_the_episodes_without_a_gap():
 
     (line,) = plain(Progress(tasks, 10.0, 6.0))
 
-    assert line.startswith("6/20 episodes · success so far 50 % (0.6 … 99.4)")
+    assert line.startswith("6/20 episodes · success so far 50 % (95% anytime 0.6 … 99.4)")
 
 
 def test_the_reward_so_far_takes_the_place_of_a_rate_that_is_not_reported():

@@ -164,10 +164,16 @@ def test_nothing_of_the_machine_is_sent(logged):
 def test_secrets_stay_here(evaluated, tmp_path):
     """As in every file; and without the artifact, without tags, where they are not wanted."""
     run, summary = load_summary(evaluated)
-    run.config["policy"]["api_key"] = run.config["env"]["password"] = "hunter2"
-    config = WandBConfig(enable=True, mode="offline", disable_artifact=True, add_tags=False, run_id="abc123")
+    fields = {group: {**run.config[group], name: "hunter2"} for group, name in (("policy", "api_key"), ("env", "pwd"))}
+    fingerprint = {**run.fingerprint, "env": {"kwargs": {"api_key": "hunter2"}}}
+    run = replace(run, config={**run.config, **fields}, fingerprint=fingerprint)
+    config = WandBConfig(
+        enable=True, mode="offline", disable_artifact=True, add_tags=False, run_id="abc123", notes="pwd=hunter2"
+    )
 
-    where = log_evaluation(config, tmp_path, None, replace(summary, videos={}), build_eval_info(summary, run))
+    where = log_evaluation(
+        config, tmp_path, "token=hunter2", replace(summary, videos={}), build_eval_info(summary, run)
+    )
 
     logged = Logged(tmp_path)
     assert logged.run.run_id == "abc123"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from dataclasses import replace
 from pathlib import Path
 
@@ -106,6 +107,42 @@ def test_verdicts_are_by_p_values_adjusted_for_all_policies():
     assert challenges[0].overall.adjusted_p == pytest.approx(3 * 0.03515625)
     assert challenges[0].overall.verdict is Verdict.UNDECIDED
     assert challenges[0].overall.verdict_at(0.2) is Verdict.BETTER
+
+
+@pytest.mark.parametrize("n_others", [1, 3])
+@pytest.mark.parametrize("known", [True, False], ids=["pairs", "samples"])
+def test_verdict_adjusted_p_and_interval_never_contradict_each_other(n_others, known):
+    """Of one comparison and of several, in each task and over all: 0 is outside where a difference is shown."""
+    generator, n_shown = random.Random(n_others), 0
+    for _ in range(30 if known else 6):
+        evaluations = [
+            measured(
+                **{
+                    name: task("".join(generator.choices("+-", (rate, 1 - rate), k=size)), known=known)
+                    for name, rate, size in (("lion", generator.random(), 9), ("bear", generator.random(), 8))
+                }
+            )
+            for _ in range(n_others + 1)
+        ]
+        for comparison in (each for c in compare(evaluations) for each in (*c.tasks, c.overall)):
+            shown = comparison.verdict is not Verdict.UNDECIDED
+            assert shown == (comparison.adjusted_p <= 0.05)
+            assert shown == (not comparison.interval.low <= 0 <= comparison.interval.high)
+            assert (comparison.verdict is Verdict.BETTER) == (comparison.interval.low > 0)
+            assert comparison.n_comparisons == n_others * (1 if comparison.name == "all tasks" else 2)
+            n_shown += shown
+    assert n_shown
+
+
+def test_a_certain_difference_has_a_p_of_0_and_is_one_all_the_same():
+    """So many pairs that p is below any number."""
+    a, b = measured(lion=task("+" * 3000)), measured(lion=task("-" * 3000))
+
+    (challenge,) = compare([a, b])
+
+    overall = challenge.overall
+    assert (overall.p_value, overall.adjusted_p, overall.verdict) == (0.0, 0.0, Verdict.WORSE)
+    assert (overall.more_episodes, overall.interval.low, overall.interval.high < -0.99) == (None, -1.0, True)
 
 
 def test_those_of_single_tasks_are_adjusted_for_tasks_and_policies_together():

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from proctor.results.differences import Pairs, Samples, Score, Strata, holm, pool
+from proctor.results.differences import Pairs, Samples, Score, Strata, agreeing_interval, holm, pool
 
 PAPER = Pairs(both=30, only_a=3, only_b=12, neither=5)
 
@@ -125,6 +125,79 @@ def test_tasks_are_pooled_only_where_they_are_balanced():
     assert isinstance(fair, Strata)
     assert fair.difference == pytest.approx(0.2)
     assert samples(*fair.scores[0], *fair.scores[1]).difference < -0.3
+
+
+def small_tables():
+    """All outcomes of up to eight pairs, all of two samples of up to seven episodes, and strata of unequal numbers."""
+    for n in (1, 3, 8):
+        for both, only_a, only_b in itertools.product(range(n + 1), repeat=3):
+            if both + only_a + only_b <= n:
+                yield Pairs(both, only_a, only_b, n - both - only_a - only_b)
+    for n_a, n_b in ((2, 2), (4, 7), (6, 6)):
+        for k_a, k_b in itertools.product(range(n_a + 1), range(n_b + 1)):
+            yield samples(k_a, n_a, k_b, n_b)
+    generator = np.random.default_rng(5)
+    for _ in range(300):
+        sizes = generator.integers(2, 30, (3, 2))
+        counts = zip(sizes, generator.integers(sizes + 1), strict=True)
+        yield Strata([samples(k_a, n_a, k_b, n_b) for (n_a, n_b), (k_a, k_b) in counts])
+
+
+def test_interval_and_test_say_the_same_of_every_small_table():
+    """Alone, and as one of two, three or ten comparisons; the rest is what holds for every interval."""
+    n_shown = 0
+    for contrast in small_tables():
+        p = contrast.p_value()
+        for error in (0.05, 0.025, 0.05 / 3, 0.005):
+            interval = agreeing_interval(contrast, p, error)
+
+            assert (interval.low <= 0 <= interval.high) == (p > error), contrast
+            assert -1 <= interval.low <= contrast.difference <= interval.high <= 1, contrast
+            n_shown += p <= error
+    assert n_shown > 100
+
+
+def test_where_they_agree_it_is_newcombes():
+    """Only the end next to 0 ever moves, and no farther than it must."""
+    assert agreeing_interval(PAPER, PAPER.p_value(), 0.05) == PAPER.interval()
+    lucky = Pairs(30, 0, 5, 15)
+
+    moved = agreeing_interval(lucky, lucky.p_value(), 0.05)
+
+    assert lucky.p_value() == 0.0625
+    assert lucky.interval().low > 0 > moved.low > -0.01
+    assert moved.high == lucky.interval().high
+
+
+@pytest.mark.parametrize("rates", [(0.1, 0.1, 0.5), (0.3, 0.3, 0.2), (0.05, 0.15, 0.5), (0.02, 0.2, 0.6)])
+def test_the_interval_of_a_comparison_contains_the_difference_no_less_often_than_newcombes(rates):
+    """Twelve pairs of which A alone, B alone, and both succeed in these parts; computed over all outcomes."""
+    n, (only_a, only_b, both) = 12, rates
+    covered = dict.fromkeys(("tested", "newcombe"), 0.0)
+    for b, c, both_n in itertools.product(range(n + 1), repeat=3):
+        if (rest := n - b - c - both_n) < 0:
+            continue
+        table = Pairs(both_n, b, c, rest)
+        ways = math.factorial(n) / math.prod(map(math.factorial, (b, c, both_n, rest)))
+        chance = ways * only_a**b * only_b**c * both**both_n * (1 - only_a - only_b - both) ** rest
+        intervals = {"tested": agreeing_interval(table, table.p_value(), 0.05), "newcombe": table.interval()}
+        for name, interval in intervals.items():
+            covered[name] += chance * (interval.low - 1e-12 <= only_b - only_a <= interval.high + 1e-12)
+
+    assert covered["tested"] >= max(0.93, covered["newcombe"] - 1e-9)
+    if only_a == only_b:
+        assert covered["tested"] >= 0.95
+
+
+def test_no_direction_is_shown_where_the_test_of_strata_points_to_the_other_policy():
+    """The test weighs tasks by their episodes, the difference does not: B is far worse in the task with few episodes,
+    and clearly better in the one with many.
+    """
+    opposed = Strata([samples(5, 5, 0, 5), samples(100, 400, 200, 400)])
+
+    assert opposed.difference < -0.3
+    assert opposed.p_value() == 1.0
+    assert Strata([samples(0, 5, 5, 5), samples(100, 400, 200, 400)]).p_value() < 1e-9
 
 
 def test_holm_gives_the_reference_numbers():

@@ -1,13 +1,14 @@
 """Where results come from, and what is kept out of it."""
 
-import json
+import os
 import socket
 import subprocess
+from pathlib import Path
 
 import msgspec
 import pytest
 
-from proctor.results.provenance import REDACTED, collect_provenance, redact, redact_command
+from proctor.results.provenance import GitState, collect_provenance
 
 
 def test_versions_and_machine_are_recorded(monkeypatch):
@@ -41,37 +42,87 @@ def test_the_revision_of_the_working_directory_is_recorded(tmp_path, monkeypatch
     assert len(clean.commit) == 40
 
 
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    """The working directory: a repository with a file, which was touched since, and a submodule."""
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("GIT_")]:
+        monkeypatch.delenv(name)
+    (tmp_path / "file").write_text("1")
+    (tmp_path / ".gitattributes").write_text("* filter=canary diff=canary\n")
+    git("init -q inner")
+    git("-C inner commit -q --allow-empty -m one")
+    for command in ("init -q", "add .", "commit -q -m one"):
+        git(command)
+    (tmp_path / "file").write_text("1")  # so that git has to look into it
+    return tmp_path
+
+
+def git(command, *more):
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "advice.addEmbeddedRepo=false"]
+    return subprocess.run(["git", *identity, *command.split(), *more], check=True, capture_output=True)
+
+
+_PROGRAMS = ["core.fsmonitor", "core.pager", "core.sshCommand", "core.gitProxy", "core.editor", "diff.external"]
+_PROGRAMS += ["filter.canary.clean", "filter.canary.smudge", "filter.canary.process", "diff.canary.textconv"]
+_PROGRAMS += ["diff.canary.command", "pager.diff", "credential.helper", "alias.diff", "alias.rev-parse"]
+
+
+@pytest.mark.parametrize("dirty", [False, True])
+def test_no_program_runs_that_the_repository_names(repository, dirty):
+    """Nor one of its submodule's; hooks neither. The repository may have come out of an archive."""
+    if dirty:
+        (repository / "file").write_text("2")
+    program = f"touch {repository}/canary; cat"
+    for name in _PROGRAMS:
+        git(f"config {name}", program)
+        git(f"-C inner config {name}", program)
+    for folder in (repository / ".git", repository / "inner" / ".git"):
+        for hook in ("post-index-change", "fsmonitor-watchman", "pre-commit", "reference-transaction"):
+            (folder / "hooks" / hook).write_text(f"#!/bin/sh\n{program}\n")
+            (folder / "hooks" / hook).chmod(0o755)
+
+    found = collect_provenance([], 1).git
+
+    assert found.dirty is dirty
+    assert not (repository / "canary").exists()
+
+
+@pytest.mark.parametrize("object_format", ["sha1", "sha256"])
+def test_the_state_is_that_of_a_linked_working_tree(repository, object_format, monkeypatch):
+    """Where objects and index lie in different places."""
+    git(f"init -q --object-format={object_format} other")
+    monkeypatch.chdir("other")
+    for command in ("commit -q --allow-empty -m one", "worktree add -q ../linked"):
+        git(command)
+    monkeypatch.chdir("../linked")
+    Path("file").write_text("1")
+    git("add file")
+    git("commit -q -m two")
+    commit = git("rev-parse HEAD").stdout.decode().strip()
+
+    assert collect_provenance([], 1).git == GitState(commit, dirty=False)
+    Path("file").write_text("2")
+    assert collect_provenance([], 1).git == GitState(commit, dirty=True)
+
+
+def test_a_mode_that_the_repository_does_not_track_is_no_change(repository):
+    """As on a file system that has none; it is the repository's own setting."""
+    git("config core.filemode false")
+    (repository / "file").chmod(0o755)
+
+    assert collect_provenance([], 1).git.dirty is False
+
+
+def test_a_change_that_git_cannot_tell_is_unknown(repository):
+    """With a damaged index, for one."""
+    (repository / ".git" / "index").write_bytes(b"DIRC")
+
+    assert collect_provenance([], 1).git.dirty is None
+
+
 def test_without_git_there_is_no_revision(monkeypatch):
     """A machine without git evaluates all the same."""
     monkeypatch.setenv("PATH", "")
 
     assert collect_provenance([], 1).git is None
-
-
-@pytest.mark.parametrize("name", ["hf_token", "API_KEY", "apikey", "client-secret", "password", "Password2", "tokens"])
-def test_secrets_are_redacted_at_any_depth(name):
-    """Also inside lists and below the name."""
-    config = {"a": [{name: "hunter2"}], "b": {name: {"inner": ["hunter2"]}}}
-
-    assert "hunter2" not in json.dumps(redact(config))
-    assert redact({name: "x"}) == {name: REDACTED}
-
-
-def test_what_is_no_secret_stays():
-    """Numbers, the tokenizer of many a policy and the success key of environments are needed to run it again."""
-    config = {"n_tokens": 64, "tokenizer_name": "gpt2", "use_key": True, "token": None, "token_": "", "task": "monk"}
-    config |= {"success_key": "solved", "success-key": "solved"}
-
-    assert redact(config) == config
-
-
-def test_commands_are_redacted_in_both_spellings():
-    """``--name=value``, ``--name value`` and bare ``name=value``."""
-    command = ["proctor", "eval", "--hf_token=a", "--api-key", "b", "policy.secret=c", "--seed=1", "--env.task", "d"]
-
-    shown = redact_command(command)
-
-    assert shown == (
-        "proctor", "eval", f"--hf_token={REDACTED}", "--api-key", REDACTED, f"policy.secret={REDACTED}",
-        "--seed=1", "--env.task", "d",
-    )  # fmt: skip

@@ -156,6 +156,7 @@ class Aloha(Benchmark):
 
     name: ClassVar[str] = "aloha"
     extra: ClassVar[str] = "aloha"
+    needs_gl = True
     protocol: ClassVar[str] = "aloha-1"
     groups = TASKS
     distributions = ("dm-control", "gym-aloha", "gymnasium", "mujoco", "numpy")

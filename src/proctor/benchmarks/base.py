@@ -12,7 +12,7 @@ import importlib
 import os
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
@@ -59,6 +59,8 @@ class SimEnv(ABC):
     """Whether :meth:`render` works."""
     cameras: tuple[str, ...] = ()
     """The cameras :meth:`render` can be asked for; none where there is only the one."""
+    notes: tuple[str, ...] = ()
+    """Sentences that the user should read once, such as what a policy is not given of the observations."""
     look_seconds: float = 0.0
     """Time spent drawing so far; kept by :meth:`looking`."""
 
@@ -114,6 +116,8 @@ class Benchmark(ABC):
     """A suite or several, and how their simulators are built.
 
     ``distributions`` names the installed packages whose versions move results; they are recorded with every result.
+    ``sources`` names what else makes the environments: modules by their name, functions, classes. Of these and of the
+    benchmark's own module, code that no distribution owns is recorded by its digest.
     ``protocol`` names the version of the evaluation protocol; a change of anything an episode depends on changes it.
     """
 
@@ -127,6 +131,9 @@ class Benchmark(ABC):
     distributions: tuple[str, ...] = ()
     draws_with_gl: ClassVar[bool] = True
     """Whether it is worth finding out before a run what GL can draw with."""
+    needs_gl: ClassVar[bool] = False
+    """Whether everything it draws, it draws with MuJoCo's GL: then a ``MUJOCO_GL`` that cannot draw is refused before a
+    worker starts."""
     worker_memory_mb: ClassVar[int | None] = None
     """What each further worker with a simulator takes of memory, measured, in MB; None where nobody knows."""
     config_class: ClassVar[type[EnvConfig]]
@@ -141,6 +148,11 @@ class Benchmark(ABC):
         None if ``name`` means nothing to this benchmark. It imports no simulator.
         """
         return None
+
+    @property
+    def sources(self) -> tuple[str | Callable[..., Any], ...]:
+        """See the class; asked for once :meth:`tasks` was called."""
+        return ()
 
     @abstractmethod
     def tasks(self) -> list[Task]:
@@ -170,6 +182,21 @@ class Benchmark(ABC):
 
         It must touch no GL and start no thread; what does not keep to that is imported by each worker.
         """
+
+    def known_here(self) -> dict[str, Any]:
+        """What this process knows of the tasks, besides the configuration, and a worker does not: JSON values. Asked
+        after :meth:`tasks`.
+        """
+        return {}
+
+    def learn(self, known: dict[str, Any]) -> None:
+        """Take in, in a worker and before :meth:`make_env`, what :meth:`known_here` gave."""
+
+    def only_here(self) -> str:
+        """Why no process but this one can build the simulators, a sentence; "" if workers can. Asked after
+        :meth:`tasks`.
+        """
+        return ""
 
     def init_state_id(self, task: Task, episode_index: int) -> int | None:
         """Which stored initial state an episode starts from, where the benchmark has stored ones."""

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import copy
-import importlib
 import inspect
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import PackageNotFoundError, distribution, packages_distributions
 from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
-from gymnasium.envs.registration import load_env_creator
 from gymnasium.spaces import Discrete
 
 from proctor.benchmarks.base import (
@@ -26,11 +25,13 @@ from proctor.benchmarks.base import (
     mujoco_state,
     set_mujoco_state,
 )
-from proctor.benchmarks.gymnasium_spaces import ObservationNames, action_box
+from proctor.benchmarks.gymnasium_registry import creator_of, is_made_in_main, register_as_told, spec_of, to_workers
+from proctor.benchmarks.gymnasium_spaces import ObservationNames, action_box, rgb_frame
 from proctor.benchmarks.returns import USUAL_SUCCESS_KEYS, real_number, shown, success_in, yes_or_no
 from proctor.config import EnvConfig
-from proctor.errors import ConfigError, did_you_mean
-from proctor.plugins import install_command
+from proctor.errors import ConfigError
+from proctor.foreign_code import described
+from proctor.plugins import import_module, install_command
 from proctor.types import Array, Task
 
 _SET_BY_US = {"id", "max_episode_steps", "disable_env_checker"}
@@ -57,12 +58,15 @@ class SuccessConfig(EnvConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class GymnasiumConfig(SuccessConfig):
-    """``--env.type=gymnasium``. ``task``: an environment's id, several with commas."""
+    """``--env.type=gymnasium``. ``task``: an environment's id, several with commas; ``module:id`` is the id, and the
+    module goes to ``module``.
+    """
 
     type: str = "gymnasium"
 
     module: str | None = None
-    """Python package to import first, where importing it is what registers the ids: gym_pusht, gymnasium_robotics."""
+    """Python package to import first, where importing it is what registers the ids: gym_pusht, gymnasium_robotics;
+    several with commas."""
 
     kwargs: dict[str, Any] = field(default_factory=dict)
     """JSON: arguments of gymnasium.make, such as {"obs_type": "pixels_agent_pos"}."""
@@ -71,6 +75,14 @@ class GymnasiumConfig(SuccessConfig):
         super().__post_init__()
         if ours := sorted(_SET_BY_US & self.kwargs.keys()):
             raise ConfigError(f"env.kwargs holds {', '.join(ours)}; use env.task and env.episode_length instead.")
+        named = [name.rpartition(":") for name in self.task_names()]
+        if modules := dict.fromkeys(module for module, _, _ in named if module):
+            object.__setattr__(self, "module", ",".join(dict.fromkeys([*self.modules(), *modules])))
+            object.__setattr__(self, "task", ",".join(env_id for _, _, env_id in named))
+
+    def modules(self) -> list[str]:
+        """``module`` split at its commas."""
+        return [name.strip() for name in (self.module or "").split(",") if name.strip()]
 
 
 class GymnasiumEnv(SimEnv):
@@ -80,7 +92,7 @@ class GymnasiumEnv(SimEnv):
     actions, are the same or they are not.
 
     Raises:
-        ConfigError: it cannot be seeded, or a policy could not make anything of what it observes or takes.
+        ConfigError: it cannot be seeded, is of Gym's old interface, or takes actions that a policy cannot give.
     """
 
     def __init__(self, env: Any, name: str, config: SuccessConfig) -> None:
@@ -90,17 +102,30 @@ class GymnasiumEnv(SimEnv):
         self.action_space = action_box(env.action_space, name)
         self.fps = float(env.metadata.get("render_fps") or 30)
         self.drawable = env.render_mode == "rgb_array"
+        self.notes = tuple(filter(None, [self._names.left_out]))
         self._seen: Any = None
         self._return = 0.0
         _require_seeding(env, name)
         declared = env.spec is None or not env.spec.nondeterministic
-        self.deterministic = declared and self._tried_episode() == self._tried_episode()
+        self.deterministic = self._acts_alike() and declared
+
+    def _acts_alike(self) -> bool:
+        try:
+            return self._tried_episode() == self._tried_episode()
+        except (ConfigError, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            _require_present_interface(self._env, self._name)
+            raise RuntimeError(f"{self._name} was tried for a few steps and raised {described(error)}") from error
 
     def _tried_episode(self) -> list[tuple[str, str, str]]:
         """Rewards, observations and states of a few steps."""
         actions = copy.deepcopy(self._env.action_space)
         actions.seed(_TRIED_SEED)
-        self._seen, _ = self._env.reset(seed=_TRIED_SEED)
+        first = self._env.reset(seed=_TRIED_SEED)
+        if not (isinstance(first, tuple) and len(first) == 2 and isinstance(first[1], Mapping)):
+            raise _old_interface(self._name, "its reset does not give (observation, info)")
+        self._seen, _ = first
         moments = [("", digest_of(self._observe().values()), self.state_hash())]
         for _ in range(_TRIED_STEPS):
             self._seen, reward, terminated, truncated, _ = self._env.step(actions.sample())
@@ -151,11 +176,14 @@ class GymnasiumEnv(SimEnv):
 
     def render(self, camera: str | None = None, size: tuple[int, int] | None = None) -> Array:
         if not self.drawable:
-            raise ConfigError(f"{self._name} cannot be drawn: it has no render mode rgb_array.")
+            raise ConfigError(
+                f"{self._name} cannot be drawn: it has no render mode rgb_array, or its constructor takes no "
+                "render_mode."
+            )
         if self._mujoco is None:
-            return np.asarray(self._env.render())
+            return rgb_frame(self._env.render())
         before = mujoco_state(*self._mujoco)
-        frame = np.asarray(self._env.render())
+        frame = rgb_frame(self._env.render())
         set_mujoco_state(*self._mujoco, before)  # Fetch places its markers with a `forward`, which moves the solver
         return frame
 
@@ -189,36 +217,62 @@ def _require_seeding(env: Any, name: str) -> None:
     if not any(parameter.name == "seed" or parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         raise ConfigError(
             f"{name} cannot be seeded: its reset takes no seed, as Gymnasium's environments do since 0.26. Without one "
-            "no episode could be told from another."
+            f"no episode could be told from another. {_REMEDY}"
         )
 
 
-def _spec(env_id: str) -> Any:
-    """The registry's entry."""
+_REMEDY = (
+    "Wrap an environment of the old interface so that reset(seed=…) gives (observation, info) and step gives "
+    "(observation, reward, terminated, truncated, info); the package shimmy has wrappers that do it."
+)
+
+
+def _old_interface(name: str, why: str) -> ConfigError:
+    return ConfigError(f"{name} has the interface of Gym before 0.26: {why}. {_REMEDY}")
+
+
+def _require_present_interface(env: Any, name: str) -> None:
+    """Where a step of an environment fails inside Gymnasium's wrappers, see whether the old interface is why."""
     try:
-        return gymnasium.registry[env_id]
-    except KeyError:
+        env.unwrapped.reset(seed=_TRIED_SEED)
+        given = env.unwrapped.step(env.action_space.sample())
+    except BaseException:  # noqa: BLE001 - it fails for another reason, which its first error says
+        return
+    if isinstance(given, tuple) and len(given) == 4:
+        raise _old_interface(name, "its step gives four values")
+    if not isinstance(given, tuple) or len(given) != 5:
+        found = f"{len(given)} values" if isinstance(given, tuple) else type(given).__name__
         raise ConfigError(
-            f"No Gymnasium environment '{env_id}' is registered.{did_you_mean(env_id, gymnasium.registry)} "
-            "If a package registers it, name the package: --env.module=PACKAGE."
-        ) from None
+            f"{name}: its step gives {found}, and (observation, reward, terminated, truncated, info) is expected."
+        )
 
 
 def _make(task: Task, kwargs: Mapping[str, Any]) -> Any:
     """Construct the environment, able to draw where it can. Drawing begins when it is asked for."""
-    entry_point = _spec(task.name).entry_point
+    make = partial(
+        gymnasium.make, task.name, max_episode_steps=task.max_episode_steps, disable_env_checker=True, **kwargs
+    )
     try:
-        creator = entry_point if callable(entry_point) else load_env_creator(entry_point)
-        drawable = "rgb_array" in getattr(creator, "metadata", {}).get("render_modes", ())
-        render_mode = {"render_mode": "rgb_array"} if drawable else {}
-        return gymnasium.make(
-            task.name,
-            max_episode_steps=task.max_episode_steps,
-            disable_env_checker=True,
-            **{**render_mode, **kwargs},
-        )
+        creator = creator_of(spec_of(task.name))
+        if "render_mode" in kwargs or not _draws(creator):
+            return make()
+        try:
+            return make(render_mode="rgb_array")
+        except TypeError as error:
+            if "unexpected keyword argument 'render_mode'" not in str(error):
+                raise
+        return make()
     except (ImportError, gymnasium.error.DependencyNotInstalled) as error:
         raise ConfigError(f"{task.name} needs a package that is not installed: {error}") from error
+    except TypeError as error:
+        if "gymnasium.Env" not in str(error):
+            raise
+        raise _old_interface(task.name, "it is no gymnasium.Env") from error
+
+
+def _draws(creator: Callable[..., Any]) -> bool:
+    metadata = getattr(creator, "metadata", None)
+    return isinstance(metadata, Mapping) and "rgb_array" in (metadata.get("render_modes") or ())
 
 
 class Gymnasium(Benchmark):
@@ -230,7 +284,10 @@ class Gymnasium(Benchmark):
                   dictionary, ``pixels`` is ``observation.image`` (or, a dictionary of cameras,
                   ``observation.images.<camera>``), ``agent_pos`` or ``observation`` is ``observation.state``
                   and any other key ``observation.<key>``; a text is the instruction; dtypes are the
-                  environment's
+                  environment's. Images with channels first, grey or of floats become uint8 with channels
+                  last; Discrete is float32 (1,), MultiDiscrete and MultiBinary are float32, a Tuple of
+                  numbers and vectors is one vector; other arrays are given as they are; what is no array
+                  (Graph, Sequence) is left out, with a note
     action        a vector, as the environment has it; Discrete(n) is float32 (1,), rounded to the nearest
                   number (halves to the even one) and clipped to those there are
     episode       until the environment terminates, or the registered number of steps, then truncated; the
@@ -269,15 +326,48 @@ class Gymnasium(Benchmark):
     def __init__(self, config: GymnasiumConfig) -> None:
         super().__init__(config)
         self.distributions = ("gymnasium", "mujoco", "numpy")
-        if config.module:
-            self.distributions += _distributions_of(config.module.partition(".")[0])
+        for module in config.modules():
+            self.distributions += _distributions_of(module.partition(".")[0])
+        self._only_here = ""
+        self._specs: dict[str, str] = {}
 
     def tasks(self) -> list[Task]:
         names = dict.fromkeys(self.config.task_names())
         if not names:
             raise ConfigError("gymnasium needs --env.task: the id of an environment, such as CartPole-v1.")
         self._register()
-        return [Task("gymnasium", task_id, name, "", self._limit(name)) for task_id, name in enumerate(names)]
+        tasks = [Task("gymnasium", task_id, name, "", self._limit(name)) for task_id, name in enumerate(names)]
+        for name in names:
+            self._tell(spec_of(name))
+        return tasks
+
+    def known_here(self) -> dict[str, Any]:
+        """The registry's entries of the tasks, each as Gymnasium writes it in JSON."""
+        return {"specs": self._specs}
+
+    def learn(self, known: dict[str, Any]) -> None:
+        self._specs = known.get("specs", {})
+
+    def only_here(self) -> str:
+        return self._only_here
+
+    def _tell(self, spec: Any) -> None:
+        """Have workers know an id as this process has registered it."""
+        if (told := to_workers(spec)) is not None:
+            self._specs[spec.id] = told
+        elif not self.config.modules() or is_made_in_main(spec):  # else workers register it by importing those
+            self._only_here = (
+                f"{spec.id} is registered with what only this process has, so simulators run one at a time in this "
+                "process; to have several workers, move the environment's class into a module that can be imported."
+            )
+
+    @property
+    def sources(self) -> tuple[str | Callable[..., Any], ...]:
+        """The packages that register the ids, and what makes each environment."""
+        specs = (gymnasium.registry.get(name) for name in self.config.task_names())
+        makers = (spec.entry_point for spec in specs if spec is not None and spec.entry_point is not None)
+        made_in = (maker.partition(":")[0] if isinstance(maker, str) else maker for maker in makers)
+        return (*self.config.modules(), *made_in)
 
     def make_env(self, task: Task) -> SimEnv:
         self._register()
@@ -286,16 +376,16 @@ class Gymnasium(Benchmark):
     def _register(self) -> None:
         """Import the package that registers the ids, in whichever process this is."""
         draw_without_display()  # many environments import pygame
-        if self.config.module is None:
-            return
-        try:
-            importlib.import_module(self.config.module)
-        except ImportError as error:
-            remedy = f"; install it with: {install_command(error.name)}" if error.name else ""
-            raise ConfigError(f"env.module={self.config.module} cannot be imported: {error}{remedy}") from error
+        for module in self.config.modules():
+            try:
+                import_module(module)
+            except ImportError as error:
+                remedy = f"; install it with: {install_command(error.name)}" if error.name else ""
+                raise ConfigError(f"env.module={module} cannot be imported: {error}{remedy}") from error
+        register_as_told(self._specs)
 
     def _limit(self, env_id: str) -> int:
-        limit = _spec(env_id).max_episode_steps or self.config.episode_length
+        limit = spec_of(env_id).max_episode_steps or self.config.episode_length
         if limit is None:
             raise ConfigError(f"{env_id} is registered without a number of steps; give --env.episode_length.")
         return int(limit)

@@ -1,27 +1,37 @@
 """Gymnasium's spaces as a policy knows them: which feature each part of an observation is, and what an action is.
 
 =======================================  ====================================================================
-space                                    what a policy calls it
+space                                    what a policy is given
 =======================================  ====================================================================
-image: ``Box`` uint8 (H, W, 3)           ``observation.image``; in a dictionary: under ``pixels`` the same, under
+image: ``Box`` uint8 (H, W, 1, 3 or 4)   ``observation.image``; in a dictionary: under ``pixels`` the same, under
                                          ``pixels.<camera>`` ``observation.images.<camera>``
-vector: ``Box`` (n,)                     ``observation.state``; in a dictionary: under ``agent_pos`` the same, as
-                                         under ``observation`` beside a goal
-anything else in a dictionary            ``observation.<key>``, inner dictionaries with a dot: ``observation.a.b``
+the same as (1, 3 or 4, H, W), or (H,    the image with its channels last; there must be fewer channels than rows
+W), ``Box`` uint8 from 0 to 255          and columns, as LeRobot demands of an image
+float image: ``Box`` with 3 channels,    the image in uint8: from 0 to 1 multiplied by 255, rounded
+first or last, from 0 to 1 or to 255
+vector: ``Box`` (n,); a number: ()       ``observation.state``; in a dictionary: under ``agent_pos`` the same, as
+                                         under ``observation`` beside a goal; a number has the shape (1,)
+``Discrete``; ``MultiDiscrete``,         the same, float32 (1,); float32 of the space's shape
+``MultiBinary``
+``Tuple`` of vectors and numbers         the same, joined to one vector in their order: float32, or float64 if a part
+                                         needs it
+``Box`` of any other shape               the same, as it is: an array that a function can use
+any of these elsewhere in a dictionary   ``observation.<key>``, inner dictionaries with a dot: ``observation.a.b``
 ``Text``                                 the instruction, one at most; it takes the place of the task's
 =======================================  ====================================================================
 
-Shapes and dtypes are the environment's. Everything else (``Tuple``, ``Discrete``, ``Graph``, arrays of other ranks) is
-refused: what a policy would make of it is not for us to guess.
+Shapes and dtypes are the environment's where the table does not say otherwise. What it does not name (``Graph``,
+``Sequence``, ``OneOf``, a ``Tuple`` that holds images or dictionaries) is left out of what a policy sees, with a note.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from gymnasium.spaces import Box, Dict, Discrete, Text
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Text, Tuple
 
 from proctor.errors import ConfigError
 from proctor.types import INSTRUCTION, Array
@@ -36,45 +46,65 @@ _PLACES: dict[_Path, str] = {
 }
 """Where a part lies, and its name; without one it is what its space is."""
 
-
 _BYTES_OF_A_CHARACTER = 4
 """At most, in UTF-8."""
+_CHANNELS = (1, 3, 4)
+_EXACT_IN_FLOAT32 = 1 << 24
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One array that a policy is given: its ``space``, and how ``of`` makes it of what the environment gives, which may
+    have a batch axis in front.
+    """
+
+    space: Box
+    of: Callable[[Any], Array]
+    is_image: bool = False
 
 
 class ObservationNames:
     """What a policy calls the parts of an environment's observations: see the table above.
 
+    ``left_out`` is a sentence about the parts that a policy is not given, "" if there are none.
+
     Raises:
-        ConfigError: a part is neither an image nor a vector nor a text, or two would have the same name.
+        ConfigError: two parts would have the same name.
     """
 
     def __init__(self, space: Any, env_id: str) -> None:
         self._paths: dict[str, _Path] = {}
-        spaces: dict[str, Box] = {}
+        self._parts: dict[str, _Part] = {}
+        left_out = []
         for path, leaf in _leaves(space):
-            name = _feature_name(path, leaf, env_id)
-            if name in spaces:
-                parts = " and ".join(".".join(each) for each in (self._paths[name], path))
-                raise ConfigError(f"{env_id}: {parts} would both be {name}; leave one of them out of what it observes.")
-            self._paths[name] = path
-            if isinstance(leaf, Text):
-                leaf = Box(0, 255, (_BYTES_OF_A_CHARACTER * leaf.max_length,), np.uint8)  # noqa: PLW2901 - as it travels
-            spaces[name] = leaf
-        self.space = Dict(spaces)
+            part = _part(leaf)
+            if part is None:
+                left_out.append(f"{'.'.join(path) or 'the observation'} ({leaf})")
+                continue
+            name = INSTRUCTION if isinstance(leaf, Text) else _feature_name(path, part)
+            if name in self._parts:
+                both = " and ".join(".".join(each) for each in (self._paths[name], path))
+                raise ConfigError(f"{env_id}: {both} would both be {name}; leave one of them out of what it observes.")
+            self._paths[name], self._parts[name] = path, part
+        self.space = Dict({name: part.space for name, part in self._parts.items()})
+        self.left_out = ""
+        if left_out:
+            what = "none of these is" if len(left_out) > 1 else "this is not"
+            self.left_out = f"{env_id}: no policy is given {', '.join(left_out)}; {what} an image, numbers or a text."
 
     def of(self, observation: Any) -> dict[str, Array]:
-        """An observation under those names; of a vector environment, each part with its leading batch axis."""
+        """An observation under those names; of a vector environment, each part with its leading batch axis.
+
+        Raises:
+            ValueError: a part is not what its space declares.
+        """
         return {name: self._array(name, _at(observation, path)) for name, path in self._paths.items()}
 
     def _array(self, name: str, value: Any) -> Array:
-        if name != INSTRUCTION:
-            return np.asarray(value)
-        if not isinstance(value, str):
-            return np.stack([self._array(name, text) for text in value])
-        room, encoded = self.space[name].shape[0], value.encode()
-        if len(encoded) > room:
-            raise ValueError(f"the text it observes is longer than its space allows: {value!r}")
-        return np.frombuffer(encoded.ljust(room, b"\0"), np.uint8)
+        array = self._parts[name].of(value)
+        if array.dtype.hasobject:  # a pointer means nothing to another process
+            raise ValueError(f"{name} is made of objects where the environment declares numbers: {value!r:.100}")
+        return array
 
 
 def action_box(space: Any, env_id: str) -> Box:
@@ -89,6 +119,37 @@ def action_box(space: Any, env_id: str) -> Box:
     if isinstance(space, Box) and len(space.shape) == 1:
         return space
     raise ConfigError(f"{env_id}: actions are {space}; they must be a vector (Box of one dimension) or Discrete.")
+
+
+def rgb_frame(frame: Any) -> Array:
+    """A frame that an environment drew, as a video takes it: uint8 (height, width, 3).
+
+    A grey one, (height, width) or (height, width, 1), is repeated in all three channels; a fourth channel, which says
+    how transparent a pixel is, is dropped; channels that come first are moved to the end where there are fewer of them
+    than rows and columns; floats are from 0 to 1 and are multiplied by 255 and rounded.
+
+    Raises:
+        ConfigError: it is none of these.
+    """
+    array = np.asarray(frame) if frame is not None else np.empty(0, object)
+    if array.dtype == np.uint8 and array.ndim == 3 and array.shape[2] == 3:
+        return array
+    if array.ndim == 2:
+        array = array[..., np.newaxis]
+    if array.size == 0 or array.dtype.kind not in "bfiu" or (axis := _channel_axis(array.shape)) is None:
+        found = "None" if frame is None else f"{type(frame).__name__} of {array.dtype} {array.shape}"
+        raise ConfigError(
+            f"its environment draws {found}; a frame is uint8 (height, width, 3), grey, with a fourth channel, or of "
+            "floats from 0 to 1"
+        )
+    top = 1 if array.dtype.kind in "bf" else 255
+    if not (array.min() >= 0 and array.max() <= top):  # NaN neither
+        raise ConfigError(
+            f"its environment draws {array.dtype} from {array.min():g} to {array.max():g}; "
+            f"a frame of {array.dtype} is from 0 to {top}"
+        )
+    array = _bytes(np.moveaxis(array, axis, -1), 255 // top)
+    return np.repeat(array, 3, axis=-1) if array.shape[2] == 1 else array[..., :3]
 
 
 def _leaves(space: Any, path: _Path = ()) -> Iterator[tuple[_Path, Any]]:
@@ -106,18 +167,123 @@ def _at(observation: Any, path: _Path) -> Any:
     return observation
 
 
-def _feature_name(path: _Path, space: Any, env_id: str) -> str:
+def _feature_name(path: _Path, part: _Part) -> str:
     """What a policy calls this part of an observation."""
-    if isinstance(space, Text):
-        return INSTRUCTION
-    is_image = isinstance(space, Box) and space.dtype == np.uint8 and len(space.shape) == 3 and space.shape[2] == 3
-    if not is_image and not (isinstance(space, Box) and len(space.shape) == 1):
-        part = ".".join(path) or "the observation"
-        raise ConfigError(
-            f"{env_id}: {part} is {space}; it must be an image (uint8, height x width x 3), a vector or a text. "
-            "A wrapper of Gymnasium's, such as FlattenObservation, may bring it into that form."
-        )
     if path[:1] == ("pixels",) and len(path) == 2:
         return f"observation.images.{path[1]}"
-    by_kind = "observation.image" if is_image else "observation.state"
+    by_kind = "observation.image" if part.is_image else "observation.state"
     return (_PLACES[path] or by_kind) if path in _PLACES else ".".join(("observation", *path))
+
+
+def _part(space: Any) -> _Part | None:
+    """What a policy is given of a space that is not a dictionary; None where that is nothing."""
+    match space:
+        case Text():
+            return _text(space)
+        case Box() if len(space.shape) in (2, 3) and (image := _image(space)) is not None:
+            return image
+        case Box():
+            return _Part(space, np.asarray) if space.shape else _number(space.low, space.high, space.dtype)
+        case Tuple():
+            return _joined([None if isinstance(inner, Text) else _part(inner) for inner in space])
+    return _counted(space)
+
+
+def _counted(space: Any) -> _Part | None:
+    """One of *n*, or several such, as floats, which is what a policy computes with."""
+    match space:
+        case Discrete():
+            first, last = int(space.start), int(space.start) + int(space.n) - 1
+            exact = max(abs(first), abs(last)) <= _EXACT_IN_FLOAT32
+            return _number(first, last, np.float32 if exact else np.float64)
+        case MultiDiscrete():
+            return _floats(space.start, space.start + space.nvec - 1)
+        case MultiBinary():
+            return _floats(np.zeros(space.shape), np.ones(space.shape))
+    return None
+
+
+def _text(space: Text) -> _Part:
+    room = _BYTES_OF_A_CHARACTER * space.max_length
+
+    def encode(value: Any) -> Array:
+        if not isinstance(value, str):
+            return np.stack([encode(text) for text in value])
+        if len(encoded := value.encode()) > room:
+            raise ValueError(f"the text it observes is longer than its space allows: {value!r}")
+        return np.frombuffer(encoded.ljust(room, b"\0"), np.uint8)
+
+    return _Part(Box(0, 255, (room,), np.uint8), encode)  # as it travels
+
+
+def _image(space: Box) -> _Part | None:
+    """An image with its channels last; None where nothing says that it is one."""
+    if space.dtype == np.uint8 and len(space.shape) == 3 and space.shape[2] == 3:
+        return _Part(space, np.asarray, is_image=True)
+    shape = space.shape if len(space.shape) == 3 else (*space.shape, 1)
+    axis, top = _channel_axis(shape), _top(space)
+    if space.dtype == np.uint8 and axis == -1 and len(space.shape) == 3:
+        return _Part(space, np.asarray, is_image=True)
+    if axis is None or top is None or (space.dtype != np.uint8 and shape[axis] != 3):
+        return None
+
+    def convert(value: Any) -> Array:
+        array = np.asarray(value)
+        if len(space.shape) == 2:
+            array = array[..., np.newaxis]
+        if not np.isfinite(array).all():
+            raise ValueError("an image that it observes holds numbers that are not finite")
+        return _bytes(np.moveaxis(array, axis, -1), 255 // top)
+
+    channels = shape[axis]
+    height, width = (size for i, size in enumerate(shape) if i != axis % 3)
+    return _Part(Box(0, 255, (height, width, channels), np.uint8), convert, is_image=True)
+
+
+def _channel_axis(shape: tuple[int, ...]) -> int | None:
+    """Which axis of (height, width, channels) or (channels, height, width) holds the channels: there are fewer of them
+    than rows and columns, so it cannot be both.
+    """
+    if len(shape) != 3:
+        return None
+    for axis, sides in ((-1, shape[:2]), (-3, shape[1:])):
+        if shape[axis] in _CHANNELS and shape[axis] < min(sides):
+            return axis
+    return None
+
+
+def _top(space: Box) -> int | None:
+    """The brightest value of a space that begins at 0 everywhere and ends at 255, or at 1 if it holds floats."""
+    tops = (1, 255) if space.dtype.kind == "f" else (255,) if space.dtype == np.uint8 else ()
+    return next((top for top in tops if np.all(space.low == 0) and np.all(space.high == top)), None)
+
+
+def _bytes(image: Array, scale: int) -> Array:
+    if image.dtype == np.uint8:
+        return np.ascontiguousarray(image)
+    return np.rint(np.clip(image.astype(np.float64) * scale, 0, 255)).astype(np.uint8)
+
+
+def _number(low: Any, high: Any, dtype: Any) -> _Part:
+    box = Box(np.full(1, low, dtype), np.full(1, high, dtype), dtype=dtype)
+    return _Part(box, lambda value: np.asarray(value).astype(dtype)[..., np.newaxis])
+
+
+def _floats(low: Array, high: Array) -> _Part:
+    box = Box(low.astype(np.float32), high.astype(np.float32), dtype=np.float32)
+    return _Part(box, lambda value: np.asarray(value, np.float32))
+
+
+def _joined(parts: list[_Part | None]) -> _Part | None:
+    """One vector of several; None where one of them is none."""
+    vectors = [part for part in parts if part is not None and not part.is_image and len(part.space.shape) == 1]
+    if not vectors or len(vectors) < len(parts):
+        return None
+    dtype = np.result_type(np.float32, *(part.space.dtype for part in vectors))
+    low, high = (np.concatenate(ends) for ends in zip(*((p.space.low, p.space.high) for p in vectors), strict=True))
+
+    def join(values: Any) -> Array:
+        joined = [part.of(value) for part, value in zip(vectors, values, strict=True)]
+        return np.concatenate(joined, axis=-1).astype(dtype)
+
+    return _Part(Box(low.astype(dtype), high.astype(dtype), dtype=dtype), join)

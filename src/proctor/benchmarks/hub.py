@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import inspect
 import re
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -18,6 +16,7 @@ from proctor.benchmarks.made_elsewhere import MadeElsewhere
 from proctor.config import EnvConfig
 from proctor.errors import ConfigError, did_you_mean
 from proctor.hub_files import snapshot_of
+from proctor.source_code import digest_of_files, python_files
 from proctor.types import Task
 
 _USUAL_FILE = "env.py"
@@ -37,7 +36,7 @@ class HubConfig(SuccessConfig):
     """JSON: further arguments of make_env."""
 
     trust_remote_code: bool = False
-    """Consent to running that code here; --trust_remote_code=true gives it."""
+    """Consent to running that code here, given by --trust_remote_code=true alone."""
 
     code_sha256: str | None = None
     """Of the code that was consented to; any other is refused. If not given, that of the code that is found."""
@@ -79,25 +78,9 @@ def find_code(repo: str) -> Code:
         pinned = f"{hub_id['repository']}@{folder.name}:{path}"
     file = folder / path
     if not file.is_file():
-        there = [found.relative_to(folder).as_posix() for found in _python_files(folder)]
+        there = [found.relative_to(folder).as_posix() for found in python_files(folder)]
         raise ConfigError(f"{place} has no {path}.{did_you_mean(path, there)}")
-    return Code(file, pinned, _digest(file.parent))
-
-
-def _digest(folder: Path) -> str:
-    digest = hashlib.sha256()
-    for file in _python_files(folder):
-        content = file.read_bytes()
-        digest.update(f"{file.relative_to(folder).as_posix()} {len(content)}\n".encode())
-        digest.update(content)
-    return digest.hexdigest()
-
-
-def _python_files(folder: Path) -> Iterator[Path]:
-    """Those that are not hidden, in an order of their own."""
-    for file in sorted(folder.rglob("*.py")):
-        if not any(part.startswith(".") for part in file.relative_to(folder).parts):
-            yield file
+    return Code(file, pinned, digest_of_files(file.parent, python_files(file.parent)))
 
 
 class Hub(MadeElsewhere):

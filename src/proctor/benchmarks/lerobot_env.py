@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from importlib.metadata import distributions
 from typing import Any, ClassVar
 
 from proctor.benchmarks.base import import_simulator
@@ -14,6 +13,7 @@ from proctor.benchmarks.made_elsewhere import MadeElsewhere
 from proctor.config import EnvConfig
 from proctor.config.structure import read_value
 from proctor.errors import ConfigError, did_you_mean
+from proctor.plugins import distributions_named
 from proctor.types import Task
 
 _PREFIX = "lerobot_env_"
@@ -41,12 +41,9 @@ class LeRobotEnvConfig(SuccessConfig):
 _OURS = frozenset(field.name for field in fields(LeRobotEnvConfig)) - {"task", "type", "name", "kwargs"}
 
 
-def plug_ins() -> Iterator[str]:
+def plug_ins() -> tuple[str, ...]:
     """The installed packages that add environments to LeRobot, by the name under which they are imported."""
-    for found in distributions():
-        name = (found.metadata["Name"] or "").replace("-", "_")
-        if name.startswith(_PREFIX):
-            yield name
+    return distributions_named(_PREFIX)
 
 
 class LeRobotEnv(MadeElsewhere):
@@ -97,6 +94,10 @@ class LeRobotEnv(MadeElsewhere):
         if not self.config.name:
             raise ConfigError("lerobot_env needs --env.name: what LeRobot calls --env.type, such as robocasa.")
         return super().tasks()
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        return plug_ins()
 
     @property
     def maker(self) -> str:

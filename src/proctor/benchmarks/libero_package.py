@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import logging
 import os
 import pickle
 import sys
@@ -45,11 +46,10 @@ class LiberoFiles:
             assets = Path(own() if own else libero.get_libero_path("assets"))
         except ImportError as error:
             raise MissingExtraError("LIBERO's set of 3D models", "libero", str(error)) from error
-        if not (assets / "scenes").is_dir():
-            raise ConfigError(
-                f"LIBERO's 3D models are not in {assets}; install a LIBERO that brings them: "
-                "pip uninstall hf-libero, then pip install 'proctor[libero]'."
-            )
+        needed = {"tasks": self._bddl, "initial states": self._init_states, "3D models": assets / "scenes"}
+        for what, folder in needed.items():
+            if not folder.is_dir():
+                raise ConfigError(f"LIBERO's {what} are not in {folder}; {_remedy(libero)}")
 
     def task_file(self, suite: str, name: str) -> Path:
         """The definition of a task."""
@@ -74,6 +74,28 @@ class LiberoFiles:
             found = f"{states.dtype}{list(states.shape)}"
             raise ConfigError(f"The initial states of {name} are {found}; float64 (n, size) was expected.")
         return np.asarray(states, np.float64)
+
+
+def import_robosuite() -> Any:
+    """Import robosuite without its log file, which lies in ``/tmp`` and belongs to whoever was first on the machine.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    log_file, logging.FileHandler = logging.FileHandler, lambda *_, **__: logging.NullHandler()  # type: ignore[misc, assignment]
+    try:
+        return import_simulator("robosuite", "libero")
+    finally:
+        logging.FileHandler = log_file  # type: ignore[misc]
+
+
+def _remedy(libero: Any) -> str:
+    """What to do where LIBERO's files are not where it says: a configuration of an earlier installation is named."""
+    folder = os.environ.get("LIBERO_CONFIG_PATH") or getattr(libero, "libero_config_path", "~/.libero")
+    file = Path(str(folder)).expanduser() / "config.yaml"
+    if file.exists():
+        return f"{file} says so: remove it or mend it, or unset LIBERO_CONFIG_PATH if that led there."
+    return "install a LIBERO that brings them: pip uninstall hf-libero, then pip install 'proctor[libero]'."
 
 
 def read_pickled_array(path: Path) -> Array:
@@ -139,6 +161,7 @@ def _import_configured() -> Any:
 
 def problem_class(task_file: Path) -> Any:
     """LIBERO's class for the kind of scene a task plays in."""
+    import_robosuite()
     envs = import_simulator("libero.libero.envs", "libero")
     definitions = importlib.import_module("libero.libero.envs.bddl_utils")
     return envs.TASK_MAPPING[definitions.get_problem_info(str(task_file))["problem_name"]]

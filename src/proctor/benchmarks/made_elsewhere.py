@@ -23,8 +23,10 @@ from gymnasium.vector import SyncVectorEnv
 
 from proctor.benchmarks.base import Benchmark, SimEnv, draw_without_display
 from proctor.benchmarks.gymnasium import GymnasiumEnv, SuccessConfig
+from proctor.child import python_command
 from proctor.config import structure
 from proctor.errors import ConfigError, did_you_mean
+from proctor.foreign_code import described
 from proctor.plugins import load_object
 from proctor.types import Task
 
@@ -98,11 +100,10 @@ class MadeElsewhere(Benchmark):
         with tempfile.TemporaryFile() as result:
             try:
                 done = subprocess.run(  # noqa: S603 - our own interpreter and module
-                    [sys.executable, "-m", __spec__.name, str(result.fileno()), *arguments],
+                    python_command(__spec__.name, str(result.fileno()), *arguments),
                     stdin=subprocess.DEVNULL,
                     capture_output=True,
                     pass_fds=(result.fileno(),),
-                    env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
                     timeout=_LIMIT_S,
                     check=False,
                 )
@@ -184,9 +185,9 @@ def main() -> None:
     benchmark = kind(structure(kind.config_class, msgspec.json.decode(configuration), "env"))
     try:
         description = _Description(benchmark.described())
-    except Exception as error:  # noqa: BLE001 - whatever foreign code raises becomes a sentence
+    except BaseException as error:  # noqa: BLE001 - whatever foreign code raises becomes a sentence
         told = isinstance(error, ConfigError)
-        problem = str(error) if told else f"{benchmark.maker} raised {type(error).__name__}: {error}"
+        problem = described(error) if told else f"{benchmark.maker} raised {described(error)}"
         description = _Description([], problem)
     os.write(int(result), msgspec.json.encode(description))
 

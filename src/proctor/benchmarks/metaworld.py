@@ -242,6 +242,7 @@ class MetaWorld(Benchmark):
 
     name: ClassVar[str] = "metaworld"
     extra: ClassVar[str] = "metaworld"
+    needs_gl = True
     protocol: ClassVar[str] = "metaworld-1"
     groups = tuple(GROUPS)
     distributions = ("gymnasium", "metaworld", "mujoco", "numpy")

@@ -15,6 +15,7 @@ from typing import Any
 
 from proctor.config.lerobot_flags import without_lerobots
 from proctor.config.structure import read_value
+from proctor.consent import CONSENT, GIVE_CONSENT, gives_consent
 from proctor.errors import ConfigError, note
 
 _MAX_FILE_BYTES = 1 << 20
@@ -40,7 +41,11 @@ def expand(arguments: Sequence[str]) -> list[str]:
     if _CONFIG_PATH in options:
         if not (path := options.pop(_CONFIG_PATH)):
             raise ConfigError(f"--{_CONFIG_PATH} needs the name of a file.")
-        options = {**dict(_flatten(read_config_file(Path(path)))), **options}
+        if gives_consent(fields := read_config_file(Path(path))):
+            raise ConfigError(
+                f"--{_CONFIG_PATH}: {path} holds {CONSENT}, which only the command line can give: {GIVE_CONSENT}."
+            )
+        options = {**dict(_flatten(fields)), **options}
     options = {key: value and _as_json(value) for key, value in _without_lerobots(options).items()}
     return [*positional, *(f"--{key}" if value is None else f"--{key}={value}" for key, value in options.items())]
 

@@ -104,7 +104,7 @@ def _plain(challenge: Challenge, remarks: Sequence[str]) -> dict[str, Any]:
 
 def _numbers(comparison: Comparison) -> dict[str, Any]:
     contrast, bounds = comparison.contrast, comparison.bounds
-    interval = contrast.interval()
+    interval = comparison.interval
     return {
         **{
             side: {**score._asdict(), "n_errors": counts.errors, "n_missing": counts.missing}
@@ -112,10 +112,12 @@ def _numbers(comparison: Comparison) -> dict[str, Any]:
         },
         "difference": contrast.difference,
         "interval": [interval.low, interval.high],
+        "interval_level": 1 - comparison.error,
         "bounds": None if bounds is None else [bounds.low, bounds.high],
         "test": contrast.test,
         "p_value": comparison.p_value,
         "adjusted_p": comparison.adjusted_p,
+        "adjustment": {"method": "Holm", "n_comparisons": comparison.n_comparisons},
         "verdict": comparison.verdict.value,
         "more_episodes": comparison.more_episodes,
     }

@@ -13,6 +13,8 @@ from cyclopts import App, CycloptsError, Group, Parameter
 from proctor.cli.arguments import expand
 from proctor.cli.help import EXAMPLES, FIRST_STEPS, print_panel
 from proctor.errors import Interrupted, Note, ProctorError
+from proctor.redaction import redact_text, secrets_in_command
+from proctor.surroundings import prepare_surroundings
 
 _GROUPS = {
     "Evaluate": {
@@ -71,24 +73,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and give its exit status: see :mod:`proctor.errors`."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # as lenient as standard error where a locale lacks a character
+    prepare_surroundings()
     with warnings.catch_warnings():
         warnings.simplefilter("always", Note)
         warnings.showwarning = _show_warning
         return _run(sys.argv[1:] if arguments is None else arguments)
 
 
-def _run(arguments: Sequence[str]) -> int:
+def _run(words: Sequence[str]) -> int:
     try:
-        tokens = expand(arguments)
+        tokens = expand(words)
         status = app(tokens, print_error=False, exit_on_error=False)
     except CycloptsError as error:
-        _print_error(str(error))
+        _print_error(redact_text(str(error), secrets_in_command(words)))
         return 2
     except Interrupted as interruption:
         _print(f"Interrupted.\n{interruption.hint}".rstrip())
         return interruption.exit_code
     except ProctorError as error:
-        _print_error(f"{error}\n{error.hint}".rstrip())
+        _print_error(redact_text(f"{error}\n{error.hint}".rstrip(), secrets_in_command(words)))
         return error.exit_code
     except KeyboardInterrupt:
         _print("Interrupted.")

@@ -26,6 +26,7 @@ def replay_command(  # noqa: PLR0913 - the command's flags
     camera: str | None = None,
     size: str | None = None,
     fps: float = 20.0,
+    trust_remote_code: bool = False,
 ) -> int:
     """Film episodes of an evaluation by running their recorded actions again.
 
@@ -46,6 +47,8 @@ def replay_command(  # noqa: PLR0913 - the command's flags
         Width and height in pixels, 640x480; the simulator's usual size if not given.
     fps
         At most this many frames per simulated second.
+    trust_remote_code
+        Consent to running code that is not installed here; RUN_DIR does not hold consent that was given before.
     """
     from rich.console import Console
 
@@ -57,7 +60,7 @@ def replay_command(  # noqa: PLR0913 - the command's flags
     run, summary = load_summary(run_dir)
     episodes = _chosen(_task(summary, task), episode)
     config = EvalConfig(video="all", video_camera=camera, video_size=size, video_fps=fps)
-    problems = replay(run_dir, run, episodes, config)
+    problems = replay(run_dir, run, episodes, config, trust_remote_code=trust_remote_code)
     console = Console()
     for result in episodes:
         if result.spec not in problems:

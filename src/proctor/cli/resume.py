@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from proctor.cli.eval import conduct
 from proctor.cli.parallel import conduct_in_shards
 from proctor.config import RunConfig, structure
+from proctor.consent import of_run
 from proctor.errors import ConfigError
+from proctor.redaction import REDACTED
 
 if TYPE_CHECKING:
     from proctor.results.run_dir import RunInfo
 
 
-def resume_command(run_dir: Path, /, *, num_shards: str | None = None, devices: str | None = None) -> int:
+def resume_command(
+    run_dir: Path,
+    /,
+    *,
+    num_shards: str | None = None,
+    devices: str | None = None,
+    trust_remote_code: bool = False,
+) -> int:
     """Go on with an evaluation that was interrupted, and try again what ended in an error.
 
     The configuration is read from RUN_DIR; episodes that have finished are kept. A directory in which one shard was run
@@ -28,13 +38,17 @@ def resume_command(run_dir: Path, /, *, num_shards: str | None = None, devices: 
         Go on in so many interpreters at once, or auto: see proctor parallel.
     devices
         The accelerators that these are dealt in turn, cuda:0,cuda:1; all that are visible if not given.
+    trust_remote_code
+        Consent to running code that is not installed here; RUN_DIR does not hold consent that was given before.
     """
-    from proctor.results.provenance import REDACTED
+    from proctor.results.run_dir import require_code
 
-    info = _what_to_go_on_with(run_dir)
+    info, command = _what_to_go_on_with(run_dir), f"proctor resume {shlex.quote(str(run_dir.absolute()))}"
     if REDACTED in str(info.config):
         raise ConfigError(f"{run_dir} was run with a secret that run.json does not hold; give the whole command again.")
-    config = structure(RunConfig, {**info.config, "output_dir": str(run_dir)}, "run")
+    require_code(info, ("env", "policy"), command)
+    fields = of_run(info.config, command, consent=trust_remote_code)
+    config = structure(RunConfig, {**fields, "output_dir": str(run_dir)}, "run")
     if num_shards is not None:
         return conduct_in_shards(config, num_shards, devices=devices)
     return conduct(config)

@@ -25,8 +25,8 @@ class EvalConfig:
     """Environments stepping in parallel; 0 chooses from the usable cores, the number of episodes and the policy."""
 
     use_async_envs: bool = True
-    """A process per environment; false (or a batch size of 1) runs everything in this process, for debugging: there a
-    crash of the simulator ends the run."""
+    """A process per environment; false (or a batch size of 1 that is asked for) runs everything in this process, for
+    debugging: there a crash of the simulator ends the run, and breakpoint() reaches the terminal."""
 
     shard_id: int = 0
     """Which shard of the plan this process runs, from 0."""

@@ -38,7 +38,7 @@ class RunConfig:
     """JSON or YAML: observation key of the environment → key of the policy."""
 
     trust_remote_code: bool = False
-    """Consent to running code from the Hub."""
+    """Consent to running code that is not installed here, such as the Hub's; for this command only."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**31:  # simulators take 32 bits, and the last episode's seed is larger

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from proctor.child import python_command
 from proctor.config import EvalConfig
 from proctor.doctor.findings import Finding, Status
 from proctor.machine import usable_cores
@@ -101,7 +102,7 @@ def make(check: Check) -> Finding:
     readable, writable = os.pipe()
     try:
         done = subprocess.run(  # noqa: S603 - our own interpreter and module
-            [sys.executable, "-m", "proctor.doctor.child", str(writable), check.function, *check.arguments],
+            python_command("proctor.doctor.child", str(writable), check.function, *check.arguments),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

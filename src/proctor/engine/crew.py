@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from proctor.child import import_path
 from proctor.config import EvalConfig
 from proctor.engine.forecast import Forecast
 from proctor.engine.load import Load
@@ -36,7 +36,7 @@ class EngineSetup:
 
     ``benchmark`` is the address (``module:attribute``) at which workers find it and ``env`` its configuration's
     fields; ``action_source`` the address of a policy that lives in the workers, if it is one of those.
-    ``log`` takes what workers print, ``trace`` what everybody did when.
+    ``log`` takes what workers print, ``trace`` what everybody did when. ``batch_size`` simulators run side by side.
     """
 
     benchmark: str
@@ -47,10 +47,11 @@ class EngineSetup:
     batch_size: int
     log: Path | None = None
     trace: Path | None = None
-
-    @property
-    def in_process(self) -> bool:
-        return self.batch_size == 1 or not self.config.use_async_envs
+    in_process: bool = False
+    """Whether the one simulator there is then runs in this process, because the user wants it so: one worker that
+    Proctor chose is a process like any other."""
+    known: Mapping[str, Any] = field(default_factory=dict)
+    """What workers are told beside the configuration: ``Benchmark.known_here``."""
 
     @property
     def n_workers(self) -> int:
@@ -86,7 +87,7 @@ class Crew(ABC):
             self.forecast = Forecast()
             self.scheduler = Scheduler(plan, limits, forecast=self.forecast)
             self.pool = Pool(
-                Setup(setup.benchmark, dict(setup.env), setup.action_source, sys.path),
+                Setup(setup.benchmark, dict(setup.env), setup.action_source, import_path(), dict(setup.known)),
                 in_process=setup.in_process,
                 log=setup.log,
                 deadlines=Deadlines(setup.config.step_timeout_s, setup.config.reset_timeout_s),
@@ -99,6 +100,8 @@ class Crew(ABC):
         self._some_simulator_stood = False
         self._build_failures: Counter[str] = Counter()
         self._signal: int | None = None
+        self.notes: dict[str, None] = {}
+        """What the simulators have to say to the user, each sentence once, in the order in which they came."""
         self.expects_more = False
         """Whether to stay up once every episode is over, because others may be added."""
         self.patience_s = inf
@@ -246,6 +249,7 @@ class Crew(ABC):
 
     def _built(self, number: int, event: Built) -> None:
         self._some_simulator_stood = True
+        self.notes |= dict.fromkeys(event.notes)
         spec = self.scheduler.built(number)
         self.forecast.built(spec.task, event.spent.construct)
         self.stands(number, spec, event)

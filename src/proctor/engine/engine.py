@@ -20,7 +20,17 @@ from proctor.engine.trace import Trace
 from proctor.engine.video import keep_video
 from proctor.errors import PolicyError
 from proctor.policies.base import PolicySource
-from proctor.types import Array, AttemptError, EpisodeResult, EpisodeSpec, Features, Outcome, TaskKey, Timings
+from proctor.types import (
+    POLICY_FAILED,
+    Array,
+    AttemptError,
+    EpisodeResult,
+    EpisodeSpec,
+    Features,
+    Outcome,
+    TaskKey,
+    Timings,
+)
 
 OnResult = Callable[[EpisodeResult, Array | None], None]
 
@@ -187,7 +197,7 @@ class Engine(Crew):
                 return
             request = episode.act(answer.chunk, self.features[episode.spec.task].action)
         except PolicyError as error:
-            self.give_up_attempt(number, AttemptError("policy", str(error)), env_stands=True)
+            self.give_up_attempt(number, AttemptError(POLICY_FAILED, str(error)), env_stands=True)
             return
         self.scheduler.acted(number)
         self._on_the_way(number, episode.spec.task, request.actions.shape[0])

@@ -9,7 +9,8 @@ import numpy as np
 
 from proctor.engine.arrays import SharedArrays
 from proctor.engine.messages import Act, ArrayBytes, Finished, Observed
-from proctor.errors import ConfigError, PolicyError
+from proctor.errors import ConfigError
+from proctor.policies.actions import check_actions
 from proctor.policies.base import EpisodeMemory
 from proctor.streams import RandomStream
 from proctor.types import (
@@ -90,7 +91,7 @@ class Episode:
         Raises:
             PolicyError: the chunk cannot be executed.
         """
-        actions = _checked(chunk, action)
+        actions = check_actions(chunk, action)
         actions = actions[: min(self._looks.n_action_steps, self.task.max_episode_steps - self._n_steps)]
         before, self._n_steps = self._n_steps, self._n_steps + len(actions)
         looks = self._looks.looks(len(actions))
@@ -113,20 +114,3 @@ class Episode:
             errors=tuple(errors),
             timings=timings,
         )
-
-
-def _checked(chunk: Array, action: ArraySpec) -> Array:
-    """The chunk, if it can be executed: ``(steps, *action.shape)``, real numbers, finite."""
-    try:
-        actions = np.asarray(chunk)
-    except (TypeError, ValueError, RuntimeError) as error:  # a ragged list, a tensor on a device or with a gradient
-        raise PolicyError(f"the policy gave actions that are no array: {error}") from None
-    if not len(actions.shape) or not len(actions) or actions.shape[1:] != action.shape:
-        expected = ", ".join(map(str, ("steps", *action.shape)))
-        raise PolicyError(f"the policy gave actions of shape {actions.shape}; the environment takes ({expected})")
-    if actions.dtype.kind not in "fiu":
-        raise PolicyError(f"the policy gave actions of dtype {actions.dtype}; expected real numbers")
-    if not np.isfinite(actions).all():
-        step, *index = np.argwhere(~np.isfinite(actions))[0].tolist()
-        raise PolicyError(f"the policy gave {actions[step, *index]} as action{index} of step {step}; expected finite")
-    return actions

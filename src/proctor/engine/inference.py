@@ -20,9 +20,10 @@ from threading import Lock, Thread
 from time import monotonic
 
 from proctor.engine.plan import row_of
+from proctor.errors import PolicyError
 from proctor.policies.base import EpisodeMemory, Policy, PolicySource
 from proctor.streams import RandomStream
-from proctor.types import Array, AttemptError, Observation
+from proctor.types import POLICY_FAILED, Array, AttemptError, Observation
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +173,9 @@ class Inference:
         except Exception as error:  # noqa: BLE001 - whatever a policy raises is that episode's error
             if len(questions) > 1:
                 return [chunk for question in questions for chunk in self._predict([question])]
-            return [AttemptError("policy", f"{type(error).__name__}: {error}", traceback.format_exc())]
+            if isinstance(error, PolicyError):  # a sentence of ours
+                return [AttemptError(POLICY_FAILED, str(error))]
+            return [AttemptError(POLICY_FAILED, f"{type(error).__name__}: {error}", traceback.format_exc())]
 
     def _one_pass(self, questions: list[Question]) -> list[Array]:
         policy = self.policy

@@ -66,6 +66,8 @@ class Setup(msgspec.Struct, tag=True, frozen=True):
     env: dict[str, Any]
     action_source: str | None
     import_path: list[str]
+    known: dict[str, Any] = {}
+    """What :meth:`~proctor.benchmarks.base.Benchmark.known_here` gave."""
 
 
 class Build(msgspec.Struct, tag=True, frozen=True):
@@ -127,7 +129,7 @@ class Built(msgspec.Struct, tag=True, frozen=True):
     """The simulator stands.
 
     ``replayable``: the same seed and actions give the same episode. ``drawable``: frames of a video can be drawn, by
-    any of its ``cameras`` where there are several.
+    any of its ``cameras`` where there are several. ``notes`` are sentences for the user, each to be said once.
     """
 
     features: Features
@@ -135,6 +137,7 @@ class Built(msgspec.Struct, tag=True, frozen=True):
     drawable: bool
     cameras: tuple[str, ...]
     spent: Spent
+    notes: tuple[str, ...] = ()
 
 
 class Observed(msgspec.Struct, tag=True, frozen=True):

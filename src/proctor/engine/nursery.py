@@ -24,6 +24,7 @@ from multiprocessing.connection import Connection
 import numpy as np
 
 from proctor.benchmarks.base import Benchmark
+from proctor.child import extend_import_path
 from proctor.config import structure
 from proctor.engine.arrays import SharedArrays
 from proctor.engine.messages import LONGEST_NEWS, Born, Ended, Setup, decode_request, encode
@@ -69,10 +70,10 @@ def _preload(message: bytes) -> None:
     try:
         setup = decode_request(message)
         assert isinstance(setup, Setup)
-        sys.path[:] = setup.import_path
+        extend_import_path(setup.import_path)
         benchmark_class: type[Benchmark] = load_object(setup.benchmark)
         benchmark_class(structure(benchmark_class.config_class, setup.env, "env")).preload()
-    except Exception:  # noqa: BLE001 - a worker runs into it too, and there it becomes a message
+    except BaseException:  # noqa: BLE001 - a worker runs into it too, and there it becomes a message
         traceback.print_exc()
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from proctor.benchmarks.base import Benchmark
 from proctor.config import EvalConfig
 from proctor.errors import ConfigError
+from proctor.foreign_code import described, without_stdin
 from proctor.types import EpisodeSpec, Task
 
 MAX_AUTO_BATCH_SIZE = 64
@@ -20,7 +21,13 @@ def plan_tasks(benchmark: Benchmark) -> list[Task]:
     Raises:
         ConfigError: an unknown task, or an episode length beyond the benchmark's own.
     """
-    tasks = benchmark.tasks()
+    try:
+        with without_stdin():
+            tasks = benchmark.tasks()
+    except (Exception, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise ConfigError(f"{benchmark.name} cannot say which tasks there are: {described(error)}") from error
     if not tasks:
         raise ConfigError(f"{benchmark.name} has no task for env.task={benchmark.config.task}.")
     wanted = benchmark.config.episode_length
@@ -49,7 +56,12 @@ def shard_episodes(n_episodes: int, shard_id: int, num_shards: int) -> list[int]
 
     >>> shard_episodes(100, 2, 5)[:3]
     [2, 7, 12]
+
+    Raises:
+        ConfigError: there is no such shard.
     """
+    if not 0 <= shard_id < num_shards:
+        raise ConfigError(f"shard_id is {shard_id} and num_shards {num_shards}; shards are numbered from 0.")
     return list(range(shard_id, n_episodes, num_shards))
 
 

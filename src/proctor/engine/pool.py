@@ -17,6 +17,7 @@ from proctor.engine.arrays import SharedArrays, anonymous_file
 from proctor.engine.messages import Act, Close, Reply, Request, Setup, decode_reply, encode
 from proctor.engine.processes import Starter, make_starter
 from proctor.engine.simulation import Simulation
+from proctor.foreign_code import without_stdin
 
 _LAST_WORDS_S = 5.0
 """How long a worker may take to close its simulator at the end."""
@@ -134,11 +135,12 @@ class InProcessWorker:
 
     def __init__(self) -> None:
         self.arrays = SharedArrays(anonymous_file())
-        self._simulation = Simulation(self.arrays)
+        self._simulation = Simulation(self.arrays, in_process=True)
         self._replies: deque[Reply] = deque()
 
     def send(self, request: Request) -> None:
-        self._replies.append(self._simulation.handle(request))
+        with without_stdin():
+            self._replies.append(self._simulation.handle(request))
 
     def has_answered(self) -> bool:
         return bool(self._replies)
@@ -147,7 +149,8 @@ class InProcessWorker:
         return self._replies.popleft()
 
     def end(self) -> None:
-        self._simulation.close()
+        with without_stdin():
+            self._simulation.close()
         self.arrays.close()
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Protocol
 
+from proctor.child import python_command
 from proctor.engine.messages import LONGEST_NEWS, Born, Setup, decode_news, encode
 
 _FIRST_WORDS_S = 2.0
@@ -183,7 +184,7 @@ def _interpreter(
     """A clean interpreter that runs ``module`` in a process group of its own, and prints into the log."""
     with (log or Path(os.devnull)).open("ab") as output:
         return subprocess.Popen(  # noqa: S603 - our own interpreter and module
-            [sys.executable, "-m", module, *arguments],
+            python_command(module, *arguments),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -13,7 +13,8 @@ from enum import Enum, auto
 
 from proctor.engine.forecast import Forecast
 from proctor.engine.plan import row_of
-from proctor.types import AttemptError, EpisodeSpec, TaskKey
+from proctor.policy_failures import FewestFailures
+from proctor.types import POLICY_FAILED, AttemptError, EpisodeSpec, TaskKey
 
 
 class Phase(Enum):
@@ -79,6 +80,7 @@ class Scheduler:
         self.add(plan)
         self._ready: list[deque[int]] = [deque() for _ in range(limits.n_devices)]
         self._errors: dict[EpisodeSpec, list[AttemptError]] = {}
+        self._failures = FewestFailures()
         self.workers: dict[int, WorkerState] = dict(workers or {})
         self.n_lost = 0
 
@@ -186,6 +188,7 @@ class Scheduler:
         spec = self._release(number)
         assert spec is not None
         self._unfinished -= 1
+        self._failures.ended()
         return spec.task
 
     def failed(self, number: int, error: AttemptError, *, env_stands: bool = False) -> EpisodeSpec | None:
@@ -221,16 +224,22 @@ class Scheduler:
             return None
         attempts = self._errors.setdefault(spec, [])
         attempts.append(error)
+        in_policy = error.kind == POLICY_FAILED
         if len(attempts) < self._limits.max_attempts:
-            self._waiting[spec.task].append(spec)
+            waiting = self._waiting[spec.task]
+            (waiting.appendleft if in_policy else waiting.append)(spec)
             return None
         self._unfinished -= 1
+        if in_policy:
+            self._failures.failed(spec)
         return spec
 
     def _next_episode(self, worker: WorkerState, crowd: Mapping[TaskKey, int]) -> EpisodeSpec | None:
         """An episode of the task the worker has built, else of the one that will take longest, if that pays."""
         full = 0 < self._limits.max_parallel_tasks <= len(crowd)
         open_tasks = [task for task in self._not_too_far_ahead() if task in crowd or not full]
+        if self._failures.everywhere:
+            open_tasks = self._failures.fewest_of(open_tasks)
         if worker.built in open_tasks:
             return self._waiting[worker.built].popleft()
         joinable = [task for task in open_tasks if self._pays_to_join(task, crowd.get(task, 0))]

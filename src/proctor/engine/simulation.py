@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import math
-import sys
 import traceback
 from collections.abc import Mapping
 from time import perf_counter
@@ -13,6 +12,7 @@ import numpy as np
 
 from proctor.benchmarks.base import Benchmark, SimEnv, Step, features_of
 from proctor.benchmarks.returns import if_finite, latched, real_number, yes_or_no
+from proctor.child import extend_import_path
 from proctor.config import structure
 from proctor.engine.arrays import SharedArrays
 from proctor.engine.messages import (
@@ -33,17 +33,21 @@ from proctor.engine.messages import (
 )
 from proctor.engine.video import Footage
 from proctor.errors import ConfigError
+from proctor.foreign_code import described, encodable
 from proctor.plugins import load_object
 from proctor.policies.base import ActionSource
 from proctor.streams import RandomStream
 from proctor.types import Array
 
+_LONGEST_TRACE = 20_000
+
 
 class Simulation:
     """Holds one simulator and the episode that runs in it."""
 
-    def __init__(self, arrays: SharedArrays) -> None:
+    def __init__(self, arrays: SharedArrays, *, in_process: bool = False) -> None:
         self.arrays = arrays
+        self._in_process = in_process
         self.benchmark: Benchmark
         self.source: ActionSource | None = None
         self.env: SimEnv | None = None
@@ -51,7 +55,10 @@ class Simulation:
         self.footage: Footage | None = None
 
     def handle(self, request: Request) -> Reply:
-        """Do what is asked and answer it. An exception of the simulator's is an answer too: the simulator is closed."""
+        """Do what is asked and answer it. Whatever the simulator raises is an answer too: the simulator is closed.
+
+        In the user's own process a KeyboardInterrupt is the user's.
+        """
         clock = _Clock(self.env)
         try:
             match request:
@@ -65,12 +72,15 @@ class Simulation:
                     return self._act(request, clock)
                 case Replay():
                     return self._replay(request, clock)
-        except Exception as error:  # noqa: BLE001 - whatever a simulator raises becomes a message
+        except BaseException as error:  # SystemExit and a panic of native code are no less its own
+            trace = encodable(traceback.format_exc())
             self.close()
+            if self._is_the_users(error):
+                raise
             return Failed(
                 during=type(request).__name__.lower(),
-                message=f"{type(error).__name__}: {error}" if not isinstance(error, ConfigError) else str(error),
-                traceback=traceback.format_exc(),
+                message=described(error),
+                traceback=trace if len(trace) < _LONGEST_TRACE else f"{trace[:_LONGEST_TRACE]}…",
                 users_fault=isinstance(error, ConfigError),
                 spent=clock.spent(),
             )
@@ -82,15 +92,21 @@ class Simulation:
         try:
             if env is not None:
                 env.close()
-        except Exception:  # noqa: BLE001 - it must not hide why the simulator is closed, nor cost a finished run
+        except BaseException as error:  # it must not hide why the simulator is closed, nor cost a finished run
+            if self._is_the_users(error):
+                raise
             traceback.print_exc()
         del env
         gc.collect()  # what is freed only with the next simulator's GL context may take that one's textures along
 
+    def _is_the_users(self, error: BaseException) -> bool:
+        return self._in_process and isinstance(error, KeyboardInterrupt)
+
     def _setup(self, request: Setup) -> Reply:
-        sys.path[:] = request.import_path
+        extend_import_path(request.import_path)
         benchmark_class: type[Benchmark] = load_object(request.benchmark)
         self.benchmark = benchmark_class(structure(benchmark_class.config_class, request.env, "env"))
+        self.benchmark.learn(request.known)
         self.source = load_object(request.action_source)() if request.action_source else None
         return Ready()
 
@@ -101,7 +117,7 @@ class Simulation:
             env.prepare_to_look()
         clock.lap("construct")
         features = features_of(env.observation_space, env.action_space)
-        return Built(features, env.deterministic, env.drawable, env.cameras, clock.spent())
+        return Built(features, env.deterministic, env.drawable, env.cameras, clock.spent(), env.notes)
 
     def _start(self, request: Start, clock: _Clock) -> Reply:
         env = self._standing_env()

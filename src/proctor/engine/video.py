@@ -17,6 +17,7 @@ from typing import Any
 from proctor.benchmarks.base import SimEnv
 from proctor.engine.messages import Film
 from proctor.errors import ConfigError
+from proctor.foreign_code import described
 from proctor.types import Array
 
 
@@ -81,21 +82,23 @@ class Footage:
                 self._writer.add(frame)
 
     @contextmanager
-    def _noting(self, describe: Callable[[Exception], str]) -> Iterator[None]:
+    def _noting(self, describe: Callable[[BaseException], str]) -> Iterator[None]:
         try:
             yield
-        except Exception as error:  # noqa: BLE001 - drawing and encoding may fail in any way; the episode goes on
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - drawing and encoding may fail in any way; the episode goes on
             if not isinstance(error, ConfigError | OSError):
                 traceback.print_exc()  # into the log, for whom the sentence is not enough
             self.give_up(describe(error))
 
 
-def _cannot_be_drawn(error: Exception) -> str:
-    return str(error) if isinstance(error, ConfigError) else f"cannot be drawn ({type(error).__name__}: {error})"
+def _cannot_be_drawn(error: BaseException) -> str:
+    return str(error) if isinstance(error, ConfigError) else f"cannot be drawn ({described(error)})"
 
 
-def _cannot_be_written(error: Exception) -> str:
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else f"{type(error).__name__}: {error}"
+def _cannot_be_written(error: BaseException) -> str:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else described(error)
     return f"the video cannot be written ({reason})"
 
 

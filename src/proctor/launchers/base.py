@@ -45,9 +45,9 @@ class ShardRun(msgspec.Struct, frozen=True):
     ``config`` is the evaluation's, the whole one's; ``config.output_dir`` is absolute. ``environment`` holds variables
     that must be set before the shard's interpreter starts, over those it inherits. ``device`` is the accelerator of its
     machine that the shard is to have for itself (``cuda:1``), None if it may choose; a launcher whose cluster hands out
-    accelerators leaves it at None. ``import_path`` is the driver's ``sys.path``. ``log`` is a file in the run directory
-    for what the shard and its simulators print. ``neighbours`` is how many shards share its machine, itself included:
-    a batch size of 0 is chosen from its part of the cores.
+    accelerators leaves it at None. ``import_path`` is the driver's; the shard searches it after its own. ``log`` is a
+    file in the run directory for what the shard and its simulators print. ``neighbours`` is how many shards share its
+    machine, itself included: a batch size of 0 is chosen from its part of the cores.
     """
 
     number: int

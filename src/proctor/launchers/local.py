@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from contextlib import suppress
 from multiprocessing import Pipe
 from pathlib import Path
 
 import msgspec
 
+from proctor.child import python_command
 from proctor.errors import ResourceError
 from proctor.launchers.base import Event, Lost, ShardRun, decode_report, encode
 from proctor.launchers.connected import ConnectedLauncher
@@ -45,7 +45,7 @@ class ShardProcess:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as output:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                [sys.executable, "-m", "proctor.parallel.shard", str(theirs.fileno()), str(os.getpid())],
+                python_command("proctor.parallel.shard", str(theirs.fileno()), str(os.getpid())),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

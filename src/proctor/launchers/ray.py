@@ -16,7 +16,6 @@ import math
 import os
 import signal
 import socket
-import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -242,9 +241,21 @@ def _connect(ray: ModuleType, address: str | None) -> None:
         _refuse_silence(address)
     with _signals_left_alone():
         try:
-            ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+            ray.init(log_to_driver=False, logging_level=logging.ERROR, job_config=_job_config(), **options)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise ConfigError(f"The Ray cluster at {address or 'this machine'} cannot be joined: {error}") from None
+
+
+def _job_config() -> Any:
+    """Ray's default, except that its workers do not search the driver's working directory before all else."""
+    from ray.job_config import JobConfig
+
+    class WithoutWorkingDirectory(JobConfig):
+        def _serialize(self) -> str:
+            self._py_driver_sys_path = []  # Ray fills it in `ray.init`, and its workers put what it holds first
+            return super()._serialize()
+
+    return WithoutWorkingDirectory()
 
 
 def _refuse_silence(address: str) -> None:
@@ -332,7 +343,7 @@ class _Needs:
 
     @classmethod
     def of(cls, config: RunConfig) -> _Needs:
-        benchmark, _ = make_benchmark(config.env)
+        benchmark, _ = make_benchmark(config.env, trust_remote_code=config.trust_remote_code)
         policy = load_policy(config.policy, config.rename_map)
         names = {"proctor", *benchmark.distributions, *getattr(policy, "distributions", ())}
         path = str(config.policy.get("path") or "")
@@ -440,10 +451,9 @@ class ShardHost:
         import ray
 
         cpus = ray.get_runtime_context().get_assigned_resources().get("CPU", 1)  # type: ignore[no-untyped-call]
-        path = [entry for entry in run.import_path if Path(entry).exists()]
         return msgspec.structs.replace(
             run,
             device="cuda:0" if ray.get_gpu_ids() else None,
-            import_path=[*path, *(entry for entry in sys.path if entry not in path)],
+            import_path=[entry for entry in run.import_path if Path(entry).exists()],
             neighbours=max(1, round(usable_cores() / max(1, cpus))),
         )

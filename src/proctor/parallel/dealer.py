@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import ceil, inf
 
+from proctor.policy_failures import FewestFailures
 from proctor.types import EpisodeSpec, TaskKey
 
 _SHARE_THAT_LIES_READY = 0.5
@@ -55,6 +56,7 @@ class Dealer:
         self._hands = {shard: _Hand() for shard in range(n_shards)}
         self._waiting: dict[TaskKey, deque[EpisodeSpec]] = {}
         self._live: Counter[TaskKey] = Counter()
+        self._failures = FewestFailures()
         self._n_waiting = self._n_dealt = 0
         for position, spec in enumerate(plan):
             if rules.static:
@@ -85,8 +87,12 @@ class Dealer:
             dealt.append(self._give(hand, self._waiting[task].popleft()))
         return dealt
 
-    def finished(self, shard: int, spec: EpisodeSpec) -> None:
-        """An episode that the shard was given is over."""
+    def finished(self, shard: int, spec: EpisodeSpec, *, policy_failed: bool = False) -> None:
+        """An episode that the shard was given is over; ``policy_failed`` if it ended in an error of the policy."""
+        if policy_failed:
+            self._failures.failed(spec)
+        else:
+            self._failures.ended()
         self._take_back(self._hands[shard], spec)
         self._hands[shard].freed.append(spec.task)
 
@@ -145,21 +151,22 @@ class Dealer:
         another one, and if only more of what the others have lies ready, it would wait, or help out for an episode.
         """
         end = self._end_of_lead()
+        if self._failures.everywhere:
+            return self._longest(self._failures.fewest_of(self._open_tasks(end)))
         if hand.freed:
             task = hand.freed.popleft()
-            return task if self._is_open(task, end) else self._longest(end)
+            return task if self._is_open(task, end) else self._longest(self._open_tasks(end))
         if len(hand.episodes) >= hand.batch_size:  # it will lie ready, so it must need no new simulator
             known = [task for task in hand.tasks if self._is_open(task, end)]
             return min(known, key=hand.tasks.__getitem__, default=None)
-        return self._longest(end)
+        return self._longest(self._open_tasks(end))
 
-    def _longest(self, end: float) -> TaskKey | None:
+    def _longest(self, tasks: Iterable[TaskKey]) -> TaskKey | None:
         """The task with most episodes for those on it."""
-        return max(
-            (task for task in self._waiting if self._is_open(task, end)),
-            key=lambda task: len(self._waiting[task]) / (self._live[task] + 1),
-            default=None,
-        )
+        return max(tasks, key=lambda task: len(self._waiting[task]) / (self._live[task] + 1), default=None)
+
+    def _open_tasks(self, end: float) -> list[TaskKey]:
+        return [task for task in self._waiting if self._is_open(task, end)]
 
     def _is_open(self, task: TaskKey, end: float) -> bool:
         """Whether an episode of a task may be given now."""

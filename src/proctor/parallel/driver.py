@@ -8,13 +8,13 @@ measurements. What it adds is where the episodes run: see :mod:`proctor.parallel
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from math import ceil
 from typing import Any
 
+from proctor.child import import_path
 from proctor.config import RunConfig
 from proctor.engine import Engine, EngineSetup
 from proctor.engine.crew import LEAD_WHEN_STOPPING
@@ -109,7 +109,7 @@ def shard_runs(job: Job, sharding: Sharding, batch_size: int) -> list[ShardRun]:
             config=_on_one_device(config) if sharding.devices else config,
             environment=environment,
             device=sharding.devices[number % len(sharding.devices)] if sharding.devices else None,
-            import_path=sys.path,
+            import_path=import_path(),
             log=str(directory / f"shard_{number}.log"),
             neighbours=sharding.num_shards,
         )

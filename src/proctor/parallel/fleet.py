@@ -31,7 +31,7 @@ from proctor.launchers.base import (
     Up,
 )
 from proctor.parallel.dealer import Dealer
-from proctor.types import Array, AttemptError, EpisodeResult, EpisodeSpec, Outcome, TaskKey
+from proctor.types import POLICY_FAILED, Array, AttemptError, EpisodeResult, EpisodeSpec, Outcome, TaskKey
 
 _LOSSES_PER_SHARD = 3
 """How often a shard is replaced; after the next loss the others run its episodes."""
@@ -178,7 +178,8 @@ class Fleet:
         self.measuring_since = self.measuring_since or monotonic()
         if kept.unfilmed is not None:
             self.filmed[result.spec] = kept.unfilmed
-        self._dealer.finished(number, result.spec)
+        policy_failed = result.outcome is Outcome.ERROR and result.errors[-1].kind == POLICY_FAILED
+        self._dealer.finished(number, result.spec, policy_failed=policy_failed)
         if before := self._errors.get(result.spec):
             result = replace(result, errors=(*before, *result.errors))
         self._on_result(result, kept.actions.unpack() if kept.actions is not None else None)

@@ -16,6 +16,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from proctor.child import extend_import_path
 from proctor.engine import Engine, EngineSetup, Film
 from proctor.engine.messages import ArrayBytes
 from proctor.engine.plan import choose_batch_size
@@ -53,7 +54,7 @@ def main() -> None:
     die_with(parent)
     with suppress(EOFError, ConnectionError), Connection(connection_fd) as connection:  # the driver is gone
         run = decode_run(connection.recv_bytes())
-        sys.path[:] = run.import_path
+        extend_import_path(run.import_path)
         serve(run, connection)
 
 
@@ -65,7 +66,7 @@ def serve(run: ShardRun, connection: Connection) -> None:
     driver = _Driver(connection)
     try:
         job = prepare(run.config)
-        choose_renderer(job.benchmark, run.config.policy.get("device"))
+        choose_renderer(job.benchmark, run.config.policy.get("device"), draws=job.draws)
         with closing(_ShardEngine(job, _setup(run, job), driver)) as engine:
             driver.tell(Up(engine.setup.batch_size))
             engine.run(engine.keep, engine.tell_load)
@@ -81,7 +82,8 @@ def _setup(run: ShardRun, job: Job) -> EngineSetup:
     """The job's, with this shard's part of the machine."""
     cores = max(1, usable_cores() // run.neighbours)
     batch_size = choose_batch_size(run.config.eval, len(job.plan), cores, job.episodes_per_pass)
-    return replace(job.engine_setup(batch_size), log=Path(run.log))
+    in_process = not run.config.eval.use_async_envs  # its batch size may be what the driver chose
+    return replace(job.engine_setup(batch_size), log=Path(run.log), in_process=in_process)
 
 
 class _Driver:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from proctor.policies.base import Policy, PolicySource
+from proctor.policies.base import Policy, PolicySource, why_unidentified
 
 
 class AnnouncedPolicy:
@@ -20,6 +20,7 @@ class AnnouncedPolicy:
         self.look_offsets, self.n_action_steps = source.look_offsets, source.n_action_steps
         self.episodes_per_pass = source.episodes_per_pass
         self.check_contract, self.fingerprint = source.check_contract, source.fingerprint
+        self.unidentified = why_unidentified(source)
 
     @property
     def per_device(self) -> Sequence[PolicySource]:

@@ -8,7 +8,7 @@ expert, random actions) and lives inside the worker, beside the simulator, witho
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from proctor.streams import RandomStream
@@ -51,6 +51,10 @@ class PolicySource(Protocol):
         """See :meth:`Policy.fingerprint`."""
 
     @property
+    def unidentified(self) -> str:
+        """See :class:`Policy`."""
+
+    @property
     def per_device(self) -> Sequence[PolicySource]:
         """The policy once for each device it is to run on, where that is more than one."""
 
@@ -75,6 +79,11 @@ class Policy(ABC):
             user asks for nothing else, so many times as many environments are stepped.
         n_slots: forward passes that run well side by side: 1 on an accelerator, one per core on a CPU.
         distributions: installed packages whose versions move results.
+        sources: what else makes the actions, besides the policy's class: modules by their name, functions, classes.
+            Code that no distribution owns is recorded by its digest.
+        unidentified: why nobody can tell whether another policy is this one, as what it holds: "a random generator of
+            its own in predict.rng"; "" if :meth:`fingerprint` tells. Nothing is added to the results of such a policy
+            once its evaluation has ended.
     """
 
     n_action_steps: int = 1
@@ -85,6 +94,8 @@ class Policy(ABC):
     episodes_per_pass: int = 1
     n_slots: int = 1
     distributions: tuple[str, ...] = ()
+    sources: tuple[str | Callable[..., Any], ...] = ()
+    unidentified: str = ""
 
     @property
     def per_device(self) -> Sequence[PolicySource]:
@@ -111,7 +122,10 @@ class Policy(ABC):
         """
 
     def fingerprint(self) -> Mapping[str, Any]:
-        """What identifies the policy in a result: two equal fingerprints give equal results."""
+        """What identifies the policy in a result: two equal fingerprints give equal results.
+
+        A policy that has none of its own counts as unidentified.
+        """
         return {"type": type(self).__name__}
 
 
@@ -128,8 +142,22 @@ class ActionSource(Protocol):
 class LocalPolicy:
     """A policy that runs inside the workers: where its :class:`ActionSource` is found, as ``module:attribute``."""
 
+    unidentified: str = ""
+
     def __init__(self, source: str) -> None:
         self.source = source
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """See :class:`Policy`."""
+        return (self.source.partition(":")[0],)
+
     def fingerprint(self) -> Mapping[str, Any]:
         return {"type": self.source}
+
+
+def why_unidentified(policy: PolicySource | LocalPolicy) -> str:
+    """Why nobody can tell whether another policy is this one: see :class:`Policy`; "" if its fingerprint tells."""
+    if isinstance(policy, Policy) and type(policy).fingerprint is Policy.fingerprint:
+        return f"a {type(policy).__name__} without a fingerprint of its own"
+    return str(getattr(policy, "unidentified", ""))

@@ -9,19 +9,19 @@ process, one call at a time, with the episode's random states in the global gene
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from proctor.config import structure
 from proctor.errors import ConfigError
+from proctor.identity import identify
 from proctor.plugins import load_object
+from proctor.policies.actions import to_array
 from proctor.policies.base import EpisodeMemory, Policy
 from proctor.types import Array, Observation
 
@@ -33,7 +33,7 @@ class FunctionPolicyConfig:
     """``--policy.<field>`` of a function policy."""
 
     function: str
-    """Where the callable is found, ``module:attribute``; the working directory is searched too."""
+    """Where the callable is found, ``module:attribute``; the working directory is searched last."""
     type: str = "function"
     n_action_steps: int | None = None
     """Actions of a returned chunk that are executed; all if not given."""
@@ -53,6 +53,9 @@ class FunctionPolicy(Policy):
         if not callable(function):
             raise ConfigError(f"{function!r} is not callable; a policy is a function from observation to actions.")
         self._function = function
+        self._identity = identify(function)  # before the first episode: what it will remember of episodes is none of it
+        self.unidentified, self.sources = self._identity.unidentified, self._identity.modules
+        self.distributions = self._identity.distributions
         self._rename_map = rename_map or {}
         self.n_action_steps = sys.maxsize if n_action_steps is None else n_action_steps
 
@@ -60,30 +63,28 @@ class FunctionPolicy(Policy):
         return [self._actions(observation) for observation in observations]
 
     def fingerprint(self) -> Mapping[str, Any]:
-        """Name and source of the callable; what it calls in turn is not seen."""
+        """Name of the callable, and a digest of all that it depends on: see :mod:`proctor.identity`."""
         function = self._function if inspect.isroutine(self._function) else type(self._function)
-        try:
-            source = inspect.getsource(function)
-        except (OSError, TypeError):
-            source = ""
         name = f"{function.__module__}:{function.__qualname__}"
         steps = None if self.n_action_steps == sys.maxsize else self.n_action_steps
-        digest = hashlib.sha256(source.encode()).hexdigest()
-        return {"type": "function", "function": name, "source_sha256": digest, "n_action_steps": steps}
+        return {"type": "function", "function": name, "sha256": self._identity.sha256, "n_action_steps": steps}
 
     def _actions(self, observation: Observation) -> Array:
         seen: dict[str, Any] = {
             self._rename_map.get(key, key): array[-1].copy() for key, array in observation.arrays.items()
         }
-        actions = np.atleast_1d(np.asarray(self._function({**seen, "instruction": observation.instruction})))
+        actions = np.atleast_1d(to_array(self._function({**seen, "instruction": observation.instruction})))
         return actions if actions.ndim > 1 else actions[np.newaxis]
 
 
 def load(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None) -> FunctionPolicy:
     """Any callable: ``--policy.type=function --policy.function=my_module:predict``."""
+    if "sha256" in fields:  # what run.json says of a function that was given from Python
+        raise ConfigError(
+            f"The function {fields.get('function')} was given to proctor.evaluate, and only a call of that can go on "
+            "with its run: the same one, with this output_dir."
+        )
     config = structure(FunctionPolicyConfig, fields, "policy")
     if config.n_action_steps is not None and config.n_action_steps < 1:
         raise ConfigError(f"policy.n_action_steps is {config.n_action_steps}; it must be at least 1.")
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
     return FunctionPolicy(load_object(config.function), config.n_action_steps, rename_map)

@@ -27,7 +27,7 @@ def print_comparison(console: Console, challenges: Sequence[Challenge], remarks:
         for remark in [*said, *gaps(challenge, name)]:
             console.print(safe(f"Note: {remark}", "yellow"), soft_wrap=not console.is_terminal)
         console.print(_table(challenge, name))
-        for line in [*_left_out(challenge), Text(""), *conclusion(challenge.overall, name)]:
+        for line in [*adjustment(challenge), *_left_out(challenge), Text(""), *conclusion(challenge.overall, name)]:
             console.print(line, soft_wrap=not console.is_terminal)
         console.print()
 
@@ -44,7 +44,7 @@ def _named(letter: str, path: object) -> Text:
 def _table(challenge: Challenge, name: str) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("task", min_width=8)
-    for column in ("A", name, "points", f"{LEVEL:.0%} interval", "p"):
+    for column in ("A", name, "points", *column_names(challenge)):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     for task in _shown(challenge.tasks):
@@ -68,10 +68,29 @@ def _row(comparison: Comparison) -> list[Text | str]:
         name_cell(comparison.name),
         *map(_score, contrast.scores),
         points(contrast.difference),
-        points_range(contrast.interval()),
+        points_range(comparison.interval),
         p_value(comparison.adjusted_p),
         Text("" if verdict is Verdict.UNDECIDED else verdict, _STYLES[verdict]),
     ]
+
+
+def column_names(challenge: Challenge) -> tuple[str, str]:
+    """Over the intervals and the p values of a comparison's rows."""
+    if any(row.is_adjusted for row in (*challenge.tasks, challenge.overall)):
+        return "adj. interval", "adj. p"
+    return f"{LEVEL:.0%} interval", "p"
+
+
+def adjustment(challenge: Challenge) -> Iterator[Text]:
+    """For how many comparisons p values and intervals are adjusted, if they are."""
+    counts = {"single tasks": challenge.tasks[0].n_comparisons, "all tasks": challenge.overall.n_comparisons}
+    said = [f"{n} of {what}" for what, n in counts.items() if n > 1]
+    if said:
+        yield Text(
+            f"adj.: adjusted by Holm's method for several comparisons ({', '.join(said)}). "
+            f"An interval contains 0 if and only if its p is above {1 - LEVEL:.2f}.",
+            "dim",
+        )
 
 
 def _left_out(challenge: Challenge) -> Iterator[Text]:
@@ -89,10 +108,13 @@ def conclusion(overall: Comparison, name: str) -> Iterator[Text]:
         Verdict.WORSE: f"{name} is worse than A",
         Verdict.UNDECIDED: f"No difference between {name} and A is shown",
     }[overall.verdict]
-    adjusted = "" if overall.adjusted_p == overall.p_value else f", {_p_is(overall.adjusted_p)} by Holm's method"
+    adjusted, level = "", f"{LEVEL:.0%} interval"
+    if overall.is_adjusted:
+        adjusted = f", {_p_is(overall.adjusted_p)} by Holm's method for {overall.n_comparisons} comparisons"
+        level = "adjusted interval"
     yield Text.assemble(
         (said, f"bold {_STYLES[overall.verdict]}".strip()),
-        f": {points(contrast.difference)} points  ({LEVEL:.0%} interval {points_range(contrast.interval())}; "
+        f": {points(contrast.difference)} points  ({level} {points_range(overall.interval)}; "
         f"{contrast.test}'s test {_p_is(overall.p_value)}{adjusted})",
     )
     yield Text(

@@ -24,7 +24,6 @@ from proctor.reports.text import (
     share,
     time_shares,
 )
-from proctor.results.intervals import LEVEL
 
 _REFRESH_PER_S = 4
 _NO_BREAK = "\N{NO-BREAK SPACE}"
@@ -122,29 +121,23 @@ def _table(progress: Progress, shown: Sequence[TaskProgress], width: int) -> Tab
     table.add_column("", min_width=8)
     if bar:
         table.add_column("", width=bar)
-    for name in ("episodes", "so far", *([f"{LEVEL:.0%} interval"] if with_interval else [])):
+    so_far = "success" if progress.finished else "so far"
+    for name in ("episodes", so_far, *([progress.interval_name] if with_interval else [])):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     rows = [*shown, progress.overall] if len(progress.tasks) > 1 else shown
     for task in rows:
-        so_far, errors = task.so_far, task.counts.errors
+        (rate, interval), errors = progress.success(task), task.counts.errors
         cells: list[Text | ProgressBar] = [name_cell(task.name)]
         if bar:
             cells.append(_bar(task.done, task.total, bar))
-        cells += [Text(f"{task.done}/{task.total}"), Text(_known(task))]
+        known = f"reward {mean_reward(task.so_far)}" if task.counts.unknown else "" if rate is None else share(rate)
+        cells += [Text(f"{task.done}/{task.total}"), Text(known)]
         if with_interval:
-            known = so_far.rate is not None and not task.counts.unknown
-            cells.append(Text(percent_range(task.interval_so_far, 0) if known else "", "dim"))
+            cells.append(Text("" if interval is None else percent_range(interval, 0), "dim"))
         cells.append(Text(count(errors, "error") if errors else "", "red"))
         table.add_row(*cells, style="bold" if task is progress.overall else "")
     return table
-
-
-def _known(task: TaskProgress) -> str:
-    """The success rate so far, or the mean reward if the environment said nothing of an episode's success."""
-    if task.counts.unknown:
-        return f"reward {mean_reward(task.so_far)}"
-    return "" if task.so_far.rate is None else share(task.so_far.rate)
 
 
 def _bar(done: int, total: int, width: int) -> ProgressBar:

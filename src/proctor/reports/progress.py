@@ -2,7 +2,8 @@
 
 A rate shown here is over the *contiguous beginning* of each task's episodes (``TaskProgress.so_far``): successes end
 early, so among the episodes finished first there are too many of them. Its interval is the anytime-valid one: it may be
-looked at as often as one likes. Of all tasks together it speaks of them as far as each has been run.
+looked at as often as one likes, and is labelled as such. Of all tasks together it speaks of them as far as each has
+been run. Once every episode has a result, the rates and intervals are those of the results.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from functools import cached_property
 
 from proctor.engine.load import Load
 from proctor.reports.text import count, duration, mean_reward, percent_range, share
-from proctor.results.intervals import Interval, IntervalMethod
-from proctor.results.stats import Counts
+from proctor.results.intervals import LEVEL, Interval, IntervalMethod
+from proctor.results.stats import Counts, macro
 from proctor.types import AttemptError, EpisodeSpec, Timings
 
 
@@ -33,19 +34,9 @@ class TaskProgress:
     running: int = 0
 
     @property
-    def interval(self) -> Interval | None:
-        """Of the rate so far."""
-        return self.so_far.interval(IntervalMethod.ANYTIME)
-
-    @property
     def done(self) -> int:
         """Episodes with a result, errors included."""
         return self.counts.planned
-
-    @property
-    def interval_so_far(self) -> Interval | None:
-        """Of the success rate so far; None before there is one."""
-        return self.so_far.interval(IntervalMethod.ANYTIME)
 
 
 @dataclass(frozen=True)
@@ -54,7 +45,8 @@ class Progress:
 
     ``n_resumed`` episodes were there when this session began ``elapsed_s`` ago and say nothing of its speed. Episodes
     have been running for ``running_s``; None while workers start and the policy loads. ``timings`` says where the time
-    of the finished episodes went, ``last_error`` why the latest one could not be run.
+    of the finished episodes went, ``last_error`` why the latest one could not be run. ``method`` is that of the
+    intervals in the results.
     """
 
     tasks: tuple[TaskProgress, ...]
@@ -64,6 +56,28 @@ class Progress:
     load: Load = field(default_factory=Load)
     timings: Timings = field(default_factory=Timings)
     last_error: tuple[EpisodeSpec, AttemptError] | None = None
+    method: IntervalMethod = IntervalMethod.WILSON
+
+    @property
+    def finished(self) -> bool:
+        """Whether every episode has a result."""
+        return all(task.done >= task.total for task in self.tasks)
+
+    def success(self, row: TaskProgress) -> tuple[float | None, Interval | None]:
+        """The success rate of a task, or of :attr:`overall`, and its interval; None before there is one, and once the
+        success of an episode is unknown.
+        """
+        if row.counts.unknown:
+            return None, None
+        if not self.finished:
+            return row.so_far.rate, row.so_far.interval(IntervalMethod.ANYTIME)
+        mean = macro([task.counts for task in self.tasks], self.method) if row is self.overall else None
+        return (row.counts.rate, row.counts.interval(self.method)) if mean is None else (mean.rate, mean.interval)
+
+    @property
+    def interval_name(self) -> str:
+        """Which interval :meth:`success` gives."""
+        return f"{LEVEL:.0%} {'interval' if self.finished else 'anytime'}"
 
     @cached_property
     def overall(self) -> TaskProgress:
@@ -149,10 +163,12 @@ def line_of(progress: Progress | Stage) -> Iterator[str]:
         yield starting(progress.load)
         yield f"{duration(progress.elapsed_s)} elapsed"
         return
-    if overall.counts.unknown:
+    rate, interval = progress.success(overall)
+    if rate is not None:
+        name = "success" if progress.finished else "success so far"
+        yield f"{name} {share(rate)} ({progress.interval_name} {percent_range(interval)})"
+    elif overall.counts.unknown:
         yield f"reward so far {mean_reward(overall.so_far)}, success not reported"
-    elif overall.so_far.rate is not None:
-        yield f"success so far {share(overall.so_far.rate)} ({percent_range(overall.interval_so_far)})"
     if overall.counts.errors:
         yield count(overall.counts.errors, "error")
     yield from pace(progress)

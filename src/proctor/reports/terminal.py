@@ -28,8 +28,8 @@ from proctor.reports.text import (
     tally,
     time_shares,
 )
-from proctor.results.course import so_far
-from proctor.results.intervals import LEVEL, IntervalMethod
+from proctor.results.headline import Basis, headline_of
+from proctor.results.intervals import LEVEL, Interval
 from proctor.results.lock import holder_of
 from proctor.results.profile import profile_of
 from proctor.results.run_dir import RunInfo
@@ -132,13 +132,15 @@ def _table(summary: Summary) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     if with_suites and len(shown) < len(summary.tasks):
         for suite, counts in summary.groups.items():
-            table.add_row(name_cell(suite), Text("all", style="bold"), *_cells(summary, counts, len(names)))
+            table.add_row(
+                name_cell(suite), Text("all", style="bold"), *_cells(counts, summary.pooled_interval(suite), len(names))
+            )
         table.add_section()
     for task in shown:
         cells = [name_cell(task.task.name)]
         if with_suites:
             cells = [name_cell(task.task.suite), name_cell(f"{task.task.task_id} {task.task.name}")]
-        table.add_row(*cells, *_cells(summary, task.counts, len(names)))
+        table.add_row(*cells, *_cells(task.counts, summary.interval(task.counts), len(names)))
     return table
 
 
@@ -161,12 +163,12 @@ def _worry(task: TaskSummary) -> tuple[bool, bool, float]:
     return not task.counts.errors, rate is None, rate or 0.0
 
 
-def _cells(summary: Summary, counts: Counts, n: int) -> list[str]:
+def _cells(counts: Counts, interval: Interval | None, n: int) -> list[str]:
     """The first ``n`` of what there is to say."""
     return [
         tally(counts),
         percent(counts.rate),
-        percent_range(summary.interval(counts)),
+        percent_range(interval),
         mean_reward(counts),
         number(counts.mean_length, 1),
         str(counts.errors) if counts.errors else "",
@@ -202,27 +204,20 @@ def _success(summary: Summary) -> Iterator[Text]:
     Before, it is over the rounds of the plan that are complete (what ends first is successes), and its interval the one
     that may be looked at however often.
     """
-    overall, mean = summary.overall, summary.macro
-    if summary.missing:
-        known = so_far(summary)
-        if known.completed:
-            yield Text(f"No final success rate; so far {percent(known.rate)}{_pooled(known, IntervalMethod.ANYTIME)}")
-        else:
-            yield Text("No final success rate; nothing to say before each task has an episode.")
+    overall, shown = summary.overall, headline_of(summary)
+    if shown is None:
+        yield Text(f"No final success rate; {_why_none(summary)}.")
         return
-    final, pooled = overall.completed == overall.planned, _pooled(overall, summary.method)
-    if not final:
-        yield Text(f"No final success rate; of the completed episodes {percent(overall.rate)}{pooled}")
-    elif mean is None or mean.n_tasks == 1:
-        yield Text.assemble((f"Success rate {percent(overall.rate)}", "bold"), pooled)
-    if mean is not None and mean.n_tasks > 1:
-        interval = f"  ({LEVEL:.0%} interval {percent_range(mean.interval)}, {mean.method}"
-        if final:
-            headline = (f"Success rate {percent(mean.rate)}", "bold")
-            yield Text.assemble(headline, f"{interval}; mean over {mean.n_tasks} tasks)")
-            yield Text(f"Pooled rate {percent(overall.rate)}{pooled}")
-        else:
-            yield Text(f"Mean over {mean.n_tasks} tasks {percent(mean.rate)}{interval})")
+    of = f"{shown.counts.successes} of {count(shown.counts.completed, 'episode')}"
+    if shown.basis is Basis.TASKS:
+        of = f"mean over {len(summary.tasks)} tasks, {of}"
+    interval = f"  ({LEVEL:.0%} interval {percent_range(shown.interval)}, {shown.method}; {of})"
+    if shown.basis is Basis.ROUNDS:
+        yield Text(f"No final success rate; so far {percent(shown.rate)}{interval}")
+    elif overall.completed < overall.planned:
+        yield Text(f"No final success rate; of the completed episodes {percent(shown.rate)}{interval}")
+    else:
+        yield Text.assemble((f"Success rate {percent(shown.rate)}", "bold"), interval)
 
 
 def _rewards(summary: Summary) -> Iterator[Text]:
@@ -235,9 +230,16 @@ def _rewards(summary: Summary) -> Iterator[Text]:
     yield Text(no_success_rate(counts), "yellow")
 
 
-def _pooled(counts: Counts, method: IntervalMethod) -> str:
-    interval = percent_range(counts.interval(method))
-    return f"  ({LEVEL:.0%} interval {interval}, {method}; {counts.successes} of {count(counts.completed, 'episode')})"
+def _why_none(summary: Summary) -> str:
+    """Why not even a preliminary rate can be given."""
+    if not summary.missing:
+        return "no episode was completed"
+    if not summary.episodes:
+        return "no episode has a result yet"
+    return (
+        "a rate so far is over complete rounds of the plan, and of the first round (episode 0 of every task) "
+        "not every episode is completed"
+    )
 
 
 def _means(summary: Summary) -> Iterator[Text]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from proctor.config import WandBConfig
 from proctor.errors import MissingExtraError, ProctorError
+from proctor.redaction import redact_text
 from proctor.reports.export import COLUMNS, episode_rows
 from proctor.reports.text import first_line
 from proctor.results.eval_info import eval_info_name
@@ -72,8 +73,8 @@ def log_evaluation(
             dir=directory,
             project=config.project,
             entity=config.entity,
-            name=job_name or directory.resolve().name,
-            notes=config.notes,
+            name=redact_text(job_name or directory.resolve().name),
+            notes=redact_text(config.notes) if config.notes else None,
             tags=_tags(info) if config.add_tags else None,
             id=config.run_id,
             resume="allow" if config.run_id else None,
@@ -98,7 +99,8 @@ def log_evaluation(
 
 
 def measurements(info: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """Every rate, mean, count and end of an interval by its name: overall, of the mean over tasks, by suite, by task.
+    """Every rate, mean, count and end of an interval by its name: overall, of the mean over tasks, the one that is shown
+    first, by suite, by task.
 
     ``overall/pc_success``, ``macro/pc_success_low``, ``suite/libero_goal/n_errors``,
     ``task/libero_goal/3/avg_length_high``: as in ``eval_info.json``, with the number of the task. A number that does
@@ -106,6 +108,7 @@ def measurements(info: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     """
     yield from _numbers("overall", info["overall"])
     yield from _numbers("macro", info["macro"] or {})
+    yield from _numbers("headline", info["headline"] or {})
     for suite, group in info["per_group"].items():
         yield from _numbers(f"suite/{suite}", group)
     for task in info["per_task"]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cached_property
 
 from proctor.errors import ConfigError
-from proctor.results.differences import Contrast, Pairs, Samples, Score, holm, pool
+from proctor.results.differences import Contrast, Pairs, Samples, Score, agreeing_interval, holm, pool
 from proctor.results.intervals import LEVEL, Interval
 from proctor.results.measured import EpisodeId, Measured, MeasuredTask, with_named_tasks
 from proctor.results.run_dir import differing
@@ -30,7 +31,7 @@ class Comparison:
     """B against A, in one task or over all.
 
     ``a`` and ``b`` are all that was measured there, ``contrast`` what of it is compared. ``p_value`` is by its test
-    alone, ``adjusted_p`` among all comparisons of the kind.
+    alone, ``adjusted_p`` by Holm's method among all ``n_comparisons`` of the kind.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Comparison:
     contrast: Contrast
     p_value: float
     adjusted_p: float
+    n_comparisons: int = 1
 
     @property
     def paired(self) -> bool:
@@ -56,12 +58,28 @@ class Comparison:
         return Verdict.BETTER if self.contrast.difference > 0 else Verdict.WORSE
 
     @property
+    def error(self) -> float:
+        """The level of significance at which its own p must be so that :attr:`verdict` says there is a difference: 5 %,
+        or less among several comparisons, by as much as p was adjusted.
+        """
+        return (1 - LEVEL) * self.p_value / self.adjusted_p if self.adjusted_p else 1 - LEVEL
+
+    @property
+    def is_adjusted(self) -> bool:
+        """Whether it is one of several comparisons of its kind, so that its p had to be adjusted."""
+        return self.n_comparisons > 1
+
+    @cached_property
+    def interval(self) -> Interval:
+        """Of the difference, at the level of its test: it contains 0 if and only if no difference is shown."""
+        return agreeing_interval(self.contrast, self.p_value, self.error)
+
+    @property
     def more_episodes(self) -> int | None:
         """About so many more of each policy would show a true difference like the observed one with a probability of
         80 %; None where it is shown already, and where there is none.
         """
-        # Among several comparisons p must be smaller, by as much as it was adjusted.
-        needed = self.contrast.episodes_needed(1 - (1 - LEVEL) * self.p_value / self.adjusted_p)
+        needed = self.contrast.episodes_needed(1 - self.error)
         if needed is None or self.verdict is not Verdict.UNDECIDED:
             return None
         return max(1, needed - min(score.n for score in self.contrast.scores))
@@ -111,16 +129,18 @@ def compare(evaluations: Sequence[Measured]) -> list[Challenge]:
     """
     first, *others = with_named_tasks(evaluations)
     challenges = [_challenge(first, other) for other in others]
-    overall = iter(holm([challenge.overall.p_value for challenge in challenges]))
-    single = iter(holm([task.p_value for challenge in challenges for task in challenge.tasks]))
+    overall = _adjusted([challenge.overall for challenge in challenges])
+    single = _adjusted([task for challenge in challenges for task in challenge.tasks])
     return [
-        replace(
-            challenge,
-            overall=replace(challenge.overall, adjusted_p=next(overall)),
-            tasks=tuple(replace(task, adjusted_p=next(single)) for task in challenge.tasks),
-        )
+        replace(challenge, overall=next(overall), tasks=tuple(next(single) for _ in challenge.tasks))
         for challenge in challenges
     ]
+
+
+def _adjusted(family: Sequence[Comparison]) -> Iterator[Comparison]:
+    adjusted = holm([comparison.p_value for comparison in family])
+    for comparison, p in zip(family, adjusted, strict=True):
+        yield replace(comparison, adjusted_p=p, n_comparisons=len(family))
 
 
 def compare_where_possible(evaluations: Sequence[Measured]) -> list[Challenge | Incomparable]:
@@ -164,11 +184,15 @@ def different_exams(a: Measured, b: Measured) -> list[str]:
 
 
 def different_versions(a: Measured, b: Measured) -> list[str]:
-    """Packages on which results may depend and that were of different versions: ``mujoco: 3.3.1 and 3.3.7``."""
+    """What results may depend on and was of different versions: ``mujoco: 3.3.1 and 3.3.7``, ``the code of my_env``."""
     if not (a.fingerprint and b.fingerprint):
         return []
     versions = differing(a.fingerprint.get("versions", {}), b.fingerprint.get("versions", {}))
-    return [f"{name}: {before} and {now}" for name, (before, now) in versions.items()]
+    code = differing(a.fingerprint.get("code", {}).get("env", {}), b.fingerprint.get("code", {}).get("env", {}))
+    return [
+        *(f"{name}: {before} and {now}" for name, (before, now) in versions.items()),
+        *map("the code of {}".format, code),
+    ]
 
 
 def circumstances(a: Measured, b: Measured) -> list[str]:

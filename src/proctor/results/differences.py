@@ -13,11 +13,13 @@ from dataclasses import dataclass, fields
 from statistics import NormalDist, fmean
 from typing import ClassVar, NamedTuple, Protocol
 
-from proctor.results.intervals import LEVEL, Interval, wilson
+from proctor.results.intervals import LEVEL, Interval, wilson, z_score
 from proctor.results.power import episodes_if_independent, episodes_if_paired
 
 _BOSCHLOO_UP_TO = 200
 """Episodes of a policy; above, Boschloo's test takes seconds and Fisher's loses little."""
+_NORMAL = NormalDist()
+_SMALLEST_P = 1e-300
 
 
 class Score(NamedTuple):
@@ -202,18 +204,40 @@ class Strata:
         return Interval(self.difference - math.hypot(*below) / n, self.difference + math.hypot(*above) / n)
 
     def p_value(self) -> float:
-        """Successes beyond what each task's margins let expect, summed over the tasks; without correction."""
+        """Successes beyond what each task's margins let expect, summed over the tasks; without correction.
+
+        Their sum weighs tasks by their episodes, the difference does not. It is 1 if the two do not point to the same
+        policy, because no direction is shown then.
+        """
         excess = variance = 0.0
         for task in self.tasks:
             (k_a, n_a), (k_b, n_b) = task.scores
             k, n = k_a + k_b, n_a + n_b
             excess += k_b - n_b * k / n
             variance += n_a * n_b * k * (n - k) / (n * n * (n - 1))
-        return 2 * NormalDist().cdf(-abs(excess) / math.sqrt(variance)) if variance else 1.0
+        if not variance or excess * self.difference <= 0:
+            return 1.0
+        return 2 * _NORMAL.cdf(-abs(excess) / math.sqrt(variance))
 
     def episodes_needed(self, level: float = LEVEL) -> int | None:
         rate_a, rate_b = fmean(task.a.rate for task in self.tasks), fmean(task.b.rate for task in self.tasks)
         return episodes_if_independent(rate_a, rate_b, level=level) if rate_a != rate_b else None
+
+
+def agreeing_interval(contrast: Contrast, p_value: float, error: float) -> Interval:
+    """The interval of a difference at level ``1 - error``: it contains 0 if and only if ``p_value`` is above ``error``.
+
+    It is the contrast's own interval if that agrees with the test on 0. If it does not, its end on the side of 0 is the
+    test-based one, ``difference * (1 - z / z_of_p)``, which is 0 exactly if p is ``error``.
+    """
+    interval, difference = contrast.interval(1 - error), contrast.difference
+    contains_0 = interval.low <= 0 <= interval.high
+    if not difference or contains_0 == (p_value > error):
+        return interval
+    z_of_p = -_NORMAL.inv_cdf(max(p_value, _SMALLEST_P) / 2)
+    # A test that says nothing (p = 1) moves the end as far beyond 0 as the difference is before it.
+    end = difference * (1 - min(2.0, z_score(1 - error) / max(z_of_p, _SMALLEST_P)))
+    return Interval(end, interval.high) if difference > 0 else Interval(interval.low, end)
 
 
 class _Reach(NamedTuple):

@@ -21,8 +21,8 @@ import msgspec
 
 from proctor.results.bootstrap import RESAMPLES, MeanIntervals
 from proctor.results.files import write_json
+from proctor.results.headline import headline_of
 from proctor.results.intervals import LEVEL, Interval
-from proctor.results.provenance import redact
 from proctor.results.run_dir import RunInfo
 from proctor.results.stats import Counts
 from proctor.results.summary import Summary, TaskSummary
@@ -71,6 +71,7 @@ def stream_eval_info(summary: Summary, run: RunInfo) -> dict[str, Any]:
         "per_group": {suite: _group(suite, summary) for suite in summary.groups},
         "overall": _overall(summary),
         "macro": _macro(summary),
+        "headline": _headline(summary),
         "intervals": _intervals(summary),
         "stopped_early": _stop(summary),
         "errors": _errors(summary),
@@ -80,7 +81,7 @@ def stream_eval_info(summary: Summary, run: RunInfo) -> dict[str, Any]:
             for spec, result in zip(task.specs, task.episodes, strict=True)
         ),
         "fingerprint": msgspec.to_builtins(run.fingerprint),
-        "config": redact(msgspec.to_builtins(run.config)),
+        "config": msgspec.to_builtins(run.config),
         "provenance": msgspec.to_builtins(run.provenance),
     }
 
@@ -123,7 +124,7 @@ def _task(task_summary: TaskSummary, summary: Summary) -> dict[str, Any]:
             "successes": [result.success for result in completed.values()],
             "video_paths": [summary.videos[spec] for spec in completed if spec in summary.videos],
         },
-        **_rates(task_summary.counts, summary),
+        **_rates(task_summary.counts, summary.interval(task_summary.counts)),
         **_means(task_summary.counts, task_summary.mean_intervals),
     }
 
@@ -132,7 +133,7 @@ def _group(suite: str, summary: Summary) -> dict[str, Any]:
     counts = summary.groups[suite]
     return {
         **_means(counts, summary.mean_intervals_of(suite)),
-        **_rates(counts, summary),
+        **_rates(counts, summary.pooled_interval(suite)),
         "video_paths": _videos(summary, suite),
     }
 
@@ -140,7 +141,7 @@ def _group(suite: str, summary: Summary) -> dict[str, Any]:
 def _overall(summary: Summary) -> dict[str, Any]:
     return {
         **_means(summary.overall, summary.mean_intervals),
-        **_rates(summary.overall, summary),
+        **_rates(summary.overall, summary.pooled_interval()),
         "video_paths": _videos(summary),
         **_times(summary),
     }
@@ -164,10 +165,10 @@ def _means(counts: Counts, intervals: MeanIntervals) -> dict[str, Any]:
     }
 
 
-def _rates(counts: Counts, summary: Summary) -> dict[str, Any]:
+def _rates(counts: Counts, interval: Interval | None) -> dict[str, Any]:
     return {
         "pc_success": _percent(counts.rate),
-        "pc_success_interval": _percents(summary.interval(counts)),
+        "pc_success_interval": _percents(interval),
         "pc_success_bounds": _percents(counts.bounds),
         "n_episodes": counts.completed,
         "n_successes": None if counts.unknown else counts.successes,
@@ -192,6 +193,17 @@ def _macro(summary: Summary) -> dict[str, Any] | None:
         "pc_success_interval": _percents(mean.interval),
         "n_tasks": mean.n_tasks,
         "method": mean.method,
+    }
+
+
+def _headline(summary: Summary) -> dict[str, Any] | None:
+    if (shown := headline_of(summary)) is None:
+        return None
+    return {
+        "pc_success": _percent(shown.rate),
+        "pc_success_interval": _percents(shown.interval),
+        "method": shown.method,
+        "basis": shown.basis.value,
     }
 
 

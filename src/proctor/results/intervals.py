@@ -44,10 +44,10 @@ class IntervalMethod(StrEnum):
     EXACT = "exact"
     ANYTIME = "anytime"
 
-    def interval(self, successes: float, n: int, level: float = LEVEL) -> Interval:
+    def interval(self, successes: float, n: float, level: float = LEVEL) -> Interval:
         """Of a rate observed as ``successes`` of ``n``, two-sided.
 
-        A mean of several rates times ``n`` may stand for the successes, and so need not be a whole number.
+        Neither need be a whole number: a mean of several rates is one of an effective number of episodes.
         """
         return _METHODS[self](successes, n, level)
 
@@ -57,7 +57,7 @@ def z_score(level: float) -> float:
     return NormalDist().inv_cdf((1 + level) / 2)
 
 
-def wilson(successes: float, n: int, level: float = LEVEL) -> Interval:
+def wilson(successes: float, n: float, level: float = LEVEL) -> Interval:
     """The Wilson score interval, two-sided."""
     rate, z2 = successes / n, z_score(level) ** 2
     centre = (rate + z2 / (2 * n)) / (1 + z2 / n)
@@ -66,7 +66,7 @@ def wilson(successes: float, n: int, level: float = LEVEL) -> Interval:
     return Interval(0.0 if rate == 0 else centre - half, 1.0 if rate == 1 else centre + half)
 
 
-def exact(successes: float, n: int, level: float = LEVEL) -> Interval:
+def exact(successes: float, n: float, level: float = LEVEL) -> Interval:
     """The interval of Clopper and Pearson, two-sided with equal tails."""
     from scipy.special import betaincinv
 
@@ -76,7 +76,7 @@ def exact(successes: float, n: int, level: float = LEVEL) -> Interval:
     return Interval(low, high)
 
 
-def anytime(successes: float, n: int, level: float = LEVEL) -> Interval:
+def anytime(successes: float, n: float, level: float = LEVEL) -> Interval:
     """The Beta-mixture confidence sequence after ``n`` trials: every rate whose likelihood ratio stays below
     ``1 / (1 - level)``, averaged over alternatives from Beta(1/2, 1/2).
     """
@@ -107,7 +107,7 @@ def _boundary(outside: float, inside: float, excluded: Callable[[float], bool]) 
     return inside
 
 
-_METHODS: dict[IntervalMethod, Callable[[float, int, float], Interval]] = {
+_METHODS: dict[IntervalMethod, Callable[[float, float, float], Interval]] = {
     IntervalMethod.WILSON: wilson,
     IntervalMethod.EXACT: exact,
     IntervalMethod.ANYTIME: anytime,

@@ -182,7 +182,7 @@ class Journal:
     ``headers`` has one entry per session, ``wall_s`` is how long they took together, each up to its last episode, and
     ``worker_s`` what that makes for all workers, None where it is not known how many there were. ``n_corrupt`` counts
     the damaged lines; an unfinished last one is not counted, it may be being written at this moment. ``intact_bytes``
-    is where the last intact line ends.
+    is where the last intact line ends. ``measured_by`` are the headers of the sessions that ran an episode to its end.
     """
 
     path: Path
@@ -192,11 +192,17 @@ class Journal:
     n_corrupt: int = 0
     intact_bytes: int = 0
     worker_s: float | None = 0.0
+    measured_by: tuple[Header, ...] = ()
 
     @property
     def header(self) -> Header | None:
         """Of the last session; None where the file is empty or every header damaged."""
         return self.headers[-1] if self.headers else None
+
+    @property
+    def measured(self) -> bool:
+        """Whether an episode was run to its end. An error is run again, so it binds nobody to what it was run with."""
+        return any(episode.outcome is not Outcome.ERROR for episode in self.episodes)
 
 
 def read_journal(path: Path) -> Journal:
@@ -208,6 +214,7 @@ def read_journal(path: Path) -> Journal:
     headers: list[Header] = []
     episodes: list[EpisodeRecord] = []
     sessions: list[float] = []
+    measured_by: list[Header] = []
     n_corrupt = intact_bytes = 0
     file = _JournalFile(path)
     for line in _lines(path):
@@ -221,6 +228,9 @@ def read_journal(path: Path) -> Journal:
                 key = _interned(key_of(record.result.spec))
                 episodes.append(EpisodeRecord(key, record.result.outcome, file, line.begin))
                 sessions[-1:] = [record.elapsed_s]
+                measured = record.result.outcome is not Outcome.ERROR  # an error is run again, and binds nobody
+                if measured and headers and measured_by[-1:] != headers[-1:]:
+                    measured_by.append(headers[-1])
             case None:
                 n_corrupt += 1
     if newer := [header for header in headers if header.format_version > FORMAT_VERSION]:
@@ -236,6 +246,7 @@ def read_journal(path: Path) -> Journal:
         n_corrupt,
         intact_bytes,
         _worker_seconds(headers, sessions),
+        tuple(measured_by),
     )
 
 

@@ -5,26 +5,26 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-import re
 import subprocess
-from collections.abc import Iterable, Sequence
+import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-REDACTED = "<redacted>"
-
-# "tokenizer" is in the configuration of many a policy, "success_key" in that of environments; both are no secrets.
-_SECRET_NAME = re.compile(r"token(?!i[sz])|(?<!success[_-])key|secret|password", re.IGNORECASE)
+_SHA1_DIGITS = 40
+_SHA256_REPOSITORY = "[core]\nrepositoryformatversion = 1\n[extensions]\nobjectformat = sha256\n"
+_EQUALITY = r"^core\.(filemode|symlinks|ignorecase|precomposeunicode|autocrlf|eol)$"
 
 
 @dataclass(frozen=True, slots=True)
 class GitState:
-    """The revision of the code the command was started in; ``dirty`` with changes that are not committed."""
+    """The revision of the code the command was started in; ``dirty`` with changes that are not committed, None if git
+    cannot tell.
+    """
 
     commit: str
-    dirty: bool
+    dirty: bool | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,35 +58,6 @@ def collect_provenance(distributions: Iterable[str], usable_cores: int) -> Prove
     )
 
 
-def redact(value: Any, *, secret: bool = False) -> Any:
-    """``value`` with every text under a name like ``*token*``, ``*key*``, ``*secret*`` or ``*password*`` replaced.
-
-    Numbers, booleans and None stay: ``n_tokens`` is no secret.
-    """
-    if isinstance(value, dict):
-        return {
-            name: redact(child, secret=secret or bool(_SECRET_NAME.search(str(name)))) for name, child in value.items()
-        }
-    if isinstance(value, list | tuple):
-        return [redact(child, secret=secret) for child in value]
-    return REDACTED if secret and isinstance(value, str) and value else value
-
-
-def redact_command(arguments: Sequence[str]) -> tuple[str, ...]:
-    """A command line with the values of such flags replaced, as ``--name=value`` and as ``--name value``."""
-    shown: list[str] = []
-    for position, argument in enumerate(arguments):
-        name, equals, _ = argument.partition("=")
-        before = arguments[position - 1] if position else ""
-        if equals and _SECRET_NAME.search(name):
-            shown.append(f"{name}={REDACTED}")
-        elif before.startswith("--") and "=" not in before and _SECRET_NAME.search(before):
-            shown.append(REDACTED)
-        else:
-            shown.append(argument)
-    return tuple(shown)
-
-
 def _version(distribution: str) -> str | None:
     try:
         return importlib.metadata.version(distribution)
@@ -105,15 +76,51 @@ def _cpu_model() -> str:
 
 def _git_state() -> GitState | None:
     """Of the working directory; None without git or outside a repository."""
+    places = ("--path-format=absolute", "--git-path", "objects", "--git-path", "index", "--show-toplevel")
     try:
-        commit = _git("rev-parse", "HEAD")
-        return GitState(commit, dirty=bool(_git("status", "--porcelain", "--untracked-files=no")))
-    except (OSError, subprocess.SubprocessError):
+        objects, index, top, commit = _git("rev-parse", *places, "HEAD").splitlines()
+        return GitState(commit, _is_dirty(objects, index, top, commit))
+    except (OSError, ValueError, subprocess.SubprocessError):
         return None
 
 
-def _git(*arguments: str) -> str:
+def _is_dirty(objects: str, index: str, top: str, commit: str) -> bool | None:
+    """Whether files that git tracks differ from the commit; None if git cannot tell.
+
+    A repository's configuration may name programs that git runs (``core.fsmonitor``, hooks, filters, drivers of diff),
+    and the repository may be somebody else's. So git reads its objects and its index as those of an empty repository,
+    which names none. What is changed inside a submodule is not looked at.
+    """
+    with tempfile.TemporaryDirectory() as empty:
+        Path(empty, "refs").mkdir()
+        Path(empty, "HEAD").write_text(f"{commit}\n")
+        if len(commit) > _SHA1_DIGITS:
+            Path(empty, "config").write_text(_SHA256_REPOSITORY)
+        places = {"GIT_DIR": empty, "GIT_OBJECT_DIRECTORY": objects, "GIT_INDEX_FILE": index, "GIT_WORK_TREE": top}
+        settings = ("core.fsmonitor=false", "core.hooksPath=/dev/null", *_settings())
+        options = [word for setting in settings for word in ("-c", setting)]
+        how = ("--quiet", "--no-ext-diff", "--no-textconv", "--ignore-submodules=dirty")
+        try:
+            _git(*options, "diff", *how, commit, "--", **places)
+        except subprocess.CalledProcessError as error:
+            return True if error.returncode == 1 else None
+    return False
+
+
+def _settings() -> list[str]:
+    """Those of the repository that say which files are equal; each is a word, and none names a program."""
+    try:
+        return [line.replace(" ", "=", 1) for line in _git("config", "--get-regexp", _EQUALITY).splitlines()]
+    except subprocess.CalledProcessError:
+        return []
+
+
+def _git(*arguments: str, **places: str) -> str:
     # No lock is taken on the index: somebody may be committing at this moment.
     command = ["git", "--no-optional-locks", *arguments]
-    answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)  # noqa: S603 - fixed words
+    environment = {**os.environ, **places, "GIT_NO_LAZY_FETCH": "1"}
+    where = places.get("GIT_WORK_TREE")
+    answer = subprocess.run(  # noqa: S603 - fixed words
+        command, cwd=where, env=environment, capture_output=True, text=True, check=True, timeout=10
+    )
     return answer.stdout.strip()

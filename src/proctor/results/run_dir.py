@@ -7,22 +7,33 @@ stands in ``run_K_of_N.json``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+import shlex
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
+from proctor.consent import without_consent
 from proctor.errors import ConfigError, FingerprintError
+from proctor.redaction import redact, redact_command, redact_for_comparison
 from proctor.results.files import write_json
-from proctor.results.provenance import Provenance, redact, redact_command
+from proctor.results.provenance import Provenance
 from proctor.results.stopping import Precision
+from proctor.source_code import is_found
 from proctor.types import EpisodeSpec, Task, TaskKey
 
 RUN_FILE = "run.json"
 _RUN_FILES = "run*.json"
 FORMAT_VERSION = 1
+_CODE = "code"
+_ONLY_SOURCE = "policy.source_sha256"
+_ABSENT = "absent"
+_NOT_KNOWN = (
+    "policy: it is a function of which an earlier version of Proctor recorded the source alone, and not what that "
+    "depends on; so whether it is the same is not known"
+)
 
 
 class PlannedEpisode(NamedTuple):
@@ -48,6 +59,9 @@ class RunInfo:
     ``fingerprint`` holds what the results depend on, and so what must not change when the run is continued; the
     number of episodes, the batch size and the shards are not in it. ``opened_policy`` is the policy's own fingerprint
     once its weights were loaded, None before: it says where inference runs when nobody asked for a place.
+    ``code_places`` are the absolute directories in which code without a version was found, by its module's name.
+
+    None of it holds a secret, whatever it is made of: see :mod:`proctor.redaction`.
     """
 
     config: dict[str, Any]
@@ -56,7 +70,19 @@ class RunInfo:
     command: tuple[str, ...]
     plan: tuple[PlannedTask, ...]
     opened_policy: dict[str, Any] | None = None
+    code_places: dict[str, str] = field(default_factory=dict)
     format_version: int = field(default=FORMAT_VERSION, kw_only=True)
+
+    def __post_init__(self) -> None:
+        opened = self.opened_policy
+        public = {
+            "config": redact(self.config),
+            "fingerprint": redact_for_comparison(self.fingerprint),
+            "command": redact_command(self.command),
+            "opened_policy": None if opened is None else redact_for_comparison(opened),
+        }
+        for name, value in public.items():
+            object.__setattr__(self, name, value)
 
     @property
     def tasks(self) -> tuple[Task, ...]:
@@ -91,19 +117,37 @@ def plan_by_task(tasks: Sequence[Task], specs: Sequence[EpisodeSpec]) -> tuple[P
     return tuple(PlannedTask(task, tuple(episodes[task.key])) for task in tasks)
 
 
+def require_code(run: RunInfo, sides: Collection[str], command: str) -> None:
+    """Refuse to go on with a run whose own code (of the ``env``, of the ``policy``) is not found from here.
+
+    Where it was is told and not looked at: a run directory may come from somebody else, and to name a folder in it must
+    not be enough to run what lies there.
+
+    Raises:
+        ConfigError: names the module, where it was, and a ``command`` that finds it.
+    """
+    names = {name for side in sides for name in run.fingerprint.get(_CODE, {}).get(side, {})}
+    for name in sorted(names & run.code_places.keys()):
+        if not is_found(name):
+            place = run.code_places[name]
+            raise ConfigError(
+                f"The run's module {name} is not found from here; it was in {place}. If you trust the code there: "
+                f"PYTHONPATH={shlex.quote(place)} {command}"
+            )
+
+
 def run_file(shard_id: int, num_shards: int) -> str:
     """``run.json`` for a whole run, ``run_K_of_N.json`` for one of its shards."""
     return RUN_FILE if num_shards == 1 else f"run_{shard_id}_of_{num_shards}.json"
 
 
 def write_run(directory: Path, run: RunInfo, name: str = RUN_FILE) -> None:
-    """Write ``run.json``; values that look like secrets are left out of the configuration and the command.
+    """Write ``run.json``.
 
     Raises:
         ResourceError: it cannot be written.
     """
-    public = replace(run, config=redact(run.config), command=redact_command(run.command))
-    write_json(directory / name, public)
+    write_json(directory / name, run)
 
 
 def read_runs(directory: Path) -> dict[str, RunInfo]:
@@ -129,20 +173,28 @@ def read_run(directory: Path, name: str = RUN_FILE) -> RunInfo | None:
         return None
     try:
         run = msgspec.json.decode(content, type=RunInfo)
-    except (msgspec.MsgspecError, ValueError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path} cannot be read ({error}); choose another --output_dir.") from None
     if run.format_version > FORMAT_VERSION:
         raise ConfigError(f"{path} has format version {run.format_version}: update Proctor to read it.")
     return run
 
 
-def check_fingerprint(old: Mapping[str, Any], new: Mapping[str, Any], *, allow_mismatch: bool) -> list[str]:
+_Paths = tuple[str | None, str | None]
+
+
+def check_fingerprint(
+    old: Mapping[str, Any], new: Mapping[str, Any], *, allow_mismatch: bool, paths: _Paths = (None, None)
+) -> list[str]:
     """The differences between two fingerprints, a line each: ``policy.n_action_steps: was 8, now 4``.
+
+    What an earlier version of Proctor did not record (:func:`not_recorded`) is no difference. ``paths`` are where the
+    two checkpoints are, so that the user is told of them and not of digests.
 
     Raises:
         FingerprintError: there are some, and ``allow_mismatch`` is false; shows all of them.
     """
-    differences = [f"{name}: was {before}, now {now}" for name, (before, now) in differing(old, new).items()]
+    differences = _in_words(contradictions(old, new), paths)
     if differences and not allow_mismatch:
         raise FingerprintError(
             "The run directory holds results of a different evaluation:\n  "
@@ -150,6 +202,41 @@ def check_fingerprint(old: Mapping[str, Any], new: Mapping[str, Any], *, allow_m
             + "\nChoose another --output_dir, or mix the two with --eval.allow_mismatch=true."
         )
     return differences
+
+
+def not_recorded(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """The code in ``new`` of which ``old`` says nothing, as earlier versions of Proctor did, by its modules' names."""
+    return [] if _CODE in old else sorted({name for side in new.get(_CODE, {}).values() for name in side})
+
+
+def _in_words(found: Mapping[str, tuple[str, str]], paths: _Paths) -> list[str]:
+    """Differences for people to read: who knows a checkpoint or code by its digest?"""
+    if _ONLY_SOURCE in found and found[_ONLY_SOURCE][1] == _ABSENT:
+        return [_NOT_KNOWN]
+    return [_line(name, before, now, paths) for name, (before, now) in found.items()]
+
+
+def _line(name: str, before: str, now: str, paths: _Paths) -> str:
+    whose, _, what = name.rpartition(".")
+    if what == "sha256" and all(paths) and whose in ("", "policy"):
+        one, other = paths
+        return (
+            f"policy: the files of {one} have changed since"
+            if one == other
+            else f"policy: was the checkpoint {one}, now {other}"
+        )
+    if what == "sha256" and whose in ("", "policy"):
+        return "policy: its code, or something that it depends on, is not what it was"
+    if whose.partition(".")[0] == _CODE and _ABSENT not in (before, now):
+        return f"{name}: the code has changed since"
+    return f"{name}: was {before}, now {now}"
+
+
+def contradictions(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """In what two fingerprints differ, as :func:`differing`, apart from what the ``old`` one does not record."""
+    if not_recorded(old, new):
+        new = {name: value for name, value in new.items() if name != _CODE}
+    return differing(old, new)
 
 
 def differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
@@ -163,8 +250,8 @@ def differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple
 
 
 def _plain(fingerprint: Mapping[str, Any]) -> Any:
-    """As it is read back from a file: tuples become lists."""
-    return msgspec.json.decode(msgspec.json.encode(fingerprint))
+    """As it is read back from a file: tuples become lists. Earlier versions wrote consent and secrets into it."""
+    return redact_for_comparison(without_consent(msgspec.json.decode(msgspec.json.encode(fingerprint)), mark=False))
 
 
 def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
@@ -176,4 +263,4 @@ def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _shown(name: str, leaves: Mapping[str, Any]) -> str:
-    return msgspec.json.encode(leaves[name]).decode() if name in leaves else "absent"
+    return msgspec.json.encode(leaves[name]).decode() if name in leaves else _ABSENT

@@ -19,9 +19,9 @@ import msgspec
 from proctor.errors import ConfigError, MergeError, ResourceError
 from proctor.results.eval_info import stream_eval_info, write_eval_info
 from proctor.results.files import sync_directory
-from proctor.results.journal import read_journals
+from proctor.results.journal import Journal, read_journals
 from proctor.results.merge import merge_journals
-from proctor.results.run_dir import RUN_FILE, RunInfo, differing, read_runs, write_run
+from proctor.results.run_dir import RUN_FILE, RunInfo, contradictions, differing, read_runs, write_run
 from proctor.results.summary import Summary, load_summary
 from proctor.results.videos import existing_videos
 
@@ -37,7 +37,9 @@ def merge_shards(directories: Sequence[Path], output: Path) -> Summary:
     """
     every = list(dict.fromkeys(path.resolve() for path in [*directories, *([output] if _holds_run(output) else [])]))
     run = _common_run({directory: _runs_of(directory) for directory in every})
-    merge_journals(journal for directory in every for journal in read_journals(directory))
+    journals = {directory: read_journals(directory) for directory in every}
+    _require_own_results(run, journals)
+    merge_journals(journal for found in journals.values() for journal in found)
     try:
         for directory in every:
             if directory != output.resolve():
@@ -81,6 +83,16 @@ def _common_run(runs: Mapping[Path, Mapping[str, RunInfo]]) -> RunInfo:
             raise MergeError(_not_the_same(opened[0][0], directory, found))
     chosen = min(wholes.values(), key=msgspec.json.encode)
     return replace(chosen, opened_policy=opened[0][1] if opened else None)
+
+
+def _require_own_results(run: RunInfo, journals: Mapping[Path, Sequence[Journal]]) -> None:
+    """Refuse journals whose own headers say that they hold another evaluation's results, unless that was allowed."""
+    if run.config.get("eval", {}).get("allow_mismatch"):
+        return
+    for directory, found in journals.items():
+        for header in (header for journal in found for header in journal.measured_by):
+            if differences := contradictions(header.fingerprint, run.fingerprint):
+                raise MergeError(_not_the_same(directory, directory / RUN_FILE, differences))
 
 
 def _of_whole(run: RunInfo, output: Path) -> RunInfo:

@@ -11,8 +11,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from statistics import fmean
 
-from proctor.results.intervals import LEVEL, Interval, IntervalMethod, z_score
-from proctor.types import EpisodeResult, Outcome
+import numpy as np
+
+from proctor.results.intervals import LEVEL, Interval, IntervalMethod
+from proctor.results.task_mean import effective_episodes, wilson_of_mean
+from proctor.types import Array, EpisodeResult, Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +124,8 @@ class Counts:
 class Macro:
     """The mean over tasks of their success rates, each task weighing the same.
 
-    ``method`` says where the interval is from: ``stratified``, or the method for one rate in one pool.
+    ``method`` says where the interval is from: that of one rate for a single task, ``wilson-effective`` or
+    ``exact-effective`` for the effective number of episodes of several, or ``anytime``.
     """
 
     rate: float
@@ -135,28 +139,36 @@ def macro(
 ) -> Macro | None:
     """The macro average over a fixed list of tasks; None unless every one of them has a completed episode.
 
-    The interval speaks of these tasks, not of others like them: its variance is that of the episodes within each
-    task. Where every task succeeds always or never that variance is zero although 3 of 3 are no proof, and ``method``'s
-    interval for as many episodes in one pool stands in. The anytime-valid one is always that of the pool: it holds for
-    the mean at the end of every round through the tasks, whatever each task's own rate (docs/statistics.md).
+    The interval speaks of these tasks, not of others like them (:mod:`proctor.results.task_mean`). The anytime-valid
+    one holds for the mean at the end of every round through the tasks, whatever each task's own rate, so it counts the
+    rounds that every task has completed (docs/statistics.md).
     """
     rates = [counts.rate for counts in tasks if counts.rate is not None]
     if not rates or len(rates) < len(tasks):
         return None
-    rate = fmean(rates)
-    error = stratified_standard_error(tasks)
-    if error > 0 and method is not IntervalMethod.ANYTIME:
-        half = z_score(level) * error
-        return Macro(rate, Interval(max(0.0, rate - half), min(1.0, rate + half)), len(tasks), "stratified")
-    n = sum(counts.completed for counts in tasks)
-    return Macro(rate, method.interval(rate * n, n, level), len(tasks), method.value)
+    rate, successes, episodes = fmean(rates), *_arrays(tasks)
+    if len(tasks) == 1 or method is IntervalMethod.ANYTIME:
+        n = len(tasks) * int(episodes.min())
+        return Macro(rate, method.interval(rate * n, n, level), len(tasks), method.value)
+    effective = effective_episodes(successes, episodes)
+    if method is IntervalMethod.EXACT:
+        interval = method.interval(rate * float(effective), float(effective), level)
+    else:
+        interval = Interval(*map(float, wilson_of_mean(np.asarray(rate), effective, level)))
+    return Macro(rate, interval, len(tasks), f"{method}-effective")
 
 
-def stratified_standard_error(tasks: Sequence[Counts]) -> float:
-    """Of the macro average; ``n - 1``, as a variance is estimated. A task with one episode tells nothing of its own."""
-    variances = (
-        counts.successes * counts.failures / counts.completed**2 / (counts.completed - 1)
-        for counts in tasks
-        if counts.completed > 1
-    )
-    return math.sqrt(sum(variances)) / len(tasks)
+def _arrays(tasks: Sequence[Counts]) -> tuple[Array, Array]:
+    """Successes and completed episodes, integers (tasks,) each."""
+    return np.array([counts.successes for counts in tasks]), np.array([counts.completed for counts in tasks])
+
+
+def pooled_interval(tasks: Sequence[Counts], method: IntervalMethod) -> Interval | None:
+    """Of the rate of all these tasks' episodes in one pool; None before there is one.
+
+    If every task has completed equally many, that rate is the mean over tasks, and the interval the mean's.
+    """
+    mean = macro(tasks, method)
+    if mean is not None and len({counts.completed for counts in tasks}) == 1:
+        return mean.interval
+    return sum(tasks, Counts()).interval(method)

@@ -18,7 +18,7 @@ from proctor.results.intervals import Interval, IntervalMethod
 from proctor.results.journal import EpisodeKey, RecordedResults, key_of, read_journals
 from proctor.results.merge import merge_journals
 from proctor.results.run_dir import RunInfo, read_run
-from proctor.results.stats import Counts, Macro, macro
+from proctor.results.stats import Counts, Macro, macro, pooled_interval
 from proctor.results.stopping import EarlyStop, Precision, find_stop
 from proctor.results.videos import existing_videos
 from proctor.types import Array, AttemptError, EpisodeResult, EpisodeSpec, Outcome, Task, Timings
@@ -135,6 +135,10 @@ class Summary:
     def interval(self, counts: Counts) -> Interval | None:
         """Of the success rate of some of the episodes; None before there is one."""
         return counts.interval(self.method)
+
+    def pooled_interval(self, suite: str | None = None) -> Interval | None:
+        """Of the success rate of all episodes in one pool, or of a suite's; None before there is one."""
+        return pooled_interval([task.counts for task in self.tasks if suite in (None, task.task.suite)], self.method)
 
     @cached_property
     def mean_intervals(self) -> MeanIntervals:

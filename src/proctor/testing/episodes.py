@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from proctor.benchmarks.base import Benchmark, SimEnv, digest_of
+from proctor.child import python_command
 from proctor.config import structure
 from proctor.engine.plan import plan_tasks
 from proctor.plugins import load_object
@@ -102,9 +102,8 @@ def episode_elsewhere(address: str, configuration: str, seed: int, n_steps: int)
     Raises:
         RuntimeError: that process fails; with its last words.
     """
-    command = [sys.executable, "-m", __spec__.name, address, configuration, str(seed), str(n_steps)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
+    command = python_command(__spec__.name, address, configuration, str(seed), str(n_steps))
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode:
         raise RuntimeError(f"a fresh process cannot run an episode of {address}:\n{done.stderr}")
     moments, memory_mb = json.loads(done.stdout.splitlines()[-1])

@@ -26,9 +26,9 @@ FAKE_BENCHMARK = "proctor.testing.fakes:FakeBenchmark"
 @dataclass(frozen=True, kw_only=True)
 class FakeConfig(EnvConfig):
     """``faults`` maps ``"<task>/<seed>/<step>"`` to what happens there: ``raise``, ``kill``, ``exit``, ``hang``,
-    ``stop`` (SIGSTOP), ``nap`` (half a second). Step 0 is the reset, ``"<task>/construct"`` the constructor,
-    ``"<task>/<seed>/<step>/render"`` a video's frame. A fault strikes ``times`` times; ``scratch`` is the folder in
-    which workers remember how often it has.
+    ``stop`` (SIGSTOP), ``nap`` (half a second), ``quit`` (SystemExit), ``panic`` (no Exception), ``ask`` (input()).
+    Step 0 is the reset, ``"<task>/construct"`` the constructor, ``"<task>/<seed>/<step>/render"`` a video's frame. A
+    fault strikes ``times`` times; ``scratch`` is the folder in which workers remember how often it has.
 
     With ``drifts`` an episode never runs the same way twice, whatever ``deterministic`` claims. ``says`` is when a step
     says something of success: ``always``, ``successes`` (nothing otherwise), ``never``.
@@ -148,8 +148,23 @@ def _raise() -> None:
     raise RuntimeError("a scripted fault")
 
 
+def _quit() -> None:
+    raise SystemExit(0)
+
+
+class _Panic(BaseException):
+    """As code in Rust raises them."""
+
+
+def _panic() -> None:
+    raise _Panic
+
+
 _FAULTS: dict[str, Any] = {
     "raise": _raise,
+    "quit": _quit,
+    "panic": _panic,
+    "ask": input,
     "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "segfault": lambda: os.kill(os.getpid(), signal.SIGSEGV),
     "exit": lambda: os._exit(0),

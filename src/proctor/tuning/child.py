@@ -16,6 +16,7 @@ from typing import IO
 
 import msgspec
 
+from proctor.child import python_command
 from proctor.config import RunConfig
 from proctor.errors import ConfigError, ProctorError, ResourceError
 from proctor.job import prepare
@@ -67,7 +68,7 @@ def measure_in_child(errand: Errand, say: Say) -> Costs:
     readable, writable = os.pipe()
     with tempfile.TemporaryFile() as log, os.fdopen(readable, "rb") as reports:
         child = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-            [sys.executable, "-m", "proctor.tuning.child", str(writable)],
+            python_command("proctor.tuning.child", str(writable)),
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,

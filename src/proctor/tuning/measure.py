@@ -57,7 +57,7 @@ def measure(job: Job, hardware: Hardware, seconds: float, say: Say) -> Costs:
     """
     may_draw_otherwise = bool(hardware.gpus) and job.benchmark.draws_with_gl and _GL_VARIABLE not in os.environ
     may_draw_otherwise = may_draw_otherwise and job.benchmark.config.render_device == "auto"
-    choose_renderer(job.benchmark, job.config.policy.get("device"))
+    choose_renderer(job.benchmark, job.config.policy.get("device"), draws=not isinstance(job.policy, LocalPolicy))
     began, accelerator = monotonic(), Accelerator()
     policy = None
     if not isinstance(job.policy, LocalPolicy):
@@ -99,7 +99,7 @@ def _drawn_in_software(bench: _Bench, say: Say) -> Drawing | None:
     say(f"one worker that draws with {_SOFTWARE}")
     before = dict(os.environ)
     config = replace(bench.job.benchmark.config, render_device=_SOFTWARE)
-    choose_renderer(type(bench.job.benchmark)(config))
+    choose_renderer(type(bench.job.benchmark)(config), draws=False)
     try:
         return bench.run(1, _LOOKS_S, _FIRST_REPLIES).drawing(0)
     except (EnvironmentBuildError, ResourceError):
@@ -178,9 +178,8 @@ class _Bench:
         at_once = ceil(_EPISODES_AT_ONCE * n_workers / len(tasks))
         rounds = _rounds(specs, max(_EPISODES_AT_ONCE, at_once)) if n_workers > 1 else [specs[:1]]
         setup = self.job.engine_setup()
-        config = replace(setup.config, use_async_envs=True, stop_at_ci_width=None)
-        # A batch size of one would be run in this process; one episode has one worker in any case.
-        setup = replace(setup, config=config, batch_size=max(2, n_workers), log=None)
+        config = replace(setup.config, stop_at_ci_width=None)
+        setup = replace(setup, config=config, in_process=False, batch_size=n_workers, log=None)
         meter = _Meter(setup, rounds, self.policy, n_workers)
 
         def look_at_the_clock() -> None:

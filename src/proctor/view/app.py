@@ -24,6 +24,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from proctor.consent import code_of
 from proctor.errors import ConfigError, ProctorError
 from proctor.results.run_dir import RunInfo, read_run
 from proctor.types import EpisodeSpec
@@ -112,11 +113,14 @@ class Addresses:
     async def replay(self, request: Request) -> Response:
         (directory,) = self._directories([request.path_params["run"]]).values()
         wanted = await _read_wanted(request)
-        specs = self._plan(directory).specs
+        specs = (run := self._plan(directory)).specs
         asked = (wanted.suite, wanted.task_id, wanted.episode)
         spec = next((spec for spec in specs if (spec.suite, spec.task_id, spec.episode_index) == asked), None)
         if spec is None:
             raise HTTPException(404, "The run has no such episode.")
+        if code := code_of({"env": run.config.get("env")}, on_import_path=True):
+            replay = self._replays.refuse(directory, spec, ", ".join(code))
+            return JSONResponse({"state": replay.state})
         replay = self._replays.ask(directory, spec)
         return JSONResponse({"state": replay.state}, 202)
 

@@ -16,8 +16,8 @@ from threading import Lock
 from proctor.errors import ConfigError, ProctorError
 from proctor.reports.terminal import Whereabouts
 from proctor.reports.text import mean_reward
-from proctor.results.course import so_far
-from proctor.results.intervals import Interval, IntervalMethod
+from proctor.results.headline import headline_of
+from proctor.results.intervals import Interval
 from proctor.results.run_dir import RUN_FILE, RunInfo
 from proctor.results.summary import Summary, load_summary
 from proctor.results.videos import video_file
@@ -131,7 +131,7 @@ class RunFolder:
 def _entry_of(run_id: str, name: str, run: RunInfo, summary: Summary, *, live: bool) -> Entry:
     policy, env = run.config.get("policy", {}), run.config.get("env", {})
     counts = summary.overall
-    rate, interval = _rate(summary)
+    shown = headline_of(summary)
     return Entry(
         run_id,
         name,
@@ -143,26 +143,10 @@ def _entry_of(run_id: str, name: str, run: RunInfo, summary: Summary, *, live: b
         n_completed=counts.completed,
         n_planned=counts.planned,
         n_errors=counts.errors,
-        rate=rate,
-        interval=interval,
+        rate=shown.rate if shown else None,
+        interval=shown.interval if shown else None,
         reward=mean_reward(counts) if counts.unknown else "",
     )
-
-
-def _rate(summary: Summary) -> tuple[float | None, Interval | None]:
-    """The success rate and its interval.
-
-    Of a run that has not finished, over the rounds of the plan that have (successes end sooner than failures), and by
-    the interval that may be looked at however often.
-    """
-    if summary.overall.unknown:
-        return None, None
-    if not summary.complete:
-        known = so_far(summary)
-        return known.rate, known.interval(IntervalMethod.ANYTIME)
-    if (mean := summary.macro) is not None:
-        return mean.rate, mean.interval
-    return summary.overall.rate, summary.interval(summary.overall)
 
 
 def stamp(directory: Path) -> Stamp:

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import signal
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from proctor.child import python_command
+from proctor.consent import GIVE_CONSENT
 from proctor.errors import ConfigError
 from proctor.types import EpisodeSpec
 
@@ -63,6 +65,13 @@ class Replays:
         self._waiting.put_nowait(replay)
         return replay
 
+    def refuse(self, directory: Path, spec: EpisodeSpec, code: str) -> Replay:
+        """Do not film an episode whose simulator is ``code`` that is not installed; say the command that does."""
+        command = [*_command(directory, spec), GIVE_CONSENT]
+        said = f"The viewer does not run code that is not installed ({code}). If you trust it: {shlex.join(command)}"
+        replay = self._asked[directory, spec] = Replay(directory, spec, "failed", said)
+        return replay
+
     @asynccontextmanager
     async def working(self) -> AsyncIterator[None]:
         """While this is entered, what waits is filmed. Leaving ends a replay that is under way."""
@@ -84,10 +93,8 @@ class Replays:
                 replay.state, replay.said = "failed", f"It cannot be filmed: {error.strerror}."
 
     async def _film(self, replay: Replay) -> int:
-        command = [sys.executable, "-m", "proctor", "replay", str(replay.directory)]
-        command += [f"--task={replay.spec.suite}/{replay.spec.task_id}", f"--episode={replay.spec.episode_index}"]
         process = await asyncio.create_subprocess_exec(
-            *command,
+            *python_command(*_command(replay.directory, replay.spec)),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
@@ -105,6 +112,11 @@ class Replays:
         if status:
             replay.said = _reason(printed) or f"proctor replay ended with status {status}."
         return status
+
+
+def _command(directory: Path, spec: EpisodeSpec) -> list[str]:
+    task = f"{spec.suite}/{spec.task_id}"
+    return ["proctor", "replay", str(directory), f"--task={task}", f"--episode={spec.episode_index}"]
 
 
 def _sentences(line: bytes) -> Iterator[str]:

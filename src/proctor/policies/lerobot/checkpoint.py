@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from proctor.errors import ConfigError, MissingExtraError
+from proctor.errors import ConfigError, MissingExtraError, note
+from proctor.plugins import distributions_named
 from proctor.policies.lerobot.contract import check_contract
+from proctor.policies.lerobot.dropped import DROPPED_FIELDS
 from proctor.policies.lerobot.families import Family, family_of
-from proctor.policies.lerobot.files import CheckpointFiles, read_files
-from proctor.policies.lerobot.location import locate
+from proctor.policies.lerobot.files import ADAPTER_CONFIG, CONFIG, CheckpointFiles, read_files
+from proctor.policies.lerobot.location import locate, pinned
+from proctor.policies.lerobot.names import check_names
+from proctor.policies.lerobot.normalisation import check_normalisation
 from proctor.policies.lerobot.overrides import override, read_value
 from proctor.types import Features
 
@@ -21,7 +26,7 @@ if TYPE_CHECKING:
     from proctor.policies.lerobot.policy import LeRobotPolicy
 
 _DEVICE = re.compile(r"cpu(,cpu)*|mps|(cuda|xpu)(:\d+)?|cuda:\d+(,cuda:\d+)+|xpu:\d+(,xpu:\d+)+")
-_OURS = frozenset({"type", "path", "revision", "device", "strict"})
+_OURS = frozenset({"type", "path", "revision", "base_path", "device", "strict", "any_image_size"})
 """Fields of ``--policy.<field>`` that say where the checkpoint is and how it is taken, not how it is configured."""
 
 
@@ -35,6 +40,9 @@ class Checkpoint:
         rename_map: observation keys of the environment that have another name in the policy.
         device: where inference runs, several with commas; the best there is if None.
         strict: whether weights that are missing, or belong nowhere, are an error.
+        pinned: fields of ``--policy.*`` that name this very checkpoint, also when a link or a revision has moved on.
+        trust_remote_code: the user's consent to run the Python code of models that the checkpoint is built around.
+        any_image_size: whether images of another size than the configuration declares are taken.
     """
 
     files: CheckpointFiles
@@ -44,6 +52,16 @@ class Checkpoint:
     rename_map: Mapping[str, str]
     device: str | None = None
     strict: bool = True
+    pinned: Mapping[str, Any] = field(default_factory=dict)
+    trust_remote_code: bool = False
+    any_image_size: bool = False
+    changes: ClassVar[bool] = False
+    """Whether what it opens may be another policy each time."""
+
+    @property
+    def unidentified(self) -> str:
+        """The digest of its files identifies a checkpoint."""
+        return ""
 
     @property
     def type(self) -> str:
@@ -69,7 +87,15 @@ class Checkpoint:
     def distributions(self) -> tuple[str, ...]:
         """Installed packages whose versions move results."""
         peft = ("peft",) if self.files.is_adapter else ()
-        return ("lerobot", "torch", "torchvision", *self.family.requires, *peft)
+        plug_ins = () if self._is_lerobots else distributions_named("lerobot_policy_")
+        return ("lerobot", "torch", "torchvision", *self.family.requires, *peft, *plug_ins)
+
+    @property
+    def _is_lerobots(self) -> bool:
+        """Whether the policy's type comes with lerobot; a type of a plug-in does not say of which."""
+        lerobot = importlib.util.find_spec("lerobot")
+        places = () if lerobot is None else lerobot.submodule_search_locations or ()
+        return any((Path(place) / "policies" / self.type).is_dir() for place in places)
 
     def check_contract(self, features: Features) -> None:
         """Compare what the policy expects with what an environment gives; possible before the policy is opened.
@@ -78,13 +104,15 @@ class Checkpoint:
             ContractError: they do not fit; the message shows both sides.
         """
         steps = [str(step.get("registry_name") or step.get("class")).lower() for step in self.files.preprocessor or ()]
-        any_size = self.family.resizes_images(self.config) or any("resize" in step or "crop" in step for step in steps)
-        check_contract(self.config, features, self.rename_map, any_image_size=any_size)
+        resizes = self.family.resizes_images(self.config) or any("resize" in step or "crop" in step for step in steps)
+        check_contract(self.config, features, self.rename_map, any_image_size=self.any_image_size or resizes)
 
     def fingerprint(self) -> Mapping[str, Any]:
         """What identifies the policy in a result. The device is the one asked for; None means the best there is."""
         saved = self.files.config
         changes = {name: value for name, value in self.config.items() if name not in saved or saved[name] != value}
+        if self.any_image_size:
+            changes["any_image_size"] = True
         return {
             "type": self.type,
             "sha256": self._digest,
@@ -127,14 +155,18 @@ class Checkpoint:
         return self.files.digest()
 
 
-def load(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None) -> Checkpoint:
+def load(
+    fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None, *, trust_remote_code: bool = False
+) -> Checkpoint:
     """A LeRobot checkpoint: ``--policy.path=<directory or Hub id>``.
 
     Its files are found and checked; neither torch nor lerobot is imported.
-    ``path`` is a directory or a repository of the Hub, ``revision`` one of its revisions, ``device`` where inference
-    runs, ``strict`` (true) whether weights must be exactly those that the configuration asks for; every other field
-    overrides one of the checkpoint's own configuration. Without a ``rename_map`` the one the checkpoint was trained
-    with stays in force.
+    ``path`` is a directory or a repository of the Hub, ``revision`` one of its revisions, ``base_path`` the checkpoint
+    that an adapter belongs to, if it is not where the adapter says, ``device`` where inference runs, ``strict`` (true)
+    whether weights must be exactly those that the configuration asks for, ``any_image_size`` (false) whether images
+    may have another size than the configuration declares; every other field overrides one of the checkpoint's own
+    configuration. Without a ``rename_map`` the one the checkpoint was trained with stays in force. Whatever the
+    checkpoint names runs no code of its own, unless the user consents with ``trust_remote_code``.
 
     Raises:
         CheckpointError: there is no whole checkpoint; names the file, the reason and what to do.
@@ -148,28 +180,50 @@ def load(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None)
         raise ConfigError(
             f"policy.device is '{device}'; it is cpu, cuda, cuda:<number>, mps or xpu, or several: cuda:0,cuda:1."
         )
-    files = read_files(locate(fields["path"], fields.get("revision")))
-    if fields.get("type", "lerobot") not in ("lerobot", files.config["type"]):
-        raise ConfigError(
-            f"policy.type is '{fields['type']}', but {fields['path']} is a '{files.config['type']}' policy."
-        )
-    strict = read_value(fields.get("strict", True))
-    if not isinstance(strict, bool):
-        raise ConfigError(f"policy.strict is {strict!r}; it is true or false.")
+    policy_type = fields.get("type", "lerobot")
+    directory = locate(fields["path"], fields.get("revision"))
+    check_names(directory)
+    files = read_files(
+        directory,
+        policy_type=None if policy_type == "lerobot" else policy_type,
+        base_path=fields.get("base_path"),
+    )
+    if policy_type not in ("lerobot", files.config["type"]):
+        raise ConfigError(f"policy.type is '{policy_type}', but {fields['path']} is a '{files.config['type']}' policy.")
+    strict, any_image_size = _switch(fields, "strict", default=True), _switch(fields, "any_image_size", default=False)
     overrides = _overrides(fields, files)
+    # That a field had no use is certain only together with weights that fit.
+    dropped = sorted(
+        files.config.keys() & DROPPED_FIELDS.get(files.config["type"], ()) - overrides.keys() if strict else ()
+    )
+    _say_what_is_ignored(files, overrides, dropped)
     family = family_of({**files.config, **overrides})
     for package in ("lerobot", *family.requires, *(("peft",) if files.is_adapter else ())):
         if importlib.util.find_spec(package) is None:
             raise MissingExtraError(package, "lerobot")
+    config = override(files.config, overrides, family)
+    for name in dropped:
+        del config[name]
+    check_normalisation(files, config, overrides)
     return Checkpoint(
         files=files,
         family=family,
-        config=override(files.config, overrides, family),
+        config=config,
         overrides=overrides,
         rename_map=rename_map or _own_rename_map(files),
         device=device,
         strict=strict,
+        pinned=pinned(fields["path"], files.directory),
+        trust_remote_code=trust_remote_code,
+        any_image_size=any_image_size,
     )
+
+
+def _switch(fields: Mapping[str, Any], name: str, *, default: bool) -> bool:
+    value = read_value(fields.get(name, default))
+    if not isinstance(value, bool):
+        raise ConfigError(f"policy.{name} is {value!r}; it is true or false.")
+    return value
 
 
 def _overrides(fields: Mapping[str, Any], files: CheckpointFiles) -> dict[str, Any]:
@@ -185,6 +239,16 @@ def _overrides(fields: Mapping[str, Any], files: CheckpointFiles) -> dict[str, A
         kind = "is" if files.is_adapter else "is not"
         raise ConfigError(f"policy.use_peft is {overrides['use_peft']}, but {files.directory} {kind} a PEFT adapter.")
     return overrides
+
+
+def _say_what_is_ignored(files: CheckpointFiles, overrides: Mapping[str, Any], dropped: Iterable[str]) -> None:
+    if dropped:
+        note(f"{files.directory / CONFIG}: LeRobot has dropped {', '.join(dropped)}, which had no use; it is ignored.")
+    if files.config.get("use_peft") and not files.is_adapter and "use_peft" not in overrides:
+        note(
+            f"{files.directory / CONFIG} says use_peft, but there is no {ADAPTER_CONFIG}: the weights are evaluated as "
+            "they are; if that is right, say --policy.use_peft=false."
+        )
 
 
 def _own_rename_map(files: CheckpointFiles) -> Mapping[str, str]:

@@ -20,7 +20,7 @@ def check_contract(
 
     What the environment gives beyond what the policy wants is fine, and so are as many missing cameras as the
     policy's ``empty_cameras``, if there is one camera at least: it sees nothing there. ``any_image_size`` says that
-    the policy resizes its images.
+    the policy takes images of any size, because it resizes them or because the user says so.
 
     Raises:
         ContractError: a table of both sides.
@@ -39,17 +39,18 @@ def check_contract(
         mark = "" if _fits(kind, given.get(key), any_image_size) else "   <- differs"
         lines.append(f"{key:{width}}  {_shown(kind):18}  {_shown(given.get(key))}{mark}")
     table = "\n".join(f"  {line}".rstrip() for line in lines)
-    raise ContractError(f"Policy and environment do not fit each other:\n{table}{_hint(wanted, given)}")
+    hints = _rename_hint(wanted, given), _cameras_hint(wanted, given, config), _size_hint(wanted, given, any_image_size)
+    raise ContractError(f"Policy and environment do not fit each other:\n{table}{''.join(hints)}")
 
 
 def _empty_cameras(wanted: Mapping[str, Kind], given: Mapping[str, Kind], n: int) -> list[str]:
-    """The cameras that may be missing: the last ``n`` of those that are."""
+    """The cameras that may be missing: ``n`` of those that are, first what LeRobot calls empty, then from the last."""
     cameras = [key for key, (kind, _) in wanted.items() if kind == "image"]
-    missing = [key for key in cameras if key not in given]
+    missing = sorted((key for key in cameras if key not in given), key=lambda key: ".empty_camera_" in key)
     return missing[-n:] if n and len(missing) < len(cameras) else []
 
 
-def _hint(wanted: Mapping[str, Kind], given: Mapping[str, Kind]) -> str:
+def _rename_hint(wanted: Mapping[str, Kind], given: Mapping[str, Kind]) -> str:
     """Where the policy misses something and the environment has something to spare, how to say that they are one."""
     missing = [key for key in wanted if key not in given]
     spare = [key for key in given if key not in wanted]
@@ -60,6 +61,27 @@ def _hint(wanted: Mapping[str, Kind], given: Mapping[str, Kind]) -> str:
     return (
         f"\nThe environment also gives {', '.join(f'{key} ({_shown(given[key])})' for key in spare)}."
         f"\nIf only a name differs, say so: --rename_map='{example}'"
+    )
+
+
+def _cameras_hint(wanted: Mapping[str, Kind], given: Mapping[str, Kind], config: Mapping[str, Any]) -> str:
+    """How to say that the policy was trained with cameras that showed nothing, if it can leave cameras empty."""
+    cameras = [key for key, (kind, _) in wanted.items() if kind == "image"]
+    missing = [key for key in cameras if key not in given]
+    if "empty_cameras" not in config or not missing or len(missing) == len(cameras):
+        return ""
+    n = len(missing) + (config["empty_cameras"] or 0)
+    return f"\nIf the policy was trained to leave such cameras empty, say how many: --policy.empty_cameras={n}"
+
+
+def _size_hint(wanted: Mapping[str, Kind], given: Mapping[str, Kind], any_image_size: bool) -> str:  # noqa: FBT001
+    """How to say that the sizes of images do not matter."""
+    if any_image_size or all(
+        kind == given.get(key) or not _fits(kind, given.get(key), True) for key, kind in wanted.items()
+    ):
+        return ""
+    return (
+        "\nIf the policy takes images of any size (LeRobot does not compare them), say so: --policy.any_image_size=true"
     )
 
 

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from proctor.errors import CheckpointError
+from proctor.errors import CheckpointError, ConfigError
+from proctor.policies.lerobot.formats import read_json, read_safetensors_header
 from proctor.policies.lerobot.location import locate
+from proctor.policies.lerobot.weights import INDEX, find_weights, read_weights_header
 
 CONFIG = "config.json"
-WEIGHTS = "model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 EMBEDDED_NORMALISATION = ("normalize_inputs.", "normalize_targets.", "unnormalize_outputs.")
 """What lerobot before 0.4 called the statistics that it kept among the weights."""
 PREPROCESSOR = "policy_preprocessor.json"
 POSTPROCESSOR = "policy_postprocessor.json"
-
-_PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,8 @@ class CheckpointFiles:
 
     Attributes:
         directory: where the configuration and the processors are.
-        weights: the file of the policy's weights; an adapter's lie in another directory than its configuration.
+        weights: the files of the policy's weights, one or its shards; those of an adapter's base lie in another
+            directory than its configuration.
         is_adapter: whether the directory holds a PEFT adapter of those weights.
         preprocessor, postprocessor: the steps as their files list them, or None if the normalisation has to be made
             of what lies among the weights.
@@ -39,11 +38,16 @@ class CheckpointFiles:
 
     directory: Path
     config: Mapping[str, Any]
-    weights: Path
+    weights: tuple[Path, ...]
     is_adapter: bool
     preprocessor: Sequence[Mapping[str, Any]] | None
     postprocessor: Sequence[Mapping[str, Any]] | None
     all_files: tuple[Path, ...]
+
+    @property
+    def weights_file(self) -> Path:
+        """The file to name in a message about the weights: theirs, or the index of their shards."""
+        return self.weights[0] if len(self.weights) == 1 else self.weights[0].with_name(INDEX)
 
     def digest(self) -> str:
         """SHA-256 over names and contents of all files."""
@@ -54,21 +58,29 @@ class CheckpointFiles:
         return total.hexdigest()
 
 
-def read_files(directory: Path) -> CheckpointFiles:
+def read_files(directory: Path, *, policy_type: str | None = None, base_path: str | None = None) -> CheckpointFiles:
     """Read a checkpoint's directory.
+
+    ``policy_type`` is the type of a policy whose configuration names none, ``base_path`` where an adapter's base is, if
+    not where the adapter says.
 
     Raises:
         CheckpointError: which file is missing or broken, and what to do.
+        ConfigError: a base for a checkpoint that is no adapter.
     """
-    config = _read_config(directory)
+    config = _read_config(directory, policy_type)
     files = [directory / CONFIG]
-    is_adapter = bool(config.get("use_peft")) or (directory / ADAPTER_CONFIG).is_file()
+    is_adapter = _is_adapter(directory)
     if is_adapter:
         read_safetensors_header(directory / ADAPTER_WEIGHTS)
         files += [directory / ADAPTER_CONFIG, directory / ADAPTER_WEIGHTS]
-    weights = (_base_of_adapter(directory) if is_adapter else directory) / WEIGHTS
-    tensors = _read_weights_header(weights)
-    files.append(weights)
+    elif base_path is not None:
+        raise ConfigError(
+            f"policy.base_path is the base of a PEFT adapter, but {directory} holds no {ADAPTER_CONFIG}; leave it out."
+        )
+    weights = find_weights(_base_of_adapter(directory, base_path) if is_adapter else directory)
+    tensors = read_weights_header(weights)
+    files += weights if len(weights) == 1 else (weights[0].with_name(INDEX), *weights)
     if not (directory / PREPROCESSOR).is_file() and any(name.startswith(EMBEDDED_NORMALISATION) for name in tensors):
         return CheckpointFiles(directory, config, weights, is_adapter, None, None, tuple(files))
     preprocessor, postprocessor = (_read_steps(directory / name) for name in (PREPROCESSOR, POSTPROCESSOR))
@@ -79,88 +91,79 @@ def read_files(directory: Path) -> CheckpointFiles:
     return CheckpointFiles(directory, config, weights, is_adapter, preprocessor, postprocessor, tuple(files))
 
 
-def read_safetensors_header(file: Path) -> dict[str, Any]:
-    """The tensors' names, types and places, after checking them against the size of the file.
-
-    Format: eight bytes, little-endian, the length of the JSON that follows; then the tensors, at the offsets it names.
-    """
-    try:
-        size = file.stat().st_size
-        with file.open("rb") as stream:
-            prefix = stream.read(8)
-            header_size = int.from_bytes(prefix, "little")
-            text = stream.read(header_size) if header_size <= size else b""
-    except OSError as error:
-        raise CheckpointError(f"{file} cannot be read: {error.strerror or error}.") from None
-    if prefix == b"version ":
-        raise CheckpointError(f"{file} is a Git LFS pointer, not the weights; fetch them with: git lfs pull")
-    try:
-        header: dict[str, Any] = json.loads(text)
-        header.pop("__metadata__", None)
-        end = 8 + header_size + max((tensor["data_offsets"][1] for tensor in header.values()), default=0)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise CheckpointError(f"{file} is not a whole safetensors file; download or copy it again.") from None
-    if end != size:
-        raise CheckpointError(f"{file} has {size} bytes where its header announces {end}; download or copy it again.")
-    return header
-
-
-def _read_config(directory: Path) -> dict[str, Any]:
-    if not (directory / CONFIG).is_file():
+def _read_config(directory: Path, policy_type: str | None) -> dict[str, Any]:
+    file = directory / CONFIG
+    if not file.is_file():
         raise CheckpointError(
             f"{directory} holds no {CONFIG}; policy.path is the directory LeRobot's training writes as "
             "checkpoints/<step>/pretrained_model."
         )
-    config = _read_json(directory / CONFIG)
-    if not isinstance(config, dict) or not isinstance(config.get("type"), str):
-        raise CheckpointError(f"{directory / CONFIG} does not name a policy type; it is not LeRobot's.")
+    config = read_json(file)
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{file} is not the configuration of a policy, which is a JSON object.")
     for side in ("input_features", "output_features"):
         if not config.get(side):
+            raise CheckpointError(f"{file} has no {side}; {_origin(config)}.")
+    if not isinstance(config.get("type"), str):
+        if policy_type is None:
             raise CheckpointError(
-                f"{directory / CONFIG} has no {side}; without them nobody knows what it was trained on."
+                f"{file} names no policy type, so it is an older LeRobot's or another library's; if you know the type, "
+                "give it: --policy.type=act (or diffusion, …)."
             )
+        config["type"] = policy_type
     return config
 
 
-def _base_of_adapter(directory: Path) -> Path:
-    """The checkpoint that an adapter was trained on, as its configuration names it."""
-    if not (directory / ADAPTER_CONFIG).is_file():
-        raise CheckpointError(
-            f"{directory} says use_peft and holds no {ADAPTER_CONFIG}; give the directory of the adapter."
+def _origin(config: Mapping[str, Any]) -> str:
+    """Whose configuration without features it is, and what to do."""
+    if "input_shapes" in config:
+        return (
+            "it was written by LeRobot of 2024 (input_shapes), which no later LeRobot reads; save the policy again "
+            "with a later one"
         )
-    base = _read_json(directory / ADAPTER_CONFIG).get("base_model_name_or_path")
-    if not base:
-        raise CheckpointError(f"{directory / ADAPTER_CONFIG} has no base_model_name_or_path: nobody knows its base.")
-    return locate(base)
+    if "model_type" in config or "architectures" in config:
+        return (
+            f"it is a model of the transformers library ('{config.get('model_type')}'), not a LeRobot policy; "
+            "policy.path is the directory LeRobot's training writes as checkpoints/<step>/pretrained_model"
+        )
+    return "without them nobody knows what it was trained on, so save the policy again with LeRobot"
 
 
-def _read_weights_header(weights: Path) -> dict[str, Any]:
-    if weights.is_file():
-        return read_safetensors_header(weights)
-    directory = weights.parent
-    if pickles := sorted(file.name for file in directory.iterdir() if file.suffix in _PICKLES):
+def _is_adapter(directory: Path) -> bool:
+    """Whether a directory holds a PEFT adapter: one with an adapter's configuration, whatever ``use_peft`` says."""
+    if (directory / ADAPTER_CONFIG).is_file():
+        return True
+    if (directory / ADAPTER_WEIGHTS).is_file():
         raise CheckpointError(
-            f"{directory} holds its weights as {pickles[0]}, a pickle, which can run any code when it is loaded; "
-            f"only {WEIGHTS} is accepted: save it with safetensors."
+            f"{directory} holds {ADAPTER_WEIGHTS} and no {ADAPTER_CONFIG}, without which an adapter cannot be loaded; "
+            "copy that file from where the checkpoint comes from."
         )
-    raise CheckpointError(f"{directory} holds no {WEIGHTS}; download or copy the checkpoint again.")
+    return False
+
+
+def _base_of_adapter(directory: Path, base_path: str | None) -> Path:
+    """The checkpoint that an adapter was trained on: the one the user names, else the one its configuration names."""
+    if base_path is not None:
+        return locate(base_path)
+    file = directory / ADAPTER_CONFIG
+    config = read_json(file)
+    base = config.get("base_model_name_or_path") if isinstance(config, dict) else None
+    another = "give the checkpoint it was trained on: --policy.base_path=<directory or Hub id>"
+    if not isinstance(base, str) or not base:
+        raise CheckpointError(f"{file} has no base_model_name_or_path; {another}.")
+    try:
+        return locate(base, None if Path(base).is_dir() else config.get("revision"))
+    except ConfigError as error:
+        reason = str(error).rstrip(".")
+        raise CheckpointError(f"{file} names {base} as base_model_name_or_path ({reason}); {another}.") from None
 
 
 def _read_steps(file: Path) -> list[dict[str, Any]]:
     """The steps of a processor pipeline."""
     if not file.is_file():
         raise CheckpointError(f"{file} is missing; without it inputs would not be normalised as in training.")
-    pipeline = _read_json(file)
+    pipeline = read_json(file)
     steps = pipeline.get("steps") if isinstance(pipeline, dict) else None
     if not isinstance(steps, list) or not all(isinstance(step, dict) for step in steps):
         raise CheckpointError(f"{file} lists no processor steps; it is not LeRobot's.")
     return steps
-
-
-def _read_json(file: Path) -> Any:
-    try:
-        return json.loads(file.read_bytes())
-    except ValueError as error:
-        raise CheckpointError(f"{file} is not valid JSON ({error}); download or copy it again.") from None
-    except OSError as error:
-        raise CheckpointError(f"{file} cannot be read: {error.strerror or error}.") from None

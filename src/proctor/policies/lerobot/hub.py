@@ -9,7 +9,7 @@ from typing import Any
 
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, OfflineModeIsEnabled
 
-from proctor.policies.lerobot.files import CheckpointFiles
+from proctor.policies.lerobot.files import CONFIG, POSTPROCESSOR, PREPROCESSOR, CheckpointFiles
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _NOT_NEEDED = frozenset({"repo_id", "pretrained_path"})
@@ -39,6 +39,35 @@ def missing_files(files: CheckpointFiles, config: Mapping[str, Any]) -> str:
     return (
         f"The checkpoint at {files.directory} is built around {what} of the Hugging Face Hub, which neither the Hub "
         f"nor its cache gives here; fetch it once where there is a network: {how}"
+    )
+
+
+def lost_model(error: BaseException, files: CheckpointFiles, config: Mapping[str, Any]) -> str | None:
+    """A sentence about the path to a model that the checkpoint names, that is not here, and that ``error`` is about."""
+    said = " ".join(str(each) for each in causes(error))
+    for name, value in _lost_paths(config):
+        if value in said:
+            return (
+                f"{files.directory / CONFIG} names {value} as {name}, which is not here; give where it is: "
+                f"--policy.{name}=<directory or Hub id>"
+            )
+    for file, steps in ((PREPROCESSOR, files.preprocessor), (POSTPROCESSOR, files.postprocessor)):
+        for step in steps or ():
+            for name, value in _lost_paths(step.get("config") or {}):
+                if value in said:
+                    return f"{files.directory / file} names {value} as {name}, which is not here; correct it there."
+    return None
+
+
+def _lost_paths(fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Fields that name a path on disk which does not exist."""
+    return (
+        (name, value)
+        for name, value in fields.items()
+        if isinstance(value, str)
+        and name not in _NOT_NEEDED
+        and value.startswith(("/", "~", "./", "../"))
+        and not Path(value).expanduser().exists()
     )
 
 

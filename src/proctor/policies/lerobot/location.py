@@ -37,6 +37,15 @@ def locate(path: str, revision: str | None = None) -> Path:
     return _download(hub_id["repository"], revision or hub_id["revision"])
 
 
+def pinned(path: str, directory: Path) -> dict[str, str | None]:
+    """Fields of ``--policy.*`` that name just what ``path`` was located at: the directory itself and not a link to it
+    (``checkpoints/last``), from anywhere; of the Hub, the commit.
+    """
+    if (given := Path(path).expanduser()).is_dir():
+        return {"path": str(given.resolve())}
+    return {"path": f"{path.partition('@')[0]}@{directory.name}", "revision": None}
+
+
 def _download(repository: str, revision: str | None) -> Path:
     try:
         return snapshot_of(

@@ -20,8 +20,11 @@ from safetensors.torch import load_file
 
 from proctor.errors import CheckpointError, ConfigError
 from proctor.policies.lerobot.cpu import prepare_for_cpu
-from proctor.policies.lerobot.files import EMBEDDED_NORMALISATION
-from proctor.policies.lerobot.hub import comes_from_the_hub, missing_files
+from proctor.policies.lerobot.files import CONFIG, EMBEDDED_NORMALISATION
+from proctor.policies.lerobot.hub import comes_from_the_hub, lost_model, missing_files
+from proctor.policies.lerobot.no_foreign_code import without_foreign_code
+from proctor.policies.lerobot.normalisers import embedded_statistics
+from proctor.policies.lerobot.steps import register_plugin_steps
 
 if TYPE_CHECKING:
     from proctor.policies.lerobot.checkpoint import Checkpoint
@@ -39,6 +42,7 @@ class Loaded(NamedTuple):
     device: torch.device
 
 
+@without_foreign_code
 def build(checkpoint: Checkpoint) -> Loaded:
     """Load a checkpoint.
 
@@ -48,7 +52,7 @@ def build(checkpoint: Checkpoint) -> Loaded:
     """
     device = _device(checkpoint.device)
     config = _config(checkpoint, device)
-    tensors = load_file(checkpoint.files.weights)
+    tensors = {name: tensor for file in checkpoint.files.weights for name, tensor in load_file(file).items()}
     statistics = {name: tensors.pop(name) for name in [*tensors] if name.startswith(EMBEDDED_NORMALISATION)}
     model = _model(checkpoint, config, tensors).to(device).eval()
     if device.type == "cpu":
@@ -61,6 +65,15 @@ def build(checkpoint: Checkpoint) -> Loaded:
     if device.type == "cuda":
         torch.cuda.synchronize(device)  # inference has a stream of its own
     return Loaded(model, pre, post, device)
+
+
+def saved_processors(checkpoint: Checkpoint, config: Any) -> tuple[Any, Any]:
+    """The processors of a checkpoint alone, on its device; it keeps them in files of their own.
+
+    Raises:
+        CheckpointError: lerobot cannot make them.
+    """
+    return _processors(checkpoint, config, _device(checkpoint.device), {})
 
 
 def config_fields(policy_type: str) -> set[str]:
@@ -97,15 +110,18 @@ def _device(requested: str | None) -> torch.device:
 def _config(checkpoint: Checkpoint, device: torch.device) -> Any:
     """The configuration object. A field that this lerobot does not know is dropped where it is switched off."""
     known = config_fields(checkpoint.type)
-    fields = {name: value for name, value in checkpoint.config.items() if name != "type"}
-    if foreign := sorted(name for name, value in fields.items() if name not in known and value not in (None, False)):
+    fields = {name: value for name, value in checkpoint.config.items() if name in known}
+    if foreign := sorted(
+        {name for name, value in checkpoint.config.items() if value not in (None, False)} - known - {"type"}
+    ):
         from lerobot import __version__
 
+        options = " ".join(f"--policy.{name}=null" for name in foreign)
         raise CheckpointError(
-            f"The checkpoint's configuration has fields that lerobot {__version__} does not know "
-            f"({', '.join(foreign[:4])}); install the version it was made with."
+            f"{checkpoint.files.directory / CONFIG} has fields that lerobot {__version__} does not know "
+            f"({', '.join(foreign[:4])}); install the version it was made with, or, if it does the same without them: "
+            f"{options}"
         )
-    fields = {name: value for name, value in fields.items() if name in known}
     fields |= {**checkpoint.family.while_loading, "device": str(device)}
     fields["pretrained_path"] = str(checkpoint.files.directory)  # else some get the weights they began with
     return _decode(_config_class(checkpoint.type), fields, checkpoint.overrides)
@@ -141,12 +157,12 @@ def _model(checkpoint: Checkpoint, config: Any, tensors: Tensors) -> Any:
         problems = _load_weights(model, _compiled_names(model, checkpoint.family.weights(model, tensors)))
     except RuntimeError as error:
         raise CheckpointError(
-            f"{files.weights} holds weights of another shape than config.json: {_cause(error)}."
+            f"{files.weights_file} holds weights of another shape than config.json: {_cause(error)}."
         ) from error
     for problem in problems:
         if checkpoint.strict:
-            raise CheckpointError(f"{files.weights} {problem}; --policy.strict=false takes it as it is.")
-        warnings.warn(f"{files.weights} {problem}.", stacklevel=1)
+            raise CheckpointError(f"{files.weights_file} {problem}; --policy.strict=false takes it as it is.")
+        warnings.warn(f"{files.weights_file} {problem}.", stacklevel=1)
     if files.is_adapter:
         from peft import PeftModel
 
@@ -156,6 +172,8 @@ def _model(checkpoint: Checkpoint, config: Any, tensors: Tensors) -> Any:
 
 def _cannot_build(checkpoint: Checkpoint, error: BaseException, what: str) -> CheckpointError:
     """Why a part cannot be made: most often it is built around something that would have to be downloaded."""
+    if lost := lost_model(error, checkpoint.files, checkpoint.config):
+        return CheckpointError(lost)
     if comes_from_the_hub(error):
         return CheckpointError(missing_files(checkpoint.files, checkpoint.config))
     return CheckpointError(f"{what}: {_cause(error)}.")
@@ -189,10 +207,12 @@ def _shortened(names: Iterable[str]) -> str:
     return ", ".join(listed[:3]) + (", …" if len(listed) > 3 else "") + f" ({len(listed)} in all)"
 
 
+@without_foreign_code
 def _processors(checkpoint: Checkpoint, config: Any, device: torch.device, statistics: Tensors) -> tuple[Any, Any]:
     """Those of the checkpoint, or what its weights hold in their place, if it is from before lerobot 0.4."""
     try:
         if checkpoint.files.preprocessor is not None:
+            register_plugin_steps(checkpoint.files)
             return _saved_processors(checkpoint, config, device)
         processors: tuple[Any, Any] = make_pre_post_processors(config, dataset_stats=_by_feature(statistics, config))
     except CheckpointError:
@@ -204,38 +224,52 @@ def _processors(checkpoint: Checkpoint, config: Any, device: torch.device, stati
 
 
 def _saved_processors(checkpoint: Checkpoint, config: Any, device: torch.device) -> tuple[Any, Any]:
-    own_steps = {step.get("registry_name") for step in checkpoint.files.preprocessor or ()}
+    files = checkpoint.files
+    before, after = (
+        _changes(checkpoint, steps or (), str(device)) for steps in (files.preprocessor, files.postprocessor)
+    )
+    own_steps = {step.get("registry_name") for step in files.preprocessor or ()}
     # The policy renames and drops observations itself.
-    overrides = {"device_processor": {"device": str(device)}, "rename_observations_processor": {"rename_map": {}}}
+    always: dict[str, dict[str, Any]] = {
+        "device_processor": {"device": str(device)},
+        "rename_observations_processor": {"rename_map": {}},
+    }
+    before |= {name: changes for name, changes in always.items() if name in own_steps}
     processors: tuple[Any, Any] = make_pre_post_processors(
-        config,
-        str(checkpoint.files.directory),
-        preprocessor_overrides={name: value for name, value in overrides.items() if name in own_steps},
+        config, str(files.directory), preprocessor_overrides=before, postprocessor_overrides=after
     )
     return processors
 
 
-def _by_feature(statistics: Tensors, config: Any) -> dict[str, Tensors]:
-    """The statistics that lerobot before 0.4 kept among the weights, by feature, as a data set's.
+def _changes(checkpoint: Checkpoint, steps: Iterable[Mapping[str, Any]], device: str) -> dict[str, dict[str, Any]]:
+    """What steps are given in place of what was saved: by name, the fields that differ.
 
-    LeRobot's own conversion reads a feature's name off the buffer's, which has underscores for its dots, so that
-    ``observation.images.top_left`` is lost; here the names are looked for that the configuration gives.
-
-    Raises:
-        CheckpointError: a feature is normalised with statistics that are not there, or were never filled in.
+    A step that was pinned to an accelerator gets the device of the policy. One that names a model which the user has
+    overridden in the configuration gets the same: SmolVLA's tokenizer is that of its ``vlm_model_name``.
     """
-    found: dict[str, Tensors] = {}
-    for key in (*config.input_features, *config.output_features):
-        buffer = f".buffer_{key.replace('.', '_')}."
-        found[key] = {name.rpartition(".")[2]: tensor for name, tensor in statistics.items() if buffer in name}
-    for key, feature in (*config.input_features.items(), *config.output_features.items()):
-        mode = config.normalization_mapping.get(feature.type.value, "IDENTITY")
-        wanted = {"MEAN_STD": ("mean", "std"), "MIN_MAX": ("min", "max")}.get(getattr(mode, "value", mode), ())
-        if not all(name in found[key] and found[key][name].isfinite().all() for name in wanted):
-            raise CheckpointError(
-                f"The checkpoint was made before lerobot 0.4 and normalises {key} by {' and '.join(wanted)}, which its "
-                "weights do not hold; save it again with the statistics of its data set."
-            )
+    saved = checkpoint.files.config
+    models = {
+        saved[name]: value
+        for name, value in checkpoint.overrides.items()
+        if isinstance(value, str) and isinstance(saved.get(name), str) and "/" in saved[name]
+    }
+    changes: dict[str, dict[str, Any]] = {}
+    for step in steps:
+        fields = {name: value for name, value in (step.get("config") or {}).items() if isinstance(value, str)}
+        changed = {name: models[value] for name, value in fields.items() if value in models}
+        if fields.get("device", "cpu") != "cpu":
+            changed["device"] = device
+        if changed:
+            changes.setdefault(str(step.get("registry_name")), {}).update(changed)
+    return changes
+
+
+def _by_feature(statistics: Tensors, config: Any) -> dict[str, Tensors]:
+    """The statistics that lerobot before 0.4 kept among the weights, by feature, as a data set's."""
+    found: dict[str, Tensors] = {key: {} for key in (*config.input_features, *config.output_features)}
+    for statistic, name in embedded_statistics(statistics, found).items():
+        key, _, kind = statistic.rpartition(".")
+        found[key][kind] = statistics[name]
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 import warnings
@@ -14,6 +13,7 @@ import numpy as np
 import torch
 
 from proctor.errors import ConfigError
+from proctor.machine import usable_cores
 from proctor.policies.base import EpisodeMemory, Policy
 from proctor.streams import RandomStream
 from proctor.types import Array, EpisodeSpec, Features, Observation
@@ -42,13 +42,17 @@ class LeRobotPolicy(Policy):
         self.batch_size = self.episodes_per_pass if on_cpu else 16
         # Vectorised arithmetic rounds otherwise at the end of an array than in its middle.
         self.place_matters = on_cpu
-        self.n_slots = max(1, _usable_cores() // n_threads) if on_cpu else 1
+        self.n_slots = max(1, usable_cores() // n_threads) if on_cpu else 1
         self._model, self._preprocessor, self._postprocessor, self._device = loaded
         self._n_threads = n_threads
         self._most_rows = sys.maxsize
         self._stream = torch.cuda.Stream(loaded.device) if loaded.device.type == "cuda" else None
         self._tokenizers = [(s, s.padding) for s in self._preprocessor.steps if hasattr(s, "input_tokenizer")]
         self._processors_lock = threading.Lock()  # a step of theirs keeps the transition it works on in itself
+
+    def open(self, n_threads: int) -> LeRobotPolicy:
+        """See :meth:`Policy.open`; of an object that has changed since, as it is now."""
+        return self.checkpoint.open(n_threads) if self.checkpoint.changes else self
 
     def predict(self, observations: Sequence[Observation], memories: Sequence[EpisodeMemory]) -> list[Array]:
         """See :meth:`Policy.predict`. What the device has no memory for is predicted in halves, from then on."""
@@ -166,7 +170,3 @@ def _nothing(feature: Any, n_looks: int) -> Array:
         channels, height, width = feature.shape
         return np.zeros((n_looks, height, width, channels), np.uint8)
     return np.zeros((n_looks, *feature.shape), np.float32)
-
-
-def _usable_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.text import Text
 
-from proctor.reports.comparison import conclusion, gaps, letter
+from proctor.reports.comparison import adjustment, column_names, conclusion, gaps, letter
 from proctor.reports.html.runs import ReportRun
 from proctor.reports.terminal import has_suites
 from proctor.reports.text import safe
@@ -75,7 +75,7 @@ def task_table(runs: Sequence[ReportRun]) -> TaskTable:
 
 def _of_suite(runs: Sequence[ReportRun], suite: str) -> tuple[Score, ...]:
     return tuple(
-        _score(number, run, counts)
+        Score(number, counts.rate, run.summary.pooled_interval(suite), counts)
         for number, run in enumerate(runs)
         if (counts := run.summary.groups.get(suite)) is not None
     )
@@ -83,7 +83,7 @@ def _of_suite(runs: Sequence[ReportRun], suite: str) -> tuple[Score, ...]:
 
 def _of_task(runs: Sequence[ReportRun], task: Task) -> tuple[Score, ...]:
     return tuple(
-        _score(number, run, summary.counts)
+        Score(number, summary.counts.rate, run.summary.interval(summary.counts), summary.counts)
         for number, run in enumerate(runs)
         for summary in run.summary.tasks
         if summary.task.key == task.key
@@ -91,7 +91,10 @@ def _of_task(runs: Sequence[ReportRun], task: Task) -> tuple[Score, ...]:
 
 
 def _of_all(runs: Sequence[ReportRun]) -> Iterator[Row]:
-    pooled = [_score(number, run, run.summary.overall) for number, run in enumerate(runs)]
+    pooled = [
+        Score(number, run.summary.overall.rate, run.summary.pooled_interval(), run.summary.overall)
+        for number, run in enumerate(runs)
+    ]
     means = [
         Score(number, mean.rate, mean.interval)
         for number, run in enumerate(runs)
@@ -102,10 +105,6 @@ def _of_all(runs: Sequence[ReportRun]) -> Iterator[Row]:
         yield Row("all", "mean over tasks", "each weighs the same", tuple(means))
 
 
-def _score(number: int, run: ReportRun, counts: Counts) -> Score:
-    return Score(number, counts.rate, run.summary.interval(counts), counts)
-
-
 # ------------------------------------------------------------------------------------------------------- comparisons
 
 
@@ -114,13 +113,14 @@ class ComparisonView:
     """One evaluation against the first: ``said`` and ``remarks`` in sentences, ``rows`` per task and over all.
 
     Differences in the rows lie within ``reach``, in 0 to 1, on both sides of none. Where there is no comparison,
-    ``reasons`` say why.
+    ``reasons`` say why. ``columns`` name the intervals and the p values.
     """
 
     letter: str
     said: tuple[Text, ...] = ()
     remarks: tuple[str, ...] = ()
     rows: tuple[Comparison, ...] = ()
+    columns: tuple[str, str] = ("", "")
     reach: float = 1.0
     reasons: tuple[str, ...] = ()
 
@@ -136,12 +136,13 @@ def _comparison_view(name: str, comparison: Challenge | Incomparable) -> Compari
     tasks, overall = comparison.tasks, comparison.overall
     rows = tasks if len(tasks) == 1 else (*tasks, overall)
     remarks = (*comparison.circumstances, *gaps(comparison, name))
-    return ComparisonView(name, tuple(conclusion(overall, name)), remarks, rows, _reach(rows))
+    said = (*conclusion(overall, name), *adjustment(comparison))
+    return ComparisonView(name, said, remarks, rows, column_names(comparison), _reach(rows))
 
 
 def _reach(rows: Sequence[Comparison]) -> float:
     """The farthest end of an interval, up to the next ten points."""
-    intervals = [row.contrast.interval() for row in rows]
+    intervals = [row.interval for row in rows]
     return math.ceil(10 * max(max(abs(each.low), abs(each.high)) for each in intervals)) / 10 or 1.0
 
 
@@ -179,7 +180,8 @@ def _facts(run: RunInfo) -> Iterator[tuple[str, str]]:
     yield "seed", str(run.config.get("seed"))
     yield from _named("eval", run.config.get("eval", {}), only=("n_episodes", "ci", "stop_at_ci_width"))
     if made.git is not None:
-        yield "code", made.git.commit[:12] + (", with changes that are not committed" if made.git.dirty else "")
+        changes = {True: ", with changes that are not committed", None: ", perhaps with changes"}
+        yield "code", made.git.commit[:12] + changes.get(made.git.dirty, "")
     yield "machine", f"{made.cpu}, {made.usable_cores} cores; {made.platform}"
     yield "python", made.python
     if made.gl_backend:

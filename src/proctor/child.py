@@ -1,0 +1,58 @@
+"""The one way in which Proctor starts a Python interpreter, and the order in which modules are searched there.
+
+A file in the working directory or beside the user's script may be called like a module of Python's or of a library
+(``random.py``, ``numpy.py``). An interpreter that Proctor starts therefore searches its own import path first
+(``PYTHONPATH``, the standard library, what is installed), and then what the process that started it has in addition.
+"""
+
+# ruff: noqa: PTH100, PTH109, PTH120 - pathlib is imported once the import path is in order
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+
+_RUN_MODULE = """
+import os, runpy, sys
+path, *sys.argv = sys.argv[1:]
+sys.path += [entry for entry in path.split(os.pathsep) if entry not in sys.path]
+runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+"""
+
+
+def python_command(module: str, *arguments: str) -> list[str]:
+    """The command that runs ``module`` in an interpreter of its own, as ``python -m module arguments`` does, except
+    that it imports nothing by accident from the working directory (``-P``).
+    """
+    return [sys.executable, "-P", "-c", _RUN_MODULE, os.pathsep.join(import_path()), module, *arguments]
+
+
+def import_path() -> list[str]:
+    """The import path of this process, for another process: the empty entry is replaced by the working directory."""
+    return list(dict.fromkeys(os.path.abspath(entry) for entry in sys.path))
+
+
+def extend_import_path(entries: Iterable[str]) -> None:
+    """Search ``entries`` too, after everything that this process searches already."""
+    sys.path += [entry for entry in entries if entry not in sys.path]
+
+
+def forget_working_directory() -> None:
+    """Take the working directory off the import path, where ``python -m`` puts it, unless ``PYTHONPATH`` names it."""
+    named = [os.path.abspath(entry) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    here = os.getcwd()
+    if here not in named:
+        sys.path[:] = [entry for entry in sys.path if entry not in ("", here)]
+        extend_import_path({here} & {os.path.dirname(os.path.dirname(__file__))})  # where Proctor itself was found
+
+
+def forget_empty_entries() -> None:
+    """Remove empty entries from ``PYTHONPATH``, and the working directory, which they mean, from the import path.
+
+    ``$PYTHONPATH:/my/code`` has one while the variable is not set.
+    """
+    entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    if "" in entries and any(entries):
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, entries))
+        forget_working_directory()

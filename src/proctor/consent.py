@@ -1,0 +1,126 @@
+"""Consent to running code that is not installed here. ``--trust_remote_code=true`` on a command line gives it, or the
+keyword ``trust_remote_code`` in Python, for this one call. No file gives it: neither a configuration file nor a run
+directory, which may be somebody else's. What is written down says only that consent was given once.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sysconfig
+from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from proctor.errors import ConfigError
+
+CONSENT = "trust_remote_code"
+GIVE_CONSENT = f"--{CONSENT}=true"
+NOT_KEPT = "<not kept>"
+"""What a run directory holds in place of consent."""
+
+_REFUSED = ("", "0", "false", "no", "none", "null", "off")
+_IN_TEXT = re.compile(rf"trust[-_ ]?remote[-_ ]?code\W*[:=]\W*(?!({'|'.join(_REFUSED[1:])})\b)\w", re.IGNORECASE)
+_MAY_NAME_CODE = ("type", "function", "module", "task")
+
+
+def is_consent(name: object) -> bool:
+    """Whether a field of this name gives consent, in whatever spelling: ``env.trust-remote-code``."""
+    last = str(name).rpartition(".")[2]
+    return re.sub(r"[\W_]", "", last).lower() == CONSENT.replace("_", "")
+
+
+def gives_consent(value: Any) -> bool:
+    """Whether a field in ``value``, however deep, gives consent, or says that it was given; also in a text of JSON."""
+    match value:
+        case Mapping():
+            return any(
+                str(child).lower() not in _REFUSED if is_consent(name) else gives_consent(child)
+                for name, child in value.items()
+            )
+        case list() | tuple():
+            return any(map(gives_consent, value))
+        case str():
+            return bool(_IN_TEXT.search(value))
+    return False
+
+
+def without_consent(value: Any, *, mark: bool = True) -> Any:
+    """``value`` for a file: consent in it is replaced by :data:`NOT_KEPT`, or left out."""
+    return _replaced(value, NOT_KEPT if mark else None)
+
+
+def _replaced(value: Any, consent: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {
+            name: consent if is_consent(name) and gives_consent({name: child}) else _replaced(child, consent)
+            for name, child in value.items()
+            if consent is not None or not is_consent(name)
+        }
+    if isinstance(value, str) and gives_consent(value):
+        return _replaced(_decoded(value), consent)
+    return [_replaced(child, consent) for child in value] if isinstance(value, list | tuple) else value
+
+
+def _decoded(text: str) -> Any:
+    """What a text of JSON holds; of any other text that gives consent nothing is kept."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return NOT_KEPT
+
+
+def of_run(config: Mapping[str, Any], command: str, *, consent: bool) -> dict[str, Any]:
+    """The configuration that a run directory holds, to be run again by ``command``, with the consent given there.
+
+    Raises:
+        ConfigError: it needs consent, and there is none; names the command that gives it.
+    """
+    if not consent and (code := code_of(config)):
+        raise ConfigError(
+            f"This run means to run code that is not installed here ({', '.join(code)}), and a run directory cannot "
+            f"consent to that: read the code, and if you trust it: {command} {GIVE_CONSENT}"
+        )
+    again = {name: _replaced(value, consent) for name, value in config.items()}
+    if isinstance(env := again.get("env"), dict):
+        again["env"] = {name: value for name, value in env.items() if not is_consent(name)}
+    return {**again, CONSENT: consent}
+
+
+def code_of(config: Mapping[str, Any], *, on_import_path: bool = False) -> list[str]:
+    """What the configuration of a run directory would have this machine run without its being installed, for a
+    sentence: code that needs consent, and modules that only the working directory has; with ``on_import_path``, also
+    those that ``PYTHONPATH`` or an editable installation leads to.
+    """
+    env = config.get("env")
+    repo = env.get("repo") if isinstance(env, Mapping) else None
+    asked = [f"of {repo}" if repo else f"{CONSENT} was given"] if gives_consent(config) else []
+    return asked + [
+        f"module {name}"
+        for name in dict.fromkeys(_named_modules(config))
+        if not _is_found(name, installed=on_import_path)
+    ]
+
+
+def _named_modules(config: Mapping[str, Any]) -> Iterator[str]:
+    for group in ("env", "policy"):
+        fields = config.get(group)
+        for field, value in fields.items() if isinstance(fields, Mapping) else ():
+            for word in str(value or "").split(",") if field in _MAY_NAME_CODE else ():
+                module, colon, _ = word.strip().partition(":")
+                if module and (colon or field == "module"):
+                    yield module
+
+
+def _is_found(module: str, *, installed: bool) -> bool:
+    package = module.partition(".")[0]
+    try:
+        spec = find_spec(package)
+    except (ImportError, ValueError):
+        return False
+    if spec is None or not installed or package == __name__.partition(".")[0]:
+        return spec is not None
+    places = [spec.origin] if spec.has_location else list(spec.submodule_search_locations or ())
+    homes = [Path(place).resolve() for place in sysconfig.get_paths().values()]
+    return all(place and any(Path(place).resolve().is_relative_to(home) for home in homes) for place in places)

@@ -1,0 +1,95 @@
+"""JSON and safetensors files, read and checked without importing torch, lerobot or safetensors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from proctor.errors import CheckpointError
+from proctor.types import Array
+
+_DTYPES = {
+    **{f"F{bits}": f"<f{bits // 8}" for bits in (16, 32, 64)},
+    **{f"{kind}{bits}": f"<{kind.lower()}{bits // 8}" for kind in "IU" for bits in (8, 16, 32, 64)},
+    "BOOL": "?",
+    "BF16": "<u2",
+}
+
+
+def read_json(file: Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        CheckpointError: the file cannot be read, or is not JSON.
+    """
+    try:
+        return json.loads(file.read_bytes())
+    except ValueError as error:
+        raise CheckpointError(f"{file} is not valid JSON ({error}); download or copy it again.") from None
+    except OSError as error:
+        raise CheckpointError(f"{file} cannot be read: {error.strerror or error}.") from None
+
+
+def read_safetensors_header(file: Path) -> dict[str, Any]:
+    """The tensors' names, types and places, after checking them against the size of the file.
+
+    Format: eight bytes, little-endian, the length of the JSON that follows; then the tensors, at the offsets it names.
+
+    Raises:
+        CheckpointError: the file cannot be read, or is not a whole safetensors file.
+    """
+    return _read_header(file)[0]
+
+
+def read_tensors(file: Path, names: Iterable[str] | None = None) -> dict[str, Array]:
+    """Some tensors of a safetensors file (all if ``names`` is None) by name, each of its own shape and dtype.
+
+    A bfloat16 tensor becomes float32.
+
+    Raises:
+        CheckpointError: the file is not a whole safetensors file, or a tensor has a dtype that numpy cannot hold.
+    """
+    header, start = _read_header(file)
+    with file.open("rb") as stream:
+        return {name: _read_tensor(file, stream, header[name], start) for name in (header if names is None else names)}
+
+
+def _read_tensor(file: Path, stream: Any, tensor: dict[str, Any], start: int) -> Array:
+    begin, end = tensor["data_offsets"]
+    try:
+        stream.seek(start + begin)
+        array: Array = np.frombuffer(stream.read(end - begin), _DTYPES[tensor["dtype"]]).reshape(tensor["shape"])
+    except (KeyError, TypeError, ValueError, OSError):
+        raise CheckpointError(
+            f"{file} holds a tensor that cannot be read ({tensor.get('dtype')} {tensor.get('shape')}); download or "
+            "copy the file again."
+        ) from None
+    return (array.astype("<u4") << 16).view("<f4") if tensor["dtype"] == "BF16" else array
+
+
+def _read_header(file: Path) -> tuple[dict[str, Any], int]:
+    """The header, and where the tensors begin."""
+    try:
+        size = file.stat().st_size
+        with file.open("rb") as stream:
+            prefix = stream.read(8)
+            header_size = int.from_bytes(prefix, "little")
+            text = stream.read(header_size) if header_size <= size else b""
+    except OSError as error:
+        raise CheckpointError(f"{file} cannot be read: {error.strerror or error}.") from None
+    if prefix == b"version ":
+        raise CheckpointError(f"{file} is a Git LFS pointer, not the weights; fetch them with: git lfs pull")
+    start = 8 + header_size
+    try:
+        header: dict[str, Any] = json.loads(text)
+        header.pop("__metadata__", None)
+        end = start + max((tensor["data_offsets"][1] for tensor in header.values()), default=0)
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+        raise CheckpointError(f"{file} is not a whole safetensors file; download or copy it again.") from None
+    if end != size:
+        raise CheckpointError(f"{file} has {size} bytes where its header announces {end}; download or copy it again.")
+    return header, start

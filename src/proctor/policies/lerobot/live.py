@@ -1,0 +1,236 @@
+"""A LeRobot policy that exists as an object, as in a training loop: evaluated as it is now, and left as it is.
+
+Its configuration and processors are written down as a checkpoint's, and from there on it is one, but for its weights:
+what predicts is a copy that shares the object's weights and nothing else, so neither modes, queues and caches nor
+random states of the object change. Importing this imports neither torch nor lerobot.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from proctor.errors import CheckpointError, ConfigError
+from proctor.policies.lerobot.checkpoint import Checkpoint, load
+from proctor.policies.lerobot.families import family_of
+from proctor.policies.lerobot.files import CONFIG, POSTPROCESSOR, PREPROCESSOR, CheckpointFiles
+from proctor.policies.lerobot.normalisation import check_normalisation
+from proctor.policies.lerobot.overrides import override
+
+if TYPE_CHECKING:
+    from proctor.policies.lerobot.policy import LeRobotPolicy
+
+_HOW_TO_GIVE = (
+    "give those it is trained with: evaluate(policy, env, preprocessor=…, postprocessor=…), as LeRobot's "
+    "make_pre_post_processors returns them"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LivePolicy(Checkpoint):
+    """A policy object with its processors, as a :class:`~proctor.policies.base.PolicySource`.
+
+    Attributes:
+        model: the object, a ``PreTrainedPolicy``.
+        processors: preprocessor and postprocessor, each a ``PolicyProcessorPipeline``.
+        description: a digest of configuration and processors.
+    """
+
+    model: Any
+    processors: tuple[Any, Any]
+    description: bytes
+    changes: ClassVar[bool] = True
+
+    def open(self, n_threads: int) -> LeRobotPolicy:
+        """The policy as it is now, on the device it is on."""
+        import torch
+
+        from proctor.policies.lerobot.copies import sharing_weights
+        from proctor.policies.lerobot.cpu import prepare_for_cpu
+        from proctor.policies.lerobot.model import Loaded
+        from proctor.policies.lerobot.policy import LeRobotPolicy
+
+        device = torch.device(str(self.device))
+        model = sharing_weights(self.model).eval()
+        model.reset()
+        if device.type == "cpu":
+            prepare_for_cpu(model)
+        preprocessor, postprocessor = deepcopy(self.processors)  # in one: a step may refer to one of the other's
+        for step in preprocessor.steps:
+            match getattr(type(step), "_registry_name", None):
+                case "device_processor":
+                    step.device = str(device)
+                    step.__post_init__()
+                case "rename_observations_processor":  # the policy renames and drops observations itself
+                    step.rename_map = {}
+        self.family.load_rest(model, preprocessor)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)  # inference has a stream of its own
+        return LeRobotPolicy(self, Loaded(model, preprocessor, postprocessor, device), n_threads)
+
+    @property
+    def _digest(self) -> str:  # never kept: weights change
+        total = hashlib.sha256(self.description)
+        tensors = list(_tensors(self.model))
+        with ThreadPoolExecutor() as pool:
+            for (name, _), digest in zip(tensors, pool.map(_digest_of, (each for _, each in tensors)), strict=True):
+                total.update(name.encode() + b"\0" + digest)
+        return total.hexdigest()
+
+
+def live_policy(
+    model: Any, preprocessor: Any = None, postprocessor: Any = None, rename_map: Mapping[str, str] | None = None
+) -> LivePolicy | None:
+    """A policy object of LeRobot's as a policy; None if ``model`` is no PyTorch module at all.
+
+    Processors that are not given are those beside the weights that ``model.config.pretrained_path`` names, if these are
+    the model's. ``rename_map`` is observation key of the environment → key of the policy, by default the
+    preprocessor's own.
+
+    Raises:
+        ConfigError: a module that is no LeRobot policy, or one whose processors are not known; says what to give.
+        CheckpointError: a configuration that cannot be evaluated.
+    """
+    if not _is_a("torch", "nn.Module", model):
+        return None
+    if not _is_a("lerobot.policies.pretrained", "PreTrainedPolicy", model):
+        raise ConfigError(_no_policy(model))
+    if getattr(model.config, "compile_model", False):
+        raise ConfigError(
+            "The policy was made with compile_model, and what is compiled cannot be evaluated apart from the object: "
+            "save it with save_pretrained and evaluate that directory, or make it without."
+        )
+    processors = _given(preprocessor, postprocessor) or _beside_weights(model)
+    with TemporaryDirectory(prefix="proctor-") as directory:
+        return _described(model, processors, Path(directory), rename_map)
+
+
+def _described(
+    model: Any, processors: tuple[Any, Any], directory: Path, rename_map: Mapping[str, str] | None
+) -> LivePolicy:
+    """Write configuration and processors into ``directory``, and read them as a checkpoint's."""
+    model.config._save_pretrained(directory)  # noqa: SLF001 - save_pretrained may write a model card, too
+    for pipeline, name in zip(processors, (PREPROCESSOR, POSTPROCESSOR), strict=True):
+        pipeline.save_pretrained(directory, config_filename=name)
+    total = hashlib.sha256()
+    for file in sorted(directory.iterdir()):
+        total.update(file.name.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
+    config = json.loads((directory / CONFIG).read_bytes())
+    before, after = (json.loads((directory / name).read_bytes())["steps"] for name in (PREPROCESSOR, POSTPROCESSOR))
+    renamed = [step["config"]["rename_map"] for step in before if "rename_map" in step["config"]]
+    family = family_of(config)
+    files = CheckpointFiles(directory, config, (), False, before, after, ())
+    check_normalisation(files, config, {})
+    return LivePolicy(
+        files=files,
+        family=family,
+        config=override(config, {}, family),
+        overrides={},
+        rename_map=rename_map or next(iter(renamed), {}),
+        device=_device_of(model),
+        model=model,
+        processors=processors,
+        description=total.digest(),
+    )
+
+
+def _is_a(module: str, name: str, value: Any) -> bool:
+    """Whether ``value`` is an instance of a class of a module, which must be loaded then."""
+    found = sys.modules.get(module)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return isinstance(found, type) and isinstance(value, found)
+
+
+def _no_policy(module: Any) -> str:
+    name = type(module).__name__
+    for path, part in module.named_modules():
+        if _is_a("lerobot.policies.pretrained", "PreTrainedPolicy", part):
+            return f"{name} is no LeRobot policy but holds one: give that, as policy.{path}."
+    return (
+        f"{name} is a PyTorch module and no LeRobot policy: give a function from an observation to actions around it, "
+        "such as lambda observation: module(torch.as_tensor(observation['observation.state'], dtype=torch.float32))."
+    )
+
+
+def _given(preprocessor: Any, postprocessor: Any) -> tuple[Any, Any] | None:
+    """The processors that the caller gave; None if there are none."""
+    if preprocessor is None and postprocessor is None:
+        return None
+    for name, pipeline in (("preprocessor", preprocessor), ("postprocessor", postprocessor)):
+        if not hasattr(pipeline, "steps") or not hasattr(pipeline, "save_pretrained"):
+            what = "missing" if pipeline is None else f"a {type(pipeline).__name__}"
+            raise ConfigError(
+                f"{name} is {what}; both are PolicyProcessorPipeline objects, as LeRobot's make_pre_post_processors "
+                "returns them."
+            )
+    return preprocessor, postprocessor
+
+
+def _beside_weights(model: Any) -> tuple[Any, Any]:
+    """The processors that lie where the model's weights came from.
+
+    Nobody knows whose they are if the weights are others by now: a policy that is fine-tuned still names its base,
+    whose data set had other statistics.
+    """
+    from proctor.policies.lerobot.model import saved_processors
+
+    if (path := model.config.pretrained_path) is None:
+        raise ConfigError(
+            "The policy's processors are not known, as its configuration has no pretrained_path: set "
+            f"policy.config.pretrained_path to the directory it was loaded from, or {_HOW_TO_GIVE}."
+        )
+    try:
+        checkpoint = load({"path": str(path), "device": _device_of(model)})
+    except CheckpointError as error:
+        raise ConfigError(
+            f"The policy's processors are not known ({str(error).rstrip('.')}): {_HOW_TO_GIVE}."
+        ) from error
+    if checkpoint.files.preprocessor is None or not _has_weights_of(model, checkpoint.files):
+        raise ConfigError(
+            f"The policy's processors are not known, as its weights are not those of {path}, which its configuration "
+            f"names: {_HOW_TO_GIVE}."
+        )
+    return saved_processors(checkpoint, model.config)
+
+
+def _has_weights_of(model: Any, files: CheckpointFiles) -> bool:
+    import torch
+    from safetensors import safe_open
+
+    state = model.state_dict()
+    weights = [file for file in files.all_files if file.suffix == ".safetensors" and file.name.startswith("model")]
+    for file in weights:
+        with safe_open(file, "pt") as saved:
+            for name in saved.keys():  # noqa: SIM118 - no mapping
+                there = state.get(name)
+                if there is None or not torch.equal(saved.get_tensor(name).to(there.dtype), there.cpu()):
+                    return False
+    return bool(weights) and not files.is_adapter
+
+
+def _device_of(model: Any) -> str:
+    return next((str(tensor.device) for _, tensor in _tensors(model)), "cpu")
+
+
+def _tensors(model: Any) -> Iterator[tuple[str, Any]]:
+    yield from model.named_parameters()
+    yield from model.named_buffers()
+
+
+def _digest_of(tensor: Any) -> bytes:
+    """Of type, shape and bits, wherever the tensor is."""
+    import torch
+
+    bits = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+    total = hashlib.sha256(f"{tensor.dtype}{list(tensor.shape)}".encode() + b"\0")
+    total.update(bits)
+    return total.digest()

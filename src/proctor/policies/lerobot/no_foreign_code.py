@@ -1,0 +1,204 @@
+"""While a checkpoint is loaded, nothing that it names runs code of its own.
+
+A checkpoint is built around other models: a tokenizer, a vision encoder, a language model, each a name in its files.
+Any of them may bring Python files, or weights as a pickle. LeRobot consents to the former for several types of policy
+(a literal ``trust_remote_code=True``, or a default). Within :func:`no_foreign_code`, in the thread that loads,
+
+- transformers and diffusers are told that nobody consented, whatever they were told;
+- no code is executed from where these libraries, torch.hub and the Hub keep what they download, nor from the
+  checkpoint's directory, and no pickle is read, whoever asks for it.
+
+Python cannot take an audit hook away, and libraries keep functions that they imported: what is installed here, once,
+stays, and does nothing outside of :func:`no_foreign_code`. Importing this module imports nothing heavy; entering
+:func:`no_foreign_code` imports torch and what lerobot imports anyway.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import site
+import sys
+import sysconfig
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from functools import cache, wraps
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Concatenate, NoReturn, ParamSpec, TypeVar
+
+from proctor.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from proctor.policies.lerobot.checkpoint import Checkpoint
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_CONSENT = "or, if you have read it and trust it, give --trust_remote_code=true"
+_RESOLVERS = ("transformers.dynamic_module_utils", "diffusers.utils.dynamic_modules_utils")
+"""Where libraries decide whether a model's own code may run."""
+
+
+@dataclass
+class _Guard:
+    """One loading: where code must not come from, and what was refused. A library may catch the exception."""
+
+    directory: Path
+    foreign: tuple[str, ...]
+    installed: tuple[str, ...]
+    refused: list[str] = field(default_factory=list)
+
+    def refuse_code(self, source: object) -> NoReturn:
+        self._refuse(
+            f"{self.directory} names {source}, which is Python code or comes with it, and a checkpoint is data: use "
+            f"one whose model LeRobot or transformers implements itself, {_CONSENT}."
+        )
+
+    def refuse_pickle(self, source: object) -> NoReturn:
+        self._refuse(
+            f"{self.directory} leads to {source}, a pickle, which can run any code when it is loaded: save what it "
+            f"holds as safetensors in its place, {_CONSENT}."
+        )
+
+    def is_foreign(self, file: object) -> bool:
+        """Whether a file is none that was installed, and lies where something downloaded does."""
+        if not isinstance(file, str) or not os.path.isabs(file):  # noqa: PTH117 - "<string>", a library's short name
+            return False
+        path = os.path.normpath(file)
+        return path.startswith(self.foreign) and not path.startswith(self.installed)
+
+    def _refuse(self, sentence: str) -> NoReturn:
+        self.refused.append(sentence)
+        raise CheckpointError(sentence)
+
+
+class _Loading(threading.local):
+    guard: _Guard | None = None
+
+
+_loading = _Loading()
+_installing = threading.Lock()
+
+
+@contextmanager
+def no_foreign_code(directory: Path) -> Iterator[None]:
+    """Keep what the checkpoint in ``directory`` names from running code, as long as this thread is within.
+
+    Raises:
+        CheckpointError: something had to be kept from it, whether or not the library that asked went on without.
+    """
+    with _installing:
+        _install()
+    guard, outer = _Guard(directory, _folders(directory), _installed_folders()), _loading.guard
+    _loading.guard = guard
+    try:
+        yield
+    except Exception as error:
+        if guard.refused and str(error) != guard.refused[0]:
+            raise CheckpointError(guard.refused[0]) from error
+        raise
+    finally:
+        _loading.guard = outer
+    if guard.refused:
+        raise CheckpointError(guard.refused[0])
+
+
+def without_foreign_code(load: Callable[Concatenate[Checkpoint, P], T]) -> Callable[Concatenate[Checkpoint, P], T]:
+    """Decorate a function that loads a checkpoint, or a part of it: within :func:`no_foreign_code`, unless the user
+    consented.
+    """
+
+    @wraps(load)
+    def loaded(checkpoint: Checkpoint, /, *arguments: P.args, **options: P.kwargs) -> T:
+        with nullcontext() if checkpoint.trust_remote_code else no_foreign_code(checkpoint.files.directory):
+            return load(checkpoint, *arguments, **options)
+
+    return loaded
+
+
+def _folders(directory: Path) -> tuple[str, ...]:
+    """Where Python files of others lie."""
+    import torch
+    from huggingface_hub import constants
+
+    caches = [constants.HF_HOME, constants.HF_HUB_CACHE, os.environ.get("HF_MODULES_CACHE"), torch.hub.get_dir()]
+    return _with_real_names([*filter(None, caches), str(directory)])
+
+
+def _installed_folders() -> tuple[str, ...]:
+    """Where Python itself and installed packages lie; a cache may be a folder above them."""
+    user = [site.getusersitepackages()] if site.ENABLE_USER_SITE else []
+    return _with_real_names([sys.prefix, sys.base_prefix, *sysconfig.get_paths().values(), *user])
+
+
+def _with_real_names(folders: list[str]) -> tuple[str, ...]:
+    """Each folder as it is called and as it really is, with a separator at its end."""
+    absolute = {Path(folder).expanduser().absolute() for folder in folders}
+    return tuple(os.path.join(folder, "") for folder in {*absolute, *(each.resolve() for each in absolute)})  # noqa: PTH118
+
+
+@cache
+def _install() -> None:
+    """Put in place what :func:`no_foreign_code` switches on and off."""
+    import torch
+
+    for name in _RESOLVERS:
+        if importlib.util.find_spec(name.partition(".")[0]) is not None:
+            _replace(importlib.import_module(name), "resolve_trust_remote_code", _without_consent)
+    _replace(torch.serialization, "load", _without_pickles)
+    sys.addaudithook(_audit)
+
+
+def _replace(module: ModuleType, name: str, wrapper: Callable[[Any], Any]) -> None:
+    """Wrap a function wherever it has been imported to under its name; who imports it later finds it wrapped."""
+    original = getattr(module, name)
+    wrapped = wraps(original)(wrapper(original))
+    for each in [*sys.modules.values()]:
+        if getattr(each, "__dict__", {}).get(name) is original:
+            setattr(each, name, wrapped)
+
+
+def _without_consent(resolve: Callable[..., Any]) -> Any:
+    def resolved(trust_remote_code: Any, model_name: Any, *arguments: Any, **options: Any) -> Any:
+        guard = _loading.guard
+        if guard is None:
+            return resolve(trust_remote_code, model_name, *arguments, **options)
+        try:
+            return resolve(False, model_name, *arguments, **options)
+        except ValueError:
+            guard.refuse_code(model_name)
+
+    return resolved
+
+
+def _without_pickles(load: Callable[..., Any]) -> Any:
+    def loaded(f: Any, *arguments: Any, **options: Any) -> Any:
+        guard = _loading.guard
+        if guard is None:
+            return load(f, *arguments, **options)
+        import torch
+
+        if not isinstance(f, str) or Path(f).parent != Path(torch.hub.get_dir(), "checkpoints"):
+            guard.refuse_pickle(getattr(f, "name", f))
+        return load(f, *arguments, **options | {"weights_only": True})  # torchvision's, by an address of its own
+
+    return loaded
+
+
+def _audit(event: str, arguments: tuple[Any, ...], loading: _Loading = _loading) -> None:
+    """Called by Python for every event, also while it shuts down and this module's names are gone."""
+    guard = loading.guard
+    if guard is None:
+        return
+    if event == "pickle.find_class":
+        guard.refuse_pickle(f"data that asks for {arguments[0]}.{arguments[1]}")
+    if event == "exec" and guard.is_foreign(getattr(arguments[0], "co_filename", None)):
+        guard.refuse_code(arguments[0].co_filename)
+    if event == "import" and guard.is_foreign(arguments[1]):
+        guard.refuse_code(arguments[1])
+    if event == "ctypes.dlopen" and guard.is_foreign(arguments[0]):
+        guard.refuse_code(arguments[0])

@@ -1,0 +1,247 @@
+"""Secrets are kept out of everything that is written or sent: results, reports, command lines, error messages.
+
+A text is a secret by the name it stands under (``api_key``, ``hf_token``, ``Authorization``), or by what it looks like
+(the password in an address, a bearer's token, a private key). Names are looked at in mappings, in pairs, in options of
+a command line, and in texts of JSON.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+REDACTED = "<redacted>"
+
+Hide = Callable[[str], str]
+"""What is written in place of a secret."""
+
+_ROUNDS = 200_000
+_DIGITS = 6
+_SHORTEST = 6
+
+# ------------------------------------------------------------------------------------------------ which names
+
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_FEATURES = ("observation.", "action.", "next.")
+
+_SECRET = re.compile(
+    r"^(pwd|secrets?|creds?|cookies?|bearer|jwt|o?auth|authori[sz]ation|authenticat\w*)$"
+    r"|password|passwd|passphrase|passcode|credential|secret(?!ar)"
+    r"|(db|user|my|root|admin|smtp|mail)pass$"
+    r"|(api|access|private|secret|auth|ssh|account|signing|encryption|subscription|license)keys?$"
+    r"|(api|auth|access|hf|bearer|refresh|session|csrf|xsrf)tokens?$"
+)
+_OFTEN_SECRET = re.compile(r"^(token|pass|session|pat|sas|otp)$")
+_HARMLESS = re.compile(
+    r"^(n|num|number|count|max|min|ids?|types?|dim|size|len|length|s|seconds|index|position|shape|ratio|level|budget"
+    r"|kind|mode|names?|strategy|pooling|embeddings?|by|per|bos|eos|boi|eoi|pad|unk|mask|sep|cls|special|additional"
+    r"|images?|video|audio|text|vision|language|visual|actions?|state|obs|object|task|time|query|latent|start|end|stop"
+    r"|prefix|suffix|register|readout|newline|first|second|third|forward|backward|single|two|multi|low|high|band"
+    r"|through)$"
+)
+_OF_DATA = re.compile(
+    r"^(success|images?|img|cameras?|cam|obs|observations?|actions?|states?|rewards?|tasks?|done|info|instruction"
+    r"|language|text|features?|depth|video|goal|frame|step|map|sort|dict|data|batch|rename|proprio|primary|foreign"
+    r"|cache|group|index|input|output|source|target|pixels?|join|lookup|metric|score|values?|mask|label|hot|short"
+    r"|shortcut|query|attention|by|num|max|min|n)$"
+)
+
+
+def is_secret_name(name: object) -> bool:
+    """Whether what stands under ``name`` is a secret, in whatever spelling: ``apiKey``, ``--env.hf-token``."""
+    text = str(name).lstrip("-")
+    return not text.startswith(_FEATURES) and _is_secret_name(text)
+
+
+@cache
+def _is_secret_name(name: str) -> bool:
+    *groups, last = name.split(".")
+    words = _words(last)
+    if any(map(_is_surely_secret, (*groups, last))) or words in (["tokens"], ["session", "id"]):
+        return True
+    if any(map(_OFTEN_SECRET.match, words)):
+        return not any(map(_HARMLESS.match, words))
+    return len(words) > 1 and words[-1] == "key" and not any(map(_OF_DATA.match, words))
+
+
+def _is_surely_secret(name: str) -> bool:
+    words = _words(name)
+    return any(map(_SECRET.search, (*words, *map("".join, pairwise(words)))))
+
+
+def _words(name: str) -> list[str]:
+    return [word.lower() for word in _WORD.findall(name)]
+
+
+# ------------------------------------------------------------------------------------------------ which values
+
+_ANYBODY = ("", "git", "anonymous")
+_WITH_A_KEY_OF_ITS_OWN = ("ssh", "sftp", "git+ssh")
+_USER = re.compile(r"(?<![\w+.-])(?P<scheme>[A-Za-z][\w+.-]*)://(?P<user>[^\s/?#@:]*)(:(?P<password>[^\s/?#@]*))?@")
+_PARAMETER = re.compile(r"(?P<before>[?&;#])(?P<name>[\w.%-]+)=(?P<value>[^\s&;#'\"<>]+)")
+_SIGNS_ADDRESSES = re.compile(r"^(key|sig|signature|code|x-(amz|goog)-(signature|credential|security-token))$")
+_ASSIGNED = re.compile(
+    r"""(?<![\w.-])(?P<name>["']?-*[A-Za-z_][\w.-]*["']?)(?P<is>\s*[:=]\s*|\s+is\s+(?=["']))"""
+    r"""(?P<value>"[^"]*"|'[^']*'|[^\s,;&}\])"'{\[]+)"""
+)
+_SCHEME = re.compile(r"\b(?P<scheme>Bearer|Basic|(?i:bearer|basic)(?=\s+\S*[\d=]))\s+(?P<value>[\w.~+/=-]{4,})")
+_KNOWN = re.compile(
+    r"\b(hf_\w{16,}|gh[pousr]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|xox[abeprs]-[\w-]{10,}|AKIA[0-9A-Z]{16}"
+    r"|AIza[\w-]{30,}|sk-(?=[\w-]{0,60}\d)[\w-]{16,}|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*)"
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|\Z)",
+    re.DOTALL,
+)
+
+
+def redact(value: Any, *, hide: Hide = lambda _: REDACTED) -> Any:
+    """``value`` (of mappings, lists, texts, numbers) with every secret in it replaced by ``hide`` of it.
+
+    Booleans and None stay, and so do numbers, unless they are a password.
+    """
+    match value:
+        case Mapping():
+            return {name: _under(name, child, hide) for name, child in value.items()}
+        case [str(name), child] if is_secret_name(name):
+            return [name, _under(name, child, hide)]
+        case list() | tuple():
+            return [redact(child, hide=hide) for child in value]
+        case str():
+            return _in_text(value, hide)
+    return value
+
+
+def redact_for_comparison(value: Any) -> Any:
+    """``value`` with every secret replaced by a digest, by which two evaluations with different ones are told apart.
+
+    The digest is slow to compute and short: whoever guesses needs a tenth of a second for each guess, and one wrong
+    guess in 16 million has the same digest.
+    """
+    return redact(value, hide=_digest)
+
+
+def redact_command(arguments: Sequence[str]) -> tuple[str, ...]:
+    """A command line with its secrets replaced, as ``--name=value``, ``--name value`` and inside of values."""
+    return tuple(_redacted_words(arguments, lambda _: REDACTED))
+
+
+def redact_text(text: str, secrets: Sequence[str] = ()) -> str:
+    """A message with what looks like a secret replaced, and each of ``secrets`` wherever it stands."""
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, REDACTED)
+    return _in_text(text, lambda _: REDACTED)
+
+
+def secrets_in(value: Any) -> list[str]:
+    """The secrets in ``value`` that are long enough to be looked for in other texts."""
+    return _collected(lambda hide: redact(value, hide=hide))
+
+
+def secrets_in_command(arguments: Sequence[str]) -> list[str]:
+    """Those of a command line: see :func:`secrets_in`."""
+    return _collected(lambda hide: list(_redacted_words(arguments, hide)))
+
+
+def _collected(redacting: Callable[[Hide], object]) -> list[str]:
+    found: dict[str, None] = {}
+
+    def hide(secret: str) -> str:
+        found[secret] = None
+        return REDACTED
+
+    redacting(hide)
+    return [secret for secret in found if len(secret) >= _SHORTEST]
+
+
+@cache
+def _digest(secret: str) -> str:
+    digest = hashlib.pbkdf2_hmac("sha256", secret.encode("utf-8", "surrogatepass"), b"proctor", _ROUNDS)
+    return f"{REDACTED[:-1]}-{digest.hex()[:_DIGITS]}>"
+
+
+def _under(name: object, value: Any, hide: Hide) -> Any:
+    """What stands under a name."""
+    if not is_secret_name(name):
+        return redact(value, hide=hide)
+    return _all(value, hide, numbers=_is_surely_secret(str(name).rpartition(".")[2]))
+
+
+def _all(value: Any, hide: Hide, *, numbers: bool) -> Any:
+    """Of a value that stands under a secret's name, everything."""
+    match value:
+        case Mapping():
+            return {name: _all(child, hide, numbers=numbers) for name, child in value.items()}
+        case list() | tuple():
+            return [_all(child, hide, numbers=numbers) for child in value]
+        case str():
+            return _hidden(value, hide)
+        case int() | float() if numbers and not isinstance(value, bool):
+            return _hidden(str(value), hide)
+    return value
+
+
+def _hidden(secret: str, hide: Hide) -> str:
+    return secret if not secret or secret.startswith(REDACTED[:-1]) else hide(secret)
+
+
+def _redacted_words(arguments: Sequence[str], hide: Hide) -> Iterator[str]:
+    before = ""
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if equals and re.fullmatch(r"-*[\w.-]+", name):
+            yield f"{name}={_under(_option(name), value, hide)}"
+        elif before.startswith("-") and "=" not in before and not argument.startswith("--"):
+            yield _under(_option(before), argument, hide)
+        else:
+            yield redact(argument, hide=hide)
+        before = argument
+
+
+def _option(name: str) -> str:
+    """An option that is called just key is no key of data."""
+    return "api_key" if name.lstrip("-").lower() == "key" else name
+
+
+def _in_text(text: str, hide: Hide) -> str:
+    """A text that may be JSON, and else may quote a secret."""
+    if text[:1] in ("{", "["):
+        try:
+            whole = json.loads(text)
+        except (ValueError, RecursionError):
+            whole = None
+        if isinstance(whole, dict | list):
+            shown = redact(whole, hide=hide)
+            return text if shown == whole else json.dumps(shown)
+    text = _USER.sub(lambda match: _user(match, hide), text)
+    text = _PARAMETER.sub(lambda match: _parameter(match, hide), text)
+    text = _SCHEME.sub(lambda match: f"{match['scheme']} {_hidden(match['value'], hide)}", text)
+    text = _KNOWN.sub(lambda match: hide(match[0]), text)
+    return _ASSIGNED.sub(lambda match: _assigned(match, hide), text)
+
+
+def _user(match: re.Match[str], hide: Hide) -> str:
+    scheme, user, password = match["scheme"], match["user"], match["password"]
+    if password is not None:
+        return f"{scheme}://{user}:{_hidden(password, hide)}@"
+    if user in _ANYBODY or scheme.lower() in _WITH_A_KEY_OF_ITS_OWN:
+        return match[0]
+    return f"{scheme}://{_hidden(user, hide)}@"
+
+
+def _parameter(match: re.Match[str], hide: Hide) -> str:
+    name = match["name"]
+    if not (is_secret_name(name) or _SIGNS_ADDRESSES.match(name.lower())):
+        return match[0]
+    return f"{match['before']}{name}={_hidden(match['value'], hide)}"
+
+
+def _assigned(match: re.Match[str], hide: Hide) -> str:
+    if not is_secret_name(match["name"].strip("\"'")):
+        return match[0]
+    value = match["value"]
+    quote = value[0] if value[0] in "\"'" else ""
+    return f"{match['name']}{match['is']}{quote}{_hidden(value.strip(quote) if quote else value, hide)}{quote}"

@@ -1,0 +1,57 @@
+"""The one success rate of a run, and its interval: what the terminal, reports, pages, and files give first.
+
+Whoever shows a run's success rate takes it from here, so that all of them show the same number.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from proctor.results.course import so_far
+from proctor.results.intervals import Interval, IntervalMethod
+from proctor.results.stats import Counts
+from proctor.results.summary import Summary
+
+
+class Basis(StrEnum):
+    """What a headline's rate is of."""
+
+    TASK = "task"
+    TASKS = "mean over tasks"
+    POOL = "completed episodes"
+    ROUNDS = "complete rounds"
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """A success rate (0 to 1) with its interval, how that was computed (``method``), and the episodes it is of."""
+
+    rate: float
+    interval: Interval
+    method: str
+    basis: Basis
+    counts: Counts
+
+
+def headline_of(summary: Summary) -> Headline | None:
+    """The success rate of a run; None before one can be given, and if the success of an episode is unknown.
+
+    - While episodes are missing it is over the rounds of the plan that are complete, because successful episodes are
+      shorter and finish first, and its interval is the one that may be looked at however often.
+    - Then it is the mean over tasks. If all episodes of a task ended in an error there is no such mean, and it is the
+      rate of the completed episodes.
+    """
+    if summary.overall.unknown:
+        return None
+    if summary.missing:
+        return _pooled(so_far(summary), IntervalMethod.ANYTIME, Basis.ROUNDS)
+    if (mean := summary.macro) is None:
+        return _pooled(summary.overall, summary.method, Basis.POOL)
+    basis = Basis.TASK if mean.n_tasks == 1 else Basis.TASKS
+    return Headline(mean.rate, mean.interval, mean.method, basis, summary.overall)
+
+
+def _pooled(counts: Counts, method: IntervalMethod, basis: Basis) -> Headline | None:
+    rate, interval = counts.rate, counts.interval(method)
+    return None if rate is None or interval is None else Headline(rate, interval, method.value, basis, counts)
