@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import gymnasium
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ import proctor
 from proctor import eval_policy, make_env, make_policy
 from proctor.errors import ConfigError, ContractError
 from proctor.policies.base import LocalPolicy, Policy
+from proctor.results.result_file import read_result_file
 from proctor.testing.fakes import FAKE_BENCHMARK, FakeEnv, FakePolicy
 
 ENV = {"type": FAKE_BENCHMARK, "max_steps": 12}
@@ -210,8 +213,8 @@ def test_a_reward_that_is_not_finite_is_in_no_average():
     assert (metrics["avg_sum_reward"], metrics["avg_max_reward"], metrics["pc_success"]) == (3.0, 3.0, 50)
 
 
-def test_our_environments_may_say_nothing_of_success():
-    """Stepped, their info has no such key; evaluated, there is no rate."""
+def test_our_environments_may_say_nothing_of_success(tmp_path):
+    """Stepped, their info has no such key; evaluated, there is no rate, nor in a file of the metrics."""
     silent = ENV | {"says": "never"}
     env = make_env(silent, use_async_envs=False)["fake"][0]
     env.reset(seed=1)
@@ -222,6 +225,9 @@ def test_our_environments_may_say_nothing_of_success():
     assert [episode["success"] for episode in metrics["per_episode"]] == [None, None]
     assert (metrics["pc_success"], metrics["n_episodes"]) == (None, 2)
     assert metrics["avg_sum_reward"] is not None
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics))
+    _, summary = read_result_file(tmp_path / "metrics.json")
+    assert (summary.overall.unknown, summary.overall.errors) == (2, 0)
 
 
 def test_a_history_is_repeated_at_the_beginning_there_too():

@@ -100,8 +100,8 @@ def eval_policy(  # noqa: PLR0913 - LeRobot's, and the processors
     Returns:
         ``per_episode`` (a list), ``aggregated`` with ``avg_sum_reward``, ``avg_max_reward``, ``pc_success`` in percent
         and ``n_episodes``; the aggregated values also at the top. ``success`` is None for an episode of which the
-        environment said nothing, and ``pc_success`` is None if there is one. Rewards that are not finite are None, and
-        the averages are over the others.
+        environment said nothing (its ``outcome`` is unknown), and ``pc_success`` is None if there is one. Rewards that
+        are not finite are None, and the averages are over the others.
 
     Raises:
         ConfigError: an argument that cannot be meant; the message says what to give.
@@ -119,7 +119,7 @@ def eval_policy(  # noqa: PLR0913 - LeRobot's, and the processors
         episodes = _run_in_lockstep(env, chosen.open(EvalConfig().inference_threads), n_episodes, start_seed)
     else:
         raise ConfigError("A policy that lives in the workers needs an environment of proctor.make_env.")
-    done = [episode for episode in episodes if episode.pop("outcome") != Outcome.ERROR]
+    done = [episode for episode in episodes if episode["outcome"] != Outcome.ERROR]
     successes = [episode["success"] for episode in done]
     aggregated = {
         "avg_sum_reward": _mean([episode["sum_reward"] for episode in done]),
@@ -186,7 +186,7 @@ def _run_in_lockstep(env: VectorEnv, policy: Policy, n_episodes: int, seed: int)
                     "max_reward": max_reward,
                     "success": row.success,
                     "seed": row.spec.seed,
-                    "outcome": Outcome.of_completed(row.success),
+                    "outcome": Outcome.of_completed(row.success).value,
                 }
             )
     return episodes[:n_episodes]
@@ -232,13 +232,11 @@ def _refill(policy: Policy, rows: Sequence[_Row]) -> None:
 def _info_of(i: int, info: Mapping[str, Any]) -> Mapping[str, Any]:
     """What a vector environment's info says of success in its environment number ``i``.
 
-    Gymnasium gives an array for each key, and under ``_key`` for which environments it holds; of those whose episode
-    has just ended in ``final_info``, by version such a dictionary again or an array of dictionaries.
+    Gymnasium gives an array for each key, and under ``_key`` for which environments it holds. If environments begin
+    their next episode in the same step, ``final_info`` is such a dictionary of those whose episode has just ended.
     """
     final = info.get("final_info")
-    if final is not None and _holds(i, info, "final_info"):
-        if not isinstance(final, Mapping):
-            return final[i] or {}
+    if isinstance(final, Mapping) and _holds(i, info, "final_info"):
         info = final
     there = [key for key in USUAL_SUCCESS_KEYS if info.get(key) is not None and _holds(i, info, key)]
     return {key: _value_of(i, info[key], key) for key in there}

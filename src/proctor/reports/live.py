@@ -131,7 +131,7 @@ def _table(progress: Progress, shown: Sequence[TaskProgress], width: int) -> Tab
         cells: list[Text | ProgressBar] = [name_cell(task.name)]
         if bar:
             cells.append(_bar(task.done, task.total, bar))
-        known = f"reward {mean_reward(task.counts)}" if task.counts.unknown else "" if rate is None else share(rate)
+        known = f"reward {mean_reward(task.so_far)}" if task.counts.unknown else "" if rate is None else share(rate)
         cells += [Text(f"{task.done}/{task.total}"), Text(known)]
         if with_interval:
             cells.append(Text("" if interval is None else percent_range(interval, 0), "dim"))

@@ -64,7 +64,11 @@ class Progress:
         return all(task.done >= task.total for task in self.tasks)
 
     def success(self, row: TaskProgress) -> tuple[float | None, Interval | None]:
-        """The success rate of a task, or of :attr:`overall`, and its interval; None before there is one."""
+        """The success rate of a task, or of :attr:`overall`, and its interval; None before there is one, and once the
+        success of an episode is unknown.
+        """
+        if row.counts.unknown:
+            return None, None
         if not self.finished:
             return row.so_far.rate, row.so_far.interval(IntervalMethod.ANYTIME)
         mean = macro([task.counts for task in self.tasks], self.method) if row is self.overall else None
@@ -163,7 +167,7 @@ def line_of(progress: Progress | Stage) -> Iterator[str]:
     if rate is not None:
         name = "success" if progress.finished else "success so far"
         yield f"{name} {share(rate)} ({progress.interval_name} {percent_range(interval)})"
-    elif overall.so_far.unknown:
+    elif overall.counts.unknown:
         yield f"reward so far {mean_reward(overall.so_far)}, success not reported"
     if overall.counts.errors:
         yield count(overall.counts.errors, "error")

@@ -35,13 +35,15 @@ class Headline:
 
 
 def headline_of(summary: Summary) -> Headline | None:
-    """The success rate of a run; None before one can be given.
+    """The success rate of a run; None before one can be given, and if the success of an episode is unknown.
 
     - While episodes are missing it is over the rounds of the plan that are complete, because successful episodes are
       shorter and finish first, and its interval is the one that may be looked at however often.
     - Then it is the mean over tasks. If all episodes of a task ended in an error there is no such mean, and it is the
       rate of the completed episodes.
     """
+    if summary.overall.unknown:
+        return None
     if summary.missing:
         return _pooled(so_far(summary), IntervalMethod.ANYTIME, Basis.ROUNDS)
     if (mean := summary.macro) is None:

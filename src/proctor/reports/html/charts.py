@@ -60,8 +60,11 @@ _LOOK = {
 
 
 def success_over_plan(summaries: Sequence[Summary]) -> Markup | None:
-    """The rate after every complete round of the plan, and its anytime-valid interval. None before there is one."""
-    courses = [[counts for counts in course(summary) if counts.rate is not None] for summary in summaries]
+    """The rate after every complete round of the plan, and its anytime-valid interval. None without a rate."""
+    courses = [
+        [counts for counts in course(summary) if counts.rate is not None and not summary.overall.unknown]
+        for summary in summaries
+    ]
     if not any(courses):
         return None
 
