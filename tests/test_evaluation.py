@@ -274,7 +274,7 @@ def test_evaluations_of_one_second_have_a_directory_and_results_each(tmp_path, m
 
 
 def test_one_directory_is_for_one_policy(tmp_path):
-    """As of a training loop that gives the same output_dir in every step: it is told, and not given step 0's results."""
+    """A training loop that gives one output_dir in every step is told so, and not given step 0's results."""
     weights = np.zeros(2)
 
     def policy(observation):

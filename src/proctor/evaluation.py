@@ -41,7 +41,8 @@ def evaluate(
             (:mod:`proctor.policies.function` says what it is given).
         env: a benchmark's name, or the fields of ``--env.*``.
         seed: episode *i* of a task runs with ``seed + i``.
-        output_dir: the run directory; an unfinished run in it goes on.
+        output_dir: the run directory; an unfinished run in it goes on, if the policy is known to be the same. If not
+            given, a new one.
         eval_fields: fields of :class:`~proctor.config.EvalConfig`: ``n_episodes``, ``batch_size``, …; here without a
             display and without videos (``video="first"`` makes them).
 
