@@ -195,6 +195,16 @@ def test_a_session_that_another_evaluation_appended_is_seen(tmp_path):
         Claim(job_of(tmp_path))
 
 
+def test_what_came_and_went_since_it_looked_is_seen_once_the_journal_is_locked(tmp_path):
+    """Between the look and the lock another evaluation may have run to its end."""
+    job = job_of(tmp_path)
+    claim = Claim(job)
+    measure(job_of(tmp_path, n_action_steps=5))
+
+    with JournalWriter(tmp_path, job.run_info.fingerprint) as journal, pytest.raises(FingerprintError, match="now 3"):
+        claim.write_down(journal.journal)
+
+
 def test_a_session_without_an_episode_binds_nobody(tmp_path):
     """It ended before its first one."""
     measure(job_of(tmp_path))

@@ -128,7 +128,7 @@ def _run(
     claim, setup = Claim(job), job.engine_setup()
     n_workers = setup.n_workers if n_workers is None else n_workers
     with JournalWriter(job.directory, job.run_info.fingerprint, job.journal_stem, n_workers) as journal:
-        claim.write_down()
+        claim.write_down(journal.journal)
         ledger = Ledger(job, journal, claim)
         try:
             engine = measure(job, setup, ledger)

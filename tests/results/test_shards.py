@@ -131,6 +131,21 @@ def test_a_journal_of_another_evaluation_is_refused(shards, tmp_path):
     assert not (tmp_path / "merged").exists()
 
 
+def test_shards_of_a_policy_that_cannot_be_recognised_are_not_put_together(tmp_path):
+    """Each may have been another one."""
+    policy = FakePolicy()
+    policy.unidentified = "a stream of somebody's"
+    env = {"type": FAKE_BENCHMARK, "max_steps": 12}
+    for shard in (0, 1):
+        options = {"n_episodes": 1, "batch_size": 1, "shard_id": shard, "num_shards": 2}
+        proctor.evaluate(policy, env, output_dir=tmp_path / str(shard), **options)
+
+    with pytest.raises(
+        MergeError, match=r"is not known, because the policy cannot be recognised again: .* a stream of"
+    ):
+        merge_shards([tmp_path / "0", tmp_path / "1"], tmp_path / "merged")
+
+
 def test_results_that_contradict_each_other_are_refused(shards, tmp_path, capsys):
     """Both are shown, and nothing is written."""
     shutil.copytree(shards[0], tmp_path / "other")
