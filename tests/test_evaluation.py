@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -249,3 +252,129 @@ def test_a_run_without_a_directory_gets_one_named_after_what_it_is(tmp_path, mon
     assert result.directory.parts[:2] == ("outputs", "eval")
     assert result.directory.name.endswith("_fake_zero")
     assert EvalConfig().num_shards == 1
+
+
+def always(value):
+    """Functions that have everything in common but what they close over."""
+    return lambda observation: np.full(2, value)
+
+
+def rewards(result):
+    return [episode["sum_reward"] for episode in result.info["per_episode"]]
+
+
+def test_evaluations_of_one_second_have_a_directory_and_results_each(tmp_path, monkeypatch):
+    """Their policies are made by one function."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("proctor.job._run_directory", lambda *_: Path("outputs/eval/10-00-00_fake_function"))
+    results = [proctor.evaluate(always(value), ENV, n_episodes=1, batch_size=1) for value in (0.1, 0.9, 0.1, 0.9)]
+
+    assert len({result.directory for result in results}) == 4
+    assert rewards(results[0]) == rewards(results[2]) != rewards(results[1]) == rewards(results[3])
+
+
+def test_one_directory_is_for_one_policy(tmp_path):
+    """A training loop that gives one output_dir in every step is told so, and not given step 0's results."""
+    weights = np.zeros(2)
+
+    def policy(observation):
+        return weights
+
+    first = evaluate(tmp_path / "run", policy)
+    assert rewards(evaluate(tmp_path / "run", policy)) == rewards(first)
+
+    weights += 0.5
+    with pytest.raises(FingerprintError, match="something that it depends on, is not what it was"):
+        evaluate(tmp_path / "run", policy)
+    with pytest.raises(FingerprintError):
+        evaluate(tmp_path / "run", always(0.5))
+    assert rewards(evaluate(tmp_path / "next", policy)) != rewards(first)
+
+
+def test_a_policy_that_cannot_be_recognised_runs_and_is_not_gone_on_with(tmp_path):
+    """The sentence says what it holds, and the way on."""
+    numbers = iter(range(10**6))
+
+    def policy(observation):
+        return np.full(2, next(numbers) % 3 - 1.0)
+
+    assert evaluate(tmp_path / "run", policy).info["complete"]
+    with pytest.raises(FingerprintError, match=r"a builtins.list_iterator|a builtins.range_iterator in policy.numbers"):
+        evaluate(tmp_path / "run", policy)
+
+
+def test_a_start_that_fails_leaves_no_directory(tmp_path, monkeypatch):
+    """Also where the user gave none."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("proctor.job.available_memory", lambda: 0)
+    monkeypatch.setattr(FakeBenchmark, "worker_memory_mb", 100)
+    with pytest.raises(ResourceError, match="MB are available"):
+        proctor.evaluate({"type": "zero"}, ENV, n_episodes=1, batch_size=1)
+
+    assert not list(tmp_path.rglob("*_fake_zero*"))
+
+
+ENV_MODULE = """
+import gymnasium, numpy
+from env_parts import REWARD
+
+class Env(gymnasium.Env):
+    observation_space = action_space = gymnasium.spaces.Box(-1, 1, (2,))
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return numpy.zeros(2, "f4"), {}
+    def step(self, action):
+        return numpy.zeros(2, "f4"), REWARD, False, False, {"is_success": False}
+
+gymnasium.register("Edited-v0", Env, max_episode_steps=3)
+"""
+
+
+def test_an_environment_whose_code_was_edited_is_another(tmp_path, run_proctor):
+    """Also in a module that the named one imports."""
+    (tmp_path / "env_module.py").write_text(ENV_MODULE)
+    (tmp_path / "env_parts.py").write_text("REWARD = 1.0")
+    command = ["eval", "--policy.type=zero", "--env.type=gymnasium", "--env.module=env_module", "--env.task=Edited-v0"]
+    command += ["--eval.batch_size=1", "--eval.video=none", "--output_dir=run"]
+    assert run_proctor(tmp_path, *command, "--eval.n_episodes=1")[0] == 0
+    (tmp_path / "env_parts.py").write_text("REWARD = 2.0")
+
+    status, errors = run_proctor(tmp_path, *command, "--eval.n_episodes=2")
+
+    assert status == 2
+    assert "code.env.env_parts: the code has changed since" in errors
+
+
+def test_a_function_is_gone_on_with_from_another_folder_once_its_code_is_found(tmp_path, run_proctor):
+    """The way is told; a run directory from elsewhere must not choose the code that runs."""
+    (tmp_path / "my_policy.py").write_text("def act(observation):\n    return [0.1, 0.1]\n")
+    (tmp_path / "elsewhere").mkdir()
+    command = ["eval", "--policy.type=function", "--policy.function=my_policy:act", f"--env.type={FAKE_BENCHMARK}"]
+    command += ["--eval.n_episodes=1", "--eval.batch_size=1", "--eval.video=none", "--output_dir=run"]
+    assert run_proctor(tmp_path, *command, path=())[0] == 0
+
+    status, errors = run_proctor(tmp_path / "elsewhere", "resume", "../run", path=())
+
+    assert status == 2
+    assert f"The run's module my_policy is not found from here; it was in {tmp_path}." in errors
+    assert f"PYTHONPATH={tmp_path} proctor resume {tmp_path / 'elsewhere/../run'}" in errors
+    assert run_proctor(tmp_path / "elsewhere", "resume", "../run")[0] == 0
+
+
+@pytest.fixture
+def run_proctor(tmp_path):
+    """A function that runs a command in a folder, ``path`` first on its import path; gives status and errors."""
+
+    def run(folder, *command, path=(str(tmp_path),)):
+        paths = [*path, *filter(None, sys.path)]
+        done = subprocess.run(
+            [sys.executable, "-c", "from proctor.cli import main; raise SystemExit(main())", *command],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "COLUMNS": "300"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.returncode, done.stderr
+
+    return run

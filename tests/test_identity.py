@@ -257,7 +257,7 @@ def test_long_chains_are_no_recursion():
 @pytest.mark.parametrize(
     ("make", "what"),
     [
-        (lambda: Path(__file__).open(), "a _io.TextIOWrapper in <lambda>.value"),
+        (lambda: Path(__file__).open(), "a _io.TextIOWrapper in <lambda>.value"),  # noqa: SIM115 - closed with the test
         (lambda: (n for n in "ab"), "a builtins.generator"),
         (lambda: iter([1]), "a builtins.list_iterator"),
         (lambda: np.random.default_rng(0), "a random generator of its own"),

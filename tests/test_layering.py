@@ -177,6 +177,7 @@ PARTICULAR |= {"lerobot", "smolvla", "diffusion", "vqbet", "pi0", "expert", "tor
 EXCEPTIONS = {
     ("hub_files.py", "huggingface_hub"): "it is what asks the Hub",
     ("hub_files.py", "lerobot"): "the extra that installs huggingface_hub",
+    ("identity_parts.py", "torch"): "it says of what a tensor consists",
     ("streams.py", "torch"): "its generator is one of those that are swapped",
     ("rendering.py", "egl"): "what MuJoCo draws with",
     ("config/env.py", "egl"): "what may be asked for to draw with",

@@ -17,7 +17,7 @@ from typing import Any
 from proctor.errors import FingerprintError, ResourceError, RunLockedError, note
 from proctor.job import Job
 from proctor.policies.base import LocalPolicy
-from proctor.results.journal import read_journals
+from proctor.results.journal import Journal, read_journals
 from proctor.results.lock import holder_of
 from proctor.results.run_dir import RUN_FILE, RunInfo, check_fingerprint, not_recorded, read_runs, write_run
 
@@ -69,22 +69,22 @@ class Claim:
         self._job = job
         journals = [journal for journal in read_journals(job.directory) if journal.measured]
         self._measured = {journal.path.stem for journal in journals}
-        binding = self._binding()
-        recorded = [run.fingerprint for run in binding.values()]
-        recorded += [header.fingerprint for journal in journals for header in journal.measured_by]
-        if recorded or journals:
-            self._require_known(recorded)
-        for fingerprint in recorded:
-            self._check(fingerprint, job.run_info.fingerprint)
+        binding = self._binding().values()
+        recorded = self._require_same(journals, [run.fingerprint for run in binding])
         if journals:
-            self._say_what_is_not_known(recorded, opened=any(run.opened_policy for run in binding.values()))
+            self._say_what_is_not_known(recorded, opened=any(run.opened_policy for run in binding))
 
-    def write_down(self) -> None:
+    def write_down(self, journal: Journal | None = None) -> None:
         """Write ``run.json``, and what is this shard's own beside it; to be called with the journal locked.
 
+        ``journal`` is what it held then: another run may have come and gone since this one looked.
+
         Raises:
+            FingerprintError: see the class.
             RunLockedError: what is being written there and what this job would write exclude each other.
         """
+        if journal is not None and journal.episodes:
+            self._require_same([journal], [])
         self._refuse_company()
         job, before = self._job, self._binding()
         if job.run_file != RUN_FILE:
@@ -113,6 +113,17 @@ class Claim:
         for run in self._binding().values():
             if run.opened_policy is not None:
                 self._check(run.opened_policy, opened)
+
+    def _require_same(
+        self, journals: Sequence[Journal], recorded: Sequence[Mapping[str, Any]]
+    ) -> Sequence[Mapping[str, Any]]:
+        """Compare the job with what journals and ``run.json`` record; gives all fingerprints that they hold."""
+        recorded = [*recorded, *(header.fingerprint for journal in journals for header in journal.measured_by)]
+        if recorded or journals:
+            self._require_known(recorded)
+        for fingerprint in recorded:
+            self._check(fingerprint, self._job.run_info.fingerprint)
+        return recorded
 
     def _check(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
         check_fingerprint(before, now, allow_mismatch=self._allows_mismatch, paths=self._paths)

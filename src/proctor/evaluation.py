@@ -57,7 +57,8 @@ def evaluate(  # noqa: PLR0913 - what a caller may say of an evaluation
             that its configuration's ``pretrained_path`` names, if the policy still has those weights.
         postprocessor: the same for its actions.
         seed: episode *i* of a task runs with ``seed + i``.
-        output_dir: the run directory; an unfinished run in it goes on.
+        output_dir: the run directory; an unfinished run in it goes on, if the policy is known to be the same. If not
+            given, a new one.
         trust_remote_code: consent to running code that is not installed here, such as an environment of the Hub.
         eval_fields: fields of :class:`~proctor.config.EvalConfig`: ``n_episodes``, ``batch_size``, …; here without a
             display and without videos (``video="first"`` makes them).
@@ -144,7 +145,7 @@ def _run(
     say_notes(filter(None, [job.benchmark.only_here()]))
     n_workers = setup.n_workers if n_workers is None else n_workers
     with JournalWriter(job.directory, job.run_info.fingerprint, job.journal_stem, n_workers) as journal:
-        claim.write_down()
+        claim.write_down(journal.journal)
         ledger = Ledger(job, journal, claim)
         try:
             engine = measure(job, setup, ledger)

@@ -31,21 +31,10 @@ IsKnown = Callable[[str], bool]
 _MANAGED_DICT = 1 << 4
 _POINTER = object.__basicsize__ // 2
 _NO_VALUE = object()
-_MADE_BY_PYTHON = {"_abc_impl"} | {
-    f"__{name}__"
-    for name in (
-        *(
-            "abstractmethods",
-            "annotate_func",
-            "annotations",
-            "annotations_cache",
-            "dataclass_fields",
-            "dataclass_params",
-        ),
-        *("dict", "doc", "firstlineno", "match_args", "module", "orig_bases", "parameters", "slotnames"),
-        *("static_attributes", "weakref"),
-    )
-}
+_MADE_BY_PYTHON = re.compile(
+    "_abc_impl|__(abstractmethods|annotate_func|annotations|annotations_cache|dataclass_fields|dataclass_params|dict|doc"
+    "|firstlineno|match_args|module|orig_bases|parameters|slotnames|static_attributes|weakref)__"
+)
 """Attributes of a class that Python makes of its source, or that say nothing of what it does."""
 _SAID_BY_REPR = (dt.date, dt.time, dt.timedelta, dt.tzinfo, decimal.Decimal, np.dtype)
 _SAID_BY_REPR_NAMES = ("torch.dtype", "torch.device", "torch.layout", "torch.memory_format", "collections._tuplegetter")
@@ -196,7 +185,7 @@ def _module(value: types.ModuleType, is_known: IsKnown) -> Part:
 def _class(value: type, is_known: IsKnown) -> Part:
     if is_known(value.__module__):
         return Part(("class", _name_of(value)))
-    own = sorted((name, each) for name, each in vars(value).items() if name not in _MADE_BY_PYTHON)
+    own = sorted((name, each) for name, each in vars(value).items() if not _MADE_BY_PYTHON.fullmatch(name))
     children = [("'s bases", value.__bases__), ("'s class", type(value)), *((f".{name}", each) for name, each in own)]
     return Part(("class", value.__qualname__, repr([name for name, _ in own])), tuple(children))
 

@@ -115,7 +115,9 @@ class Job:
         """Of the environment and of the policy, the code that has no version."""
         benchmark, policy = self.benchmark, self.policy
         kinds = {"env": type(benchmark), "policy": type(policy)}
-        sources = {"env": benchmark.sources, "policy": getattr(policy, "sources", ())}
+        given = self.config.policy if self.from_fields else {}
+        loader = (_policy_loader(given).partition(":")[0],) if given else ()
+        sources = {"env": benchmark.sources, "policy": (*loader, *getattr(policy, "sources", ()))}
         distributions = {"env": benchmark.distributions, "policy": _distributions(policy)}
         return {side: code_of([*kind.__mro__, *sources[side]], distributions[side]) for side, kind in kinds.items()}
 
@@ -139,8 +141,9 @@ class Job:
             "versions": versions,
         }
         code = {side: code.digests for side, code in self._code.items() if code.digests}
-        if code:
-            fingerprint["code"] = code
+        fingerprint |= {
+            name: value for name, value in {"code": code, "unidentified": self.unidentified}.items() if value
+        }
         config = {**asdict(self.config), "env": env, "output_dir": str(self.directory)}
         plan = plan_by_task(self.tasks, self.plan)
         places = unowned_places(name for digests in code.values() for name in digests)
@@ -324,12 +327,16 @@ def load_policy(
             "Which policy? Give --policy.path=<checkpoint>, or --policy.type, one of "
             f"{', '.join(sorted(set(installed(POLICIES)) - {'lerobot'}))}."
         )
-    kind = "lerobot" if fields.get("path") else str(fields["type"])
-    loader = load_object(find(POLICIES, kind))
+    loader = load_object(_policy_loader(fields))
     named = {name.replace("-", "_"): value for name, value in without_lerobots("policy", fields, known=()).items()}
     asks = trust_remote_code and "trust_remote_code" in inspect.signature(loader).parameters
     policy: AnyPolicy = loader(named, rename_map or None, **({"trust_remote_code": True} if asks else {}))
     return policy
+
+
+def _policy_loader(fields: Mapping[str, Any]) -> str:
+    """Where the function is found that makes the policy, ``module:attribute``."""
+    return find(POLICIES, "lerobot" if fields.get("path") else str(fields["type"]))
 
 
 def _distributions(policy: AnyPolicy) -> tuple[str, ...]:

@@ -52,6 +52,40 @@ def test_the_fingerprint_follows_every_file_and_override(bare):
     assert fingerprint()["sha256"] != before["sha256"]
 
 
+def test_a_checkpoint_is_written_down_as_what_a_link_led_to(bare, tmp_path, monkeypatch):
+    """``checkpoints/last`` moves on; a relative path is another one elsewhere. Told so, it is the same checkpoint."""
+    step = tmp_path / "checkpoints" / "000010"
+    step.mkdir(parents=True)
+    bare.rename(step / "pretrained_model")
+    (tmp_path / "checkpoints" / "last").symlink_to("000010")
+    monkeypatch.chdir(tmp_path)
+
+    checkpoint = load({"path": "checkpoints/last"})
+
+    assert checkpoint.pinned == {"path": str(step.resolve() / "pretrained_model")}
+    (tmp_path / "checkpoints" / "last").unlink()
+    monkeypatch.chdir("/")
+    assert load(dict(checkpoint.pinned)).fingerprint() == checkpoint.fingerprint()
+
+
+def test_a_checkpoint_of_the_hub_is_written_down_as_its_commit(bare, tmp_path, monkeypatch):
+    """Which a revision names today."""
+    commit = tmp_path / "snapshots" / "0123abc"
+    commit.parent.mkdir()
+    bare.rename(commit)
+    asked = []
+    monkeypatch.setattr(
+        "proctor.policies.lerobot.location.snapshot_of", lambda name, at, **_: asked.append((name, at)) or commit
+    )
+    monkeypatch.chdir("/")
+
+    first = load({"path": "user/act", "revision": "main"})
+    again = load({"path": "user/act", "revision": "main", **first.pinned})
+
+    assert first.pinned == again.pinned == {"path": "user/act@0123abc", "revision": None}
+    assert asked == [("user/act", "main"), ("user/act", "0123abc")]
+
+
 def test_a_missing_path(bare):
     with pytest.raises(ConfigError, match=r"policy\.path is missing"):
         load({"device": "cpu"})

@@ -228,6 +228,14 @@ def test_that_the_physics_engines_differ_is_said_first():
     assert exam.startswith("not the same exam")
 
 
+def test_another_code_of_the_environment_is_told():
+    """A digest says nothing to people; that the policies' code differs is why they are compared."""
+    one, other = (measured(fingerprint={**EXAM, "code": {"env": {"my_env": n}, "policy": {"p": n}}}) for n in "ab")
+
+    assert different_versions(one, other) == ["the code of my_env"]
+    assert different_versions(one, measured()) == ["the code of my_env"]
+
+
 # ------------------------------------------------------------------------------------------------------------- files
 
 

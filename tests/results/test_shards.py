@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import proctor
 from proctor.cli import main
 from proctor.errors import ConfigError, MergeError
 from proctor.results.eval_info import without_timing
-from proctor.results.journal import read_actions, read_journals
+from proctor.results.journal import JournalWriter, read_actions, read_journals
 from proctor.results.shards import merge_shards
 from proctor.results.summary import load_summary
 from proctor.testing.fakes import FAKE_BENCHMARK, FakePolicy
@@ -118,12 +119,39 @@ def test_missing_episodes_are_listed(shards, tmp_path, capsys):
     assert json.loads((tmp_path / "part" / "eval_info.json").read_text())["complete"] is False
 
 
-def test_results_that_contradict_each_other_are_refused(shards, tmp_path, capsys):
-    """Both are shown, and nothing is written."""
+def test_a_journal_of_another_evaluation_is_refused(shards, tmp_path):
+    """Its own header says so, whatever lies beside it."""
     shutil.copytree(shards[0], tmp_path / "other")
     evaluate(tmp_path / "source", n_action_steps=1)
     for suffix in ("jsonl", "actions.bin"):
         shutil.copy(tmp_path / "source" / f"journal.{suffix}", tmp_path / "other" / f"journal.{suffix}")
+
+    with pytest.raises(MergeError, match=r"policy.n_action_steps: 1 in .*other, 3 in .*other/run.json"):
+        merge_shards([*shards, tmp_path / "other"], tmp_path / "merged")
+    assert not (tmp_path / "merged").exists()
+
+
+def test_shards_of_a_policy_that_cannot_be_recognised_are_not_put_together(tmp_path):
+    """Each may have been another one."""
+    policy = FakePolicy()
+    policy.unidentified = "a stream of somebody's"
+    env = {"type": FAKE_BENCHMARK, "max_steps": 12}
+    for shard in (0, 1):
+        options = {"n_episodes": 1, "batch_size": 1, "shard_id": shard, "num_shards": 2}
+        proctor.evaluate(policy, env, output_dir=tmp_path / str(shard), **options)
+
+    with pytest.raises(
+        MergeError, match=r"is not known, because the policy cannot be recognised again: .* a stream of"
+    ):
+        merge_shards([tmp_path / "0", tmp_path / "1"], tmp_path / "merged")
+
+
+def test_results_that_contradict_each_other_are_refused(shards, tmp_path, capsys):
+    """Both are shown, and nothing is written."""
+    shutil.copytree(shards[0], tmp_path / "other")
+    (journal,) = read_journals(tmp_path / "other")
+    with JournalWriter(tmp_path / "other", journal.header.fingerprint) as writer:
+        writer.append(replace(journal.episodes[0].result, length=1), None)
 
     status = main(["merge", *map(str, [*shards, tmp_path / "other"]), f"--output_dir={tmp_path / 'merged'}"])
 

@@ -29,7 +29,7 @@ class RunConfig:
     """Episode i of a task runs with seed + i."""
 
     output_dir: str | None = None
-    """Results and videos; outputs/eval/<date>/<time>_<job_name> if not given. An existing run goes on."""
+    """Results and videos; if not given a new one, outputs/eval/<date>/<time>_<job_name>. An existing run goes on."""
 
     job_name: str | None = None
     """Name in the output path and in reports; <env.type>_<policy.type> if not given."""

@@ -188,7 +188,8 @@ def different_versions(a: Measured, b: Measured) -> list[str]:
     if not (a.fingerprint and b.fingerprint):
         return []
     versions = differing(a.fingerprint.get("versions", {}), b.fingerprint.get("versions", {}))
-    code = differing(a.fingerprint.get("code", {}).get("env", {}), b.fingerprint.get("code", {}).get("env", {}))
+    one, other = (evaluation.fingerprint.get("code", {}).get("env", {}) for evaluation in (a, b))
+    code = sorted(name for name in one | other if one.get(name) != other.get(name))
     return [
         *(f"{name}: {before} and {now}" for name, (before, now) in versions.items()),
         *map("the code of {}".format, code),

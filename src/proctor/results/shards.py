@@ -86,9 +86,14 @@ def _common_run(runs: Mapping[Path, Mapping[str, RunInfo]]) -> RunInfo:
 
 
 def _require_own_results(run: RunInfo, journals: Mapping[Path, Sequence[Journal]]) -> None:
-    """Refuse journals whose own headers say that they hold another evaluation's results, unless that was allowed."""
+    """Refuse journals whose own headers say that they hold another evaluation's results, or several of which nobody can
+    tell that they do not, unless that was allowed.
+    """
     if run.config.get("eval", {}).get("allow_mismatch"):
         return
+    reason = run.fingerprint.get("unidentified")
+    if reason and sum(bool(journal.episodes) for found in journals.values() for journal in found) > 1:
+        raise MergeError(f"Whether these are shards of one evaluation is not known, because {reason}.")
     for directory, found in journals.items():
         for header in (header for journal in found for header in journal.measured_by):
             if differences := contradictions(header.fingerprint, run.fingerprint):

@@ -15,7 +15,8 @@ def locate(path: str, revision: str | None = None) -> Path:
     """The directory that holds the checkpoint's files; downloads it if ``path`` names a repository of the Hub.
 
     ``path`` is a directory as LeRobot writes it (``…/pretrained_model``), the directory of a training step that
-    contains one (``…/checkpoints/005000``), or ``user/repo``, ``user/repo@revision``. A directory that exists wins.
+    contains one (``…/checkpoints/005000``), or ``user/repo``, ``user/repo@revision``. A directory that exists wins; of
+    a link to it (``checkpoints/last``) what it leads to now, so that all files are of one checkpoint.
 
     Raises:
         CheckpointError: there is no such directory or repository, or it cannot be downloaded.
@@ -25,6 +26,7 @@ def locate(path: str, revision: str | None = None) -> Path:
     if directory.is_dir():
         if revision is not None:
             raise ConfigError(f"policy.revision is for checkpoints from the Hub, but {path} is a local directory.")
+        directory = directory.resolve()
         inner = directory / "pretrained_model"
         return inner if inner.is_dir() else directory
     if directory.is_file():
@@ -41,8 +43,8 @@ def pinned(path: str, directory: Path) -> dict[str, str | None]:
     """Fields of ``--policy.*`` that name just what ``path`` was located at: the directory itself and not a link to it
     (``checkpoints/last``), from anywhere; of the Hub, the commit.
     """
-    if (given := Path(path).expanduser()).is_dir():
-        return {"path": str(given.resolve())}
+    if Path(path).expanduser().is_dir():
+        return {"path": str(directory)}
     return {"path": f"{path.partition('@')[0]}@{directory.name}", "revision": None}
 
 
