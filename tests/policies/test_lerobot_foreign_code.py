@@ -19,7 +19,7 @@ pytest.importorskip("lerobot")
 
 torch = pytest.importorskip("torch")
 
-from proctor.policies.lerobot.no_foreign_code import no_foreign_code  # noqa: E402 - after what it needs
+from proctor.policies.lerobot.foreign_code import no_foreign_code  # noqa: E402 - after what it needs
 
 FILES = ["config.json", "policy_preprocessor.json"]
 AUTO_CLASSES = ["Config", "Model", "ModelForImageTextToText", "ModelForCausalLM", "Processor", "ImageProcessor"]
