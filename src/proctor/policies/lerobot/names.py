@@ -98,6 +98,10 @@ def _read_mapping(file: Path) -> Mapping[str, Any]:
     """What a JSON file holds; nothing if it cannot be read, for then nobody else reads a name in it either."""
     try:
         content = json.loads(file.read_bytes())
-    except (OSError, ValueError, RecursionError):
+    except (OSError, ValueError):
         return {}
+    except RecursionError:
+        raise CheckpointError(
+            f"{file} is nested deeper than any configuration; download or copy the checkpoint again."
+        ) from None
     return content if isinstance(content, dict) else {}
