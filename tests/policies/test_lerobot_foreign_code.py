@@ -19,7 +19,7 @@ pytest.importorskip("lerobot")
 
 torch = pytest.importorskip("torch")
 
-from proctor.policies.lerobot.no_foreign_code import no_foreign_code  # noqa: E402 - after what it needs
+from proctor.policies.lerobot.foreign_code import no_foreign_code  # noqa: E402 - after what it needs
 
 FILES = ["config.json", "policy_preprocessor.json"]
 AUTO_CLASSES = ["Config", "Model", "ModelForImageTextToText", "ModelForCausalLM", "Processor", "ImageProcessor"]
@@ -44,6 +44,8 @@ def bring_code(folder, canary):
         "class Evil:\n"
         "    from_pretrained = register_for_auto_class = classmethod(lambda cls, *a, **k: cls())\n"
     )
+    (folder / "custom_generate").mkdir()
+    (folder / "custom_generate" / "generate.py").write_text(f"open({str(canary)!r}, 'w').close()\n")
     names = {f"Auto{name}": "evil.Evil" for name in AUTO_CLASSES} | {"AutoTokenizer": ["evil.Evil", "evil.Evil"]}
     for file in {folder / name for name in DESCRIBED_IN if (folder / name).is_file()}:
         edit_json(file, auto_map=names)
@@ -205,34 +207,44 @@ def attempts(folder, canary):
     }
 
 
-@pytest.mark.parametrize("word", ["somebody.py", "_io.open", "numpy", "weights.bin"])
-@pytest.mark.parametrize("where", ["checkpoint", "cache", "torch"])
-def test_nothing_runs_from_where_downloads_lie(tmp_path, monkeypatch, canary, where, word):
-    """Whichever library asks, and also if it goes on without; in another thread, and afterwards, all is as ever."""
-    folder = tmp_path / where
-    folder.mkdir()
-    monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "cache"))
+@pytest.fixture
+def downloads(tmp_path, monkeypatch):
+    """Where libraries keep Python files that they download."""
+    monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.setenv("HF_LEROBOT_HOME", str(tmp_path / "lerobot"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    folder = folder / "hub" if where == "torch" else folder
-    folder.mkdir(exist_ok=True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("where", "word"),
+    [
+        *((folder, "somebody.py") for folder in ("modules", "lerobot", "torch/hub", "hub/models--a--b")),
+        *(("anywhere", word) for word in ("_io.open", "numpy", "weights.bin")),
+    ],
+)
+def test_no_downloaded_code_runs_and_no_pickle_is_read(downloads, canary, where, word):
+    """Whichever library asks, and also if it goes on without; in another thread, and afterwards, all is as ever."""
+    folder = downloads / where
+    folder.mkdir(parents=True)
     attempt = attempts(folder, canary)[word]
 
-    with (
-        pytest.raises(CheckpointError, match=word),
-        no_foreign_code(tmp_path / "checkpoint"),
-        suppress(Exception),
-    ):
+    with pytest.raises(CheckpointError, match=word), no_foreign_code(downloads), suppress(Exception):
         attempt()
     assert not canary.exists()
 
-    with no_foreign_code(tmp_path / "checkpoint"), ThreadPoolExecutor() as elsewhere:
+    with no_foreign_code(downloads), ThreadPoolExecutor() as elsewhere:
         elsewhere.submit(attempt).result()
+    assert canary.exists()
+    canary.unlink()
+    attempt()
     assert canary.exists()
 
 
 def test_what_is_installed_may_be_imported_though_a_cache_lies_above_it(tmp_path, monkeypatch):
-    """``HF_HOME`` may be a folder that the virtual environment lies in."""
-    monkeypatch.setattr("huggingface_hub.constants.HF_HOME", "/")
+    """And what a library executes without a file runs, wherever that would be."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", "/")
     monkeypatch.chdir(tmp_path)
 
     with no_foreign_code(tmp_path):
@@ -253,3 +265,28 @@ def test_what_torchvision_downloads_is_read_as_tensors(tmp_path, monkeypatch, ca
     with pytest.raises(pickle.UnpicklingError), no_foreign_code(tmp_path / "checkpoint"):
         torch.load(str(file), weights_only=False)
     assert not canary.exists()
+
+
+def test_a_refusal_is_one_line_whatever_is_named(downloads, canary):
+    folder = downloads / "modules" / "a\nb"
+    folder.mkdir(parents=True)
+
+    with pytest.raises(CheckpointError, match=r"a\\nb.*somebody\.py") as raised, no_foreign_code(downloads):
+        attempts(folder, canary)["somebody.py"]()
+    assert str(raised.value).isprintable()
+
+
+def test_a_models_own_generate_is_left_aside(checkpoints, tmp_path, canary):
+    """transformers asks for no consent to it if the model is a folder."""
+    from transformers import Qwen2_5_VLForConditionalGeneration
+
+    model = shutil.copytree(checkpoints["eo1"] / "vlm", tmp_path / "model")
+    bring_code(model, canary)
+
+    with no_foreign_code(tmp_path):
+        Qwen2_5_VLForConditionalGeneration.from_pretrained(model, trust_remote_code=True)
+    assert not canary.exists()
+
+    with suppress(AttributeError):  # it brings a file without the function, which has run by then
+        Qwen2_5_VLForConditionalGeneration.from_pretrained(model, trust_remote_code=True)
+    assert canary.exists()

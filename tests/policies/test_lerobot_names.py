@@ -95,11 +95,21 @@ def test_statistics_of_a_model_that_lie_elsewhere_are_refused(bare, tmp_path):
 def test_another_model_on_disk_may_lie_anywhere(bare, tmp_path):
     """And hold what it likes: what is no list of files is not looked at."""
     (tmp_path / "vlm").mkdir()
-    for content in ("[1", "[" * 100_000, "[]", '{"weight_map": []}', '{"weight_map": {"a": "b.safetensors"}}'):
+    for content in ("[1", "[]", '{"weight_map": []}', '{"weight_map": {"a": "b.safetensors"}}'):
         (tmp_path / "vlm" / "model.safetensors.index.json").write_text(content)
         edit_json(bare / "config.json", vlm_model_name=str(tmp_path / "vlm"), other="~nobody/\0", third="\ud800")
 
         assert load({"path": str(bare)}).type == "act"
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "adapter_config.json", "policy_preprocessor.json", "model.safetensors.index.json"]
+)
+def test_a_file_too_deep_to_be_checked_is_refused(bare, name):
+    """Who reads it later might get deeper."""
+    (bare / name).write_text('{"steps": ' + "[" * 200_000)
+
+    assert f"{name} is nested deeper than any configuration" in refusal(bare)
 
 
 def test_an_adapter_names_no_module(bare):

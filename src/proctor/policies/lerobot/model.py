@@ -21,8 +21,8 @@ from safetensors.torch import load_file
 from proctor.errors import CheckpointError, ConfigError
 from proctor.policies.lerobot.cpu import prepare_for_cpu
 from proctor.policies.lerobot.files import CONFIG, EMBEDDED_NORMALISATION
+from proctor.policies.lerobot.foreign_code import without_foreign_code
 from proctor.policies.lerobot.hub import comes_from_the_hub, lost_model, missing_files
-from proctor.policies.lerobot.no_foreign_code import without_foreign_code
 from proctor.policies.lerobot.normalisers import embedded_statistics
 from proctor.policies.lerobot.steps import register_plugin_steps
 

@@ -25,9 +25,7 @@ def check_names(directory: Path) -> None:
     Raises:
         CheckpointError: names the file that does, what it names, and what to do.
     """
-    adapter = _read_mapping(directory / ADAPTER_CONFIG)
-    _check_adapter(directory / ADAPTER_CONFIG, adapter)
-    fields: list[object] = [_read_mapping(directory / CONFIG), adapter]
+    fields: list[object] = [_read_mapping(directory / name) for name in (CONFIG, ADAPTER_CONFIG)]
     for file in (directory / PREPROCESSOR, directory / POSTPROCESSOR):
         steps = _read_mapping(file).get("steps")
         if isinstance(steps, list) and all(isinstance(step, dict) for step in steps):
@@ -38,6 +36,7 @@ def check_names(directory: Path) -> None:
             fields.append(steps)
     for folder in sorted({directory, *_folders_in(fields)}):
         _check_lists(folder)
+        _check_adapter(folder / ADAPTER_CONFIG)
 
 
 def _check_lists(folder: Path) -> None:
@@ -60,11 +59,12 @@ def _check_held(named_in: Path, name: object) -> None:
         )
 
 
-def _check_adapter(file: Path, adapter: Mapping[str, Any]) -> None:
+def _check_adapter(file: Path) -> None:
     """For a LoRA with a ``megatron_config`` PEFT imports the module that ``megatron_core`` names.
 
     ``auto_mapping`` names one too, which PEFT imports only if it is asked to make the base itself; it never is here.
     """
+    adapter = _read_mapping(file)
     if adapter.get("megatron_config"):
         raise CheckpointError(
             f"{file} has a megatron_config, for which PEFT would import {adapter.get('megatron_core')!a}; no policy of "
@@ -90,14 +90,18 @@ def _folders_in(fields: object) -> Iterator[Path]:
                 rest += mapping.values()
             case list() as sequence:
                 rest += sequence
-            case str(text) if text and os.path.isdir(os.path.expanduser(text)):  # noqa: PTH111, PTH112 - any text will do
-                yield Path(text).expanduser()
+            case str(text) if text and os.path.isdir(path := os.path.expanduser(text)):  # noqa: PTH111, PTH112 - any text
+                yield Path(path)
 
 
 def _read_mapping(file: Path) -> Mapping[str, Any]:
     """What a JSON file holds; nothing if it cannot be read, for then nobody else reads a name in it either."""
     try:
         content = json.loads(file.read_bytes())
-    except (OSError, ValueError, RecursionError):
+    except (OSError, ValueError):
         return {}
+    except RecursionError:
+        raise CheckpointError(
+            f"{file} is nested deeper than any configuration; download or copy the checkpoint again."
+        ) from None
     return content if isinstance(content, dict) else {}

@@ -80,7 +80,7 @@ def check_steps(file: Path, steps: Sequence[Mapping[str, Any]]) -> None:
             )
         if not isinstance(step.get("config", {}), dict):
             raise CheckpointError(
-                f"{file} gives step {number} ({name or path}) a config that is no object; it is not as LeRobot saved "
+                f"{file} gives step {number} ({name or path!r}) a config that is no object; it is not as LeRobot saved "
                 "it: download or copy the checkpoint again."
             )
         if name is not None and name not in LEROBOT_STEPS | _registered_here() and not _installed_plugins():

@@ -5,8 +5,9 @@ Any of them may bring Python files, or weights as a pickle. LeRobot consents to 
 (a literal ``trust_remote_code=True``, or a default). Within :func:`no_foreign_code`, in the thread that loads,
 
 - transformers and diffusers are told that nobody consented, whatever they were told;
-- no code is executed from where these libraries, torch.hub and the Hub keep what they download, nor from the
-  checkpoint's directory, and no pickle is read, whoever asks for it.
+- a model's own function for generating is left aside, which transformers takes from a folder without consent;
+- no code is executed from where these libraries, torch.hub and the Hub keep what they download, which is where they
+  copy a model's code to before it runs; and no pickle is read, whoever asks for it.
 
 Python cannot take an audit hook away, and libraries keep functions that they imported: what is installed here, once,
 stays, and does nothing outside of :func:`no_foreign_code`. Importing this module imports nothing heavy; entering
@@ -48,7 +49,7 @@ class _Guard:
     """One loading: where code must not come from, and what was refused. A library may catch the exception."""
 
     directory: Path
-    foreign: tuple[str, ...]
+    downloads: tuple[str, ...]
     installed: tuple[str, ...]
     refused: list[str] = field(default_factory=list)
 
@@ -69,11 +70,11 @@ class _Guard:
         if not isinstance(file, str) or not os.path.isabs(file):  # noqa: PTH117 - "<string>", a library's short name
             return False
         path = os.path.normpath(file)
-        return path.startswith(self.foreign) and not path.startswith(self.installed)
+        return path.startswith(self.downloads) and not path.startswith(self.installed)
 
     def _refuse(self, sentence: str) -> NoReturn:
-        self.refused.append(sentence)
-        raise CheckpointError(sentence)
+        self.refused.append(sentence if sentence.isprintable() else ascii(sentence)[1:-1])
+        raise CheckpointError(self.refused[-1])
 
 
 class _Loading(threading.local):
@@ -93,7 +94,7 @@ def no_foreign_code(directory: Path) -> Iterator[None]:
     """
     with _installing:
         _install()
-    guard, outer = _Guard(directory, _folders(directory), _installed_folders()), _loading.guard
+    guard, outer = _Guard(directory, _download_folders(), _installed_folders()), _loading.guard
     _loading.guard = guard
     try:
         yield
@@ -120,22 +121,24 @@ def without_foreign_code(load: Callable[Concatenate[Checkpoint, P], T]) -> Calla
     return loaded
 
 
-def _folders(directory: Path) -> tuple[str, ...]:
+def _download_folders() -> tuple[str, ...]:
     """Where Python files of others lie."""
     import torch
     from huggingface_hub import constants
 
-    caches = [constants.HF_HOME, constants.HF_HUB_CACHE, os.environ.get("HF_MODULES_CACHE"), torch.hub.get_dir()]
-    return _with_real_names([*filter(None, caches), str(directory)])
+    home = constants.HF_HOME
+    modules = os.environ.get("HF_MODULES_CACHE") or os.path.join(home, "modules")  # noqa: PTH118
+    lerobot = os.environ.get("HF_LEROBOT_HOME") or os.path.join(home, "lerobot")  # noqa: PTH118
+    return _with_real_names(constants.HF_HUB_CACHE, modules, lerobot, torch.hub.get_dir())
 
 
 def _installed_folders() -> tuple[str, ...]:
     """Where Python itself and installed packages lie; a cache may be a folder above them."""
-    user = [site.getusersitepackages()] if site.ENABLE_USER_SITE else []
-    return _with_real_names([sys.prefix, sys.base_prefix, *sysconfig.get_paths().values(), *user])
+    python = [sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")]
+    return _with_real_names(*python, *site.getsitepackages(), site.getusersitepackages())
 
 
-def _with_real_names(folders: list[str]) -> tuple[str, ...]:
+def _with_real_names(*folders: str) -> tuple[str, ...]:
     """Each folder as it is called and as it really is, with a separator at its end."""
     absolute = {Path(folder).expanduser().absolute() for folder in folders}
     return tuple(os.path.join(folder, "") for folder in {*absolute, *(each.resolve() for each in absolute)})  # noqa: PTH118
@@ -149,13 +152,20 @@ def _install() -> None:
     for name in _RESOLVERS:
         if importlib.util.find_spec(name.partition(".")[0]) is not None:
             _replace(importlib.import_module(name), "resolve_trust_remote_code", _without_consent)
+    if importlib.util.find_spec("transformers") is not None:
+        from transformers.generation.utils import GenerationMixin
+
+        if hasattr(GenerationMixin, "load_custom_generate"):
+            GenerationMixin.load_custom_generate = _without_generate(GenerationMixin.load_custom_generate)
     _replace(torch.serialization, "load", _without_pickles)
     sys.addaudithook(_audit)
 
 
 def _replace(module: ModuleType, name: str, wrapper: Callable[[Any], Any]) -> None:
     """Wrap a function wherever it has been imported to under its name; who imports it later finds it wrapped."""
-    original = getattr(module, name)
+    original = getattr(module, name, None)
+    if original is None:  # diffusers asks for consent in later versions only
+        return
     wrapped = wraps(original)(wrapper(original))
     for each in [*sys.modules.values()]:
         if getattr(each, "__dict__", {}).get(name) is original:
@@ -173,6 +183,16 @@ def _without_consent(resolve: Callable[..., Any]) -> Any:
             guard.refuse_code(model_name)
 
     return resolved
+
+
+def _without_generate(load: Callable[..., Any]) -> Any:
+    @wraps(load)
+    def loaded(*arguments: Any, **options: Any) -> Any:
+        if _loading.guard is not None:
+            raise OSError("as if the model brought none")
+        return load(*arguments, **options)
+
+    return loaded
 
 
 def _without_pickles(load: Callable[..., Any]) -> Any:
