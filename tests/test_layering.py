@@ -130,7 +130,7 @@ def test_the_engine_knows_nothing_of_results_and_reports():
 
 STATISTICS = {
     f"proctor.results.{name}"
-    for name in ("intervals", "stats", "bootstrap", "stopping", "differences", "power", "compare")
+    for name in ("intervals", "stats", "bootstrap", "stopping", "differences", "power", "compare", "task_mean")
 }
 
 

@@ -221,7 +221,7 @@ def test_without_the_package_nothing_begins(tmp_path, capsys, monkeypatch):
 def test_numbers_that_do_not_exist_are_left_out():
     """A rate of no episodes, an interval of one."""
     figures = {"pc_success": None, "pc_success_interval": None, "n_episodes": 0, "avg_length_interval": [1.0, 2.0]}
-    info = {"overall": figures, "macro": None, "per_group": {}, "per_task": []}
+    info = {"overall": figures, "macro": None, "headline": None, "per_group": {}, "per_task": []}
 
     assert dict(measurements(info)) == {
         "overall/n_episodes": 0,

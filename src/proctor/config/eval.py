@@ -76,7 +76,8 @@ class EvalConfig:
 
     ci: str | None = None
     """Interval of success rates: wilson, exact (Clopper-Pearson: never covers less than it says, wider), anytime (valid
-    however often it is looked at, wider still). wilson if not given, and anytime with stop_at_ci_width."""
+    however often it is looked at, wider still). wilson if not given, and anytime with stop_at_ci_width. The mean over
+    several tasks has one of the same kind, for an effective number of episodes."""
 
     stop_at_ci_width: float | None = None
     """End the evaluation once the interval of the success rate over all tasks is this narrow: 0.1 for ten points. At

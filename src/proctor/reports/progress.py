@@ -14,8 +14,9 @@ from functools import cached_property
 
 from proctor.engine.load import Load
 from proctor.reports.text import count, duration, mean_reward, percent_range, share
+from proctor.results.headline import headline_of_tasks
 from proctor.results.intervals import LEVEL, Interval, IntervalMethod
-from proctor.results.stats import Counts, macro
+from proctor.results.stats import Counts
 from proctor.types import AttemptError, EpisodeSpec, Timings
 
 
@@ -71,8 +72,9 @@ class Progress:
             return None, None
         if not self.finished:
             return row.so_far.rate, row.so_far.interval(IntervalMethod.ANYTIME)
-        mean = macro([task.counts for task in self.tasks], self.method) if row is self.overall else None
-        return (row.counts.rate, row.counts.interval(self.method)) if mean is None else (mean.rate, mean.interval)
+        rows = self.tasks if row is self.overall else (row,)
+        shown = headline_of_tasks([task.counts for task in rows], self.method)
+        return (None, None) if shown is None else (shown.rate, shown.interval)
 
     @property
     def interval_name(self) -> str:

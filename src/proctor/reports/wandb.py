@@ -99,8 +99,8 @@ def log_evaluation(
 
 
 def measurements(info: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """Every rate, mean, count and end of an interval by its name: overall, of the mean over tasks, the one that is shown
-    first, by suite, by task.
+    """Every rate, mean, count and end of an interval by its name: overall, of the mean over tasks, of the headline, by
+    suite, by task.
 
     ``overall/pc_success``, ``macro/pc_success_low``, ``suite/libero_goal/n_errors``,
     ``task/libero_goal/3/avg_length_high``: as in ``eval_info.json``, with the number of the task. A number that does

@@ -5,12 +5,13 @@ Whoever shows a run's success rate takes it from here, so that all of them show 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from proctor.results.course import so_far
 from proctor.results.intervals import Interval, IntervalMethod
-from proctor.results.stats import Counts
+from proctor.results.stats import Counts, macro
 from proctor.results.summary import Summary
 
 
@@ -37,19 +38,26 @@ class Headline:
 def headline_of(summary: Summary) -> Headline | None:
     """The success rate of a run; None before one can be given, and if the success of an episode is unknown.
 
-    - While episodes are missing it is over the rounds of the plan that are complete, because successful episodes are
-      shorter and finish first, and its interval is the one that may be looked at however often.
-    - Then it is the mean over tasks. If all episodes of a task ended in an error there is no such mean, and it is the
-      rate of the completed episodes.
+    While episodes are missing it is over the rounds of the plan that are complete, because successful episodes are
+    shorter and finish first, and its interval is the one that may be looked at however often.
     """
     if summary.overall.unknown:
         return None
     if summary.missing:
         return _pooled(so_far(summary), IntervalMethod.ANYTIME, Basis.ROUNDS)
-    if (mean := summary.macro) is None:
-        return _pooled(summary.overall, summary.method, Basis.POOL)
+    return headline_of_tasks([task.counts for task in summary.tasks], summary.method)
+
+
+def headline_of_tasks(tasks: Sequence[Counts], method: IntervalMethod) -> Headline | None:
+    """The success rate of tasks that have run to their end: the mean over them.
+
+    If all episodes of a task ended in an error there is no such mean, and it is the rate of the completed episodes.
+    """
+    counts, mean = sum(tasks, Counts()), macro(tasks, method)
+    if mean is None:
+        return _pooled(counts, method, Basis.POOL)
     basis = Basis.TASK if mean.n_tasks == 1 else Basis.TASKS
-    return Headline(mean.rate, mean.interval, mean.method, basis, summary.overall)
+    return Headline(mean.rate, mean.interval, mean.method, basis, counts)
 
 
 def _pooled(counts: Counts, method: IntervalMethod, basis: Basis) -> Headline | None:
