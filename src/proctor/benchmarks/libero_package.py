@@ -91,8 +91,8 @@ def import_robosuite() -> Any:
 
 def _remedy(libero: Any) -> str:
     """What to do where LIBERO's files are not where it says: a configuration of an earlier installation is named."""
-    folder: str = os.environ.get("LIBERO_CONFIG_PATH") or getattr(libero, "libero_config_path", "~/.libero")
-    file = Path(folder).expanduser() / "config.yaml"
+    folder = os.environ.get("LIBERO_CONFIG_PATH") or getattr(libero, "libero_config_path", "~/.libero")
+    file = Path(str(folder)).expanduser() / "config.yaml"
     if file.exists():
         return f"{file} says so: remove it or mend it, or unset LIBERO_CONFIG_PATH if that led there."
     return "install a LIBERO that brings them: pip uninstall hf-libero, then pip install 'proctor[libero]'."
