@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import re
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import cached_property
@@ -19,7 +20,7 @@ from proctor.engine import EngineSetup
 from proctor.engine.plan import choose_batch_size, plan_episodes, plan_tasks, shard_episodes
 from proctor.engine.trace import new_trace_path
 from proctor.errors import ConfigError, ResourceError
-from proctor.foreign_code import refuse_while_importing
+from proctor.foreign_code import encodable, refuse_while_importing, require_utf8
 from proctor.machine import available_memory, usable_cores, workers_by_open_files
 from proctor.plugins import BENCHMARKS, POLICIES, find, installed, load_object
 from proctor.policies.base import LocalPolicy, PolicySource
@@ -110,7 +111,8 @@ class Job:
             "versions": versions,
         }
         config = {**asdict(self.config), "env": env, "output_dir": str(self.directory)}
-        return RunInfo(config, fingerprint, provenance, tuple(sys.argv), plan_by_task(self.tasks, self.plan))
+        command = tuple(encodable(argument) for argument in sys.argv)
+        return RunInfo(config, fingerprint, provenance, command, plan_by_task(self.tasks, self.plan))
 
     @property
     def whole_run_info(self) -> RunInfo:
@@ -149,6 +151,7 @@ def prepare(config: RunConfig, policy: AnyPolicy | None = None) -> Job:
     Raises:
         ConfigError: what is asked for cannot be done; the message says what to do.
     """
+    _require_writable_names(config)
     benchmark, address = make_benchmark(config.env, trust_remote_code=config.trust_remote_code)
     chosen = policy if policy is not None else load_policy(config.policy, config.rename_map)
     tasks = plan_tasks(benchmark)
@@ -156,6 +159,29 @@ def prepare(config: RunConfig, policy: AnyPolicy | None = None) -> Job:
     directory = _run_directory(config, benchmark, chosen)
     config = dataclasses.replace(config, env=asdict(benchmark.config))  # with what planning pinned, for shards too
     return Job(config, benchmark, address, chosen, tasks, plan, directory, from_fields=policy is None)
+
+
+def _require_writable_names(config: RunConfig) -> None:
+    """Refuse names that could not be written into run.json or sent to a worker, or that no directory can have."""
+    require_utf8([*_texts(asdict(config)), str(Path.cwd()), *sys.path])
+    try:
+        Path(config.output_dir or "").lstat()
+    except ValueError as error:  # there is a NUL in it
+        raise ConfigError(f"output_dir is no name of a directory: {error}; choose another one.") from None
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise ConfigError(f"output_dir is no name of a directory: {error.strerror}; choose another one.") from None
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in nested values."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from _texts([*value, *value.values()])
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from _texts(each)
 
 
 def make_benchmark(fields: Mapping[str, Any], *, trust_remote_code: bool = False) -> tuple[Benchmark, str]:

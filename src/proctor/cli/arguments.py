@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from proctor.errors import ConfigError
+from proctor.foreign_code import require_utf8
 
 _MAX_FILE_BYTES = 1 << 20
 _BARE = re.compile(r"[A-Za-z_][\w.-]*=")
@@ -24,6 +25,7 @@ _SWITCHES = {"help", "version", "json", "anyway", "static", "embed", "open"}
 
 def expand(arguments: Sequence[str]) -> list[str]:
     """The command line with every option as ``--key=value`` (or ``--key``), each once: the last one written counts."""
+    require_utf8(arguments)
     positional: list[str] = []
     options: dict[str, str | None] = {}
     for key, value in _split(arguments):
@@ -50,7 +52,7 @@ def read_config_file(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > _MAX_FILE_BYTES:
             raise ConfigError(f"--config_path: {path} is larger than {_MAX_FILE_BYTES} bytes.")
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(path.read_text("utf-8"))
     except OSError as error:
         raise ConfigError(f"--config_path: {path} cannot be read: {error.strerror}.") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
