@@ -164,13 +164,13 @@ def prepare(config: RunConfig, policy: AnyPolicy | None = None) -> Job:
 def _require_writable_names(config: RunConfig) -> None:
     """Refuse names that could not be written into run.json or sent to a worker, or that no directory can have."""
     require_utf8([*_texts(asdict(config)), str(Path.cwd()), *sys.path])
-    try:
-        Path(config.output_dir or "").lstat()
-    except ValueError as error:  # there is a NUL in it
-        raise ConfigError(f"output_dir is no name of a directory: {error}; choose another one.") from None
-    except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:
-            raise ConfigError(f"output_dir is no name of a directory: {error.strerror}; choose another one.") from None
+    for name, value in (("output_dir", config.output_dir), ("job_name", config.job_name)):
+        try:
+            Path(value or "").lstat()
+        except (OSError, ValueError) as error:  # a NUL, or what the locale cannot name, is a ValueError
+            if not isinstance(error, OSError) or error.errno == errno.ENAMETOOLONG:
+                reason = getattr(error, "strerror", None) or error
+                raise ConfigError(f"{name} is no name of a directory: {reason}; choose another one.") from None
 
 
 def _texts(value: Any) -> Iterator[str]:
