@@ -179,6 +179,7 @@ EXCEPTIONS = {
     ("hub_files.py", "lerobot"): "the extra that installs huggingface_hub",
     ("streams.py", "torch"): "its generator is one of those that are swapped",
     ("rendering.py", "egl"): "what MuJoCo draws with",
+    ("surroundings.py", "torch"): "the folder of its downloads, in the user's cache",
     ("config/env.py", "egl"): "what may be asked for to draw with",
     ("cli/parallel.py", "ray"): "the flags of a launcher stand where the command's are",
     ("job.py", "lerobot"): "--policy.path without --policy.type is a LeRobot checkpoint, as its users write it",

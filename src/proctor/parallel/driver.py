@@ -29,7 +29,7 @@ from proctor.machine import available_memory, usable_cores
 from proctor.parallel.dealer import Dealer, Rules
 from proctor.parallel.fleet import Fleet
 from proctor.plugins import load_object
-from proctor.supervision import quiet_terminal, watched
+from proctor.supervision import quiet_terminal, say_notes, watched
 from proctor.tuning.hardware import visible_gpus
 from proctor.types import Array, EpisodeResult, EpisodeSpec
 
@@ -142,6 +142,7 @@ def _run_fleet(fleet: Fleet, job: Job, setup: EngineSetup, ledger: Ledger) -> No
         watched(fleet, console, config, str(job.directory)) as display,
     ):
         fleet.run(keep, ledger.opened, lambda: display.update(ledger.progress(fleet)))
+    say_notes(fleet.notes)
 
 
 def _on_one_device(config: RunConfig) -> RunConfig:

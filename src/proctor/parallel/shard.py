@@ -124,7 +124,7 @@ class _ShardEngine(Engine):
 
     def tell_load(self) -> None:
         """Say what it is doing."""
-        self._driver.tell(Busy(self.load(), self.measuring_since is not None))
+        self._driver.tell(Busy(self.load(), self.measuring_since is not None, tuple(self.notes)))
 
     def _opened(self, fingerprint: Mapping[str, Any]) -> None:
         self._driver.tell(Opened(dict(fingerprint)))
