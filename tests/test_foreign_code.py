@@ -6,7 +6,14 @@ import sys
 import pytest
 
 from proctor.errors import ConfigError
-from proctor.foreign_code import described, encodable, import_foreign, refuse_while_importing, without_stdin
+from proctor.foreign_code import (
+    described,
+    encodable,
+    import_foreign,
+    refuse_while_importing,
+    require_utf8,
+    without_stdin,
+)
 from proctor.plugins import load_object
 
 
@@ -118,3 +125,11 @@ def test_the_users_ctrl_c_is_no_error_of_a_module(tmp_path, monkeypatch):
 
     with pytest.raises(KeyboardInterrupt):
         import_foreign("interrupted")
+
+
+@pytest.mark.parametrize("text", ["o/\udcff", "\ud83d", "é\udcc3"])
+def test_a_name_that_is_not_utf8_is_shown_and_refused(text):
+    """Half of a character too; what UTF-8 can hold is taken."""
+    require_utf8(["", "é日🤖", "a\nb"])
+    with pytest.raises(ConfigError, match=r"\\ud.*' is not UTF-8.* set PYTHONUTF8=1"):
+        require_utf8(["é", text])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from types import ModuleType
 
@@ -9,8 +10,8 @@ import pytest
 
 from proctor import job
 from proctor.benchmarks.pusht import PushT, PushTConfig
-from proctor.config import EvalConfig
-from proctor.errors import ResourceError
+from proctor.config import EvalConfig, RunConfig
+from proctor.errors import ConfigError, ResourceError
 from proctor.job import load_policy, n_simulators, require_memory, require_open_files
 from proctor.testing.fakes import FakeBenchmark, FakeConfig
 
@@ -87,3 +88,34 @@ def test_consent_goes_to_a_loader_that_has_a_parameter_for_it(monkeypatch):
     assert loaded("asks", trust_remote_code=True) is True
     assert loaded("asks") is False
     assert loaded("does_not", trust_remote_code=True) == "called"
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"output_dir": "runs/\udcff"}, r"'runs/\\udcff' is not UTF-8"),
+        ({"output_dir": "x" * 300}, "output_dir is no name of a directory: File name too long; choose another one"),
+        ({"output_dir": "a\0b"}, "output_dir is no name of a directory: "),
+        ({"job_name": "\udcc3"}, r"'\\udcc3' is not UTF-8"),
+        ({"env": {"type": "pusht", "kwargs": {"path": ["\udcff"]}}}, r"'\\udcff' is not UTF-8"),
+        ({"env": {"type": "pusht", "\udcff": 1}}, r"'\\udcff' is not UTF-8"),
+    ],
+)
+def test_names_that_cannot_be_written_are_refused(fields, words):
+    """Before anything is made, in a sentence."""
+    config = RunConfig(**{"policy": {"type": "zero"}, "env": {"type": "pusht"}, **fields})
+
+    with pytest.raises(ConfigError, match=words):
+        job.prepare(config)
+
+
+@pytest.mark.parametrize("where", ["cwd", "path"])
+def test_a_working_directory_that_is_not_utf8_is_refused(tmp_path, monkeypatch, where):
+    """Workers are told where to find modules, and where videos go."""
+    folder = tmp_path / os.fsdecode(b"\xff")
+    folder.mkdir()
+    monkeypatch.chdir(folder if where == "cwd" else tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path, str(folder)] if where == "path" else sys.path)
+
+    with pytest.raises(ConfigError, match=r"\\udcff' is not UTF-8"):
+        job.prepare(RunConfig(policy={"type": "zero"}, env={"type": "pusht"}))

@@ -180,6 +180,7 @@ EXCEPTIONS = {
     ("identity_parts.py", "torch"): "it says of what a tensor consists",
     ("streams.py", "torch"): "its generator is one of those that are swapped",
     ("rendering.py", "egl"): "what MuJoCo draws with",
+    ("surroundings.py", "torch"): "the folder of its downloads, in the user's cache",
     ("config/env.py", "egl"): "what may be asked for to draw with",
     ("cli/parallel.py", "ray"): "the flags of a launcher stand where the command's are",
     ("arguments.py", "hub"): "user/repo as an environment is a repository of the Hub, as in LeRobot's make_env",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import ModuleType
@@ -105,3 +105,17 @@ def described(error: BaseException) -> str:
 def encodable(text: str) -> str:
     """Text with a backslash sequence for what UTF-8 cannot hold: a byte of a file's name, half of a character."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def require_utf8(texts: Iterable[str]) -> None:
+    """Refuse names that cannot be written down.
+
+    Raises:
+        ConfigError: one of them is not UTF-8, or Python did not read it as UTF-8.
+    """
+    for text in texts:
+        if text != (shown := encodable(text)):
+            raise ConfigError(
+                f"'{shown}' is not UTF-8, as everything that Proctor writes is: choose another name, or set "
+                "PYTHONUTF8=1 if the name is right and the locale is not."
+            )

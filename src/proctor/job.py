@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import inspect
 import re
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import cached_property
@@ -23,7 +24,7 @@ from proctor.engine import EngineSetup
 from proctor.engine.plan import choose_batch_size, plan_episodes, plan_tasks, shard_episodes
 from proctor.engine.trace import new_trace_path
 from proctor.errors import ConfigError, ResourceError, note
-from proctor.foreign_code import refuse_while_importing
+from proctor.foreign_code import encodable, refuse_while_importing, require_utf8
 from proctor.identity import Code, code_of
 from proctor.machine import available_memory, usable_cores, workers_by_open_files
 from proctor.plugins import BENCHMARKS, POLICIES, find, installed, load_object
@@ -151,7 +152,7 @@ class Job:
             without_consent(config),
             without_consent(fingerprint, mark=False),
             provenance,
-            tuple(sys.argv),
+            tuple(encodable(argument) for argument in sys.argv),
             plan,
             code_places=places,
         )
@@ -193,6 +194,7 @@ def prepare(config: RunConfig, policy: AnyPolicy | None = None) -> Job:
     Raises:
         ConfigError: what is asked for cannot be done; the message says what to do.
     """
+    _require_writable_names(config)
     benchmark, address = make_benchmark(config.env, trust_remote_code=config.trust_remote_code)
     for caution in benchmark.cautions():
         note(caution)
@@ -209,6 +211,29 @@ def prepare(config: RunConfig, policy: AnyPolicy | None = None) -> Job:
     pinned = {**config.policy, **getattr(chosen, "pinned", {})}
     config = dataclasses.replace(config, env=env, policy=pinned)
     return Job(config, benchmark, address, chosen, tasks, plan, directory, from_fields=policy is None)
+
+
+def _require_writable_names(config: RunConfig) -> None:
+    """Refuse names that could not be written into run.json or sent to a worker, or that no directory can have."""
+    require_utf8([*_texts(asdict(config)), str(Path.cwd()), *sys.path])
+    for name, value in (("output_dir", config.output_dir), ("job_name", config.job_name)):
+        try:
+            Path(value or "").lstat()
+        except (OSError, ValueError) as error:  # a NUL, or what the locale cannot name, is a ValueError
+            if not isinstance(error, OSError) or error.errno == errno.ENAMETOOLONG:
+                reason = getattr(error, "strerror", None) or error
+                raise ConfigError(f"{name} is no name of a directory: {reason}; choose another one.") from None
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in nested values."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from _texts([*value, *value.values()])
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from _texts(each)
 
 
 def make_benchmark(fields: Mapping[str, Any], *, trust_remote_code: bool = False) -> tuple[Benchmark, str]:

@@ -42,26 +42,26 @@ def choose_renderer(benchmark: Benchmark, policy_device: str | None = None, *, d
         chosen = usual
     else:
         chosen = next((option for option in options if _draws(option)), usual)  # if none can, the simulator says why
-    if backend and draws and benchmark.needs_gl:
-        _require_drawing(chosen, os.environ.get(_EGL_DEVICE), by_variable=wanted == "auto")
+    if draws and benchmark.needs_gl:
+        named = "" if not backend else f"{_BACKEND}={backend}" if wanted == "auto" else f"env.render_device={backend}"
+        _require_drawing(chosen, named)
     os.environ.update(chosen)
 
 
-def _require_drawing(settings: _Settings, device: str | None, *, by_variable: bool) -> None:
-    """Refuse settings of the user's that cannot draw: the backend, or EGL's device."""
-    name, value = settings[0]
-    on_device = (*settings, (_EGL_DEVICE, device)) if device is not None and value == "egl" else settings
-    if _draws(on_device):
+def _require_drawing(settings: _Settings, named: str) -> None:
+    """Refuse what the user has set where it cannot draw: the backend, if it is ``named``, or EGL's device.
+
+    What nobody has set the simulator itself complains of.
+    """
+    device = os.environ.get(_EGL_DEVICE) if settings[0][1] == "egl" else None
+    on_device = settings if device is None else (*settings, (_EGL_DEVICE, device))
+    if (device is None and not named) or _draws(on_device):
         return
-    if by_variable:
-        blamed, way_on = f"{name}={value}", "unset it, and what can draw is found out"
-    else:
-        blamed, way_on = f"env.render_device={value}", "leave it out, and what can draw is found out"
-    if on_device != settings and _draws((*settings, (_EGL_DEVICE, "0"))):
-        blamed, way_on = f"{_EGL_DEVICE}={device}", "unset it, or name another device"
-    raise ConfigError(
-        f"Simulators cannot draw on this machine with {blamed}: {way_on}; `proctor doctor` tries them all."
-    )
+    way_on = "leave it out, and what can draw is found out"
+    if device is not None and _draws((*settings, (_EGL_DEVICE, "0"))):
+        named, way_on = f"{_EGL_DEVICE}={device}", "leave it out, or name another device"
+    if named:
+        raise ConfigError(f"Simulators cannot draw here with {named}: {way_on}; `proctor doctor` tries every backend.")
 
 
 def _settings(backend: str) -> _Settings:

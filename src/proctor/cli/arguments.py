@@ -17,6 +17,7 @@ from proctor.config.lerobot_flags import without_lerobots
 from proctor.config.structure import read_value
 from proctor.consent import CONSENT, GIVE_CONSENT, gives_consent
 from proctor.errors import ConfigError, note
+from proctor.foreign_code import require_utf8
 
 _MAX_FILE_BYTES = 1 << 20
 _BARE = re.compile(r"[A-Za-z_][\w.-]*=")
@@ -30,6 +31,7 @@ _SWITCHES = {"help", "version", "json", "anyway", "static", "embed", "open"}
 
 def expand(arguments: Sequence[str]) -> list[str]:
     """The command line with every option as ``--key=value`` (or ``--key``), each once: the last one written counts."""
+    require_utf8(arguments)
     positional: list[str] = []
     options: dict[str, str | None] = {}
     for key, value in _split(arguments):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -56,6 +57,12 @@ class EngineSetup:
     @property
     def n_workers(self) -> int:
         return 1 if self.in_process else self.batch_size
+
+
+def _warnings_as_errors() -> str:
+    """What the user may have set that makes libraries fail where they would warn."""
+    value = os.environ.get("PYTHONWARNINGS", "")
+    return f" (with PYTHONWARNINGS={value}, which makes errors of libraries' warnings)" if "error" in value else ""
 
 
 class Crew(ABC):
@@ -267,7 +274,7 @@ class Crew(ABC):
                 assert spec is not None
                 raise EnvironmentBuildError(
                     f"The simulator of {self.setup.tasks[spec.task].name} failed to construct "
-                    f"{_ALIKE_BUILD_FAILURES} times alike: {event.message}"
+                    f"{_ALIKE_BUILD_FAILURES} times alike: {event.message}{_warnings_as_errors()}"
                 )
         self.give_up_attempt(number, AttemptError("raised", event.message, event.traceback), env_stands=False)
 

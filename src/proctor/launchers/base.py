@@ -100,10 +100,13 @@ class Began(msgspec.Struct, tag=True, frozen=True):
 
 
 class Busy(msgspec.Struct, tag=True, frozen=True):
-    """What the shard is doing. ``measuring`` once episodes go on, that is, all has been built and loaded."""
+    """What the shard is doing. ``measuring`` once episodes go on, that is, all has been built and loaded. ``notes`` are
+    what its simulators have to say to the user, every time all of them.
+    """
 
     load: Load
     measuring: bool
+    notes: tuple[str, ...] = ()
 
 
 class Kept(msgspec.Struct, tag=True, frozen=True):

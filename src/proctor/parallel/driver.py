@@ -21,7 +21,7 @@ from proctor.engine.crew import LEAD_WHEN_STOPPING
 from proctor.engine.plan import choose_batch_size
 from proctor.errors import ConfigError, ResourceError, did_you_mean
 from proctor.evaluation import run
-from proctor.job import Job, simulators_in_memory
+from proctor.job import Job, runs_in_process, simulators_in_memory
 from proctor.launchers import LAUNCHERS
 from proctor.launchers.base import Launcher, ShardRun
 from proctor.ledger import EvalResult, Ledger
@@ -29,7 +29,7 @@ from proctor.machine import available_memory, usable_cores
 from proctor.parallel.dealer import Dealer, Rules
 from proctor.parallel.fleet import Fleet
 from proctor.plugins import load_object
-from proctor.supervision import quiet_terminal, watched
+from proctor.supervision import quiet_terminal, say_notes, watched
 from proctor.tuning.hardware import visible_gpus
 from proctor.types import Array, EpisodeResult, EpisodeSpec
 
@@ -99,7 +99,8 @@ def run_in_shards(
 def shard_runs(job: Job, sharding: Sharding, batch_size: int) -> list[ShardRun]:
     """What each shard needs to know."""
     directory = job.directory.absolute()
-    evaluation = replace(job.config.eval, batch_size=batch_size)
+    in_process = runs_in_process(job.benchmark, job.config.eval)  # a shard cannot see who chose its batch size
+    evaluation = replace(job.config.eval, batch_size=batch_size, use_async_envs=not in_process)
     config = replace(job.config, eval=evaluation, output_dir=str(directory))
     environment = {name: os.environ[name] for name in _RENDERING if name in os.environ}
     environment["OMP_NUM_THREADS"] = str(evaluation.inference_threads)
@@ -142,6 +143,7 @@ def _run_fleet(fleet: Fleet, job: Job, setup: EngineSetup, ledger: Ledger) -> No
         watched(fleet, console, config, str(job.directory)) as display,
     ):
         fleet.run(keep, ledger.opened, lambda: display.update(ledger.progress(fleet)))
+    say_notes(fleet.notes)
 
 
 def _on_one_device(config: RunConfig) -> RunConfig:

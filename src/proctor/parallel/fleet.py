@@ -81,6 +81,8 @@ class Fleet:
         self.losses: list[str] = []
         """What became of shards that died, a sentence each."""
         self._on_result: OnResult
+        self.notes: dict[str, None] = {}
+        """What simulators have to say to the user, each sentence once."""
         self._on_opened: OnOpened
 
     def run(self, on_result: OnResult, on_opened: OnOpened, on_tick: Callable[[], None] = lambda: None) -> None:
@@ -154,8 +156,9 @@ class Fleet:
             case Began(episode):
                 shard.under_way.add(episode)
                 self.began_at = self.began_at or shard.heard_at
-            case Busy(load, measuring):
+            case Busy(load, measuring, notes):
                 shard.load = load
+                self.notes |= dict.fromkeys(notes)
                 if measuring:
                     self.measuring_since = self.measuring_since or shard.heard_at
             case Kept():

@@ -82,7 +82,7 @@ def _setup(run: ShardRun, job: Job) -> EngineSetup:
     """The job's, with this shard's part of the machine."""
     cores = max(1, usable_cores() // run.neighbours)
     batch_size = choose_batch_size(run.config.eval, len(job.plan), cores, job.episodes_per_pass)
-    in_process = not run.config.eval.use_async_envs  # its batch size may be what the driver chose
+    in_process = not run.config.eval.use_async_envs  # a batch size of 1 may be what the driver chose
     return replace(job.engine_setup(batch_size), log=Path(run.log), in_process=in_process)
 
 
@@ -125,7 +125,7 @@ class _ShardEngine(Engine):
 
     def tell_load(self) -> None:
         """Say what it is doing."""
-        self._driver.tell(Busy(self.load(), self.measuring_since is not None))
+        self._driver.tell(Busy(self.load(), self.measuring_since is not None, tuple(self.notes)))
 
     def _opened(self, fingerprint: Mapping[str, Any]) -> None:
         self._driver.tell(Opened(dict(fingerprint)))

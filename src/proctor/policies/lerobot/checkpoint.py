@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -172,6 +173,10 @@ def load(
         CheckpointError: there is no whole checkpoint; names the file, the reason and what to do.
         ConfigError: a field that does not exist, or a value it cannot have.
     """
+    if sys.flags.optimize > 1:
+        raise ConfigError(
+            "PYTHONOPTIMIZE=2 (python -OO) takes away the docstrings that LeRobot's libraries read; leave it out."
+        )
     fields = {name.replace("-", "_"): value for name, value in fields.items()}
     if not isinstance(fields.get("path"), str):
         raise ConfigError("policy.path is missing; give a directory or a Hub id: --policy.path=user/repo")
