@@ -83,7 +83,7 @@ def test_three_first_episodes_that_fail_alike_end_the_run(tmp_path, n_tasks, bat
             Failing(), ENV | {"n_tasks": n_tasks}, n_episodes=40, batch_size=batch_size, output_dir=tmp_path / "run"
         )
 
-    assert f"0 of {40 * n_tasks} episodes are kept; go on with" in error.value.hint
+    assert f"0 of {40 * n_tasks} episodes are kept; once the policy is mended, go on with" in error.value.hint
     first = {1: [(0, 0), (0, 1), (0, 2)], 2: [(0, 0), (0, 1), (1, 0)], 4: [(0, 0), (1, 0), (2, 0)]}[n_tasks]
     recorded = episodes_in(tmp_path / "run")
     assert set(first) <= set(recorded)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -27,6 +28,7 @@ _A_POLICY = (
     "or a function from an observation to actions"
 )
 _AN_ENV = "env is a benchmark's name or the fields of --env.* as a dict, such as {'type': 'pusht'}"
+_ADDRESS = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 _MAKES_ENVS = "Proctor makes the environments itself, one per worker"
 
 
@@ -112,7 +114,7 @@ def policy_of(
         )
     match policy:
         case str() if policy:
-            return {"path": policy}
+            return _path_fields(policy)
         case os.PathLike():
             return {"path": _existing(Path(policy))}
         case Mapping():
@@ -188,6 +190,23 @@ def _named(env: str) -> dict[str, Any]:
     if env in gymnasium.registry:
         raise ConfigError(f"'{env}' is no benchmark but a Gymnasium id: {{'type': 'gymnasium', 'task': '{env}'}}.")
     return {"type": env}
+
+
+def _path_fields(policy: str) -> dict[str, Any]:
+    """A text is a path or a Hub id, unless it names something else that Proctor knows."""
+    if not Path(policy).exists():
+        if policy in installed(POLICIES):
+            raise ConfigError(
+                f"policy is '{policy}', where a text is a checkpoint's path; give {{'type': '{policy}'}}."
+            )
+        if policy in installed(BENCHMARKS):
+            raise ConfigError(f"policy is the benchmark '{policy}'; the policy comes first: evaluate(policy, env).")
+        if _ADDRESS.fullmatch(policy):
+            raise ConfigError(
+                f"policy is '{policy}', where a text is a checkpoint's path; give the function itself, or "
+                f"{{'type': 'function', 'function': '{policy}'}}."
+            )
+    return {"path": policy}
 
 
 def _policy_fields(policy: Mapping[str, Any]) -> dict[str, Any]:

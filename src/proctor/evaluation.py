@@ -14,7 +14,7 @@ from proctor.arguments import env_fields, path_text, plain, policy_of, whole_num
 from proctor.claim import Claim, in_own_directory
 from proctor.config import EnvConfig, EvalConfig, RunConfig, structure
 from proctor.engine import Engine, EngineSetup
-from proctor.errors import ConfigError, ProctorError, ResourceError
+from proctor.errors import ConfigError, NoResultError, ProctorError, ResourceError
 from proctor.job import Job, prepare
 from proctor.ledger import EvalResult, Ledger
 from proctor.policies.announced import AnnouncedPolicy
@@ -152,7 +152,9 @@ def _run(
         except ProctorError as error:
             if isinstance(error, ConfigError) and not journal.n_episodes:
                 raise  # nothing is there, and going on would end the same way
-            error.hint = f"{ledger.n_completed} of {len(job.specs)} episodes are kept; {job.how_to_go_on}"
+            then = "once the policy is mended, " if isinstance(error, NoResultError) else ""
+            kept = f"{ledger.n_completed} of {len(job.specs)} episodes are kept"
+            error.hint = f"{kept}; {then}{job.how_to_go_on}"
             with suppress(ResourceError):  # a full disk takes no summary; the journal has everything
                 ledger.sum_up()
             raise

@@ -243,7 +243,7 @@ BAD_ANSWERS = {
     "nan": (lambda: np.full((3, 2), np.nan), "nan as action[0] of step 0; expected finite"),
     "shape": (lambda: np.zeros((3, 5)), "shape (3, 5); the environment takes (steps, 2)"),
     "dtype": (lambda: np.zeros((3, 2), complex), "dtype complex128; expected real numbers"),
-    "nothing": (lambda: None, "shape ()"),
+    "nothing": (lambda: None, "gave None"),
     "short": (lambda: np.zeros((0, 2)), "shape (0, 2)"),
 }
 

@@ -44,7 +44,7 @@ def train_a_step(policy):
     optimizer.step()
 
 
-@pytest.mark.parametrize("name", ["act", "diffusion", "tdmpc", "smolvla"])
+@pytest.mark.parametrize("name", ["act", "diffusion", "tdmpc", "fastwam"])
 def test_an_object_is_evaluated_as_the_checkpoint_that_it_would_be_saved_as(checkpoints, tmp_path, name):
     """To the bit, whether its processors are given or found beside its weights, which a step of training has moved."""
     policy, preprocessor, postprocessor = loaded(checkpoints[name])

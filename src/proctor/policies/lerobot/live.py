@@ -108,7 +108,11 @@ def live_policy(
             "The policy was made with compile_model, and what is compiled cannot be evaluated apart from the object: "
             "save it with save_pretrained and evaluate that directory, or make it without."
         )
-    processors = _given(preprocessor, postprocessor) or _beside_weights(model)
+    if (processors := _given(preprocessor, postprocessor)) is None:
+        from proctor.policies.lerobot.model import saved_processors
+
+        checkpoint = _loaded_from(model)
+        processors, rename_map = saved_processors(checkpoint, model.config), rename_map or checkpoint.rename_map
     with TemporaryDirectory(prefix="proctor-") as directory:
         return _described(model, processors, Path(directory), rename_map)
 
@@ -175,14 +179,12 @@ def _given(preprocessor: Any, postprocessor: Any) -> tuple[Any, Any] | None:
     return preprocessor, postprocessor
 
 
-def _beside_weights(model: Any) -> tuple[Any, Any]:
-    """The processors that lie where the model's weights came from.
+def _loaded_from(model: Any) -> Checkpoint:
+    """The checkpoint that the model's weights came from, beside which its processors lie.
 
     Nobody knows whose they are if the weights are others by now: a policy that is fine-tuned still names its base,
     whose data set had other statistics.
     """
-    from proctor.policies.lerobot.model import saved_processors
-
     if (path := model.config.pretrained_path) is None:
         raise ConfigError(
             "The policy's processors are not known, as its configuration has no pretrained_path: set "
@@ -199,7 +201,7 @@ def _beside_weights(model: Any) -> tuple[Any, Any]:
             f"The policy's processors are not known, as its weights are not those of {path}, which its configuration "
             f"names: {_HOW_TO_GIVE}."
         )
-    return saved_processors(checkpoint, model.config)
+    return checkpoint
 
 
 def _has_weights_of(model: Any, files: CheckpointFiles) -> bool:
