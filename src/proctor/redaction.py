@@ -92,7 +92,7 @@ _ASSIGNED = re.compile(
 _SCHEME = re.compile(r"\b(?P<scheme>Bearer|Basic|(?i:bearer|basic)(?=\s+\S*[\d=]))\s+(?P<value>[\w.~+/=-]{4,})")
 _KNOWN = re.compile(
     r"\b(hf_\w{16,}|gh[pousr]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|xox[abeprs]-[\w-]{10,}|AKIA[0-9A-Z]{16}"
-    r"|AIza[\w-]{30,}|sk-(?=[\w-]{0,60}\d)[\w-]{16,}|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*)"
+    r"|AIza[\w-]{30,}|sk-([A-Z0-9]{6,}|(?=[\w-]{0,60}\d)[\w-]{16,})|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*)"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|\Z)",
     re.DOTALL,
 )
