@@ -194,6 +194,8 @@ def test_the_viewer_says_the_command_instead_of_running_it(code, request, monkey
         "env.trust-remote-code: true",
         "env: {kwargs: {options: [{trust_remote_code: true}]}}",
         """env: {kwargs: '{"trust_remote_code": true}'}""",
+        """env: {kwargs: '{"trust\\u005fremote_code": true}'}""",
+        """env: {kwargs: "{a: [{trust-remote-code: yes}]}"}""",
     ],
 )
 def test_a_configuration_file_does_not_consent(hub, tmp_path, text, capsys):

@@ -17,9 +17,10 @@ SOURCE = Path(proctor.__file__).parent
 # one line never import each other. The most specific entry counts: proctor.benchmarks.base is what benchmarks *are*,
 # and lies below the policies that live beside a simulator; the rest of proctor.benchmarks are benchmarks.
 LAYERS = [
-    ["types", "errors", "machine", "child", "redaction"],
-    ["streams", "hub_files", "consent"],
+    ["types", "errors", "machine", "child"],
+    ["streams", "hub_files"],
     ["config", "plugins"],
+    ["consent", "redaction"],
     ["benchmarks.base"],
     ["policies.base"],
     ["benchmarks", "policies"],

@@ -5,7 +5,6 @@ directory, which may be somebody else's. What is written down says only that con
 
 from __future__ import annotations
 
-import json
 import re
 import sysconfig
 from collections.abc import Iterator, Mapping
@@ -13,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from proctor.config.structure import read_value
 from proctor.errors import ConfigError
 
 CONSENT = "trust_remote_code"
@@ -32,7 +32,9 @@ def is_consent(name: object) -> bool:
 
 
 def gives_consent(value: Any) -> bool:
-    """Whether a field in ``value``, however deep, gives consent, or says that it was given; also in a text of JSON."""
+    """Whether a field in ``value``, however deep, gives consent, or says that it was given: also in a text of JSON or
+    YAML.
+    """
     match value:
         case Mapping():
             return any(
@@ -42,7 +44,8 @@ def gives_consent(value: Any) -> bool:
         case list() | tuple():
             return any(map(gives_consent, value))
         case str():
-            return bool(_IN_TEXT.search(value))
+            decoded = _decoded(value)
+            return bool(_IN_TEXT.search(value)) if isinstance(decoded, str) else gives_consent(decoded)
     return False
 
 
@@ -59,16 +62,18 @@ def _replaced(value: Any, consent: Any) -> Any:
             if consent is not None or not is_consent(name)
         }
     if isinstance(value, str) and gives_consent(value):
-        return _replaced(_decoded(value), consent)
+        decoded = _decoded(value)
+        return NOT_KEPT if isinstance(decoded, str) else _replaced(decoded, consent)
     return [_replaced(child, consent) for child in value] if isinstance(value, list | tuple) else value
 
 
 def _decoded(text: str) -> Any:
-    """What a text of JSON holds; of any other text that gives consent nothing is kept."""
+    """The list or mapping that a text of JSON or YAML holds; any other text as it is."""
     try:
-        return json.loads(text)
-    except ValueError:
-        return NOT_KEPT
+        decoded = read_value(text)
+    except (ConfigError, RecursionError):
+        return text
+    return decoded if isinstance(decoded, list | dict) else text
 
 
 def of_run(config: Mapping[str, Any], command: str, *, consent: bool) -> dict[str, Any]:
