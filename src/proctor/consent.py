@@ -8,10 +8,12 @@ from __future__ import annotations
 import re
 import sysconfig
 from collections.abc import Iterator, Mapping
+from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from proctor.child import extend_import_path, was_added
 from proctor.config.structure import read_value
 from proctor.errors import ConfigError
 
@@ -87,6 +89,8 @@ def of_run(config: Mapping[str, Any], command: str, *, consent: bool) -> dict[st
             f"This run means to run code that is not installed here ({', '.join(code)}), and a run directory cannot "
             f"consent to that: read the code, and if you trust it: {command} {GIVE_CONSENT}"
         )
+    if any(map(_is_here, _named_modules(config))):
+        extend_import_path([str(Path.cwd())])
     again = {name: _replaced(value, consent) for name, value in config.items()}
     if isinstance(env := again.get("env"), dict):
         again["env"] = {name: value for name, value in env.items() if not is_consent(name)}
@@ -101,10 +105,9 @@ def code_of(config: Mapping[str, Any], *, on_import_path: bool = False) -> list[
     env = config.get("env")
     repo = env.get("repo") if isinstance(env, Mapping) else None
     asked = [f"of {repo}" if repo else f"{CONSENT} was given"] if gives_consent(config) else []
+    modules = dict.fromkeys(_named_modules(config))
     return asked + [
-        f"module {name}"
-        for name in dict.fromkeys(_named_modules(config))
-        if not _is_found(name, installed=on_import_path)
+        f"module {name}" for name in modules if _is_here(name) or (on_import_path and not _is_installed(name))
     ]
 
 
@@ -118,14 +121,27 @@ def _named_modules(config: Mapping[str, Any]) -> Iterator[str]:
                     yield module
 
 
-def _is_found(module: str, *, installed: bool) -> bool:
-    package = module.partition(".")[0]
+def _spec_of(module: str) -> ModuleSpec | None:
     try:
-        spec = find_spec(package)
+        return find_spec(module.partition(".")[0])
     except (ImportError, ValueError):
-        return False
-    if spec is None or not installed or package == __name__.partition(".")[0]:
-        return spec is not None
-    places = [spec.origin] if spec.has_location else list(spec.submodule_search_locations or ())
-    homes = [Path(place).resolve() for place in sysconfig.get_paths().values()]
-    return all(place and any(Path(place).resolve().is_relative_to(home) for home in homes) for place in places)
+        return None
+
+
+def _is_here(module: str) -> bool:
+    """Whether only the working directory has it, of which nobody said that it is to be searched."""
+    here, spec = str(Path.cwd()), _spec_of(module)
+    if spec is None:
+        return PathFinder.find_spec(module.partition(".")[0], [here]) is not None
+    homes = {str(Path(place).parent) for place in spec.submodule_search_locations or [spec.origin or ""]}
+    return here in homes and was_added(here)
+
+
+def _is_installed(module: str) -> bool:
+    """Whether it is Python's own, or of an installed package, as far as its place tells; or there is none to run."""
+    spec = _spec_of(module)
+    if spec is None or spec.name == __name__.partition(".")[0]:
+        return True
+    places = [spec.origin or ""] if spec.has_location else spec.submodule_search_locations or []
+    homes = [Path(home).resolve() for home in sysconfig.get_paths().values()]
+    return all(any(Path(place).resolve().is_relative_to(home) for home in homes) for place in places)
