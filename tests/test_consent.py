@@ -11,8 +11,10 @@ import pytest
 
 from proctor import evaluate, make_env
 from proctor.cli import main
+from proctor.config import RunConfig
 from proctor.consent import gives_consent
 from proctor.errors import ConfigError
+from proctor.job import prepare
 from proctor.results.run_dir import differing
 
 sys.path.append(str(Path(__file__).parent / "view"))
@@ -128,9 +130,6 @@ def test_consent_is_written_nowhere(theirs):
 
 def test_an_interrupted_run_says_how_it_is_gone_on_with(theirs):
     """With the consent that going on takes."""
-    from proctor.config import RunConfig
-    from proctor.job import prepare
-
     config = RunConfig(
         policy={"type": "random"},
         env={"type": "hub", "repo": str(theirs.folder)},
@@ -139,6 +138,18 @@ def test_an_interrupted_run_says_how_it_is_gone_on_with(theirs):
     )
 
     assert prepare(config).how_to_go_on == f"proctor resume {theirs.run} {CONSENT}"
+
+
+def test_a_run_of_a_module_in_the_working_directory_says_it_too(tmp_path, monkeypatch):
+    """Where it was found because its name was typed."""
+    (tmp_path / "poles_of_mine.py").write_text(MODULE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", list(sys.path))
+    env = {"type": "gymnasium", "module": "poles_of_mine", "task": "OurPole-v0"}
+
+    job = prepare(RunConfig(policy={"type": "random"}, env=env, output_dir="run"))
+
+    assert job.how_to_go_on == f"proctor resume run {CONSENT}"
 
 
 @pytest.mark.parametrize("words", [["resume"], ["replay", "--episode=0"]])
@@ -194,6 +205,8 @@ def test_the_viewer_says_the_command_instead_of_running_it(code, request, monkey
         "env.trust-remote-code: true",
         "env: {kwargs: {options: [{trust_remote_code: true}]}}",
         """env: {kwargs: '{"trust_remote_code": true}'}""",
+        """env: {kwargs: '{"trust\\u005fremote_code": true}'}""",
+        """env: {kwargs: "{a: [{trust-remote-code: yes}]}"}""",
     ],
 )
 def test_a_configuration_file_does_not_consent(hub, tmp_path, text, capsys):

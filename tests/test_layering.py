@@ -17,9 +17,10 @@ SOURCE = Path(proctor.__file__).parent
 # one line never import each other. The most specific entry counts: proctor.benchmarks.base is what benchmarks *are*,
 # and lies below the policies that live beside a simulator; the rest of proctor.benchmarks are benchmarks.
 LAYERS = [
-    ["types", "errors", "machine", "surroundings", "child", "redaction"],
-    ["streams", "hub_files", "source_code", "identity_parts", "foreign_code", "policy_failures", "consent"],
+    ["types", "errors", "machine", "surroundings", "child"],
+    ["streams", "hub_files", "source_code", "identity_parts", "foreign_code", "policy_failures"],
     ["config", "plugins", "identity"],
+    ["consent", "redaction"],
     ["benchmarks.base"],
     ["policies.base"],
     ["benchmarks", "policies"],

@@ -33,9 +33,19 @@ def import_path() -> list[str]:
     return list(dict.fromkeys(os.path.abspath(entry) for entry in sys.path))
 
 
+_added: set[str] = set()
+
+
 def extend_import_path(entries: Iterable[str]) -> None:
     """Search ``entries`` too, after everything that this process searches already."""
-    sys.path += [entry for entry in entries if entry not in sys.path]
+    new = [entry for entry in entries if entry not in sys.path]
+    _added.update(new)
+    sys.path += new
+
+
+def was_added(entry: str) -> bool:
+    """Whether ``entry`` is searched only since :func:`extend_import_path` added it."""
+    return entry in _added
 
 
 def forget_working_directory() -> None:

@@ -5,14 +5,16 @@ directory, which may be somebody else's. What is written down says only that con
 
 from __future__ import annotations
 
-import json
 import re
 import sysconfig
 from collections.abc import Iterator, Mapping
+from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from proctor.child import extend_import_path, was_added
+from proctor.config.structure import read_value
 from proctor.errors import ConfigError
 
 CONSENT = "trust_remote_code"
@@ -32,7 +34,9 @@ def is_consent(name: object) -> bool:
 
 
 def gives_consent(value: Any) -> bool:
-    """Whether a field in ``value``, however deep, gives consent, or says that it was given; also in a text of JSON."""
+    """Whether a field in ``value``, however deep, gives consent, or says that it was given: also in a text of JSON or
+    YAML.
+    """
     match value:
         case Mapping():
             return any(
@@ -42,7 +46,8 @@ def gives_consent(value: Any) -> bool:
         case list() | tuple():
             return any(map(gives_consent, value))
         case str():
-            return bool(_IN_TEXT.search(value))
+            decoded = _decoded(value)
+            return bool(_IN_TEXT.search(value)) if isinstance(decoded, str) else gives_consent(decoded)
     return False
 
 
@@ -59,16 +64,18 @@ def _replaced(value: Any, consent: Any) -> Any:
             if consent is not None or not is_consent(name)
         }
     if isinstance(value, str) and gives_consent(value):
-        return _replaced(_decoded(value), consent)
+        decoded = _decoded(value)
+        return NOT_KEPT if isinstance(decoded, str) else _replaced(decoded, consent)
     return [_replaced(child, consent) for child in value] if isinstance(value, list | tuple) else value
 
 
 def _decoded(text: str) -> Any:
-    """What a text of JSON holds; of any other text that gives consent nothing is kept."""
+    """The list or mapping that a text of JSON or YAML holds; any other text as it is."""
     try:
-        return json.loads(text)
-    except ValueError:
-        return NOT_KEPT
+        decoded = read_value(text)
+    except (ConfigError, RecursionError):
+        return text
+    return decoded if isinstance(decoded, list | dict) else text
 
 
 def of_run(config: Mapping[str, Any], command: str, *, consent: bool) -> dict[str, Any]:
@@ -82,6 +89,8 @@ def of_run(config: Mapping[str, Any], command: str, *, consent: bool) -> dict[st
             f"This run means to run code that is not installed here ({', '.join(code)}), and a run directory cannot "
             f"consent to that: read the code, and if you trust it: {command} {GIVE_CONSENT}"
         )
+    if any(map(_is_here, _named_modules(config))):
+        extend_import_path([str(Path.cwd())])
     again = {name: _replaced(value, consent) for name, value in config.items()}
     if isinstance(env := again.get("env"), dict):
         again["env"] = {name: value for name, value in env.items() if not is_consent(name)}
@@ -96,10 +105,9 @@ def code_of(config: Mapping[str, Any], *, on_import_path: bool = False) -> list[
     env = config.get("env")
     repo = env.get("repo") if isinstance(env, Mapping) else None
     asked = [f"of {repo}" if repo else f"{CONSENT} was given"] if gives_consent(config) else []
+    modules = dict.fromkeys(_named_modules(config))
     return asked + [
-        f"module {name}"
-        for name in dict.fromkeys(_named_modules(config))
-        if not _is_found(name, installed=on_import_path)
+        f"module {name}" for name in modules if _is_here(name) or (on_import_path and not _is_installed(name))
     ]
 
 
@@ -113,14 +121,27 @@ def _named_modules(config: Mapping[str, Any]) -> Iterator[str]:
                     yield module
 
 
-def _is_found(module: str, *, installed: bool) -> bool:
-    package = module.partition(".")[0]
+def _spec_of(module: str) -> ModuleSpec | None:
     try:
-        spec = find_spec(package)
+        return find_spec(module.partition(".")[0])
     except (ImportError, ValueError):
-        return False
-    if spec is None or not installed or package == __name__.partition(".")[0]:
-        return spec is not None
-    places = [spec.origin] if spec.has_location else list(spec.submodule_search_locations or ())
-    homes = [Path(place).resolve() for place in sysconfig.get_paths().values()]
-    return all(place and any(Path(place).resolve().is_relative_to(home) for home in homes) for place in places)
+        return None
+
+
+def _is_here(module: str) -> bool:
+    """Whether only the working directory has it, of which nobody said that it is to be searched."""
+    here, spec = str(Path.cwd()), _spec_of(module)
+    if spec is None:
+        return PathFinder.find_spec(module.partition(".")[0], [here]) is not None
+    homes = {str(Path(place).parent) for place in spec.submodule_search_locations or [spec.origin or ""]}
+    return here in homes and was_added(here)
+
+
+def _is_installed(module: str) -> bool:
+    """Whether it is Python's own, or of an installed package, as far as its place tells; or there is none to run."""
+    spec = _spec_of(module)
+    if spec is None or spec.name == __name__.partition(".")[0]:
+        return True
+    places = [spec.origin or ""] if spec.has_location else spec.submodule_search_locations or []
+    homes = [Path(home).resolve() for home in sysconfig.get_paths().values()]
+    return all(any(Path(place).resolve().is_relative_to(home) for home in homes) for place in places)

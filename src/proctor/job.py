@@ -256,7 +256,7 @@ def make_benchmark(fields: Mapping[str, Any], *, trust_remote_code: bool = False
     benchmark_class = _benchmark_class(address)
     config_class = benchmark_class.config_class
     if trust_remote_code and any(field.name == CONSENT for field in dataclasses.fields(config_class)):
-        fields[CONSENT] = trust_remote_code
+        fields = {**fields, CONSENT: trust_remote_code}
     return benchmark_class(structure(config_class, fields, "env")), address
 
 

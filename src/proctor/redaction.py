@@ -2,7 +2,7 @@
 
 A text is a secret by the name it stands under (``api_key``, ``hf_token``, ``Authorization``), or by what it looks like
 (the password in an address, a bearer's token, a private key). Names are looked at in mappings, in pairs, in options of
-a command line, and in texts of JSON.
+a command line, and in texts of JSON and YAML.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from functools import cache
 from itertools import pairwise
 from typing import Any
 
+from proctor.config.structure import read_value
+from proctor.errors import ConfigError
+
 REDACTED = "<redacted>"
 
 Hide = Callable[[str], str]
@@ -23,6 +26,7 @@ Hide = Callable[[str], str]
 _ROUNDS = 200_000
 _DIGITS = 6
 _SHORTEST = 6
+_LONGEST_OPTION = 1 << 16
 
 # ------------------------------------------------------------------------------------------------ which names
 
@@ -92,7 +96,7 @@ _ASSIGNED = re.compile(
 _SCHEME = re.compile(r"\b(?P<scheme>Bearer|Basic|(?i:bearer|basic)(?=\s+\S*[\d=]))\s+(?P<value>[\w.~+/=-]{4,})")
 _KNOWN = re.compile(
     r"\b(hf_\w{16,}|gh[pousr]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|xox[abeprs]-[\w-]{10,}|AKIA[0-9A-Z]{16}"
-    r"|AIza[\w-]{30,}|sk-(?=[\w-]{0,60}\d)[\w-]{16,}|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*)"
+    r"|AIza[\w-]{30,}|sk-([A-Z0-9]{6,}|(?=[\w-]{0,60}\d)[\w-]{16,})|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*)"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|\Z)",
     re.DOTALL,
 )
@@ -207,11 +211,11 @@ def _option(name: str) -> str:
 
 
 def _in_text(text: str, hide: Hide) -> str:
-    """A text that may be JSON, and else may quote a secret."""
-    if text[:1] in ("{", "["):
+    """A text that may be JSON or YAML, and else may quote a secret."""
+    if text[:1] in ("{", "[") and len(text) <= _LONGEST_OPTION:
         try:
-            whole = json.loads(text)
-        except (ValueError, RecursionError):
+            whole = read_value(text)
+        except (ConfigError, RecursionError):
             whole = None
         if isinstance(whole, dict | list):
             shown = redact(whole, hide=hide)
