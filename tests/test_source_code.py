@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from proctor.errors import ConfigError
 from proctor.source_code import is_known, owner_of, unowned_code, unowned_places
 
 
@@ -103,6 +104,15 @@ def test_a_source_tree_with_metadata_is_no_installation(path):
 def test_proctor_itself_is_never_counted():
     """Its protocols' versions stand for it, also in a developer's checkout."""
     assert unowned_code(["proctor.testing.fakes"], ["proctor"]) == {}
+
+
+def test_code_that_cannot_be_read_is_a_sentence(path, tmp_path):
+    """A link that leads nowhere, as editors leave them."""
+    path("broken_a/__init__.py")
+    (tmp_path / "broken_a" / "lock.py").symlink_to("nowhere")
+
+    with pytest.raises(ConfigError, match=r"broken_a/lock\.py cannot be read"):
+        unowned_code(["broken_a"])
 
 
 def test_what_is_not_found_has_no_digest():

@@ -98,10 +98,9 @@ def part_of(value: Any, is_known: IsKnown) -> Part:
 
 
 def _function(value: types.FunctionType, is_known: IsKnown) -> Part:
-    module = str(value.__globals__.get("__name__"))
     if (named := _by_name(value, is_known)) is not None:
         return named
-    code = value.__code__
+    module, code = str(value.__globals__.get("__name__")), value.__code__
     state = [
         *((f".{name}", cell) for name, cell in zip(code.co_freevars, value.__closure__ or (), strict=True)),
         (".__defaults__", value.__defaults__),
@@ -198,6 +197,8 @@ def _bound(value: types.MethodType, is_known: IsKnown) -> Part:
 
 def _of_an_extension(value: Any, is_known: IsKnown) -> Part:
     """A function or method of an extension module, or of Python itself."""
+    if (named := _by_name(value, is_known)) is not None:
+        return named
     bound_to = getattr(value, "__self__", None)
     name = (type(value).__name__, getattr(value, "__qualname__", value.__name__))
     if bound_to is None or isinstance(bound_to, types.ModuleType):

@@ -20,6 +20,8 @@ from importlib.metadata import Distribution, PackageNotFoundError, distribution,
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from proctor.errors import ConfigError
+
 _SITES = ("site-packages", "dist-packages")
 _KNOWN = {*sys.stdlib_module_names, *sys.builtin_module_names, "proctor"}
 """Top-level modules whose version is known without looking: Python's, and ours."""
@@ -33,10 +35,20 @@ def python_files(folder: Path) -> Iterator[Path]:
 
 
 def digest_of_files(folder: Path, files: Iterable[Path]) -> str:
-    """SHA-256 over the names, relative to the folder, and the contents of files, in their order."""
+    """SHA-256 over the names, relative to the folder, and the contents of files, in their order.
+
+    Raises:
+        ConfigError: one of them cannot be read.
+    """
     digest = hashlib.sha256()
     for file in files:
-        content = file.read_bytes()
+        try:
+            content = file.read_bytes()
+        except OSError as error:
+            raise ConfigError(
+                f"{file} cannot be read ({error.strerror}), so nobody could tell whether it is the same code later; "
+                "make it readable, or move it out of its package."
+            ) from None
         digest.update(f"{file.relative_to(folder).as_posix()} {len(content)}\n".encode())
         digest.update(content)
     return digest.hexdigest()
