@@ -21,6 +21,7 @@ A user's error is one sentence and never a traceback. Anything that is not a Pro
 from __future__ import annotations
 
 import difflib
+import warnings
 from collections.abc import Iterable
 
 
@@ -89,6 +90,15 @@ class Interrupted(ProctorError):  # noqa: N818 - not an error of anyone's; named
     def __init__(self, signal_number: int) -> None:
         super().__init__("interrupted")
         self.exit_code = 128 + signal_number
+
+
+class Note(UserWarning):
+    """Something that the user should know of this evaluation, and that is no error: it changes no exit status."""
+
+
+def note(sentence: str) -> None:
+    """Say a sentence to the user: as a line ``Note: …`` on a command's standard error, as a warning from Python."""
+    warnings.warn(sentence, Note, stacklevel=2)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

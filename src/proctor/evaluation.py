@@ -13,7 +13,7 @@ from typing import Any
 from proctor.claim import Claim
 from proctor.config import EvalConfig, RunConfig, structure
 from proctor.engine import Engine, EngineSetup
-from proctor.errors import ConfigError, ProctorError, ResourceError
+from proctor.errors import ConfigError, ProctorError, ResourceError, note
 from proctor.job import AnyPolicy, Job, as_policy, prepare
 from proctor.ledger import EvalResult, Ledger
 from proctor.policies.announced import AnnouncedPolicy
@@ -21,7 +21,7 @@ from proctor.policies.base import LocalPolicy, Policy
 from proctor.policies.function import PredictFunction
 from proctor.rendering import choose_renderer
 from proctor.results.journal import JournalWriter
-from proctor.supervision import quiet_terminal, say_notes, watched
+from proctor.supervision import quiet_terminal, watched
 from proctor.types import Array, EpisodeResult, EpisodeSpec
 from proctor.videos import film_of, make_videos, may_be_filmed, remove_videos, wanted_videos
 
@@ -95,8 +95,8 @@ def measure(job: Job, setup: EngineSetup, ledger: Ledger) -> Engine:
         except BaseException:
             engine.close()
             raise
-        finally:
-            say_notes(engine.notes, console)
+    for sentence in engine.notes:
+        note(sentence)
     return engine
 
 
@@ -117,7 +117,8 @@ def run(
     """
     choose_renderer(job.benchmark, job.config.policy.get("device"), draws=job.draws)
     claim, setup = Claim(job), job.engine_setup()
-    say_notes(filter(None, [job.benchmark.only_here()]))
+    if why := job.benchmark.only_here():
+        note(why)
     n_workers = setup.n_workers if n_workers is None else n_workers
     with JournalWriter(job.directory, job.run_info.fingerprint, job.journal_stem, n_workers) as journal:
         claim.write_down()

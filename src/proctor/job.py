@@ -16,10 +16,11 @@ from typing import Any
 
 from proctor.benchmarks.base import Benchmark
 from proctor.config import EvalConfig, RunConfig, structure
+from proctor.config.lerobot_flags import without_lerobots
 from proctor.engine import EngineSetup
 from proctor.engine.plan import choose_batch_size, plan_episodes, plan_tasks, shard_episodes
 from proctor.engine.trace import new_trace_path
-from proctor.errors import ConfigError, ResourceError
+from proctor.errors import ConfigError, ResourceError, note
 from proctor.foreign_code import encodable, refuse_while_importing, require_utf8
 from proctor.machine import available_memory, usable_cores, workers_by_open_files
 from proctor.plugins import BENCHMARKS, POLICIES, find, installed, load_object
@@ -153,6 +154,8 @@ def prepare(config: RunConfig, policy: AnyPolicy | None = None) -> Job:
     """
     _require_writable_names(config)
     benchmark, address = make_benchmark(config.env, trust_remote_code=config.trust_remote_code)
+    for caution in benchmark.cautions():
+        note(caution)
     chosen = policy if policy is not None else load_policy(config.policy, config.rename_map)
     tasks = plan_tasks(benchmark)
     plan = plan_episodes(benchmark, tasks, config.eval.n_episodes, config.seed)
@@ -191,10 +194,10 @@ def make_benchmark(fields: Mapping[str, Any], *, trust_remote_code: bool = False
     name = fields.get("type")
     if not name:
         raise ConfigError(f"Which benchmark? Give --env.type, one of {', '.join(sorted(installed(BENCHMARKS)))}.")
-    address = find(BENCHMARKS, str(name))
-    benchmark_class = load_object(address)
-    if not (isinstance(benchmark_class, type) and issubclass(benchmark_class, Benchmark)):
-        raise ConfigError(f"{address} is not a benchmark: a benchmark is a subclass of proctor.Benchmark.")
+    if (fields_elsewhere := _fields_of_another(str(name), fields)) is not None:
+        fields = fields_elsewhere
+    address = find(BENCHMARKS, str(fields["type"]))
+    benchmark_class = _benchmark_class(address)
     config_class = benchmark_class.config_class
     if trust_remote_code and any(field.name == "trust_remote_code" for field in dataclasses.fields(config_class)):
         fields = {**fields, "trust_remote_code": trust_remote_code}
@@ -206,6 +209,27 @@ def runs_in_process(benchmark: Benchmark, config: EvalConfig) -> bool:
     process has. That Proctor itself chose one worker is no such wish.
     """
     return config.batch_size == 1 or not config.use_async_envs or bool(benchmark.only_here())
+
+
+def _benchmark_class(address: str) -> type[Benchmark]:
+    found = load_object(address)
+    if not (isinstance(found, type) and issubclass(found, Benchmark)):
+        raise ConfigError(f"{address} is not a benchmark: a benchmark is a subclass of proctor.Benchmark.")
+    return found
+
+
+def _fields_of_another(name: str, fields: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The fields with which a benchmark of another name runs ``name``; None if there is no such benchmark."""
+    if ":" in name or name in installed(BENCHMARKS):
+        return None
+    for point in installed(BENCHMARKS).values():
+        try:
+            found = _benchmark_class(point.value).fields_for(name, fields)
+        except ConfigError:  # a plug-in that cannot be imported is none that was asked for
+            continue
+        if found is not None:
+            return found
+    return None
 
 
 def n_simulators(benchmark: Benchmark, config: EvalConfig, n_episodes: int, episodes_per_pass: int = 1) -> int:
@@ -269,7 +293,7 @@ def load_policy(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None 
         )
     kind = "lerobot" if fields.get("path") else str(fields["type"])
     loader = load_object(find(POLICIES, kind))
-    named = {name.replace("-", "_"): value for name, value in fields.items()}
+    named = {name.replace("-", "_"): value for name, value in without_lerobots("policy", fields, known=()).items()}
     policy: AnyPolicy = loader(named, rename_map or None)
     return policy
 

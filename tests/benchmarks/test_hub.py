@@ -14,6 +14,7 @@ from proctor.benchmarks.hub import Hub, HubConfig, find_code
 from proctor.benchmarks.lerobot_env import LeRobotEnv, LeRobotEnvConfig
 from proctor.cli import main
 from proctor.errors import ConfigError
+from proctor.job import make_benchmark
 
 POLES = """
 from pathlib import Path
@@ -226,4 +227,33 @@ class ToyConfig(EnvConfig):
         LeRobotEnv(LeRobotEnvConfig()).tasks()
 
     assert [(t.suite, t.task_id, t.max_episode_steps) for t in benchmark.tasks()] == [("toy", 0, 33)]
+    as_lerobot_writes_it, _ = make_benchmark({"type": "toy", "task": "Toy-v0", "fps": "30", "episode-length": "20"})
+    assert as_lerobot_writes_it.config == LeRobotEnvConfig(
+        name="toy", episode_length=20, kwargs={"task": "Toy-v0", "fps": 30, "episode_length": 20}
+    )
+    assert [task.max_episode_steps for task in as_lerobot_writes_it.tasks()] == [33]  # what the plug-in registered
+    with pytest.raises(ConfigError, match=r"env\.kwargs do not fit LeRobot's environment toy"):
+        make_benchmark({"type": "toy", "flavour": "sweet"})[0].tasks()
     assert "lerobot_env_toy" in benchmark.distributions
+
+
+@pytest.mark.parametrize(
+    "name", ["robocasa", "vlabench", "robotwin", "robomme", "libero_plus", "isaaclab_arena", "gym_manipulator"]
+)
+def test_lerobots_own_types_without_an_adapter_go_to_lerobot(name):
+    """A pasted command runs LeRobot's environment; its fields keep their names and get LeRobot's types."""
+    fields = {"type": name, "task": "a, b", "render_mode": "rgb_array", "observation_height": "128", "name": "x"}
+
+    benchmark, address = make_benchmark({**fields, "max_parallel_tasks": "2"})
+
+    assert address == "proctor.benchmarks.lerobot_env:LeRobotEnv"
+    assert (benchmark.config.name, benchmark.config.max_parallel_tasks) == (name, 2)
+    assert benchmark.config.kwargs == {
+        "task": "a, b", "render_mode": "rgb_array", "observation_height": 128, "name": "x",
+    }  # fmt: skip
+
+
+def test_a_type_that_nobody_knows_is_refused_with_the_nearest():
+    """No benchmark speaks for a slip."""
+    with pytest.raises(ConfigError, match=r"Unknown benchmark 'metawrld'\. Did you mean 'metaworld'\?"):
+        make_benchmark({"type": "metawrld"})

@@ -16,7 +16,7 @@ import pytest
 from benchmark_episodes import digest, from_script, random_actions, standing
 from libero_checks import both_kinds, differences, put_at_goal, standing_simulator
 
-from proctor.benchmarks import libero_package, libero_simulator
+from proctor.benchmarks import libero, libero_package, libero_simulator
 from proctor.benchmarks.libero import N_INIT_STATES, Libero, LiberoConfig
 from proctor.benchmarks.libero_package import LiberoFiles, read_pickled_array
 from proctor.benchmarks.libero_simulator import QuickSimulator, SamplingClock, Simulator, is_compared
@@ -380,3 +380,16 @@ def test_sensors_sample_once_a_step():
                 found.append(substep)
         assert found == samples
         assert len(samples) > 300
+
+
+@pytest.mark.parametrize(
+    ("installed", "n_cautions"), [("3.2.7", 0), ("3.3.0", 0), ("3.3.2", 0), ("3.3.3", 1), ("3.3.7", 1), ("3.4.0", 2)]
+)
+def test_a_mujoco_that_changes_libero_is_told_before_a_worker_starts(monkeypatch, installed, n_cautions):
+    """Since 3.3.3 its images are darker; since 3.4 a task's objects lie elsewhere."""
+    monkeypatch.setattr(libero, "version", lambda name: installed)
+
+    cautions = benchmark_of("libero_object").cautions()
+
+    assert len(cautions) == n_cautions
+    assert all(caution.startswith(f"MuJoCo {installed} ") and "mujoco<3.3.3" in caution for caution in cautions)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import warnings
 
 import pytest
 
 from proctor.cli.arguments import expand
-from proctor.errors import ConfigError
+from proctor.errors import ConfigError, Note
 
 
 @pytest.mark.parametrize(
@@ -113,9 +114,14 @@ def test_a_date_in_a_file_is_the_text_that_was_written(tmp_path):
         ("a: [1, 2", "is neither YAML nor JSON"),
         ("a: !!python/object/apply:os.getcwd []\n", "is neither YAML nor JSON"),
         ("\x00", "is neither YAML nor JSON"),
+        ("a: &x [1]\nb: *x\n", "anchors and aliases are not accepted (line 1, column 4)"),
+        ("a: !!int x", "tags are not accepted"),
+        ("seed: 1\nseed: 2\n", "the key 'seed' occurs twice (line 2, column 1)"),
+        ("a: " + "[" * 5000, "nested more than 32 levels deep"),
+        ("1: a", "the key 1 is not a text"),
         ("a: " + "x" * (1 << 20), "is larger than 1048576 bytes"),
     ],
-    ids=["list", "empty", "torn", "code", "binary", "huge"],
+    ids=["list", "empty", "torn", "code", "binary", "bomb", "tag", "twice", "deep", "number", "huge"],
 )
 def test_a_file_that_is_no_configuration_is_refused(tmp_path, content, message):
     """In one line; nothing in it is ever executed."""
@@ -138,3 +144,45 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
     for nothing in (["--config_path"], ["--config_path="], ["--config_path", "--seed=1"]):
         with pytest.raises(ConfigError, match="--config_path needs the name of a file"):
             expand(nothing)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        '{"a": "b", "c": ["d"]}',
+        "{a: b, c: [d]}",
+        "{'a': 'b', 'c': ['d']}",
+        '{ "a": b, c: ["d"] }',
+    ],
+)
+def test_a_mapping_may_be_written_as_yaml_as_lerobot_takes_it(value):
+    """The commands see JSON."""
+    assert expand([f"--rename_map={value}"]) == ['--rename_map={"a": "b", "c": ["d"]}']
+
+
+def test_what_only_looks_like_a_mapping_reaches_the_command_as_it_was_written():
+    """The command that takes the option says what is wrong with it."""
+    assert expand(["--env.task={a: b"]) == ["--env.task={a: b"]
+
+
+def test_lerobots_old_option_for_the_checkpoint_is_taken_with_a_note():
+    """``-p`` was LeRobot's until 0.2."""
+    with pytest.warns(Note, match="it is taken as --policy.path"):
+        assert expand(["eval", "-p", "lerobot/x", "eval.n_episodes=10"]) == [
+            "eval", "--policy.path=lerobot/x", "--eval.n_episodes=10",
+        ]  # fmt: skip
+
+
+@pytest.mark.parametrize("off", ["recording=false", "recording_private=true"])
+def test_an_option_of_lerobots_that_changes_nothing_is_left_out(off):
+    """The evaluation is the same without it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Note)
+        assert expand([f"--eval.{off}", "--eval.n_episodes=2"]) == ["--eval.n_episodes=2"]
+
+
+@pytest.mark.parametrize("on", ["recording=true", "recording_repo_id=user/repo", "recording"])
+def test_an_option_of_lerobots_that_is_relied_upon_is_refused_with_what_to_use(on):
+    """By name, instead of the nearest option that Proctor has."""
+    with pytest.raises(ConfigError, match=r"LeRobot's --eval\.recording.* is not supported: "):
+        expand([f"--eval.{on}"])

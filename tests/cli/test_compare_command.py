@@ -84,7 +84,7 @@ def test_lerobots_file_is_compared_as_an_independent_sample(compared, runs, tmp_
 
     assert "compared as independent samples." in out
     assert "Boschloo's test" in out
-    assert f"Note: {file} does not say what was run; that it is the same exam is taken on trust." in out
+    assert f"Note: what {file} ran is not recorded; that it is the same exam is taken on trust." in out
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def test_an_evaluation_prints_its_result_and_where_it_is(run_arguments, tmp_path
         (["--env.n_task=3"], "Unknown field env.n_task. Did you mean 'n_tasks'?"),
         (["--env.n_tasks=0"], "fake has no task"),
         (["--env.n_tasks=x"], "env.n_tasks is 'x': expected `int`, got `str`."),
-        (['--env.faults={"a'], "is not valid JSON"),
+        (['--env.faults={"a'], "is neither JSON nor YAML"),
         (["--env.episode_length=100"], "has at most 20 steps"),
         (["--policy.type=experts"], "Unknown policy type 'experts'. Did you mean 'expert'?"),
         (["--policy.type="], "Which policy? Give --policy.path=<checkpoint>, or --policy.type, one of"),

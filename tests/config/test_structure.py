@@ -47,7 +47,7 @@ def test_json_is_read_in_a_string():
         (EvalConfig, "eval", {"n_episodes": True}, "eval.n_episodes is True: expected `int`, got `bool`."),
         (EvalConfig, "eval", {"use_async_envs": "maybe"}, "eval.use_async_envs is 'maybe': expected `bool`"),
         (DatasetConfig, "dataset", {}, "dataset: Object missing required field `repo_id`."),
-        (DatasetConfig, "dataset", {"repo_id": "a", "episodes": "[1, "}, "'[1, ' is not valid JSON"),
+        (DatasetConfig, "dataset", {"repo_id": "a", "episodes": "[1, "}, "'[1, ' is neither JSON nor YAML"),
         (
             DatasetConfig,
             "dataset",

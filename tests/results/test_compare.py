@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from proctor.errors import ConfigError
-from proctor.results.compare import Verdict, compare, different_exams, different_versions
+from proctor.results.compare import Verdict, circumstances, compare, different_exams, different_versions
 from proctor.results.differences import Pairs, Samples, Score, Strata
 from proctor.results.intervals import Interval
 from proctor.results.measured import EpisodeId, Measured, MeasuredTask, read_measured
@@ -177,6 +177,18 @@ def test_other_versions_are_told():
 
     assert different_versions(measured(), other) == ['mujoco: "3.3.1" and "3.3.7"']
     assert different_versions(measured(), measured(fingerprint={})) == []
+
+
+def test_that_the_physics_engines_differ_is_said_first():
+    """Before all else that differs: the engine may make the difference."""
+    fields = {"env": {"task": "all", "episode_length": 9}, "versions": {"mujoco": "3.3.7"}}
+
+    engine, exam = circumstances(measured(), measured(fingerprint={**EXAM, **fields}))
+
+    assert engine.startswith(
+        'the two ran on different versions of what results depend on (mujoco: "3.3.1" and "3.3.7")'
+    )
+    assert exam.startswith("not the same exam")
 
 
 # ------------------------------------------------------------------------------------------------------------- files

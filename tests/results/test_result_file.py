@@ -7,8 +7,11 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from result_samples import SPECS, TASKS, broken, done, run_info
 
+from proctor.errors import ConfigError
+from proctor.results.compare import compare
 from proctor.results.eval_info import build_eval_info, write_eval_info
 from proctor.results.intervals import IntervalMethod
 from proctor.results.measured import read_measured
@@ -16,6 +19,7 @@ from proctor.results.result_file import read_result_file
 from proctor.results.stopping import EarlyStop, Precision
 from proctor.results.summary import summarize
 from proctor.results.videos import video_file
+from proctor.types import EpisodeSpec, Task
 
 LEROBOTS = Path(__file__).parents[1] / "data" / "lerobot_eval_info.json"
 
@@ -91,3 +95,45 @@ def test_the_method_of_its_intervals_is_kept(tmp_path):
     file = write_eval_info(tmp_path, build_eval_info(summary, run_info()))
 
     assert read_result_file(file)[1].macro == summary.macro
+
+
+def old_file(directory, outcomes, *, seeds=True):
+    """What LeRobot wrote up to 0.3: a list of episodes of one task, and means."""
+    episodes = [
+        {"episode_ix": ix, "sum_reward": 2.0, "max_reward": 1.0, "success": won, "seed": 1000 + ix if seeds else None}
+        for ix, won in enumerate(outcomes)
+    ]
+    file = directory / "old.json"
+    file.write_text(json.dumps({"per_episode": episodes, "aggregated": {"pc_success": 1.0, "eval_s": 9.0}}))
+    return file
+
+
+def test_a_file_of_lerobot_up_to_0_3_gives_its_episodes_and_their_seeds(tmp_path):
+    """It is of one task, whose name it does not say; lengths are not known."""
+    run, summary = read_result_file(old_file(tmp_path, [True, False, True]))
+
+    assert run is None
+    assert (summary.overall.successes, summary.overall.failures, summary.wall_s) == (2, 1, 9.0)
+    assert [result.spec.seed for result in summary.episodes] == [1000, 1001, 1002]
+    assert summary.overall.mean_length is None
+
+
+def test_such_a_file_is_compared_in_pairs_with_the_run_of_a_single_task(tmp_path):
+    """By index and seed; without seeds as a sample of its own. Of two tasks it could be either."""
+    ours = tmp_path / "ours"
+    ours.mkdir()
+    specs = [EpisodeSpec("pusht", 0, index, 1000 + index) for index in range(6)]
+    summary = summarize([Task("pusht", 0, "PushT-v0", "", 300)], specs, map(done, specs))
+    write_eval_info(ours, build_eval_info(summary, run_info()))
+    theirs = read_measured(old_file(tmp_path, [False] * 6))
+
+    (challenge,) = compare([read_measured(ours), theirs])
+
+    assert challenge.overall.paired
+    assert (challenge.overall.a.successes, challenge.overall.b.successes) == (6, 0)
+    assert [task.name for task in challenge.tasks] == ["PushT-v0"]
+    (unpaired,) = compare([read_measured(ours), read_measured(old_file(tmp_path, [False] * 6, seeds=False))])
+    assert not unpaired.overall.paired
+    two_tasks, _, _ = written(tmp_path, map(done, SPECS))
+    with pytest.raises(ConfigError, match="does not say of which task its episodes are"):
+        compare([read_measured(two_tasks), theirs])

@@ -138,6 +138,14 @@ class Benchmark(ABC):
     def __init__(self, config: Any) -> None:
         self.config = config
 
+    @classmethod
+    def fields_for(cls, name: str, fields: Mapping[str, Any]) -> dict[str, Any] | None:  # noqa: ARG003 - for subclasses
+        """The fields of ``--env.*`` with which this benchmark runs ``--env.type=<name>``, a name that no benchmark has.
+
+        None if ``name`` means nothing to this benchmark. It imports no simulator.
+        """
+        return None
+
     @abstractmethod
     def tasks(self) -> list[Task]:
         """The tasks the configuration selects, in order. Imports no simulator where that is possible.
@@ -153,6 +161,13 @@ class Benchmark(ABC):
         Raises:
             MissingExtraError: the simulator's package is not installed.
         """
+
+    def cautions(self) -> list[str]:
+        """What the user must know of the installed versions before the numbers are trusted, a sentence each.
+
+        It reads metadata only and imports no simulator.
+        """
+        return []
 
     def preload(self) -> None:
         """Import what :meth:`make_env` will need, in the process from which workers are forked: they all share it.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from importlib.metadata import distributions
 from typing import Any, ClassVar
 
@@ -12,10 +12,17 @@ from proctor.benchmarks.base import import_simulator
 from proctor.benchmarks.gymnasium import SuccessConfig
 from proctor.benchmarks.made_elsewhere import MadeElsewhere
 from proctor.config import EnvConfig
+from proctor.config.structure import read_value
 from proctor.errors import ConfigError, did_you_mean
 from proctor.types import Task
 
 _PREFIX = "lerobot_env_"
+_LEROBOTS = frozenset(
+    {"gym_manipulator", "isaaclab_arena", "libero_plus", "robocasa", "robomme", "robotwin", "vlabench"}
+)
+"""What LeRobot's own ``--env.type`` can be beyond the benchmarks that Proctor has adapters for (LeRobot 0.6.1)."""
+_WITHOUT_LENGTH = frozenset({"gym_manipulator"})
+"""Those whose configuration has no ``episode_length``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +36,9 @@ class LeRobotEnvConfig(SuccessConfig):
 
     kwargs: dict[str, Any] = field(default_factory=dict)
     """JSON: fields of its configuration, such as {"task": "PickPlace"}."""
+
+
+_OURS = frozenset(field.name for field in fields(LeRobotEnvConfig)) - {"task", "type", "name", "kwargs"}
 
 
 def plug_ins() -> Iterator[str]:
@@ -52,6 +62,11 @@ class LeRobotEnv(MadeElsewhere):
     reward        the environment's
     ============  ======================================================================================
 
+    LeRobot's own types without an adapter here (robocasa, vlabench, robotwin, robomme, libero_plus, isaaclab_arena,
+    gym_manipulator), and a plug-in ``lerobot_env_<name>``, can be written as LeRobot writes them: ``--env.type=robocasa
+    --env.task=CloseFridge --env.split=test`` means ``--env.type=lerobot_env --env.name=robocasa
+    --env.kwargs={"task": "CloseFridge", "split": "test"}``.
+
     Differences from LeRobot: processors that a plug-in's configuration brings for its observations are not applied.
     """
 
@@ -64,6 +79,19 @@ class LeRobotEnv(MadeElsewhere):
     def __init__(self, config: LeRobotEnvConfig) -> None:
         super().__init__(config)
         self.distributions = ("gymnasium", "lerobot", "mujoco", "numpy", *plug_ins())
+
+    @classmethod
+    def fields_for(cls, name: str, fields: Mapping[str, Any]) -> dict[str, Any] | None:
+        """As LeRobot's command line means them: fields that Proctor has not are those of LeRobot's configuration."""
+        if name not in _LEROBOTS | {plug_in.removeprefix(_PREFIX) for plug_in in plug_ins()}:
+            return None
+        given = {field.replace("-", "_"): value for field, value in fields.items()}
+        ours = {field: value for field, value in given.items() if field in _OURS}
+        theirs = {field: _typed(value) for field, value in given.items() if field not in _OURS | {"type", "kwargs"}}
+        if "episode_length" in ours and name not in _WITHOUT_LENGTH:
+            theirs["episode_length"] = _typed(ours["episode_length"])
+        kwargs = {**theirs, **(read_value(given.get("kwargs")) or {})}
+        return {**ours, "type": cls.name, "name": name, "kwargs": kwargs}
 
     def tasks(self) -> list[Task]:
         if not self.config.name:
@@ -84,10 +112,22 @@ class LeRobotEnv(MadeElsewhere):
         if name not in known:
             raise ConfigError(f"LeRobot knows no environment '{name}'.{did_you_mean(str(name), known)}")
         try:
-            configuration = known[name](**self.config.kwargs)
-        except TypeError as error:
-            raise ConfigError(f"env.kwargs do not fit {self.maker}: {error}.") from error
+            configuration = import_simulator("draccus", "lerobot").decode(known[name], self.config.kwargs)
+        except Exception as error:  # draccus has several, of different libraries
+            raise ConfigError(f"env.kwargs do not fit {self.maker}: {' '.join(str(error).split())}.") from error
         return factory.make_env(configuration, n_envs=1, use_async_envs=False)
+
+
+def _typed(value: Any) -> Any:
+    """A text of the command line as the YAML value that LeRobot reads in it."""
+    if not isinstance(value, str):
+        return value
+    from proctor.config.strict_yaml import load_yaml
+
+    try:
+        return load_yaml(value)
+    except ValueError:
+        return value
 
 
 def _import(plug_in: str) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
 from gymnasium.spaces import Box
+from packaging.version import Version
 
 from proctor.benchmarks.base import (
     Benchmark,
@@ -22,7 +24,7 @@ from proctor.benchmarks.base import (
 from proctor.benchmarks.libero_package import LiberoFiles, import_robosuite
 from proctor.benchmarks.libero_simulator import Seen, View, is_compared, make_simulator
 from proctor.benchmarks.libero_tasks import MAX_STEPS, SUITES, instruction_of
-from proctor.config import EnvConfig
+from proctor.config import EnvConfig, comma_separated
 from proctor.errors import ConfigError, did_you_mean
 from proctor.types import Array, Task
 
@@ -47,7 +49,7 @@ class LiberoConfig(EnvConfig):
     obs_type: str = "pixels_agent_pos"
     """pixels_agent_pos, or pixels: the images alone."""
 
-    camera_name: str = ",".join(IMAGES)
+    camera_name: str = comma_separated(",".join(IMAGES))
     """Which cameras a policy sees: agentview_image, robot0_eye_in_hand_image, or both with a comma."""
 
     camera_name_mapping: dict[str, str] = field(default_factory=dict)
@@ -183,6 +185,20 @@ def axis_angle(quat: Array) -> Array:
     return angle
 
 
+_CHANGES = {
+    Version("3.3.3"): (
+        "draws LIBERO differently from versions before 3.3.3: libero_object is far darker (mean RGB 112/102/94 instead "
+        "of 145/139/133), so a policy sees other images than those it was trained on; install mujoco<3.3.3 to compare "
+        "results with published ones."
+    ),
+    Version("3.4"): (
+        "moves LIBERO's objects differently from versions before 3.4: in libero_spatial task 5 the bowl no longer "
+        "sits where it should, which costs nearly all successes there; install mujoco<3.3.3."
+    ),
+}
+"""Since which versions MuJoCo changes LIBERO's results, and how. The means are those of libero_object task 0, stored
+state 0, after ten steps, at 256 x 256 pixels; task 5 is LeRobot's issue 4390."""
+
 _built_before_forking: list[tuple[Task, LiberoConfig, LiberoEnv]] = []
 """What :meth:`Libero.preload` built, if it was called in this process or the one that it was forked from."""
 
@@ -243,6 +259,13 @@ class Libero(Benchmark):
             if not 0 <= task_id < len(names):
                 raise ConfigError(f"env.task_ids holds {task_id}; {suite} has tasks 0 to {len(names) - 1}.")
         return [(task_id, names[task_id]) for task_id in chosen]
+
+    def cautions(self) -> list[str]:
+        try:
+            installed = version("mujoco")
+        except PackageNotFoundError:
+            return []
+        return [f"MuJoCo {installed} {change}" for since, change in _CHANGES.items() if Version(installed) >= since]
 
     def preload(self) -> None:
         """Build the first task's simulator, without GL: forked workers have it at once, and share its memory."""

@@ -1,7 +1,8 @@
 """One spelling for what can be written in several ways, before the command line is parsed.
 
 ``--key=value``, ``--key value`` and bare ``key=value`` mean the same, ``-`` and ``_`` are interchangeable in keys, and
-``--config_path FILE`` stands for the values in a YAML or JSON file, which the command line overrides.
+``--config_path FILE`` stands for the values in a YAML or JSON file, which the command line overrides. As in LeRobot, a
+list or a mapping may be written as YAML: ``{a: b}`` and ``{'a': 'b'}`` mean ``{"a": "b"}``.
 """
 
 from __future__ import annotations
@@ -12,13 +13,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from proctor.errors import ConfigError
+from proctor.config.lerobot_flags import without_lerobots
+from proctor.config.structure import read_value
+from proctor.errors import ConfigError, note
 from proctor.foreign_code import require_utf8
 
 _MAX_FILE_BYTES = 1 << 20
 _BARE = re.compile(r"[A-Za-z_][\w.-]*=")
 _NEGATIVE = re.compile(r"-\.?\d")
 _CONFIG_PATH = "config_path"
+_OLD_PATH = "-p"
+"""What LeRobot called --policy.path before its version 0.2."""
 _SWITCHES = {"help", "version", "json", "anyway", "static", "embed", "open"}
 """Options that take no value: what follows one is not its value."""
 
@@ -38,6 +43,7 @@ def expand(arguments: Sequence[str]) -> list[str]:
         if not (path := options.pop(_CONFIG_PATH)):
             raise ConfigError(f"--{_CONFIG_PATH} needs the name of a file.")
         options = {**dict(_flatten(read_config_file(Path(path)))), **options}
+    options = {key: value and _as_json(value) for key, value in _without_lerobots(options).items()}
     return [*positional, *(f"--{key}" if value is None else f"--{key}={value}" for key, value in options.items())]
 
 
@@ -47,16 +53,16 @@ def read_config_file(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: it cannot be read, is too large, or holds no mapping.
     """
-    import yaml
+    from proctor.config.strict_yaml import load_yaml
 
     try:
         if path.stat().st_size > _MAX_FILE_BYTES:
             raise ConfigError(f"--config_path: {path} is larger than {_MAX_FILE_BYTES} bytes.")
-        content = yaml.safe_load(path.read_text("utf-8"))
+        content = load_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"--config_path: {path} cannot be read: {error.strerror}.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--config_path: {path} is neither YAML nor JSON: {' '.join(str(error).split())}.") from None
+    except ValueError as error:
+        raise ConfigError(f"--config_path: {path} is neither YAML nor JSON: {error}.") from None
     if not isinstance(content, dict):
         raise ConfigError(f"--config_path: {path} holds {type(content).__name__}; expected names and values.")
     return content
@@ -67,6 +73,10 @@ def _split(arguments: Sequence[str]) -> Iterator[tuple[str | None, str | None]]:
     rest = list(arguments)
     while rest:
         argument = rest.pop(0)
+        if argument == _OLD_PATH and rest:
+            note("-p is LeRobot's old option for the checkpoint; it is taken as --policy.path.")
+            yield "policy.path", rest.pop(0)
+            continue
         if not argument.startswith("--") and not _BARE.match(argument):
             yield None, argument
             continue
@@ -80,6 +90,27 @@ def _split(arguments: Sequence[str]) -> Iterator[tuple[str | None, str | None]]:
             yield key, None
 
 
+def _without_lerobots(options: Mapping[str, str | None]) -> dict[str, str | None]:
+    """The options without those of ``--eval.*`` that only LeRobot has; a benchmark knows its own ``--env.*``."""
+    prefix = "eval."
+    switched_on = "true"  # an option without a value
+    ours = {key.removeprefix(prefix): value or switched_on for key, value in options.items() if key.startswith(prefix)}
+    kept = without_lerobots("eval", ours, known=())
+    return {key: v for key, v in options.items() if not key.startswith(prefix) or key.removeprefix(prefix) in kept}
+
+
+def _as_json(value: str) -> str:
+    """A list or a mapping as JSON, if it is written as YAML; any other text as it is."""
+    if not value.lstrip().startswith(("{", "[")):
+        return value
+    if value.lstrip()[:1] not in ("{", "["):
+        return value
+    try:
+        return json.dumps(read_value(value), ensure_ascii=False)
+    except ConfigError:
+        return value  # the command that takes the option says what is wrong with it
+
+
 def _is_value(argument: str) -> bool:
     return not _BARE.match(argument) and (not argument.startswith("-") or bool(_NEGATIVE.match(argument)))
 
@@ -90,4 +121,4 @@ def _flatten(fields: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
         if isinstance(value, dict) and not prefix:
             yield from _flatten(value, f"{key}.")
         elif value is not None:
-            yield key, value if isinstance(value, str) else json.dumps(value, default=str).strip('"')  # a date
+            yield key, value if isinstance(value, str) else json.dumps(value)

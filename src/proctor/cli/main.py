@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 import sys
+import warnings
 from collections.abc import Sequence
+from typing import TextIO
 
 from cyclopts import App, CycloptsError, Group, Parameter
 
 from proctor.cli.arguments import expand
 from proctor.cli.help import EXAMPLES, FIRST_STEPS, print_panel
-from proctor.errors import Interrupted, ProctorError
+from proctor.errors import Interrupted, Note, ProctorError
 from proctor.surroundings import prepare_surroundings
 
 _GROUPS = {
@@ -71,8 +73,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # as lenient as standard error where a locale lacks a character
     prepare_surroundings()
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", Note)
+        warnings.showwarning = _show_warning
+        return _run(sys.argv[1:] if arguments is None else arguments)
+
+
+def _run(arguments: Sequence[str]) -> int:
     try:
-        tokens = expand(sys.argv[1:] if arguments is None else arguments)
+        tokens = expand(arguments)
         status = app(tokens, print_error=False, exit_on_error=False)
     except CycloptsError as error:
         _print_error(str(error))
@@ -87,6 +96,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _print("Interrupted.")
         return 130
     return status if isinstance(status, int) else 0
+
+
+def _show_warning(  # noqa: PLR0913, PLR0917 - the signature of warnings.showwarning
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Print a note as a line for people to read, and any other warning as Python does."""
+    if issubclass(category, Note):
+        _print(str(message), "Note: ", "yellow")
+    else:
+        (file or sys.stderr).write(warnings.formatwarning(message, category, filename, lineno, line))
 
 
 def _print_error(message: str) -> None:

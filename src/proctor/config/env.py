@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from proctor.config.structure import comma_separated
 from proctor.errors import ConfigError
 
 _RENDER_DEVICES = ("auto", "egl", "osmesa")
@@ -16,7 +17,7 @@ class EnvConfig:
     type: str
     """Benchmark: pusht, aloha, metaworld, libero, gymnasium, or a plug-in's."""
 
-    task: str | None = None
+    task: str | None = comma_separated(None)
     """Task or group of tasks; several with commas."""
 
     episode_length: int | None = None

@@ -35,7 +35,7 @@ class RunConfig:
     """Name in the output path and in reports; <env.type>_<policy.type> if not given."""
 
     rename_map: dict[str, str] = field(default_factory=dict)
-    """JSON: observation key of the environment → key of the policy."""
+    """JSON or YAML: observation key of the environment → key of the policy."""
 
     trust_remote_code: bool = False
     """Consent to running code from the Hub."""

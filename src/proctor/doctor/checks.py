@@ -14,6 +14,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
@@ -149,12 +150,13 @@ def simulator(benchmark_name: str) -> Finding:
     from proctor.plugins import BENCHMARKS, installed, load_object, requirements_of
 
     point = installed(BENCHMARKS)[benchmark_name]
-    needs = requirements_of(point)
-    if not needs.met:
-        return _unmet(needs.present, needs.missing, needs.command)
     benchmark_class: type[Benchmark] = load_object(point.value)
     config = benchmark_class.config_class(type=benchmark_name, task=next(iter(benchmark_class.groups), None))
     benchmark = benchmark_class(config)
+    needs, cautions = requirements_of(point), " ".join(benchmark.cautions())
+    if not needs.met:
+        found = _unmet(needs.present, needs.missing, needs.command)
+        return replace(found, message=f"{found.message}; {cautions}") if cautions and needs.present else found
     versions = ", ".join(f"{name} {version}" for name, version in needs.present.items())
     try:
         task = benchmark.tasks()[0]
@@ -171,6 +173,8 @@ def simulator(benchmark_name: str) -> Finding:
     megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
     sizes = ", ".join(f"{image.shape[1]}x{image.shape[0]}" for image in drawn)
     took = f"{task.name} built and drawn ({sizes}) in {perf_counter() - began:.1f} s, {megabytes} MB"
+    if cautions:
+        return Finding(Status.WARNING, f"{versions}; {took}; {cautions}", needs.command)
     return Finding(Status.OK, f"{versions}; {took}")
 
 

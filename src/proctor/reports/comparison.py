@@ -19,16 +19,16 @@ _STYLES = {Verdict.BETTER: "green", Verdict.WORSE: "red", Verdict.UNDECIDED: ""}
 
 
 def print_comparison(console: Console, challenges: Sequence[Challenge], remarks: Sequence[Sequence[str]]) -> None:
-    """Print every challenge, with the remarks on each: what else must be known of it."""
+    """Print every challenge; the remarks on each, which say what must be known of it, come before its numbers."""
     console.print(_named("A", challenges[0].a.path), soft_wrap=True)
     for position, (challenge, said) in enumerate(zip(challenges, remarks, strict=True)):
         name = letter(position + 1)
         console.print(_named(name, challenge.b.path), Text(""), sep="\n", soft_wrap=True)
+        for remark in [*said, *gaps(challenge, name)]:
+            console.print(safe(f"Note: {remark}", "yellow"), soft_wrap=not console.is_terminal)
         console.print(_table(challenge, name))
         for line in [*_left_out(challenge), Text(""), *conclusion(challenge.overall, name)]:
             console.print(line, soft_wrap=not console.is_terminal)
-        for remark in [*gaps(challenge, name), *said]:
-            console.print(safe(f"Note: {remark}", "yellow"), soft_wrap=not console.is_terminal)
         console.print()
 
 

@@ -9,7 +9,7 @@ from enum import StrEnum
 from proctor.errors import ConfigError
 from proctor.results.differences import Contrast, Pairs, Samples, Score, holm, pool
 from proctor.results.intervals import LEVEL, Interval
-from proctor.results.measured import EpisodeId, Measured, MeasuredTask
+from proctor.results.measured import EpisodeId, Measured, MeasuredTask, with_named_tasks
 from proctor.results.run_dir import differing
 from proctor.results.stats import Counts
 from proctor.types import TaskKey
@@ -107,7 +107,7 @@ def compare(evaluations: Sequence[Measured]) -> list[Challenge]:
     Raises:
         ConfigError: two evaluations have no task in common in which both completed episodes.
     """
-    first, *others = evaluations
+    first, *others = with_named_tasks(evaluations)
     challenges = [_challenge(first, other) for other in others]
     overall = iter(holm([challenge.overall.p_value for challenge in challenges]))
     single = iter(holm([task.p_value for challenge in challenges for task in challenge.tasks]))
@@ -167,18 +167,21 @@ def different_versions(a: Measured, b: Measured) -> list[str]:
 def circumstances(a: Measured, b: Measured) -> list[str]:
     """What one must know of how two evaluations came about, a sentence each."""
     differences, versions = different_exams(a, b), different_versions(a, b)
-    remarks = [f"not the same exam: {', '.join(differences)}."] if differences else []
+    remarks = []
     if versions:
-        remarks.append(f"versions differ, on which results may depend: {', '.join(versions)}.")
+        remarks.append(
+            f"the two ran on different versions of what results depend on ({', '.join(versions)}): part of the "
+            "difference may come from there, as a physics engine's version moves physics and images."
+        )
+    if differences:
+        remarks.append(f"not the same exam: {', '.join(differences)}.")
     if stopped := [str(evaluation.path) for evaluation in (a, b) if evaluation.stopped_early]:
         remarks.append(
             f"{' and '.join(stopped)} stopped early, as its own results decided; tests and intervals here are for "
             "numbers of episodes that were fixed before."
         )
     if unknown := [str(evaluation.path) for evaluation in (a, b) if not evaluation.fingerprint]:
-        remarks.append(
-            f"{' and '.join(unknown)} does not say what was run; that it is the same exam is taken on trust."
-        )
+        remarks.append(f"what {' and '.join(unknown)} ran is not recorded; that it is the same exam is taken on trust.")
     return remarks
 
 

@@ -1,17 +1,19 @@
 """What policies have been measured to do, read for comparison: run directories, and ``eval_info.json`` files alone.
 
 LeRobot's own files are read too. They say how many episodes of each task succeeded, but not which: nothing in them
-identifies an episode.
+identifies an episode. LeRobot's up to 0.3 give the seeds of their episodes, but not the name of the task.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from proctor.results.result_file import RESULT_FILE, read_result_file
+from proctor.errors import ConfigError
+from proctor.results.result_file import RESULT_FILE, UNNAMED_TASK, read_result_file
 from proctor.results.run_dir import RUN_FILE, RunInfo
 from proctor.results.stats import Counts
 from proctor.results.summary import Summary, load_summary
@@ -61,18 +63,38 @@ def read_measured(path: Path) -> Measured:
     return measured_run(path, *read_result_file(path / RESULT_FILE if path.is_dir() else path))
 
 
+def with_named_tasks(evaluations: Sequence[Measured]) -> list[Measured]:
+    """The evaluations; the task of one that does not name it is taken for the only task that the others have.
+
+    Raises:
+        ConfigError: the others have several tasks, any of which it could be.
+    """
+    named = {key: task for each in evaluations for key, task in each.tasks.items() if key != UNNAMED_TASK}
+    unnamed = [each for each in evaluations if UNNAMED_TASK in each.tasks]
+    if not named or not unnamed:
+        return list(evaluations)
+    if len(named) > 1:
+        raise ConfigError(
+            f"{unnamed[0].path} does not say of which task its episodes are, and there are {len(named)} tasks that it "
+            "could be; compare it with the run of a single task."
+        )
+    ((key, task),) = named.items()
+    return [
+        replace(each, tasks={key: replace(each.tasks[UNNAMED_TASK], name=task.name)}) if each in unnamed else each
+        for each in evaluations
+    ]
+
+
 def measured_run(path: Path, run: RunInfo | None, summary: Summary) -> Measured:
-    """What a run measured that has been read already; without ``run`` nothing says what its episodes were."""
+    """What a run measured that has been read already; without ``run`` nothing says what was evaluated."""
     tasks = {
         task.task.key: MeasuredTask(
             task.task.name,
             task.counts,
-            {}
-            if run is None
-            else {
+            {
                 EpisodeId(result.spec.episode_index, result.spec.seed, result.spec.init_state_id): result.success
                 for result in task.episodes
-                if result.outcome is not Outcome.ERROR
+                if result.outcome is not Outcome.ERROR and not math.isnan(result.spec.seed)
             },
         )
         for task in summary.tasks

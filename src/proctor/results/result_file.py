@@ -1,7 +1,8 @@
 """An ``eval_info.json`` alone, Proctor's or LeRobot's, read back into what it was made from.
 
 LeRobot's says how many episodes of each task succeeded and with which rewards, but nothing in it identifies an episode:
-seeds and lengths are not a number then, and nothing is made of them.
+seeds and lengths are not a number then, and nothing is made of them. LeRobot's up to 0.3, and what
+:func:`proctor.eval_policy` returns, are of one task without a name; they do say which seed each episode had.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ from proctor.results.videos import existing_videos
 from proctor.types import AttemptError, EpisodeResult, EpisodeSpec, Outcome, Task, TaskKey, Timings
 
 RESULT_FILE = "eval_info.json"
+
+UNNAMED_TASK = TaskKey("unnamed", 0)
+"""The only task of a file that does not say which task it is about."""
 
 _UNKNOWN = cast("int", math.nan)
 
@@ -117,10 +121,48 @@ class _Info:
     stopped_early: EarlyStop | None = None
 
 
+@dataclass(frozen=True)
+class _OldEpisode:
+    """An episode as LeRobot wrote it up to 0.3."""
+
+    episode_ix: int
+    sum_reward: float | None = None
+    max_reward: float | None = None
+    success: bool | None = None
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class _OldInfo:
+    """``eval_info.json`` of LeRobot up to 0.3, and what :func:`proctor.eval_policy` returns."""
+
+    per_episode: list[_OldEpisode]
+    aggregated: _Overall
+
+    def renewed(self) -> _Info:
+        """The same in today's form."""
+        episodes = [
+            _Episode(
+                *UNNAMED_TASK,
+                episode.episode_ix,
+                _UNKNOWN if episode.seed is None else episode.seed,
+                success=episode.success,
+                sum_reward=episode.sum_reward,
+                max_reward=episode.max_reward,
+                length=_UNKNOWN,
+            )
+            for episode in self.per_episode
+        ]
+        task = _Task(*UNNAMED_TASK, _Metrics([]), task="the task of LeRobot's file")
+        return _Info([task], overall=self.aggregated, per_episode=episodes)
+
+
 def _read(file: Path) -> _Info:
     try:
-        # Not msgspec: LeRobot writes NaN, which is not JSON.
-        info = msgspec.convert(json.loads(file.read_bytes()), _Info)
+        content = json.loads(file.read_bytes())  # not msgspec: LeRobot writes NaN, which is not JSON
+        if isinstance(content, dict) and "aggregated" in content:
+            return msgspec.convert(content, _OldInfo).renewed()
+        info = msgspec.convert(content, _Info)
     except OSError as error:
         raise ConfigError(
             f"{file} cannot be read: {error.strerror}; give a run directory or an eval_info.json."

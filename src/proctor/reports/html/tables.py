@@ -135,7 +135,7 @@ def _comparison_view(name: str, comparison: Challenge | Incomparable) -> Compari
         return ComparisonView(name, reasons=comparison.reasons)
     tasks, overall = comparison.tasks, comparison.overall
     rows = tasks if len(tasks) == 1 else (*tasks, overall)
-    remarks = (*gaps(comparison, name), *comparison.circumstances)
+    remarks = (*comparison.circumstances, *gaps(comparison, name))
     return ComparisonView(name, tuple(conclusion(overall, name)), remarks, rows, _reach(rows))
 
 
