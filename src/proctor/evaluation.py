@@ -14,7 +14,7 @@ from proctor.arguments import env_fields, path_text, plain, policy_of, whole_num
 from proctor.claim import Claim, in_own_directory
 from proctor.config import EnvConfig, EvalConfig, RunConfig, structure
 from proctor.engine import Engine, EngineSetup
-from proctor.errors import ConfigError, NoResultError, ProctorError, ResourceError
+from proctor.errors import ConfigError, NoResultError, ProctorError, ResourceError, note
 from proctor.job import Job, prepare
 from proctor.ledger import EvalResult, Ledger
 from proctor.policies.announced import AnnouncedPolicy
@@ -23,7 +23,7 @@ from proctor.policies.function import PredictFunction
 from proctor.policy_failures import require_result
 from proctor.rendering import choose_renderer
 from proctor.results.journal import JournalWriter
-from proctor.supervision import quiet_terminal, say_notes, watched
+from proctor.supervision import quiet_terminal, watched
 from proctor.types import Array, EpisodeResult, EpisodeSpec
 from proctor.videos import film_of, make_videos, may_be_filmed, remove_videos, wanted_videos
 
@@ -110,8 +110,8 @@ def measure(job: Job, setup: EngineSetup, ledger: Ledger) -> Engine:
         except BaseException:
             engine.close()
             raise
-        finally:
-            say_notes(engine.notes, console)
+    for sentence in engine.notes:
+        note(sentence)
     return engine
 
 
@@ -142,7 +142,8 @@ def _run(
     n_workers: int | None,
 ) -> EvalResult:
     claim, setup = Claim(job), job.engine_setup()
-    say_notes(filter(None, [job.benchmark.only_here()]))
+    if why := job.benchmark.only_here():
+        note(why)
     n_workers = setup.n_workers if n_workers is None else n_workers
     with JournalWriter(job.directory, job.run_info.fingerprint, job.journal_stem, n_workers) as journal:
         claim.write_down(journal.journal)

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
 from rich.console import Console
-from rich.text import Text
 
 from proctor.config import EvalConfig
 from proctor.reports.display import Display, make_display
 from proctor.reports.output import printing_into
-from proctor.reports.text import safe
 
 
 class Interruptible(Protocol):
@@ -40,13 +38,6 @@ def watched(work: Interruptible, console: Console, config: EvalConfig, title: st
     mode = "plain" if not config.use_async_envs and config.display == "auto" else config.display
     with make_display(console, mode, title) as display, _stopped_by_signals(work):
         yield display
-
-
-def say_notes(notes: Iterable[str], console: Console | None = None) -> None:
-    """Print sentences that the user should read of a run that does what was asked, on standard error."""
-    console = console or Console(stderr=True)
-    for note in notes:
-        console.print(Text.assemble(("Note: ", "yellow"), safe(note)), soft_wrap=True)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import gymnasium
 import numpy as np
 import pytest
 from benchmark_episodes import episode, random_actions, standing
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.spaces import Box, Dict, Discrete, Graph, MultiBinary, MultiDiscrete, Sequence, Text, Tuple
 
 from proctor import evaluate
@@ -14,7 +15,10 @@ from proctor.benchmarks.gymnasium import Gymnasium, GymnasiumConfig
 from proctor.benchmarks.gymnasium_spaces import ObservationNames, rgb_frame
 from proctor.benchmarks.pusht import PushT, PushTConfig
 from proctor.config import structure
-from proctor.errors import ConfigError
+from proctor.engine import Engine
+from proctor.engine.messages import Built, Spent
+from proctor.errors import ConfigError, ContractError, Note
+from proctor.types import ArraySpec, Features
 
 IMAGE = Box(0, 255, (8, 6, 3), np.uint8)
 VECTOR = Box(-1, 1, (2,), np.float64)
@@ -125,6 +129,43 @@ def test_what_is_no_array_is_left_out_and_said():
         (note,) = env.notes
         assert all(f"{part} (" in note for part in ("scene", "cards", "both"))
         assert "agent_pos" not in note
+
+
+class SceneEnv(MadeUp):
+    """Observes a graph beside what a policy can be given."""
+
+    def __init__(self):
+        super().__init__(Dict(agent_pos=VECTOR, scene=Graph(VECTOR, None), gripper=Discrete(3)))
+
+
+def test_a_policy_runs_without_the_parts_that_it_cannot_be_given(tmp_path, monkeypatch):
+    """The user is told once, however many episodes there are."""
+    seen = []
+    monkeypatch.setitem(gymnasium.registry, "Scene-v0", EnvSpec("Scene-v0", SceneEnv, max_episode_steps=5))
+    env = {"type": "gymnasium", "task": "Scene-v0"}
+    with pytest.warns(Note, match="Scene-v0: no policy is given scene") as notes:
+        evaluate(
+            lambda o: seen.append(sorted(o)) or np.zeros(2),
+            env,
+            n_episodes=2,
+            batch_size=1,
+            output_dir=tmp_path / "run",
+        )
+
+    assert len(notes) == 1
+    assert seen[0] == ["instruction", "observation.gripper", "observation.state"]
+
+
+def test_a_policy_that_wants_what_is_left_out_is_refused_with_the_reason():
+    """Beside the table of both sides."""
+
+    class Wants:
+        def check_contract(self, features):
+            raise ContractError("observation.scene is missing")
+
+    built = Built(Features({}, ArraySpec((2,), "float32")), True, True, (), Spent(), ("No policy is given scene.",))
+    with pytest.raises(ContractError, match=r"observation\.scene is missing\nNo policy is given scene\."):
+        Engine._check_contract(Wants(), built)
 
 
 def test_an_observation_of_objects_is_that_episodes_error():

@@ -18,7 +18,7 @@ from proctor.engine.messages import Built, Film, Finished, Observed, Reply, Star
 from proctor.engine.timesheet import Timesheet
 from proctor.engine.trace import Trace
 from proctor.engine.video import keep_video
-from proctor.errors import PolicyError
+from proctor.errors import ContractError, PolicyError
 from proctor.policies.base import PolicySource
 from proctor.types import (
     POLICY_FAILED,
@@ -212,7 +212,14 @@ class Engine(Crew):
         if spec.task not in self.features:
             self.features[spec.task] = built.features
             if self._policy is not None:
-                self._policy.check_contract(built.features)
+                self._check_contract(self._policy, built)
+
+    @staticmethod
+    def _check_contract(policy: PolicySource, built: Built) -> None:
+        try:
+            policy.check_contract(built.features)
+        except ContractError as error:  # what is missing may be what was left out
+            raise ContractError("\n".join([str(error), *built.notes])) from error
 
     def replied(self, number: int, reply: Reply) -> None:
         match reply:

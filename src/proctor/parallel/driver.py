@@ -19,7 +19,7 @@ from proctor.config import RunConfig
 from proctor.engine import Engine, EngineSetup
 from proctor.engine.crew import LEAD_WHEN_STOPPING
 from proctor.engine.plan import choose_batch_size
-from proctor.errors import ConfigError, ResourceError, did_you_mean
+from proctor.errors import ConfigError, ResourceError, did_you_mean, note
 from proctor.evaluation import run
 from proctor.job import Job, runs_in_process, simulators_in_memory
 from proctor.launchers import LAUNCHERS
@@ -29,7 +29,7 @@ from proctor.machine import available_memory, usable_cores
 from proctor.parallel.dealer import Dealer, Rules
 from proctor.parallel.fleet import Fleet
 from proctor.plugins import load_object
-from proctor.supervision import quiet_terminal, say_notes, watched
+from proctor.supervision import quiet_terminal, watched
 from proctor.tuning.hardware import visible_gpus
 from proctor.types import Array, EpisodeResult, EpisodeSpec
 
@@ -143,7 +143,8 @@ def _run_fleet(fleet: Fleet, job: Job, setup: EngineSetup, ledger: Ledger) -> No
         watched(fleet, console, config, str(job.directory)) as display,
     ):
         fleet.run(keep, ledger.opened, lambda: display.update(ledger.progress(fleet)))
-    say_notes(fleet.notes)
+    for sentence in fleet.notes:
+        note(sentence)
 
 
 def _on_one_device(config: RunConfig) -> RunConfig:
