@@ -61,7 +61,8 @@ EXIT_STATUSES = """\
 | 1 | a bug, shown with its traceback; of `proctor replay`: an episode could not be filmed, or its replay differs from \
 what was recorded |
 | 2 | wrong usage or configuration, or a simulator that cannot be built at all |
-| 3 | episodes ended in an error; the others are measured |
+| 3 | episodes ended in an error; the others are measured. Or the policy failed alike in the first three, \
+and the rest was not run |
 | 4 | resources: disk full, out of memory, too many workers died; what was measured is kept. Of `proctor doctor`: \
 something that is needed is broken |
 | 5 | journals contradict each other, or leave part of the plan unmeasured |

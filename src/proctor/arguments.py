@@ -257,8 +257,8 @@ def _instead_of(env: Any) -> str:
 
 
 def _policy_hint(policy: Any) -> str:
-    if isinstance(policy, list | tuple) and policy:
-        return f"give one policy, its processors as preprocessor=… and postprocessor=…; {_A_POLICY}."
+    if isinstance(policy, list | tuple):
+        return "give one policy, its processors as preprocessor=… and postprocessor=…."
     for name in _METHODS:
         if callable(getattr(policy, name, None)):
             return f"give a function that calls it, such as lambda observation: policy.{name}(observation)."
