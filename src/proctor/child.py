@@ -5,7 +5,7 @@ A file in the working directory or beside the user's script may be called like a
 (``PYTHONPATH``, the standard library, what is installed), and then what the process that started it has in addition.
 """
 
-# ruff: noqa: PTH100, PTH109, PTH120 - pathlib is imported once the import path is in order
+# ruff: noqa: PTH100, PTH109, PTH110, PTH120 - pathlib is imported once the import path is in order
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ def python_command(module: str, *arguments: str) -> list[str]:
 
 def import_path() -> list[str]:
     """The import path of this process, for another process: the empty entry is replaced by the working directory."""
-    return list(dict.fromkeys(os.path.abspath(entry) for entry in sys.path))
+    places = (os.path.abspath(entry) if os.path.exists(entry or os.curdir) else entry for entry in sys.path)
+    return list(dict.fromkeys(places))  # what does not exist may be the name of a hook
 
 
 _added: set[str] = set()
