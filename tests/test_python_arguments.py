@@ -65,7 +65,7 @@ def cartpole():
         ("nowhere/at/all", "There is no checkpoint at nowhere/at/all"),
         (np.zeros(2), "a ndarray is not callable; a policy is a checkpoint's path"),
     ],
-    ids=lambda value: str(value)[:40],
+    ids=lambda value: value[:40] if isinstance(value, str) else type(value).__name__,
 )
 def test_what_is_no_policy_is_named(policy, sentence):
     """By every function that takes one."""
@@ -104,7 +104,7 @@ def test_what_is_no_policy_is_named(policy, sentence):
         ({}, "Which benchmark?"),
         (FakePolicy(), "env is a FakePolicy; env is a benchmark's name"),
     ],
-    ids=lambda value: str(value)[:40],
+    ids=lambda value: value[:40] if isinstance(value, str) else type(value).__name__,
 )
 def test_what_is_no_environment_is_named(env, sentence):
     """By every function that takes one."""
@@ -132,7 +132,7 @@ def test_what_is_no_environment_is_named(env, sentence):
         ({"output_dir": ""}, "output_dir is ''; it is a path, or None"),
         ({"preprocessor": object()}, "preprocessor and postprocessor belong to a LeRobot policy object"),
     ],
-    ids=str,
+    ids=lambda value: " ".join(value),
 )
 def test_other_arguments_are_checked_as_the_command_lines_are(arguments, sentence):
     """By name, with the nearest one there is."""
