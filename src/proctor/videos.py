@@ -79,8 +79,8 @@ def replay(
     if REDACTED in str(run.config["env"]):
         raise ConfigError(f"{directory} was run with a secret that run.json does not hold: it cannot be filmed later.")
     command = f"proctor replay {shlex.quote(str(directory.absolute()))} …"
-    require_code(run, ("env",), command)
     fields = of_run({"env": run.config["env"]}, command, consent=trust_remote_code)
+    require_code(run, ("env",), command)
     benchmark, address = make_benchmark(fields["env"], trust_remote_code=trust_remote_code)
     choose_renderer(benchmark)
     setup = EngineSetup(

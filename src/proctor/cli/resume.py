@@ -46,8 +46,8 @@ def resume_command(
     info, command = _what_to_go_on_with(run_dir), f"proctor resume {shlex.quote(str(run_dir.absolute()))}"
     if REDACTED in str(info.config):
         raise ConfigError(f"{run_dir} was run with a secret that run.json does not hold; give the whole command again.")
-    require_code(info, ("env", "policy"), command)
     fields = of_run(info.config, command, consent=trust_remote_code)
+    require_code(info, ("env", "policy"), command)
     config = structure(RunConfig, {**fields, "output_dir": str(run_dir)}, "run")
     if num_shards is not None:
         return conduct_in_shards(config, num_shards, devices=devices)
