@@ -27,7 +27,7 @@ from proctor.benchmarks.gymnasium_registry import creator_of, is_made_in_main, r
 from proctor.benchmarks.gymnasium_spaces import ObservationNames, action_box, rgb_frame
 from proctor.config import EnvConfig
 from proctor.errors import ConfigError
-from proctor.foreign_code import described, import_foreign
+from proctor.foreign_code import described, import_foreign, is_ctrl_c
 from proctor.plugins import install_command
 from proctor.types import Array, Task
 
@@ -104,9 +104,11 @@ class GymnasiumEnv(SimEnv):
     def _acts_alike(self) -> bool:
         try:
             return self._tried_episode() == self._tried_episode()
-        except (ConfigError, KeyboardInterrupt):
+        except ConfigError:
             raise
         except BaseException as error:
+            if is_ctrl_c(error):
+                raise
             _require_present_interface(self._env, self._name)
             raise RuntimeError(f"{self._name} was tried for a few steps and raised {described(error)}") from error
 
