@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -34,9 +36,11 @@ def import_foreign(module: str, purpose: str = "") -> ModuleType:
     try:
         with without_stdin():
             return importlib.import_module(module)
-    except (ImportError, ConfigError, KeyboardInterrupt):
+    except (ImportError, ConfigError):
         raise
     except BaseException as error:
+        if is_ctrl_c(error):
+            raise
         raise ConfigError(f"Cannot import {module}{purpose}: {described(error)}.") from error
     finally:
         _being_imported.reset(token)
@@ -87,6 +91,15 @@ def without_stdin() -> Iterator[None]:
             sys.breakpointhook = ask
         os.dup2(saved, _STDIN)
         os.close(saved)
+
+
+def is_ctrl_c(error: BaseException) -> bool:
+    """Whether an exception that other people's code let through is the user's Ctrl-C. Where a signal does not raise
+    one, as in a run that waits for it and in a worker, that code has raised it itself.
+    """
+    may_be = threading.current_thread() is threading.main_thread()
+    may_be = may_be and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    return may_be and isinstance(error, KeyboardInterrupt)
 
 
 def described(error: BaseException) -> str:

@@ -62,6 +62,7 @@ FAULTS = {
     "raise": ("raised", "RuntimeError: a scripted fault"),
     "quit": ("raised", "SystemExit: 0"),
     "panic": ("raised", "_Panic"),
+    "interrupt": ("raised", "KeyboardInterrupt"),
     "ask": ("raised", "EOFError: EOF when reading a line"),
     "hang": ("hung", "the simulator gave no sign of life for {} s"),
     "stop": ("hung", "the simulator gave no sign of life for {} s"),
@@ -69,7 +70,8 @@ FAULTS = {
 
 
 @pytest.mark.parametrize(
-    ("fault", "n_workers"), [*((fault, 2) for fault in FAULTS), ("raise", 1), ("quit", 1), ("panic", 1), ("ask", 1)]
+    ("fault", "n_workers"),
+    [*((fault, 2) for fault in FAULTS), *((fault, 1) for fault in ("raise", "quit", "panic", "ask", "interrupt"))],
 )
 def test_the_results_after_a_fault_are_those_without_it(tmp_path, clean_run, fault, n_workers):
     """At the constructor, at a reset and amid an episode: each of those runs again and nothing else differs. In this
@@ -105,11 +107,12 @@ def test_one_worker_that_nobody_asked_for_is_a_process(tmp_path, clean_run, monk
     assert result.n_errors == 0
 
 
-def test_the_users_ctrl_c_reaches_a_simulator_in_this_process(tmp_path, monkeypatch):
-    """It is no error of the episode."""
+def test_the_users_second_ctrl_c_reaches_a_simulator_in_this_process(tmp_path, monkeypatch):
+    """It is no error of the episode; the first one lets the run end in good order."""
 
     def reset(self, *args, **look):
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(FakeEnv, "reset", reset)
 
@@ -117,7 +120,7 @@ def test_the_users_ctrl_c_reaches_a_simulator_in_this_process(tmp_path, monkeypa
         run_fake(tmp_path / "run", batch_size=1)
 
 
-@pytest.mark.parametrize("kind", [SystemExit, GeneratorExit, CancelledError, EOFError])
+@pytest.mark.parametrize("kind", [SystemExit, GeneratorExit, CancelledError, EOFError, KeyboardInterrupt])
 def test_a_frame_that_ends_the_process_costs_the_video(tmp_path, monkeypatch, kind):
     """The results are there, and the reason is said."""
 

@@ -30,7 +30,7 @@ from proctor.benchmarks.gymnasium_spaces import ObservationNames, action_box, rg
 from proctor.benchmarks.returns import USUAL_SUCCESS_KEYS, real_number, shown, success_in, yes_or_no
 from proctor.config import EnvConfig
 from proctor.errors import ConfigError
-from proctor.foreign_code import described
+from proctor.foreign_code import described, is_ctrl_c
 from proctor.plugins import import_module, install_command
 from proctor.types import Array, Task
 
@@ -112,9 +112,11 @@ class GymnasiumEnv(SimEnv):
     def _acts_alike(self) -> bool:
         try:
             return self._tried_episode() == self._tried_episode()
-        except (ConfigError, KeyboardInterrupt):
+        except ConfigError:
             raise
         except BaseException as error:
+            if is_ctrl_c(error):
+                raise
             _require_present_interface(self._env, self._name)
             raise RuntimeError(f"{self._name} was tried for a few steps and raised {described(error)}") from error
 

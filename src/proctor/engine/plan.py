@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from proctor.benchmarks.base import Benchmark
 from proctor.config import EvalConfig
 from proctor.errors import ConfigError
-from proctor.foreign_code import described, without_stdin
+from proctor.foreign_code import described, is_ctrl_c, without_stdin
 from proctor.types import EpisodeSpec, Task
 
 MAX_AUTO_BATCH_SIZE = 64
@@ -24,9 +24,11 @@ def plan_tasks(benchmark: Benchmark) -> list[Task]:
     try:
         with without_stdin():
             tasks = benchmark.tasks()
-    except (Exception, KeyboardInterrupt):
+    except Exception:
         raise
     except BaseException as error:
+        if is_ctrl_c(error):
+            raise
         raise ConfigError(f"{benchmark.name} cannot say which tasks there are: {described(error)}") from error
     if not tasks:
         raise ConfigError(f"{benchmark.name} has no task for env.task={benchmark.config.task}.")

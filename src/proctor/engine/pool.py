@@ -135,7 +135,7 @@ class InProcessWorker:
 
     def __init__(self) -> None:
         self.arrays = SharedArrays(anonymous_file())
-        self._simulation = Simulation(self.arrays, in_process=True)
+        self._simulation = Simulation(self.arrays)
         self._replies: deque[Reply] = deque()
 
     def send(self, request: Request) -> None:

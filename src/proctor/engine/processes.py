@@ -14,6 +14,8 @@ from pathlib import Path
 from time import monotonic
 from typing import Protocol
 
+import msgspec
+
 from proctor.child import python_command
 from proctor.engine.messages import LONGEST_NEWS, Born, Setup, decode_news, encode
 
@@ -115,7 +117,7 @@ class Nursery:
             self._process = _interpreter("proctor.engine.nursery", arguments, (theirs.fileno(),), log)
         self._unborn: deque[_Forked] = deque()
         self._by_pid: dict[int, _Forked] = {}
-        self._control.send(encode(setup))
+        self._control.send(encode(msgspec.structs.replace(setup, known={})))  # it builds nothing, and news are short
 
     def fork(self, connection_fd: int, arrays_fd: int, log: Path | None) -> WorkerProcess:
         """Ask for a worker.

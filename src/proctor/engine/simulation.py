@@ -33,7 +33,7 @@ from proctor.engine.messages import (
 )
 from proctor.engine.video import Footage
 from proctor.errors import ConfigError
-from proctor.foreign_code import described, encodable
+from proctor.foreign_code import described, encodable, is_ctrl_c
 from proctor.plugins import load_object
 from proctor.policies.base import ActionSource
 from proctor.streams import RandomStream
@@ -45,9 +45,8 @@ _LONGEST_TRACE = 20_000
 class Simulation:
     """Holds one simulator and the episode that runs in it."""
 
-    def __init__(self, arrays: SharedArrays, *, in_process: bool = False) -> None:
+    def __init__(self, arrays: SharedArrays) -> None:
         self.arrays = arrays
-        self._in_process = in_process
         self.benchmark: Benchmark
         self.source: ActionSource | None = None
         self.env: SimEnv | None = None
@@ -57,7 +56,7 @@ class Simulation:
     def handle(self, request: Request) -> Reply:
         """Do what is asked and answer it. Whatever the simulator raises is an answer too: the simulator is closed.
 
-        In the user's own process a KeyboardInterrupt is the user's.
+        Only the user's Ctrl-C, which reaches nobody but the user's own process, is passed on.
         """
         clock = _Clock(self.env)
         try:
@@ -75,7 +74,7 @@ class Simulation:
         except BaseException as error:  # SystemExit and a panic of native code are no less its own
             trace = encodable(traceback.format_exc())
             self.close()
-            if self._is_the_users(error):
+            if is_ctrl_c(error):
                 raise
             return Failed(
                 during=type(request).__name__.lower(),
@@ -93,14 +92,11 @@ class Simulation:
             if env is not None:
                 env.close()
         except BaseException as error:  # it must not hide why the simulator is closed, nor cost a finished run
-            if self._is_the_users(error):
+            if is_ctrl_c(error):
                 raise
             traceback.print_exc()
         del env
         gc.collect()  # what is freed only with the next simulator's GL context may take that one's textures along
-
-    def _is_the_users(self, error: BaseException) -> bool:
-        return self._in_process and isinstance(error, KeyboardInterrupt)
 
     def _setup(self, request: Setup) -> Reply:
         extend_import_path(request.import_path)

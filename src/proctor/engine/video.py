@@ -17,7 +17,7 @@ from typing import Any
 from proctor.benchmarks.base import SimEnv
 from proctor.engine.messages import Film
 from proctor.errors import ConfigError
-from proctor.foreign_code import described
+from proctor.foreign_code import described, is_ctrl_c
 from proctor.types import Array
 
 
@@ -85,9 +85,9 @@ class Footage:
     def _noting(self, describe: Callable[[BaseException], str]) -> Iterator[None]:
         try:
             yield
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # noqa: BLE001 - drawing and encoding may fail in any way; the episode goes on
+        except BaseException as error:  # drawing and encoding may fail in any way; the episode goes on
+            if is_ctrl_c(error):
+                raise
             if not isinstance(error, ConfigError | OSError):
                 traceback.print_exc()  # into the log, for whom the sentence is not enough
             self.give_up(describe(error))

@@ -28,6 +28,7 @@ def main() -> None:
 def serve(connection: Connection, arrays: SharedArrays) -> None:
     """Answer what the engine asks for, until it has no more questions."""
     _give_way()
+    signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is the engine's; what the simulator starts is not affected
     simulation = Simulation(arrays)
     with suppress(EOFError, ConnectionError):  # the engine is gone
         while not isinstance(request := decode_request(connection.recv_bytes()), Close):

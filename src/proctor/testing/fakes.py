@@ -26,7 +26,8 @@ FAKE_BENCHMARK = "proctor.testing.fakes:FakeBenchmark"
 @dataclass(frozen=True, kw_only=True)
 class FakeConfig(EnvConfig):
     """``faults`` maps ``"<task>/<seed>/<step>"`` to what happens there: ``raise``, ``kill``, ``exit``, ``hang``,
-    ``stop`` (SIGSTOP), ``nap`` (half a second), ``quit`` (SystemExit), ``panic`` (no Exception), ``ask`` (input()).
+    ``stop`` (SIGSTOP), ``nap`` (half a second), ``quit`` (SystemExit), ``panic`` (no Exception), ``ask`` (input()),
+    ``interrupt`` (KeyboardInterrupt, nobody's Ctrl-C).
     Step 0 is the reset, ``"<task>/construct"`` the constructor, ``"<task>/<seed>/<step>/render"`` a video's frame. A
     fault strikes ``times`` times; ``scratch`` is the folder in which workers remember how often it has.
 
@@ -160,10 +161,15 @@ def _panic() -> None:
     raise _Panic
 
 
+def _interrupt() -> None:
+    raise KeyboardInterrupt
+
+
 _FAULTS: dict[str, Any] = {
     "raise": _raise,
     "quit": _quit,
     "panic": _panic,
+    "interrupt": _interrupt,
     "ask": input,
     "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "segfault": lambda: os.kill(os.getpid(), signal.SIGSEGV),
