@@ -50,7 +50,7 @@ class LivePolicy(Checkpoint):
 
     @property
     def sources(self) -> tuple[type, ...]:
-        """The code that makes the actions, besides this package's: the object's class, which may be the caller's own."""
+        """The code that makes the actions: the class of the object, which may be the caller's own."""
         return (type(self.model),)
 
     def open(self, n_threads: int) -> LeRobotPolicy:
