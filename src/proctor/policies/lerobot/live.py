@@ -49,6 +49,11 @@ class LivePolicy(Checkpoint):
     description: bytes
     changes: ClassVar[bool] = True
 
+    @property
+    def sources(self) -> tuple[type, ...]:
+        """The code that makes the actions: the class of the object, which may be the caller's own."""
+        return (type(self.model),)
+
     def open(self, n_threads: int) -> LeRobotPolicy:
         """The policy as it is now, on the device it is on."""
         import torch
