@@ -132,7 +132,7 @@ def test_what_is_no_environment_is_named(env, sentence):
         ({"output_dir": ""}, "output_dir is ''; it is a path, or None"),
         ({"preprocessor": object()}, "preprocessor and postprocessor belong to a LeRobot policy object"),
     ],
-    ids=lambda value: " ".join(value),
+    ids=" ".join,
 )
 def test_other_arguments_are_checked_as_the_command_lines_are(arguments, sentence):
     """By name, with the nearest one there is."""
