@@ -83,7 +83,7 @@ class Claim:
             FingerprintError: see the class.
             RunLockedError: what is being written there and what this job would write exclude each other.
         """
-        if journal is not None and journal.episodes:
+        if journal is not None and journal.measured:
             self._require_same([journal], [])
         self._refuse_company()
         job, before = self._job, self._binding()

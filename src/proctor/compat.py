@@ -65,11 +65,14 @@ def make_policy(
     cfg: Any,
     env_cfg: str | Mapping[str, Any] | EnvConfig | None = None,
     rename_map: Mapping[str, str] | None = None,
+    *,
+    trust_remote_code: bool = False,
 ) -> Policy | LocalPolicy:
     """A loaded policy: ``cfg`` is whatever :func:`proctor.evaluate` takes as a policy.
 
     ``env_cfg`` is checked for being a benchmark; that the policy fits it is checked when the two meet. A LeRobot policy
-    object is evaluated as it is when an evaluation begins, not as it was here.
+    object is evaluated as it is when an evaluation begins, not as it was here. ``trust_remote_code`` consents to running
+    the code of models that a checkpoint is built around.
 
     Raises:
         ConfigError: ``cfg`` is no policy, or ``env_cfg`` no benchmark; the message says what to give.
@@ -78,7 +81,8 @@ def make_policy(
         make_benchmark(env_fields(env_cfg))
     rename_map = names("rename_map", rename_map)
     given = policy_of(cfg, rename_map=rename_map)
-    policy = load_policy(given, rename_map) if isinstance(given, dict) else given
+    consent = switch("trust_remote_code", trust_remote_code)
+    policy = load_policy(given, rename_map, trust_remote_code=consent) if isinstance(given, dict) else given
     return policy if isinstance(policy, LocalPolicy) else policy.open(EvalConfig().inference_threads)
 
 
