@@ -71,8 +71,8 @@ def make_policy(
     """A loaded policy: ``cfg`` is whatever :func:`proctor.evaluate` takes as a policy.
 
     ``env_cfg`` is checked for being a benchmark; that the policy fits it is checked when the two meet. A LeRobot policy
-    object is evaluated as it is when an evaluation begins, not as it was here. ``trust_remote_code`` consents to running
-    the code of models that a checkpoint is built around.
+    object is evaluated as it is when an evaluation begins, not as it was here. ``trust_remote_code`` is the consent to
+    run the code of models that a checkpoint is built around.
 
     Raises:
         ConfigError: ``cfg`` is no policy, or ``env_cfg`` no benchmark; the message says what to give.
