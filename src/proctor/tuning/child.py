@@ -127,7 +127,8 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 def main() -> None:
     """Measure, and report."""
     errand = _decode_errand(sys.stdin.buffer.readline())
-    threading.Thread(target=_end_with_standard_input, daemon=True).start()
+    until_closed = os.dup(sys.stdin.fileno())  # what is measured reads another standard input at times
+    threading.Thread(target=_end_with, args=(until_closed,), daemon=True).start()
     with os.fdopen(int(sys.argv[1]), "wb", buffering=0) as reports:
 
         def report(what: Doing | Measured | Failed) -> None:
@@ -141,8 +142,8 @@ def main() -> None:
             report(Failed(str(error), error.exit_code))
 
 
-def _end_with_standard_input() -> None:
-    while os.read(sys.stdin.fileno(), 1):  # no reader's lock is held, at which an interpreter that ends would abort
+def _end_with(descriptor: int) -> None:
+    while os.read(descriptor, 1):  # no reader's lock is held, at which an interpreter that ends would abort
         pass
     os._exit(1)
 
