@@ -24,7 +24,7 @@ from proctor.results.task_mean import effective_episodes, wilson_of_mean
 from proctor.types import Array
 
 TASKS = (2, 3, 5, 10, 13, 20, 40, 130)
-EPISODES = (5, 8, 10, 20, 25, 35, 50)
+EPISODES = (5, 8, 10, 20, 25, 50)
 RATES = np.arange(1, 21) / 20
 ENOUGH = 50
 """Tasks times episodes, from which on an interval must hold."""
@@ -68,6 +68,7 @@ def shapes(n_tasks: int) -> Iterator[tuple[str, Array]]:
         yield "some missing", np.where(every % 2 == 0, n - n // 5, n)
         yield "some missing", np.where(every % 3 == 0, n // 2, n)
     yield "5 beside 50", np.where(every % 2 == 0, 5, 50)
+    yield "5 beside 50", np.where(every % 3 == 0, 5, 50)
     yield "5 beside 50", np.where(every == 0, 5, 50)
     yield "5 beside 50", np.where(every == 0, 50, 5)
     yield "5 beside 50", np.linspace(5, 50, n_tasks).round().astype(int)
@@ -83,6 +84,8 @@ def mixes(n_tasks: int, random: np.random.Generator) -> Iterator[tuple[str, Arra
     for rate in (0.05, 0.1, 0.3, 0.5, 0.7, 0.9, 0.95):
         yield f"half {rate}, half 1", np.where(every % 2 == 0, rate, 1.0)
         yield f"one {rate}, others 1", np.where(every == 0, rate, 1.0)
+    for rate in (0.3, 0.7, 0.8):
+        yield f"a third {rate}, others 1", np.where(every % 3 == 0, rate, 1.0)
     for rate in (0.5, 0.95):
         yield f"half {rate}, half .05", np.where(every % 2 == 0, rate, 0.05)
     for rate in (0.05, 0.5, 0.9):

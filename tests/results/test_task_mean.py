@@ -56,8 +56,8 @@ def simulated(numbers, rates, draws=20_000, seed=16):
 
 
 def test_equal_tasks_are_about_as_many_episodes_as_they_have():
-    """Twice 5 of 10, computed by hand: a variance within tasks of (2.5 + 3 · 0.25) / 12 against 0.25 in one pool, of
-    which ten outcomes of the rarer kind are sure, and six are not.
+    """Twice 5 of 10, computed by hand: a variance within tasks of (2.5 + 3 · 0.25) / (9 + 3) against 0.25 in one pool;
+    for that stand ten outcomes of the rarer kind, and six for the worst case.
     """
     effective = effective_episodes(np.array([5, 5]), np.array([10, 10]))
 
@@ -167,6 +167,7 @@ ONE_BAD = [0.95, *[1.0] * 9]
         ([5, *[50] * 9], [0.7, *[1.0] * 9]),
         ([5, *[50] * 9], [0.9, *[1.0] * 9]),
         ([50, *[5] * 19], [0.95] * 20),
+        ([5, 50, 50] * 43, [0.7, 1.0, 1.0] * 43),
         ([5] * 50, RATES.tolist() * 2 + [0.5] * 10),
     ],
     ids=lambda value: f"{len(value)}x{value[0]}",

@@ -16,8 +16,9 @@ import numpy as np
 from proctor.results.intervals import LEVEL, z_score
 from proctor.types import Array
 
-_BORROWED = 3
-"""Episodes that each task's variance borrows from the pool: five successes of five do not prove a rate of 100 %."""
+_BORROWED, _BORROWED_BY_ALL = 1, 4
+"""Episodes that each task's variance borrows from the pool, and that all tasks borrow together: five successes of five
+do not prove a rate of 100 %, and among few tasks that does not average out."""
 _CAUTION = 6
 """How many outcomes of the rarer kind the worst case counts as: two failures do not show how the tasks differ."""
 
@@ -34,9 +35,10 @@ def effective_episodes(successes: Array, episodes: Array) -> Array:
     """
     n_tasks, inverse = len(episodes), (1 / episodes).sum()
     at_one_rate, at_worst = n_tasks**2 / inverse, n_tasks * episodes.min()
+    borrowed = _BORROWED + _BORROWED_BY_ALL / n_tasks
     failures, rate = episodes - successes, (successes / episodes).mean(axis=-1)
     pooled = rate * (1 - rate)
-    within = (successes * failures / episodes + _BORROWED * pooled[..., None]) / (episodes - 1 + _BORROWED)
+    within = (successes * failures / episodes + borrowed * pooled[..., None]) / (episodes - 1 + borrowed)
     ratio = np.divide((within / episodes).sum(axis=-1), inverse * pooled, out=np.ones_like(rate), where=pooled > 0)
     rarer = np.minimum(successes.sum(axis=-1), failures.sum(axis=-1))
     shrunk = (rarer * ratio + _CAUTION * at_one_rate / at_worst) / (rarer + _CAUTION)
