@@ -137,7 +137,7 @@ def test_an_interrupted_run_says_how_it_is_gone_on_with(theirs):
         output_dir=str(theirs.run),
     )
 
-    assert prepare(config).how_to_go_on == f"proctor resume {theirs.run} {CONSENT}"
+    assert prepare(config).how_to_go_on == f"go on with: proctor resume {theirs.run} {CONSENT}"
 
 
 def test_a_run_of_a_module_in_the_working_directory_says_it_too(tmp_path, monkeypatch):
@@ -149,7 +149,7 @@ def test_a_run_of_a_module_in_the_working_directory_says_it_too(tmp_path, monkey
 
     job = prepare(RunConfig(policy={"type": "random"}, env=env, output_dir="run"))
 
-    assert job.how_to_go_on == f"proctor resume run {CONSENT}"
+    assert job.how_to_go_on == f"go on with: proctor resume run {CONSENT}"
 
 
 @pytest.mark.parametrize("words", [["resume"], ["replay", "--episode=0"]])

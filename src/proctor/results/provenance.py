@@ -121,6 +121,13 @@ def _git(*arguments: str, **places: str) -> str:
     environment = {**os.environ, **places, "GIT_NO_LAZY_FETCH": "1"}
     where = places.get("GIT_WORK_TREE")
     answer = subprocess.run(  # noqa: S603 - fixed words
-        command, cwd=where, env=environment, capture_output=True, text=True, check=True, timeout=10
+        command,
+        cwd=where,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=10,
     )
     return answer.stdout.strip()
