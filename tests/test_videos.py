@@ -267,7 +267,7 @@ def test_an_interruption_while_filming_costs_no_result(tmp_path):
 
     assert process.returncode == 130, err
     assert "Success rate" in out
-    assert "The results are complete. The videos that are missing are made by: proctor resume" in err
+    assert "The results are complete. For the videos that are missing, go on with: proctor resume" in err
     info = info_in(tmp_path / "run")
     assert info["complete"]
     assert 1 <= len(videos_in(tmp_path / "run")) < 8
