@@ -7,6 +7,7 @@ stands in ``run_K_of_N.json``.
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -124,16 +125,19 @@ def require_code(run: RunInfo, sides: Collection[str], command: str) -> None:
     not be enough to run what lies there.
 
     Raises:
-        ConfigError: names the module, where it was, and a ``command`` that finds it.
+        ConfigError: names the modules, where they were, and a ``command`` that finds them.
     """
     names = {name for side in sides for name in run.fingerprint.get(_CODE, {}).get(side, {})}
-    for name in sorted(names & run.code_places.keys()):
-        if not is_found(name):
-            place = run.code_places[name]
-            raise ConfigError(
-                f"The run's module {name} is not found from here; it was in {place}. If you trust the code there: "
-                f"PYTHONPATH={shlex.quote(place)} {command}"
-            )
+    missing = [name for name in sorted(names & run.code_places.keys()) if not is_found(name)]
+    if not missing:
+        return
+    places = list(dict.fromkeys(run.code_places[name] for name in missing))
+    before = f"{os.pathsep}$PYTHONPATH" if os.environ.get("PYTHONPATH") else ""
+    modules, are, they = ("module", "is", "it was") if len(missing) == 1 else ("modules", "are", "they were")
+    raise ConfigError(
+        f"The run's {modules} {', '.join(missing)} {are} not found from here; {they} in {', '.join(places)}. If you "
+        f"trust the code there: PYTHONPATH={shlex.quote(os.pathsep.join(places))}{before} {command}"
+    )
 
 
 def run_file(shard_id: int, num_shards: int) -> str:
