@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from proctor.consent import without_consent
+from proctor.consent import GIVE_CONSENT, uninstalled_code, without_consent
 from proctor.errors import ConfigError, FingerprintError
-from proctor.redaction import redact, redact_command, redact_for_comparison
+from proctor.redaction import REDACTED, redact, redact_command, redact_for_comparison
 from proctor.results.files import write_json
 from proctor.results.provenance import Provenance
 from proctor.results.stopping import Precision
@@ -138,6 +138,15 @@ def require_code(run: RunInfo, sides: Collection[str], command: str) -> None:
         f"The run's {modules} {', '.join(missing)} {are} not found from here; {they} in {', '.join(places)}. If you "
         f"trust the code there: PYTHONPATH={shlex.quote(os.pathsep.join(places))}{before} {command}"
     )
+
+
+def resume_command(run: RunInfo, directory: Path, options: str = "") -> str:
+    """What continues the run in ``directory``, as the end of a sentence: a secret is in no run directory."""
+    where = shlex.quote(str(directory))
+    if REDACTED in str(run.config):
+        return f"the same command with --output_dir={where}"
+    consent = f" {GIVE_CONSENT}" if uninstalled_code(run.config) else ""
+    return f"proctor resume {where}{options}{consent}"
 
 
 def run_file(shard_id: int, num_shards: int) -> str:
