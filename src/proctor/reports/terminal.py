@@ -303,7 +303,7 @@ def _next_steps(summary: Summary, where: Whereabouts, run: RunInfo | None) -> It
         yield _labelled("Missing", f"{missing} of {planned} have no result yet", "yellow")
     if where.writer:
         yield _labelled("Running", where.writer, "yellow")
-    elif not summary.complete or summary.overall.errors:
+    elif (not summary.complete or summary.overall.errors) and not (run and run.fingerprint.get("unidentified")):
         command = f"proctor resume {directory}" if run is None else resume_command(run, where.directory)
         yield _labelled("Go on", command, "bold")
     env = {} if run is None else {"env": run.config.get("env")}

@@ -141,8 +141,10 @@ def require_code(run: RunInfo, sides: Collection[str], command: str) -> None:
 
 
 def resume_command(run: RunInfo, directory: Path, options: str = "") -> str:
-    """What continues the run in ``directory``, as the end of a sentence: a secret is in no run directory."""
-    where = shlex.quote(str(directory))
+    """What continues the run in ``directory``, as the end of a sentence: that holds no secret and no function."""
+    where, policy = shlex.quote(str(directory)), run.config.get("policy")
+    if isinstance(policy, Mapping) and "sha256" in policy:
+        return f"the same call with output_dir={str(directory)!r}"
     if REDACTED in str(run.config):
         return f"the same command with --output_dir={where}"
     consent = f" {GIVE_CONSENT}" if uninstalled_code(run.config) else ""
