@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -75,7 +75,10 @@ class RunInfo:
     format_version: int = field(default=FORMAT_VERSION, kw_only=True)
 
     def __post_init__(self) -> None:
-        opened = self.opened_policy
+        _require_mappings("config", self.config, ("policy", "env", "eval"))
+        _require_mappings("fingerprint", self.fingerprint, (_CODE,))
+        code, opened = self.fingerprint.get(_CODE, {}), self.opened_policy
+        _require_mappings(f"fingerprint.{_CODE}", code, code)
         public = {
             "config": redact(self.config),
             "fingerprint": redact_for_comparison(self.fingerprint),
@@ -108,6 +111,13 @@ class RunInfo:
         """The key of info whose absence counts as a failure, None if there is none: ``--env.success_key``."""
         env = self.config.get("env", {})
         return env.get("success_key") if env.get("success_threshold") is None else None
+
+
+def _require_mappings(whose: str, fields: Mapping[str, Any], names: Iterable[str]) -> None:
+    """Raises ValueError for a field that is there and no mapping: somebody edited the file."""
+    for name in names:
+        if not isinstance(fields.get(name, {}), Mapping):
+            raise ValueError(f"{whose}.{name} is no mapping")  # noqa: TRY004 - msgspec's decoder passes on a ValueError
 
 
 def plan_by_task(tasks: Sequence[Task], specs: Sequence[EpisodeSpec]) -> tuple[PlannedTask, ...]:
