@@ -140,6 +140,17 @@ def test_an_interrupted_run_says_how_it_is_gone_on_with(theirs):
     assert prepare(config).how_to_go_on == f"go on with: proctor resume {theirs.run} {CONSENT}"
 
 
+def test_the_commands_that_show_prints_hold_the_consent_they_take(theirs, capsys):
+    """Those that go on with the run, and those that film an episode of it."""
+    main(["show", str(theirs.run)])
+    assert f"--episode 0 {CONSENT}" in capsys.readouterr().out
+    theirs.reopen()
+
+    assert main(["show", str(theirs.run)]) == 0
+
+    assert f"Go on       proctor resume {theirs.run} {CONSENT}\n" in capsys.readouterr().out
+
+
 def test_a_run_of_a_module_in_the_working_directory_says_it_too(tmp_path, monkeypatch):
     """Where it was found because its name was typed."""
     (tmp_path / "poles_of_mine.py").write_text(MODULE)

@@ -347,18 +347,22 @@ def test_an_environment_whose_code_was_edited_is_another(tmp_path, run_proctor):
 
 def test_a_function_is_gone_on_with_from_another_folder_once_its_code_is_found(tmp_path, run_proctor):
     """The way is told; a run directory from elsewhere must not choose the code that runs."""
-    (tmp_path / "my_policy.py").write_text("def act(observation):\n    return [0.1, 0.1]\n")
+    (tmp_path / "my_policy.py").write_text("import parts\ndef act(observation):\n    return parts.ACTION\n")
+    (tmp_path / "library").mkdir()
+    (tmp_path / "library" / "parts.py").write_text("ACTION = [0.1, 0.1]")
     (tmp_path / "elsewhere").mkdir()
+    library, elsewhere = str(tmp_path / "library"), tmp_path / "elsewhere"
     command = ["eval", "--policy.type=function", "--policy.function=my_policy:act", f"--env.type={FAKE_BENCHMARK}"]
     command += ["--eval.n_episodes=1", "--eval.batch_size=1", "--eval.video=none", "--output_dir=run"]
-    assert run_proctor(tmp_path, *command, path=())[0] == 0
+    assert run_proctor(tmp_path, *command, path=(library,))[0] == 0
 
-    status, errors = run_proctor(tmp_path / "elsewhere", "resume", "../run", path=())
+    status, errors = run_proctor(elsewhere, "resume", "../run", "--num_shards=2", "--trust_remote_code=true", path=())
 
     assert status == 2
-    assert f"The run's module my_policy is not found from here; it was in {tmp_path}." in errors
-    assert f"PYTHONPATH={tmp_path} proctor resume {tmp_path / 'elsewhere/../run'}" in errors
-    assert run_proctor(tmp_path / "elsewhere", "resume", "../run")[0] == 0
+    assert f"The run's modules my_policy, parts are not found from here; they were in {tmp_path}, {library}." in errors
+    told = f"PYTHONPATH={tmp_path}:{library}:$PYTHONPATH proctor resume {elsewhere / '../run'}"
+    assert f"{told} --num_shards=2 --trust_remote_code=true\n" in errors
+    assert run_proctor(elsewhere, "resume", "../run", path=(str(tmp_path), library))[0] == 0
 
 
 @pytest.fixture

@@ -202,6 +202,19 @@ def test_a_value_in_a_module_without_a_version_counts(monkeypatch):
     assert identify(scope["f"]).sha256 != before
 
 
+def test_a_module_that_is_passed_on_as_settings_counts_with_what_it_holds():
+    """``Policy(config)``, where ``config`` is a module whose ``GAIN`` somebody set; its submodules are no settings."""
+    settings = types.ModuleType("settings_of_the_test")
+    settings.GAIN = 1.0
+    before = identify(made(settings)).sha256
+    settings.submodule = types.ModuleType("settings_of_the_test.submodule")
+    assert identify(made(settings)).sha256 == before
+
+    settings.GAIN = 2.0
+
+    assert identify(made(settings)).sha256 != before
+
+
 def test_training_makes_it_another():
     """One object, other weights: what a training loop evaluates."""
     net = Net(0.5)
@@ -283,6 +296,16 @@ HARMLESS = [LOG, threading.Lock(), np.random.uniform, random.random, np.mean, to
 def test_what_says_nothing_of_actions_or_is_a_librarys_is_no_obstacle(value):
     """The global generators are every episode's own."""
     assert identify(made(value)).sha256
+
+
+def test_an_object_that_raises_for_attributes_it_does_not_have_is_no_obstacle():
+    """Some raise what is no AttributeError."""
+
+    class Policy:
+        def __getattr__(self, name):
+            raise RuntimeError(name)
+
+    assert identify(Policy()).sha256
 
 
 def test_looking_runs_no_code_of_the_policys():

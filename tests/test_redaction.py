@@ -19,6 +19,7 @@ SECRET_NAMES = [
     "Authorization", "Proxy-Authorization", "oauth2", "authToken", "pwd", "pass", "db_pass", "passwd", "passphrase",
     "credential", "credentials", "aws_secret_access_key", "private_key", "ssh_key", "openai_key", "bearer", "cookie",
     "Set-Cookie", "session", "session_id", "sessionToken", "X-Api-Key", "authkey", "accessKey", "access_token", "jwt",
+    "pw", "db_pw",
 ]  # fmt: skip
 HARMLESS_NAMES = [
     "tokenizer", "tokenizer_name", "tokenizer_max_length", "bos_token", "pad_token_id", "image_token", "n_tokens",
@@ -32,6 +33,7 @@ HARMLESS_NAMES = [
 def test_secrets_are_redacted_at_any_depth(name):
     """Also inside lists, below the name, in a pair, and in a text of JSON."""
     config = {"a": [{name: "hunter2"}], "b": {name: {"inner": ["hunter2"]}}, "c": [[name, "hunter2"]]}
+    config["d"] = [{"name": name, "value": "hunter2"}]
 
     assert "hunter2" not in json.dumps(redact(config))
     assert "hunter2" not in redact(json.dumps(config))
@@ -65,6 +67,10 @@ def test_numbers_and_truths_stay_unless_they_are_a_password():
         ("https://host/x?sig=hunter2", "https://host/x?sig=<redacted>"),
         ("https://host/x?X-Amz-Signature=hunter2", "https://host/x?X-Amz-Signature=<redacted>"),
         ("https://host/x#access_token=hunter2", "https://host/x#access_token=<redacted>"),
+        ("https://user:hun@ter2@host/x", "https://user:<redacted>@host/x"),
+        ("cannot clone //user:hunter2@host/x", "cannot clone //user:<redacted>@host/x"),
+        ("--user me --password hunter2 --rate 2", "--user me --password <redacted> --rate 2"),
+        ('--token "hunter2 hunter2"', '--token "<redacted>"'),
         ("Bearer hunter2", "Bearer <redacted>"),
         ("Basic aHVudGVyMg==", "Basic <redacted>"),
         ("{api_key: hunter2, task: reach}", '{"api_key": "<redacted>", "task": "reach"}'),
@@ -80,6 +86,9 @@ def test_numbers_and_truths_stay_unless_they_are_a_password():
         ("https://host/a?page=2&task=b", "https://host/a?page=2&task=b"),
         ("the bearer of the red block", "the bearer of the red block"),
         ("user/repo@main", "user/repo@main"),
+        ("//server/share@2", "//server/share@2"),
+        ("a//b@c", "a//b@c"),
+        ("give --eval.n_episodes 3 or --tokenizer gpt2", "give --eval.n_episodes 3 or --tokenizer gpt2"),
         ("a: b, c = d", "a: b, c = d"),
     ],
 )

@@ -84,7 +84,7 @@ def of_run(config: Mapping[str, Any], command: str, *, consent: bool) -> dict[st
     Raises:
         ConfigError: it needs consent, and there is none; names the command that gives it.
     """
-    if not consent and (code := code_of(config)):
+    if not consent and (code := uninstalled_code(config)):
         raise ConfigError(
             f"This run means to run code that is not installed here ({', '.join(code)}), and a run directory cannot "
             f"consent to that: read the code, and if you trust it: {command} {GIVE_CONSENT}"
@@ -97,7 +97,7 @@ def of_run(config: Mapping[str, Any], command: str, *, consent: bool) -> dict[st
     return {**again, CONSENT: consent}
 
 
-def code_of(config: Mapping[str, Any], *, on_import_path: bool = False) -> list[str]:
+def uninstalled_code(config: Mapping[str, Any], *, on_import_path: bool = False) -> list[str]:
     """What the configuration of a run directory would have this machine run without its being installed, for a
     sentence: code that needs consent, and modules that only the working directory has; with ``on_import_path``, also
     those that ``PYTHONPATH`` or an editable installation leads to.

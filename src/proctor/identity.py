@@ -20,6 +20,7 @@ import hashlib
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from inspect import isroutine
 from types import CodeType
 from typing import Any, NamedTuple
 
@@ -61,7 +62,7 @@ def identify(value: Any) -> Identity:
     walk = _Walk()
     sha256, reason = None, ""
     try:
-        walk.take(value, _Where(None, str(getattr(value, "__name__", type(value).__name__))))
+        walk.take(value, _Where(None, value.__name__ if isroutine(value) else type(value).__name__))
         sha256 = walk.hexdigest()
     except Opaque as opaque:
         reason = str(opaque)

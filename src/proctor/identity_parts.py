@@ -177,16 +177,19 @@ def _resolved(name: tuple[str, ...], found_in: Mapping[str, Any], is_known: IsKn
 
 
 def _module(value: types.ModuleType, is_known: IsKnown) -> Part:
-    is_known(value.__name__)
-    return Part(("module", value.__name__))
+    """A module in the place of a value; one without a version may hold settings that somebody assigned to it."""
+    if is_known(value.__name__):
+        return Part(("module", value.__name__))
+    own = {name: each for name, each in vars(value).items() if not isinstance(each, types.ModuleType)}
+    return _with_members(Part(("module", value.__name__)), {name: own[name] for name in own if name[:2] != "__"})
 
 
 def _class(value: type, is_known: IsKnown) -> Part:
     if is_known(value.__module__):
         return Part(("class", _name_of(value)))
-    own = sorted((name, each) for name, each in vars(value).items() if not _MADE_BY_PYTHON.fullmatch(name))
-    children = [("'s bases", value.__bases__), ("'s class", type(value)), *((f".{name}", each) for name, each in own)]
-    return Part(("class", value.__qualname__, repr([name for name, _ in own])), tuple(children))
+    own = {name: each for name, each in vars(value).items() if not _MADE_BY_PYTHON.fullmatch(name)}
+    kinds = (("'s bases", value.__bases__), ("'s class", type(value)))
+    return _with_members(Part(("class", value.__qualname__), kinds), own)
 
 
 def _bound(value: types.MethodType, is_known: IsKnown) -> Part:
@@ -321,8 +324,12 @@ def _with_attributes(part: Part, value: Any) -> Part:
                 if isinstance(member, types.MemberDescriptorType):
                     with suppress(AttributeError):
                         found[name] = member.__get__(value)
-    names = sorted(found)
-    return Part((*part.words, repr(names)), (*part.children, *((f".{name}", found[name]) for name in names)))
+    return _with_members(part, found)
+
+
+def _with_members(part: Part, members: Mapping[str, Any]) -> Part:
+    names = sorted(members)
+    return Part((*part.words, repr(names)), (*part.children, *((f".{name}", members[name]) for name in names)))
 
 
 def _has_attributes_alone(kind: type) -> bool:
@@ -370,10 +377,7 @@ _KINDS: tuple[tuple[Any, Callable[[Any, IsKnown], Part]], ...] = (
     (type, _class),
     (functools.partial, _partial),
     (_EXTENSIONS, _of_an_extension),
-    (
-        enum.Enum,
-        lambda value, _: Part(("enum", str(value.name)), ((".__class__", type(value)), (".value", value.value))),
-    ),
+    (enum.Enum, _member),
     (np.ndarray, _array),
     (np.generic, _scalar),
     (_Tensor, _tensor),

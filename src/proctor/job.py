@@ -19,7 +19,6 @@ from proctor.benchmarks.base import Benchmark
 from proctor.config import EvalConfig, RunConfig, structure
 from proctor.config.lerobot_flags import without_lerobots
 from proctor.consent import CONSENT, GIVE_CONSENT, gives_consent, is_consent, without_consent
-from proctor.consent import code_of as code_that_needs_consent
 from proctor.engine import EngineSetup
 from proctor.engine.plan import choose_batch_size, plan_episodes, plan_tasks, shard_episodes
 from proctor.engine.trace import new_trace_path
@@ -30,7 +29,7 @@ from proctor.machine import available_memory, usable_cores, workers_by_open_file
 from proctor.plugins import BENCHMARKS, POLICIES, find, installed, load_object
 from proctor.policies.base import LocalPolicy, PolicySource, why_unidentified
 from proctor.results.provenance import collect_provenance
-from proctor.results.run_dir import RunInfo, plan_by_task, run_file
+from proctor.results.run_dir import RunInfo, plan_by_task, resume_command, run_file
 from proctor.source_code import unowned_places
 from proctor.surroundings import prepare_surroundings
 from proctor.types import EpisodeSpec, Task
@@ -71,8 +70,7 @@ class Job:
         if self.config.eval.num_shards > 1:
             return f"the same command with --output_dir={shlex.quote(str(self.directory))}"
         if self.from_fields:
-            consent = f" {GIVE_CONSENT}" if code_that_needs_consent(self.run_info.config) else ""
-            return f"proctor resume {shlex.quote(str(self.directory))}{self.go_on_with}{consent}"
+            return resume_command(self.run_info, self.directory, self.go_on_with)
         return f"the same call with output_dir={str(self.directory)!r}"
 
     @cached_property

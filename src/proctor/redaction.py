@@ -40,7 +40,7 @@ _SECRET = re.compile(
     r"|(api|access|private|secret|auth|ssh|account|signing|encryption|subscription|license)keys?$"
     r"|(api|auth|access|hf|bearer|refresh|session|csrf|xsrf)tokens?$"
 )
-_OFTEN_SECRET = re.compile(r"^(token|pass|session|pat|sas|otp)$")
+_OFTEN_SECRET = re.compile(r"^(token|pass|pw|session|pat|sas|otp)$")
 _HARMLESS = re.compile(
     r"^(n|num|number|count|max|min|ids?|types?|dim|size|len|length|s|seconds|index|position|shape|ratio|level|budget"
     r"|kind|mode|names?|strategy|pooling|embeddings?|by|per|bos|eos|boi|eoi|pad|unk|mask|sep|cls|special|additional"
@@ -85,14 +85,17 @@ def _words(name: str) -> list[str]:
 # ------------------------------------------------------------------------------------------------ which values
 
 _ANYBODY = ("", "git", "anonymous")
-_WITH_A_KEY_OF_ITS_OWN = ("ssh", "sftp", "git+ssh")
-_USER = re.compile(r"(?<![\w+.-])(?P<scheme>[A-Za-z][\w+.-]*)://(?P<user>[^\s/?#@:]*)(:(?P<password>[^\s/?#@]*))?@")
+_WITH_A_KEY_OF_ITS_OWN = ("//", "ssh://", "sftp://", "git+ssh://")
+_USER = re.compile(
+    r"(?<![\w+.:-])(?P<scheme>([A-Za-z][\w+.-]*:)?//)(?P<user>[^\s/?#@:]*)(:(?P<password>[^\s/?#\"'<>]*))?@"
+)
 _PARAMETER = re.compile(r"(?P<before>[?&;#])(?P<name>[\w.%-]+)=(?P<value>[^\s&;#'\"<>]+)")
 _SIGNS_ADDRESSES = re.compile(r"^(key|sig|signature|code|x-(amz|goog)-(signature|credential|security-token))$")
 _ASSIGNED = re.compile(
     r"""(?<![\w.-])(?P<name>["']?-*[A-Za-z_][\w.-]*["']?)(?P<is>\s*[:=]\s*|\s+is\s+(?=["']))"""
     r"""(?P<value>"[^"]*"|'[^']*'|[^\s,;&}\])"'{\[]+)"""
 )
+_OPTION = re.compile(r"(?<!\S)(?P<name>--?[A-Za-z][\w.-]*)(?P<is>\s+)(?P<value>\"[^\"]*\"|'[^']*'|[^\s\"'-]\S*)")
 _SCHEME = re.compile(r"\b(?P<scheme>Bearer|Basic|(?i:bearer|basic)(?=\s+\S*[\d=]))\s+(?P<value>[\w.~+/=-]{4,})")
 _KNOWN = re.compile(
     r"\b(hf_\w{16,}|gh[pousr]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|xox[abeprs]-[\w-]{10,}|AKIA[0-9A-Z]{16}"
@@ -108,6 +111,8 @@ def redact(value: Any, *, hide: Hide = lambda _: REDACTED) -> Any:
     Booleans and None stay, and so do numbers, unless they are a password.
     """
     match value:
+        case {"name": str(name), "value": _} if is_secret_name(name):
+            return {key: _under(name if key == "value" else key, child, hide) for key, child in value.items()}
         case Mapping():
             return {name: _under(name, child, hide) for name, child in value.items()}
         case [str(name), child] if is_secret_name(name):
@@ -224,16 +229,17 @@ def _in_text(text: str, hide: Hide) -> str:
     text = _PARAMETER.sub(lambda match: _parameter(match, hide), text)
     text = _SCHEME.sub(lambda match: f"{match['scheme']} {_hidden(match['value'], hide)}", text)
     text = _KNOWN.sub(lambda match: hide(match[0]), text)
+    text = _OPTION.sub(lambda match: _assigned(match, hide), text)
     return _ASSIGNED.sub(lambda match: _assigned(match, hide), text)
 
 
 def _user(match: re.Match[str], hide: Hide) -> str:
     scheme, user, password = match["scheme"], match["user"], match["password"]
     if password is not None:
-        return f"{scheme}://{user}:{_hidden(password, hide)}@"
+        return f"{scheme}{user}:{_hidden(password, hide)}@"
     if user in _ANYBODY or scheme.lower() in _WITH_A_KEY_OF_ITS_OWN:
         return match[0]
-    return f"{scheme}://{_hidden(user, hide)}@"
+    return f"{scheme}{_hidden(user, hide)}@"
 
 
 def _parameter(match: re.Match[str], hide: Hide) -> str:

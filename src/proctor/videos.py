@@ -11,7 +11,7 @@ from pathlib import Path
 from time import monotonic
 
 from proctor.config import EvalConfig
-from proctor.consent import of_run
+from proctor.consent import GIVE_CONSENT, of_run
 from proctor.engine import Crew, EngineSetup, Film, Filming, Shot
 from proctor.errors import ConfigError
 from proctor.job import make_benchmark, n_simulators, runs_in_process
@@ -80,7 +80,7 @@ def replay(
         raise ConfigError(f"{directory} was run with a secret that run.json does not hold: it cannot be filmed later.")
     command = f"proctor replay {shlex.quote(str(directory.absolute()))} …"
     fields = of_run({"env": run.config["env"]}, command, consent=trust_remote_code)
-    require_code(run, ("env",), command)
+    require_code(run, ("env",), f"{command} {GIVE_CONSENT}" if trust_remote_code else command)
     benchmark, address = make_benchmark(fields["env"], trust_remote_code=trust_remote_code)
     choose_renderer(benchmark)
     setup = EngineSetup(

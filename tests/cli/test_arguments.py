@@ -165,6 +165,16 @@ def test_what_only_looks_like_a_mapping_reaches_the_command_as_it_was_written():
     assert expand(["--env.task={a: b"]) == ["--env.task={a: b"]
 
 
+@pytest.mark.parametrize("option", ["--env.kwargs.size.width=3", "policy.kwargs.size.width=3"])
+def test_a_part_of_a_mapping_is_refused_with_the_whole_of_it(option):
+    """A field of an environment or a policy is given as a whole."""
+    group = option.removeprefix("--").partition(".")[0]
+    with pytest.raises(
+        ConfigError, match=rf"give --{group}.kwargs as a whole: --{group}.kwargs='{{\"size.width\": …}}'"
+    ):
+        expand(["eval", option])
+
+
 def test_lerobots_old_option_for_the_checkpoint_is_taken_with_a_note():
     """``-p`` was LeRobot's until 0.2."""
     with pytest.warns(Note, match="it is taken as --policy.path"):

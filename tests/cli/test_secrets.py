@@ -88,6 +88,15 @@ def test_what_is_no_secret_is_there(left):
     assert "are refused: <redacted>" in (left / "run" / "eval_info.json").read_text()
 
 
+def test_no_command_is_shown_that_a_run_with_secrets_refuses(left, capsys):
+    """It can neither be resumed without them nor be filmed later."""
+    assert main(["show", str(left / "run")]) == 0
+
+    said = capsys.readouterr().out
+    assert f"Go on       the same command with --output_dir={left / 'run'}\n" in said
+    assert "proctor replay" not in said
+
+
 def test_a_run_with_secrets_goes_on_by_the_whole_command(left, tmp_path, capsys):
     """With the same ones; another is another evaluation, and the difference is said without it."""
     run = tmp_path / "run"

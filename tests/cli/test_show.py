@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -60,6 +61,29 @@ def test_an_unfinished_run_says_what_is_missing(finished, capsys):
     assert "No final success rate; " in out
     assert "Missing     5 of 8 episodes have no result yet" in out
     assert f"Go on       proctor resume {finished.directory}" in out
+
+
+def steady(observation):
+    return [0.1, 0.1]
+
+
+def restless(observation, generator=random.Random(0)):  # noqa: B008 - what cannot be recognised again
+    return [generator.random(), 0.1]
+
+
+@pytest.mark.parametrize(("function", "told"), [(steady, "Go on       the same call with output_dir="), (restless, "")])
+def test_a_run_of_a_function_from_python_goes_on_by_the_same_call(tmp_path, capsys, function, told):
+    """The command line has no such function; one that cannot be recognised again goes on in no way."""
+    evaluate(function, {"type": FAKE_BENCHMARK}, n_episodes=1, batch_size=1, video="none", output_dir=tmp_path)
+    journal = tmp_path / "journal.jsonl"
+    journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[:2]))
+
+    assert main(["show", str(tmp_path)]) == 0
+
+    out = capsys.readouterr().out
+    assert told in out
+    assert "proctor resume" not in out
+    assert ("Go on" in out) is bool(told)
 
 
 def test_an_old_locale_is_no_reason_to_stop(finished):

@@ -1,6 +1,7 @@
 """Where results come from, and what is kept out of it."""
 
 import os
+import shutil
 import socket
 import subprocess
 from pathlib import Path
@@ -40,6 +41,21 @@ def test_the_revision_of_the_working_directory_is_recorded(tmp_path, monkeypatch
 
     assert (clean.dirty, dirty.dirty) == (False, True)
     assert len(clean.commit) == 40
+
+
+def test_of_a_repository_that_takes_git_too_long_the_commit_is_known_nevertheless(tmp_path, monkeypatch, repository):
+    """A network's disk, a million files."""
+    monkeypatch.setattr("proctor.results.provenance._PATIENCE_S", 1)
+    slow = tmp_path / "bin" / "git"
+    slow.parent.mkdir()
+    slow.write_text(f'#!/bin/sh\ncase "$*" in *" diff "*) exec sleep 20;; esac\nexec {shutil.which("git")} "$@"\n')
+    slow.chmod(0o755)
+    monkeypatch.setenv("PATH", str(slow.parent), prepend=os.pathsep)
+
+    found = collect_provenance([], 1).git
+
+    assert len(found.commit) == 40
+    assert found.dirty is None
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """run.json says what a directory is an evaluation of, before anything ran."""
 
+import functools
 import json
 from dataclasses import replace
 
@@ -34,6 +35,21 @@ def test_a_damaged_run_file_is_a_sentence(tmp_path, content):
     (tmp_path / RUN_FILE).write_bytes(content)
 
     with pytest.raises(ConfigError, match=r"run\.json cannot be read .* --output_dir"):
+        read_run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "path", ["config.policy", "config.env", "config.eval", "fingerprint.code", "fingerprint.code.env"]
+)
+def test_an_edited_run_file_whose_fields_are_no_mappings_is_a_sentence(tmp_path, path):
+    """Every command reads these."""
+    write_run(tmp_path, run_info())
+    edited = json.loads((tmp_path / RUN_FILE).read_text())
+    *groups, last = path.split(".")
+    functools.reduce(lambda fields, name: fields.setdefault(name, {}), groups, edited)[last] = None
+    (tmp_path / RUN_FILE).write_text(json.dumps(edited))
+
+    with pytest.raises(ConfigError, match=rf"run\.json cannot be read \({path} is no mapping"):
         read_run(tmp_path)
 
 

@@ -3,7 +3,7 @@
 import pytest
 from result_samples import FINGERPRINT, SPECS, TASKS, broken, done, run_info
 
-from proctor.errors import ConfigError, MergeError
+from proctor.errors import ConfigError, MergeError, Note
 from proctor.results.journal import JournalWriter, key_of
 from proctor.results.run_dir import write_run
 from proctor.results.summary import describe, load_summary, require_complete, summarize
@@ -78,6 +78,16 @@ def test_a_run_directory_is_summarised_from_its_files_alone(tmp_path):
     assert run == run_info()
     assert (summary.overall.completed, summary.overall.missing) == (8, 4)
     assert summary.wall_s > 0
+
+
+def test_results_of_another_evaluation_than_the_run_file_describes_are_noted(tmp_path):
+    """As where a journal was put beside another run.json, or two evaluations were mixed on purpose."""
+    write_run(tmp_path, run_info())
+    with JournalWriter(tmp_path, {**FINGERPRINT, "seed": "another"}) as writer:
+        writer.append(done(SPECS[0]), None)
+
+    with pytest.warns(Note, match=r"than its run.json describes: seed: was \"another\", now "):
+        load_summary(tmp_path)
 
 
 def test_a_directory_without_a_run_cannot_be_summarised(tmp_path):

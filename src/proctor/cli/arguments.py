@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ _MAX_FILE_BYTES = 1 << 20
 _BARE = re.compile(r"[A-Za-z_][\w.-]*=")
 _NEGATIVE = re.compile(r"-\.?\d")
 _CONFIG_PATH = "config_path"
+_GROUPS_OF_FIELDS = ("env", "policy")
 _OLD_PATH = "-p"
 """What LeRobot called --policy.path before its version 0.2."""
 _SWITCHES = {"help", "version", "json", "anyway", "static", "embed", "open"}
@@ -48,8 +49,18 @@ def expand(arguments: Sequence[str]) -> list[str]:
                 f"--{_CONFIG_PATH}: {path} holds {CONSENT}, which only the command line can give: {GIVE_CONSENT}."
             )
         options = {**dict(_flatten(fields)), **options}
+    _require_whole_fields(options)
     options = {key: value and _as_json(value) for key, value in _without_lerobots(options).items()}
     return [*positional, *(f"--{key}" if value is None else f"--{key}={value}" for key, value in options.items())]
+
+
+def _require_whole_fields(options: Iterable[str]) -> None:
+    """Fields of ``--env.*`` and ``--policy.*`` have no parts of their own on the command line."""
+    for key in options:
+        group, *rest = key.split(".")
+        if group in _GROUPS_OF_FIELDS and len(rest) > 1:
+            whole, part = f"--{group}.{rest[0]}", ".".join(rest[1:])
+            raise ConfigError(f"--{key} is no option; give {whole} as a whole: {whole}='{{\"{part}\": …}}'.")
 
 
 def read_config_file(path: Path) -> dict[str, Any]:
@@ -107,8 +118,6 @@ def _without_lerobots(options: Mapping[str, str | None]) -> dict[str, str | None
 def _as_json(value: str) -> str:
     """A list or a mapping as JSON, if it is written as YAML; any other text as it is."""
     if not value.lstrip().startswith(("{", "[")):
-        return value
-    if value.lstrip()[:1] not in ("{", "["):
         return value
     try:
         return json.dumps(read_value(value), ensure_ascii=False)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from proctor.cli.eval import conduct
 from proctor.cli.parallel import conduct_in_shards
 from proctor.config import RunConfig, structure
-from proctor.consent import of_run
+from proctor.consent import GIVE_CONSENT, of_run
 from proctor.errors import ConfigError
 from proctor.redaction import REDACTED
 
@@ -43,11 +43,14 @@ def resume_command(
     """
     from proctor.results.run_dir import require_code
 
-    info, command = _what_to_go_on_with(run_dir), f"proctor resume {shlex.quote(str(run_dir.absolute()))}"
+    info = _what_to_go_on_with(run_dir)
+    given = {"num_shards": num_shards, "devices": devices}
+    options = [f"--{name}={value}" for name, value in given.items() if value is not None]
+    command = shlex.join(["proctor", "resume", str(run_dir.absolute()), *options])
     if REDACTED in str(info.config):
         raise ConfigError(f"{run_dir} was run with a secret that run.json does not hold; give the whole command again.")
     fields = of_run(info.config, command, consent=trust_remote_code)
-    require_code(info, ("env", "policy"), command)
+    require_code(info, ("env", "policy"), f"{command} {GIVE_CONSENT}" if trust_remote_code else command)
     config = structure(RunConfig, {**fields, "output_dir": str(run_dir)}, "run")
     if num_shards is not None:
         return conduct_in_shards(config, num_shards, devices=devices)

@@ -31,5 +31,5 @@ def show_command(run_dir: Path, /, *, json: bool = False) -> int:
         print_json(canonical_info(build_eval_info(summary, run)))
         return 0
     print_run(console, run)
-    print_summary(console, summary, Whereabouts.of(run_dir))
+    print_summary(console, summary, Whereabouts.of(run_dir), run)
     return 0

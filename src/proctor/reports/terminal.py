@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from proctor.consent import GIVE_CONSENT, uninstalled_code
+from proctor.redaction import REDACTED
 from proctor.reports.text import (
     count,
     duration,
@@ -32,7 +34,7 @@ from proctor.results.headline import Basis, headline_of
 from proctor.results.intervals import LEVEL, Interval
 from proctor.results.lock import holder_of
 from proctor.results.profile import profile_of
-from proctor.results.run_dir import RunInfo
+from proctor.results.run_dir import RunInfo, resume_command
 from proctor.results.stats import Counts
 from proctor.results.summary import Summary, TaskSummary
 from proctor.types import EpisodeResult, EpisodeSpec, Outcome, TaskKey
@@ -78,14 +80,14 @@ def run_title(run: RunInfo) -> list[str]:
     ]
 
 
-def print_summary(console: Console, summary: Summary, where: Whereabouts) -> None:
-    """Print what ``summary`` says of a run: tables, headline, errors, and what one may want to do next."""
+def print_summary(console: Console, summary: Summary, where: Whereabouts, run: RunInfo | None = None) -> None:
+    """Print what ``summary`` says of a ``run``: tables, headline, errors, and what one may want to do next."""
     console.print(_table(summary))
     if hidden := len(summary.tasks) - len(_shown_tasks(summary)):
         console.print(Text(f"{hidden} more tasks, none with a lower rate, are in the result file.", style="dim"))
     for line in [Text(""), *headline(summary), *errors(summary), Text("")]:
         console.print(line, soft_wrap=not console.is_terminal)  # a log is searched by line
-    for line in _next_steps(summary, where):
+    for line in _next_steps(summary, where, run):
         console.print(line, soft_wrap=True)  # a command or a path is copied
 
 
@@ -288,7 +290,7 @@ def errors(summary: Summary) -> list[Text]:
     ]
 
 
-def _next_steps(summary: Summary, where: Whereabouts) -> Iterator[Text]:
+def _next_steps(summary: Summary, where: Whereabouts, run: RunInfo | None) -> Iterator[Text]:
     """What lies where, and the commands for what one may want next, ready to be copied."""
     directory = shlex.quote(str(where.directory))
     yield _labelled("Results", str(where.directory))
@@ -301,12 +303,15 @@ def _next_steps(summary: Summary, where: Whereabouts) -> Iterator[Text]:
         yield _labelled("Missing", f"{missing} of {planned} have no result yet", "yellow")
     if where.writer:
         yield _labelled("Running", where.writer, "yellow")
-    elif not summary.complete or summary.overall.errors:
-        yield _labelled("Go on", f"proctor resume {directory}", "bold")
-    if (result := _worth_watching(summary)) is not None:
+    elif (not summary.complete or summary.overall.errors) and not (run and run.fingerprint.get("unidentified")):
+        command = f"proctor resume {directory}" if run is None else resume_command(run, where.directory)
+        yield _labelled("Go on", command, "bold")
+    env = {} if run is None else {"env": run.config.get("env")}
+    if (result := _worth_watching(summary)) is not None and REDACTED not in str(env):
         command = replay_command(where.directory, summary, result.spec.task)
+        consent = f" {GIVE_CONSENT}" if uninstalled_code(env) else ""
         remark = {True: "the first success", False: "the first failure", None: "the first episode"}[result.success]
-        yield _labelled("Watch", f"{command} {result.spec.episode_index}", "bold", f"   {remark}")
+        yield _labelled("Watch", f"{command} {result.spec.episode_index}{consent}", "bold", f"   {remark}")
     yield _labelled("Look again", f"proctor show {directory}", "bold")
 
 

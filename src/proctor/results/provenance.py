@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 _SHA1_DIGITS = 40
+_PATIENCE_S = 10
 _SHA256_REPOSITORY = "[core]\nrepositoryformatversion = 1\n[extensions]\nobjectformat = sha256\n"
 _EQUALITY = r"^core\.(filemode|symlinks|ignorecase|precomposeunicode|autocrlf|eol)$"
 
@@ -104,6 +105,8 @@ def _is_dirty(objects: str, index: str, top: str, commit: str) -> bool | None:
             _git(*options, "diff", *how, commit, "--", **places)
         except subprocess.CalledProcessError as error:
             return True if error.returncode == 1 else None
+        except subprocess.TimeoutExpired:
+            return None
     return False
 
 
@@ -128,6 +131,6 @@ def _git(*arguments: str, **places: str) -> str:
         capture_output=True,
         text=True,
         check=True,
-        timeout=10,
+        timeout=_PATIENCE_S,
     )
     return answer.stdout.strip()

@@ -7,17 +7,18 @@ stands in ``run_K_of_N.json``.
 
 from __future__ import annotations
 
+import os
 import shlex
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
-from proctor.consent import without_consent
+from proctor.consent import GIVE_CONSENT, uninstalled_code, without_consent
 from proctor.errors import ConfigError, FingerprintError
-from proctor.redaction import redact, redact_command, redact_for_comparison
+from proctor.redaction import REDACTED, redact, redact_command, redact_for_comparison
 from proctor.results.files import write_json
 from proctor.results.provenance import Provenance
 from proctor.results.stopping import Precision
@@ -74,7 +75,10 @@ class RunInfo:
     format_version: int = field(default=FORMAT_VERSION, kw_only=True)
 
     def __post_init__(self) -> None:
-        opened = self.opened_policy
+        _require_mappings("config", self.config, ("policy", "env", "eval"))
+        _require_mappings("fingerprint", self.fingerprint, (_CODE,))
+        code, opened = self.fingerprint.get(_CODE, {}), self.opened_policy
+        _require_mappings(f"fingerprint.{_CODE}", code, code)
         public = {
             "config": redact(self.config),
             "fingerprint": redact_for_comparison(self.fingerprint),
@@ -109,6 +113,13 @@ class RunInfo:
         return env.get("success_key") if env.get("success_threshold") is None else None
 
 
+def _require_mappings(whose: str, fields: Mapping[str, Any], names: Iterable[str]) -> None:
+    """Raises ValueError for a field that is there and no mapping: somebody edited the file."""
+    for name in names:
+        if not isinstance(fields.get(name, {}), Mapping):
+            raise ValueError(f"{whose}.{name} is no mapping")  # noqa: TRY004 - msgspec's decoder passes on a ValueError
+
+
 def plan_by_task(tasks: Sequence[Task], specs: Sequence[EpisodeSpec]) -> tuple[PlannedTask, ...]:
     """The plan in the form that :class:`RunInfo` holds."""
     episodes: dict[TaskKey, list[PlannedEpisode]] = {task.key: [] for task in tasks}
@@ -124,16 +135,30 @@ def require_code(run: RunInfo, sides: Collection[str], command: str) -> None:
     not be enough to run what lies there.
 
     Raises:
-        ConfigError: names the module, where it was, and a ``command`` that finds it.
+        ConfigError: names the modules, where they were, and a ``command`` that finds them.
     """
     names = {name for side in sides for name in run.fingerprint.get(_CODE, {}).get(side, {})}
-    for name in sorted(names & run.code_places.keys()):
-        if not is_found(name):
-            place = run.code_places[name]
-            raise ConfigError(
-                f"The run's module {name} is not found from here; it was in {place}. If you trust the code there: "
-                f"PYTHONPATH={shlex.quote(place)} {command}"
-            )
+    missing = [name for name in sorted(names & run.code_places.keys()) if not is_found(name)]
+    if not missing:
+        return
+    places = list(dict.fromkeys(run.code_places[name] for name in missing))
+    before = f"{os.pathsep}$PYTHONPATH" if os.environ.get("PYTHONPATH") else ""
+    modules, are, they = ("module", "is", "it was") if len(missing) == 1 else ("modules", "are", "they were")
+    raise ConfigError(
+        f"The run's {modules} {', '.join(missing)} {are} not found from here; {they} in {', '.join(places)}. If you "
+        f"trust the code there: PYTHONPATH={shlex.quote(os.pathsep.join(places))}{before} {command}"
+    )
+
+
+def resume_command(run: RunInfo, directory: Path, options: str = "") -> str:
+    """What continues the run in ``directory``, as the end of a sentence: that holds no secret and no function."""
+    where, policy = shlex.quote(str(directory)), run.config.get("policy")
+    if isinstance(policy, Mapping) and "sha256" in policy:
+        return f"the same call with output_dir={str(directory)!r}"
+    if REDACTED in str(run.config):
+        return f"the same command with --output_dir={where}"
+    consent = f" {GIVE_CONSENT}" if uninstalled_code(run.config) else ""
+    return f"proctor resume {where}{options}{consent}"
 
 
 def run_file(shard_id: int, num_shards: int) -> str:

@@ -12,12 +12,12 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TypeVar
 
-from proctor.errors import ConfigError, MergeError
+from proctor.errors import ConfigError, MergeError, note
 from proctor.results.bootstrap import MeanIntervals, Resampled, mean_intervals, quantities, resample_task
 from proctor.results.intervals import Interval, IntervalMethod
-from proctor.results.journal import EpisodeKey, RecordedResults, key_of, read_journals
+from proctor.results.journal import EpisodeKey, Journal, RecordedResults, key_of, read_journals
 from proctor.results.merge import merge_journals
-from proctor.results.run_dir import RunInfo, read_run
+from proctor.results.run_dir import RunInfo, check_fingerprint, read_run
 from proctor.results.stats import Counts, Macro, macro, pooled_interval
 from proctor.results.stopping import EarlyStop, Precision, find_stop
 from proctor.results.videos import existing_videos
@@ -218,6 +218,8 @@ def _join(
 def load_summary(directory: Path) -> tuple[RunInfo, Summary]:
     """What ``directory`` holds by now, be the run finished, going on or dead. Shards count as running side by side.
 
+    A note says if some of its results are another evaluation's than ``run.json`` describes.
+
     Raises:
         ConfigError: it is not a run directory.
         MergeError: its journals contradict each other.
@@ -225,6 +227,7 @@ def load_summary(directory: Path) -> tuple[RunInfo, Summary]:
     if (run := read_run(directory)) is None:
         raise ConfigError(f"{directory} holds no run: there is no run.json in it.")
     journals, specs = read_journals(directory), run.specs
+    _note_results_of_another(directory, run, journals)
     summary = _join(run.tasks, specs, merge_journals(journals), RecordedResults, run.precision)
     wall_s = max((journal.wall_s for journal in journals), default=None)
     worker_s = (
@@ -232,6 +235,17 @@ def load_summary(directory: Path) -> tuple[RunInfo, Summary]:
     )
     videos = existing_videos(directory, specs)
     return run, replace(summary, wall_s=wall_s, worker_s=worker_s, videos=videos, success_key=run.success_key)
+
+
+def _note_results_of_another(directory: Path, run: RunInfo, journals: Iterable[Journal]) -> None:
+    """The sessions of a journal say themselves whose results theirs are; ``run.json`` was written by the last one."""
+    measured = [header.fingerprint for journal in journals for header in journal.measured_by]
+    found = (check_fingerprint(each, run.fingerprint, allow_mismatch=True) for each in measured)
+    if differences := dict.fromkeys(line for lines in found for line in lines):
+        note(
+            f"{directory} holds results that were measured by another evaluation than its run.json describes: "
+            f"{'; '.join(differences)}."
+        )
 
 
 def require_complete(summary: Summary) -> None:

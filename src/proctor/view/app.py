@@ -24,7 +24,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from proctor.consent import code_of
+from proctor.consent import uninstalled_code
 from proctor.errors import ConfigError, ProctorError
 from proctor.results.run_dir import RunInfo, read_run
 from proctor.types import EpisodeSpec
@@ -118,7 +118,7 @@ class Addresses:
         spec = next((spec for spec in specs if (spec.suite, spec.task_id, spec.episode_index) == asked), None)
         if spec is None:
             raise HTTPException(404, "The run has no such episode.")
-        if code := code_of({"env": run.config.get("env")}, on_import_path=True):
+        if code := uninstalled_code({"env": run.config.get("env")}, on_import_path=True):
             replay = self._replays.refuse(directory, spec, ", ".join(code))
             return JSONResponse({"state": replay.state})
         replay = self._replays.ask(directory, spec)
