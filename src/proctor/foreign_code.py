@@ -94,11 +94,12 @@ def without_stdin() -> Iterator[None]:
 
 
 @contextmanager
-def refusing_exits(doing: str) -> Iterator[None]:
+def refusing_exits(sentence: str) -> Iterator[None]:
     """Have other people's code end this process by no exception: what is no ``Exception`` becomes a sentence.
 
     Raises:
-        ConfigError: it raised ``SystemExit`` or the like while ``doing``; the user's Ctrl-C is passed on.
+        ConfigError: it raised ``SystemExit`` or the like: ``sentence``, a colon, and what it raised. The user's Ctrl-C
+            is passed on.
     """
     try:
         yield
@@ -107,7 +108,7 @@ def refusing_exits(doing: str) -> Iterator[None]:
     except BaseException as error:
         if is_ctrl_c(error):
             raise
-        raise ConfigError(f"{doing} raised {described(error)}.") from error
+        raise ConfigError(f"{sentence}: {described(error)}.") from error
 
 
 def is_ctrl_c(error: BaseException) -> bool:

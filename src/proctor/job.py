@@ -355,7 +355,7 @@ def load_policy(
     loader = load_object(_policy_loader(fields))
     named = {name.replace("-", "_"): value for name, value in without_lerobots("policy", fields, known=()).items()}
     asks = trust_remote_code and "trust_remote_code" in inspect.signature(loader).parameters
-    with refusing_exits("Loading the policy"):
+    with refusing_exits("The policy cannot be loaded"):
         policy: AnyPolicy = loader(named, rename_map or None, **({"trust_remote_code": True} if asks else {}))
     return policy
 

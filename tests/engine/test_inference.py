@@ -250,7 +250,7 @@ def test_loading_that_exits_is_refused(inferring):
             raise SystemExit(0)
 
     inference = inferring(Exiting(), wait=False)
-    with pytest.raises(ConfigError, match=r"^Loading the policy raised SystemExit: 0\.$"):
+    with pytest.raises(ConfigError, match=r"^The policy cannot be loaded: SystemExit: 0\.$"):
         inference._loading.result(timeout=5)
 
 

@@ -198,7 +198,7 @@ class Inference:
 
 
 def _open(source: PolicySource, n_threads: int) -> Policy:
-    with _one_loads_at_a_time, refusing_exits("Loading the policy"):
+    with _one_loads_at_a_time, refusing_exits("The policy cannot be loaded"):
         return source.open(n_threads)
 
 
