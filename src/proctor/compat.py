@@ -17,12 +17,12 @@ from proctor.benchmarks.base import features_of
 from proctor.benchmarks.gymnasium_spaces import ObservationNames, action_box
 from proctor.benchmarks.returns import (
     USUAL_SUCCESS_KEYS,
+    decided,
     if_finite,
     latched,
     real_number,
     shown,
     success_in,
-    yes_or_no,
 )
 from proctor.config import EnvConfig, EvalConfig, RunConfig
 from proctor.engine.plan import plan_episodes, plan_tasks
@@ -214,8 +214,7 @@ def _lockstep_batch(
             if not row.over:
                 row.rewards.append(real_number(rewards[i], "the reward"))
                 row.success = latched(row.success, success_in(_info_of(i, info)))
-                over = yes_or_no(terminated[i], "terminated") or yes_or_no(truncated[i], "truncated")
-                row.over = bool(over)
+                row.over = decided(terminated[i], "terminated") or decided(truncated[i], "truncated")
     return rows
 
 

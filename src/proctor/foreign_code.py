@@ -93,6 +93,24 @@ def without_stdin() -> Iterator[None]:
         os.close(saved)
 
 
+@contextmanager
+def refusing_exits(sentence: str) -> Iterator[None]:
+    """Have other people's code end this process by no exception: what is no ``Exception`` becomes a sentence.
+
+    Raises:
+        ConfigError: it raised ``SystemExit`` or the like: ``sentence``, a colon, and what it raised. The user's Ctrl-C
+            is passed on.
+    """
+    try:
+        yield
+    except Exception:
+        raise
+    except BaseException as error:
+        if is_ctrl_c(error):
+            raise
+        raise ConfigError(f"{sentence}: {described(error)}.") from error
+
+
 def is_ctrl_c(error: BaseException) -> bool:
     """Whether an exception that other people's code let through is the user's Ctrl-C. Where a signal does not raise
     one, as in a run that waits for it and in a worker, that code has raised it itself.

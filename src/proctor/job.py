@@ -23,7 +23,7 @@ from proctor.engine import EngineSetup
 from proctor.engine.plan import choose_batch_size, plan_episodes, plan_tasks, shard_episodes
 from proctor.engine.trace import new_trace_path
 from proctor.errors import ConfigError, ResourceError, note
-from proctor.foreign_code import encodable, refuse_while_importing, require_utf8
+from proctor.foreign_code import encodable, refuse_while_importing, refusing_exits, require_utf8
 from proctor.identity import Code, code_of
 from proctor.machine import available_memory, usable_cores, workers_by_open_files
 from proctor.plugins import BENCHMARKS, POLICIES, find, installed, load_object
@@ -353,7 +353,8 @@ def load_policy(
     loader = load_object(_policy_loader(fields))
     named = {name.replace("-", "_"): value for name, value in without_lerobots("policy", fields, known=()).items()}
     asks = trust_remote_code and "trust_remote_code" in inspect.signature(loader).parameters
-    policy: AnyPolicy = loader(named, rename_map or None, **({"trust_remote_code": True} if asks else {}))
+    with refusing_exits("The policy cannot be loaded"):
+        policy: AnyPolicy = loader(named, rename_map or None, **({"trust_remote_code": True} if asks else {}))
     return policy
 
 

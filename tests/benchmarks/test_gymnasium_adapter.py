@@ -461,7 +461,8 @@ def test_success_is_what_info_says_or_else_the_sum_of_rewards_at_the_end(fields,
         ({"reward": 1j}, "the reward is 1j; expected a real number"),
         ({"reward": None}, "the reward is None; expected a real number"),
         ({"ends": (np.array([True, False]), False)}, "terminated is array([ True, False]); expected a bool"),
-        ({"ends": (None, "no")}, "truncated is 'no'; expected a bool"),
+        ({"ends": (False, "no")}, "truncated is 'no'; expected a bool"),
+        ({"ends": (None, False)}, "terminated is None; expected a bool"),
     ],
 )
 def test_a_step_that_returns_something_else_is_an_error_that_says_what(returned, words):

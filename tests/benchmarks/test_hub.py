@@ -128,7 +128,7 @@ def test_a_repository_of_an_offline_cache_is_held_to_its_commit(poles, tmp_path,
         assert env.observation_space.keys() == {"observation.state"}
     with pytest.raises(ConfigError, match=r"Cannot get the code of somebody/drawers: .*its cache do not give it"):
         trusted("somebody/drawers").tasks()
-    with pytest.raises(ConfigError, match=r"consent with --trust_remote_code=true"):
+    with pytest.raises(ConfigError, match=r"consent with --trust_remote"):
         make_env("somebody/poles")
 
 
@@ -251,6 +251,12 @@ def test_lerobots_own_types_without_an_adapter_go_to_lerobot(name):
     assert benchmark.config.kwargs == {
         "task": "a, b", "render_mode": "rgb_array", "observation_height": 128, "name": "x",
     }  # fmt: skip
+
+
+def test_an_environment_of_lerobots_that_is_code_of_the_hub_names_the_type_that_runs_it():
+    """Only there is the code pinned and part of the fingerprint; LeRobot's own sentence names a call of its own."""
+    with pytest.raises(ConfigError, match=r"--env\.type=hub --env\.repo=nvidia/isaaclab-arena-envs --trust_remote"):
+        make_benchmark({"type": "isaaclab_arena"})[0].make()
 
 
 def test_a_type_that_nobody_knows_is_refused_with_the_nearest():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from proctor.benchmarks.returns import if_finite, latched, real_number, shown, success_in, yes_or_no
+from proctor.benchmarks.returns import decided, if_finite, latched, real_number, shown, success_in, yes_or_no
 
 
 class Unprintable:
@@ -40,6 +40,7 @@ def test_a_bool_and_0_and_1_say_something_and_none_says_nothing(value, said):
         *(math.nan, math.inf, 0.5, 2, -1, 1j, Decimal(1) / 2, np.float32("nan"), np.complex64(1)),
         *(np.array([False, True]), np.array([]), np.array("1"), np.array([{"task": False}]), np.array([0.5])),
         *(torch.tensor([True, True]), torch.tensor([]), torch.tensor(0.5)),
+        *(np.ma.masked, np.ma.masked_array([True], mask=[True])),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -47,6 +48,13 @@ def test_nothing_else_does(value):
     """Although most of it is true to Python."""
     with pytest.raises(ValueError, match=r"^it is .+; expected a bool, 0 or 1, or an array that holds one of these$"):
         yes_or_no(value, "it")
+
+
+def test_whether_an_episode_is_over_has_to_be_said():
+    """A step that leaves it open ends in an error instead of going on to the limit."""
+    assert decided(np.True_, "truncated") is True
+    with pytest.raises(ValueError, match=r"^terminated is None; expected a bool, 0 or 1, or an array"):
+        decided(None, "terminated")
 
 
 @pytest.mark.parametrize(
@@ -74,7 +82,10 @@ def test_nan_is_a_number_and_an_episode_with_it_has_no_reward():
 
 @pytest.mark.parametrize(
     "value",
-    [None, "1.5", b"1", 1j, np.complex64(1), {}, [1.0], np.array([1.0, 2.0]), np.array([]), 10**400, object()],
+    [
+        *(None, "1.5", b"1", 1j, np.complex64(1), {}, [1.0], 10**400, object()),
+        *(np.array([1.0, 2.0]), np.array([]), np.ma.masked),
+    ],
     ids=lambda value: type(value).__name__,
 )
 def test_what_is_no_real_number_is_no_reward(value):

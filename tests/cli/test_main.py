@@ -195,3 +195,14 @@ def test_a_run_with_a_secret_cannot_be_resumed_from_its_files(run_arguments, tmp
 
     assert main(["resume", str(tmp_path / "run")]) == 2
     assert "give the whole command again" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_command_with_closed_streams_runs_to_its_end(closed, tmp_path):
+    """What is opened next would get their numbers: pipes of workers, into which simulators print."""
+    run = ["-m", "proctor", *RUN[:-1], "--eval.batch_size=2", "--eval.video=none", f"--output_dir={tmp_path / 'run'}"]
+
+    done = subprocess.run(["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, *run], timeout=60, check=False)
+
+    assert done.returncode == 0
+    assert json.loads((tmp_path / "run" / "eval_info.json").read_text())["overall"]["pc_success"] == 100

@@ -11,6 +11,7 @@ import pytest
 from fake_runs import n_descriptors
 
 from proctor.engine.inference import Answer, Inference, Question
+from proctor.errors import ConfigError
 from proctor.policies.base import EpisodeMemory, Policy
 from proctor.streams import RandomStream
 from proctor.types import AttemptError, EpisodeSpec, Observation
@@ -180,6 +181,36 @@ def test_one_bad_observation_does_not_spoil_the_batch(inferring):
     assert "predict" in bad.chunk.traceback
 
 
+class UnreadableError(Exception):
+    def __str__(self):
+        raise RuntimeError
+
+
+@pytest.mark.parametrize(
+    ("raised", "message"),
+    [
+        (SystemExit(0), "SystemExit: 0"),
+        (KeyboardInterrupt(), "KeyboardInterrupt"),
+        (BaseException("odd"), "BaseException: odd"),
+        (UnreadableError(), "UnreadableError: its message cannot be read, RuntimeError"),
+        (ValueError("\udcff"), r"ValueError: \udcff"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_whatever_a_policy_raises_is_that_episodes_error(inferring, raised, message):
+    """The thread that asks it goes on: an evaluation would wait for its answer for ever."""
+
+    class Raising(Doubler):
+        def predict(self, observations, memories):
+            raise raised
+
+    inference = inferring(Raising(), 1)
+    for _ in range(2):
+        inference.ask([question(1.0)])
+
+        assert collect(inference, 1)[0].chunk.message == message
+
+
 def test_too_few_chunks_are_an_error_of_the_policy(inferring):
     """And not a shift of everybody's actions."""
 
@@ -209,6 +240,18 @@ def test_loading_that_fails_is_raised_where_it_is_waited_for(inferring):
 
     with pytest.raises(FileNotFoundError, match="no weights"):
         inference.has_free_slot()
+
+
+def test_loading_that_exits_is_refused(inferring):
+    """A SystemExit of 0 would end the command as if it had measured something."""
+
+    class Exiting(Doubler):
+        def open(self, n_threads):
+            raise SystemExit(0)
+
+    inference = inferring(Exiting(), wait=False)
+    with pytest.raises(ConfigError, match=r"^The policy cannot be loaded: SystemExit: 0\.$"):
+        inference._loading.result(timeout=5)
 
 
 def test_nothing_starts_before_the_policy_is_loaded(inferring):

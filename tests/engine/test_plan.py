@@ -17,6 +17,15 @@ def benchmark(**fields) -> FakeBenchmark:
     return FakeBenchmark(FakeConfig(type="fake", **fields))
 
 
+def test_a_plan_that_no_memory_holds_is_refused():
+    """At once, by its number."""
+    planned = benchmark()
+    with pytest.raises(
+        ConfigError, match=r"^eval\.n_episodes is 1000000000; the plan .* has at most 10000000 episodes"
+    ):
+        plan_episodes(planned, plan_tasks(planned), 10**9, 1000)
+
+
 def test_episodes_are_dealt_round_robin():
     """The specification's own example."""
     assert shard_episodes(100, 2, 5) == list(range(2, 100, 5))

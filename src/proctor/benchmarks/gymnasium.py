@@ -27,7 +27,7 @@ from proctor.benchmarks.base import (
 )
 from proctor.benchmarks.gymnasium_registry import creator_of, is_made_in_main, register_as_told, spec_of, to_workers
 from proctor.benchmarks.gymnasium_spaces import ObservationNames, action_box, rgb_frame
-from proctor.benchmarks.returns import USUAL_SUCCESS_KEYS, real_number, shown, success_in, yes_or_no
+from proctor.benchmarks.returns import USUAL_SUCCESS_KEYS, decided, real_number, shown, success_in
 from proctor.config import EnvConfig
 from proctor.errors import ConfigError
 from proctor.foreign_code import described, is_ctrl_c
@@ -133,7 +133,7 @@ class GymnasiumEnv(SimEnv):
             self._seen, reward, terminated, truncated, _ = self._env.step(actions.sample())
             moments.append((shown(reward), digest_of(self._observe().values()), self.state_hash()))
             with suppress(ValueError):  # of a step of an episode: it becomes that episode's error
-                if yes_or_no(terminated, "") or yes_or_no(truncated, ""):
+                if decided(terminated, "") or decided(truncated, ""):
                     break
         return moments
 
@@ -145,7 +145,7 @@ class GymnasiumEnv(SimEnv):
     def step(self, action: Array, *, look: bool) -> Step:
         self._seen, reward, terminated, truncated, info = self._env.step(self._native(action))
         reward = real_number(reward, "the reward")
-        terminated, truncated = bool(yes_or_no(terminated, "terminated")), bool(yes_or_no(truncated, "truncated"))
+        terminated, truncated = decided(terminated, "terminated"), decided(truncated, "truncated")
         over = terminated or truncated
         self._return += reward
         return Step(

@@ -12,6 +12,7 @@ from proctor.benchmarks.gymnasium import SuccessConfig
 from proctor.benchmarks.made_elsewhere import MadeElsewhere
 from proctor.config import EnvConfig
 from proctor.config.structure import read_value
+from proctor.consent import GIVE_CONSENT
 from proctor.errors import ConfigError, did_you_mean
 from proctor.plugins import distributions_named
 from proctor.types import Task
@@ -116,6 +117,11 @@ class LeRobotEnv(MadeElsewhere):
             configuration = import_simulator("draccus", "lerobot").decode(known[name], self.config.kwargs)
         except Exception as error:  # draccus has several, of different libraries
             raise ConfigError(f"env.kwargs do not fit {self.maker}: {' '.join(str(error).split())}.") from error
+        if hub_path := getattr(configuration, "hub_path", None):
+            raise ConfigError(
+                f"{self.maker} is code of the Hub's repository {hub_path}, which only --env.type=hub runs: give "
+                f"--env.type=hub --env.repo={hub_path} {GIVE_CONSENT}, and in --env.kwargs what its make_env takes."
+            )
         return factory.make_env(configuration, n_envs=1, use_async_envs=False)
 
 

@@ -2,9 +2,9 @@
 
 Any object of Python is true or false: ``bool(info["is_success"])`` makes a success of ``{"task": False}`` and of NaN.
 Here only these say yes or no: a bool, 0 or 1 (of Python or numpy), and an array or tensor that holds just one of them.
-None says nothing, and so does a key that is absent. Everything else raises a ValueError that names what was returned
-and what was expected; the runner makes it that episode's error. Every adapter of foreign environments reads through
-these functions, and so does the runner what any adapter gives it.
+Of success, None says nothing, and so does a key that is absent. Everything else raises a ValueError that names what was
+returned and what was expected; the runner makes it that episode's error. Every adapter of foreign environments reads
+through these functions, and so does the runner what any adapter gives it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from numbers import Real
 from typing import Any
+
+import numpy as np
 
 USUAL_SUCCESS_KEYS = ("is_success", "success")
 """Where info says whether a step succeeded, if nobody names another key; the first one that says something counts."""
@@ -34,7 +36,18 @@ def yes_or_no(value: Any, what: str) -> bool | None:
     number = _single(value)
     if number is None or (isinstance(number, Real) and number in (0, 1)):
         return None if number is None else bool(number)
-    raise ValueError(f"{what} is {shown(value)}; expected a bool, 0 or 1, or an array that holds one of these")
+    raise _no_statement(value, what)
+
+
+def decided(value: Any, what: str) -> bool:
+    """Read a statement that has to be made, such as whether an episode is over: None is an error too.
+
+    Raises:
+        ValueError: it is something else; ``what`` names it in the message.
+    """
+    if (said := yes_or_no(value, what)) is None:
+        raise _no_statement(value, what)
+    return said
 
 
 def real_number(value: Any, what: str) -> float:
@@ -84,9 +97,16 @@ def if_finite(total: float, largest: float) -> tuple[float, float] | tuple[None,
     return (total, largest) if math.isfinite(total) else (None, None)
 
 
+def _no_statement(value: Any, what: str) -> ValueError:
+    return ValueError(f"{what} is {shown(value)}; expected a bool, 0 or 1, or an array that holds one of these")
+
+
 def _single(value: Any) -> Any:
-    """The one element of a numpy scalar, array or tensor as Python's own; any other value, and None, as it is."""
-    if isinstance(value, Real) or not hasattr(value, "item"):
+    """The one element of a numpy scalar, array or tensor as Python's own; any other value, and None, as it is.
+
+    So is a masked element, whose value counts as missing.
+    """
+    if isinstance(value, Real) or not hasattr(value, "item") or np.ma.is_masked(value):  # type: ignore[no-untyped-call]
         return value
     try:
         return value.item()

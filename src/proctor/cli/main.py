@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -71,6 +72,7 @@ app = _make_app()
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and give its exit status: see :mod:`proctor.errors`."""
+    _open_standard_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # as lenient as standard error where a locale lacks a character
     prepare_surroundings()
@@ -78,6 +80,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         warnings.simplefilter("always", Note)
         warnings.showwarning = _show_warning
         return _run(sys.argv[1:] if arguments is None else arguments)
+
+
+def _open_standard_streams() -> None:
+    """Have a command that was started with closed streams (``>&-``) use the null device in place of them.
+
+    The next file or pipe would get such a stream's number, and workers would print into it.
+    """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # it is given the lowest free number
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115 - until the process ends
 
 
 def _run(words: Sequence[str]) -> int:

@@ -21,6 +21,7 @@ from time import monotonic
 
 from proctor.engine.plan import row_of
 from proctor.errors import PolicyError
+from proctor.foreign_code import described, encodable, refusing_exits
 from proctor.policies.base import EpisodeMemory, Policy, PolicySource
 from proctor.streams import RandomStream
 from proctor.types import POLICY_FAILED, Array, AttemptError, Observation
@@ -65,7 +66,7 @@ class Inference:
         self.n_slots = self._free_slots = 0
         self.loaded_at: float | None = None
         """On the monotonic clock; None while it loads."""
-        self._answers: SimpleQueue[list[Answer] | Exception] = SimpleQueue()
+        self._answers: SimpleQueue[list[Answer] | BaseException] = SimpleQueue()
         self.wake_descriptor, self._wake = os.pipe()
         os.set_blocking(self.wake_descriptor, False)
         self._asked: SimpleQueue[tuple[list[Question], float] | None] = SimpleQueue()
@@ -128,7 +129,7 @@ class Inference:
             os.read(self.wake_descriptor, 4096)
         while not self._answers.empty():
             answers = self._answers.get()
-            if isinstance(answers, Exception):
+            if isinstance(answers, BaseException):
                 raise answers
             found.append(answers)
             self._free_slots += 1
@@ -156,7 +157,7 @@ class Inference:
         while (asked := self._asked.get()) is not None:
             try:
                 self._answers.put(self._answer(*asked))
-            except Exception as error:  # noqa: BLE001 - whoever asks for answers is told, on another thread
+            except BaseException as error:  # noqa: BLE001 - whoever asks for answers is told, on another thread
                 self._answers.put(error)
             self._wake_up()
 
@@ -170,12 +171,12 @@ class Inference:
         """The chunks. If the policy raises on several, each is asked alone, so that only the culprits fail."""
         try:
             return list(self._one_pass(questions))
-        except Exception as error:  # noqa: BLE001 - whatever a policy raises is that episode's error
+        except BaseException as error:  # noqa: BLE001 - whatever a policy raises, SystemExit too, is the episode's error
             if len(questions) > 1:
                 return [chunk for question in questions for chunk in self._predict([question])]
             if isinstance(error, PolicyError):  # a sentence of ours
                 return [AttemptError(POLICY_FAILED, str(error))]
-            return [AttemptError(POLICY_FAILED, f"{type(error).__name__}: {error}", traceback.format_exc())]
+            return [AttemptError(POLICY_FAILED, described(error), encodable(traceback.format_exc()))]
 
     def _one_pass(self, questions: list[Question]) -> list[Array]:
         policy = self.policy
@@ -197,7 +198,7 @@ class Inference:
 
 
 def _open(source: PolicySource, n_threads: int) -> Policy:
-    with _one_loads_at_a_time:
+    with _one_loads_at_a_time, refusing_exits("The policy cannot be loaded"):
         return source.open(n_threads)
 
 

@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from proctor.benchmarks.base import Benchmark
 from proctor.config import EvalConfig
 from proctor.errors import ConfigError
-from proctor.foreign_code import described, is_ctrl_c, without_stdin
+from proctor.foreign_code import refusing_exits, without_stdin
 from proctor.types import EpisodeSpec, Task
 
 MAX_AUTO_BATCH_SIZE = 64
+_MOST_EPISODES = 10_000_000
+"""A plan of more would fill the memory before anything runs."""
 CORES_PER_ENV = 1 / 0.7
 
 
@@ -21,15 +23,8 @@ def plan_tasks(benchmark: Benchmark) -> list[Task]:
     Raises:
         ConfigError: an unknown task, or an episode length beyond the benchmark's own.
     """
-    try:
-        with without_stdin():
-            tasks = benchmark.tasks()
-    except Exception:
-        raise
-    except BaseException as error:
-        if is_ctrl_c(error):
-            raise
-        raise ConfigError(f"{benchmark.name} cannot say which tasks there are: {described(error)}") from error
+    with without_stdin(), refusing_exits(f"{benchmark.name} cannot say which tasks there are"):
+        tasks = benchmark.tasks()
     if not tasks:
         raise ConfigError(f"{benchmark.name} has no task for env.task={benchmark.config.task}.")
     wanted = benchmark.config.episode_length
@@ -45,7 +40,15 @@ def plan_tasks(benchmark: Benchmark) -> list[Task]:
 
 
 def plan_episodes(benchmark: Benchmark, tasks: Sequence[Task], n_episodes: int, seed: int) -> list[EpisodeSpec]:
-    """Every episode of every task, ordered by (suite, task, episode): episode *i* has seed ``seed + i``."""
+    """Every episode of every task, ordered by (suite, task, episode): episode *i* has seed ``seed + i``.
+
+    Raises:
+        ConfigError: there would be more than ten million.
+    """
+    if n_episodes * len(tasks) > _MOST_EPISODES:
+        raise ConfigError(
+            f"eval.n_episodes is {n_episodes}; the plan (tasks: {len(tasks)}) has at most {_MOST_EPISODES} episodes."
+        )
     return [
         EpisodeSpec(task.suite, task.task_id, index, seed + index, benchmark.init_state_id(task, index))
         for task in tasks

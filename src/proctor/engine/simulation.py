@@ -11,7 +11,7 @@ from time import perf_counter
 import numpy as np
 
 from proctor.benchmarks.base import Benchmark, SimEnv, Step, features_of
-from proctor.benchmarks.returns import if_finite, latched, real_number, yes_or_no
+from proctor.benchmarks.returns import decided, if_finite, latched, real_number, yes_or_no
 from proctor.child import extend_import_path
 from proctor.config import structure
 from proctor.engine.arrays import SharedArrays
@@ -234,8 +234,8 @@ class _RunningEpisode:
         self.max_reward = max(self.max_reward, reward)
         self.n_looks += step.observation is not None
         self.success = latched(self.success, yes_or_no(step.success, "success"))
-        over = yes_or_no(step.terminated, "terminated") or yes_or_no(step.truncated, "truncated")
-        self.over = bool(over) or len(self.actions) >= self.max_steps
+        over = decided(step.terminated, "terminated") or decided(step.truncated, "truncated")
+        self.over = over or len(self.actions) >= self.max_steps
 
 
 class _Clock:
