@@ -75,14 +75,14 @@ def test_what_lerobot_makes_is_normalised(checkpoints, kind):
 
 
 def test_the_mappings_that_a_config_json_without_one_stands_for_are_those_of_lerobot():
-    """Of every type it has but GR00T; the reward model SARM is called a policy in LeRobot 0.4."""
+    """Of every type it has but GR00T; LeRobot 0.4 calls its reward models policies, too."""
     from lerobot.configs.policies import PreTrainedConfig
     from lerobot.policies import factory  # noqa: F401 - registers the types
 
     classes = {
         name: cls
         for name, cls in PreTrainedConfig.get_known_choices().items()
-        if cls.__module__.startswith("lerobot.policies.") and name not in ("groot", "sarm")
+        if cls.__module__.startswith("lerobot.policies.") and name not in ("groot", "sarm", "reward_classifier")
     }
     defaults = {
         name: cls.__dataclass_fields__["normalization_mapping"].default_factory() for name, cls in classes.items()
