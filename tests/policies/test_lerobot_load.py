@@ -214,7 +214,12 @@ def test_an_adapter_without_its_base(bare, tmp_path):
     [
         ({"type": None}, "names no policy type, so it is an older LeRobot's or another library's; if"),
         ({"input_features": {}}, "has no input_features"),
-        ({"chunk_size": None}, "policy.chunk_size is None; it must be a whole number"),
+        ({"chunk_size": None}, "chunk_size of config.json is None; it must be a whole number, at least 1 and at most "),
+        ({"chunk_size": 10**30}, "chunk_size of config.json is 1000000000000000000000000000000; it must be"),
+        ({"empty_cameras": 10**30}, "it must be a whole number, at least 0 and at most 100"),
+        ({"empty_cameras": "two"}, "empty_cameras of config.json is 'two'; it must be a whole number"),
+        *(({"input_features": value}, "of config.json is") for value in (["a"], "x", 1.5, True)),
+        ({"output_features": {"effort": {"type": "ACTION", "shape": [2]}}}, "holds 'effort'; it must hold action"),
         ({"type": "groot", "use_relative_actions": True}, "a 'groot' policy with use_relative_actions; LeRobot"),
     ],
 )
@@ -222,6 +227,33 @@ def test_a_configuration_that_cannot_be_evaluated(bare, changes, sentence):
     edit_json(bare / "config.json", **changes)
 
     assert sentence in refusal(bare)
+
+
+@pytest.mark.parametrize(
+    "feature",
+    [
+        *(None, "x", 3, ["a"], {}, {"shape": [2]}, {"type": "STATE"}, {"type": ["STATE"], "shape": [2]}),
+        *({"type": "STATE", "shape": shape} for shape in (None, 2, "2", {"a": 1}, ["2"], [True], [-2], [10**30])),
+        *({"type": "VISUAL", "shape": shape} for shape in ([], [96, 96], [1, 3, 96, 96])),
+    ],
+)
+def test_a_feature_that_is_described_otherwise(bare, feature):
+    """By the checkpoint, or by the user."""
+    features = {"observation.state": feature}
+    option = refusal(bare, ConfigError, input_features=json.dumps(features))
+    edit_json(bare / "config.json", input_features=features)
+
+    assert "input_features of config.json describes 'observation.state' as" in refusal(bare)
+    assert option.startswith("policy.input_features describes 'observation.state' as")
+
+
+@pytest.mark.parametrize("rename_map", [["a"], "x", 3, {"observation.image": ["a"]}])
+def test_a_renaming_that_names_nothing(bare, rename_map):
+    steps = [{"registry_name": "rename_observations_processor", "config": {"rename_map": rename_map}}]
+    edit_json(bare / "policy_preprocessor.json", steps=steps)
+    edit_json(bare / "config.json", normalization_mapping={})
+
+    assert "policy_preprocessor.json has the rename_map" in refusal(bare)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -32,6 +32,11 @@ def read_json(file: Path) -> Any:
         raise CheckpointError(f"{file} is not valid JSON ({error}); download or copy it again.") from None
     except OSError as error:
         raise CheckpointError(f"{file} cannot be read: {error.strerror or error}.") from None
+
+
+def is_shape(value: Any) -> TypeGuard[list[int]]:
+    """Whether a value of a JSON file is the shape of an array: a list of whole numbers of a size that arrays have."""
+    return isinstance(value, list) and all(type(size) is int and 0 <= size < 2**31 for size in value)
 
 
 def read_safetensors_header(file: Path) -> dict[str, Any]:

@@ -121,6 +121,11 @@ class _Check:
             self._refuse_or_warn(feature, pipeline, wanted)
 
     def _check_mode(self, feature: Feature, normaliser: Normaliser, wanted: str) -> None:
+        if normaliser.mode(feature) not in STATISTICS:
+            raise CheckpointError(
+                f"{normaliser.pipeline} {_does(feature)} {feature.key} by {normaliser.mode(feature)!a}, which is none "
+                f"of {', '.join(STATISTICS)}; {_SAVE_AGAIN}."
+            )
         if wanted in ("IDENTITY", normaliser.mode(feature)):
             return
         asking = "policy.normalization_mapping" if self.is_asked else self.files.directory / CONFIG
@@ -148,11 +153,6 @@ class _Check:
 def _check_statistics(feature: Feature, normaliser: Normaliser, otherwise: str = "") -> None:
     """Whether a normaliser has all it needs for a feature; ``otherwise`` is what else to do if it has nothing of it."""
     mode = normaliser.mode(feature)
-    if mode not in STATISTICS:
-        raise CheckpointError(
-            f"{normaliser.pipeline} {_does(feature)} {feature.key} by '{mode}', which is none of "
-            f"{', '.join(STATISTICS)}."
-        )
     purpose = f"{feature.key}, by which {normaliser.pipeline.name} {_does(feature)} it"
     if missing := [name for name in STATISTICS[mode] if f"{feature.key}.{name}" not in normaliser.statistics]:
         names = sorted(normaliser.statistics)
