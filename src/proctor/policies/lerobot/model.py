@@ -25,7 +25,7 @@ from proctor.policies.lerobot.files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, CONF
 from proctor.policies.lerobot.foreign_code import without_foreign_code
 from proctor.policies.lerobot.hub import comes_from_the_hub, lost_model, missing_files
 from proctor.policies.lerobot.normalisers import embedded_statistics
-from proctor.policies.lerobot.steps import register_plugin_steps
+from proctor.policies.lerobot.steps import check_registered, register_plugin_steps
 
 if TYPE_CHECKING:
     from proctor.policies.lerobot.checkpoint import Checkpoint
@@ -248,6 +248,7 @@ def _processors(checkpoint: Checkpoint, config: Any, device: torch.device, stati
     except CheckpointError:
         raise
     except Exception as error:
+        check_registered(checkpoint.files)
         directory = checkpoint.files.directory
         raise _cannot_build(checkpoint, error, f"The processors of {directory} cannot be built") from error
     return processors
