@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -133,11 +134,33 @@ def test_weights_cut_short_or_of_another_kind(bare):
 
     weights.write_bytes(whole[:-1])
     assert f"has {len(whole) - 1} bytes where its header announces {len(whole)}" in refusal(bare)
-    for content in (b"", whole[:20], b"<!DOCTYPE html><title>404</title>", (2**62).to_bytes(8, "little")):
+    deep = b"[" * 100_000
+    for content in (
+        *(b"", whole[:20], b"<!DOCTYPE html><title>404</title>", (2**62).to_bytes(8, "little")),
+        *(len(deep).to_bytes(8, "little") + deep, len(deep).to_bytes(8, "little") + deep.replace(b"[", b'{"a":')),
+    ):
         weights.write_bytes(content)
         assert "is not a whole safetensors file" in refusal(bare)
     weights.write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
     assert "Git LFS pointer" in refusal(bare)
+
+
+@pytest.mark.parametrize("offsets", [[0, 8], [8, 16], [-4, 8], [4, 0], [4.0, 8.0], ["a", "b"], [4], None, [4, 10**40]])
+def test_tensors_that_do_not_follow_one_another(bare, offsets):
+    """The safetensors library itself would refuse them, once the simulators have started."""
+    vector = {"dtype": "F32", "shape": [1]}
+    header = json.dumps({"a": vector | {"data_offsets": [0, 4]}, "b": vector | {"data_offsets": offsets}}).encode()
+    (bare / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(8))
+
+    assert re.search("is not a whole safetensors file|bytes where its header announces", refusal(bare))
+
+
+@pytest.mark.parametrize("name", ["config.json", "policy_preprocessor.json"])
+def test_a_pipe_is_not_waited_for(bare, name):
+    (bare / name).unlink()
+    os.mkfifo(bare / name)
+
+    assert name in refusal(bare)
 
 
 def test_a_missing_or_broken_state_of_a_processor(bare):
@@ -145,6 +168,10 @@ def test_a_missing_or_broken_state_of_a_processor(bare):
     edit_json(bare / "policy_preprocessor.json", steps=[step])
     assert "normalizer.safetensors cannot be read: No such file" in refusal(bare)
 
+    os.mkfifo(bare / "normalizer.safetensors")
+    assert "normalizer.safetensors cannot be read: It is no file." in refusal(bare)
+
+    (bare / "normalizer.safetensors").unlink()
     (bare / "normalizer.safetensors").write_bytes(b"12345678")
     assert "normalizer.safetensors is not a whole" in refusal(bare)
 

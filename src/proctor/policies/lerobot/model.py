@@ -17,6 +17,7 @@ import torch
 from lerobot.configs.policies import PreTrainedConfig
 from lerobot.policies.factory import get_policy_class, make_pre_post_processors
 from lerobot.utils.import_utils import register_third_party_plugins
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from proctor.errors import CheckpointError, ConfigError
@@ -55,7 +56,7 @@ def build(checkpoint: Checkpoint) -> Loaded:
     """
     device = _device(checkpoint.device)
     config = _config(checkpoint, device)
-    tensors = {name: tensor for file in checkpoint.files.weights for name, tensor in load_file(file).items()}
+    tensors = {name: tensor for file in checkpoint.files.weights for name, tensor in _read_weights(file).items()}
     statistics = {name: tensors.pop(name) for name in [*tensors] if name.startswith(EMBEDDED_NORMALISATION)}
     model = _model(checkpoint, config, tensors).to(device).eval()
     if device.type == "cpu":
@@ -68,6 +69,16 @@ def build(checkpoint: Checkpoint) -> Loaded:
     if device.type == "cuda":
         torch.cuda.synchronize(device)  # inference has a stream of its own
     return Loaded(model, pre, post, device)
+
+
+def _read_weights(file: Path) -> Tensors:
+    try:
+        tensors: Tensors = load_file(file)
+    except SafetensorError as error:
+        raise CheckpointError(
+            f"{file} is not a whole safetensors file ({_cause(error)}); download or copy it again."
+        ) from error
+    return tensors
 
 
 def saved_processors(checkpoint: Checkpoint, config: Any) -> tuple[Any, Any]:

@@ -3,8 +3,8 @@
 LeRobot passes a feature on as it is if its normaliser has no statistics of it: the policy then sees, or gives, numbers
 of another scale than in training, and nothing says so. So a checkpoint is refused here unless, for each input the
 preprocessor and for the action the postprocessor has a step that normalises it in the mode that the policy's
-``normalization_mapping`` names, with statistics of the right names and shape, all of them finite and in order. What a step
-itself declares counts too (LingBot-VA's mapping is IDENTITY, and its postprocessor un-normalises by quantiles).
+``normalization_mapping`` names, with statistics of the right names and shape, all of them finite and in order. What a
+step itself declares counts too (LingBot-VA's mapping is IDENTITY, and its postprocessor un-normalises by quantiles).
 
 The steps looked at are LeRobot's normalisers, MolmoAct2's and GR00T's own. Not checked are constants in code (the
 ImageNet statistics of X-VLA's images), what a model scales inside itself, the contents of GR00T's ``raw_stats``, and
