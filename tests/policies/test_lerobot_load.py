@@ -183,6 +183,17 @@ def test_pickles_are_refused(bare, name):
     assert f"{name}, a pickle, which can run any code" in refusal(bare)
 
 
+def test_an_adapters_weights_are_no_pickle_either(bare):
+    """Older PEFT wrote ``adapter_model.bin``."""
+    edit = {"base_model_name_or_path": str(bare), "peft_type": "LORA"}
+    (bare / "adapter_config.json").write_text(json.dumps(edit))
+    (bare / "adapter_model.bin").touch()
+
+    assert "adapter_model.bin, a pickle, which can run any code when it is loaded; only adapter_model.saf" in refusal(
+        bare
+    )
+
+
 def test_an_old_checkpoint_with_its_normalisation_inside_needs_no_processors(bare):
     """They are made of it when the checkpoint is opened."""
     write_safetensors(bare / "model.safetensors", {"normalize_inputs.buffer_observation_state.mean": 2})
