@@ -151,7 +151,8 @@ def _decode(config_class: Any, fields: Mapping[str, Any], overrides: Mapping[str
         if overrides:
             shown = ", ".join(f"policy.{name}={value}" for name, value in overrides.items())
             raise ConfigError(f"The checkpoint's configuration does not accept {shown}: {_cause(error)}.") from error
-        raise CheckpointError(f"The checkpoint's config.json is not valid: {_cause(error)}.") from error
+        what = f"{at[0]} is {fields[at[0]]!a:.80}: " if at[0] in fields else ""
+        raise CheckpointError(f"The checkpoint's config.json is not valid: {what}{_cause(error)}.") from error
 
 
 def _model(checkpoint: Checkpoint, config: Any, tensors: Tensors) -> Any:
@@ -191,8 +192,10 @@ def _add_adapter(model: Any, directory: Path) -> list[str]:
     from peft import PeftModel
 
     try:
-        adapted = PeftModel.from_pretrained(model, str(directory))
-        missing, unexpected = adapted.load_adapter(str(directory), adapted.active_adapter)  # only this one tells
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)  # as for the model
+            adapted = PeftModel.from_pretrained(model, str(directory))
+            missing, unexpected = adapted.load_adapter(str(directory), adapted.active_adapter)  # only this one tells
     except CheckpointError:
         raise
     except Exception as error:
