@@ -67,6 +67,53 @@ def test_an_adapter_whose_base_is_elsewhere_is_given_it(adapter, checkpoints, tm
     np.testing.assert_array_equal(actions(moved, base_path=str(checkpoints["smolvla"])), actions(adapter))
 
 
+def rewritten(adapter, directory, change):
+    """A copy of an adapter whose weights are those that ``change`` makes of each name and its place in the list."""
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(adapter, directory)
+    weights = load_file(adapter / "adapter_model.safetensors")
+    changed = {change(name, i): tensor for i, (name, tensor) in enumerate(sorted(weights.items()))}
+    changed.pop(None, None)
+    save_file(changed, directory / "adapter_model.safetensors")
+    return directory
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda name, _: name.replace("model.model", "model.policy", 1), "lacks weights that adapter_config.json and"),
+        (lambda name, i: name if i else None, "lacks weights that adapter_config.json and its base ask for"),
+    ],
+)
+def test_an_adapter_whose_weights_belong_nowhere_is_refused(adapter, tmp_path, change, sentence):
+    """PEFT passes over them, and the policy would run with what its layers begin with."""
+    directory = rewritten(adapter, tmp_path / "other", change)
+
+    with pytest.raises(CheckpointError, match=sentence):
+        load({"path": str(directory), "device": "cpu"}).open(1)
+    with pytest.warns(UserWarning, match=sentence):
+        first, again = (actions(directory, strict=False) for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"target_modules": r".*lm_expert\..*\.q_proj"}, "holds weights that no part of adapter_config.json and its"),
+        ({"target_modules": ["nothing"]}, r"adapter_config.json describes no adapter that PEFT can put into this pol"),
+        ({"peft_type": "os.system"}, r"adapter_config.json describes no adapter that PEFT can put into this policy"),
+        ({"r": 8}, r"adapter_config.json describes no adapter that PEFT can put into this policy: size mismatch"),
+    ],
+)
+def test_an_adapter_that_its_configuration_does_not_describe_is_refused(adapter, tmp_path, changes, sentence):
+    directory = shutil.copytree(adapter, tmp_path / "other")
+    edit_json(directory / "adapter_config.json", **changes)
+
+    with pytest.raises(CheckpointError, match=sentence):
+        load({"path": str(directory), "device": "cpu"}).open(1)
+
+
 def make_old(checkpoint, directory):
     """The checkpoint as lerobot before 0.4 would have saved it: statistics among the weights, no processors."""
     from safetensors.torch import load_file, save_file

@@ -201,7 +201,7 @@ def attempts(folder, canary):
     torch.save(Touch(canary), folder / "weights.bin")
     return {
         "somebody.py": lambda: run_file(folder / "somebody.py"),
-        "_io.open": lambda: pickle.loads(pickle.dumps(Touch(canary))),
+        "io.open": lambda: pickle.loads(pickle.dumps(Touch(canary))),
         "numpy": lambda: np.load(folder / "array.npy", allow_pickle=True),
         "weights.bin": lambda: torch.load(folder / "weights.bin", weights_only=False),
     }
@@ -221,7 +221,7 @@ def downloads(tmp_path, monkeypatch):
     ("where", "word"),
     [
         *((folder, "somebody.py") for folder in ("modules", "lerobot", "torch/hub", "hub/models--a--b")),
-        *(("anywhere", word) for word in ("_io.open", "numpy", "weights.bin")),
+        *(("anywhere", word) for word in ("io.open", "numpy", "weights.bin")),
     ],
 )
 def test_no_downloaded_code_runs_and_no_pickle_is_read(downloads, canary, where, word):

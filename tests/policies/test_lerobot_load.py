@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -133,11 +134,33 @@ def test_weights_cut_short_or_of_another_kind(bare):
 
     weights.write_bytes(whole[:-1])
     assert f"has {len(whole) - 1} bytes where its header announces {len(whole)}" in refusal(bare)
-    for content in (b"", whole[:20], b"<!DOCTYPE html><title>404</title>", (2**62).to_bytes(8, "little")):
+    deep = b"[" * 100_000
+    for content in (
+        *(b"", whole[:20], b"<!DOCTYPE html><title>404</title>", (2**62).to_bytes(8, "little")),
+        *(len(deep).to_bytes(8, "little") + deep, len(deep).to_bytes(8, "little") + deep.replace(b"[", b'{"a":')),
+    ):
         weights.write_bytes(content)
         assert "is not a whole safetensors file" in refusal(bare)
     weights.write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
     assert "Git LFS pointer" in refusal(bare)
+
+
+@pytest.mark.parametrize("offsets", [[0, 8], [8, 16], [-4, 8], [4, 0], [4.0, 8.0], ["a", "b"], [4], None, [4, 10**40]])
+def test_tensors_that_do_not_follow_one_another(bare, offsets):
+    """The safetensors library itself would refuse them, once the simulators have started."""
+    vector = {"dtype": "F32", "shape": [1]}
+    header = json.dumps({"a": vector | {"data_offsets": [0, 4]}, "b": vector | {"data_offsets": offsets}}).encode()
+    (bare / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(8))
+
+    assert re.search("is not a whole safetensors file|bytes where its header announces", refusal(bare))
+
+
+@pytest.mark.parametrize("name", ["config.json", "policy_preprocessor.json"])
+def test_a_pipe_is_not_waited_for(bare, name):
+    (bare / name).unlink()
+    os.mkfifo(bare / name)
+
+    assert name in refusal(bare)
 
 
 def test_a_missing_or_broken_state_of_a_processor(bare):
@@ -145,6 +168,10 @@ def test_a_missing_or_broken_state_of_a_processor(bare):
     edit_json(bare / "policy_preprocessor.json", steps=[step])
     assert "normalizer.safetensors cannot be read: No such file" in refusal(bare)
 
+    os.mkfifo(bare / "normalizer.safetensors")
+    assert "normalizer.safetensors cannot be read: It is no file." in refusal(bare)
+
+    (bare / "normalizer.safetensors").unlink()
     (bare / "normalizer.safetensors").write_bytes(b"12345678")
     assert "normalizer.safetensors is not a whole" in refusal(bare)
 
@@ -154,6 +181,17 @@ def test_pickles_are_refused(bare, name):
     (bare / "model.safetensors").rename(bare / name)
 
     assert f"{name}, a pickle, which can run any code" in refusal(bare)
+
+
+def test_an_adapters_weights_are_no_pickle_either(bare):
+    """Older PEFT wrote ``adapter_model.bin``."""
+    edit = {"base_model_name_or_path": str(bare), "peft_type": "LORA"}
+    (bare / "adapter_config.json").write_text(json.dumps(edit))
+    (bare / "adapter_model.bin").touch()
+
+    assert "adapter_model.bin, a pickle, which can run any code when it is loaded; only adapter_model.saf" in refusal(
+        bare
+    )
 
 
 def test_an_old_checkpoint_with_its_normalisation_inside_needs_no_processors(bare):
@@ -214,7 +252,12 @@ def test_an_adapter_without_its_base(bare, tmp_path):
     [
         ({"type": None}, "names no policy type, so it is an older LeRobot's or another library's; if"),
         ({"input_features": {}}, "has no input_features"),
-        ({"chunk_size": None}, "policy.chunk_size is None; it must be a whole number"),
+        ({"chunk_size": None}, "chunk_size of config.json is None; it must be a whole number, at least 1 and at most "),
+        ({"chunk_size": 10**30}, "chunk_size of config.json is 1000000000000000000000000000000; it must be"),
+        ({"empty_cameras": 10**30}, "it must be a whole number, at least 0 and at most 100"),
+        ({"empty_cameras": "two"}, "empty_cameras of config.json is 'two'; it must be a whole number"),
+        *(({"input_features": value}, "of config.json is") for value in (["a"], "x", 1.5, True)),
+        ({"output_features": {"effort": {"type": "ACTION", "shape": [2]}}}, "holds 'effort'; it must hold action"),
         ({"type": "groot", "use_relative_actions": True}, "a 'groot' policy with use_relative_actions; LeRobot"),
     ],
 )
@@ -222,6 +265,33 @@ def test_a_configuration_that_cannot_be_evaluated(bare, changes, sentence):
     edit_json(bare / "config.json", **changes)
 
     assert sentence in refusal(bare)
+
+
+@pytest.mark.parametrize(
+    "feature",
+    [
+        *(None, "x", 3, ["a"], {}, {"shape": [2]}, {"type": "STATE"}, {"type": ["STATE"], "shape": [2]}),
+        *({"type": "STATE", "shape": shape} for shape in (None, 2, "2", {"a": 1}, ["2"], [True], [-2], [10**30])),
+        *({"type": "VISUAL", "shape": shape} for shape in ([], [96, 96], [1, 3, 96, 96])),
+    ],
+)
+def test_a_feature_that_is_described_otherwise(bare, feature):
+    """By the checkpoint, or by the user."""
+    features = {"observation.state": feature}
+    option = refusal(bare, ConfigError, input_features=json.dumps(features))
+    edit_json(bare / "config.json", input_features=features)
+
+    assert "input_features of config.json describes 'observation.state' as" in refusal(bare)
+    assert option.startswith("policy.input_features describes 'observation.state' as")
+
+
+@pytest.mark.parametrize("rename_map", [["a"], "x", 3, {"observation.image": ["a"]}])
+def test_a_renaming_that_names_nothing(bare, rename_map):
+    steps = [{"registry_name": "rename_observations_processor", "config": {"rename_map": rename_map}}]
+    edit_json(bare / "policy_preprocessor.json", steps=steps)
+    edit_json(bare / "config.json", normalization_mapping={})
+
+    assert "policy_preprocessor.json has the rename_map" in refusal(bare)
 
 
 @pytest.mark.parametrize(

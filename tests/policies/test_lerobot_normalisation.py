@@ -75,14 +75,14 @@ def test_what_lerobot_makes_is_normalised(checkpoints, kind):
 
 
 def test_the_mappings_that_a_config_json_without_one_stands_for_are_those_of_lerobot():
-    """Of every type it has but GR00T; the reward model SARM is called a policy in LeRobot 0.4."""
+    """Of every type it has but GR00T; LeRobot 0.4 calls its reward models policies, too."""
     from lerobot.configs.policies import PreTrainedConfig
     from lerobot.policies import factory  # noqa: F401 - registers the types
 
     classes = {
         name: cls
         for name, cls in PreTrainedConfig.get_known_choices().items()
-        if cls.__module__.startswith("lerobot.policies.") and name not in ("groot", "sarm")
+        if cls.__module__.startswith("lerobot.policies.") and name not in ("groot", "sarm", "reward_classifier")
     }
     defaults = {
         name: cls.__dataclass_fields__["normalization_mapping"].default_factory() for name, cls in classes.items()
@@ -120,7 +120,7 @@ def with_config(**changes):
         (BEFORE, with_config(norm_map={}), "has no step that normalises observation.image"),
         (AFTER, with_config(norm_map={"ACTION": "IDENTITY"}), "has no step that un-normalises action"),
         (BEFORE, with_config(normalize_observation_keys=["observation.image"]), "normalises observation.state, which"),
-        (AFTER, with_config(norm_map={"ACTION": "LOG"}), "config.json asks for mean and std (MEAN_STD)"),
+        (AFTER, with_config(norm_map={"ACTION": "LOG"}), "un-normalises action by 'LOG', which is none of MEAN_STD, "),
         (AFTER, with_config(stats={"action": {"mean": [1, None], "std": [1, 1]}}), "a mean of action, by which"),
         (AFTER, with_config(stats={"actions": {"mean": [1, 2], "std": [1, 1]}}), "holds no mean and std of action"),
     ],
@@ -145,6 +145,11 @@ def test_a_step_that_is_missing_or_does_nothing(act, name, change, sentence):
         (AFTER, lambda key, value: {} if key == "action.std" else {key: value}, "holds no std of action"),
         (BEFORE, lambda key, value: {key: value * float("nan")}, "a mean of observation.image, by which policy_pre"),
         (AFTER, lambda key, value: {key: value / 0 if key == "action.std" else value}, "holds a std of action"),
+        (
+            AFTER,
+            lambda key, value: {key: -value if key == "action.std" else value},
+            "by which policy_postprocessor.json",
+        ),
         (AFTER, lambda key, value: {key: torch.cat([value, value])}, "of shape (4,), where the feature has (2,)"),
         (BEFORE, lambda key, value: {key: value.flatten()[:2]}, "of shape (2,), where the feature has (3, 96, 96)"),
     ],
@@ -156,6 +161,27 @@ def test_statistics_that_are_missing_or_useless(act, name, change, sentence):
     message = refusal(act)
     assert sentence in message
     assert ".safetensors holds" in message
+
+
+def test_statistics_that_are_out_of_order(act):
+    """A minimum above its maximum turns what is normalised by it upside down, as a negative deviation does."""
+    edit_normaliser(act, AFTER, without_file)
+    edit_normaliser(act, AFTER, with_config(norm_map={"ACTION": "MIN_MAX"}, stats={"action": {"min": 2, "max": 1}}))
+    edit_json(
+        act / "config.json", normalization_mapping={"VISUAL": "MEAN_STD", "STATE": "MEAN_STD", "ACTION": "MIN_MAX"}
+    )
+
+    assert "holds a min of action, by which policy_postprocessor.json un-normalises it, that is greater" in refusal(act)
+
+
+@pytest.mark.parametrize(
+    ("name", "feature"), [(BEFORE, "normalises observation.image"), (AFTER, "un-normalises action")]
+)
+def test_a_feature_that_is_normalised_twice(act, name, feature):
+    steps = json.loads((act / name).read_text())["steps"]
+    edit_json(act / name, steps=[*steps, *(step for step in steps if step["registry_name"] in NORMALISERS)])
+
+    assert f"{feature} in 2 steps, one after the other; leave one" in refusal(act)
 
 
 def test_the_sentence_says_how_to_run_what_was_trained_without(act):

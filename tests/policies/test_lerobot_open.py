@@ -93,6 +93,14 @@ def test_a_value_the_configuration_class_rejects(checkpoints):
         load({"path": str(checkpoints["act"]), "vision_backbone": "vgg"}).open(1)
 
 
+def test_a_value_of_the_checkpoints_own_that_the_configuration_class_rejects(copy):
+    """The class says what is wrong, and not always where."""
+    edit_json(copy / "config.json", n_obs_steps=["a"])
+
+    with pytest.raises(CheckpointError, match=r"config\.json is not valid: n_obs_steps is \['a'\]: "):
+        load({"path": str(copy)}).open(1)
+
+
 def test_a_device_that_is_not_there_is_refused(checkpoints):
     """LeRobot would silently take another."""
     with pytest.raises(ConfigError, match=r"policy\.device is cuda:99, which this machine does not have"):

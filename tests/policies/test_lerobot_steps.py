@@ -91,6 +91,21 @@ def test_a_step_that_nobody_has(bare, monkeypatch, step, sentence):
     assert sentence in refusal(bare, [step], SIDES[1])
 
 
+def test_a_step_of_another_lerobot_or_of_a_robot_is_named(checkpoints, tmp_path):
+    """LeRobot lists all the steps that it has in place of a reason."""
+    directory = tmp_path / "copy"
+    shutil.copytree(checkpoints["act"], directory)
+    steps = json.loads((directory / SIDES[0]).read_text())["steps"]
+    step = {"registry_name": "forward_kinematics_joints_to_ee", "config": {}}
+    edit_json(directory / SIDES[0], steps=[*steps, step])
+
+    sentence = (
+        r"policy_preprocessor.json names the step 'forward_kinematics_joints_to_ee', which lerobot .* does not have"
+    )
+    with pytest.raises(CheckpointError, match=sentence):
+        load({"path": str(directory), "device": "cpu"}).open(1)
+
+
 def test_the_list_holds_every_step_of_the_installed_lerobot():
     """As its source registers them, each in a module of its own that need not be imported."""
     registration = re.compile(r"@ProcessorStepRegistry\.register\(\s*(?:name=)?\"(\w+)\"")

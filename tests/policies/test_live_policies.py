@@ -77,7 +77,7 @@ def test_the_object_is_left_as_it_is(checkpoints, tmp_path):
             list(policy._action_queue),
             [len(module._forward_hooks) + len(module._forward_pre_hooks) for module in policy.modules()],
             {name: set(vars(module)) for name, module in policy.named_modules()} == attributes,
-            str(preprocessor.get_config()) + str(postprocessor.get_config()),
+            str([step.get_config() for step in (*preprocessor.steps, *postprocessor.steps)]),
             (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()),
             torch.get_num_threads(),
         )

@@ -11,12 +11,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from proctor.errors import ConfigError, MissingExtraError, note
+from proctor.errors import CheckpointError, ConfigError, MissingExtraError, note
 from proctor.plugins import distributions_named
 from proctor.policies.lerobot.contract import check_contract
 from proctor.policies.lerobot.dropped import DROPPED_FIELDS
 from proctor.policies.lerobot.families import Family, family_of
-from proctor.policies.lerobot.files import ADAPTER_CONFIG, CONFIG, CheckpointFiles, read_files
+from proctor.policies.lerobot.files import ADAPTER_CONFIG, CONFIG, PREPROCESSOR, CheckpointFiles, read_files
 from proctor.policies.lerobot.location import locate, pinned
 from proctor.policies.lerobot.names import check_names
 from proctor.policies.lerobot.normalisation import check_normalisation
@@ -260,5 +260,11 @@ def _own_rename_map(files: CheckpointFiles) -> Mapping[str, str]:
     """The renaming the preprocessor was saved with."""
     for step in files.preprocessor or ():
         if step.get("registry_name") == "rename_observations_processor":
-            return dict(step.get("config", {}).get("rename_map") or {})
+            renamed = step.get("config", {}).get("rename_map") or {}
+            if not isinstance(renamed, dict) or not all(isinstance(name, str) for name in renamed.values()):
+                raise CheckpointError(
+                    f"{files.directory / PREPROCESSOR} has the rename_map {renamed!a:.80}; it must be an object of "
+                    "texts, old name to new name."
+                )
+            return renamed
     return {}

@@ -11,7 +11,7 @@ from typing import Any
 from proctor.errors import CheckpointError, ConfigError
 from proctor.policies.lerobot.formats import read_json, read_safetensors_header
 from proctor.policies.lerobot.location import locate
-from proctor.policies.lerobot.weights import INDEX, find_weights, read_weights_header
+from proctor.policies.lerobot.weights import INDEX, find_weights, read_weights_header, refuse_pickle_for
 
 CONFIG = "config.json"
 ADAPTER_CONFIG = "adapter_config.json"
@@ -72,6 +72,7 @@ def read_files(directory: Path, *, policy_type: str | None = None, base_path: st
     files = [directory / CONFIG]
     is_adapter = _is_adapter(directory)
     if is_adapter:
+        refuse_pickle_for(directory / ADAPTER_WEIGHTS)
         read_safetensors_header(directory / ADAPTER_WEIGHTS)
         files += [directory / ADAPTER_CONFIG, directory / ADAPTER_WEIGHTS]
     elif base_path is not None:

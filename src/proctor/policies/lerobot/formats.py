@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -32,6 +32,11 @@ def read_json(file: Path) -> Any:
         raise CheckpointError(f"{file} is not valid JSON ({error}); download or copy it again.") from None
     except OSError as error:
         raise CheckpointError(f"{file} cannot be read: {error.strerror or error}.") from None
+
+
+def is_shape(value: Any) -> TypeGuard[list[int]]:
+    """Whether a value of a JSON file is the shape of an array: a list of whole numbers of a size that arrays have."""
+    return isinstance(value, list) and all(type(size) is int and 0 <= size < 2**31 for size in value)
 
 
 def read_safetensors_header(file: Path) -> dict[str, Any]:
@@ -73,6 +78,8 @@ def _read_tensor(file: Path, stream: Any, tensor: dict[str, Any], start: int) ->
 
 def _read_header(file: Path) -> tuple[dict[str, Any], int]:
     """The header, and where the tensors begin."""
+    if file.exists() and not file.is_file():  # a pipe would be waited for
+        raise CheckpointError(f"{file} cannot be read: It is no file.")
     try:
         size = file.stat().st_size
         with file.open("rb") as stream:
@@ -87,9 +94,19 @@ def _read_header(file: Path) -> tuple[dict[str, Any], int]:
     try:
         header: dict[str, Any] = json.loads(text)
         header.pop("__metadata__", None)
-        end = start + max((tensor["data_offsets"][1] for tensor in header.values()), default=0)
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+        end = start + _end_of(header.values())
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
         raise CheckpointError(f"{file} is not a whole safetensors file; download or copy it again.") from None
     if end != size:
         raise CheckpointError(f"{file} has {size} bytes where its header announces {end}; download or copy it again.")
     return header, start
+
+
+def _end_of(tensors: Iterable[Mapping[str, Any]]) -> int:
+    """Where the last tensor ends. Each begins where the one before it ends, as the safetensors library demands, too."""
+    end = 0
+    for first, last in sorted(tensor["data_offsets"] for tensor in tensors):
+        if type(first) is not int or type(last) is not int or first != end or last < first:
+            raise ValueError(f"A tensor lies at {first} to {last}, the one before it ends at {end}.")
+        end = last
+    return end

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import draccus
@@ -16,21 +17,24 @@ import torch
 from lerobot.configs.policies import PreTrainedConfig
 from lerobot.policies.factory import get_policy_class, make_pre_post_processors
 from lerobot.utils.import_utils import register_third_party_plugins
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from proctor.errors import CheckpointError, ConfigError
 from proctor.policies.lerobot.cpu import prepare_for_cpu
-from proctor.policies.lerobot.files import CONFIG, EMBEDDED_NORMALISATION
+from proctor.policies.lerobot.files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, CONFIG, EMBEDDED_NORMALISATION
 from proctor.policies.lerobot.foreign_code import without_foreign_code
 from proctor.policies.lerobot.hub import comes_from_the_hub, lost_model, missing_files
 from proctor.policies.lerobot.normalisers import embedded_statistics
-from proctor.policies.lerobot.steps import register_plugin_steps
+from proctor.policies.lerobot.steps import check_registered, register_plugin_steps
 
 if TYPE_CHECKING:
     from proctor.policies.lerobot.checkpoint import Checkpoint
 
 Tensors = dict[str, torch.Tensor]
 _COMPILED = "_orig_mod."
+_DRAWN_AGAIN = {"base_model.vera_A", "base_model.vera_B"}
+"""What PEFT may save and never loads: VeRA's projections, which are those of its ``projection_prng_key``."""
 
 
 class Loaded(NamedTuple):
@@ -52,7 +56,7 @@ def build(checkpoint: Checkpoint) -> Loaded:
     """
     device = _device(checkpoint.device)
     config = _config(checkpoint, device)
-    tensors = {name: tensor for file in checkpoint.files.weights for name, tensor in load_file(file).items()}
+    tensors = {name: tensor for file in checkpoint.files.weights for name, tensor in _read_weights(file).items()}
     statistics = {name: tensors.pop(name) for name in [*tensors] if name.startswith(EMBEDDED_NORMALISATION)}
     model = _model(checkpoint, config, tensors).to(device).eval()
     if device.type == "cpu":
@@ -65,6 +69,16 @@ def build(checkpoint: Checkpoint) -> Loaded:
     if device.type == "cuda":
         torch.cuda.synchronize(device)  # inference has a stream of its own
     return Loaded(model, pre, post, device)
+
+
+def _read_weights(file: Path) -> Tensors:
+    try:
+        tensors: Tensors = load_file(file)
+    except SafetensorError as error:
+        raise CheckpointError(
+            f"{file} is not a whole safetensors file ({_cause(error)}); download or copy it again."
+        ) from error
+    return tensors
 
 
 def saved_processors(checkpoint: Checkpoint, config: Any) -> tuple[Any, Any]:
@@ -137,7 +151,8 @@ def _decode(config_class: Any, fields: Mapping[str, Any], overrides: Mapping[str
         if overrides:
             shown = ", ".join(f"policy.{name}={value}" for name, value in overrides.items())
             raise ConfigError(f"The checkpoint's configuration does not accept {shown}: {_cause(error)}.") from error
-        raise CheckpointError(f"The checkpoint's config.json is not valid: {_cause(error)}.") from error
+        what = f"{at[0]} is {fields[at[0]]!a:.80}: " if at[0] in fields else ""
+        raise CheckpointError(f"The checkpoint's config.json is not valid: {what}{_cause(error)}.") from error
 
 
 def _model(checkpoint: Checkpoint, config: Any, tensors: Tensors) -> Any:
@@ -159,15 +174,36 @@ def _model(checkpoint: Checkpoint, config: Any, tensors: Tensors) -> Any:
         raise CheckpointError(
             f"{files.weights_file} holds weights of another shape than config.json: {_cause(error)}."
         ) from error
+    _refuse_or_warn(checkpoint, files.weights_file, problems)
+    if files.is_adapter:
+        _refuse_or_warn(checkpoint, files.directory / ADAPTER_WEIGHTS, _add_adapter(model, files.directory))
+    return model
+
+
+def _refuse_or_warn(checkpoint: Checkpoint, weights: Path, problems: Iterable[str]) -> None:
     for problem in problems:
         if checkpoint.strict:
-            raise CheckpointError(f"{files.weights_file} {problem}; --policy.strict=false takes it as it is.")
-        warnings.warn(f"{files.weights_file} {problem}.", stacklevel=1)
-    if files.is_adapter:
-        from peft import PeftModel
+            raise CheckpointError(f"{weights} {problem}; --policy.strict=false takes it as it is.")
+        warnings.warn(f"{weights} {problem}.", stacklevel=1)
 
-        PeftModel.from_pretrained(model, str(files.directory))  # puts its layers into the model itself
-    return model
+
+def _add_adapter(model: Any, directory: Path) -> list[str]:
+    """Put an adapter's layers into the model itself; gives what of its weights does not fit, which PEFT passes over."""
+    from peft import PeftModel
+
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)  # as for the model
+            adapted = PeftModel.from_pretrained(model, str(directory))
+            missing, unexpected = adapted.load_adapter(str(directory), adapted.active_adapter)  # only this one tells
+    except CheckpointError:
+        raise
+    except Exception as error:
+        raise CheckpointError(
+            f"{directory / ADAPTER_CONFIG} describes no adapter that PEFT can put into this policy: {_cause(error)}."
+        ) from error
+    unexpected = set(unexpected) - _DRAWN_AGAIN
+    return _misfits(_unfilled(adapted.state_dict(), missing), unexpected, f"{ADAPTER_CONFIG} and its base ask")
 
 
 def _cannot_build(checkpoint: Checkpoint, error: BaseException, what: str) -> CheckpointError:
@@ -180,13 +216,21 @@ def _cannot_build(checkpoint: Checkpoint, error: BaseException, what: str) -> Ch
 
 
 def _load_weights(model: torch.nn.Module, tensors: Tensors) -> list[str]:
-    """Copy the weights into the model; gives what does not fit. A tensor with two names needs one of them."""
+    """Copy the weights into the model; gives what does not fit."""
     missing, unexpected = model.load_state_dict(tensors, strict=False)
-    state = model.state_dict()
-    loaded = {_place(state[name]) for name in tensors if name in state}
-    missing = [name for name in missing if _place(state[name]) not in loaded]
+    return _misfits(_unfilled(model.state_dict(), missing), unexpected, f"its {CONFIG} asks")
+
+
+def _unfilled(state: Mapping[str, torch.Tensor], missing: Iterable[str]) -> list[str]:
+    """Of the names that no weights came for, those whose tensor did not get its weights under another name."""
+    without = set(missing)
+    filled = {_place(tensor) for name, tensor in state.items() if name not in without}
+    return [name for name in missing if name not in state or _place(state[name]) not in filled]
+
+
+def _misfits(missing: Iterable[str], unexpected: Iterable[str], asking: str) -> list[str]:
     return [
-        f"{problem} its config.json asks for: {_shortened(names)}"
+        f"{problem} {asking} for: {_shortened(names)}"
         for names, problem in ((missing, "lacks weights that"), (unexpected, "holds weights that no part of"))
         if names
     ]
@@ -218,6 +262,7 @@ def _processors(checkpoint: Checkpoint, config: Any, device: torch.device, stati
     except CheckpointError:
         raise
     except Exception as error:
+        check_registered(checkpoint.files)
         directory = checkpoint.files.directory
         raise _cannot_build(checkpoint, error, f"The processors of {directory} cannot be built") from error
     return processors

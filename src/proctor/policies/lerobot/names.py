@@ -97,7 +97,7 @@ def _folders_in(fields: object) -> Iterator[Path]:
 def _read_mapping(file: Path) -> Mapping[str, Any]:
     """What a JSON file holds; nothing if it cannot be read, for then nobody else reads a name in it either."""
     try:
-        content = json.loads(file.read_bytes())
+        content = json.loads(file.read_bytes()) if file.is_file() else {}  # a pipe would be waited for
     except (OSError, ValueError):
         return {}
     except RecursionError:

@@ -3,8 +3,8 @@
 LeRobot passes a feature on as it is if its normaliser has no statistics of it: the policy then sees, or gives, numbers
 of another scale than in training, and nothing says so. So a checkpoint is refused here unless, for each input the
 preprocessor and for the action the postprocessor has a step that normalises it in the mode that the policy's
-``normalization_mapping`` names, with statistics of the right names and shape, all of them finite. What a step itself
-declares counts too (LingBot-VA's mapping is IDENTITY, and its postprocessor un-normalises by quantiles).
+``normalization_mapping`` names, with statistics of the right names and shape, all of them finite and in order. What a
+step itself declares counts too (LingBot-VA's mapping is IDENTITY, and its postprocessor un-normalises by quantiles).
 
 The steps looked at are LeRobot's normalisers, MolmoAct2's and GR00T's own. Not checked are constants in code (the
 ImageNet statistics of X-VLA's images), what a model scales inside itself, the contents of GR00T's ``raw_stats``, and
@@ -114,6 +114,10 @@ class _Check:
                     f"{feature.key} by {_shown(filled[0].mode(feature))}; leave the option out."
                 )
         elif active:
+            if self.is_known and len(filled) > 1:
+                raise CheckpointError(
+                    f"{pipeline} {_does(feature)} {feature.key} in {len(filled)} steps, one after the other; leave one."
+                )
             for each in filled or active[:1]:
                 self._check_mode(feature, each, wanted)
                 _check_statistics(feature, each, self._as_it_is(feature))
@@ -121,6 +125,11 @@ class _Check:
             self._refuse_or_warn(feature, pipeline, wanted)
 
     def _check_mode(self, feature: Feature, normaliser: Normaliser, wanted: str) -> None:
+        if normaliser.mode(feature) not in STATISTICS:
+            raise CheckpointError(
+                f"{normaliser.pipeline} {_does(feature)} {feature.key} by {normaliser.mode(feature)!a}, which is none "
+                f"of {', '.join(STATISTICS)}; {_SAVE_AGAIN}."
+            )
         if wanted in ("IDENTITY", normaliser.mode(feature)):
             return
         asking = "policy.normalization_mapping" if self.is_asked else self.files.directory / CONFIG
@@ -148,11 +157,6 @@ class _Check:
 def _check_statistics(feature: Feature, normaliser: Normaliser, otherwise: str = "") -> None:
     """Whether a normaliser has all it needs for a feature; ``otherwise`` is what else to do if it has nothing of it."""
     mode = normaliser.mode(feature)
-    if mode not in STATISTICS:
-        raise CheckpointError(
-            f"{normaliser.pipeline} {_does(feature)} {feature.key} by '{mode}', which is none of "
-            f"{', '.join(STATISTICS)}."
-        )
     purpose = f"{feature.key}, by which {normaliser.pipeline.name} {_does(feature)} it"
     if missing := [name for name in STATISTICS[mode] if f"{feature.key}.{name}" not in normaliser.statistics]:
         names = sorted(normaliser.statistics)
@@ -162,8 +166,8 @@ def _check_statistics(feature: Feature, normaliser: Normaliser, otherwise: str =
             f"{'' if normaliser.knows(feature.key) else otherwise}"
         )
     shapes = normaliser.shapes(feature)
-    for name in STATISTICS[mode]:
-        value = normaliser.statistics[f"{feature.key}.{name}"]()
+    values = {name: normaliser.statistics[f"{feature.key}.{name}"]() for name in STATISTICS[mode]}
+    for name, value in values.items():
         with np.errstate(over="ignore"):
             is_finite = np.isfinite(value.astype(np.float32)).all()
         if not is_finite:
@@ -175,6 +179,14 @@ def _check_statistics(feature: Feature, normaliser: Normaliser, otherwise: str =
                 f"{normaliser.source} holds a {name} of {purpose}, of shape {value.shape}, where the feature has "
                 f"{shapes[0]}; {_SAVE_AGAIN}."
             )
+    low, high = values.values()
+    if mode == "MEAN_STD" and (high < 0).any():
+        raise CheckpointError(f"{normaliser.source} holds a std of {purpose}, that is negative; {_SAVE_AGAIN}.")
+    if mode != "MEAN_STD" and low.shape == high.shape and (low > high).any():
+        lower, upper = values
+        raise CheckpointError(
+            f"{normaliser.source} holds a {lower} of {purpose}, that is greater than its {upper}; {_SAVE_AGAIN}."
+        )
 
 
 def _broadcasts(statistic: tuple[int, ...], feature: tuple[int, ...]) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from proctor.policies.lerobot.files import EMBEDDED_NORMALISATION
-from proctor.policies.lerobot.formats import read_safetensors_header, read_tensors
+from proctor.policies.lerobot.formats import is_shape, read_safetensors_header, read_tensors
 from proctor.types import Array
 
 STATISTICS = {
@@ -39,7 +39,7 @@ class Feature:
         fields = fields if isinstance(fields, Mapping) else {}
         shape = fields.get("shape")
         return cls(
-            key, "ACTION" if key == "action" else str(fields.get("type")), tuple(shape) if shape is not None else None
+            key, "ACTION" if key == "action" else str(fields.get("type")), tuple(shape) if is_shape(shape) else None
         )
 
 

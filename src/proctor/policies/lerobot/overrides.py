@@ -8,6 +8,7 @@ from typing import Any
 
 from proctor.errors import CheckpointError, ConfigError, did_you_mean
 from proctor.policies.lerobot.families import Family
+from proctor.policies.lerobot.formats import is_shape
 
 _PYTHON_SPELLINGS = {"None": "null", "True": "true", "False": "false"}
 
@@ -30,13 +31,14 @@ def override(config: Mapping[str, Any], overrides: Mapping[str, Any], family: Fa
 
     Raises:
         ConfigError: an unknown field, a value of the wrong kind, more action steps than there are.
-        CheckpointError: the checkpoint itself lacks a field that is needed.
+        CheckpointError: the checkpoint itself lacks a field that is needed, or features are not described as such.
     """
     if not overrides.keys() <= config.keys():
         _check_names(overrides, str(config["type"]))
     for name, value in overrides.items():
         _check_kind(name, value, config.get(name))
     changed = {**config, **overrides}
+    _check_features(changed, overrides)
     implied, reason = family.implied
     for name, value in implied(changed).items():
         if overrides.get(name, value) != value:
@@ -77,15 +79,50 @@ def _check_kind(name: str, value: Any, current: Any) -> None:
     )
 
 
+def _check_features(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> None:
+    for side in ("input_features", "output_features"):
+        features = config[side]
+        if not isinstance(features, Mapping):
+            raise _wrong(side, f"is {features!a:.80}; it must be an object that holds features by name", overrides)
+        if side == "output_features" and "action" not in features:
+            raise _wrong(side, f"holds {', '.join(map(ascii, features))}; it must hold action", overrides)
+        for key, feature in features.items():
+            if not _is_feature(feature):
+                what = (
+                    f"describes {key!a} as {feature!a:.80}; that must be an object with a type (VISUAL, STATE, …) and "
+                    "a shape, which is a list of whole numbers: three for VISUAL"
+                )
+                raise _wrong(side, what, overrides)
+
+
+def _is_feature(value: Any) -> bool:
+    if not isinstance(value, Mapping) or not isinstance(value.get("type"), str):
+        return False
+    shape = value.get("shape")
+    return is_shape(shape) and (value["type"] != "VISUAL" or len(shape) == 3)
+
+
 def _check_counts(config: Mapping[str, Any], overrides: Mapping[str, Any], family: Family) -> None:
-    for name in family.counts:
+    limits = dict.fromkeys(family.counts, (1, 1_000_000))
+    if config.get("empty_cameras") is not None:
+        limits["empty_cameras"] = 0, 100
+    for name, (least, most) in limits.items():
         value = config.get(name)
-        if type(value) is not int or value < 1:
-            error = ConfigError if name in overrides else CheckpointError
-            raise error(f"policy.{name} is {value!r}; it must be a whole number, at least 1.")
+        if type(value) is not int or not least <= value <= most:
+            what = f"is {value!a:.80}; it must be a whole number, at least {least} and at most {most}"
+            raise _wrong(name, what, overrides)
     executable_steps, formula = family.executable_steps
     if (wanted := family.n_action_steps(config)) > (limit := executable_steps(config)):
         raise ConfigError(
             f"policy.n_action_steps is {wanted}, but at most {limit} steps of a prediction of this "
             f"checkpoint can be executed ({formula})."
         )
+
+
+def _wrong(name: str, what: str, overrides: Mapping[str, Any]) -> ConfigError:
+    """The error about a field's value, whose it is: the user's or the checkpoint's."""
+    return (
+        ConfigError(f"policy.{name} {what}.")
+        if name in overrides
+        else CheckpointError(f"{name} of config.json {what}.")
+    )

@@ -104,6 +104,24 @@ def register_plugin_steps(files: CheckpointFiles) -> None:
             raise _unknown(files.directory / file, name)
 
 
+def check_registered(files: CheckpointFiles) -> None:
+    """Tell why processors could not be built if the installed LeRobot, all imported that they need, lacks a step.
+
+    Raises:
+        CheckpointError: nobody has registered the step.
+    """
+    from lerobot import __version__
+
+    for file, steps in ((PREPROCESSOR, files.preprocessor), (POSTPROCESSOR, files.postprocessor)):
+        for name in sorted({step["registry_name"] for step in steps or () if "registry_name" in step}):
+            if name not in _registered_here():
+                raise CheckpointError(
+                    f"{files.directory / file} names the step {name!r}, which lerobot {__version__} does not have for "
+                    "a policy of this type; install the version that the checkpoint was made with, or save the "
+                    "processors without it."
+                )
+
+
 def _registered_here() -> frozenset[str]:
     """The names that are registered in this process, if it has imported LeRobot's registry: by code that runs here."""
     pipeline = sys.modules.get("lerobot.processor.pipeline")

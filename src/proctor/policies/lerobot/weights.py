@@ -30,11 +30,7 @@ def find_weights(directory: Path) -> tuple[Path, ...]:
             f"{directory} holds shards of weights ({shards[0]}) and no {INDEX}; copy that file from where the "
             "checkpoint comes from."
         )
-    if pickles := sorted(file.name for file in directory.iterdir() if file.suffix in _PICKLES):
-        raise CheckpointError(
-            f"{directory} holds its weights as {pickles[0]}, a pickle, which can run any code when it is loaded; "
-            f"only {WEIGHTS} is accepted: save it with safetensors."
-        )
+    refuse_pickle_for(directory / WEIGHTS)
     raise CheckpointError(f"{directory} holds no {WEIGHTS}; download or copy the checkpoint again.")
 
 
@@ -45,6 +41,20 @@ def read_weights_header(files: tuple[Path, ...]) -> dict[str, Any]:
         CheckpointError: a file that is not whole.
     """
     return {name: tensor for file in files for name, tensor in read_safetensors_header(file).items()}
+
+
+def refuse_pickle_for(file: Path) -> None:
+    """Name the pickle that lies where a file of weights is missing.
+
+    Raises:
+        CheckpointError: there is one, and the file is not there.
+    """
+    pickles = sorted(each.name for each in file.parent.iterdir() if each.suffix in _PICKLES)
+    if pickles and not file.exists():
+        raise CheckpointError(
+            f"{file.parent} holds its weights as {pickles[0]}, a pickle, which can run any code when it is loaded; "
+            f"only {file.name} is accepted: save it with safetensors."
+        )
 
 
 def _shards(directory: Path) -> tuple[Path, ...]:
