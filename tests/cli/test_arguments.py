@@ -177,9 +177,17 @@ def test_a_part_of_a_mapping_is_refused_with_the_whole_of_it(option):
 
 def test_lerobots_old_option_for_the_checkpoint_is_taken_with_a_note():
     """``-p`` was LeRobot's until 0.2."""
-    with pytest.warns(Note, match="it is taken as --policy.path"):
+    with pytest.warns(Note, match=r"-p is an option of older LeRobots; it is taken as --policy\.path"):
         assert expand(["eval", "-p", "lerobot/x", "eval.n_episodes=10"]) == [
             "eval", "--policy.path=lerobot/x", "--eval.n_episodes=10",
+        ]  # fmt: skip
+
+
+def test_the_other_old_names_are_taken_with_a_note_too():
+    """They stood beside the groups, in LeRobot until 0.2."""
+    with pytest.warns(Note, match=r"--use_amp is an option of older LeRobots; it is taken as --policy\.use_amp"):
+        assert expand(["eval", "--use_amp=false", "device=cuda"]) == [
+            "eval", "--policy.use_amp=false", "--policy.device=cuda",
         ]  # fmt: skip
 
 

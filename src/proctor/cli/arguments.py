@@ -26,6 +26,8 @@ _CONFIG_PATH = "config_path"
 _GROUPS_OF_FIELDS = ("env", "policy")
 _OLD_PATH = "-p"
 """What LeRobot called --policy.path before its version 0.2."""
+_OLD_NAMES = {"pretrained_policy_name_or_path": "policy.path", "use_amp": "policy.use_amp", "device": "policy.device"}
+"""Other options of LeRobot before 0.2, and what they are called since."""
 _SWITCHES = {"help", "version", "json", "anyway", "static", "embed", "open"}
 """Options that take no value: what follows one is not its value."""
 
@@ -90,20 +92,26 @@ def _split(arguments: Sequence[str]) -> Iterator[tuple[str | None, str | None]]:
     while rest:
         argument = rest.pop(0)
         if argument == _OLD_PATH and rest:
-            note("-p is LeRobot's old option for the checkpoint; it is taken as --policy.path.")
-            yield "policy.path", rest.pop(0)
+            yield _renamed("-p", "policy.path"), rest.pop(0)
             continue
         if not argument.startswith("--") and not _BARE.match(argument):
             yield None, argument
             continue
         key, equals, value = argument.removeprefix("--").partition("=")
         key = key.replace("-", "_")
+        if key in _OLD_NAMES:
+            key = _renamed(f"--{key}", _OLD_NAMES[key])
         if equals:
             yield key, value
         elif key not in _SWITCHES and rest and _is_value(rest[0]):
             yield key, rest.pop(0)
         else:
             yield key, None
+
+
+def _renamed(old: str, new: str) -> str:
+    note(f"{old} is an option of older LeRobots; it is taken as --{new}.")
+    return new
 
 
 def _without_lerobots(options: Mapping[str, str | None]) -> dict[str, str | None]:
