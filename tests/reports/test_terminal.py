@@ -263,3 +263,13 @@ def test_numbers_fit_terminals_of_usual_widths(width):
 def test_durations_read_like_time():
     """Seconds, minutes, hours."""
     assert [duration(s) for s in (8.34, 59.97, 125, 3720, None)] == ["8.3 s", "60.0 s", "2 min 05 s", "1 h 02 min", "-"]
+
+
+def test_a_checkpoint_in_the_working_directory_is_called_by_its_relative_path(tmp_path, monkeypatch):
+    """A run writes down the absolute one, which is long and tells of the machine."""
+    monkeypatch.chdir(tmp_path)
+
+    assert policy_name({"path": str(tmp_path / "outputs" / "act"), "type": "act"}) == "outputs/act"
+    assert policy_name({"path": "/elsewhere/act"}) == "/elsewhere/act"
+    assert policy_name({"path": "user/act@0123abc"}) == "user/act@0123abc"
+    assert policy_name({"type": "random"}) == "random"

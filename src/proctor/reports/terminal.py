@@ -26,6 +26,7 @@ from proctor.reports.text import (
     number_range,
     percent,
     percent_range,
+    policy_name,
     safe,
     tally,
     time_shares,
@@ -74,7 +75,7 @@ def run_title(run: RunInfo) -> list[str]:
     policy, env = run.config.get("policy", {}), run.config.get("env", {})
     return [
         " ".join(str(env[name]) for name in ("type", "task") if env.get(name)),
-        str(policy.get("path") or policy.get("type")),
+        policy_name(policy),
         f"seed {run.config.get('seed')}",
         run.provenance.date,
     ]

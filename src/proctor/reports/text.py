@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields
+from pathlib import Path
+from typing import Any
 
 from rich.text import Text
 
@@ -111,3 +114,13 @@ def time_shares(timings: Timings, tail: float = 0.0) -> list[str]:
     total = sum(seconds.values())
     ranked = sorted(seconds, key=lambda name: -seconds[name])
     return [f"{name} {share(seconds[name] / total)}" for name in ranked if seconds[name] > WORTH_SAYING * total]
+
+
+def policy_name(policy: Mapping[str, Any]) -> str:
+    """What a run's ``config.policy`` is called: its checkpoint's path, relative if it lies in the working directory, or
+    its type.
+    """
+    if not (path := policy.get("path")):
+        return str(policy.get("type") or "")
+    here = Path.cwd()
+    return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else str(path)

@@ -15,7 +15,7 @@ from threading import Lock
 
 from proctor.errors import ConfigError, ProctorError
 from proctor.reports.terminal import Whereabouts
-from proctor.reports.text import mean_reward
+from proctor.reports.text import mean_reward, policy_name
 from proctor.results.headline import headline_of
 from proctor.results.intervals import Interval
 from proctor.results.run_dir import RUN_FILE, RunInfo
@@ -138,7 +138,7 @@ def _entry_of(run_id: str, name: str, run: RunInfo, summary: Summary, *, live: b
         date=run.provenance.date,
         benchmark=str(env.get("type", "")),
         tasks=str(env.get("task") or ""),
-        policy=str(policy.get("path") or policy.get("type") or ""),
+        policy=policy_name(policy),
         state="running" if live else "finished" if summary.complete else "unfinished",
         n_completed=counts.completed,
         n_planned=counts.planned,
