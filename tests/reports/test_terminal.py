@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from proctor.reports.terminal import Whereabouts, print_run, print_summary, print_videos
-from proctor.reports.text import duration
+from proctor.reports.text import duration, policy_name
 from proctor.results.lock import FileLock
 from proctor.results.provenance import Provenance
 from proctor.results.run_dir import RunInfo
