@@ -1,6 +1,7 @@
 """Other people's code in this process: it reads nothing, ends nothing, and begins nothing."""
 
 import os
+import signal
 import sys
 
 import pytest
@@ -118,8 +119,10 @@ def test_an_evaluation_that_an_import_begins_is_refused(tmp_path, monkeypatch):
     refuse_while_importing()  # afterwards nothing is refused
 
 
-def test_the_users_ctrl_c_is_no_error_of_a_module(tmp_path, monkeypatch):
+def test_the_users_ctrl_c_is_no_error_of_a_module(tmp_path, monkeypatch, request):
     """It ends what the user wants to end."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell ignores it
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     (tmp_path / "interrupted.py").write_text("raise KeyboardInterrupt")
     monkeypatch.syspath_prepend(tmp_path)
 
