@@ -330,6 +330,15 @@ def test_of_jobs_that_begin_in_the_same_second_each_has_its_own_directory(tmp_pa
     assert names == {"10-00-00_fake", *(f"10-00-00_fake_{number}" for number in range(2, 9))}
 
 
+def test_the_number_in_a_jobs_own_name_stays(tmp_path):
+    """A job that is called seed_1 must not end up as seed_2, which is another one's name."""
+    job = replace(default_job(tmp_path), directory=tmp_path / "seed_1")
+    job.directory.mkdir()
+
+    with in_own_directory(job) as own:
+        assert own.directory.name == "seed_1_2"
+
+
 def test_a_directory_to_which_nothing_was_written_is_removed_again(tmp_path):
     """A start that failed leaves none."""
     with in_own_directory(default_job(tmp_path)) as job:

@@ -48,14 +48,15 @@ def in_own_directory(job: Job) -> Iterator[Job]:
 
 def _new_directory(wanted: Path) -> Path:
     wanted.parent.mkdir(parents=True, exist_ok=True)
+    directory = wanted
     for number in count(2):
         try:
-            wanted.mkdir()
+            directory.mkdir()
         except FileExistsError:
-            wanted = wanted.with_name(f"{wanted.name.removesuffix(f'_{number - 1}')}_{number}")
+            directory = wanted.with_name(f"{wanted.name}_{number}")
         else:
             break
-    return wanted
+    return directory
 
 
 class Claim:

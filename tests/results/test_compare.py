@@ -10,10 +10,18 @@ from pathlib import Path
 import pytest
 
 from proctor.errors import ConfigError
-from proctor.results.compare import Verdict, circumstances, compare, different_exams, different_versions
+from proctor.results.compare import (
+    Verdict,
+    circumstances,
+    compare,
+    compare_where_possible,
+    different_exams,
+    different_versions,
+)
 from proctor.results.differences import Pairs, Samples, Score, Strata
 from proctor.results.intervals import Interval
 from proctor.results.measured import EpisodeId, Measured, MeasuredTask, read_measured
+from proctor.results.result_file import UNNAMED_TASK
 from proctor.results.stats import Counts
 from proctor.types import TaskKey
 
@@ -213,6 +221,8 @@ def test_other_versions_are_told():
     other = measured(fingerprint={**EXAM, "versions": {"mujoco": "3.3.7"}})
 
     assert different_versions(measured(), other) == ['mujoco: "3.3.1" and "3.3.7"']
+    of_a_network = measured(fingerprint={**EXAM, "versions": {"mujoco": "3.3.1", "torch": "2.11"}})
+    assert different_versions(measured(), of_a_network) == []  # the other policy needs no torch
     assert different_versions(measured(), measured(fingerprint={})) == []
 
 
@@ -234,6 +244,16 @@ def test_another_code_of_the_environment_is_told():
 
     assert different_versions(one, other) == ["the code of my_env"]
     assert different_versions(one, measured()) == ["the code of my_env"]
+
+
+def test_where_a_task_has_no_name_it_is_compared_where_that_is_possible():
+    """With the only task that it can be; a page goes on without the comparison if there are several."""
+    old = Measured(Path("old.json"), {UNNAMED_TASK: task("++--")}, {})
+
+    (challenge,) = compare_where_possible([measured(lion=task("++++")), old])
+    assert [each.name for each in challenge.tasks] == ["feed-lion"]
+    (incomparable,) = compare_where_possible([measured(lion=task("++++"), bear=task("++++")), old])
+    assert incomparable.reasons == ("no task in common of which both completed episodes",)
 
 
 # ------------------------------------------------------------------------------------------------------------- files

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
@@ -145,6 +146,8 @@ def _adjusted(family: Sequence[Comparison]) -> Iterator[Comparison]:
 
 def compare_where_possible(evaluations: Sequence[Measured]) -> list[Challenge | Incomparable]:
     """The same, without those that are another exam than the first or have no task in common with it."""
+    with suppress(ConfigError):  # the task that a file does not name could be any of several: none is in common then
+        evaluations = with_named_tasks(evaluations)
     first, *others = evaluations
     reasons = [_reasons_against(first, other) for other in others]
     comparable = [other for other, against in zip(others, reasons, strict=True) if not against]
@@ -187,7 +190,9 @@ def different_versions(a: Measured, b: Measured) -> list[str]:
     """What results may depend on and was of different versions: ``mujoco: 3.3.1 and 3.3.7``, ``the code of my_env``."""
     if not (a.fingerprint and b.fingerprint):
         return []
-    versions = differing(a.fingerprint.get("versions", {}), b.fingerprint.get("versions", {}))
+    one, other = (evaluation.fingerprint.get("versions", {}) for evaluation in (a, b))
+    both = one.keys() & other.keys()  # a policy depends on packages that another does without
+    versions = differing(*({name: each[name] for name in both} for each in (one, other)))
     one, other = (evaluation.fingerprint.get("code", {}).get("env", {}) for evaluation in (a, b))
     code = sorted(name for name in one | other if one.get(name) != other.get(name))
     return [
