@@ -87,7 +87,7 @@ _CHUNK = {"chunk_size": 50, "n_action_steps": 50}
 
 
 def _checkpoints() -> Any:
-    from proctor.testing import checkpoints  # imports torch when it makes one
+    from checkpoint_makers import checkpoints  # imports torch when it makes one
 
     return checkpoints
 

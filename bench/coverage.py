@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from proctor.machine import usable_cores
-from proctor.results.intervals import z_score
-from proctor.results.task_mean import effective_episodes, wilson_of_mean
+from proctor.machine.resources import usable_cores
+from proctor.statistics.intervals import z_score
+from proctor.statistics.task_mean import effective_episodes, wilson_of_mean
 from proctor.types import Array
 
 TASKS = (2, 3, 5, 10, 13, 20, 40, 130)

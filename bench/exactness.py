@@ -25,14 +25,14 @@ os.environ.setdefault("MUJOCO_GL", "egl")
 sys.path.insert(0, str(Path(__file__).parent))
 from common import loaded, machine
 
+from checkpoint_makers import checkpoints, vla_checkpoints
+from checkpoint_makers.checkpoints import METAWORLD, PUSHT
 from proctor.config import EvalConfig, RunConfig
-from proctor.exactness import Results, Way, compare, run_way
-from proctor.job import prepare
+from proctor.evaluation.determinism import Results, Variant, compare, run_way
+from proctor.evaluation.prepared_run import prepare
 from proctor.policies.base import PolicySource
-from proctor.testing import checkpoints, vla_checkpoints
-from proctor.testing.checkpoints import METAWORLD, PUSHT
 
-WAYS = [Way(str(n), n) for n in (1, 2, 3, 8, 16)] + [Way("one killed", 3, kill=True)]
+WAYS = [Variant(str(n), n) for n in (1, 2, 3, 8, 16)] + [Variant("one killed", 3, kill=True)]
 PEER_BATCH_SIZES = (1, 2, 4)
 
 
@@ -66,13 +66,13 @@ CASES = {
 def episodes_of(case: Case, policy: PolicySource, n_episodes: int, folder: Path) -> dict[str, Results]:
     """The results of every way, by its name."""
 
-    def run(task: str, way: Way) -> Results:
+    def run(task: str, variant: Variant) -> Results:
         config = RunConfig(env=case.flags(task), eval=EvalConfig(n_episodes=n_episodes), output_dir=str(folder / "run"))
         job = prepare(config, policy)
-        return run_way(job.engine_setup(), job.specs, policy, way)
+        return run_way(job.engine_setup(), job.specs, policy, variant)
 
     (folder / "run").mkdir()
-    found = {way.name: run(",".join(case.tasks), way) for way in WAYS}
+    found = {variant.name: run(",".join(case.tasks), variant) for variant in WAYS}
     if len(case.tasks) > 1:
         found["alone"] = {spec: result for task in case.tasks for spec, result in run(task, WAYS[1]).items()}
     return found
@@ -116,16 +116,19 @@ def row(name: str, n_episodes: int) -> list[str]:
         policy = loaded({"path": str(directory), "device": "cpu"})
         found = episodes_of(case, policy, n_episodes, Path(folder))
         reference = found[WAYS[0].name]
-        agreed = {way.name: compare(way, found[way.name], reference) for way in WAYS[1:]}
+        agreed = {variant.name: compare(variant, found[variant.name], reference) for variant in WAYS[1:]}
         if "alone" in found:
-            agreed["alone"] = compare(Way("alone", 2), found["alone"], reference)
-        ours = [f"{agreed[way].n_equal} of {agreed[way].n_episodes}" if way in agreed else "" for way in COLUMNS]
+            agreed["alone"] = compare(Variant("alone", 2), found["alone"], reference)
+        ours = [
+            f"{agreed[variant].n_equal} of {agreed[variant].n_episodes}" if variant in agreed else ""
+            for variant in COLUMNS
+        ]
         first, *others = peer_rewards(case, directory, n_episodes)
     theirs = [f"{sum(a == b for a, b in zip(first, other, strict=True))} of {len(first)}" for other in others]
     return [name, case.env_type, *ours, *theirs]
 
 
-COLUMNS = [way.name for way in WAYS[1:]] + ["alone"]
+COLUMNS = [variant.name for variant in WAYS[1:]] + ["alone"]
 
 
 def main() -> None:

@@ -32,7 +32,7 @@ from null import NULL_BENCHMARK, NullPolicy
 from proctor.config import EvalConfig
 from proctor.engine import Engine, EngineSetup
 from proctor.engine.plan import plan_episodes, plan_tasks
-from proctor.job import make_benchmark
+from proctor.evaluation.prepared_run import make_benchmark
 from proctor.results.journal import JournalWriter
 from proctor.types import Array, EpisodeResult, EpisodeSpec, Outcome
 

@@ -29,9 +29,9 @@ os.environ.setdefault("MUJOCO_GL", "egl")
 sys.path.insert(0, str(Path(__file__).parent))
 from common import loaded, machine
 
+from checkpoint_makers import checkpoints, vla_checkpoints, vlm_checkpoints
 from proctor.policies.base import EpisodeMemory, Policy
 from proctor.streams import RandomStream
-from proctor.testing import checkpoints, vla_checkpoints, vlm_checkpoints
 from proctor.types import EpisodeSpec, Observation
 
 MAKERS: dict[str, Callable[[Path], Path]] = {

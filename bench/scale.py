@@ -37,10 +37,10 @@ from common import machine
 
 from proctor.engine.batching import Batching
 from proctor.engine.forecast import Forecast
-from proctor.engine.messages import ArrayBytes
 from proctor.engine.scheduler import Limits, Phase, Scheduler
-from proctor.launchers.base import Kept, decode_report, encode
-from proctor.parallel.dealer import Dealer
+from proctor.engine.worker.messages import ArrayBytes
+from proctor.parallel.launchers.base import EpisodeDone, decode_report, encode
+from proctor.parallel.scheduler import ShardScheduler
 from proctor.results.journal import JournalWriter
 from proctor.types import EpisodeResult, EpisodeSpec, Outcome, Timings
 
@@ -248,7 +248,7 @@ class Driver:
     the dealer's decision, which the dealer itself makes and which is timed.
     """
 
-    def __init__(self, clock: Clock, dealer: Dealer, result_s: float) -> None:
+    def __init__(self, clock: Clock, dealer: ShardScheduler, result_s: float) -> None:
         self._clock, self._dealer, self._result_s = clock, dealer, result_s
         self._free_at = 0.0
         self.shards: list[Shard] = []
@@ -308,7 +308,7 @@ class Found:
 
 def simulate(case: Case, driver: DriverCost) -> Found:
     clock, random = Clock(), Random(0)
-    office = Driver(clock, Dealer(case.work.plan(case.n_episodes), case.gpus), driver.result_s)
+    office = Driver(clock, ShardScheduler(case.work.plan(case.n_episodes), case.gpus), driver.result_s)
     office.shards = [Shard(clock, case, partial(office.over, number)) for number in range(case.gpus)]
     starts = [random.uniform(*STARTUP_S) for _ in range(case.gpus)]
     for number, start in enumerate(starts):
@@ -359,11 +359,11 @@ def driver_cost(n: int = 500) -> DriverCost:
         for index in range(n):
             spec = EpisodeSpec("suite", 0, index, index)
             result = EpisodeResult(spec, Outcome.SUCCESS, 1.0, 1.0, 200, 20, "0" * 32, timings=Timings(step=1.0))
-            message = encode(Kept(result, ArrayBytes.pack(actions)))
+            message = encode(EpisodeDone(result, ArrayBytes.pack(actions)))
             began = perf_counter()
             kept = decode_report(message)
             decoded = perf_counter()
-            assert isinstance(kept, Kept)
+            assert isinstance(kept, EpisodeDone)
             assert kept.actions is not None
             journal.append(kept.result, kept.actions.unpack())
             times["decode"].append(decoded - began)

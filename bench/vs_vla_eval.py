@@ -30,12 +30,12 @@ from vla_eval.benchmarks.base import StepBenchmark, StepResult
 from vla_eval.model_servers.predict import PredictModelServer
 from vs_vector_env import proctor_seconds
 
+from proctor.compat.vector_env import SimGymEnv
 from proctor.engine.plan import plan_tasks
-from proctor.job import make_benchmark
+from proctor.evaluation.prepared_run import make_benchmark
 from proctor.policies.base import EpisodeMemory, Policy
 from proctor.streams import RandomStream
 from proctor.types import EpisodeSpec, Observation
-from proctor.vector_env import SimGymEnv
 
 KEYS = {"image": "observation.image", "state": "observation.state"}
 

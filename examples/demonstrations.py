@@ -11,8 +11,8 @@ from time import perf_counter
 import numpy as np
 
 from proctor.benchmarks.base import SimEnv
-from proctor.benchmarks.metaworld import MetaWorld, MetaWorldConfig
-from proctor.machine import choose_gl_backend
+from proctor.benchmarks.metaworld.benchmark import MetaWorld, MetaWorldConfig
+from proctor.machine.resources import choose_gl_backend
 from proctor.types import Array, Task
 
 CACHE = Path(__file__).parent / ".cache"

@@ -9,7 +9,7 @@ import pytest
 
 import proctor
 from proctor.policies.lerobot import load
-from proctor.results.intervals import wilson
+from proctor.statistics.intervals import wilson
 
 CHECKPOINT = Path(__file__).parents[1] / "examples/metaworld_act"
 ROW = re.compile(

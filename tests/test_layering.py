@@ -17,24 +17,16 @@ SOURCE = Path(proctor.__file__).parent
 # one line never import each other. The most specific entry counts: proctor.benchmarks.base is what benchmarks *are*,
 # and lies below the policies that live beside a simulator; the rest of proctor.benchmarks are benchmarks.
 LAYERS = [
-    ["types", "errors", "machine", "surroundings", "child"],
-    ["streams", "hub_files", "source_code", "identity_parts", "foreign_code", "policy_failures"],
-    ["config", "plugins", "identity"],
-    ["consent", "redaction"],
-    ["benchmarks.base"],
-    ["policies.base"],
+    ["types", "errors", "machine", "child"],
+    ["streams", "hub_files", "config", "identity", "statistics"],
+    ["security", "benchmarks.base", "policies.base"],
+    ["plugins", "results"],
     ["benchmarks", "policies"],
-    ["engine", "results", "parallel.dealer"],
-    ["testing", "reports"],
-    ["launchers.base"],
-    ["job", "supervision", "catalogue", "doctor"],
-    ["rendering", "arguments"],
-    ["testing.conformance", "claim"],
-    ["ledger", "videos", "tuning"],
-    ["evaluation", "exactness", "parallel.shard", "parallel.fleet"],
-    ["launchers"],
-    ["parallel", "vector_env"],
-    ["compat", "view"],
+    ["engine"],
+    ["reports", "doctor"],
+    ["rendering", "view"],
+    ["testing", "evaluation"],
+    ["compat", "tuning", "parallel"],
     ["cli"],
     ["__init__", "__main__"],
 ]
@@ -42,7 +34,7 @@ ENTRIES = {f"proctor.{name}": level for level, names in enumerate(LAYERS) for na
 
 # Where names of particular benchmarks, policies and launchers may stand: in the adapter's own files.
 ADAPTERS = ["benchmarks/", "policies/lerobot/", "policies/local.py", "policies/function.py", "config/lerobot.py"]
-ADAPTERS += ["compat.py", "testing/", "launchers/"]
+ADAPTERS += ["compat/", "testing/", "parallel/launchers/"]
 ADAPTERS += ["doctor/"]  # it looks whether each of them works
 
 
@@ -130,9 +122,9 @@ def test_the_engine_knows_nothing_of_results_and_reports():
 
 
 STATISTICS = {
-    f"proctor.results.{name}"
-    for name in ("intervals", "stats", "bootstrap", "stopping", "differences", "power", "compare", "task_mean")
-}
+    f"proctor.statistics.{name}"
+    for name in ("intervals", "counts", "bootstrap", "stopping", "differences", "power", "task_mean")
+} | {"proctor.results.compare"}
 
 
 def test_reports_compute_no_statistic():
@@ -178,14 +170,20 @@ PARTICULAR |= {"lerobot", "smolvla", "diffusion", "vqbet", "pi0", "expert", "tor
 EXCEPTIONS = {
     ("hub_files.py", "huggingface_hub"): "it is what asks the Hub",
     ("hub_files.py", "lerobot"): "the extra that installs huggingface_hub",
-    ("identity_parts.py", "torch"): "it says of what a tensor consists",
+    ("identity/parts.py", "torch"): "it says of what a tensor consists",
     ("streams.py", "torch"): "its generator is one of those that are swapped",
     ("rendering.py", "egl"): "what MuJoCo draws with",
-    ("surroundings.py", "torch"): "the folder of its downloads, in the user's cache",
+    ("machine/home.py", "torch"): "the folder of its downloads, in the user's cache",
     ("config/env.py", "egl"): "what may be asked for to draw with",
     ("cli/parallel.py", "ray"): "the flags of a launcher stand where the command's are",
-    ("arguments.py", "hub"): "user/repo as an environment is a repository of the Hub, as in LeRobot's make_env",
-    ("job.py", "lerobot"): "--policy.path without --policy.type is a LeRobot checkpoint, as its users write it",
+    (
+        "evaluation/arguments.py",
+        "hub",
+    ): "user/repo as an environment is a repository of the Hub, as in LeRobot's make_env",
+    (
+        "evaluation/prepared_run.py",
+        "lerobot",
+    ): "--policy.path alone is a LeRobot checkpoint, as its users write it",
 }
 
 
@@ -208,7 +206,7 @@ def test_core_code_names_no_particular_benchmark_policy_or_launcher():
     assert excused == set(EXCEPTIONS), "an exception that nothing needs"
 
 
-RESTRICTED_UNPICKLERS = {"proctor.benchmarks.libero_package": "takes arrays from LIBERO's initial states, nothing else"}
+RESTRICTED_UNPICKLERS = {"proctor.benchmarks.libero.package": "takes arrays from LIBERO's initial states, nothing else"}
 
 
 @pytest.mark.parametrize("forbidden", ["pickle", "dill", "cloudpickle", "shelve", "marshal"])

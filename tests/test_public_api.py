@@ -71,7 +71,7 @@ def test_the_version_loads_nothing_heavy():
 
 def test_preparing_an_evaluation_loads_no_simulator_and_no_torch():
     """Planning is done before either is needed; the gymnasium package is there for its spaces only."""
-    code = "from proctor.config import RunConfig; from proctor.job import prepare\n"
+    code = "from proctor.config import RunConfig; from proctor.evaluation.prepared_run import prepare\n"
     code += "prepare(RunConfig(policy={'type': 'random'}, env={'type': 'metaworld', 'task': 'reach-v3'}))"
 
     assert not held_after(code) & {

@@ -15,16 +15,16 @@ import numpy as np
 import pytest
 
 import proctor
+from checkpoint_makers.checkpoints import METAWORLD, PUSHT
 from proctor.compat import make_policy
 from proctor.engine.inference import Inference, Question
 from proctor.engine.plan import plan_tasks
-from proctor.job import make_benchmark
+from proctor.evaluation.prepared_run import make_benchmark
 from proctor.policies.base import EpisodeMemory, Policy
 from proctor.rendering import choose_renderer
 from proctor.results.eval_info import canonical_info
 from proctor.results.journal import read_actions, read_journals
 from proctor.streams import RandomStream
-from proctor.testing.checkpoints import METAWORLD, PUSHT
 from proctor.types import EpisodeSpec
 
 sys.path.append(str(Path(__file__).parent / "policies"))

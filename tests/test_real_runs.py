@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 import proctor
+from checkpoint_makers.checkpoints import METAWORLD, PUSHT, make_act, make_diffusion
 from proctor.compat import make_policy
 from proctor.results.eval_info import canonical_info
-from proctor.testing.checkpoints import METAWORLD, PUSHT, make_act, make_diffusion
 
 PEER = Path(__file__).parents[1] / "bench/lerobot_peer.py"
 REACH = {"type": "metaworld", "task": "reach-v3,push-v3", "episode_length": 30}

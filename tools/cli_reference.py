@@ -25,7 +25,7 @@ from proctor.cli.help import EXAMPLES
 from proctor.config import EnvConfig
 from proctor.plugins import BENCHMARKS, POLICIES, load_object
 from proctor.policies.function import FunctionPolicyConfig
-from proctor.policies.lerobot.families import FAMILIES
+from proctor.policies.lerobot.policy_types import POLICY_TYPES
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGE = REPOSITORY / "docs" / "cli.md"
@@ -152,7 +152,7 @@ def _policies() -> str:
         parts += [f"### {_POLICY_TITLES.get(name, f'--policy.type={name}')}"]
         parts += [_prose(described.short_description), _prose(described.long_description)]
         if name == "lerobot":
-            types = (f"`{name}`" for name, family in sorted(FAMILIES.items()) if family.randomness != "global")
+            types = (f"`{name}`" for name, family in sorted(POLICY_TYPES.items()) if family.randomness != "global")
             parts.append(
                 f"Types whose episodes may share a forward pass: {', '.join(types)}. Other types run one by one."
             )

@@ -20,12 +20,12 @@ from rich.text import Text
 
 from proctor.cli.arguments import expand
 from proctor.cli.main import app
-from proctor.evaluation import run
-from proctor.job import prepare
+from proctor.evaluation.prepared_run import prepare
+from proctor.evaluation.run import run
 from proctor.reports.display import SilentDisplay
 from proctor.reports.live import LiveView
 from proctor.reports.progress import Progress, Stage
-from proctor.reports.terminal import Whereabouts, print_summary
+from proctor.reports.terminal import RunStatus, print_summary
 
 ROOT = Path(__file__).parents[1]
 PICTURE = ROOT / "docs" / "images" / "terminal.svg"
@@ -59,14 +59,14 @@ def main() -> None:
 
     _, bound, _, _ = app.parse_known_args(expand(["eval", *options]))
     os.chdir(ROOT)
-    with patch("proctor.supervision.make_display", make_display):
+    with patch("proctor.evaluation.terminal.make_display", make_display):
         result = run(prepare(bound.arguments["config"]))
 
     console = Console(record=True, width=WIDTH, height=HEIGHT, file=io.StringIO(), force_terminal=True)
     console.print(Text.assemble(("$ ", "green"), ("proctor eval " + " ".join(options), "bold")))
     console.print(displays[0].view)
     console.print()
-    print_summary(console, result.summary, Whereabouts.of(result.directory))
+    print_summary(console, result.summary, RunStatus.of(result.directory))
     svg = console.export_svg(title="proctor eval", theme=MONOKAI)
     PICTURE.parent.mkdir(parents=True, exist_ok=True)
     # The reader's own monospaced font will do: nothing is fetched.

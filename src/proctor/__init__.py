@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from proctor.config import DatasetConfig, EnvConfig, EvalConfig, PeftConfig, WandBConfig
     from proctor.engine.plan import shard_episodes
     from proctor.errors import ProctorError
-    from proctor.evaluation import evaluate
-    from proctor.ledger import EvalResult
+    from proctor.evaluation.run import evaluate
+    from proctor.evaluation.run_state import EvalResult
     from proctor.policies.base import Policy
     from proctor.tuning.autotune import AutotuneRecommendation
     from proctor.types import EpisodeResult, EpisodeSpec, Observation, Outcome, Task
@@ -32,8 +32,8 @@ _HOMES = {
     "proctor.config": ("DatasetConfig", "EnvConfig", "EvalConfig", "PeftConfig", "WandBConfig"),
     "proctor.engine.plan": ("shard_episodes",),
     "proctor.errors": ("ProctorError",),
-    "proctor.evaluation": ("evaluate",),
-    "proctor.ledger": ("EvalResult",),
+    "proctor.evaluation.run": ("evaluate",),
+    "proctor.evaluation.run_state": ("EvalResult",),
     "proctor.policies.base": ("Policy",),
     "proctor.tuning.autotune": ("AutotuneRecommendation",),
     "proctor.types": ("EpisodeResult", "EpisodeSpec", "Observation", "Outcome", "Task"),

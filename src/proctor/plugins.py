@@ -14,7 +14,7 @@ from typing import Any
 
 from proctor.child import extend_import_path
 from proctor.errors import ConfigError, did_you_mean
-from proctor.foreign_code import described, import_foreign
+from proctor.security.foreign_code import described, import_foreign
 
 BENCHMARKS = "proctor.benchmarks"
 POLICIES = "proctor.policies"
@@ -101,7 +101,7 @@ def import_module(name: str, purpose: str = "") -> ModuleType:
     """Import a module that a user named. The working directory is searched last, in later processes too.
 
     Raises:
-        ImportError, ConfigError: see :func:`~proctor.foreign_code.import_foreign`.
+        ImportError, ConfigError: see :func:`~proctor.security.foreign_code.import_foreign`.
     """
     package = name.partition(".")[0]
     if package not in sys.modules and importlib.util.find_spec(package) is None:

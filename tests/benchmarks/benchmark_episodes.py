@@ -12,8 +12,8 @@ import numpy as np
 from proctor.benchmarks.aloha import Aloha, AlohaConfig
 from proctor.benchmarks.base import digest_of
 from proctor.benchmarks.gymnasium import Gymnasium, GymnasiumConfig
-from proctor.benchmarks.libero import Libero, LiberoConfig
-from proctor.benchmarks.metaworld import MetaWorld, MetaWorldConfig
+from proctor.benchmarks.libero.benchmark import Libero, LiberoConfig
+from proctor.benchmarks.metaworld.benchmark import MetaWorld, MetaWorldConfig
 from proctor.benchmarks.pusht import PushT, PushTConfig
 from proctor.testing.episodes import always, episode, random_actions, standing
 

@@ -10,7 +10,7 @@ from multiprocessing import get_context
 
 os.environ |= {"LP_NUM_THREADS": "0", "OMP_NUM_THREADS": "1"}
 
-from proctor.benchmarks.libero import Libero, LiberoConfig
+from proctor.benchmarks.libero.benchmark import Libero, LiberoConfig
 from proctor.testing.episodes import digests, private_memory_mb, random_actions
 
 benchmark = Libero(LiberoConfig(task=sys.argv[1], task_ids=[int(sys.argv[2])]))

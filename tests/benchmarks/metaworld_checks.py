@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 from benchmark_episodes import always, episode, from_script, standing
 
-from proctor.benchmarks.metaworld import MetaWorld, MetaWorldConfig
+from proctor.benchmarks.metaworld.benchmark import MetaWorld, MetaWorldConfig
 
 # MuJoCo's scratch memory of the constraint solver: not cleared, not read before it is written.
 SCRATCH = re.compile(r"efc_|.*island")

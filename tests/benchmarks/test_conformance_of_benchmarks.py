@@ -109,8 +109,8 @@ def test_listing_tasks_imports_no_simulator():
     program = """
 import sys
 from proctor.benchmarks.aloha import Aloha, AlohaConfig
-from proctor.benchmarks.libero import Libero, LiberoConfig
-from proctor.benchmarks.metaworld import MetaWorld, MetaWorldConfig
+from proctor.benchmarks.libero.benchmark import Libero, LiberoConfig
+from proctor.benchmarks.metaworld.benchmark import MetaWorld, MetaWorldConfig
 from proctor.benchmarks.pusht import PushT, PushTConfig
 Aloha(AlohaConfig()).tasks(), Libero(LiberoConfig()).tasks()
 PushT(PushTConfig()).tasks(), MetaWorld(MetaWorldConfig(task="MT50")).tasks()

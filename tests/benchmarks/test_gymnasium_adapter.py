@@ -16,7 +16,7 @@ from proctor.benchmarks.gymnasium_spaces import ObservationNames, rgb_frame
 from proctor.benchmarks.pusht import PushT, PushTConfig
 from proctor.config import structure
 from proctor.engine import Engine
-from proctor.engine.messages import Built, Spent
+from proctor.engine.worker.messages import Built, Spent
 from proctor.errors import ConfigError, ContractError, Note
 from proctor.types import ArraySpec, Features
 

@@ -16,11 +16,13 @@ import pytest
 from benchmark_episodes import digest, from_script, random_actions, standing
 from libero_checks import both_kinds, differences, put_at_goal, standing_simulator
 
-from proctor.benchmarks import libero, libero_package, libero_simulator
-from proctor.benchmarks.libero import N_INIT_STATES, Libero, LiberoConfig
-from proctor.benchmarks.libero_package import LiberoFiles, read_pickled_array
-from proctor.benchmarks.libero_simulator import QuickSimulator, SamplingClock, Simulator, is_compared
-from proctor.benchmarks.libero_tasks import MAX_STEPS, SUITES, instruction_of
+from proctor.benchmarks.libero import benchmark as libero
+from proctor.benchmarks.libero import package as libero_package
+from proctor.benchmarks.libero import simulator as libero_simulator
+from proctor.benchmarks.libero.benchmark import N_INIT_STATES, Libero, LiberoConfig
+from proctor.benchmarks.libero.package import LiberoFiles, read_pickled_array
+from proctor.benchmarks.libero.simulator import QuickSimulator, SamplingClock, Simulator, is_compared
+from proctor.benchmarks.libero.tasks import MAX_STEPS, SUITES, instruction_of
 from proctor.config import structure
 from proctor.errors import ConfigError, MissingExtraError
 
@@ -165,7 +167,7 @@ def test_hf_libero_is_imported_without_its_questions(tmp_path):
 import sys
 sys.path[:] = [path for path in sys.path if not path.endswith("site-packages")]  # the libero that is installed
 sys.path.insert(0, {str(tmp_path / "site")!r})
-import proctor.benchmarks.libero_package as package
+import proctor.benchmarks.libero.package as package
 files = package.LiberoFiles()
 import libero.libero
 print(files.task_file("libero_goal", "x"), libero.libero.get_assets_path(), sep="\\n")

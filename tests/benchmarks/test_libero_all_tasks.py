@@ -7,8 +7,8 @@ import pytest
 from benchmark_episodes import digest, from_script, random_actions, standing
 from libero_checks import both_kinds, differences
 
-from proctor.benchmarks.libero import Libero, LiberoConfig
-from proctor.benchmarks.libero_tasks import MAX_STEPS, SUITES
+from proctor.benchmarks.libero.benchmark import Libero, LiberoConfig
+from proctor.benchmarks.libero.tasks import MAX_STEPS, SUITES
 
 pytestmark = pytest.mark.prove
 

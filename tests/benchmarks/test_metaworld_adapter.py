@@ -12,8 +12,8 @@ from benchmark_episodes import episode, standing
 from metaworld_checks import benchmark_of, leftovers, lerobots_episodes, our_episode, run_expert
 
 import proctor
-from proctor.benchmarks.metaworld import CAMERAS, MetaWorld, MetaWorldConfig
-from proctor.benchmarks.metaworld_tasks import GROUPS, INSTRUCTIONS
+from proctor.benchmarks.metaworld.benchmark import CAMERAS, MetaWorld, MetaWorldConfig
+from proctor.benchmarks.metaworld.tasks import GROUPS, INSTRUCTIONS
 from proctor.config import structure
 from proctor.errors import ConfigError, MissingExtraError
 

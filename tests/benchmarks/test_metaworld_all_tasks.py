@@ -6,7 +6,7 @@ import pytest
 from benchmark_episodes import standing
 from metaworld_checks import benchmark_of, leftovers, lerobots_episodes, our_episode, run_expert
 
-from proctor.benchmarks.metaworld_tasks import INSTRUCTIONS
+from proctor.benchmarks.metaworld.tasks import INSTRUCTIONS
 
 pytestmark = pytest.mark.prove
 

@@ -15,7 +15,7 @@ import pytest
 from proctor import tuning
 from proctor.cli import main
 from proctor.config import RunConfig
-from proctor.tuning.hardware import descendants
+from proctor.machine.hardware import descendants
 
 RANDOM = ["--policy.type=random", "--env.type=pusht", "--env.episode_length=20"]
 

@@ -9,9 +9,8 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
-from proctor import catalogue
-from proctor.benchmarks.metaworld_tasks import GROUPS, INSTRUCTIONS
-from proctor.cli import main
+from proctor.benchmarks.metaworld.tasks import GROUPS, INSTRUCTIONS
+from proctor.cli import listing, main
 from proctor.plugins import BENCHMARKS, Requirements, installed
 
 
@@ -35,7 +34,7 @@ def test_what_is_not_installed_is_listed_with_the_command_that_installs_it(capsy
     """It is missing, not an error."""
     missing = Requirements({"mujoco": "3.8.1"}, ("metaworld==3.1.1",), "pip install 'proctor[metaworld]'")
     whole = Requirements({}, (), "")
-    monkeypatch.setattr(catalogue, "requirements_of", lambda point: missing if point.name == "metaworld" else whole)
+    monkeypatch.setattr(listing, "requirements_of", lambda point: missing if point.name == "metaworld" else whole)
 
     out = listed(capsys)
     entries = {entry["name"]: entry for entry in json.loads(listed(capsys, "--json"))["benchmarks"]}
@@ -51,7 +50,7 @@ def test_a_broken_plug_in_is_listed_as_broken(capsys, monkeypatch):
     """And the others are listed none the less."""
     broken = EntryPoint("shattered", "no_such_module_of_ours:Benchmark", BENCHMARKS)
     points = {"shattered": broken, **installed(BENCHMARKS)}
-    monkeypatch.setattr(catalogue, "installed", lambda group: points if group == BENCHMARKS else {})
+    monkeypatch.setattr(listing, "installed", lambda group: points if group == BENCHMARKS else {})
 
     entries = {entry["name"]: entry for entry in json.loads(listed(capsys, "--json"))["benchmarks"]}
 

@@ -106,7 +106,7 @@ def test_every_error_ends_with_its_own_status_and_its_hint(monkeypatch, run_argu
     def fail(*_):
         raise PeculiarError("It is late.")
 
-    monkeypatch.setattr("proctor.job.prepare", fail)
+    monkeypatch.setattr("proctor.evaluation.prepared_run.prepare", fail)
 
     assert main(run_arguments) == 42
     assert capsys.readouterr().err == "Error: It is late.\nTry again tomorrow.\n"
@@ -118,7 +118,7 @@ def test_control_characters_do_not_reach_the_terminal(monkeypatch, run_arguments
     def fail(*_):
         raise ProctorError("a\x1b[2Jb\x07c\nsecond line")
 
-    monkeypatch.setattr("proctor.job.prepare", fail)
+    monkeypatch.setattr("proctor.evaluation.prepared_run.prepare", fail)
     main(run_arguments)
 
     err = capsys.readouterr().err
@@ -133,7 +133,7 @@ def test_a_bug_is_shown_whole(monkeypatch, run_arguments):
     def fail(*_):
         raise ZeroDivisionError
 
-    monkeypatch.setattr("proctor.job.prepare", fail)
+    monkeypatch.setattr("proctor.evaluation.prepared_run.prepare", fail)
 
     with pytest.raises(ZeroDivisionError):
         main(run_arguments)
@@ -145,7 +145,7 @@ def test_ctrl_c_before_anything_runs_is_130(monkeypatch, run_arguments, capsys):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("proctor.job.prepare", interrupt)
+    monkeypatch.setattr("proctor.evaluation.prepared_run.prepare", interrupt)
 
     assert main(run_arguments) == 130
     assert "Interrupted" in capsys.readouterr().err

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from fake_runs import n_descriptors
 
-from proctor.engine.arrays import SharedArrays, anonymous_file
+from proctor.engine.worker.arrays import SharedArrays, anonymous_file
 
 SHM = Path("/dev/shm")
 
@@ -121,7 +121,7 @@ def test_two_processes_share_it():
     descriptor = anonymous_file()
     ours = SharedArrays(descriptor)
     script = (
-        "import sys, numpy as np; from proctor.engine.arrays import SharedArrays\n"
+        "import sys, numpy as np; from proctor.engine.worker.arrays import SharedArrays\n"
         f"theirs = SharedArrays({descriptor})\n"
         "theirs.write({'x': np.arange(400_000.0)}, 0, 1); theirs.beat()\n"
         "print(theirs.placed()[0].offset)"
@@ -130,7 +130,7 @@ def test_two_processes_share_it():
         [sys.executable, "-c", script], pass_fds=(descriptor,), capture_output=True, text=True, check=True
     )
 
-    from proctor.engine.messages import Placed
+    from proctor.engine.worker.messages import Placed
 
     read = ours.read(Placed("x", "<f8", (1, 400_000), int(done.stdout)))
     np.testing.assert_array_equal(read[0], np.arange(400_000.0))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from fake_runs import n_descriptors
 
-from proctor.engine.inference import Answer, Inference, Question
+from proctor.engine.inference import Inference, InferenceRequest, InferenceResult
 from proctor.errors import ConfigError
 from proctor.policies.base import EpisodeMemory, Policy
 from proctor.streams import RandomStream
@@ -35,9 +35,9 @@ class Doubler(Policy):
         return [np.full((1, 1), 2 * value) for value in values]
 
 
-def question(value: float, worker: int = 0) -> Question:
+def question(value: float, worker: int = 0) -> InferenceRequest:
     memory = EpisodeMemory(RandomStream(EpisodeSpec("suite", 0, worker, 1000 + worker)))
-    return Question(worker, Observation({"x": np.full((1, 1), value)}), memory)
+    return InferenceRequest(worker, Observation({"x": np.full((1, 1), value)}), memory)
 
 
 @pytest.fixture
@@ -59,9 +59,9 @@ def inferring():
         inference.close()
 
 
-def collect(inference: Inference, n: int) -> list[Answer]:
+def collect(inference: Inference, n: int) -> list[InferenceResult]:
     """Wait for so many answers, by the descriptor that the engine waits on too."""
-    answers: list[Answer] = []
+    answers: list[InferenceResult] = []
     while len(answers) < n:
         readable, _, _ = select.select([inference.wake_descriptor], [], [], 5)
         assert readable, "nothing came"
@@ -306,7 +306,7 @@ def test_a_policy_that_draws_from_the_global_generators_is_asked_one_by_one(infe
             assert len(observations) == 1
             return [np.random.normal(size=(1, 1))]
 
-    def draw(inference: Inference, asked: Question) -> float:
+    def draw(inference: Inference, asked: InferenceRequest) -> float:
         inference.ask([asked])
         return float(collect(inference, 1)[0].chunk[0, 0])
 

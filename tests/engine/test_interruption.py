@@ -72,7 +72,7 @@ def workers_of(pid: int) -> list[int]:
             arguments = cmdline.read_bytes().split(b"\0")
         except OSError:
             continue
-        if b"proctor.engine.nursery" in arguments and str(pid).encode() in arguments:
+        if b"proctor.engine.worker.fork_server" in arguments and str(pid).encode() in arguments:
             found.append(int(cmdline.parent.name))
     return found
 

@@ -6,17 +6,17 @@ import msgspec
 import numpy as np
 import pytest
 
-from proctor.engine.messages import (
+from proctor.engine.worker.messages import (
     Act,
     ArrayBytes,
     Build,
     Built,
     Close,
-    Failed,
     Finished,
     Observed,
     Placed,
     Ready,
+    RequestFailed,
     Setup,
     Spent,
     Start,
@@ -46,7 +46,7 @@ REPLIES = [
     ),
     Observed((Placed("observation.state", "<f8", (1, 2), 64),), Spent(step=0.25, look=0.5)),
     Finished(True, -1.25, 0.5, 3, "abc", ACTIONS, Spent()),
-    Failed("act", "RuntimeError: x", "Traceback …", False, Spent()),
+    RequestFailed("act", "RuntimeError: x", "Traceback …", False, Spent()),
 ]
 
 

@@ -12,9 +12,9 @@ import pytest
 
 from proctor.config import EvalConfig
 from proctor.engine.engine import Engine, EngineSetup
-from proctor.engine.messages import Build, Built, Ready, Setup
-from proctor.engine.pool import Deadlines, Lost, Pool, ProcessWorker
-from proctor.engine.processes import Spawner
+from proctor.engine.worker.messages import Build, Built, Ready, Setup
+from proctor.engine.worker.pool import Deadlines, Pool, ProcessWorker, WorkerLost
+from proctor.engine.worker.processes import SpawnStarter
 from proctor.testing.fakes import FAKE_BENCHMARK, FakeBenchmark, FakeConfig
 
 SETUP = Setup(FAKE_BENCHMARK, {"type": "fake"}, None, sys.path)
@@ -23,7 +23,7 @@ SETUP = Setup(FAKE_BENCHMARK, {"type": "fake"}, None, sys.path)
 @pytest.fixture(params=["forked", "spawned"])
 def pool(request, monkeypatch):
     if request.param == "spawned":
-        monkeypatch.setattr("proctor.engine.pool.make_starter", lambda *_: Spawner())
+        monkeypatch.setattr("proctor.engine.worker.pool.make_starter", lambda *_: SpawnStarter())
     pool = Pool(SETUP, in_process=False, log=None, deadlines=Deadlines(60, 60))
     yield pool
     pool.close()
@@ -42,7 +42,7 @@ def test_a_worker_reports_ready_and_is_told_apart_by_its_number(pool):
     number = pool.start_worker()
     assert hear(pool) == [(number, Ready())]
     pool.kill(number)
-    assert hear(pool) == [(number, Lost("crashed", "the simulator's process was ended by SIGKILL"))]
+    assert hear(pool) == [(number, WorkerLost("crashed", "the simulator's process was ended by SIGKILL"))]
 
     assert pool.start_worker() != number
 
@@ -59,19 +59,19 @@ def test_an_episode_given_to_a_worker_that_is_gone_has_not_begun(pool, late):
         assert isinstance(hear(pool)[0][1], Built)
         pool.kill(number)
 
-    assert hear(pool) == [(number, Lost("crashed", "the simulator's process was ended by SIGKILL", not late))]
+    assert hear(pool) == [(number, WorkerLost("crashed", "the simulator's process was ended by SIGKILL", not late))]
 
 
 def test_a_worker_that_dies_in_the_middle_of_a_reply_is_lost():
     """The engine reads half a message, and no exception ends its loop."""
-    worker = ProcessWorker(Spawner(), None, Deadlines(60, 60))
+    worker = ProcessWorker(SpawnStarter(), None, Deadlines(60, 60))
     worker.kill()
     worker.connection.close()
     worker.connection, theirs = Pipe()
     os.write(theirs.fileno(), b"\x00\x00\x00\x10half")
     theirs.close()
 
-    assert worker.receive() == Lost("crashed", "the simulator's process was ended by SIGKILL")
+    assert worker.receive() == WorkerLost("crashed", "the simulator's process was ended by SIGKILL")
 
     worker.bury()
 
@@ -88,7 +88,7 @@ def test_sending_to_a_worker_that_is_gone_is_not_an_error(pool):
 
     ((lost_number, event),) = hear(pool)
     assert lost_number == number
-    assert isinstance(event, Lost)
+    assert isinstance(event, WorkerLost)
 
 
 def test_a_worker_whose_engine_is_gone_ends(pool):

@@ -11,22 +11,22 @@ import numpy as np
 import pytest
 
 from proctor.benchmarks.base import Step
-from proctor.engine.arrays import SharedArrays, anonymous_file
-from proctor.engine.messages import (
+from proctor.engine.worker.arrays import SharedArrays, anonymous_file
+from proctor.engine.worker.messages import (
     Act,
     ArrayBytes,
     Build,
     Built,
-    Failed,
-    Film,
     Finished,
     Observed,
     Ready,
+    RequestFailed,
     Setup,
     Start,
+    VideoSpec,
     encode,
 )
-from proctor.engine.simulation import Simulation
+from proctor.engine.worker.simulation import Simulation
 from proctor.testing.fakes import FAKE_BENCHMARK, FakeBenchmark, FakeConfig, FakeEnv
 from proctor.types import EpisodeSpec
 
@@ -146,7 +146,7 @@ def test_a_step_of_any_adapter_is_read_strictly(standing, monkeypatch, step, mes
 
     reply = standing.handle(act(1, "."))
 
-    assert isinstance(reply, Failed)
+    assert isinstance(reply, RequestFailed)
     assert message in reply.message
     assert not reply.users_fault
 
@@ -182,7 +182,7 @@ def test_whatever_the_simulator_raises_is_an_answer(standing, monkeypatch, metho
         patch.setattr(FakeEnv, method, failing)
         reply = standing.handle(request_)
 
-    assert isinstance(reply, Failed)
+    assert isinstance(reply, RequestFailed)
     assert reply.message == "OSError: the simulator is on strike"
     assert "failing" in reply.traceback
     assert not reply.users_fault
@@ -199,7 +199,7 @@ def test_a_simulator_that_cannot_be_closed_after_a_failure_does_not_hide_the_fai
 
     reply = standing.handle(act(1, "x"))
 
-    assert isinstance(reply, Failed)
+    assert isinstance(reply, RequestFailed)
     assert reply.message.startswith("ZeroDivisionError")
 
 
@@ -248,7 +248,7 @@ def test_a_local_policy_runs_the_whole_episode_in_one_request():
 
 def test_a_film_ends_with_its_attempt(standing, tmp_path):
     """Where the policy fails, an episode ends without a word; the next one in this simulator is not in its film."""
-    film = Film(str(tmp_path / "first.mp4"))
+    film = VideoSpec(str(tmp_path / "first.mp4"))
     standing.handle(Start(START.spec, 1000, film))
     standing.handle(act(100, "." * 99 + "x"))
     assert list(tmp_path.iterdir()) == [Path(film.unfinished)]

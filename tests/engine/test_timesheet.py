@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from proctor.engine.messages import Spent
 from proctor.engine.timesheet import Timesheet
+from proctor.engine.worker.messages import Spent
 from proctor.types import Timings
 
 

@@ -17,17 +17,17 @@ import pytest
 from proctor.cli import main
 from proctor.config import RunConfig
 from proctor.errors import ConfigError, ResourceError
-from proctor.job import prepare
-from proctor.launchers.base import decode_run, encode
-from proctor.launchers.local import device_environment
+from proctor.evaluation.prepared_run import prepare
 from proctor.parallel import driver
 from proctor.parallel.driver import Sharding, choose_devices, shard_runs
+from proctor.parallel.launchers.base import decode_run, encode
+from proctor.parallel.launchers.local import device_environment
 from proctor.results.eval_info import canonical_info, without_timing
 from proctor.results.journal import read_journals
 from proctor.results.run_dir import read_run
 from proctor.testing.fakes import FAKE_BENCHMARK
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 POLICY = """
 import numpy as np
 

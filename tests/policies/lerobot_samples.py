@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from checkpoint_makers import checkpoints, vla_checkpoints, vlm_checkpoints, world_checkpoints
+from checkpoint_makers.checkpoints import PUSHT
 from proctor.policies.base import EpisodeMemory
 from proctor.streams import RandomStream
-from proctor.testing import checkpoints, vla_checkpoints, vlm_checkpoints, world_checkpoints
-from proctor.testing.checkpoints import PUSHT
 from proctor.types import EpisodeSpec, Observation
 
 PLUGIN = Path(__file__).parent / "plugin"

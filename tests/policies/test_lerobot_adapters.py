@@ -178,4 +178,4 @@ def test_relative_actions_are_added_to_what_was_seen_last(checkpoints):
     """So such a policy looks at every step, as in LeRobot's loop."""
     checkpoint = load({"path": str(checkpoints["pi0-relative"])})
 
-    assert (checkpoint.n_action_steps, checkpoint.family.randomness) == (1, "global")
+    assert (checkpoint.n_action_steps, checkpoint.policy_type.randomness) == (1, "global")

@@ -9,7 +9,7 @@ import pytest
 from lerobot_samples import Episode, LeRobotLoop, edit_json, frames, new_memory, write_safetensors
 
 from proctor.errors import CheckpointError, ConfigError, ContractError
-from proctor.machine import usable_cores
+from proctor.machine.resources import usable_cores
 from proctor.policies.lerobot import load
 from proctor.policies.lerobot.weights import find_weights
 from proctor.types import ArraySpec, Features

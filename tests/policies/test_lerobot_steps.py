@@ -14,7 +14,7 @@ from lerobot_samples import PLUGIN, edit_json
 
 from proctor.errors import CheckpointError
 from proctor.policies.lerobot import load
-from proctor.policies.lerobot.families import FAMILIES
+from proctor.policies.lerobot.policy_types import POLICY_TYPES
 from proctor.policies.lerobot.steps import LEROBOT_CLASSES, LEROBOT_STEPS
 
 pytest.importorskip("lerobot")
@@ -34,7 +34,7 @@ def refusal(directory, steps, side):
 
 
 @pytest.mark.parametrize("side", SIDES)
-@pytest.mark.parametrize("kind", [*FAMILIES, "octopus"])
+@pytest.mark.parametrize("kind", [*POLICY_TYPES, "octopus"])
 def test_a_step_named_by_its_class_is_refused(bare, kind, side):
     """LeRobot would import and call whatever it is: whatever the type of policy, also beside a name that is known."""
     edit_json(bare / "config.json", type=kind)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from proctor.reports.html import ReportRun
-from proctor.reports.terminal import Whereabouts
+from proctor.reports.terminal import RunStatus
 from proctor.results.provenance import Provenance
 from proctor.results.run_dir import RUN_FILE, RunInfo, plan_by_task
 from proctor.results.summary import summarize
@@ -49,4 +49,4 @@ def sample_run(
     results = [result_of(spec, sign) for spec, sign in signs.items() if sign != "."]
     directory.mkdir(parents=True, exist_ok=True)
     (directory / RUN_FILE).touch()
-    return ReportRun(directory, run, summarize(tasks, list(signs), results, wall_s=8.0), Whereabouts(directory))
+    return ReportRun(directory, run, summarize(tasks, list(signs), results, wall_s=8.0), RunStatus(directory))

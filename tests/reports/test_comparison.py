@@ -11,14 +11,14 @@ from rich.console import Console
 
 from proctor.reports.comparison import print_comparison
 from proctor.results.compare import compare
-from proctor.results.measured import EpisodeId, Measured, MeasuredTask
-from proctor.results.stats import Counts
+from proctor.results.measured import EpisodeId, MeasuredRun, MeasuredTask
+from proctor.statistics.counts import Counts
 from proctor.types import TaskKey
 
 
 def measured(path, tasks, name="feed-animal"):
     """Tasks whose episodes came out like ``+`` and ``-``."""
-    return Measured(
+    return MeasuredRun(
         Path(path),
         {
             TaskKey("zoo", number): MeasuredTask(

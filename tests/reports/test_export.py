@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from proctor.errors import ResourceError
-from proctor.reports.export import COLUMNS, Row, episode_rows, write_csv, write_parquet
+from proctor.reports.export import COLUMNS, ExportRow, episode_rows, write_csv, write_parquet
 from proctor.results.summary import summarize
 from proctor.types import AttemptError, EpisodeResult, EpisodeSpec, Outcome, Task, Timings
 
@@ -55,10 +55,10 @@ def rows():
             final_state_hash="ab12",
             timings=Timings(step=1 / 7),
         )
-        yield Row(task, result, f"videos/zoo_{index}/eval_episode_0.mp4" if index else None)
+        yield ExportRow(task, result, f"videos/zoo_{index}/eval_episode_0.mp4" if index else None)
     spec = EpisodeSpec("zoo", 99, 0, 1000)
     errors = (AttemptError("hung", "too late"), AttemptError("raised", "=cmd|' /C calc'!A0"))
-    yield Row(Task("zoo", 99, "broken", "", 100), EpisodeResult(spec, Outcome.ERROR, errors=errors), None)
+    yield ExportRow(Task("zoo", 99, "broken", "", 100), EpisodeResult(spec, Outcome.ERROR, errors=errors), None)
 
 
 EXPECTED = [{column.name: column.cell(row) for column in COLUMNS} for row in rows()]
@@ -132,8 +132,8 @@ def test_rows_are_the_plan_s_episodes_that_have_a_result():
     summary = replace(summarize([task], specs, results), videos={specs[2]: "videos/zoo_0/eval_episode_2.mp4"})
 
     assert list(episode_rows(summary)) == [
-        Row(task, results[1], None),
-        Row(task, results[0], "videos/zoo_0/eval_episode_2.mp4"),
+        ExportRow(task, results[1], None),
+        ExportRow(task, results[0], "videos/zoo_0/eval_episode_2.mp4"),
     ]
 
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from proctor.engine.load import Load
 from proctor.reports.live import LiveDisplay, LiveView
 from proctor.reports.progress import Progress, Stage, TaskProgress
-from proctor.results.stats import Counts
+from proctor.statistics.counts import Counts
 from proctor.types import AttemptError, EpisodeSpec, Timings
 
 SOME = Counts(planned=5, successes=3, failures=1, errors=1)

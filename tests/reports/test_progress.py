@@ -9,7 +9,7 @@ from proctor.engine.load import Load
 from proctor.reports.display import PlainDisplay, SilentDisplay, make_display
 from proctor.reports.live import LiveDisplay
 from proctor.reports.progress import Progress, Stage, TaskProgress
-from proctor.results.stats import Counts
+from proctor.statistics.counts import Counts
 from proctor.types import AttemptError, EpisodeSpec, Timings
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from proctor.reports.terminal import Whereabouts, print_run, print_summary, print_videos
+from proctor.reports.terminal import RunStatus, print_run, print_summary, print_videos
 from proctor.reports.text import duration, policy_name
 from proctor.results.lock import FileLock
 from proctor.results.provenance import Provenance
@@ -32,7 +32,7 @@ def broken(spec, message="boom"):
 
 def printed(summary, width=110, directory="outputs/run", **whereabouts):
     buffer = io.StringIO()
-    print_summary(Console(file=buffer, width=width), summary, Whereabouts(Path(directory), **whereabouts))
+    print_summary(Console(file=buffer, width=width), summary, RunStatus(Path(directory), **whereabouts))
     return buffer.getvalue()
 
 
@@ -175,8 +175,8 @@ def test_whereabouts_are_read_off_the_directory(tmp_path):
         (tmp_path / "videos" / name).touch()
 
     with FileLock(tmp_path / "journal_1_of_2.lock"):
-        assert Whereabouts.of(tmp_path) == Whereabouts(tmp_path, "this process", n_videos=2)
-    assert Whereabouts.of(tmp_path) == Whereabouts(tmp_path, None, n_videos=2)
+        assert RunStatus.of(tmp_path) == RunStatus(tmp_path, "this process", n_videos=2)
+    assert RunStatus.of(tmp_path) == RunStatus(tmp_path, None, n_videos=2)
 
 
 def test_a_runs_title_says_what_is_evaluated():

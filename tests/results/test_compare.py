@@ -18,11 +18,11 @@ from proctor.results.compare import (
     different_exams,
     different_versions,
 )
-from proctor.results.differences import Pairs, Samples, Score, Strata
-from proctor.results.intervals import Interval
-from proctor.results.measured import EpisodeId, Measured, MeasuredTask, read_measured
+from proctor.results.measured import EpisodeId, MeasuredRun, MeasuredTask, read_measured
 from proctor.results.result_file import UNNAMED_TASK
-from proctor.results.stats import Counts
+from proctor.statistics.counts import Counts
+from proctor.statistics.differences import Pairs, Samples, Score, Strata
+from proctor.statistics.intervals import Interval
 from proctor.types import TaskKey
 
 LION, BEAR = TaskKey("zoo", 0), TaskKey("zoo", 1)
@@ -40,7 +40,7 @@ def task(outcomes, *, seed=1000, errors=0, missing=0, name="feed-lion", known=Tr
 
 def measured(name="a", fingerprint=EXAM, **tasks):
     keys = {"lion": LION, "bear": BEAR}
-    return Measured(Path(name), {keys[key]: task for key, task in tasks.items()}, fingerprint)
+    return MeasuredRun(Path(name), {keys[key]: task for key, task in tasks.items()}, fingerprint)
 
 
 def test_the_same_episodes_are_compared_in_pairs():
@@ -248,7 +248,7 @@ def test_another_code_of_the_environment_is_told():
 
 def test_where_a_task_has_no_name_it_is_compared_where_that_is_possible():
     """With the only task that it can be; a page goes on without the comparison if there are several."""
-    old = Measured(Path("old.json"), {UNNAMED_TASK: task("++--")}, {})
+    old = MeasuredRun(Path("old.json"), {UNNAMED_TASK: task("++--")}, {})
 
     (challenge,) = compare_where_possible([measured(lion=task("++++")), old])
     assert [each.name for each in challenge.tasks] == ["feed-lion"]

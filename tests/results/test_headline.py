@@ -4,8 +4,8 @@ import pytest
 from result_samples import SPECS, TASKS, broken, done
 
 from proctor.results.headline import Basis, headline_of
-from proctor.results.intervals import IntervalMethod, anytime, wilson
 from proctor.results.summary import summarize
+from proctor.statistics.intervals import IntervalMethod, anytime, wilson
 
 FIRST_TASK = SPECS[:4]
 

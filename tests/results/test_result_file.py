@@ -13,12 +13,12 @@ from result_samples import SPECS, TASKS, broken, done, run_info
 from proctor.errors import ConfigError
 from proctor.results.compare import compare
 from proctor.results.eval_info import build_eval_info, write_eval_info
-from proctor.results.intervals import IntervalMethod
 from proctor.results.measured import read_measured
 from proctor.results.result_file import read_result_file
-from proctor.results.stopping import EarlyStop, Precision
 from proctor.results.summary import summarize
 from proctor.results.videos import video_file
+from proctor.statistics.intervals import IntervalMethod
+from proctor.statistics.stopping import EarlyStop, Precision
 from proctor.types import EpisodeSpec, Task
 
 LEROBOTS = Path(__file__).parents[1] / "data" / "lerobot_eval_info.json"

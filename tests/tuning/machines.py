@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import count
 
-from proctor.tuning.hardware import Gpu, Hardware
+from proctor.machine.hardware import Gpu, Hardware
 from proctor.tuning.model import Choice, Costs, Drawing, Model, Pass
 
 GB = 1 << 30

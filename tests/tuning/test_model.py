@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from machines import GB, MACHINES, Described
 
-from proctor.tuning.hardware import Gpu, Hardware
+from proctor.machine.hardware import Gpu, Hardware
 from proctor.tuning.measure import mean_chunks
 from proctor.tuning.model import Choice, Drawing, Model
 

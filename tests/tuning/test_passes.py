@@ -9,7 +9,7 @@ import pytest
 from accelerated import SECONDS, Accelerated
 
 from proctor.config import EvalConfig, RunConfig
-from proctor.job import prepare
+from proctor.evaluation.prepared_run import prepare
 from proctor.policies.base import EpisodeMemory
 from proctor.streams import RandomStream
 from proctor.testing.fakes import FAKE_BENCHMARK, FakePolicy

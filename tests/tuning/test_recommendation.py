@@ -15,10 +15,10 @@ from proctor.cli.arguments import expand
 from proctor.cli.main import app
 from proctor.config import EvalConfig, RunConfig
 from proctor.errors import ConfigError, ResourceError
+from proctor.machine.hardware import Gpu, Hardware, descendants
 from proctor.testing.fakes import FAKE_BENCHMARK
 from proctor.tuning import recommend
 from proctor.tuning.autotune import TOLERANCE, advise, arguments, search
-from proctor.tuning.hardware import Gpu, Hardware, descendants
 from proctor.tuning.model import Choice, Drawing, Model
 
 H100 = MACHINES["H100, 20 ms step, 5 ms pass, 14 GB"]

@@ -30,8 +30,8 @@ from proctor.benchmarks.gymnasium_spaces import ObservationNames, action_box, rg
 from proctor.benchmarks.returns import USUAL_SUCCESS_KEYS, decided, real_number, shown, success_in
 from proctor.config import EnvConfig
 from proctor.errors import ConfigError
-from proctor.foreign_code import described, is_ctrl_c
 from proctor.plugins import import_module, install_command
+from proctor.security.foreign_code import described, is_ctrl_c
 from proctor.types import Array, Task
 
 _SET_BY_US = {"id", "max_episode_steps", "disable_env_checker"}

@@ -13,7 +13,7 @@ import gymnasium
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 
 from proctor.errors import ConfigError, did_you_mean
-from proctor.foreign_code import import_foreign
+from proctor.security.foreign_code import import_foreign
 
 
 def spec_of(env_id: str) -> EnvSpec:

@@ -11,12 +11,12 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
+from proctor.benchmarks.env_factory import EnvFactoryBenchmark
 from proctor.benchmarks.gymnasium import SuccessConfig
-from proctor.benchmarks.made_elsewhere import MadeElsewhere
 from proctor.config import EnvConfig
 from proctor.errors import ConfigError, did_you_mean
 from proctor.hub_files import snapshot_of
-from proctor.source_code import digest_of_files, python_files
+from proctor.identity.source_files import digest_of_files, python_files
 from proctor.types import Task
 
 _USUAL_FILE = "env.py"
@@ -83,7 +83,7 @@ def find_code(repo: str) -> Code:
     return Code(file, pinned, digest_of_files(file.parent, python_files(file.parent)))
 
 
-class Hub(MadeElsewhere):
+class Hub(EnvFactoryBenchmark):
     """Environments that code from the Hub makes, run as LeRobot's EnvHub would, once its reader consents.
 
     ============  ======================================================================================

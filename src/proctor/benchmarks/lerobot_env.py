@@ -8,13 +8,13 @@ from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 from proctor.benchmarks.base import import_simulator
+from proctor.benchmarks.env_factory import EnvFactoryBenchmark
 from proctor.benchmarks.gymnasium import SuccessConfig
-from proctor.benchmarks.made_elsewhere import MadeElsewhere
 from proctor.config import EnvConfig
 from proctor.config.structure import read_value
-from proctor.consent import GIVE_CONSENT
 from proctor.errors import ConfigError, did_you_mean
 from proctor.plugins import distributions_named
+from proctor.security.consent import GIVE_CONSENT
 from proctor.types import Task
 
 _PREFIX = "lerobot_env_"
@@ -47,7 +47,7 @@ def plug_ins() -> tuple[str, ...]:
     return distributions_named(_PREFIX)
 
 
-class LeRobotEnv(MadeElsewhere):
+class LeRobotEnv(EnvFactoryBenchmark):
     """Environments made by LeRobot's own ``make_env``, from a configuration that is registered with it.
 
     ============  ======================================================================================

@@ -15,9 +15,9 @@ from typing import Any
 
 from proctor.config.lerobot_flags import without_lerobots
 from proctor.config.structure import read_value
-from proctor.consent import CONSENT, GIVE_CONSENT, gives_consent
 from proctor.errors import ConfigError, note
-from proctor.foreign_code import require_utf8
+from proctor.security.consent import CONSENT, GIVE_CONSENT, gives_consent
+from proctor.security.foreign_code import require_utf8
 
 _MAX_FILE_BYTES = 1 << 20
 _BARE = re.compile(r"[A-Za-z_][\w.-]*=")

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from proctor.config import RunConfig
 
 if TYPE_CHECKING:
-    from proctor.exactness import Agreement
+    from proctor.evaluation.determinism import Agreement
 
 GATE_FAILED = 6
 _NOTHING = RunConfig()
@@ -35,16 +35,16 @@ def check_command(config: Annotated[RunConfig, Parameter(name="*")] = _NOTHING, 
     from rich.console import Console
     from rich.text import Text
 
-    from proctor.exactness import Level, run_ways, verdict
-    from proctor.job import prepare
-    from proctor.supervision import quiet_terminal
+    from proctor.evaluation.determinism import Level, run_variants, verdict
+    from proctor.evaluation.prepared_run import prepare
+    from proctor.evaluation.terminal import quiet_terminal
 
     with tempfile.TemporaryDirectory() as folder:
         evaluation = replace(config.eval, n_episodes=episodes, video="none")
         job = prepare(replace(config, eval=evaluation, output_dir=folder))
         with quiet_terminal(evaluation, Path(folder) / "worker.log") as console:
             console.print(f"{len(job.specs)} episodes, one at a time; then in other ways:", style="dim")
-            agreements = run_ways(job, lambda agreement: console.print(_row(agreement)))
+            agreements = run_variants(job, lambda agreement: console.print(_row(agreement)))
     level, why = verdict(agreements)
     Console().print(Text.assemble("Exactness: ", (level.value, "bold green" if not why else "bold yellow"), f"  {why}"))
     return 0 if level is Level.BITWISE else GATE_FAILED
@@ -53,5 +53,5 @@ def check_command(config: Annotated[RunConfig, Parameter(name="*")] = _NOTHING, 
 def _row(agreement: Agreement) -> str:
     equal = f"{agreement.n_equal} of {agreement.n_episodes} episodes equal to the bit"
     if agreement.n_equal == agreement.n_episodes:
-        return f"  {agreement.way.name:<32}{equal}"
-    return f"  {agreement.way.name:<32}{equal}; rewards differ by up to {agreement.largest_difference:.1e}"
+        return f"  {agreement.variant.name:<32}{equal}"
+    return f"  {agreement.variant.name:<32}{equal}; rewards differ by up to {agreement.largest_difference:.1e}"

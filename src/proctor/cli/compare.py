@@ -10,7 +10,7 @@ from proctor.errors import ConfigError
 
 if TYPE_CHECKING:
     from proctor.results.compare import Challenge, Comparison
-    from proctor.results.measured import Measured
+    from proctor.results.measured import MeasuredRun
 
 WORSE = 6
 
@@ -72,7 +72,7 @@ def compare_command(
     return WORSE if failed else 0
 
 
-def _remarks(a: Measured, b: Measured, *, anyway: bool) -> list[str]:
+def _remarks(a: MeasuredRun, b: MeasuredRun, *, anyway: bool) -> list[str]:
     """What one must know of the circumstances of two evaluations.
 
     Raises:

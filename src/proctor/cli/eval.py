@@ -12,7 +12,7 @@ from rich.console import Console
 from proctor.config import RunConfig
 
 if TYPE_CHECKING:
-    from proctor.ledger import EvalResult
+    from proctor.evaluation.run_state import EvalResult
 
 ERRORS_REMAIN = 3
 _NOTHING = RunConfig()
@@ -29,8 +29,8 @@ def eval_command(config: Annotated[RunConfig, Parameter(name="*")] = _NOTHING) -
 
 def conduct(config: RunConfig) -> int:
     """Run an evaluation, or what is left of it, and say what came of it."""
-    from proctor.evaluation import run
-    from proctor.job import prepare
+    from proctor.evaluation.prepared_run import prepare
+    from proctor.evaluation.run import run
     from proctor.reports.wandb import check_wandb
 
     check_wandb(config.wandb)
@@ -39,10 +39,10 @@ def conduct(config: RunConfig) -> int:
 
 def show(result: EvalResult) -> None:
     """Print the final block; videos may still have to be made."""
-    from proctor.reports.terminal import Whereabouts, print_summary
+    from proctor.reports.terminal import RunStatus, print_summary
     from proctor.results.run_dir import read_run
 
-    where = replace(Whereabouts.of(result.directory), writer=None, n_videos_to_come=result.n_videos_to_come)
+    where = replace(RunStatus.of(result.directory), writer=None, n_videos_to_come=result.n_videos_to_come)
     print_summary(Console(), result.summary, where, read_run(result.directory))
 
 

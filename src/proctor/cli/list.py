@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from proctor.catalogue import Entry, ListedTask
+    from proctor.cli.listing import Entry, ListedTask
 
 
 def list_command(benchmark: str | None = None, /, *, json: bool = False) -> int:
@@ -24,17 +24,17 @@ def list_command(benchmark: str | None = None, /, *, json: bool = False) -> int:
     """
     from rich.console import Console
 
-    from proctor import catalogue
+    from proctor.cli import listing
     from proctor.cli.output import print_json
 
     if benchmark is None:
-        kinds = {"benchmarks": catalogue.benchmarks(), "policies": catalogue.policies()}
+        kinds = {"benchmarks": listing.benchmarks(), "policies": listing.policies()}
         if json:
             print_json({kind: [_plain(entry) for entry in entries] for kind, entries in kinds.items()})
         else:
             _print_entries(Console(), kinds)
         return 0
-    tasks, groups = catalogue.tasks_of(benchmark), catalogue.group_sizes(benchmark)
+    tasks, groups = listing.tasks_of(benchmark), listing.group_sizes(benchmark)
     if json:
         print_json({"benchmark": benchmark, "groups": groups, "tasks": [_plain_task(listed) for listed in tasks]})
     else:

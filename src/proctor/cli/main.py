@@ -14,8 +14,8 @@ from cyclopts import App, CycloptsError, Group, Parameter
 from proctor.cli.arguments import expand
 from proctor.cli.help import EXAMPLES, FIRST_STEPS, print_panel
 from proctor.errors import Interrupted, Note, ProctorError
-from proctor.redaction import redact_text, secrets_in_command
-from proctor.surroundings import prepare_surroundings
+from proctor.machine.home import prepare_surroundings
+from proctor.security.redaction import redact_text, secrets_in_command
 
 _GROUPS = {
     "Evaluate": {
@@ -31,7 +31,7 @@ _GROUPS = {
         "show": "Show the results of an evaluation, finished or not.",
         "profile": "Say where the time of an evaluation went.",
         "compare": "Say whether a policy is better than another, and how sure that is.",
-        "replay": "Film episodes of an evaluation by running them again.",
+        "replay": "VideoSpec episodes of an evaluation by running them again.",
         "report": "Write a page of HTML that shows evaluations and their episodes.",
         "view": "Show a folder of evaluations in the browser, also while they run.",
         "export": "Write episodes as a table: CSV or Parquet.",

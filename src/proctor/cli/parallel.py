@@ -11,7 +11,7 @@ from proctor.config import RunConfig
 from proctor.errors import ConfigError
 
 if TYPE_CHECKING:
-    from proctor.ledger import EvalResult
+    from proctor.evaluation.run_state import EvalResult
 
 _NOTHING = RunConfig()
 
@@ -85,7 +85,7 @@ def _conduct_on_ray(
 ) -> int:
     import json
 
-    from proctor.launchers.ray import RayPlace
+    from proctor.parallel.launchers.ray import RayPlace
 
     if devices is not None:
         raise ConfigError("A Ray cluster hands out its accelerators itself; give --ray-num-gpus instead of --devices.")
@@ -100,7 +100,7 @@ def _conduct_on_ray(
 def conduct_in_shards(config: RunConfig, num_shards: str, *, devices: str | None = None, **how: Any) -> int:
     """Run an evaluation in shards, or what is left of it, and say what came of it."""
     from proctor.cli.eval import conclude, show
-    from proctor.job import prepare
+    from proctor.evaluation.prepared_run import prepare
     from proctor.parallel.driver import Sharding, choose_devices, run_in_shards
     from proctor.reports.wandb import check_wandb
 

@@ -38,7 +38,7 @@ def plan_command(  # noqa: PLR0913 - the command's flags
     json
         As JSON.
     """
-    from proctor.results.power import discordance, episodes_if_independent, episodes_if_paired
+    from proctor.statistics.power import discordance, episodes_if_independent, episodes_if_paired
 
     for name, rate in (("from", from_), ("to", to), ("power", power)):
         if not 0 <= rate <= 1 or (name == "power" and rate in (0, 1)):

@@ -28,7 +28,7 @@ def replay_command(  # noqa: PLR0913 - the command's flags
     fps: float = 20.0,
     trust_remote_code: bool = False,
 ) -> int:
-    """Film episodes of an evaluation by running their recorded actions again.
+    """VideoSpec episodes of an evaluation by running their recorded actions again.
 
     A replay that does not end as the episode did (length, reward, success, simulator state) is said, leaves no video,
     and gives exit status 1. The policy is not needed, the simulator is.
@@ -53,9 +53,9 @@ def replay_command(  # noqa: PLR0913 - the command's flags
     from rich.console import Console
 
     from proctor.config import EvalConfig
+    from proctor.evaluation.videos import replay
     from proctor.reports.terminal import print_unfilmed
     from proctor.results.summary import load_summary
-    from proctor.videos import replay
 
     run, summary = load_summary(run_dir)
     episodes = _chosen(_task(summary, task), episode)

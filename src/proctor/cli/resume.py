@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from proctor.cli.eval import conduct
 from proctor.cli.parallel import conduct_in_shards
 from proctor.config import RunConfig, structure
-from proctor.consent import GIVE_CONSENT, of_run
 from proctor.errors import ConfigError
-from proctor.redaction import REDACTED
+from proctor.security.consent import GIVE_CONSENT, of_run
+from proctor.security.redaction import REDACTED
 
 if TYPE_CHECKING:
     from proctor.results.run_dir import RunInfo

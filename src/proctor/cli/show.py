@@ -19,7 +19,7 @@ def show_command(run_dir: Path, /, *, json: bool = False) -> int:
     """
     from rich.console import Console
 
-    from proctor.reports.terminal import Whereabouts, print_run, print_summary
+    from proctor.reports.terminal import RunStatus, print_run, print_summary
     from proctor.results.summary import load_summary
 
     run, summary = load_summary(run_dir)
@@ -31,5 +31,5 @@ def show_command(run_dir: Path, /, *, json: bool = False) -> int:
         print_json(canonical_info(build_eval_info(summary, run)))
         return 0
     print_run(console, run)
-    print_summary(console, summary, Whereabouts.of(run_dir), run)
+    print_summary(console, summary, RunStatus.of(run_dir), run)
     return 0

@@ -19,7 +19,7 @@ from pathlib import Path
 from time import perf_counter
 
 from proctor.doctor.findings import Finding, Status
-from proctor.machine import available_memory, usable_cores
+from proctor.machine.resources import available_memory, usable_cores
 
 _TESTED_PYTHONS = ((3, 11), (3, 12))
 _MIN_DESCRIPTORS = 1024
@@ -74,7 +74,7 @@ def descriptors() -> Finding:
 
 def shared_memory() -> Finding:
     """Observations travel through anonymous memory: fill some."""
-    from proctor.engine.arrays import anonymous_file
+    from proctor.engine.worker.arrays import anonymous_file
 
     descriptor = anonymous_file()
     try:

@@ -15,7 +15,7 @@ import msgspec
 from proctor.child import python_command
 from proctor.config import EvalConfig
 from proctor.doctor.findings import Finding, Status
-from proctor.machine import usable_cores
+from proctor.machine.resources import usable_cores
 from proctor.plugins import BENCHMARKS, installed
 
 _CHECKS = "proctor.doctor.checks"

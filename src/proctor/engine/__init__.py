@@ -4,9 +4,9 @@ Writes no file but the workers' log and videos, and knows nothing of journals an
 through one callback, an :class:`~proctor.types.EpisodeResult` at a time.
 """
 
-from proctor.engine.crew import Crew, EngineSetup
 from proctor.engine.engine import Engine
-from proctor.engine.filming import Filming, Shot
-from proctor.engine.messages import Film
+from proctor.engine.video_replay import VideoReplayer, VideoTask
+from proctor.engine.worker.messages import VideoSpec
+from proctor.engine.workers import Crew, EngineSetup
 
-__all__ = ["Crew", "Engine", "EngineSetup", "Film", "Filming", "Shot"]
+__all__ = ["Crew", "Engine", "EngineSetup", "VideoReplayer", "VideoSpec", "VideoTask"]

@@ -9,15 +9,15 @@ from time import monotonic
 from types import MappingProxyType
 
 from proctor.engine.batching import Batching
-from proctor.engine.crew import Crew, EngineSetup
 from proctor.engine.episode import Episode, LookPlan
-from proctor.engine.filming import check_camera
-from proctor.engine.inference import Answer, Inference, Question
+from proctor.engine.inference import Inference, InferenceRequest, InferenceResult
 from proctor.engine.load import Load
-from proctor.engine.messages import Built, Film, Finished, Observed, Reply, Start
 from proctor.engine.timesheet import Timesheet
 from proctor.engine.trace import Trace
-from proctor.engine.video import keep_video
+from proctor.engine.video_replay import check_camera
+from proctor.engine.worker.messages import Built, Finished, Observed, Reply, Start, VideoSpec
+from proctor.engine.worker.video_recorder import keep_video
+from proctor.engine.workers import Crew, EngineSetup
 from proctor.errors import ContractError, PolicyError
 from proctor.policies.base import PolicySource
 from proctor.types import (
@@ -47,7 +47,7 @@ class Engine(Crew):
         setup: EngineSetup,
         plan: Sequence[EpisodeSpec],
         policy: PolicySource | None,
-        films: Mapping[EpisodeSpec, Film] = MappingProxyType({}),
+        films: Mapping[EpisodeSpec, VideoSpec] = MappingProxyType({}),
         predecessor: Engine | None = None,
     ) -> None:
         super().__init__(setup, plan, films, predecessor, n_devices=len(policy.per_device) if policy is not None else 1)
@@ -145,7 +145,7 @@ class Engine(Crew):
         self._on_the_way(number, spec.task, 0)
         self.pool.send(number, Start(spec, self.setup.tasks[spec.task].max_episode_steps, self._live_film(spec)))
 
-    def _live_film(self, spec: EpisodeSpec) -> Film | None:
+    def _live_film(self, spec: EpisodeSpec) -> VideoSpec | None:
         return self.films.get(spec) if spec.task in self._films_live else None
 
     def _infer(self) -> None:
@@ -171,7 +171,9 @@ class Engine(Crew):
 
     def _ask(self, inference: Inference, batch: Sequence[int]) -> None:
         episodes = [self._episodes[number] for number in batch]
-        inference.ask([Question(number, e.observation, e.memory) for number, e in zip(batch, episodes, strict=True)])
+        inference.ask(
+            [InferenceRequest(number, e.observation, e.memory) for number, e in zip(batch, episodes, strict=True)]
+        )
 
     # --------------------------------------------------------------------------------------------- what is heard
 
@@ -186,7 +188,7 @@ class Engine(Crew):
                 for answer in answers:
                     self._act(answer, inference.loaded_at)
 
-    def _act(self, answer: Answer, loaded_at: float) -> None:
+    def _act(self, answer: InferenceResult, loaded_at: float) -> None:
         number, episode = answer.question.worker, self._episodes.get(answer.question.worker)
         if episode is None or episode.memory is not answer.question.memory:
             return  # the worker died while its observation was in inference; the episode runs again elsewhere

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from proctor.engine.arrays import SharedArrays
-from proctor.engine.messages import Act, ArrayBytes, Finished, Observed
+from proctor.engine.worker.arrays import SharedArrays
+from proctor.engine.worker.messages import Act, ArrayBytes, Finished, Observed
 from proctor.errors import ConfigError
 from proctor.policies.actions import check_actions
 from proctor.policies.base import EpisodeMemory

@@ -21,14 +21,14 @@ from time import monotonic
 
 from proctor.engine.plan import row_of
 from proctor.errors import PolicyError
-from proctor.foreign_code import described, encodable, refusing_exits
 from proctor.policies.base import EpisodeMemory, Policy, PolicySource
+from proctor.security.foreign_code import described, encodable, refusing_exits
 from proctor.streams import RandomStream
 from proctor.types import POLICY_FAILED, Array, AttemptError, Observation
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class InferenceRequest:
     """An observation that waits for actions; ``worker`` says whose."""
 
     worker: int
@@ -37,13 +37,13 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class InferenceResult:
     """What became of a question: a chunk ``(steps, action_size)``, or why there is none.
 
     The pass was asked for at ``asked`` and began at ``began``, on the monotonic clock.
     """
 
-    question: Question
+    question: InferenceRequest
     chunk: Array | AttemptError
     asked: float
     began: float
@@ -66,10 +66,10 @@ class Inference:
         self.n_slots = self._free_slots = 0
         self.loaded_at: float | None = None
         """On the monotonic clock; None while it loads."""
-        self._answers: SimpleQueue[list[Answer] | BaseException] = SimpleQueue()
+        self._answers: SimpleQueue[list[InferenceResult] | BaseException] = SimpleQueue()
         self.wake_descriptor, self._wake = os.pipe()
         os.set_blocking(self.wake_descriptor, False)
-        self._asked: SimpleQueue[tuple[list[Question], float] | None] = SimpleQueue()
+        self._asked: SimpleQueue[tuple[list[InferenceRequest], float] | None] = SimpleQueue()
         self._slots: list[Thread] = []
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="loading")
         self._loading: Future[Policy] | None = self._loader.submit(_open, source, n_threads)
@@ -112,19 +112,19 @@ class Inference:
         """Observations per forward pass so far, padding not counted."""
         return self.n_questions / self.n_passes if self.n_passes else None
 
-    def ask(self, questions: Sequence[Question]) -> None:
+    def ask(self, questions: Sequence[InferenceRequest]) -> None:
         """Start a forward pass. No two of the questions have the same row, where there are :attr:`fixed_rows`."""
         assert len(set(self._rows(questions))) == len(questions)
         self._free_slots -= 1
         self._asked.put((list(questions), monotonic()))
 
-    def answers(self) -> list[list[Answer]]:
+    def answers(self) -> list[list[InferenceResult]]:
         """Everything that has come out since the last call, pass by pass.
 
         Raises:
             Exception: a pass failed, not the policy.
         """
-        found: list[list[Answer]] = []
+        found: list[list[InferenceResult]] = []
         with suppress(BlockingIOError):  # nothing has come
             os.read(self.wake_descriptor, 4096)
         while not self._answers.empty():
@@ -161,13 +161,13 @@ class Inference:
                 self._answers.put(error)
             self._wake_up()
 
-    def _answer(self, questions: list[Question], asked: float) -> list[Answer]:
+    def _answer(self, questions: list[InferenceRequest], asked: float) -> list[InferenceResult]:
         began = monotonic()
         chunks = self._predict(questions)
         seconds = monotonic() - began
-        return [Answer(*pair, asked, began, seconds) for pair in zip(questions, chunks, strict=True)]
+        return [InferenceResult(*pair, asked, began, seconds) for pair in zip(questions, chunks, strict=True)]
 
-    def _predict(self, questions: list[Question]) -> list[Array | AttemptError]:
+    def _predict(self, questions: list[InferenceRequest]) -> list[Array | AttemptError]:
         """The chunks. If the policy raises on several, each is asked alone, so that only the culprits fail."""
         try:
             return list(self._one_pass(questions))
@@ -178,7 +178,7 @@ class Inference:
                 return [AttemptError(POLICY_FAILED, str(error))]
             return [AttemptError(POLICY_FAILED, described(error), encodable(traceback.format_exc()))]
 
-    def _one_pass(self, questions: list[Question]) -> list[Array]:
+    def _one_pass(self, questions: list[InferenceRequest]) -> list[Array]:
         policy = self.policy
         assert policy is not None
         placed = dict(zip(self._rows(questions), questions, strict=True))
@@ -190,7 +190,7 @@ class Inference:
             raise ValueError(f"predict was given {len(batch)} observations and gave {len(chunks)} chunks")
         return [chunks[row] for row in placed]
 
-    def _rows(self, questions: Sequence[Question]) -> Sequence[int]:
+    def _rows(self, questions: Sequence[InferenceRequest]) -> Sequence[int]:
         """Which row of the pass is whose."""
         if self.fixed_rows is None:
             return range(len(questions))
@@ -202,6 +202,8 @@ def _open(source: PolicySource, n_threads: int) -> Policy:
         return source.open(n_threads)
 
 
-def _padding(question: Question) -> Question:
+def _padding(question: InferenceRequest) -> InferenceRequest:
     """The question once more, drawing no random numbers of its episode and remembering nothing for it."""
-    return Question(question.worker, question.observation, EpisodeMemory(RandomStream(question.memory.stream.spec)))
+    return InferenceRequest(
+        question.worker, question.observation, EpisodeMemory(RandomStream(question.memory.stream.spec))
+    )

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from proctor.benchmarks.base import Benchmark
 from proctor.config import EvalConfig
 from proctor.errors import ConfigError
-from proctor.foreign_code import refusing_exits, without_stdin
+from proctor.security.foreign_code import refusing_exits, without_stdin
 from proctor.types import EpisodeSpec, Task
 
 MAX_AUTO_BATCH_SIZE = 64

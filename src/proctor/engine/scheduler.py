@@ -13,7 +13,7 @@ from enum import Enum, auto
 
 from proctor.engine.forecast import Forecast
 from proctor.engine.plan import row_of
-from proctor.policy_failures import FewestFailures
+from proctor.engine.policy_failures import FewestFailures
 from proctor.types import POLICY_FAILED, AttemptError, EpisodeSpec, TaskKey
 
 

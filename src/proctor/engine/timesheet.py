@@ -7,8 +7,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields
 
-from proctor.engine.messages import Spent
 from proctor.engine.trace import Track
+from proctor.engine.worker.messages import Spent
 from proctor.types import Timings
 
 _PARTS = tuple(part.name for part in fields(Timings))

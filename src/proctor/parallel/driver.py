@@ -1,8 +1,8 @@
 """Evaluates in several shards at once: interpreters that each have a policy and simulators of their own.
 
 This process owns the plan and the one journal, so the run directory is that of any run, and so is what comes after the
-measurements. What it adds is where the episodes run: see :mod:`proctor.parallel.fleet` and
-:mod:`proctor.launchers.base`.
+measurements. What it adds is where the episodes run: see :mod:`proctor.parallel.shards` and
+:mod:`proctor.parallel.launchers.base`.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from typing import Any
 from proctor.child import import_path
 from proctor.config import RunConfig
 from proctor.engine import Engine, EngineSetup
-from proctor.engine.crew import LEAD_WHEN_STOPPING
 from proctor.engine.plan import choose_batch_size
+from proctor.engine.workers import LEAD_WHEN_STOPPING
 from proctor.errors import ConfigError, ResourceError, did_you_mean, note
-from proctor.evaluation import run
-from proctor.job import Job, runs_in_process, simulators_in_memory
-from proctor.launchers import LAUNCHERS
-from proctor.launchers.base import Launcher, ShardRun
-from proctor.ledger import EvalResult, Ledger
-from proctor.machine import available_memory, usable_cores
-from proctor.parallel.dealer import Dealer, Rules
-from proctor.parallel.fleet import Fleet
+from proctor.evaluation.prepared_run import PreparedRun, runs_in_process, simulators_in_memory
+from proctor.evaluation.run import run
+from proctor.evaluation.run_state import EvalResult, RunState
+from proctor.evaluation.terminal import quiet_terminal, watched
+from proctor.machine.hardware import visible_gpus
+from proctor.machine.resources import available_memory, usable_cores
+from proctor.parallel.launchers import LAUNCHERS
+from proctor.parallel.launchers.base import Launcher, ShardRun
+from proctor.parallel.scheduler import Rules, ShardScheduler
+from proctor.parallel.shards import ShardPool
 from proctor.plugins import load_object
-from proctor.supervision import quiet_terminal, watched
-from proctor.tuning.hardware import visible_gpus
 from proctor.types import Array, EpisodeResult, EpisodeSpec
 
 _RENDERING = ("MUJOCO_GL", "PYOPENGL_PLATFORM")
@@ -59,14 +59,14 @@ class Sharding:
 
 
 def run_in_shards(
-    job: Job, sharding: Sharding, on_measured: Callable[[EvalResult], None] = lambda _: None
+    job: PreparedRun, sharding: Sharding, on_measured: Callable[[EvalResult], None] = lambda _: None
 ) -> EvalResult:
     """Run a job, or what is left of it, in shards. ``eval.batch_size`` is each one's.
 
     Raises:
         ConfigError: the job is itself a shard, or asks for what one process alone can give.
         ResourceError: this machine has too little memory for so many simulators; says what to lower.
-        ProctorError: see :func:`proctor.evaluation.run` and :meth:`proctor.parallel.fleet.Fleet.run`.
+        ProctorError: see :func:`proctor.evaluation.run.run` and :meth:`proctor.parallel.shards.ShardPool.run`.
     """
     if job.config.eval.num_shards > 1:
         raise ConfigError("Episodes are dealt among the shards in any case; leave out eval.shard_id and num_shards.")
@@ -79,7 +79,7 @@ def run_in_shards(
         job = replace(job, go_on_with=f" --num_shards={sharding.num_shards}")
     losses: list[str] = []
 
-    def measure(job: Job, setup: EngineSetup, ledger: Ledger) -> Engine:
+    def measure(job: PreparedRun, setup: EngineSetup, ledger: RunState) -> Engine:
         filmed: Mapping[EpisodeSpec, str] = {}
         if ledger.todo:
             with closing(make_launcher(**sharding.launcher_options)) as launcher:
@@ -96,7 +96,7 @@ def run_in_shards(
     return replace(result, losses=tuple(losses))
 
 
-def shard_runs(job: Job, sharding: Sharding, batch_size: int) -> list[ShardRun]:
+def shard_runs(job: PreparedRun, sharding: Sharding, batch_size: int) -> list[ShardRun]:
     """What each shard needs to know."""
     directory = job.directory.absolute()
     in_process = runs_in_process(job.benchmark, job.config.eval)  # a shard cannot see who chose its batch size
@@ -118,7 +118,9 @@ def shard_runs(job: Job, sharding: Sharding, batch_size: int) -> list[ShardRun]:
     ]
 
 
-def make_fleet(job: Job, ledger: Ledger, launcher: Launcher, runs: Sequence[ShardRun], *, static: bool) -> Fleet:
+def make_fleet(
+    job: PreparedRun, ledger: RunState, launcher: Launcher, runs: Sequence[ShardRun], *, static: bool
+) -> ShardPool:
     """The shards for what is left of a job."""
     config = job.config.eval
     rules = Rules(
@@ -126,11 +128,11 @@ def make_fleet(job: Job, ledger: Ledger, launcher: Launcher, runs: Sequence[Shar
         max_parallel_tasks=job.benchmark.config.max_parallel_tasks,
         max_lead=0 if config.stop_at_ci_width is None else LEAD_WHEN_STOPPING,
     )
-    dealer = Dealer(ledger.todo, len(runs), rules)
-    return Fleet(launcher, runs, dealer, max_attempts=config.max_attempts, patience_s=config.reset_timeout_s)
+    dealer = ShardScheduler(ledger.todo, len(runs), rules)
+    return ShardPool(launcher, runs, dealer, max_attempts=config.max_attempts, patience_s=config.reset_timeout_s)
 
 
-def _run_fleet(fleet: Fleet, job: Job, setup: EngineSetup, ledger: Ledger) -> None:
+def _run_fleet(fleet: ShardPool, job: PreparedRun, setup: EngineSetup, ledger: RunState) -> None:
     config = job.config.eval
 
     def keep(result: EpisodeResult, actions: Array | None) -> None:
@@ -154,7 +156,7 @@ def _on_one_device(config: RunConfig) -> RunConfig:
     return replace(config, policy={**config.policy, "device": str(config.policy["device"]).partition(":")[0]})
 
 
-def _batch_size(job: Job, num_shards: int) -> int:
+def _batch_size(job: PreparedRun, num_shards: int) -> int:
     """How many simulators each of this machine's shards steps in parallel."""
     benchmark, config = job.benchmark, job.config.eval
     cores = max(1, usable_cores() // num_shards)

@@ -1,7 +1,8 @@
 """A shard: an engine that runs the episodes a driver deals it, and sends each result back at once.
 
 Started as ``python -m proctor.parallel.shard CONNECTION_FD PARENT_PID``; the first message on the connection is the
-:class:`~proctor.launchers.base.ShardRun`, what follows is in :mod:`proctor.launchers.base`. It writes no journal.
+:class:`~proctor.parallel.launchers.base.ShardRun`, what follows is in :mod:`proctor.parallel.launchers.base`. It writes
+no journal.
 """
 
 from __future__ import annotations
@@ -17,35 +18,35 @@ from pathlib import Path
 from typing import Any
 
 from proctor.child import extend_import_path
-from proctor.engine import Engine, EngineSetup, Film
-from proctor.engine.messages import ArrayBytes
+from proctor.engine import Engine, EngineSetup, VideoSpec
 from proctor.engine.plan import choose_batch_size
-from proctor.engine.worker import die_with
+from proctor.engine.worker.messages import ArrayBytes
+from proctor.engine.worker.process import die_with
 from proctor.errors import Interrupted, ProctorError
-from proctor.job import Job, prepare
-from proctor.launchers.base import (
-    Began,
-    Busy,
-    Ended,
-    Failed,
-    Kept,
+from proctor.evaluation.prepared_run import PreparedRun, prepare
+from proctor.evaluation.videos import film_of, may_be_filmed
+from proctor.machine.resources import usable_cores
+from proctor.parallel.launchers.base import (
+    EpisodeDone,
+    EpisodeStarted,
     NoMore,
-    Opened,
+    PolicyLoaded,
     Report,
+    RunEpisodes,
+    ShardEnded,
+    ShardFailed,
+    ShardReady,
     ShardRun,
+    ShardStatus,
     Stop,
-    Take,
-    Up,
     decode_order,
     decode_run,
     encode,
 )
-from proctor.machine import usable_cores
 from proctor.policies.announced import AnnouncedPolicy
 from proctor.policies.base import LocalPolicy
 from proctor.rendering import choose_renderer
 from proctor.types import Array, EpisodeResult, EpisodeSpec
-from proctor.videos import film_of, may_be_filmed
 
 
 def main() -> None:
@@ -68,17 +69,17 @@ def serve(run: ShardRun, connection: Connection) -> None:
         job = prepare(run.config)
         choose_renderer(job.benchmark, run.config.policy.get("device"), draws=job.draws)
         with closing(_ShardEngine(job, _setup(run, job), driver)) as engine:
-            driver.tell(Up(engine.setup.batch_size))
+            driver.tell(ShardReady(engine.setup.batch_size))
             engine.run(engine.keep, engine.tell_load)
     except Interrupted:
-        driver.tell(Ended())
+        driver.tell(ShardEnded())
     except ProctorError as error:
-        driver.tell(Failed(str(error), error.hint, error.exit_code))
+        driver.tell(ShardFailed(str(error), error.hint, error.exit_code))
     else:
-        driver.tell(Ended())
+        driver.tell(ShardEnded())
 
 
-def _setup(run: ShardRun, job: Job) -> EngineSetup:
+def _setup(run: ShardRun, job: PreparedRun) -> EngineSetup:
     """The job's, with this shard's part of the machine."""
     cores = max(1, usable_cores() // run.neighbours)
     batch_size = choose_batch_size(run.config.eval, len(job.plan), cores, job.episodes_per_pass)
@@ -101,9 +102,9 @@ class _Driver:
 class _ShardEngine(Engine):
     """An engine that hears its driver at the beginning of each turn."""
 
-    def __init__(self, job: Job, setup: EngineSetup, driver: _Driver) -> None:
+    def __init__(self, job: PreparedRun, setup: EngineSetup, driver: _Driver) -> None:
         self._job, self._driver = job, driver
-        self._films: dict[EpisodeSpec, Film] = {}
+        self._films: dict[EpisodeSpec, VideoSpec] = {}
         policy = None if isinstance(job.policy, LocalPolicy) else AnnouncedPolicy(job.policy, self._opened)
         super().__init__(setup, (), policy, self._films)
         self.expects_more = True
@@ -114,28 +115,28 @@ class _ShardEngine(Engine):
         super().step()
 
     def begin(self, number: int, spec: EpisodeSpec) -> None:
-        self._driver.tell(Began(spec))
+        self._driver.tell(EpisodeStarted(spec))
         super().begin(number, spec)
 
     def keep(self, result: EpisodeResult, actions: Array | None) -> None:
         """Send a result."""
         packed = None if actions is None else ArrayBytes.pack(actions)
-        self._driver.tell(Kept(result, packed, self.filmed.pop(result.spec, None)))
+        self._driver.tell(EpisodeDone(result, packed, self.filmed.pop(result.spec, None)))
         self._films.pop(result.spec, None)
 
     def tell_load(self) -> None:
         """Say what it is doing."""
-        self._driver.tell(Busy(self.load(), self.measuring_since is not None, tuple(self.notes)))
+        self._driver.tell(ShardStatus(self.load(), self.measuring_since is not None, tuple(self.notes)))
 
     def _opened(self, fingerprint: Mapping[str, Any]) -> None:
-        self._driver.tell(Opened(dict(fingerprint)))
+        self._driver.tell(PolicyLoaded(dict(fingerprint)))
 
     def _hear_driver(self) -> None:
         connection = self._driver.connection
         try:
             while connection.poll():
                 match decode_order(connection.recv_bytes()):
-                    case Take(episodes):
+                    case RunEpisodes(episodes):
                         self._take(episodes)
                     case NoMore():
                         self.expects_more = False

@@ -19,7 +19,7 @@ import numpy as np
 
 from proctor.config import structure
 from proctor.errors import ConfigError
-from proctor.identity import identify
+from proctor.identity.code import identify
 from proctor.plugins import load_object
 from proctor.policies.actions import to_array
 from proctor.policies.base import EpisodeMemory, Policy
@@ -63,7 +63,7 @@ class FunctionPolicy(Policy):
         return [self._actions(observation) for observation in observations]
 
     def fingerprint(self) -> Mapping[str, Any]:
-        """Name of the callable, and a digest of all that it depends on: see :mod:`proctor.identity`."""
+        """Name of the callable, and a digest of all that it depends on: see :mod:`proctor.identity.code`."""
         function = self._function if inspect.isroutine(self._function) else type(self._function)
         name = f"{function.__module__}:{function.__qualname__}"
         steps = None if self.n_action_steps == sys.maxsize else self.n_action_steps

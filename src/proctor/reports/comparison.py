@@ -10,9 +10,9 @@ from rich.text import Text
 
 from proctor.reports.text import NONE, count, name_cell, safe
 from proctor.results.compare import Challenge, Comparison, Verdict
-from proctor.results.differences import Score, Strata
-from proctor.results.intervals import LEVEL, Interval
-from proctor.results.power import POWER
+from proctor.statistics.differences import Score, Strata
+from proctor.statistics.intervals import LEVEL, Interval
+from proctor.statistics.power import POWER
 
 MAX_TASK_ROWS = 20
 _STYLES = {Verdict.BETTER: "green", Verdict.WORSE: "red", Verdict.UNDECIDED: ""}

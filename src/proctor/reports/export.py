@@ -29,7 +29,7 @@ _FORMULA_STARTS = frozenset("=+-@\t\r\n＝＋－＠")  # noqa: RUF001 - full-wid
 _APOSTROPHE = "'"
 
 
-class Row(NamedTuple):
+class ExportRow(NamedTuple):
     """One episode with what belongs to it: its task, its video relative to the run directory."""
 
     task: Task
@@ -43,14 +43,14 @@ class Column:
 
     name: str
     kind: Literal["text", "integer", "number", "boolean"]
-    cell: Callable[[Row], Cell]
+    cell: Callable[[ExportRow], Cell]
 
 
 def _timing(part: str) -> Column:
     return Column(f"{part}_s", "number", lambda row: float(getattr(row.result.timings, part)))
 
 
-def _attempts(row: Row) -> int:
+def _attempts(row: ExportRow) -> int:
     return len(row.result.errors) + (row.result.outcome is not Outcome.ERROR)
 
 
@@ -77,14 +77,14 @@ COLUMNS = (
 )
 
 
-def episode_rows(summary: Summary) -> Iterator[Row]:
+def episode_rows(summary: Summary) -> Iterator[ExportRow]:
     """The episodes that have a result, in the order of the plan."""
     for task in summary.tasks:
         for result in task.episodes:
-            yield Row(task.task, result, summary.videos.get(result.spec))
+            yield ExportRow(task.task, result, summary.videos.get(result.spec))
 
 
-def write_csv(path: Path, rows: Iterable[Row]) -> None:
+def write_csv(path: Path, rows: Iterable[ExportRow]) -> None:
     """Write ``rows`` as CSV in UTF-8 with a header line. Texts are quoted, what does not exist is empty.
 
     Raises:
@@ -103,7 +103,7 @@ def _csv_cell(value: Cell) -> Cell:
     return value
 
 
-def write_parquet(path: Path, rows: Iterable[Row]) -> None:
+def write_parquet(path: Path, rows: Iterable[ExportRow]) -> None:
     """Write ``rows`` as Parquet.
 
     Raises:
@@ -124,5 +124,5 @@ def write_parquet(path: Path, rows: Iterable[Row]) -> None:
             writer.write_table(pa.table(columns, schema=schema))
 
 
-WRITERS: dict[str, Callable[[Path, Iterable[Row]], None]] = {"csv": write_csv, "parquet": write_parquet}
+WRITERS: dict[str, Callable[[Path, Iterable[ExportRow]], None]] = {"csv": write_csv, "parquet": write_parquet}
 """By the name of the format, which is the ending of its files too."""

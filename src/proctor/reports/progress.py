@@ -15,8 +15,8 @@ from functools import cached_property
 from proctor.engine.load import Load
 from proctor.reports.text import count, duration, mean_reward, percent_range, share
 from proctor.results.headline import headline_of_tasks
-from proctor.results.intervals import LEVEL, Interval, IntervalMethod
-from proctor.results.stats import Counts
+from proctor.statistics.counts import Counts
+from proctor.statistics.intervals import LEVEL, Interval, IntervalMethod
 from proctor.types import AttemptError, EpisodeSpec, Timings
 
 

@@ -12,8 +12,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from proctor.consent import GIVE_CONSENT, uninstalled_code
-from proctor.redaction import REDACTED
 from proctor.reports.text import (
     count,
     duration,
@@ -32,12 +30,14 @@ from proctor.reports.text import (
     time_shares,
 )
 from proctor.results.headline import Basis, headline_of
-from proctor.results.intervals import LEVEL, Interval
 from proctor.results.lock import holder_of
 from proctor.results.profile import profile_of
 from proctor.results.run_dir import RunInfo, resume_command
-from proctor.results.stats import Counts
 from proctor.results.summary import Summary, TaskSummary
+from proctor.security.consent import GIVE_CONSENT, uninstalled_code
+from proctor.security.redaction import REDACTED
+from proctor.statistics.counts import Counts
+from proctor.statistics.intervals import LEVEL, Interval
 from proctor.types import EpisodeResult, EpisodeSpec, Outcome, TaskKey
 
 # As many rows as one can take in. Above, suites are shown, and of the tasks those with problems and the weakest.
@@ -46,7 +46,7 @@ MAX_PROBLEMS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Whereabouts:
+class RunStatus:
     """Where a run is found, and what is going on there.
 
     ``writer`` says who is writing to the directory, None if nobody is. ``n_videos`` lie there by now, and
@@ -81,7 +81,7 @@ def run_title(run: RunInfo) -> list[str]:
     ]
 
 
-def print_summary(console: Console, summary: Summary, where: Whereabouts, run: RunInfo | None = None) -> None:
+def print_summary(console: Console, summary: Summary, where: RunStatus, run: RunInfo | None = None) -> None:
     """Print what ``summary`` says of a ``run``: tables, headline, errors, and what one may want to do next."""
     console.print(_table(summary))
     if hidden := len(summary.tasks) - len(_shown_tasks(summary)):
@@ -291,7 +291,7 @@ def errors(summary: Summary) -> list[Text]:
     ]
 
 
-def _next_steps(summary: Summary, where: Whereabouts, run: RunInfo | None) -> Iterator[Text]:
+def _next_steps(summary: Summary, where: RunStatus, run: RunInfo | None) -> Iterator[Text]:
     """What lies where, and the commands for what one may want next, ready to be copied."""
     directory = shlex.quote(str(where.directory))
     yield _labelled("Results", str(where.directory))

@@ -9,8 +9,8 @@ from typing import Any
 
 from rich.text import Text
 
-from proctor.results.intervals import Interval
-from proctor.results.stats import Counts
+from proctor.statistics.counts import Counts
+from proctor.statistics.intervals import Interval
 from proctor.types import AttemptError, EpisodeSpec, Timings
 
 NONE = "-"

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from proctor.config import WandBConfig
 from proctor.errors import MissingExtraError, ProctorError
-from proctor.redaction import redact_text
 from proctor.reports.export import COLUMNS, episode_rows
 from proctor.reports.text import first_line
 from proctor.results.eval_info import eval_info_name
 from proctor.results.run_dir import RUN_FILE
 from proctor.results.summary import Summary
+from proctor.security.redaction import redact_text
 
 if TYPE_CHECKING:
     import wandb

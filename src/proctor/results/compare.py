@@ -9,11 +9,11 @@ from enum import StrEnum
 from functools import cached_property
 
 from proctor.errors import ConfigError
-from proctor.results.differences import Contrast, Pairs, Samples, Score, agreeing_interval, holm, pool
-from proctor.results.intervals import LEVEL, Interval
-from proctor.results.measured import EpisodeId, Measured, MeasuredTask, with_named_tasks
+from proctor.results.measured import EpisodeId, MeasuredRun, MeasuredTask, with_named_tasks
 from proctor.results.run_dir import differing
-from proctor.results.stats import Counts
+from proctor.statistics.counts import Counts
+from proctor.statistics.differences import Contrast, Pairs, Samples, Score, agreeing_interval, holm, pool
+from proctor.statistics.intervals import LEVEL, Interval
 from proctor.types import TaskKey
 
 _MOST_NAMES = 3
@@ -98,8 +98,8 @@ class Comparison:
 class Challenge:
     """One evaluation against the first: over all tasks, and by task."""
 
-    a: Measured
-    b: Measured
+    a: MeasuredRun
+    b: MeasuredRun
     overall: Comparison
     tasks: tuple[Comparison, ...]
     n_tasks_left_out: int
@@ -114,12 +114,12 @@ class Challenge:
 class Incomparable:
     """Two evaluations whose rates do not mean the same, and why."""
 
-    a: Measured
-    b: Measured
+    a: MeasuredRun
+    b: MeasuredRun
     reasons: tuple[str, ...]
 
 
-def compare(evaluations: Sequence[Measured]) -> list[Challenge]:
+def compare(evaluations: Sequence[MeasuredRun]) -> list[Challenge]:
     """Compare every evaluation with the first.
 
     Holm's adjustment is over the challengers for what is said of all tasks, and over tasks and challengers together for
@@ -144,7 +144,7 @@ def _adjusted(family: Sequence[Comparison]) -> Iterator[Comparison]:
         yield replace(comparison, adjusted_p=p, n_comparisons=len(family))
 
 
-def compare_where_possible(evaluations: Sequence[Measured]) -> list[Challenge | Incomparable]:
+def compare_where_possible(evaluations: Sequence[MeasuredRun]) -> list[Challenge | Incomparable]:
     """The same, without those that are another exam than the first or have no task in common with it."""
     with suppress(ConfigError):  # the task that a file does not name could be any of several: none is in common then
         evaluations = with_named_tasks(evaluations)
@@ -158,21 +158,21 @@ def compare_where_possible(evaluations: Sequence[Measured]) -> list[Challenge | 
     ]
 
 
-def _reasons_against(a: Measured, b: Measured) -> tuple[str, ...]:
+def _reasons_against(a: MeasuredRun, b: MeasuredRun) -> tuple[str, ...]:
     return tuple(different_exams(a, b)) or (() if common_tasks(a, b) else (_why_nothing_in_common(a, b),))
 
 
-def common_tasks(a: Measured, b: Measured) -> list[TaskKey]:
+def common_tasks(a: MeasuredRun, b: MeasuredRun) -> list[TaskKey]:
     """Tasks of which both completed episodes and have a success rate."""
     return [key for key in _completed_by_both(a, b) if _unknown(a, key) + _unknown(b, key) == 0]
 
 
-def tasks_without_rate(a: Measured, b: Measured) -> list[TaskKey]:
+def tasks_without_rate(a: MeasuredRun, b: MeasuredRun) -> list[TaskKey]:
     """Tasks of which both completed episodes, and of one the success of an episode is unknown: no rates to compare."""
     return [key for key in _completed_by_both(a, b) if _unknown(a, key) + _unknown(b, key)]
 
 
-def different_exams(a: Measured, b: Measured) -> list[str]:
+def different_exams(a: MeasuredRun, b: MeasuredRun) -> list[str]:
     """Why two evaluations are not the same exam: ``policy.n_action_steps: 8 and 4``. Empty where nothing is known.
 
     The benchmark, its protocol, every field of the environment but the choice of tasks, ``n_action_steps``.
@@ -186,7 +186,7 @@ def different_exams(a: Measured, b: Measured) -> list[str]:
     ]
 
 
-def different_versions(a: Measured, b: Measured) -> list[str]:
+def different_versions(a: MeasuredRun, b: MeasuredRun) -> list[str]:
     """What results may depend on and was of different versions: ``mujoco: 3.3.1 and 3.3.7``, ``the code of my_env``."""
     if not (a.fingerprint and b.fingerprint):
         return []
@@ -201,7 +201,7 @@ def different_versions(a: Measured, b: Measured) -> list[str]:
     ]
 
 
-def circumstances(a: Measured, b: Measured) -> list[str]:
+def circumstances(a: MeasuredRun, b: MeasuredRun) -> list[str]:
     """What one must know of how two evaluations came about, a sentence each."""
     differences, versions = different_exams(a, b), different_versions(a, b)
     remarks = []
@@ -224,7 +224,7 @@ def circumstances(a: Measured, b: Measured) -> list[str]:
     return remarks
 
 
-def _both_have_action_steps(a: Measured, b: Measured, name: str) -> bool:
+def _both_have_action_steps(a: MeasuredRun, b: MeasuredRun, name: str) -> bool:
     field = "n_action_steps"
     return name == f"policy.{field}" and field in a.fingerprint["policy"] and field in b.fingerprint["policy"]
 
@@ -235,7 +235,7 @@ def _both_have_action_steps(a: Measured, b: Measured, name: str) -> bool:
 _Sides = Sequence[tuple[MeasuredTask, MeasuredTask]]
 
 
-def _challenge(a: Measured, b: Measured) -> Challenge:
+def _challenge(a: MeasuredRun, b: MeasuredRun) -> Challenge:
     if not (common := common_tasks(a, b)):
         raise ConfigError(f"{a.path} and {b.path} have {_why_nothing_in_common(a, b)}.")
     sides = [(a.tasks[key], b.tasks[key]) for key in common]
@@ -253,25 +253,25 @@ def _challenge(a: Measured, b: Measured) -> Challenge:
     )
 
 
-def _completed_by_both(a: Measured, b: Measured) -> list[TaskKey]:
+def _completed_by_both(a: MeasuredRun, b: MeasuredRun) -> list[TaskKey]:
     return [key for key in a.tasks if key in b.tasks and _completed(a, key) and _completed(b, key)]
 
 
-def _completed(measured: Measured, key: TaskKey) -> int:
+def _completed(measured: MeasuredRun, key: TaskKey) -> int:
     return measured.tasks[key].counts.completed
 
 
-def _unknown(measured: Measured, key: TaskKey) -> int:
+def _unknown(measured: MeasuredRun, key: TaskKey) -> int:
     return measured.tasks[key].counts.unknown
 
 
-def _why_nothing_in_common(a: Measured, b: Measured) -> str:
+def _why_nothing_in_common(a: MeasuredRun, b: MeasuredRun) -> str:
     if silent := tasks_without_rate(a, b):
         return f"no success rates to compare: {_without_rate(a, b, silent)}"
     return "no task in common of which both completed episodes"
 
 
-def _without_rate(a: Measured, b: Measured, tasks: Sequence[TaskKey]) -> str:
+def _without_rate(a: MeasuredRun, b: MeasuredRun, tasks: Sequence[TaskKey]) -> str:
     """Why success rates in these tasks cannot be compared, and what was measured there instead."""
     names = ", ".join(a.tasks[key].name for key in tasks[:_MOST_NAMES]) + (", …" if len(tasks) > _MOST_NAMES else "")
     counts = [sum((evaluation.tasks[key].counts for key in tasks), Counts()) for evaluation in (a, b)]

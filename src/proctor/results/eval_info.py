@@ -19,13 +19,13 @@ from typing import Any
 
 import msgspec
 
-from proctor.results.bootstrap import RESAMPLES, MeanIntervals
 from proctor.results.files import write_json
 from proctor.results.headline import headline_of
-from proctor.results.intervals import LEVEL, Interval
 from proctor.results.run_dir import RunInfo
-from proctor.results.stats import Counts
 from proctor.results.summary import Summary, TaskSummary
+from proctor.statistics.bootstrap import RESAMPLES, MeanIntervals
+from proctor.statistics.counts import Counts
+from proctor.statistics.intervals import LEVEL, Interval
 from proctor.types import EpisodeResult, Outcome
 
 FORMAT_VERSION = 1

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from proctor.results.course import so_far
-from proctor.results.intervals import Interval, IntervalMethod
-from proctor.results.stats import Counts, macro
 from proctor.results.summary import Summary
+from proctor.statistics.counts import Counts, macro
+from proctor.statistics.intervals import Interval, IntervalMethod
+from proctor.statistics.rounds import counts_of_complete_rounds
 
 
 class Basis(StrEnum):
@@ -44,7 +44,9 @@ def headline_of(summary: Summary) -> Headline | None:
     if summary.overall.unknown:
         return None
     if summary.missing:
-        return _pooled(so_far(summary), IntervalMethod.ANYTIME, Basis.ROUNDS)
+        return _pooled(
+            counts_of_complete_rounds(summary.episodes, summary.missing), IntervalMethod.ANYTIME, Basis.ROUNDS
+        )
     return headline_of_tasks([task.counts for task in summary.tasks], summary.method)
 
 

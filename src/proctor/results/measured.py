@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 from proctor.errors import ConfigError
 from proctor.results.result_file import RESULT_FILE, UNNAMED_TASK, read_result_file
 from proctor.results.run_dir import RUN_FILE, RunInfo
-from proctor.results.stats import Counts
 from proctor.results.summary import Summary, load_summary
+from proctor.statistics.counts import Counts
 from proctor.types import TaskKey
 
 
@@ -38,7 +38,7 @@ class MeasuredTask:
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredRun:
     """An evaluation as far as a comparison needs it.
 
     ``fingerprint`` is empty where none was recorded. ``stopped_early`` says that its own results decided how many
@@ -51,7 +51,7 @@ class Measured:
     stopped_early: bool = False
 
 
-def read_measured(path: Path) -> Measured:
+def read_measured(path: Path) -> MeasuredRun:
     """Read a run directory (finished or not), a directory that holds an ``eval_info.json``, or such a file.
 
     Raises:
@@ -63,7 +63,7 @@ def read_measured(path: Path) -> Measured:
     return measured_run(path, *read_result_file(path / RESULT_FILE if path.is_dir() else path))
 
 
-def with_named_tasks(evaluations: Sequence[Measured]) -> list[Measured]:
+def with_named_tasks(evaluations: Sequence[MeasuredRun]) -> list[MeasuredRun]:
     """The evaluations; the task of one that does not name it is taken for the only task that the others have.
 
     Raises:
@@ -85,7 +85,7 @@ def with_named_tasks(evaluations: Sequence[Measured]) -> list[Measured]:
     ]
 
 
-def measured_run(path: Path, run: RunInfo | None, summary: Summary) -> Measured:
+def measured_run(path: Path, run: RunInfo | None, summary: Summary) -> MeasuredRun:
     """What a run measured that has been read already; without ``run`` nothing says what was evaluated."""
     tasks = {
         task.task.key: MeasuredTask(
@@ -99,4 +99,4 @@ def measured_run(path: Path, run: RunInfo | None, summary: Summary) -> Measured:
         )
         for task in summary.tasks
     }
-    return Measured(path, tasks, {} if run is None else run.fingerprint, summary.stop is not None)
+    return MeasuredRun(path, tasks, {} if run is None else run.fingerprint, summary.stop is not None)

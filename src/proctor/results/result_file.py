@@ -19,12 +19,12 @@ import msgspec
 
 from proctor.errors import ConfigError
 from proctor.results.eval_info import FORMAT_VERSION
-from proctor.results.intervals import IntervalMethod
 from proctor.results.provenance import Provenance
 from proctor.results.run_dir import RunInfo
-from proctor.results.stopping import EarlyStop
 from proctor.results.summary import Summary, TaskSummary
 from proctor.results.videos import existing_videos
+from proctor.statistics.intervals import IntervalMethod
+from proctor.statistics.stopping import EarlyStop
 from proctor.types import AttemptError, EpisodeResult, EpisodeSpec, Outcome, Task, TaskKey, Timings
 
 RESULT_FILE = "eval_info.json"

@@ -16,13 +16,13 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from proctor.consent import GIVE_CONSENT, uninstalled_code, without_consent
 from proctor.errors import ConfigError, FingerprintError
-from proctor.redaction import REDACTED, redact, redact_command, redact_for_comparison
+from proctor.identity.source_files import is_found
 from proctor.results.files import write_json
 from proctor.results.provenance import Provenance
-from proctor.results.stopping import Precision
-from proctor.source_code import is_found
+from proctor.security.consent import GIVE_CONSENT, uninstalled_code, without_consent
+from proctor.security.redaction import REDACTED, redact, redact_command, redact_for_comparison
+from proctor.statistics.stopping import Precision
 from proctor.types import EpisodeSpec, Task, TaskKey
 
 RUN_FILE = "run.json"
@@ -62,7 +62,7 @@ class RunInfo:
     once its weights were loaded, None before: it says where inference runs when nobody asked for a place.
     ``code_places`` are the absolute directories in which code without a version was found, by its module's name.
 
-    None of it holds a secret, whatever it is made of: see :mod:`proctor.redaction`.
+    None of it holds a secret, whatever it is made of: see :mod:`proctor.security.redaction`.
     """
 
     config: dict[str, Any]

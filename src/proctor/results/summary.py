@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from proctor.errors import ConfigError, MergeError, note
-from proctor.results.bootstrap import MeanIntervals, Resampled, mean_intervals, quantities, resample_task
-from proctor.results.intervals import Interval, IntervalMethod
 from proctor.results.journal import EpisodeKey, Journal, RecordedResults, key_of, read_journals
 from proctor.results.merge import merge_journals
 from proctor.results.run_dir import RunInfo, check_fingerprint, read_run
-from proctor.results.stats import Counts, Macro, macro, pooled_interval
-from proctor.results.stopping import EarlyStop, Precision, find_stop
 from proctor.results.videos import existing_videos
+from proctor.statistics.bootstrap import MeanIntervals, Resampled, mean_intervals, quantities, resample_task
+from proctor.statistics.counts import Counts, Macro, macro, pooled_interval
+from proctor.statistics.intervals import Interval, IntervalMethod
+from proctor.statistics.stopping import EarlyStop, Precision, find_stop
 from proctor.types import Array, AttemptError, EpisodeResult, EpisodeSpec, Outcome, Task, Timings
 
 _USUAL = Precision()

@@ -19,15 +19,15 @@ import msgspec
 from proctor.child import python_command
 from proctor.config import RunConfig
 from proctor.errors import ConfigError, ProctorError, ResourceError
-from proctor.job import prepare
-from proctor.tuning.hardware import Hardware
+from proctor.evaluation.prepared_run import prepare
+from proctor.machine.hardware import Hardware
 from proctor.tuning.measure import Say, measure
 from proctor.tuning.model import Costs
 
 _LAST_WORDS_S = 10.0
 
 
-class Errand(msgspec.Struct, frozen=True):
+class MeasureRequest(msgspec.Struct, frozen=True):
     """What is to be measured: see :func:`~proctor.tuning.measure.measure`."""
 
     config: RunConfig
@@ -35,19 +35,19 @@ class Errand(msgspec.Struct, frozen=True):
     seconds: float
 
 
-class Doing(msgspec.Struct, tag=True, frozen=True):
+class MeasureProgress(msgspec.Struct, tag=True, frozen=True):
     """What is being done."""
 
     what: str
 
 
-class Measured(msgspec.Struct, tag=True, frozen=True):
+class Measurement(msgspec.Struct, tag=True, frozen=True):
     """The end: it is known what everything costs."""
 
     costs: Costs
 
 
-class Failed(msgspec.Struct, tag=True, frozen=True):
+class MeasureFailed(msgspec.Struct, tag=True, frozen=True):
     """The end: an error that Proctor raised on purpose."""
 
     message: str
@@ -55,11 +55,11 @@ class Failed(msgspec.Struct, tag=True, frozen=True):
 
 
 _encode = msgspec.json.Encoder().encode
-_decode_errand = msgspec.json.Decoder(Errand).decode
-_decode_report = msgspec.json.Decoder(Doing | Measured | Failed).decode
+_decode_errand = msgspec.json.Decoder(MeasureRequest).decode
+_decode_report = msgspec.json.Decoder(MeasureProgress | Measurement | MeasureFailed).decode
 
 
-def measure_in_child(errand: Errand, say: Say) -> Costs:
+def measure_in_child(errand: MeasureRequest, say: Say) -> Costs:
     """Measure in a clean process. Nothing of it is left when this ends.
 
     Raises:
@@ -94,11 +94,11 @@ def _listen(reports: IO[bytes], say: Say) -> Costs | None:
     """What was measured; None where the reports end before."""
     for line in reports:
         match _decode_report(line):
-            case Doing(what):
+            case MeasureProgress(what):
                 say(what)
-            case Measured(costs):
+            case Measurement(costs):
                 return costs
-            case Failed(message, exit_code):
+            case MeasureFailed(message, exit_code):
                 raise {ConfigError.exit_code: ConfigError, ResourceError.exit_code: ResourceError}.get(
                     exit_code, ProctorError
                 )(message)
@@ -131,15 +131,15 @@ def main() -> None:
     threading.Thread(target=_end_with, args=(until_closed,), daemon=True).start()
     with os.fdopen(int(sys.argv[1]), "wb", buffering=0) as reports:
 
-        def report(what: Doing | Measured | Failed) -> None:
+        def report(what: MeasureProgress | Measurement | MeasureFailed) -> None:
             reports.write(_encode(what) + b"\n")
 
         try:
             job = prepare(errand.config)
-            say: Say = lambda what: report(Doing(what))  # noqa: E731
-            report(Measured(measure(job, errand.hardware, errand.seconds, say)))
+            say: Say = lambda what: report(MeasureProgress(what))  # noqa: E731
+            report(Measurement(measure(job, errand.hardware, errand.seconds, say)))
         except ProctorError as error:
-            report(Failed(str(error), error.exit_code))
+            report(MeasureFailed(str(error), error.exit_code))
 
 
 def _end_with(descriptor: int) -> None:

@@ -16,13 +16,13 @@ from statistics import fmean
 from time import monotonic, process_time, thread_time
 
 from proctor.engine import Engine, EngineSetup
-from proctor.engine.messages import Built, Finished, Observed, Reply
 from proctor.engine.plan import choose_batch_size, plan_episodes
+from proctor.engine.worker.messages import Built, Finished, Observed, Reply
 from proctor.errors import EnvironmentBuildError, ResourceError
-from proctor.job import Job
+from proctor.evaluation.prepared_run import PreparedRun
+from proctor.machine.hardware import Hardware, core_seconds_in_use, cpu_seconds, descendants, memory_bytes
 from proctor.policies.base import LocalPolicy
 from proctor.rendering import choose_renderer
-from proctor.tuning.hardware import Hardware, core_seconds_in_use, cpu_seconds, descendants, memory_bytes
 from proctor.tuning.model import HEADROOM, Choice, Costs, Drawing, Model, Pass
 from proctor.tuning.passes import Accelerator, WatchedPolicy, rows_in_use, sizes, time_passes
 from proctor.types import Array, EpisodeResult, EpisodeSpec, Outcome, Task
@@ -45,7 +45,7 @@ _WARM_REPLIES = 2
 Say = Callable[[str], None]
 
 
-def measure(job: Job, hardware: Hardware, seconds: float, say: Say) -> Costs:
+def measure(job: PreparedRun, hardware: Hardware, seconds: float, say: Say) -> Costs:
     """Run a job's first episodes for a while, and say what everything costs.
 
     ``seconds`` count from when every worker is at work. ``say`` is told what is being done. Where there is an
@@ -80,7 +80,9 @@ def measure(job: Job, hardware: Hardware, seconds: float, say: Say) -> Costs:
     return replace(costs, overhead=max(0.0, rest))
 
 
-def _passes(policy: WatchedPolicy, job: Job, accelerator: Accelerator, in_use: _Tally, say: Say) -> Iterator[Pass]:
+def _passes(
+    policy: WatchedPolicy, job: PreparedRun, accelerator: Accelerator, in_use: _Tally, say: Say
+) -> Iterator[Pass]:
     """The pass that evaluations make unless something else is asked for, then those of other sizes.
 
     On a CPU, where batching gains nothing, there is only the first one, as it was among all the others.
@@ -110,7 +112,7 @@ def _drawn_in_software(bench: _Bench, say: Say) -> Drawing | None:
         os.environ.update(before)
 
 
-def _affordable_workers(job: Job, hardware: Hardware, worker_bytes: int) -> int:
+def _affordable_workers(job: PreparedRun, hardware: Hardware, worker_bytes: int) -> int:
     """As many as an evaluation would have by default, if there is memory for them."""
     config = replace(job.config.eval, batch_size=0)
     n_workers = choose_batch_size(config, _EPISODES_PER_TASK, hardware.cores, job.episodes_per_pass)
@@ -164,7 +166,7 @@ class _EnoughError(Exception):
 class _Bench:
     """Runs a job's first episodes, again and again."""
 
-    job: Job
+    job: PreparedRun
     policy: WatchedPolicy | None
     accelerator: Accelerator
     load_seconds: float

@@ -32,7 +32,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil, erf, exp, pi, sqrt
 
-from proctor.tuning.hardware import Hardware
+from proctor.machine.hardware import Hardware
 
 _HALVINGS = 20
 HEADROOM = 0.9

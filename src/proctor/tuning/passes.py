@@ -9,9 +9,9 @@ from statistics import median
 from time import monotonic, perf_counter
 from typing import Any
 
+from proctor.machine.hardware import Gpu, visible_gpus
 from proctor.policies.base import EpisodeMemory, Policy
 from proctor.streams import RandomStream
-from proctor.tuning.hardware import Gpu, visible_gpus
 from proctor.tuning.model import Pass
 from proctor.types import Array, EpisodeSpec, Features, Observation
 

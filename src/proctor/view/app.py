@@ -24,13 +24,13 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from proctor.consent import uninstalled_code
 from proctor.errors import ConfigError, ProctorError
 from proctor.results.run_dir import RunInfo, read_run
+from proctor.security.consent import uninstalled_code
 from proctor.types import EpisodeSpec
 from proctor.view.folder import RunFolder
 from proctor.view.pages import Page, Pages
-from proctor.view.replays import Replay, Replays
+from proctor.view.replays import Renderings, RenderRequest
 from proctor.view.watching import watch
 
 _MOST_COMPARED = 8
@@ -51,7 +51,7 @@ class Addresses:
 
     def __init__(self, folder: RunFolder, pages: Pages, ending: Callable[[], bool]) -> None:
         self._folder, self._pages, self._ending = folder, pages, ending
-        self._replays = Replays()
+        self._replays = Renderings()
 
     def application(self) -> Starlette:
         """All of it, without the guard."""
@@ -88,7 +88,7 @@ class Addresses:
         directories = self._directories(request.query_params.getlist("run"))
         urls = {directory: run_id for run_id, directory in directories.items()}
 
-        def url(replay: Replay) -> str:
+        def url(replay: RenderRequest) -> str:
             return _video_url(urls[replay.directory], self._plan(replay.directory), replay.spec)
 
         stream = watch(directories, self._replays, url, self._ending)

@@ -14,13 +14,13 @@ from pathlib import Path
 from threading import Lock
 
 from proctor.errors import ConfigError, ProctorError
-from proctor.reports.terminal import Whereabouts
+from proctor.reports.terminal import RunStatus
 from proctor.reports.text import mean_reward, policy_name
 from proctor.results.headline import headline_of
-from proctor.results.intervals import Interval
 from proctor.results.run_dir import RUN_FILE, RunInfo
 from proctor.results.summary import Summary, load_summary
 from proctor.results.videos import video_file
+from proctor.statistics.intervals import Interval
 from proctor.types import EpisodeSpec
 
 _DEEPEST = 6
@@ -30,7 +30,7 @@ Stamp = tuple[tuple[str, int, int], ...]
 
 
 @dataclass(frozen=True)
-class Entry:
+class RunEntry:
     """A run as the index shows it; ``problem`` says why nothing else is known of it.
 
     ``reward`` is its mean reward where the success of an episode is unknown, "" otherwise.
@@ -58,10 +58,10 @@ class RunFolder:
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
         self._directories: dict[str, Path] = {}
-        self._entries: dict[str, tuple[Stamp, Entry]] = {}
+        self._entries: dict[str, tuple[Stamp, RunEntry]] = {}
         self._lock = Lock()
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[RunEntry]:
         """All runs, the newest first; what has not changed since the last time is not read again."""
         with self._lock:
             self._directories = {self._id(directory): directory for directory in self._find()}
@@ -112,27 +112,27 @@ class RunFolder:
             if path.exists() and not path.is_file() and not path.is_dir():
                 raise ConfigError(f"{self.name(directory)} is not shown: its {path.name} is neither file nor folder.")
 
-    def _entry(self, run_id: str, directory: Path) -> Entry:
+    def _entry(self, run_id: str, directory: Path) -> RunEntry:
         current = stamp(directory)
         if run_id not in self._entries or self._entries[run_id][0] != current:
             self._entries[run_id] = current, self._read(run_id, directory)
         return self._entries[run_id][1]
 
-    def _read(self, run_id: str, directory: Path) -> Entry:
+    def _read(self, run_id: str, directory: Path) -> RunEntry:
         name = self.name(directory)
         try:
             self._check_files(directory)
             run, summary = load_summary(directory)
         except ProctorError as error:
-            return Entry(run_id, name, problem=str(error))
+            return RunEntry(run_id, name, problem=str(error))
         return _entry_of(run_id, name, run, summary, live=is_live(directory))
 
 
-def _entry_of(run_id: str, name: str, run: RunInfo, summary: Summary, *, live: bool) -> Entry:
+def _entry_of(run_id: str, name: str, run: RunInfo, summary: Summary, *, live: bool) -> RunEntry:
     policy, env = run.config.get("policy", {}), run.config.get("env", {})
     counts = summary.overall
     shown = headline_of(summary)
-    return Entry(
+    return RunEntry(
         run_id,
         name,
         date=run.provenance.date,
@@ -167,4 +167,4 @@ def _state_of(path: Path) -> tuple[str, int, int]:
 
 def is_live(directory: Path) -> bool:
     """Whether somebody is writing results there."""
-    return Whereabouts.of(directory).writer is not None
+    return RunStatus.of(directory).writer is not None

@@ -15,7 +15,7 @@ from proctor.reports.html import PageAddition, ReportRun, read_report_run, rende
 from proctor.reports.html.page import content_security_policy, make_environment, read_template
 from proctor.results.compare import compare_where_possible
 from proctor.types import EpisodeSpec
-from proctor.view.folder import Entry, is_live
+from proctor.view.folder import RunEntry, is_live
 from proctor.view.watching import page_stamp
 
 
@@ -37,7 +37,7 @@ class Pages:
         self._environment.loader = jinja2.ChoiceLoader([loader for loader in loaders if loader is not None])
         self._drawing = Lock()  # pictures are drawn by a library that is not made for threads
 
-    def index(self, root: Path, entries: Sequence[Entry]) -> Page:
+    def index(self, root: Path, entries: Sequence[RunEntry]) -> Page:
         """Every run, with what chooses among them."""
         style = read_template("page.css") + _own("index.css")
         script = _own("index.js")

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from proctor.child import python_command
-from proctor.consent import GIVE_CONSENT
 from proctor.errors import ConfigError
+from proctor.security.consent import GIVE_CONSENT
 from proctor.types import EpisodeSpec
 
 _MOST_WAITING = 20
@@ -26,7 +26,7 @@ _FINAL = ("done", "failed")
 
 
 @dataclass
-class Replay:
+class RenderRequest:
     """An episode that was asked for. ``state`` is waiting, running, done or failed; ``said`` is how it is going."""
 
     directory: Path
@@ -39,18 +39,18 @@ class Replay:
         return self.state not in _FINAL
 
 
-class Replays:
+class Renderings:
     """What has been asked for since the server began."""
 
     def __init__(self) -> None:
-        self._asked: dict[tuple[Path, EpisodeSpec], Replay] = {}
-        self._waiting: asyncio.Queue[Replay] = asyncio.Queue()
+        self._asked: dict[tuple[Path, EpisodeSpec], RenderRequest] = {}
+        self._waiting: asyncio.Queue[RenderRequest] = asyncio.Queue()
 
-    def of(self, directory: Path) -> list[Replay]:
+    def of(self, directory: Path) -> list[RenderRequest]:
         """Those of a run."""
         return [replay for replay in self._asked.values() if replay.directory == directory]
 
-    def ask(self, directory: Path, spec: EpisodeSpec) -> Replay:
+    def ask(self, directory: Path, spec: EpisodeSpec) -> RenderRequest:
         """Have an episode filmed; one that is waiting already, or being filmed, is not asked for twice.
 
         Raises:
@@ -61,15 +61,15 @@ class Replays:
             return known
         if self._waiting.qsize() >= _MOST_WAITING:
             raise ConfigError(f"{_MOST_WAITING} episodes are waiting to be filmed already; wait for one of them.")
-        replay = self._asked[directory, spec] = Replay(directory, spec)
+        replay = self._asked[directory, spec] = RenderRequest(directory, spec)
         self._waiting.put_nowait(replay)
         return replay
 
-    def refuse(self, directory: Path, spec: EpisodeSpec, code: str) -> Replay:
+    def refuse(self, directory: Path, spec: EpisodeSpec, code: str) -> RenderRequest:
         """Do not film an episode whose simulator is ``code`` that is not installed; say the command that does."""
         command = [*_command(directory, spec), GIVE_CONSENT]
         said = f"The viewer does not run code that is not installed ({code}). If you trust it: {shlex.join(command)}"
-        replay = self._asked[directory, spec] = Replay(directory, spec, "failed", said)
+        replay = self._asked[directory, spec] = RenderRequest(directory, spec, "failed", said)
         return replay
 
     @asynccontextmanager
@@ -92,7 +92,7 @@ class Replays:
             except OSError as error:
                 replay.state, replay.said = "failed", f"It cannot be filmed: {error.strerror}."
 
-    async def _film(self, replay: Replay) -> int:
+    async def _film(self, replay: RenderRequest) -> int:
         process = await asyncio.create_subprocess_exec(
             *python_command(*_command(replay.directory, replay.spec)),
             stdin=asyncio.subprocess.DEVNULL,

@@ -17,17 +17,17 @@ import msgspec
 from starlette.concurrency import run_in_threadpool
 
 from proctor.view.folder import is_live, stamp
-from proctor.view.replays import Replay, Replays
+from proctor.view.replays import Renderings, RenderRequest
 
 _LOOK_S = 0.4
 _SIGN_OF_LIFE_S = 10.0
 _RECONNECT_MS = 1000
 
-VideoUrl = Callable[[Replay], str]
+VideoUrl = Callable[[RenderRequest], str]
 
 
 async def watch(
-    directories: Mapping[str, Path], replays: Replays, video_url: VideoUrl, ending: Callable[[], bool]
+    directories: Mapping[str, Path], replays: Renderings, video_url: VideoUrl, ending: Callable[[], bool]
 ) -> AsyncIterator[bytes]:
     """The stream of events on some runs, by their ids; until ``ending`` says that the server stops."""
     yield b"retry: %d\n\n" % _RECONNECT_MS
@@ -59,7 +59,7 @@ def _look(directories: Sequence[Path]) -> dict[str, Any]:
     return {"live": live, "stamp": page_stamp(directories)}
 
 
-def _told(asked: Mapping[str, Sequence[Replay]], video_url: VideoUrl) -> list[dict[str, Any]]:
+def _told(asked: Mapping[str, Sequence[RenderRequest]], video_url: VideoUrl) -> list[dict[str, Any]]:
     return [
         {
             "run": run_id,

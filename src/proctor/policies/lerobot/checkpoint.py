@@ -15,12 +15,12 @@ from proctor.errors import CheckpointError, ConfigError, MissingExtraError, note
 from proctor.plugins import distributions_named
 from proctor.policies.lerobot.contract import check_contract
 from proctor.policies.lerobot.dropped import DROPPED_FIELDS
-from proctor.policies.lerobot.families import Family, family_of
 from proctor.policies.lerobot.files import ADAPTER_CONFIG, CONFIG, PREPROCESSOR, CheckpointFiles, read_files
 from proctor.policies.lerobot.location import locate, pinned
 from proctor.policies.lerobot.names import check_names
 from proctor.policies.lerobot.normalisation import check_normalisation
 from proctor.policies.lerobot.overrides import override, read_value
+from proctor.policies.lerobot.policy_types import PolicyType, policy_type_of
 from proctor.types import Features
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Checkpoint:
     """
 
     files: CheckpointFiles
-    family: Family
+    policy_type: PolicyType
     config: Mapping[str, Any]
     overrides: Mapping[str, Any]
     rename_map: Mapping[str, str]
@@ -72,24 +72,24 @@ class Checkpoint:
     @property
     def n_action_steps(self) -> int:
         """Actions executed before the policy looks again."""
-        return self.family.n_action_steps(self.config)
+        return self.policy_type.n_action_steps(self.config)
 
     @property
     def chunk_size(self) -> int:
         """Actions of one prediction that could be executed."""
-        return self.family.executable_steps[0](self.config)
+        return self.policy_type.executable_steps[0](self.config)
 
     @property
     def look_offsets(self) -> tuple[int, ...]:
         """The steps the policy sees when it looks, relative to the present."""
-        return self.family.look_offsets(self.config)
+        return self.policy_type.look_offsets(self.config)
 
     @property
     def distributions(self) -> tuple[str, ...]:
         """Installed packages whose versions move results."""
         peft = ("peft",) if self.files.is_adapter else ()
         plug_ins = () if self._is_lerobots else distributions_named("lerobot_policy_")
-        return ("lerobot", "torch", "torchvision", *self.family.requires, *peft, *plug_ins)
+        return ("lerobot", "torch", "torchvision", *self.policy_type.requires, *peft, *plug_ins)
 
     @property
     def _is_lerobots(self) -> bool:
@@ -105,7 +105,9 @@ class Checkpoint:
             ContractError: they do not fit; the message shows both sides.
         """
         steps = [str(step.get("registry_name") or step.get("class")).lower() for step in self.files.preprocessor or ()]
-        resizes = self.family.resizes_images(self.config) or any("resize" in step or "crop" in step for step in steps)
+        resizes = self.policy_type.resizes_images(self.config) or any(
+            "resize" in step or "crop" in step for step in steps
+        )
         check_contract(self.config, features, self.rename_map, any_image_size=self.any_image_size or resizes)
 
     def fingerprint(self) -> Mapping[str, Any]:
@@ -125,7 +127,7 @@ class Checkpoint:
 
     @property
     def episodes_per_pass(self) -> int:
-        return self.family.episodes_per_pass
+        return self.policy_type.episodes_per_pass
 
     @property
     def per_device(self) -> tuple[Checkpoint, ...]:
@@ -202,17 +204,17 @@ def load(
         files.config.keys() & DROPPED_FIELDS.get(files.config["type"], ()) - overrides.keys() if strict else ()
     )
     _say_what_is_ignored(files, overrides, dropped)
-    family = family_of({**files.config, **overrides})
-    for package in ("lerobot", *family.requires, *(("peft",) if files.is_adapter else ())):
+    policy_type = policy_type_of({**files.config, **overrides})
+    for package in ("lerobot", *policy_type.requires, *(("peft",) if files.is_adapter else ())):
         if importlib.util.find_spec(package) is None:
             raise MissingExtraError(package, "lerobot")
-    config = override(files.config, overrides, family)
+    config = override(files.config, overrides, policy_type)
     for name in dropped:
         del config[name]
     check_normalisation(files, config, overrides)
     return Checkpoint(
         files=files,
-        family=family,
+        policy_type=policy_type,
         config=config,
         overrides=overrides,
         rename_map=rename_map or _own_rename_map(files),

@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from proctor.errors import CheckpointError, ConfigError
 from proctor.policies.lerobot.checkpoint import Checkpoint, load
-from proctor.policies.lerobot.families import family_of
 from proctor.policies.lerobot.files import CONFIG, POSTPROCESSOR, PREPROCESSOR, CheckpointFiles
 from proctor.policies.lerobot.normalisation import check_normalisation
 from proctor.policies.lerobot.overrides import override
+from proctor.policies.lerobot.policy_types import policy_type_of
 
 if TYPE_CHECKING:
     from proctor.policies.lerobot.policy import LeRobotPolicy
@@ -76,7 +76,7 @@ class LivePolicy(Checkpoint):
                     step.__post_init__()
                 case "rename_observations_processor":  # the policy renames and drops observations itself
                     step.rename_map = {}
-        self.family.load_rest(model, preprocessor)
+        self.policy_type.load_rest(model, preprocessor)
         if device.type == "cuda":
             torch.cuda.synchronize(device)  # inference has a stream of its own
         return LeRobotPolicy(self, Loaded(model, preprocessor, postprocessor, device), n_threads)
@@ -135,13 +135,13 @@ def _described(
     config = json.loads((directory / CONFIG).read_bytes())
     before, after = (json.loads((directory / name).read_bytes())["steps"] for name in (PREPROCESSOR, POSTPROCESSOR))
     renamed = [step["config"]["rename_map"] for step in before if "rename_map" in step["config"]]
-    family = family_of(config)
+    policy_type = policy_type_of(config)
     files = CheckpointFiles(directory, config, (), False, before, after, ())
     check_normalisation(files, config, {})
     return LivePolicy(
         files=files,
-        family=family,
-        config=override(config, {}, family),
+        policy_type=policy_type,
+        config=override(config, {}, policy_type),
         overrides={},
         rename_map=rename_map or next(iter(renamed), {}),
         device=_device_of(model),

@@ -63,7 +63,7 @@ def build(checkpoint: Checkpoint) -> Loaded:
         prepare_for_cpu(model)
     pre, post = _processors(checkpoint, config, device, statistics)
     try:
-        checkpoint.family.load_rest(model, pre)
+        checkpoint.policy_type.load_rest(model, pre)
     except Exception as error:
         raise _cannot_build(checkpoint, error, "A part of the policy cannot be loaded") from error
     if device.type == "cuda":
@@ -136,7 +136,7 @@ def _config(checkpoint: Checkpoint, device: torch.device) -> Any:
             f"({', '.join(foreign[:4])}); install the version it was made with, or, if it does the same without them: "
             f"{options}"
         )
-    fields |= {**checkpoint.family.while_loading, "device": str(device)}
+    fields |= {**checkpoint.policy_type.while_loading, "device": str(device)}
     fields["pretrained_path"] = str(checkpoint.files.directory)  # else some get the weights they began with
     return _decode(_config_class(checkpoint.type), fields, checkpoint.overrides)
 
@@ -169,7 +169,7 @@ def _model(checkpoint: Checkpoint, config: Any, tensors: Tensors) -> Any:
     except Exception as error:
         raise _cannot_build(checkpoint, error, "The checkpoint's configuration describes no policy") from error
     try:
-        problems = _load_weights(model, _compiled_names(model, checkpoint.family.weights(model, tensors)))
+        problems = _load_weights(model, _compiled_names(model, checkpoint.policy_type.weights(model, tensors)))
     except RuntimeError as error:
         raise CheckpointError(
             f"{files.weights_file} holds weights of another shape than config.json: {_cause(error)}."

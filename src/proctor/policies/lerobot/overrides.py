@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from proctor.errors import CheckpointError, ConfigError, did_you_mean
-from proctor.policies.lerobot.families import Family
 from proctor.policies.lerobot.formats import is_shape
+from proctor.policies.lerobot.policy_types import PolicyType
 
 _PYTHON_SPELLINGS = {"None": "null", "True": "true", "False": "false"}
 
@@ -23,7 +23,7 @@ def read_value(value: Any) -> Any:
         return value
 
 
-def override(config: Mapping[str, Any], overrides: Mapping[str, Any], family: Family) -> dict[str, Any]:
+def override(config: Mapping[str, Any], overrides: Mapping[str, Any], policy_type: PolicyType) -> dict[str, Any]:
     """``config`` with ``overrides`` and what follows from them.
 
     Names and kinds of values are compared with what ``config.json`` holds. That sees nearly every mistake before
@@ -39,12 +39,12 @@ def override(config: Mapping[str, Any], overrides: Mapping[str, Any], family: Fa
         _check_kind(name, value, config.get(name))
     changed = {**config, **overrides}
     _check_features(changed, overrides)
-    implied, reason = family.implied
+    implied, reason = policy_type.implied
     for name, value in implied(changed).items():
         if overrides.get(name, value) != value:
             raise ConfigError(f"policy.{name} is {overrides[name]}; it must be {value}, because {reason}.")
         changed[name] = value
-    _check_counts(changed, overrides, family)
+    _check_counts(changed, overrides, policy_type)
     return changed
 
 
@@ -102,8 +102,8 @@ def _is_feature(value: Any) -> bool:
     return is_shape(shape) and (value["type"] != "VISUAL" or len(shape) == 3)
 
 
-def _check_counts(config: Mapping[str, Any], overrides: Mapping[str, Any], family: Family) -> None:
-    limits = dict.fromkeys(family.counts, (1, 1_000_000))
+def _check_counts(config: Mapping[str, Any], overrides: Mapping[str, Any], policy_type: PolicyType) -> None:
+    limits = dict.fromkeys(policy_type.counts, (1, 1_000_000))
     if config.get("empty_cameras") is not None:
         limits["empty_cameras"] = 0, 100
     for name, (least, most) in limits.items():
@@ -111,8 +111,8 @@ def _check_counts(config: Mapping[str, Any], overrides: Mapping[str, Any], famil
         if type(value) is not int or not least <= value <= most:
             what = f"is {value!a:.80}; it must be a whole number, at least {least} and at most {most}"
             raise _wrong(name, what, overrides)
-    executable_steps, formula = family.executable_steps
-    if (wanted := family.n_action_steps(config)) > (limit := executable_steps(config)):
+    executable_steps, formula = policy_type.executable_steps
+    if (wanted := policy_type.n_action_steps(config)) > (limit := executable_steps(config)):
         raise ConfigError(
             f"policy.n_action_steps is {wanted}, but at most {limit} steps of a prediction of this "
             f"checkpoint can be executed ({formula})."

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from proctor.errors import ConfigError
-from proctor.machine import usable_cores
+from proctor.machine.resources import usable_cores
 from proctor.policies.base import EpisodeMemory, Policy
 from proctor.streams import RandomStream
 from proctor.types import Array, EpisodeSpec, Features, Observation
@@ -35,7 +35,7 @@ class LeRobotPolicy(Policy):
         self.checkpoint = checkpoint
         self.n_action_steps = checkpoint.n_action_steps
         self.look_offsets = checkpoint.look_offsets
-        self.randomness = checkpoint.family.randomness
+        self.randomness = checkpoint.policy_type.randomness
         self.distributions = checkpoint.distributions
         on_cpu = loaded.device.type == "cpu"
         self.episodes_per_pass = checkpoint.episodes_per_pass
@@ -106,7 +106,7 @@ class LeRobotPolicy(Policy):
             stack.enter_context(torch.inference_mode())
             stack.enter_context(self._precision())
             stack.enter_context(torch.cuda.stream(self._stream))
-            chunks = self.checkpoint.family.predict(self._model, self._preprocess(observations), memories)
+            chunks = self.checkpoint.policy_type.predict(self._model, self._preprocess(observations), memories)
             return list(self._postprocess(chunks))
 
     def check_contract(self, features: Features) -> None:
@@ -119,7 +119,7 @@ class LeRobotPolicy(Policy):
         return torch.autocast(self._device.type) if self._model.config.use_amp else nullcontext()
 
     def _preprocess(self, observations: Sequence[Observation]) -> dict[str, Any]:
-        """What the network wants: see :data:`~proctor.policies.lerobot.families.Batch`."""
+        """What the network wants: see :data:`~proctor.policies.lerobot.policy_types.Batch`."""
         names = {key: self.checkpoint.rename_map.get(key, key) for key in observations[0].arrays}
         batch: dict[str, Any] = {
             name: self._to_tensor(np.concatenate([observation.arrays[key] for observation in observations]))

@@ -19,11 +19,11 @@ from matplotlib.ticker import MaxNLocator
 
 from proctor.reports.comparison import letter
 from proctor.reports.text import WORTH_SAYING, part_name, share
-from proctor.results.course import course
 from proctor.results.distributions import Histogram
-from proctor.results.intervals import IntervalMethod
 from proctor.results.profile import Profile
 from proctor.results.summary import Summary
+from proctor.statistics.intervals import IntervalMethod
+from proctor.statistics.rounds import counts_after_rounds
 from proctor.types import Timings
 
 N_RUN_COLOURS = 6
@@ -61,16 +61,20 @@ _LOOK = {
 
 def success_over_plan(summaries: Sequence[Summary]) -> Markup | None:
     """The rate after every complete round of the plan, and its anytime-valid interval. None without a rate."""
-    courses = [
-        [counts for counts in course(summary) if counts.rate is not None and not summary.overall.unknown]
+    curves = [
+        [
+            counts
+            for counts in counts_after_rounds(summary.episodes, summary.missing)
+            if counts.rate is not None and not summary.overall.unknown
+        ]
         for summary in summaries
     ]
-    if not any(courses):
+    if not any(curves):
         return None
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
-        for number, known in enumerate(courses):
+        for number, known in enumerate(curves):
             n_episodes = [counts.planned for counts in known]
             intervals = [IntervalMethod.ANYTIME.interval(counts.successes, counts.completed) for counts in known]
             rates = [100 * counts.successes / counts.completed for counts in known]

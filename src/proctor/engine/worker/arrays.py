@@ -1,0 +1,99 @@
+"""Observations in memory that a worker and the engine share, and that cannot outlive them.
+
+The memory is an anonymous file (it has no name, so a killed run leaves nothing in ``/dev/shm``), handed to the worker
+as an inherited descriptor. It grows as needed and costs only the pages that were touched. The first bytes hold two
+counters of the worker's: its heartbeat, which says "I am alive" also in the middle of a chunk, and the requests that
+have reached it.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+import os
+import tempfile
+from collections.abc import Mapping
+
+import numpy as np
+
+from proctor.engine.worker.messages import Placed
+from proctor.types import Array
+
+_COUNTERS_BYTES = 64
+_FIRST_SIZE = 1 << 20
+_ALIGNMENT = 64
+
+
+def anonymous_file() -> int:
+    """A descriptor of a new file without a name."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("proctor-observations", os.MFD_CLOEXEC)
+    with tempfile.TemporaryFile() as file:  # macOS: unlinked at once
+        return os.dup(file.fileno())
+
+
+class SharedArrays:
+    """One side's view of the memory. The worker writes (:meth:`write`), the engine reads (:meth:`read`)."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self._map: mmap.mmap
+        self._counters: Array
+        self._frames: dict[str, tuple[Placed, Array]] = {}
+        self._reserve(_FIRST_SIZE)
+
+    def write(self, arrays: Mapping[str, Array], index: int, n_frames: int) -> None:
+        """Copy in what was seen at look ``index`` of ``n_frames``. The first overwrites the previous observation."""
+        if index == 0:
+            self._lay_out(arrays, n_frames)
+        for key, array in arrays.items():
+            self._frames[key][1][index] = array
+
+    def placed(self) -> tuple[Placed, ...]:
+        """Where the present observation lies."""
+        return tuple(placed for placed, _ in self._frames.values())
+
+    def read(self, placed: Placed) -> Array:
+        """The array, not copied: valid until the worker is asked to go on."""
+        dtype = np.dtype(placed.dtype)
+        end = placed.offset + math.prod(placed.shape) * dtype.itemsize
+        if end > len(self._map):
+            self._reserve(end)
+        return np.ndarray(placed.shape, dtype, self._map, placed.offset)
+
+    def beat(self) -> None:
+        """Tell the engine that something moves."""
+        self._counters[0] += 1
+
+    @property
+    def heartbeat(self) -> int:
+        return int(self._counters[0])
+
+    def acknowledge(self) -> None:
+        """Tell the engine that a request has come."""
+        self._counters[1] += 1
+
+    @property
+    def n_acknowledged(self) -> int:
+        return int(self._counters[1])
+
+    def close(self) -> None:
+        os.close(self.descriptor)
+
+    def _lay_out(self, arrays: Mapping[str, Array], n_frames: int) -> None:
+        places = []
+        offset = _COUNTERS_BYTES
+        for key, array in arrays.items():
+            places.append(Placed(key, array.dtype.str, (n_frames, *array.shape), offset))
+            offset += -(-array.nbytes * n_frames // _ALIGNMENT) * _ALIGNMENT
+        self._reserve(offset)
+        self._frames = {placed.key: (placed, self.read(placed)) for placed in places}
+
+    def _reserve(self, size: int) -> None:
+        present = os.fstat(self.descriptor).st_size
+        if size > present:
+            present = max(size, 2 * present)
+            os.ftruncate(self.descriptor, present)
+        if not hasattr(self, "_map") or len(self._map) < present:
+            self._map = mmap.mmap(self.descriptor, present)  # views of the old mapping keep it alive
+            self._counters = np.ndarray((2,), np.uint64, self._map, 0)

@@ -1,0 +1,262 @@
+"""The worker's work: one simulator, driven by requests. A function from request to reply, in a process or not."""
+
+from __future__ import annotations
+
+import gc
+import math
+import traceback
+from collections.abc import Mapping
+from time import perf_counter
+
+import numpy as np
+
+from proctor.benchmarks.base import Benchmark, SimEnv, Step, features_of
+from proctor.benchmarks.returns import decided, if_finite, latched, real_number, yes_or_no
+from proctor.child import extend_import_path
+from proctor.config import structure
+from proctor.engine.worker.arrays import SharedArrays
+from proctor.engine.worker.messages import (
+    Act,
+    ArrayBytes,
+    Build,
+    Built,
+    Finished,
+    Observed,
+    Ready,
+    Replay,
+    Reply,
+    Request,
+    RequestFailed,
+    Setup,
+    Spent,
+    Start,
+)
+from proctor.engine.worker.video_recorder import VideoRecorder
+from proctor.errors import ConfigError
+from proctor.plugins import load_object
+from proctor.policies.base import ActionSource
+from proctor.security.foreign_code import described, encodable, is_ctrl_c
+from proctor.streams import RandomStream
+from proctor.types import Array
+
+_LONGEST_TRACE = 20_000
+
+
+class Simulation:
+    """Holds one simulator and the episode that runs in it."""
+
+    def __init__(self, arrays: SharedArrays) -> None:
+        self.arrays = arrays
+        self.benchmark: Benchmark
+        self.source: ActionSource | None = None
+        self.env: SimEnv | None = None
+        self.episode: _RunningEpisode | None = None
+        self.footage: VideoRecorder | None = None
+
+    def handle(self, request: Request) -> Reply:
+        """Do what is asked and answer it. Whatever the simulator raises is an answer too: the simulator is closed.
+
+        Only the user's Ctrl-C, which reaches nobody but the user's own process, is passed on.
+        """
+        clock = _Clock(self.env)
+        try:
+            match request:
+                case Setup():
+                    return self._setup(request)
+                case Build():
+                    return self._build(request, clock)
+                case Start():
+                    return self._start(request, clock)
+                case Act():
+                    return self._act(request, clock)
+                case Replay():
+                    return self._replay(request, clock)
+        except BaseException as error:  # SystemExit and a panic of native code are no less its own
+            trace = encodable(traceback.format_exc())
+            self.close()
+            if is_ctrl_c(error):
+                raise
+            return RequestFailed(
+                during=type(request).__name__.lower(),
+                message=described(error),
+                traceback=trace if len(trace) < _LONGEST_TRACE else f"{trace[:_LONGEST_TRACE]}…",
+                users_fault=isinstance(error, ConfigError),
+                spent=clock.spent(),
+            )
+
+    def close(self) -> None:
+        """Close the simulator, if there is one. Where that fails there is nothing left to save: the log has it."""
+        env, self.env, self.episode = self.env, None, None
+        self._drop_footage()
+        try:
+            if env is not None:
+                env.close()
+        except BaseException as error:  # it must not hide why the simulator is closed, nor cost a finished run
+            if is_ctrl_c(error):
+                raise
+            traceback.print_exc()
+        del env
+        gc.collect()  # what is freed only with the next simulator's GL context may take that one's textures along
+
+    def _setup(self, request: Setup) -> Reply:
+        extend_import_path(request.import_path)
+        benchmark_class: type[Benchmark] = load_object(request.benchmark)
+        self.benchmark = benchmark_class(structure(benchmark_class.config_class, request.env, "env"))
+        self.benchmark.learn(request.known)
+        self.source = load_object(request.action_source)() if request.action_source else None
+        return Ready()
+
+    def _build(self, request: Build, clock: _Clock) -> Reply:
+        self.close()
+        self.env = env = self.benchmark.make_env(request.task)
+        if self.source is None:
+            env.prepare_to_look()
+        clock.lap("construct")
+        features = features_of(env.observation_space, env.action_space)
+        return Built(features, env.deterministic, env.drawable, env.cameras, clock.spent(), env.notes)
+
+    def _start(self, request: Start, clock: _Clock) -> Reply:
+        env = self._standing_env()
+        seen = self._begin(env, request, clock, look=self.source is None)
+        if request.film is not None:
+            self.footage = VideoRecorder(env, request.film)
+        if self.source is not None:
+            return self._run_through(env, self.source, RandomStream(request.spec), clock)
+        assert self.episode is not None
+        self.episode.n_looks = 1
+        self._show(seen, 0, 1)
+        return Observed(self.arrays.placed(), clock.spent())
+
+    def _begin(self, env: SimEnv, request: Start | Replay, clock: _Clock, *, look: bool) -> Mapping[str, Array] | None:
+        self._drop_footage()  # of an attempt that the policy failed
+        seen = env.reset(request.spec.seed, request.spec.init_state_id, look=look)
+        clock.lap("reset")
+        self.arrays.beat()
+        self.episode = _RunningEpisode(request.max_steps)
+        return seen
+
+    def _run_through(self, env: SimEnv, source: ActionSource, stream: RandomStream, clock: _Clock) -> Reply:
+        """A whole episode of a policy that lives here."""
+        assert self.episode is not None
+        source.reset(env, stream)
+        while not self.episode.over:
+            self._step(env, self.episode, source.act(), look=False)
+        return self._finish(env, self.episode, clock)
+
+    def _replay(self, request: Replay, clock: _Clock) -> Reply:
+        """An episode again, to its end or as far as its actions go; without a video there is no use in going on."""
+        env = self._standing_env()
+        self._begin(env, request, clock, look=False)
+        assert self.episode is not None
+        self.footage = VideoRecorder(env, request.film)
+        if not env.deterministic:
+            self.footage.give_up(
+                "cannot be replayed: its simulator is not deterministic, and is filmed as it is measured"
+            )
+        for action in request.actions.unpack():
+            self._step(env, self.episode, action, look=False)
+            if self.episode.over or self.footage.problem:
+                break
+        return self._finish(env, self.episode, clock)
+
+    def _act(self, request: Act, clock: _Clock) -> Reply:
+        env, episode = self._standing_env(), self.episode
+        assert episode is not None
+        n_frames, n_shown = sum(request.looks), 0
+        for action, look in zip(request.actions.unpack(), request.looks, strict=True):
+            step = self._step(env, episode, action, look=look)
+            if episode.over:
+                return self._finish(env, episode, clock)
+            if look:
+                self._show(step.observation, n_shown, n_frames)
+                n_shown += 1
+        clock.lap("step")
+        return Observed(self.arrays.placed(), clock.spent())
+
+    def _step(self, env: SimEnv, episode: _RunningEpisode, action: Array, *, look: bool) -> Step:
+        step = env.step(action, look=look)
+        episode.record(action, step)
+        if self.footage is not None:
+            self.footage.after_step(last=episode.over)
+        self.arrays.beat()
+        return step
+
+    def _finish(self, env: SimEnv, episode: _RunningEpisode, clock: _Clock) -> Reply:
+        self.episode = None
+        footage, self.footage = self.footage, None
+        if footage is not None:
+            footage.finish()
+        clock.lap("step")
+        sum_reward, max_reward = if_finite(episode.sum_reward, episode.max_reward)
+        return Finished(
+            success=episode.success,
+            sum_reward=sum_reward,
+            max_reward=max_reward,
+            n_looks=episode.n_looks,
+            final_state_hash=env.state_hash(),
+            actions=ArrayBytes.pack(np.stack(episode.actions)),
+            spent=clock.spent(),
+            unfilmed=footage.problem if footage is not None else "",
+        )
+
+    def _drop_footage(self) -> None:
+        footage, self.footage = self.footage, None
+        if footage is not None:
+            footage.give_up("the episode did not reach its end")
+
+    def _show(self, seen: Mapping[str, Array] | None, index: int, n_frames: int) -> None:
+        if seen is None:
+            raise RuntimeError("the simulator was asked to look and gave no observation")
+        self.arrays.write(seen, index, n_frames)
+
+    def _standing_env(self) -> SimEnv:
+        if self.env is None:
+            raise RuntimeError("no simulator has been built")
+        return self.env
+
+
+class _RunningEpisode:
+    """What an episode adds up to, step by step. Nothing after its end counts."""
+
+    def __init__(self, max_steps: int) -> None:
+        self.max_steps = max_steps
+        self.actions: list[Array] = []
+        self.sum_reward = 0.0
+        self.max_reward = -math.inf
+        self.n_looks = 0
+        self.success: bool | None = None
+        self.over = False
+
+    def record(self, action: Array, step: Step) -> None:
+        self.actions.append(action)
+        reward = real_number(step.reward, "the reward")  # a simulator's float32 would be summed as one
+        self.sum_reward += reward
+        self.max_reward = max(self.max_reward, reward)
+        self.n_looks += step.observation is not None
+        self.success = latched(self.success, yes_or_no(step.success, "success"))
+        over = decided(step.terminated, "terminated") or decided(step.truncated, "truncated")
+        self.over = over or len(self.actions) >= self.max_steps
+
+
+class _Clock:
+    """Where the time of one request went. Drawing is told apart by what the simulator says it spent on it."""
+
+    def __init__(self, env: SimEnv | None) -> None:
+        self._env = env
+        self._seconds = {"construct": 0.0, "reset": 0.0, "step": 0.0, "look": 0.0}
+        self._mark()
+
+    def lap(self, what: str) -> None:
+        """Book the time since the last lap on ``what``, apart from what was drawn in it."""
+        now = perf_counter()
+        look = (self._env.look_seconds if self._env else 0.0) - self._looked
+        self._seconds[what] += now - self._began - look
+        self._seconds["look"] += look
+        self._mark()
+
+    def _mark(self) -> None:
+        self._began = perf_counter()
+        self._looked = self._env.look_seconds if self._env else 0.0
+
+    def spent(self) -> Spent:
+        return Spent(**self._seconds)

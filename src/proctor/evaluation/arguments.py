@@ -1,0 +1,279 @@
+"""What callers of the Python API give, checked as the command line's options are: one sentence for each mistake."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+
+from proctor.benchmarks.base import Benchmark
+from proctor.config import EnvConfig
+from proctor.errors import ConfigError, did_you_mean
+from proctor.evaluation.prepared_run import AnyPolicy
+from proctor.plugins import BENCHMARKS, POLICIES, installed
+from proctor.policies.base import LocalPolicy
+from proctor.policies.function import FunctionPolicy
+from proctor.policies.lerobot.live import live_policy
+
+_SOURCE = ("open", "check_contract", "fingerprint", "look_offsets", "n_action_steps")
+_METHODS = ("predict", "infer", "select_action", "act", "get_action")
+"""Names under which libraries have the method that gives actions."""
+_A_POLICY = (
+    "a policy is a checkpoint's path or Hub id, the fields of --policy.* as a dict, a LeRobot policy, a proctor.Policy "
+    "or a function from an observation to actions"
+)
+_AN_ENV = "env is a benchmark's name or the fields of --env.* as a dict, such as {'type': 'pusht'}"
+_ADDRESS = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+_MAKES_ENVS = "Proctor makes the environments itself, one per worker"
+
+
+def plain(value: Any) -> Any:
+    """``value`` as a file could hold it: numpy's numbers and arrays as Python's, paths as text, tuples as lists."""
+    match value:
+        case Mapping():
+            return {str(key): plain(each) for key, each in value.items()}
+        case list() | tuple():
+            return [plain(each) for each in value]
+        case os.PathLike():
+            return os.fspath(value)
+        case _ if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
+            return value.tolist()
+    return value
+
+
+def whole_number(name: str, value: Any, minimum: int) -> int:
+    """``value``, if it is a whole number of at least ``minimum``; numpy's are numbers too.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    number = plain(value)
+    if isinstance(number, float) and number.is_integer():
+        number = int(number)
+    if not isinstance(number, int) or isinstance(number, bool):
+        raise ConfigError(f"{name} is {_shown(value)}; it is a whole number.")
+    if number < minimum:
+        raise ConfigError(f"{name} is {number}; it must be at least {minimum}.")
+    return number
+
+
+def switch(name: str, value: Any) -> bool:
+    """``value``, if it is true or false; numpy's are too.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    given = plain(value)
+    if not isinstance(given, bool):
+        raise ConfigError(f"{name} is {_shown(value)}; it is True or False.")
+    return given
+
+
+def path_text(name: str, value: Any) -> str | None:
+    """A path as text; None if there is none.
+
+    Raises:
+        ConfigError: it is no path.
+    """
+    if value is None or (isinstance(value, str | Path) and str(value)):
+        return None if value is None else str(value)
+    raise ConfigError(f"{name} is {_shown(value)}; it is a path, or None.")
+
+
+def names(name: str, value: Any) -> dict[str, str]:
+    """A dict from names to names; empty if there is none.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping) or not all(isinstance(each, str) for pair in value.items() for each in pair):
+        raise ConfigError(f"{name} is {_shown(value)}; it is a dict from names to names.")
+    return dict(value)
+
+
+def policy_of(
+    policy: Any, preprocessor: Any = None, postprocessor: Any = None, rename_map: Mapping[str, str] | None = None
+) -> dict[str, Any] | AnyPolicy:
+    """The fields of ``--policy.*`` that describe a policy, or the policy itself where it is an object.
+
+    Raises:
+        ConfigError: what is given is no policy; says what it is, and what to give.
+    """
+    if not _is_policy(policy) and (live := live_policy(policy, preprocessor, postprocessor, rename_map)) is not None:
+        return live
+    if preprocessor is not None or postprocessor is not None:
+        raise ConfigError(
+            f"preprocessor and postprocessor belong to a LeRobot policy object, and policy is {_shown(policy)}."
+        )
+    match policy:
+        case str() if policy:
+            return _path_fields(policy)
+        case os.PathLike():
+            return {"path": _existing(Path(policy))}
+        case Mapping():
+            return _policy_fields(policy)
+    return _policy_object(policy)
+
+
+def _policy_object(policy: Any) -> AnyPolicy:
+    if isinstance(policy, type):
+        raise ConfigError(f"policy is the class {policy.__name__}, not an instance of it; {_A_POLICY}.")
+    if _is_policy(policy):
+        known: AnyPolicy = policy
+        return known
+    if _is_environment(policy):
+        raise ConfigError(f"policy is the environment {_shown(policy)}; the policy comes first: evaluate(policy, env).")
+    if callable(policy):
+        return FunctionPolicy(policy)
+    raise ConfigError(f"policy: {_shown(policy)} is not callable; {_policy_hint(policy)}")
+
+
+def env_fields(env: Any) -> dict[str, Any]:
+    """The fields of ``--env.*`` that describe a benchmark, given by its name, as a dict or as a configuration.
+
+    Raises:
+        ConfigError: what is given describes none; says what it is, and what to give.
+    """
+    match env:
+        case str() if env:
+            return _named(env)
+        case Mapping() if all(isinstance(value, Mapping) for value in env.values()) and env:
+            raise ConfigError(f"env is what make_env returned; give what make_env was given: {_AN_ENV}.")
+        case Mapping():
+            return _with_text_keys("env", env)
+        case EnvConfig():
+            return dict(plain(asdict(env)))
+        case Benchmark():
+            return dict(plain(asdict(env.config)))
+        case os.PathLike():
+            raise ConfigError(f"env is the path {os.fspath(env)}; {_AN_ENV}.")
+        case type():
+            raise ConfigError(f"env is the class {env.__name__}; {_AN_ENV}.")
+    if _is_environment(env):
+        raise ConfigError(f"env is the environment {_shown(env)}, and {_MAKES_ENVS}: {_instead_of(env)}.")
+    if callable(env):
+        raise ConfigError(
+            f"env is the function {_shown(env)}, and {_MAKES_ENVS}: give what it makes as a configuration, such as "
+            "{'type': 'gymnasium', 'task': <a registered id>, 'module': <the module that registers it>}."
+        )
+    raise ConfigError(f"env is {_shown(env)}; {_AN_ENV}.")
+
+
+def vector_env(env: Any) -> gymnasium.vector.VectorEnv:
+    """``env``, if it is a vector environment.
+
+    Raises:
+        ConfigError: it is none; says what to give.
+    """
+    if isinstance(env, gymnasium.vector.VectorEnv):
+        return env
+    if isinstance(env, Mapping):
+        raise ConfigError("env is a dict; give one vector environment, such as make_env('pusht')['pusht'][0].")
+    if isinstance(env, gymnasium.Env):
+        raise ConfigError(
+            f"env is the single environment {_shown(env)}; give a vector environment: "
+            "gymnasium.vector.SyncVectorEnv([lambda: env])."
+        )
+    raise ConfigError(f"env is {_shown(env)}; give a vector environment, such as make_env('pusht')['pusht'][0].")
+
+
+def _named(env: str) -> dict[str, Any]:
+    if "/" in env and ":" not in env and env not in gymnasium.registry:
+        return {"type": "hub", "repo": env}
+    if env in gymnasium.registry:
+        raise ConfigError(f"'{env}' is no benchmark but a Gymnasium id: {{'type': 'gymnasium', 'task': '{env}'}}.")
+    return {"type": env}
+
+
+def _path_fields(policy: str) -> dict[str, Any]:
+    """A text is a path or a Hub id, unless it names something else that Proctor knows."""
+    if not Path(policy).exists():
+        if policy in installed(POLICIES):
+            raise ConfigError(
+                f"policy is '{policy}', where a text is a checkpoint's path; give {{'type': '{policy}'}}."
+            )
+        if policy in installed(BENCHMARKS):
+            raise ConfigError(f"policy is the benchmark '{policy}'; the policy comes first: evaluate(policy, env).")
+        if _ADDRESS.fullmatch(policy):
+            raise ConfigError(
+                f"policy is '{policy}', where a text is a checkpoint's path; give the function itself, or "
+                f"{{'type': 'function', 'function': '{policy}'}}."
+            )
+    return {"path": policy}
+
+
+def _policy_fields(policy: Mapping[str, Any]) -> dict[str, Any]:
+    fields = _with_text_keys("policy", policy)
+    kind = fields.get("type")
+    if kind in installed(BENCHMARKS) and kind not in installed(POLICIES):
+        raise ConfigError(f"policy is the benchmark '{kind}'; the policy comes first: evaluate(policy, env).")
+    if fields and not fields.get("path") and not kind:
+        given = list(fields)
+        hint = did_you_mean(given[0], ["path", "type"]) if len(given) == 1 else ""
+        raise ConfigError(
+            f"policy is a dict that has {', '.join(given[:3])}{', …' if len(given) > 3 else ''}, and neither 'path' "
+            "nor 'type'; it holds the fields of --policy.*, such as {'path': <checkpoint>} or {'type': 'random'}."
+            + hint
+        )
+    return fields
+
+
+def _with_text_keys(name: str, fields: Mapping[Any, Any]) -> dict[str, Any]:
+    for key in fields:
+        if not isinstance(key, str):
+            raise ConfigError(f"{name} is a dict with the key {_shown(key)}; its keys are names of fields.")
+    return dict(plain(fields))
+
+
+def _existing(path: Path) -> str:
+    if not path.expanduser().exists():
+        raise ConfigError(f"policy is the path {path}, where there is nothing; a Hub id is given as text.")
+    return str(path)
+
+
+def _is_policy(value: Any) -> bool:
+    return isinstance(value, LocalPolicy) or all(hasattr(value, name) for name in _SOURCE)
+
+
+def _is_environment(value: Any) -> bool:
+    """An environment of Gymnasium's, of the old Gym's, or a vector of them."""
+    return not isinstance(value, type) and all(
+        hasattr(value, name) for name in ("reset", "step", "action_space", "observation_space")
+    )
+
+
+def _instead_of(env: Any) -> str:
+    spec = getattr(env, "spec", None)
+    if (name := getattr(spec, "id", None)) is None:
+        return _AN_ENV
+    return f"give {{'type': 'gymnasium', 'task': '{name}'}}"
+
+
+def _policy_hint(policy: Any) -> str:
+    if isinstance(policy, list | tuple):
+        return "give one policy, its processors as preprocessor=… and postprocessor=…."
+    for name in _METHODS:
+        if callable(getattr(policy, name, None)):
+            return f"give a function that calls it, such as lambda observation: policy.{name}(observation)."
+    return f"{_A_POLICY}."
+
+
+def _shown(value: Any) -> str:
+    """A value for a sentence: short ones as they are, of others the kind."""
+    if value is None or isinstance(value, bool | int | float | str | bytes):
+        text = repr(value)
+        return text if len(text) <= 60 else f"{text[:57]}…"
+    if isinstance(value, list | tuple | dict):
+        kinds = ", ".join(dict.fromkeys(type(each).__name__ for each in value))
+        return f"a {type(value).__name__} of {len(value)}{f' ({kinds})' if kinds else ''}"
+    if isinstance(value, gymnasium.Env):
+        return str(value)[:80]
+    name = getattr(value, "__name__", None)
+    return str(name) if name else f"a {type(value).__name__}"

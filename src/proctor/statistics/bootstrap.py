@@ -1,0 +1,98 @@
+"""How sure one can be of mean rewards and lengths: they follow no known distribution, so episodes are resampled."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+from zlib import crc32
+
+import numpy as np
+
+from proctor.statistics.intervals import LEVEL, Interval
+from proctor.types import Array, EpisodeResult, Outcome, TaskKey
+
+RESAMPLES = 2000
+_DRAWS_AT_ONCE = 1 << 18
+"""Few enough that what is drawn stays in the cache, and a task of a million episodes in memory."""
+
+
+class MeanIntervals(NamedTuple):
+    """Of the means over completed episodes; None where there is none (:func:`mean_intervals`)."""
+
+    sum_reward: Interval | None = None
+    max_reward: Interval | None = None
+    length: Interval | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Resampled:
+    """One task's completed episodes, drawn again and again as many as there are.
+
+    ``sums`` are those of the resamples, floats (RESAMPLES, quantities), and ``n`` the numbers of episodes that they are
+    over, ints (quantities,): an episode of which a quantity is not finite is left out of its resamples.
+    """
+
+    n: Array
+    sums: Array
+
+
+def quantities(episodes: Iterable[EpisodeResult]) -> Array:
+    """What :class:`MeanIntervals` are of, as floats (completed episodes, quantities); NaN where there is no reward."""
+    rows = [
+        (_number(result.sum_reward), _number(result.max_reward), float(result.length))
+        for result in episodes
+        if result.outcome is not Outcome.ERROR
+    ]
+    return np.array(rows).reshape(-1, len(MeanIntervals._fields))
+
+
+def resample_task(task: TaskKey, values: Array) -> Resampled:
+    """Draw from a task's :func:`quantities`. The draw is seeded by the task, so equal results give equal resamples."""
+    return resample(values, seed=crc32(f"{task.suite}/{task.task_id}".encode(errors="backslashreplace")))
+
+
+def resample(values: Array, seed: int) -> Resampled:
+    """Draw from ``values``, floats (episodes, quantities)."""
+    known = np.isfinite(values)
+    if known.all():  # one draw for all quantities: several times as fast
+        sums = _resampled_sums(values, seed)
+    else:
+        columns = zip(values.T, known.T, strict=True)
+        sums = np.hstack([_resampled_sums(column[there][:, None], seed) for column, there in columns])
+    return Resampled(known.sum(axis=0), sums)
+
+
+def _resampled_sums(values: Array, seed: int) -> Array:
+    generator, n = np.random.default_rng(seed), len(values)
+    if not n:
+        return np.zeros((RESAMPLES, values.shape[1]))
+    sums = np.empty((RESAMPLES, values.shape[1]))
+    for part in np.array_split(sums, min(RESAMPLES, 1 + RESAMPLES * n // _DRAWS_AT_ONCE)):
+        drawn = generator.integers(n, size=(len(part), n))
+        # Transposed, as adding whole rows is several times as fast as adding along a resample; the order is the same.
+        values.take(drawn.T, axis=0).sum(axis=0, out=part)
+    return sums
+
+
+def mean_intervals(tasks: Sequence[Resampled], level: float = LEVEL) -> MeanIntervals:
+    """Percentile bootstrap intervals of the means over all tasks' episodes.
+
+    Each task's episodes are resampled among themselves, as the list of tasks is fixed. There is no interval where a
+    task has a single episode, which says nothing of how much they vary.
+    """
+    if not tasks:
+        return MeanIntervals()
+    n = np.array([task.n for task in tasks])
+    vary = n.any(axis=0) & (n != 1).all(axis=0)
+    means = sum(task.sums for task in tasks) / np.maximum(n.sum(axis=0), 1)
+    tail = 50 * (1 - level)
+    low, high = np.percentile(means, [tail, 100 - tail], axis=0)
+    return MeanIntervals(
+        *(Interval(float(a), float(b)) if known else None for known, a, b in zip(vary, low, high, strict=True))
+    )
+
+
+def _number(reward: float | None) -> float:
+    return math.nan if reward is None else reward

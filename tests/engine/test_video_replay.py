@@ -1,0 +1,337 @@
+"""VideoReplayer a run: by replay on the workers that measured it, or live where nothing can be replayed."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from proctor.config import EvalConfig
+from proctor.engine import Engine, EngineSetup, VideoReplayer, VideoSpec, VideoTask
+from proctor.engine.plan import plan_episodes, plan_tasks
+from proctor.errors import ConfigError, EnvironmentBuildError, Interrupted
+from proctor.testing.fakes import FAKE_BENCHMARK, FakeBenchmark, FakeConfig, FakeEnv, FakePolicy
+
+HERE, THERE = 1, 2
+"""Batch sizes: in this process, in two others."""
+
+anywhere = pytest.mark.parametrize("batch_size", [HERE, THERE], ids=["here", "there"])
+
+
+class Studio:
+    """Measures two tasks of two episodes of the fake benchmark, then films them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.env: dict = {}
+        self.results, self.actions = {}, {}
+
+    def setup(self, batch_size=HERE, source="proctor.policies.local:Random", **fields):
+        config = EvalConfig(n_episodes=2, batch_size=batch_size, **fields)
+        env = {"type": "fake", "max_steps": 12, "scratch": str(self.folder)} | self.env
+        self.benchmark = FakeBenchmark(FakeConfig(**env))
+        tasks = plan_tasks(self.benchmark)
+        self.plan = plan_episodes(self.benchmark, tasks, 2, 1000)
+        by_key = {task.key: task for task in tasks}
+        here = batch_size == HERE
+        return EngineSetup(FAKE_BENCHMARK, env, by_key, source, config, batch_size, in_process=here)
+
+    def film_of(self, spec, **fields):
+        return VideoSpec(str(self.folder / f"{spec.task_id}-{spec.episode_index}.mp4"), **fields)
+
+    def keep(self, result, actions):
+        self.results[result.spec], self.actions[result.spec] = result, actions
+
+    def measure(self, *, live=False, policy=None, **fields):
+        """An engine that has measured everything."""
+        setup = self.setup(**fields) if policy is None else self.setup(source=None, **fields)
+        engine = Engine(setup, self.plan, policy, {spec: self.film_of(spec) for spec in self.plan} if live else {})
+        engine.run(self.keep)
+        engine.close_inference()
+        return engine
+
+    def shots(self, **film):
+        return [VideoTask(self.results[spec], self.actions[spec], self.film_of(spec, **film)) for spec in self.plan]
+
+    @staticmethod
+    def film(setup, shots, predecessor=None):
+        """Films; what was said of each episode, by task and number."""
+        said = {}
+        with closing(VideoReplayer(setup, shots, predecessor)) as filming:
+            filming.run(said.__setitem__)
+        return {f"{spec.task_id}-{spec.episode_index}": problem for spec, problem in said.items()}
+
+    @property
+    def videos(self):
+        return sorted(path.stem for path in self.folder.glob("*.mp4"))
+
+
+@pytest.fixture
+def studio(tmp_path):
+    studio = Studio(tmp_path)
+    yield studio
+    assert not list(tmp_path.rglob("*.part"))
+
+
+ALL = ["0-0", "0-1", "1-0", "1-1"]
+FILMED = dict.fromkeys(ALL, "")
+
+
+@anywhere
+def test_every_episode_is_filmed_by_the_workers_that_measured_it(studio, watch, batch_size):
+    """Of the simulators that stand none is built anew for its own task; a frame for the reset and one for each step."""
+    engine = studio.measure(batch_size=batch_size)
+    workers = set(engine.scheduler.workers)
+
+    with closing(VideoReplayer(engine.setup, studio.shots(), engine)) as filming:
+        said = {}
+        filming.run(said.__setitem__)
+        assert set(filming.scheduler.workers) == workers
+
+    assert set(said.values()) == {""}
+    assert studio.videos == ALL
+    for spec in studio.plan:
+        frames = watch(studio.film_of(spec).path).frames
+        assert len(frames) == studio.results[spec].length + 1
+        np.testing.assert_allclose(frames.mean((1, 2, 3)), 10 * np.arange(len(frames)), atol=3)
+
+
+def test_a_run_can_be_filmed_long_after_it(studio):
+    """By workers of its own."""
+    with closing(studio.measure()) as engine:
+        setup = engine.setup
+
+    assert studio.film(setup, studio.shots()) == FILMED
+    assert studio.videos == ALL
+
+
+def test_another_camera_and_size_can_film(studio, watch):
+    """The picture is that camera's."""
+    engine = studio.measure()
+
+    studio.film(engine.setup, studio.shots(camera="back", size=(64, 48)), engine)
+
+    frames = watch(studio.folder / "0-0.mp4").frames
+    assert frames.shape[1:] == (48, 64, 3)
+    assert frames[0].mean() > 250
+
+
+def test_a_camera_that_does_not_exist_is_the_users_mistake(studio):
+    """It is said with those there are, as soon as a simulator stands; when measuring, before the first episode."""
+    setup = studio.setup()
+    said = r"task-0 has no camera 'bakc'; it has front, back. Did you mean 'back'\?"
+    films = {spec: studio.film_of(spec, camera="bakc") for spec in studio.plan[1:2]}
+    with closing(Engine(setup, studio.plan, None, films)) as engine, pytest.raises(ConfigError, match=said):
+        engine.run(lambda *_: pytest.fail("an episode ran"))
+    studio.measure().close()
+
+    with pytest.raises(ConfigError, match=said):
+        studio.film(setup, studio.shots(camera="bakc"))
+
+    assert studio.videos == []
+
+
+def test_a_replay_that_is_another_episode_is_said_and_leaves_no_video(studio):
+    """Its actions were tampered with; the other episodes are filmed."""
+    engine = studio.measure()
+    studio.actions[studio.plan[1]] = -studio.actions[studio.plan[1]]
+    studio.actions[studio.plan[2]] = studio.actions[studio.plan[2]][:5]
+
+    said = studio.film(engine.setup, studio.shots(), engine)
+
+    assert said["0-1"].startswith("its replay is another episode: sum of rewards ")
+    assert "final state" in said["0-1"]
+    assert said["1-0"].startswith("its replay is another episode: length 5, not 12, sum of rewards ")
+    assert studio.videos == ["0-0", "1-1"]
+
+
+def test_a_video_there_was_survives_a_replay_that_differs(studio):
+    """It showed the episode when it was made; that the simulator here is another one does not change it."""
+    engine = studio.measure()
+    studio.film(engine.setup, studio.shots())
+    before = (studio.folder / "0-0.mp4").read_bytes()
+    studio.actions[studio.plan[0]] = -studio.actions[studio.plan[0]]
+
+    assert studio.film(engine.setup, studio.shots(), engine)["0-0"]
+
+    assert (studio.folder / "0-0.mp4").read_bytes() == before
+
+
+@anywhere
+def test_a_simulator_that_never_does_the_same_twice_is_found_out(studio, batch_size):
+    """It claims to be deterministic."""
+    studio.env = {"drifts": True}
+    engine = studio.measure(batch_size=batch_size)
+
+    said = studio.film(engine.setup, studio.shots(), engine)
+
+    assert all(problem.startswith("its replay is another episode: ") for problem in said.values())
+    assert studio.videos == []
+
+
+def test_one_that_says_so_is_not_replayed(studio):
+    """The same reason for all."""
+    studio.env = {"drifts": True, "deterministic": False}
+    engine = studio.measure()
+
+    said = studio.film(engine.setup, studio.shots(), engine)
+
+    assert set(said.values()) == {
+        "cannot be replayed: its simulator is not deterministic, and is filmed as it is measured"
+    }
+
+
+def test_a_reward_that_is_no_number_does_not_make_a_replay_differ(studio, monkeypatch):
+    """NaN is not equal to itself, and the journal keeps it as nothing."""
+    step = FakeEnv.step
+    monkeypatch.setattr(FakeEnv, "step", lambda *args, **look: replace(step(*args, **look), reward=float("nan")))
+    engine = studio.measure()
+    from_journal = studio.plan[0]
+    studio.results[from_journal] = replace(studio.results[from_journal], sum_reward=None)
+
+    assert studio.film(engine.setup, studio.shots(), engine) == FILMED
+
+
+FAULTS = {
+    "kill": "the simulator's process was ended by SIGKILL",
+    "segfault": "the simulator's process was ended by SIGSEGV",
+    "hang": "the simulator gave no sign of life for 1 s",
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_worker_lost_while_it_films_is_replaced(studio, fault):
+    """And the video is made."""
+    studio.env = {"faults": {"0/1000/3/render": fault}}
+    engine = studio.measure(batch_size=THERE, step_timeout_s=1)
+
+    assert studio.film(engine.setup, studio.shots(), engine) == FILMED
+    assert studio.videos == ALL
+
+
+def test_a_video_at_which_workers_are_lost_again_and_again_is_given_up(studio):
+    """It says why; the others are made."""
+    studio.env = {"faults": {"0/1000/3/render": "kill"}, "times": 99}
+    engine = studio.measure(batch_size=THERE)
+
+    assert studio.film(engine.setup, studio.shots(), engine) == FILMED | {"0-0": FAULTS["kill"]}
+    assert studio.videos == ALL[1:]
+
+
+@anywhere
+def test_a_frame_that_cannot_be_drawn_costs_its_video_and_nothing_else(studio, batch_size):
+    """There is no second attempt."""
+    studio.env = {"faults": {"0/1001/4/render": "raise"}, "times": 99}
+    engine = studio.measure(batch_size=batch_size)
+
+    said = studio.film(engine.setup, studio.shots(), engine)
+
+    assert said == FILMED | {"0-1": "cannot be drawn (RuntimeError: a scripted fault)"}
+    assert studio.videos == ["0-0", "1-0", "1-1"]
+    assert (studio.folder / "0-1001-4-render").read_bytes() == b"x"
+
+
+def test_a_full_disk_costs_videos_and_no_worker(studio):
+    """To encode on after a failed write would end the process."""
+    engine = studio.measure(batch_size=THERE)
+    for name in ("0-0", "1-1"):
+        (studio.folder / f"{name}.mp4.part").symlink_to("/dev/full")
+
+    said = studio.film(engine.setup, studio.shots(), engine)
+
+    full = "the video cannot be written (No space left on device)"
+    assert said == FILMED | {"0-0": full, "1-1": full}
+    assert studio.videos == ["0-1", "1-0"]
+
+
+def test_a_simulator_that_cannot_be_built_any_more_ends_the_filming(studio):
+    """With one sentence; the results are there all the same."""
+    with closing(studio.measure()):
+        pass
+    studio.env = {"faults": {"0/construct": "raise", "1/construct": "raise"}, "times": 99}
+
+    with pytest.raises(EnvironmentBuildError, match="3 times alike: RuntimeError: a scripted fault"):
+        studio.film(studio.setup(), studio.shots())
+
+
+@anywhere
+def test_an_interruption_leaves_whole_videos_only(studio, batch_size):
+    """Those that were finished."""
+    engine = studio.measure(batch_size=batch_size)
+    filming = VideoReplayer(engine.setup, studio.shots(), engine)
+
+    with closing(filming), pytest.raises(Interrupted):
+        filming.run(lambda spec, problem: filming.interrupt(2))
+
+    assert 1 <= len(studio.videos) < 4
+
+
+# ------------------------------------------------------------------------------------------------------------- live
+
+
+@anywhere
+@pytest.mark.parametrize("policy", [None, FakePolicy()], ids=["policy in the worker", "policy outside"])
+def test_what_cannot_be_replayed_is_filmed_while_it_runs(studio, watch, batch_size, policy):
+    """The same film: a frame for the reset, one for each step."""
+    studio.env = {"drifts": True, "deterministic": False}
+
+    with closing(studio.measure(live=True, batch_size=batch_size, policy=policy)) as engine:
+        assert set(engine.filmed) == set(studio.plan)
+        assert set(engine.filmed.values()) == {""}
+
+    for spec in studio.plan:
+        assert len(watch(studio.film_of(spec).path).frames) == studio.results[spec].length + 1
+
+
+def test_what_can_be_replayed_is_not_filmed_while_it_is_measured(studio):
+    """Nothing is drawn before the results are in."""
+    with closing(studio.measure(live=True)) as engine:
+        assert engine.filmed == {}
+
+    assert studio.videos == []
+
+
+@anywhere
+def test_filming_live_costs_no_result(studio, batch_size):
+    """Not where a frame cannot be drawn, nor where the disk is full; the same episodes have a video or say why not."""
+    studio.env = {"deterministic": False, "faults": {"0/1001/4/render": "raise"}}
+    (studio.folder / "1-0.mp4.part").symlink_to("/dev/full")
+
+    with closing(studio.measure(live=True, batch_size=batch_size)) as engine:
+        assert [engine.filmed[spec] for spec in studio.plan] == [
+            "",
+            "cannot be drawn (RuntimeError: a scripted fault)",
+            "the video cannot be written (No space left on device)",
+            "",
+        ]
+
+    assert {result.outcome.value for result in studio.results.values()} <= {"success", "failure"}
+    assert not any(result.errors for result in studio.results.values())
+    assert studio.videos == ["0-0", "1-1"]
+
+
+def test_an_attempt_that_fails_leaves_its_film_to_the_next(studio, watch):
+    """Whether the simulator raises, its process dies or the policy gives up."""
+    studio.env = {"deterministic": False, "faults": {"0/1000/2": "raise", "1/1001/2": "kill"}}
+
+    class Fussy(FakePolicy):
+        failed = False
+
+        def predict(self, observations, memories):
+            image = observations[0].arrays["observation.image"][-1]
+            of_no_fault = observations[0].instruction.endswith("1") and image[0, 0, 0] == 1000 % 256
+            if not self.failed and of_no_fault and image[1, 1, 1] == 3:
+                self.failed = True
+                raise ValueError("not like this")
+            return super().predict(observations, memories)
+
+    with closing(studio.measure(live=True, batch_size=THERE, policy=Fussy(n_action_steps=3))):
+        pass
+
+    assert sum(len(result.errors) for result in studio.results.values()) == 3
+    for spec in studio.plan:
+        frames = watch(studio.film_of(spec).path).frames
+        np.testing.assert_allclose(frames.mean((1, 2, 3)), 10 * np.arange(studio.results[spec].length + 1), atol=3)

@@ -1,0 +1,187 @@
+"""What a display is told while a run goes on, and what else may write to the terminal meanwhile."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from time import monotonic, sleep
+
+import pytest
+
+from proctor import evaluate
+from proctor.evaluation import terminal
+from proctor.reports.display import SilentDisplay
+from proctor.reports.progress import Progress, Stage
+from proctor.testing.fakes import FAKE_BENCHMARK, FakePolicy
+
+ENV = {"type": FAKE_BENCHMARK, "max_steps": 8}
+
+
+class Recorder(SilentDisplay):
+    """Keeps what it is told."""
+
+    def __init__(self):
+        self.told = []
+
+    def update(self, progress):
+        self.told.append(progress)
+
+
+@pytest.fixture
+def told(monkeypatch):
+    recorder = Recorder()
+    monkeypatch.setattr(terminal, "make_display", lambda *_: recorder)
+    return recorder.told
+
+
+def test_progress_leads_from_the_start_to_the_last_episode(tmp_path, told):
+    """All along it adds up; at the end it is what the results say."""
+    env = {**ENV, "step_seconds": 0.01}
+    result = evaluate(FakePolicy(), env, output_dir=tmp_path / "run", n_episodes=8, batch_size=2)
+
+    measuring = [one for one in told if isinstance(one, Progress)]
+    assert len(measuring) > 2
+    assert measuring[0].running_s is None
+    assert measuring[0].load.starting
+    for progress in measuring:
+        assert progress.load.workers <= 2
+        assert sum(progress.load.running.values()) <= 2
+        assert progress.overall.so_far.planned <= progress.overall.done
+        assert sum(task.running for task in progress.tasks) == sum(progress.load.running.values())
+    last = measuring[-1]
+    assert last.overall.counts == last.overall.so_far == result.summary.overall
+    assert last.timings.total == pytest.approx(result.summary.timings.total)
+    assert last.load.mean_batch is not None
+    assert 0 < last.load.inference_share <= 1
+    assert any(one.load.running for one in measuring)
+
+
+class SlowToLoad(FakePolicy):
+    """Takes seconds longer to load than the first simulator takes to come up."""
+
+    def __init__(self, told):
+        super().__init__()
+        self._told = told
+
+    def open(self, n_threads):
+        until = monotonic() + 60
+        while monotonic() < until and not (self._told and self._told[-1].load.simulating + self._told[-1].load.waiting):
+            sleep(0.05)
+        sleep(3.0)
+        return self
+
+
+def test_waiting_for_the_policy_to_load_is_no_part_of_an_episode(tmp_path, told):
+    """It says nothing of where an episode's time goes; meanwhile the display says what is waited for."""
+    result = evaluate(SlowToLoad(told), ENV, output_dir=tmp_path / "run", n_episodes=1, batch_size=2)
+
+    assert any(one.load.loading_policy and one.load.running and one.running_s is None for one in told)
+    assert max(episode.timings.wait for episode in result.summary.episodes) < 2.0
+
+
+def test_an_episode_that_cannot_be_run_is_told_with_its_reason(tmp_path, told):
+    """While the others go on."""
+    (tmp_path / "faults").mkdir()
+    env = {**ENV, "faults": {"1/1001/2": "raise"}, "times": 2, "scratch": str(tmp_path / "faults")}
+
+    evaluate({"type": "expert"}, env, output_dir=tmp_path / "run", n_episodes=3, batch_size=2)
+
+    spec, error = told[-1].last_error
+    assert (spec.task_id, spec.seed) == (1, 1001)
+    assert "a scripted fault" in error.message
+    assert (told[-1].overall.counts.errors, told[-1].overall.done) == (1, 6)
+    assert told[0].last_error is None
+
+
+def test_episodes_of_an_earlier_session_are_there_from_the_beginning(tmp_path, told):
+    """And do not count as this one's speed."""
+    for n_episodes in (2, 4):
+        told.clear()
+        evaluate({"type": "expert"}, ENV, output_dir=tmp_path / "run", n_episodes=n_episodes, batch_size=2)
+
+    first = told[0]
+    assert (first.overall.done, first.overall.total, first.n_resumed) == (4, 8, 4)
+    assert first.episodes_per_s is None
+
+
+def test_videos_are_a_stage_of_their_own(tmp_path, told):
+    """After the measurements."""
+    evaluate({"type": "expert"}, ENV, output_dir=tmp_path / "run", n_episodes=2, batch_size=2, video="all")
+
+    stages = [one for one in told if isinstance(one, Stage)]
+    assert told[-len(stages) :] == stages
+    assert (stages[-1].done, stages[-1].total) == (4, 4)
+
+
+NOISY = """
+import os, sys, warnings
+from proctor import evaluate
+class Noisy:
+    def __call__(self, observation):
+        print("python noise"); os.write(2, b"native noise\\n"); warnings.warn("a noisy warning")
+        return [0.0, 0.0]
+env = {"type": "proctor.testing.fakes:FakeBenchmark", "max_steps": 4}
+evaluate(Noisy(), env, output_dir=sys.argv[1], n_episodes=1, batch_size=2, display=sys.argv[2], **eval(sys.argv[3]))
+"""
+NOISES = ["python noise", "native noise", "a noisy warning"]
+
+
+@pytest.mark.parametrize(
+    ("display", "fields", "diverted"),
+    [
+        ("plain", {}, True),
+        ("auto", {"batch_size": 1}, True),
+        ("none", {}, False),
+        ("plain", {"use_async_envs": False}, False),
+    ],
+    ids=["plain", "one worker", "no display", "debugging"],
+)
+def test_libraries_do_not_write_into_a_display(tmp_path, display, fields, diverted):
+    """What they print goes into the log, unless nothing is displayed or somebody debugs."""
+    program = NOISY.replace("batch_size=2, ", "") if "batch_size" in fields else NOISY
+
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "run"), display, repr(fields)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    shown = done.stdout + done.stderr
+    log = tmp_path / "run" / "worker.log"
+    written = log.read_text() if log.exists() else ""
+    for noise in NOISES:
+        assert (noise in shown) != diverted
+        assert (noise in written) == diverted
+    assert ("2/2 episodes" in done.stderr) == (display != "none")
+
+
+def test_an_interrupted_run_says_how_to_go_on(tmp_path):
+    """The live display is gone, the cursor is back, and there is one sentence; no traceback."""
+    directory = tmp_path / "run"
+    command = [sys.executable, "-m", "proctor", "eval", "--policy.type=expert", f"--env.type={FAKE_BENCHMARK}"]
+    command += ["--env.step_seconds=0.2", "--eval.n_episodes=50", "--eval.batch_size=2", f"--output_dir={directory}"]
+    ours, theirs = os.openpty()
+    with subprocess.Popen(
+        command, stdout=theirs, stderr=theirs, stdin=theirs, env={**os.environ, "TERM": "xterm", "COLUMNS": "100"}
+    ) as process:
+        os.close(theirs)
+        seen = b""
+        while b"95% anytime" not in seen:
+            seen += os.read(ours, 4096)
+        process.send_signal(signal.SIGINT)
+        try:
+            while chunk := os.read(ours, 4096):
+                seen += chunk
+        except OSError:  # its end is closed
+            pass
+        assert process.wait() == 130
+    os.close(ours)
+
+    text = seen.decode()
+    assert "Interrupted." in text
+    assert f"proctor resume {directory}" in text
+    assert "Traceback" not in text
+    assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")
