@@ -12,8 +12,10 @@
     ├── EnvironmentBuildError        2   the simulator cannot be constructed at all
     ├── NoResultError                3   every episode, or each of the first three, ended in an error
     ├── ResourceError                4   disk full, out of memory, too many worker deaths: results so far are kept
+    │   └── PolicyGoneError          4   a policy's server went away and did not come back: results so far are kept
     ├── MergeError                   5   journals that contradict each other, or leave part of the plan unmeasured
     ├── PolicyError                  -   one episode's inference failed: becomes that episode's ``error``
+    │   └── EpisodeLostError         -   a policy lost an episode that it had no fault in: the episode starts again
     └── Interrupted                130   SIGINT (130) or SIGTERM (143); the run can be resumed
 
 A user's error is one sentence and never a traceback. Anything that is not a ProctorError is a bug, shown whole.
@@ -81,6 +83,14 @@ class ResourceError(ProctorError):
     exit_code = 4
 
 
+class PolicyGoneError(ResourceError):
+    """A policy's server went away in the middle of a run and did not come back in time."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(f"The policy server at {url} is gone ({reason}); start it again and go on.")
+        self.reason = reason
+
+
 class MergeError(ProctorError):
     """Journals cannot be put together: shows the contradicting results, or the episodes that are missing."""
 
@@ -89,6 +99,10 @@ class MergeError(ProctorError):
 
 class PolicyError(ProctorError):
     """The policy raised or returned something that cannot be executed."""
+
+
+class EpisodeLostError(PolicyError):
+    """The policy lost an episode through no fault of the episode's: it starts again, and the attempt does not count."""
 
 
 class Interrupted(ProctorError):  # noqa: N818 - not an error of anyone's; named for what happened

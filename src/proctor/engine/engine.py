@@ -18,7 +18,7 @@ from proctor.engine.video_replay import check_camera
 from proctor.engine.worker.messages import Built, Finished, Observed, Reply, Start, VideoSpec
 from proctor.engine.worker.video_recorder import keep_video
 from proctor.engine.workers import Crew, EngineSetup
-from proctor.errors import ContractError, PolicyError
+from proctor.errors import ContractError, EpisodeLostError, PolicyError
 from proctor.policies.base import PolicySource
 from proctor.types import (
     POLICY_FAILED,
@@ -194,8 +194,9 @@ class Engine(Crew):
             return  # the worker died while its observation was in inference; the episode runs again elsewhere
         self._timesheets[number].inferred(answer.seconds, loaded_at, monotonic())
         try:
-            if isinstance(answer.chunk, AttemptError):
-                self.give_up_attempt(number, answer.chunk, env_stands=True)
+            if isinstance(answer.chunk, AttemptError | EpisodeLostError):
+                error = answer.chunk if isinstance(answer.chunk, AttemptError) else None
+                self.give_up_attempt(number, error, env_stands=True)
                 return
             request = episode.act(answer.chunk, self.features[episode.spec.task].action)
         except PolicyError as error:

@@ -20,7 +20,7 @@ from threading import Lock, Thread
 from time import monotonic
 
 from proctor.engine.plan import row_of
-from proctor.errors import PolicyError
+from proctor.errors import EpisodeLostError, FingerprintError, PolicyError, PolicyGoneError
 from proctor.policies.base import EpisodeMemory, Policy, PolicySource
 from proctor.security.foreign_code import described, encodable, refusing_exits
 from proctor.streams import RandomStream
@@ -40,11 +40,13 @@ class InferenceRequest:
 class InferenceResult:
     """What became of a question: a chunk ``(steps, action_size)``, or why there is none.
 
+    An :class:`~proctor.errors.EpisodeLostError` says that the episode starts again, and that nothing counts against it.
+
     The pass was asked for at ``asked`` and began at ``began``, on the monotonic clock.
     """
 
     question: InferenceRequest
-    chunk: Array | AttemptError
+    chunk: Array | AttemptError | EpisodeLostError
     asked: float
     began: float
     seconds: float
@@ -141,6 +143,8 @@ class Inference:
     def close(self) -> None:
         """Wait for the passes under way."""
         self._loader.shutdown(wait=True)
+        if self.policy is not None:
+            self.policy.close()
         for _ in self._slots:
             self._asked.put(None)
         for slot in self._slots:
@@ -167,13 +171,17 @@ class Inference:
         seconds = monotonic() - began
         return [InferenceResult(*pair, asked, began, seconds) for pair in zip(questions, chunks, strict=True)]
 
-    def _predict(self, questions: list[InferenceRequest]) -> list[Array | AttemptError]:
+    def _predict(self, questions: list[InferenceRequest]) -> list[Array | AttemptError | EpisodeLostError]:
         """The chunks. If the policy raises on several, each is asked alone, so that only the culprits fail."""
         try:
             return list(self._one_pass(questions))
+        except (PolicyGoneError, FingerprintError):  # the run ends
+            raise
         except BaseException as error:  # noqa: BLE001 - whatever a policy raises, SystemExit too, is the episode's error
             if len(questions) > 1:
                 return [chunk for question in questions for chunk in self._predict([question])]
+            if isinstance(error, EpisodeLostError):
+                return [error]
             if isinstance(error, PolicyError):  # a sentence of ours
                 return [AttemptError(POLICY_FAILED, str(error))]
             return [AttemptError(POLICY_FAILED, described(error), encodable(traceback.format_exc()))]

@@ -191,8 +191,11 @@ class Scheduler:
         self._failures.ended()
         return spec.task
 
-    def failed(self, number: int, error: AttemptError, *, env_stands: bool = False) -> EpisodeSpec | None:
-        """Its episode failed; the worker lives. Returns the episode if that was its last attempt."""
+    def failed(self, number: int, error: AttemptError | None, *, env_stands: bool = False) -> EpisodeSpec | None:
+        """Its episode failed; the worker lives. Without an error its episode had no part in it.
+
+        Returns the episode if that was its last attempt.
+        """
         if not env_stands:
             self.workers[number].built = None
         return self._failed_attempt(self._release(number), error)

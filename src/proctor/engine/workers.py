@@ -228,8 +228,11 @@ class Crew(ABC):
         else:
             self._start(number, spec)
 
-    def give_up_attempt(self, number: int, error: AttemptError, *, env_stands: bool) -> None:
-        """End an attempt at a worker's episode; it will be tried again unless this was the last."""
+    def give_up_attempt(self, number: int, error: AttemptError | None, *, env_stands: bool) -> None:
+        """End an attempt at a worker's episode; it will be tried again unless this was the last.
+
+        Without an error the episode had no part in it, and the attempt does not count.
+        """
         self.attempt_ended(number)
         self._out_of_attempts(self.scheduler.failed(number, error, env_stands=env_stands))
 

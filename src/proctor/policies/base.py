@@ -114,6 +114,12 @@ class Policy(ABC):
         memories as they were: the observations are then asked one by one, to find whose fault it is.
         """
 
+    def close(self) -> None:
+        """Let go of what lies outside of this process: nobody asks any more, unless the policy is opened again.
+
+        May be called while :meth:`predict` runs on other threads: if it waits for something outside, it ends soon.
+        """
+
     def check_contract(self, features: Features) -> None:
         """Compare what the policy expects with what the environment gives, before the first episode.
 

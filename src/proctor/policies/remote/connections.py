@@ -1,0 +1,268 @@
+"""Connections to a policy server: several at a time, made again when the server comes back, each lent to one request.
+
+A server that is started again has forgotten every episode. So connections count the server's *lives*: a connection that
+ends without a word, or a server that refuses connections, ends a life, and an episode that has begun in one life is not
+continued in another: it starts again (:class:`~proctor.errors.EpisodeLostError`).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from time import monotonic
+from typing import Protocol
+
+from proctor.errors import ConfigError, EpisodeLostError, FingerprintError, PolicyError, PolicyGoneError
+
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 5.0
+_FIRST_REPLY_S = 600.0
+_LEAST_REPLY_S, _TIMES_SLOWEST = 30.0, 20.0
+
+
+class NotThereError(Exception):
+    """No connection can be made now; says why. Another try may succeed."""
+
+
+class LostError(Exception):
+    """A connection ended before a reply came.
+
+    ``sent``: the request had been sent, so that the server may have seen it. ``orderly``: the server closed the
+    connection as one does that goes on serving, such as after a time without requests.
+    """
+
+    def __init__(self, reason: str, *, sent: bool, orderly: bool = False) -> None:
+        super().__init__(reason)
+        self.sent, self.orderly = sent, orderly
+
+
+class Connection(Protocol):
+    """One connection: a request is sent, and its reply is received before the next one is sent."""
+
+    @property
+    def greeting(self) -> bytes:
+        """What the server says of itself."""
+
+    def ask(self, request: bytes, seconds: float, closed: threading.Event) -> bytes:
+        """Send a request and give its reply.
+
+        Raises:
+            LostError: the connection ended; it is of no use any more.
+            PolicyError: the server answered with an error, or not within ``seconds``; likewise.
+        """
+
+    def close(self) -> None:
+        """Close it, whatever state it is in."""
+
+
+class Patience:
+    """How long to wait for a reply: what the user says, else much longer than the slowest one so far took.
+
+    The first reply may take minutes, as servers compile their network then.
+    """
+
+    def __init__(self, seconds: float | None) -> None:
+        self._seconds = seconds
+        self._slowest: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """For the next reply."""
+        if self._seconds is not None:
+            return self._seconds
+        return _FIRST_REPLY_S if self._slowest is None else max(_LEAST_REPLY_S, _TIMES_SLOWEST * self._slowest)
+
+    def took(self, seconds: float) -> None:
+        """A reply took so long."""
+        self._slowest = max(seconds, self._slowest or 0.0)
+
+
+class Lease:
+    """A connection that is lent.
+
+    ``life`` is the server's life in which it was made. ``owner`` is who used it last, "" if nobody wants it again, and
+    ``is_new_owner`` says that the present owner did not use it before.
+    """
+
+    __slots__ = ("connection", "is_new_owner", "life", "owner")
+
+    def __init__(self, connection: Connection, life: int) -> None:
+        self.connection, self.life, self.owner = connection, life, ""
+        self.is_new_owner = False
+
+
+class Connections:
+    """At most ``limit`` connections that ``connect`` makes (given the seconds that it may take).
+
+    ``back_within_s`` is how long a server may be away before the run ends.
+    """
+
+    def __init__(self, connect: Callable[[float], Connection], url: str, *, limit: int, back_within_s: float) -> None:
+        self._connect, self._url = connect, url
+        self._limit, self._back_within_s = limit, back_within_s
+        self._changed = threading.Condition()
+        self._idle: list[Lease] = []
+        self._n_open = 0
+        self._life = 0
+        self._is_up = False
+        self._greeting: bytes | None = None
+        self.closed = threading.Event()
+
+    @property
+    def greeting(self) -> bytes:
+        """What the server said of itself when it was first connected to."""
+        assert self._greeting is not None
+        return self._greeting
+
+    def begin(self, within_s: float) -> None:
+        """Make the first connection, as soon as the server is there.
+
+        Raises:
+            ConfigError: it was not within so many seconds.
+        """
+        self.closed.clear()
+        with self._changed:
+            self._n_open += 1
+        try:
+            lease = self._made(within_s)
+        except PolicyGoneError as error:
+            raise ConfigError(
+                f"No policy server answers at {self._url} ({error.reason}); start it, or give its address with "
+                "--policy.url and a longer --policy.connect_timeout_s if it takes longer to load."
+            ) from None
+        self._give_back(lease)
+
+    @contextmanager
+    def lent(self, owner: str) -> Iterator[Lease]:
+        """Lend a connection for one request: the one that ``owner`` used last, if it is idle.
+
+        If the request fails, its connection is closed.
+
+        Raises:
+            PolicyGoneError: the server is gone and did not come back.
+            FingerprintError: it came back with another policy.
+        """
+        lease = self._take(owner)
+        lease.is_new_owner, lease.owner = lease.owner != owner, owner
+        try:
+            yield lease
+        except EpisodeLostError:
+            self._give_back(lease)
+            raise
+        except BaseException as error:
+            self._drop(lease, error)
+            raise
+        self._give_back(lease)
+
+    def disown(self, owner: str) -> None:
+        """Say that ``owner`` wants its connection no more."""
+        with self._changed:
+            for lease in self._idle:
+                if lease.owner == owner:
+                    lease.owner = ""
+
+    def close(self) -> None:
+        """Close what is idle, and have every request that is waiting fail soon."""
+        self.closed.set()
+        with self._changed:
+            idle, self._idle = self._idle, []
+            self._n_open -= len(idle)
+            self._changed.notify_all()
+        for lease in idle:
+            lease.connection.close()
+
+    def _take(self, owner: str) -> Lease:
+        with self._changed:
+            while not (lease := self._idle_one(owner)) and self._n_open >= self._limit:
+                if self.closed.is_set():
+                    raise PolicyError("the run ended before the server replied")
+                self._changed.wait(1.0)
+            if lease is not None:
+                return lease
+            self._n_open += 1
+        return self._made(self._back_within_s)
+
+    def _idle_one(self, owner: str) -> Lease | None:
+        """The owner's own; or a new one may be made; or else the one that has been idle longest."""
+        own = next((lease for lease in self._idle if lease.owner == owner), None)
+        free = own or next((lease for lease in self._idle if not lease.owner), None)
+        if free is None and self._n_open >= self._limit and self._idle:
+            free = self._idle[0]
+        if free is not None:
+            self._idle.remove(free)
+        return free
+
+    def _give_back(self, lease: Lease) -> None:
+        with self._changed:
+            if lease.life == self._life and not self.closed.is_set():
+                self._idle.append(lease)
+                self._changed.notify()
+                return
+            self._n_open -= 1
+            self._changed.notify()
+        lease.connection.close()
+
+    def _drop(self, lease: Lease, error: BaseException) -> None:
+        with self._changed:
+            self._n_open -= 1
+            stale: list[Lease] = []
+            if isinstance(error, LostError) and not error.orderly and lease.life == self._life:
+                stale = self._end_life()
+            self._changed.notify_all()
+        for each in (lease, *stale):
+            each.connection.close()
+
+    def _end_life(self) -> list[Lease]:
+        """Count another life of the server; gives the connections of the one before."""
+        self._life, self._is_up = self._life + 1, False
+        stale, self._idle = self._idle, []
+        self._n_open -= len(stale)
+        return stale
+
+    def _made(self, within_s: float) -> Lease:
+        """A new connection, waited for with growing pauses. The caller has counted it in."""
+        try:
+            return self._made_in_time(monotonic() + within_s)
+        except BaseException:
+            with self._changed:
+                self._n_open -= 1
+                self._changed.notify_all()
+            raise
+
+    def _made_in_time(self, deadline: float) -> Lease:
+        pause = _FIRST_PAUSE_S
+        while True:
+            try:
+                connection = self._connect(max(0.1, deadline - monotonic()))
+            except NotThereError as error:
+                self._is_away()
+                if monotonic() + pause > deadline:
+                    raise PolicyGoneError(self._url, str(error)) from None
+            else:
+                return self._known(connection)
+            if self.closed.wait(pause):
+                raise PolicyError("the run ended while the server was away")
+            pause = min(2 * pause, _LONGEST_PAUSE_S)
+
+    def _is_away(self) -> None:
+        with self._changed:
+            stale = self._end_life() if self._is_up else []
+        for lease in stale:
+            lease.connection.close()
+
+    def _known(self, connection: Connection) -> Lease:
+        """A lease of a new connection, once its server is known to be the one that the run began with."""
+        with self._changed:
+            if self._greeting is None:
+                self._greeting = connection.greeting
+            same = connection.greeting == self._greeting
+            self._is_up = True
+            life = self._life
+        if same:
+            return Lease(connection, life)
+        with suppress(Exception):
+            connection.close()
+        raise FingerprintError(
+            f"The server at {self._url} now says something else of itself than when this run began, so it may have "
+            "another policy; start it again with the one that the run began with."
+        )

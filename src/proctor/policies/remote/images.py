@@ -1,0 +1,36 @@
+"""Images as policy servers want them: turned, and resized with black bars, equal to openpi's own client to the byte."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from proctor.types import Array
+
+
+def turned(image: Array) -> Array:
+    """An image ``(height, width, channels)`` turned by 180 degrees."""
+    return np.ascontiguousarray(image[::-1, ::-1])
+
+
+def resize_with_pad(image: Array, height: int, width: int) -> Array:
+    """A uint8 image ``(height, width, channels)`` shrunk or grown to fit, in the middle of black.
+
+    The size is computed as ``openpi_client.image_tools.resize_with_pad`` computes it, whose filter is Pillow's bilinear
+    one: sides are rounded down, and so are the bars above and on the left.
+    """
+    from PIL import Image
+
+    if image.shape[:2] == (height, width):
+        return image
+    there = Image.fromarray(image)
+    ratio = max(there.width / width, there.height / height)
+    inner_width, inner_height = int(there.width / ratio), int(there.height / ratio)
+    inner = there.resize((inner_width, inner_height), resample=Image.Resampling.BILINEAR)
+    whole = Image.new(inner.mode, (width, height), 0)
+    whole.paste(inner, (int((width - inner_width) / 2), int((height - inner_height) / 2)))
+    return np.asarray(whole)
+
+
+def as_uint8(image: Array) -> Array:
+    """An image of real numbers from 0 to 1 as uint8, rounded down as openpi's client rounds; others as they are."""
+    return (255 * image).astype(np.uint8) if image.dtype.kind == "f" else image

@@ -1,0 +1,394 @@
+"""Which of an environment's arrays a server is sent, under which name and in which form, and what its reply holds.
+
+A mapping is a preset, JSON on the command line, or a file of JSON or YAML::
+
+    inputs:
+      - {key: observation/image, source: observation.images.front, rotate: true, resize: [224, 224]}
+      - {key: observation/state, source: "observation.pos + axis_angle(observation.quat) + observation.grip[0:2]",
+         dtype: float64}
+      - {key: prompt, source: instruction}
+    actions: [actions]
+    n_action_steps: 5
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Mapping as MappingOf
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from proctor.config import structure
+from proctor.config.strict_yaml import load_yaml
+from proctor.errors import ConfigError, ContractError, PolicyError, did_you_mean
+from proctor.policies.actions import to_array
+from proctor.policies.remote.images import as_uint8, resize_with_pad, turned
+from proctor.types import INSTRUCTION, Array, Features, Observation
+
+_TERM = re.compile(r"(?:(?P<call>\w+)\()?(?P<name>[\w./-]+)(?:\[(?P<start>\d*):(?P<stop>\d*)\])?(?(call)\))")
+_LARGEST_FILE = 1 << 20
+
+
+def axis_angle(quaternion: Array) -> Array:
+    """A unit quaternion (x, y, z, w) as its rotation's axis times the angle in radians, 0 to 2 pi; float64 (3,).
+
+    It is computed in the order of openpi's LIBERO client (robosuite's ``quat2axisangle``), so that both round alike.
+    A quaternion and its negative, which are one rotation, give different angles.
+    """
+    w = float(np.clip(quaternion[3], -1.0, 1.0))
+    sine = np.sqrt(1.0 - w * w)
+    if not sine:
+        return np.zeros(3)
+    angle: Array = (quaternion[:3] * 2.0 * math.acos(w)) / sine
+    return angle
+
+
+def _closed_is_minus_one(gripper: Array) -> Array:
+    """GR00T's gripper for LIBERO, 0 closed to 1 open, as LIBERO's: -1 open, 1 closed."""
+    return -np.sign(2.0 * gripper - 1.0)
+
+
+_CONVERSIONS: dict[str, Callable[[Array], Array]] = {"axis_angle": axis_angle}
+_OF_ACTIONS: dict[str, Callable[[Array], Array]] = {"gripper_to_libero": _closed_is_minus_one}
+
+
+@dataclass(frozen=True)
+class _Term:
+    """A part of a vector: one of the environment's arrays, converted by a function, and of that a slice."""
+
+    name: str
+    part: slice
+    convert: Callable[[Array], Array] = lambda vector: vector
+
+    @classmethod
+    def read(cls, text: str, where: str) -> _Term:
+        match = _TERM.fullmatch(text.strip())
+        if match is None:
+            raise ConfigError(f"{where} is '{text}'; expected a name, name[start:stop] or axis_angle(name).")
+        call = match["call"]
+        if call is not None and call not in _CONVERSIONS:
+            raise ConfigError(f"{where} names an unknown conversion.{did_you_mean(call, _CONVERSIONS)}")
+        start, stop = (int(number) if number else None for number in (match["start"], match["stop"]))
+        return cls(match["name"], slice(start, stop), *([_CONVERSIONS[call]] if call else []))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Input:
+    """One thing that the server is sent.
+
+    ``key`` is its name, or a list of names if it lies in a map inside of a map. ``source`` is ``instruction``, one of
+    the environment's images, or vectors joined by ``+``, each ``name``, ``name[start:stop]`` or ``axis_angle(name)`` of
+    a quaternion (x, y, z, w). An image is turned by 180 degrees with ``rotate``, then resized with black bars to
+    ``resize``, its height and width, and has its channels last, or first if ``layout`` is ``chw``. ``dtype`` is what a
+    vector is converted to; as the environment gives it if not given.
+    """
+
+    key: str | list[str]
+    source: str
+    rotate: bool = False
+    resize: list[int] | None = None
+    layout: str = "hwc"
+    dtype: str | None = None
+
+    def __post_init__(self) -> None:
+        where = f"policy.inputs: {'/'.join(self.path)}"
+        if self.layout not in ("hwc", "chw"):
+            raise ConfigError(f"{where} has the layout '{self.layout}'; it is hwc or chw.")
+        if self.resize is not None and (len(self.resize) != 2 or not all(1 <= side <= 4096 for side in self.resize)):
+            raise ConfigError(f"{where} has resize {self.resize}; it is [height, width] in pixels, up to 4096.")
+        if self.dtype is not None and not re.fullmatch(r"bool|u?int(8|16|32|64)|float(16|32|64)", self.dtype):
+            raise ConfigError(f"{where} has the dtype '{self.dtype}'; it is float32, float64, uint8 or the like.")
+        if not self.path or not all(self.path):
+            raise ConfigError("policy.inputs has an input without a key; give the name that the server expects.")
+        assert self.terms
+
+    @property
+    def path(self) -> list[str]:
+        """``key`` as a list of names."""
+        return [self.key] if isinstance(self.key, str) else self.key
+
+    @cached_property
+    def terms(self) -> list[_Term]:
+        """The parts of a vector."""
+        where = f"The source of policy.inputs {'/'.join(self.path)}"
+        return [_Term.read(text, where) for text in self.source.split("+")]
+
+    @property
+    def sources(self) -> set[str]:
+        """The names of the environment's arrays that it is made of."""
+        return {term.name for term in self.terms} - {INSTRUCTION}
+
+    def of(self, arrays: MappingOf[str, Array], instruction: str) -> Any:
+        """What is sent of an observation: ``arrays`` as of this moment, without a time axis."""
+        if self.source == INSTRUCTION:
+            return instruction
+        first = arrays[self.terms[0].name]
+        if first.ndim == 3:
+            return self._image(first)
+        parts = [term.convert(np.asarray(arrays[term.name]))[term.part] for term in self.terms]
+        vector = np.concatenate(parts) if len(parts) > 1 else parts[0]
+        return np.array(vector, self.dtype)
+
+    def _image(self, image: Array) -> Array:
+        image = turned(image) if self.rotate else image
+        if self.resize is not None:
+            image = resize_with_pad(as_uint8(image), *self.resize)
+        image = as_uint8(image)
+        return image.transpose(2, 0, 1) if self.layout == "chw" else image
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """A part of the action: an array of the reply by its key; ``convert`` names a conversion of its numbers."""
+
+    key: str
+    convert: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.convert is not None and self.convert not in _OF_ACTIONS:
+            raise ConfigError(
+                f"policy.inputs: {self.key} has an unknown conversion.{did_you_mean(self.convert, _OF_ACTIONS)}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mapping:
+    """What a server is sent and what its reply holds; ``actions`` are joined along their last axis."""
+
+    inputs: tuple[Input, ...]
+    actions: tuple[Output, ...] = (Output(key="actions"),)
+    n_action_steps: int | None = None
+    """Actions of a chunk that are executed; all if None."""
+
+    @property
+    def sources(self) -> set[str]:
+        """The names of the environment's arrays that are sent."""
+        return {name for each in self.inputs for name in each.sources}
+
+    @property
+    def sha256(self) -> str:
+        """A digest of all that it says, for fingerprints."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+    def items(self, observation: Observation, names: MappingOf[str, str]) -> Iterator[tuple[Input, Any]]:
+        """Each input with what is sent of it; ``names`` are those by which the mapping knows arrays of other names."""
+        arrays = {names.get(name, name): array[-1] for name, array in observation.arrays.items()}
+        for each in self.inputs:
+            yield each, each.of(arrays, observation.instruction)
+
+    def action(self, reply: MappingOf[Any, Any]) -> Array:
+        """The actions of a reply, which maps keys to arrays ``(…, steps, size)``.
+
+        Raises:
+            PolicyError: the reply lacks one of them; says what it holds.
+        """
+        parts = [self._part(reply, each) for each in self.actions]
+        if len({part.shape[:-1] for part in parts}) > 1:
+            shapes = ", ".join(f"{each.key} {part.shape}" for each, part in zip(self.actions, parts, strict=True))
+            raise PolicyError(
+                f"the server's reply holds parts of actions that have different numbers of steps: {shapes}"
+            )
+        return np.concatenate(parts, axis=-1) if len(parts) > 1 else parts[0]
+
+    @staticmethod
+    def _part(reply: MappingOf[Any, Any], output: Output) -> Array:
+        found = reply.get(output.key, reply.get(output.key.removeprefix("action.")))
+        if found is None:
+            held = ", ".join(f"{name!r:.40}" for name in list(reply)[:8]) or "nothing"
+            raise PolicyError(f"the server's reply has no '{output.key}'; it holds {held}")
+        array = to_array(found)
+        return array if output.convert is None else _OF_ACTIONS[output.convert](array)
+
+
+def _libero(*, raw: bool) -> Mapping:
+    """As openpi's ``examples/libero/main.py``; ``raw`` for an environment that gives what robosuite gives."""
+    images = ("agentview_image", "robot0_eye_in_hand_image") if raw else ("images.image", "images.image2")
+    state = "observation.robot0_eef_pos + axis_angle(observation.robot0_eef_quat) + observation.robot0_gripper_qpos"
+    return Mapping(
+        inputs=(
+            Input(key="observation/image", source=f"observation.{images[0]}", rotate=raw, resize=[224, 224]),
+            Input(key="observation/wrist_image", source=f"observation.{images[1]}", rotate=raw, resize=[224, 224]),
+            Input(key="observation/state", source=state if raw else "observation.state", dtype="float64"),
+            Input(key="prompt", source=INSTRUCTION),
+        ),
+        n_action_steps=5,
+    )
+
+
+OPENPI = {
+    "libero": _libero(raw=False),
+    "libero_raw": _libero(raw=True),
+    "aloha": Mapping(  # examples/aloha_sim/env.py
+        inputs=(
+            Input(key="state", source="observation.state", dtype="float64"),
+            Input(key=["images", "cam_high"], source="observation.images.top", resize=[224, 224], layout="chw"),
+        ),
+        n_action_steps=10,
+    ),
+    "droid": Mapping(  # examples/droid/main.py, policies/droid_policy.py
+        inputs=(
+            Input(
+                key="observation/exterior_image_1_left",
+                source="observation.images.exterior_image_1_left",
+                resize=[224, 224],
+            ),
+            Input(key="observation/wrist_image_left", source="observation.images.wrist_image_left", resize=[224, 224]),
+            Input(key="observation/joint_position", source="observation.state[0:7]", dtype="float64"),
+            Input(key="observation/gripper_position", source="observation.state[7:8]", dtype="float64"),
+            Input(key="prompt", source=INSTRUCTION),
+        ),
+        n_action_steps=8,
+    ),
+}
+"""The presets of ``--policy.type=openpi``: the keys and conversions of openpi's own clients."""
+
+_PARTS_OF_STATE = {"x": "0:1", "y": "1:2", "z": "2:3", "roll": "3:4", "pitch": "4:5", "yaw": "5:6", "gripper": "6:8"}
+
+GROOT = {
+    "libero": Mapping(  # gr00t/eval/sim/LIBERO, embodiment LIBERO_PANDA; roll, pitch and yaw are an axis times an angle
+        inputs=(
+            Input(key="video.image", source="observation.images.image"),
+            Input(key="video.wrist_image", source="observation.images.image2"),
+            *(
+                Input(key=f"state.{name}", source=f"observation.state[{part}]", dtype="float32")
+                for name, part in _PARTS_OF_STATE.items()
+            ),
+            Input(key="annotation.human.action.task_description", source=INSTRUCTION),
+        ),
+        actions=(
+            *(Output(key=f"action.{name}") for name in ("x", "y", "z", "roll", "pitch", "yaw")),
+            Output(key="action.gripper", convert="gripper_to_libero"),
+        ),
+        n_action_steps=8,
+    ),
+}
+"""The presets of ``--policy.type=groot``."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What ``--policy.inputs`` says: the mappings among which the environment's arrays decide, by their names."""
+
+    candidates: MappingOf[str, Mapping] = field(default_factory=dict)
+    names: MappingOf[str, str] = field(default_factory=dict)
+    """The user's ``--rename_map``: the environment's names, and what the mapping calls them."""
+
+    @property
+    def n_action_steps(self) -> int | None:
+        """How many actions of a chunk are executed, if the user says nothing."""
+        return next(iter(self.candidates.values())).n_action_steps
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What identifies it in a result."""
+        return {name: mapping.sha256 for name, mapping in self.candidates.items()}
+
+    def for_observation(self, arrays: MappingOf[str, Any]) -> Mapping:
+        """The first mapping whose sources are all among ``arrays``.
+
+        Raises:
+            ContractError: there is none.
+        """
+        given = {self.names.get(name, name) for name in arrays}
+        for mapping in self.candidates.values():
+            if mapping.sources <= given:
+                return mapping
+        raise ContractError(self._what_is_missing(given))
+
+    def check_contract(self, features: Features) -> None:
+        """See :meth:`proctor.policies.base.Policy.check_contract`."""
+        self.for_observation(features.observation)
+
+    def _what_is_missing(self, given: set[str]) -> str:
+        lines = [
+            f"  {name}: the environment lacks {', '.join(sorted(mapping.sources - given))}"
+            for name, mapping in self.candidates.items()
+        ]
+        table = "\n".join(lines)
+        return (
+            f"The environment does not give what the server is to be sent:\n{table}\n"
+            f"It gives {', '.join(sorted(given))}.\n"
+            "Say what is sent with --policy.inputs (a file, or JSON), or give arrays other names with --rename_map."
+        )
+
+
+def choose(inputs: Any, presets: MappingOf[str, Mapping], names: MappingOf[str, str] | None) -> Choice:
+    """What ``--policy.inputs`` asks for: a preset's name, a file, a mapping; any of ``presets`` if it is None.
+
+    Raises:
+        ConfigError: it is none of these; the message says what is wrong with it.
+    """
+    if inputs is None:
+        candidates = {name: replace(mapping) for name, mapping in presets.items()}
+    elif isinstance(inputs, str) and inputs in presets:
+        candidates = {inputs: presets[inputs]}
+    elif isinstance(inputs, str):
+        candidates = {Path(inputs).name: read_mapping(_from_file(inputs, presets))}
+    else:
+        candidates = {"inputs": read_mapping(inputs)}
+    return Choice(candidates, dict(names or {}))
+
+
+def _from_file(name: str, presets: MappingOf[str, Mapping]) -> Any:
+    path = Path(name)
+    try:
+        if not path.is_file():
+            raise ConfigError(
+                f"policy.inputs is '{name}', which is neither a file nor a preset.{did_you_mean(name, presets)}"
+            )
+        if path.stat().st_size > _LARGEST_FILE:
+            raise ConfigError(f"policy.inputs: {path} is larger than {_LARGEST_FILE} bytes.")
+        return load_yaml(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"policy.inputs: {path} cannot be read: {error.strerror}.") from None
+    except ValueError as error:
+        raise ConfigError(f"policy.inputs: {path} is neither JSON nor YAML: {error}.") from None
+
+
+def read_mapping(given: Any) -> Mapping:
+    """A mapping from what a file or the command line says: a list of inputs, or a map with ``inputs`` and ``actions``.
+
+    Raises:
+        ConfigError: an unknown field, or a value of another kind.
+    """
+    fields = {"inputs": given} if isinstance(given, list) else given
+    known = ("inputs", "actions", "n_action_steps")
+    if not isinstance(fields, dict) or not isinstance(fields.get("inputs"), list) or not fields["inputs"]:
+        raise ConfigError(
+            "policy.inputs is a list of inputs, or a map with the keys inputs, actions and n_action_steps."
+        )
+    for name in fields:
+        if name not in known:
+            raise ConfigError(f"policy.inputs has an unknown field {name}.{did_you_mean(str(name), known)}")
+    inputs = tuple(_structured(Input, each, "inputs") for each in fields["inputs"])
+    outputs = [
+        {"key": each} if isinstance(each, str) else each for each in _sequence(fields.get("actions", ["actions"]))
+    ]
+    steps = fields.get("n_action_steps")
+    if steps is not None and (type(steps) is not int or steps < 1):
+        raise ConfigError(f"policy.inputs: n_action_steps is {steps!r}; it is a whole number of at least 1.")
+    return Mapping(
+        inputs=inputs, actions=tuple(_structured(Output, each, "actions") for each in outputs), n_action_steps=steps
+    )
+
+
+def _sequence(value: Any) -> Sequence[Any]:
+    if not isinstance(value, list) or not value:
+        raise ConfigError("policy.inputs: actions is a list of keys of the reply, such as [actions].")
+    return value
+
+
+def _structured(kind: type[Any], value: Any, where: str) -> Any:
+    if not isinstance(value, dict):
+        raise ConfigError(
+            f"policy.inputs: {where} holds {value!r:.40}; "
+            "each entry is a map such as {key: state, source: observation.state}."
+        )
+    return structure(kind, value, f"policy.inputs.{where}")

@@ -1,0 +1,243 @@
+"""What policies behind a server have in common: their options, what identifies them, and how one request is made."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from abc import abstractmethod
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from time import monotonic
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
+
+from proctor.errors import ConfigError, EpisodeLostError, MissingExtraError, PolicyError
+from proctor.policies.base import EpisodeMemory, Policy, PolicySource
+from proctor.policies.remote.connections import Connections, Lease, LostError, Patience
+from proctor.policies.remote.mapping import Choice
+from proctor.types import Features
+
+_MOST_STARTS_AGAIN = 10
+"""So often an episode that the server never saw starts again before that counts as an attempt."""
+_LIFE = "server life"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoteConfig:
+    """``--policy.<field>`` of every policy behind a server."""
+
+    url: str
+    """The server's address, such as ws://host:8000 (openpi) or tcp://host:5555 (GR00T)."""
+    type: str = ""
+    name: str | None = None
+    """What the user calls the policy that the server has, such as its checkpoint. Only a run with a name can go on in
+    another session."""
+    inputs: str | list[Any] | dict[str, Any] | None = None
+    """What the server is sent: a preset, a file of JSON or YAML, or JSON. If not given, the preset whose arrays the
+    environment gives."""
+    n_action_steps: int | None = None
+    """Actions of a chunk that are executed before the policy looks again; the preset's if not given."""
+    connections: int | None = None
+    """At most so many connections, which is so many requests at a time."""
+    timeout_s: float | None = None
+    """How long a reply may take. If not given, 20 times as long as the slowest so far, at least 30 s; the first may
+    take 600 s."""
+    connect_timeout_s: float = 30.0
+    """How long to wait for the server at the beginning."""
+    reconnect_timeout_s: float = 300.0
+    """How long a server may be away in the middle of a run before the run ends."""
+
+    def __post_init__(self) -> None:
+        for field in ("n_action_steps", "connections"):
+            if (value := getattr(self, field)) is not None and value < 1:
+                raise ConfigError(f"policy.{field} is {value}; it must be at least 1.")
+        for field in ("timeout_s", "connect_timeout_s", "reconnect_timeout_s"):
+            if (seconds := getattr(self, field)) is not None and not seconds > 0:  # NaN neither
+                raise ConfigError(f"policy.{field} is {seconds}; it must be positive.")
+
+
+def check_url(url: str, schemes: Sequence[str], example: str) -> None:
+    """See that an address can be connected to, and holds no password.
+
+    Raises:
+        ConfigError: it cannot, or it does.
+    """
+    try:
+        parts = urlsplit(url)
+        fine = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        fine = False
+    if not fine:
+        raise ConfigError(f"policy.url is '{url}'; it is an address such as {example}.")
+    if "@" in parts.netloc:
+        raise ConfigError("policy.url holds a user or a password; give a key with an environment variable instead.")
+
+
+def secret(variable: str | None, file: str | None, what: str) -> str | None:
+    """A key or a token, from an environment variable or a file; None if the user names neither.
+
+    Raises:
+        ConfigError: there is no such variable or file, or it is empty; the message holds no value.
+    """
+    if variable is not None:
+        if not (value := os.environ.get(variable, "")):
+            raise ConfigError(f"policy.{what}_env names an environment variable that is not set; set it to the {what}.")
+        return value
+    if file is None:
+        return None
+    try:
+        value = Path(file).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"policy.{what}_file: {file} cannot be read: {error}.") from None
+    if not value:
+        raise ConfigError(f"policy.{what}_file: {file} is empty; write the {what} into it.")
+    return value
+
+
+def require_modules(extra: str, *modules: str) -> None:
+    """See that an extra's packages are installed, without importing them.
+
+    Raises:
+        MissingExtraError: one is not.
+    """
+    for module in modules:
+        if importlib.util.find_spec(module) is None:
+            raise MissingExtraError(module, extra)
+
+
+class RemotePolicy(Policy):
+    """A policy behind a server that has been connected to."""
+
+    exactness: str
+    """How the results of two runs agree: one of the levels of ``proctor check``."""
+
+    def __init__(self, config: RemoteConfig, choice: Choice, connections: Connections, exactness: str) -> None:
+        self._config, self._choice, self._connections = config, choice, connections
+        self.exactness = exactness
+        self.n_action_steps = n_action_steps(config, choice)
+        self.unidentified = why_nameless(config)
+        self._patience = Patience(config.timeout_s)
+        self._starts_again: Counter[Any] = Counter()
+
+    def open(self, n_threads: int) -> Policy:
+        """Connect again if the connections were closed."""
+        if self._connections.closed.is_set():
+            self._connections.begin(self._config.connect_timeout_s)
+        return self
+
+    def close(self) -> None:
+        """Close the connections; requests under way fail soon."""
+        self._connections.close()
+
+    def check_contract(self, features: Features) -> None:
+        """See :class:`~proctor.policies.base.Policy`."""
+        self._choice.check_contract(features)
+
+    def fingerprint(self) -> Mapping[str, Any]:
+        """What identifies the policy: what the user says of it, and what the server said of itself on connecting."""
+        said = sha256(self._connections.greeting).hexdigest()
+        return {**fingerprint(self._config, self._choice), "server_sha256": said, "exactness": self.exactness}
+
+    @abstractmethod
+    def note_exactness(self) -> None:
+        """Say to the user how exact the results can be, if that is less than to the bit."""
+
+    def _exchange(self, memories: Sequence[EpisodeMemory], request: Callable[[Lease], bytes], owner: str = "") -> bytes:
+        """Send one request for episodes, and give its reply.
+
+        Raises:
+            PolicyError: the request failed.
+            EpisodeLostError: the server never got it, and may have forgotten the episodes.
+        """
+        for is_last in (False, True):
+            try:
+                with self._connections.lent(owner) as lease:
+                    self._require_life(memories, lease.life)
+                    began = monotonic()
+                    reply = lease.connection.ask(request(lease), self._patience.seconds, self._connections.closed)
+                    self._patience.took(monotonic() - began)
+            except LostError as error:
+                if error.sent:
+                    raise PolicyError(f"the server closed the connection before it replied ({error})") from None
+                if is_last or not error.orderly:
+                    self._start_again(memories, str(error))
+                continue
+            for memory in memories:
+                memory.state[_LIFE] = lease.life
+            break
+        return reply
+
+    def _require_life(self, memories: Sequence[EpisodeMemory], life: int) -> None:
+        if any(memory.state.get(_LIFE, life) != life for memory in memories):
+            self._start_again(memories, "the server was started again")
+
+    def _start_again(self, memories: Sequence[EpisodeMemory], reason: str) -> NoReturn:
+        spec = memories[0].stream.spec
+        self._starts_again[spec] += 1
+        if self._starts_again[spec] > _MOST_STARTS_AGAIN:
+            raise PolicyError(f"the server was lost {_MOST_STARTS_AGAIN} times before it got the request ({reason})")
+        raise EpisodeLostError(reason)
+
+
+class RemoteSource:
+    """A policy behind a server that is not connected to yet; ``connect`` does that."""
+
+    look_offsets: tuple[int, ...] = (0,)
+    distributions = ("pillow",)
+
+    def __init__(
+        self, config: RemoteConfig, choice: Choice, connect: Callable[[], RemotePolicy], episodes_per_pass: int
+    ) -> None:
+        self._config, self._choice, self._connect = config, choice, connect
+        self.episodes_per_pass = episodes_per_pass
+        self.n_action_steps = n_action_steps(config, choice)
+        self.unidentified = why_nameless(config)
+
+    @property
+    def per_device(self) -> Sequence[PolicySource]:
+        """The source itself: a server is one device, whatever it computes on."""
+        return (self,)
+
+    def check_contract(self, features: Features) -> None:
+        """See :class:`~proctor.policies.base.Policy`."""
+        self._choice.check_contract(features)
+
+    def fingerprint(self) -> Mapping[str, Any]:
+        """What the user says of the policy; the address is no part of it, as a server may move."""
+        return fingerprint(self._config, self._choice)
+
+    def open(self, n_threads: int) -> Policy:
+        """Connect to the server.
+
+        Raises:
+            ConfigError: it is not there, or refuses this client.
+        """
+        policy = self._connect()
+        policy.note_exactness()
+        return policy
+
+
+def n_action_steps(config: RemoteConfig, choice: Choice) -> int:
+    """How many actions of a chunk are executed."""
+    return config.n_action_steps or choice.n_action_steps or sys.maxsize
+
+
+def fingerprint(config: RemoteConfig, choice: Choice) -> dict[str, Any]:
+    """What identifies a policy behind a server before it is connected to."""
+    steps = n_action_steps(config, choice)
+    return {
+        "type": config.type,
+        "name": config.name,
+        "inputs": choice.fingerprint(),
+        "n_action_steps": None if steps == sys.maxsize else steps,
+    }
+
+
+def why_nameless(config: RemoteConfig) -> str:
+    """Why nobody can tell whether another policy is this one; "" if it has a name."""
+    return "" if config.name else "a policy behind a server that --policy.name gives no name"
+
