@@ -6,14 +6,17 @@ import signal
 import socket
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 REPOSITORY = Path(__file__).parents[3]
 STAND_IN = Path(__file__).with_name("stand_in.py")
-ORACLE = REPOSITORY / ".venv-openpi"
-ORACLE_NEEDS = ["openpi-client==0.1.2", "typing_extensions", "websockets>=14", "numpy<2"]
+# Pillow 13 rounds the resizing of tall images otherwise than Pillow 12, so both sides have the same one.
+PILLOW = version("pillow")
+ORACLE = REPOSITORY / f".venv-openpi-pillow-{PILLOW}"
+ORACLE_NEEDS = ["openpi-client==0.1.2", "typing_extensions", "websockets>=14", "numpy<2", f"pillow=={PILLOW}"]
 
 
 class StandIn:
@@ -71,7 +74,7 @@ def free_port():
 def openpi_python():
     """The interpreter of an environment that has the real ``openpi-client``, which needs numpy before 2."""
     python = ORACLE / "bin" / "python"
-    if not python.exists():
+    if not any(ORACLE.glob("lib/*/site-packages/openpi_client")):
         commands = [[sys.executable, "-m", "venv", str(ORACLE)], [str(python), "-m", "pip", "install", *ORACLE_NEEDS]]
         for command in commands:
             done = subprocess.run(command, check=False, capture_output=True, text=True)

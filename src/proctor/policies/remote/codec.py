@@ -26,7 +26,13 @@ LARGEST_MESSAGE = 64 << 20
 _MOST_DIMENSIONS = 8
 _MOST_ITEMS = 1_000_000
 """Entries of one list or map: an array is no list, so that a reply has a few dozens."""
-_npy: Any = np.lib.format
+_NPY = re.compile(
+    rb"\x93NUMPY(\x01\x00(?P<length1>.{2})|\x02\x00(?P<length2>.{4}))(?P<header>\{)", re.DOTALL
+)
+_NPY_HEADER = re.compile(
+    rb"\{'descr': '(?P<dtype>[^']{1,20})', 'fortran_order': (?P<fortran>True|False), "
+    rb"'shape': \((?P<shape>(\d{1,18}, ?)*(\d{1,18})?)\), ?\} *\n?"
+)
 _DTYPE = re.compile(r"[<>|=]?(\?|[biuf][1248]|[bBhHiIlLqQefd])|bool|u?int(8|16|32|64)|float(16|32|64)")
 
 
@@ -167,14 +173,17 @@ def _number(value: Any, dtype: np.dtype[Any]) -> Any:
 
 
 def _from_npy(content: Any) -> Array:
-    """The array of a ``.npy`` file, whose header is read before any memory is taken for what the header claims."""
-    if not isinstance(content, bytes):
-        raise WireError("it holds an array without the content of a .npy file")
-    file = io.BytesIO(content)
-    try:
-        version = _npy.read_magic(file)
-        read = {(1, 0): _npy.read_array_header_1_0, (2, 0): _npy.read_array_header_2_0}[version]
-        shape, fortran, dtype = read(file)
-    except Exception as error:  # noqa: BLE001 - whatever reading a header that is none raises
-        raise WireError(f"it holds a .npy file that cannot be read: {error or type(error).__name__}") from None
-    return _shaped(content[file.tell() :], _dtype(dtype.str), _shape(list(shape)), fortran=fortran)
+    """The array of a ``.npy`` file of version 1 or 2.
+
+    numpy's own reader takes the memory that the header claims before it reads the data, so the header is read here.
+    """
+    if not isinstance(content, bytes) or (match := _NPY.match(content)) is None:
+        raise WireError("it holds an array that is no .npy file of numbers")
+    start = match.start("header")
+    length = int.from_bytes(match["length1"] or match["length2"], "little")
+    header = _NPY_HEADER.fullmatch(content[start : start + length])
+    if header is None or start + length > len(content):
+        raise WireError("it holds a .npy file whose header cannot be read")
+    shape = [int(size) for size in re.findall(rb"\d+", header["shape"])]
+    fortran = header["fortran"] == b"True"
+    return _shaped(content[start + length :], _dtype(header["dtype"]), _shape(shape), fortran=fortran)

@@ -16,7 +16,8 @@ def resize_with_pad(image: Array, height: int, width: int) -> Array:
     """A uint8 image ``(height, width, channels)`` shrunk or grown to fit, in the middle of black.
 
     The size is computed as ``openpi_client.image_tools.resize_with_pad`` computes it, whose filter is Pillow's bilinear
-    one: sides are rounded down, and so are the bars above and on the left.
+    one: sides are rounded down, and so are the bars above and on the left. Pillow 13 resizes tall images otherwise than
+    Pillow 12, to the last bit, so that its version is part of what results depend on.
     """
     from PIL import Image
 
