@@ -33,6 +33,10 @@ Any function on any Gymnasium environment:
   proctor eval --policy.type=function --policy.function=my_module:predict \\
                --env.type=gymnasium --env.task=CartPole-v1
 
+A policy behind a server of openpi, vLLM-Omni or Isaac GR00T:
+  proctor eval --policy.type=openpi --policy.url=ws://localhost:8000 --policy.name=pi05_libero \\
+               --env.type=libero --env.task=libero_goal
+
 --key=value, --key value and key=value mean the same.
 --config_path=FILE takes values from a YAML or JSON file.
 

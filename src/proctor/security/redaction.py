@@ -66,6 +66,8 @@ def is_secret_name(name: object) -> bool:
 def _is_secret_name(name: str) -> bool:
     *groups, last = name.split(".")
     words = _words(last)
+    if words[-1:] in (["env"], ["file"]):  # it says where a secret is found
+        return any(map(_is_surely_secret, groups))
     if any(map(_is_surely_secret, (*groups, last))) or words in (["tokens"], ["session", "id"]):
         return True
     if any(map(_OFTEN_SECRET.match, words)):

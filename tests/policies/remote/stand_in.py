@@ -17,7 +17,7 @@ from pathlib import Path
 import msgpack
 import numpy as np
 
-FAULTS = "raise nan narrow text garbage object mute huge close abort list other".split()
+FAULTS = "raise nan narrow text garbage object mute huge close abort list other alone".split()
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -260,6 +260,7 @@ class Groot(Server):
         data = request["data"] if old else request["data"]["observation"]
         assert old or set(request["data"]) == {"observation", "options"}
         chunks = np.stack([self.actions(chunk, fault) for chunk in self.chunks(data)])
+        chunks = chunks[0] if fault == "alone" else chunks
         action = {"x": chunks[..., :1], "y": chunks[..., 1:]}
         if not self.options.nested:
             action = {f"action.{name}": array for name, array in action.items()}

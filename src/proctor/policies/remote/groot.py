@@ -138,9 +138,8 @@ class GrootPolicy(RemotePolicy):
 
 
 def load(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None) -> RemoteSource:
-    """A policy behind a server of Isaac GR00T: ``--policy.type=groot --policy.url=tcp://host:5555``.
-
-    ``--policy.inputs`` is libero, a file, or JSON.
+    """A policy behind a server of Isaac GR00T (``--policy.url=tcp://host:5555``); ``--policy.inputs`` says what it is
+    sent: libero, a file, or JSON.
     """
     require_modules("groot", "zmq", "msgpack", "PIL")
     config = structure(GrootConfig, fields, "policy")

@@ -199,9 +199,8 @@ def decoded(reply: bytes) -> Any:
 
 
 def load(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None) -> RemoteSource:
-    """A policy behind a server that speaks openpi's protocol: ``--policy.type=openpi --policy.url=ws://host:8000``.
-
-    ``--policy.inputs`` is libero, libero_raw, aloha, droid, a file, or JSON.
+    """A policy behind a server of openpi or vLLM-Omni (``--policy.url=ws://host:8000``); ``--policy.inputs`` says what it
+    is sent: libero, libero_raw, aloha, droid, a file, or JSON.
     """
     require_modules("openpi", "websockets", "msgpack", "PIL")
     config = structure(OpenpiConfig, fields, "policy")

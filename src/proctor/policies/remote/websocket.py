@@ -10,6 +10,7 @@ import socket
 import ssl
 import struct
 import threading
+from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -65,8 +66,9 @@ class WebSocket:
         from websockets.exceptions import ConnectionClosed
 
         wait = struct.pack("ll", int(seconds), int(seconds % 1 * 1e6))
-        try:
+        with suppress(OSError):  # the socket is closed already, which sending says better
             self._connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, wait)
+        try:
             self._connection.send(request)
         except ConnectionClosed as error:
             raise self._lost(error, sent=False) from None
