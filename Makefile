@@ -51,6 +51,7 @@ bench: install
 	$(BIN)/python bench/overheads.py
 	$(BIN)/python bench/autotune.py
 	$(BIN)/python bench/overlap.py
+	$(BIN)/python bench/remote.py
 	$(BIN)/python bench/vs_lerobot.py
 	$(BIN)/python bench/vs_vector_env.py
 	$(BIN)/python bench/videos.py

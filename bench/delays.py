@@ -26,11 +26,15 @@ _OVERSLEPT_S = 0.001
 
 @dataclass(frozen=True, kw_only=True)
 class DelayConfig(EnvConfig):
-    """``steps`` is an episode's length, ``step_ms`` and ``spread`` how long each takes."""
+    """``steps`` is an episode's length, ``step_ms`` and ``spread`` how long each takes.
+
+    With an ``image_size`` two images of so many pixels each way are seen besides the state.
+    """
 
     steps: int = 1000
     step_ms: float = 20.0
     spread: float = 0.2
+    image_size: int = 0
 
 
 def step_seconds(config: DelayConfig, generator: np.random.Generator, size: int | tuple[int, ...]) -> Array:
@@ -47,12 +51,16 @@ class DelayEnv(SimEnv):
 
     def __init__(self, config: DelayConfig) -> None:
         box = gymnasium.spaces.Box
-        self.observation_space = gymnasium.spaces.Dict({"observation.state": box(-1, 1, (4,), np.float32)})
+        size = config.image_size
+        cameras = ("observation.images.image", "observation.images.image2") if size else ()
+        images = dict.fromkeys(cameras, box(0, 255, (size, size, 3), np.uint8))
+        self.observation_space = gymnasium.spaces.Dict({"observation.state": box(-1, 1, (4,), np.float32), **images})
         self.action_space = box(-1, 1, (4,), np.float32)
         self._config = config
         self._generator = np.random.default_rng()
         self._until = 0.0
         self._seen: dict[str, Array] = {"observation.state": np.zeros(4, np.float32)}
+        self._seen |= {camera: np.zeros((size, size, 3), np.uint8) for camera in cameras}
 
     def reset(self, seed: int, init_state_id: int | None, *, look: bool) -> Mapping[str, Array] | None:
         self._generator = np.random.default_rng(seed)

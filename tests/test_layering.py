@@ -33,7 +33,8 @@ LAYERS = [
 ENTRIES = {f"proctor.{name}": level for level, names in enumerate(LAYERS) for name in names}
 
 # Where names of particular benchmarks, policies and launchers may stand: in the adapter's own files.
-ADAPTERS = ["benchmarks/", "policies/lerobot/", "policies/remote/", "policies/local.py", "policies/function.py", "config/lerobot.py"]
+ADAPTERS = ["benchmarks/", "policies/lerobot/", "policies/local.py", "policies/function.py", "config/lerobot.py"]
+ADAPTERS += ["policies/remote/"]
 ADAPTERS += ["compat/", "testing/", "parallel/launchers/"]
 ADAPTERS += ["doctor/"]  # it looks whether each of them works
 

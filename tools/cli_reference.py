@@ -26,6 +26,8 @@ from proctor.config import EnvConfig
 from proctor.plugins import BENCHMARKS, POLICIES, load_object
 from proctor.policies.function import FunctionPolicyConfig
 from proctor.policies.lerobot.policy_types import POLICY_TYPES
+from proctor.policies.remote.groot import GrootConfig
+from proctor.policies.remote.openpi import OpenpiConfig
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGE = REPOSITORY / "docs" / "cli.md"
@@ -156,11 +158,12 @@ def _policies() -> str:
             parts.append(
                 f"Types whose episodes may share a forward pass: {', '.join(types)}. Other types run one by one."
             )
-        if name == "function":
-            parts.append(_table(_options(FunctionPolicyConfig, "--policy.", without={"type"})))
+        if (config := _CONFIGS.get(name)) is not None:
+            parts.append(_table(_options(config, "--policy.", without={"type"})))
     return "\n\n".join(filter(None, parts))
 
 
+_CONFIGS = {"function": FunctionPolicyConfig, "openpi": OpenpiConfig, "groot": GrootConfig}
 _POLICY_TITLES = {"lerobot": "--policy.path=CHECKPOINT"}
 
 

@@ -37,9 +37,7 @@ def memory(episode: int = 0) -> EpisodeMemory:
 def observation(seed: int = 0) -> Observation:
     generator = np.random.default_rng(seed)
     image = generator.integers(0, 256, (1, 8, 8, 3), dtype=np.uint8)
-    return Observation(
-        {"observation.image": image, "observation.state": generator.normal(size=(1, 2))}, "steer to 1"
-    )
+    return Observation({"observation.image": image, "observation.state": generator.normal(size=(1, 2))}, "steer to 1")
 
 
 def fields(url: str, **others) -> dict[str, object]:

@@ -1,7 +1,7 @@
 """A policy server in a process of its own, which follows the wire of openpi, of vLLM-Omni or of GR00T to the letter.
 
-``python stand_in.py openpi --port=0`` prints the port that it listens on. It steers as ``FakePolicy`` does, so that what
-comes back can be compared with a policy in this process. Its codec is a second one, written for the tests.
+``python stand_in.py openpi --port=0`` prints the port that it listens on. It steers as ``FakePolicy`` does, so that
+what comes back can be compared with a policy in this process. Its codec is a second one, written for the tests.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from pathlib import Path
 import msgpack
 import numpy as np
 
-FAULTS = "raise nan narrow text garbage object mute huge close abort list other alone".split()
+FAULTS = ["raise", "nan", "narrow", "text", "garbage", "object", "mute", "huge", "close", "abort"]
+FAULTS += ["list", "other", "alone"]
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -142,7 +143,7 @@ class Openpi(Server):
             process_request=self.process_request,
             ping_interval=None,
         ) as server:
-            print(server.sockets[0].getsockname()[1], flush=True)
+            print(server.sockets[0].getsockname()[1], flush=True)  # noqa: T201
             await server.serve_forever()
 
     def process_request(self, connection, request):
@@ -238,7 +239,7 @@ class Groot(Server):
 
         socket = zmq.Context().socket(zmq.REP)
         socket.bind(f"tcp://127.0.0.1:{self.options.port or '*'}")
-        print(socket.getsockopt_string(zmq.LAST_ENDPOINT).rpartition(":")[2], flush=True)
+        print(socket.getsockopt_string(zmq.LAST_ENDPOINT).rpartition(":")[2], flush=True)  # noqa: T201
         while True:
             message = socket.recv()
             try:
@@ -269,9 +270,13 @@ class Groot(Server):
         return pack_groot(action if old else [action, {}])
 
     def chunks(self, data):
-        state, video = (data["state"]["s"], data["video"]["image"]) if self.options.nested else (
-            data["state.s"],
-            data["video.image"],
+        state, video = (
+            (data["state"]["s"], data["video"]["image"])
+            if self.options.nested
+            else (
+                data["state.s"],
+                data["video.image"],
+            )
         )
         prompts = data["language"]["task"] if self.options.nested else data["task"]
         assert state.dtype == np.float32

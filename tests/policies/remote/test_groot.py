@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from time import monotonic, sleep
 
 import numpy as np
@@ -200,8 +201,7 @@ def test_a_server_that_came_back_with_another_policy_ends_the_run(serve, opened)
     server.start("--name=two")
 
     with pytest.raises(FingerprintError, match="another policy"):
-        for _ in range(2):
-            ask_again(policy)
+        ask_twice(policy)
 
 
 def test_a_server_that_is_gone_ends_the_run(serve, opened):
@@ -211,16 +211,14 @@ def test_a_server_that_is_gone_ends_the_run(serve, opened):
     server.kill()
 
     with pytest.raises(PolicyGoneError, match="is gone"):
-        for _ in range(2):
-            ask_again(policy)
+        ask_twice(policy)
 
 
-def ask_again(policy):
-    """A first request of an episode; the loss of an old connection is not what is looked at."""
-    try:
+def ask_twice(policy):
+    """First requests of episodes; that the old connection is lost is not what is looked at."""
+    with suppress(EpisodeLostError):
         ask(policy)
-    except EpisodeLostError:
-        pass
+    ask(policy)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from time import monotonic, sleep
 
 import numpy as np
@@ -97,8 +98,8 @@ class TestAsking:
 
     def test_an_encrypted_connection_is_to_a_server_whose_certificate_is_trusted(self, serve, opened, tmp_path):
         pem = tmp_path / "server.pem"
-        words = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext".split()
-        words += ["subjectAltName=IP:127.0.0.1", "-keyout", str(pem), "-out", str(tmp_path / "ca.pem")]
+        words = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+        words += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(pem), "-out", str(tmp_path / "ca.pem")]
         subprocess.run(words, check=True, capture_output=True)
         pem.write_text(pem.read_text() + (tmp_path / "ca.pem").read_text())
         url = serve("openpi", f"--certificate={pem}").url.replace("ws:", "wss:")
@@ -198,7 +199,9 @@ class TestFailures:
             ("abort", "closed the connection before it replied"),
         ],
     )
-    def test_a_wrong_answer_is_the_episode_s_error_and_the_next_request_is_answered(self, serve, opened, fault, message):
+    def test_a_wrong_answer_is_the_episode_s_error_and_the_next_request_is_answered(
+        self, serve, opened, fault, message
+    ):
         policy = opened(serve("openpi", f"--fault={fault}", "--times=1").url, timeout_s=0.5 if fault == "mute" else 30)
         with pytest.raises(PolicyError, match=message):
             ask(policy)
@@ -237,8 +240,7 @@ class TestFailures:
         server.start("--name=two")
 
         with pytest.raises(FingerprintError, match="another policy"):
-            for _ in range(2):
-                ask_again(policy)
+            ask_twice(policy)
 
     def test_a_server_that_is_gone_ends_the_run(self, serve, opened):
         server = serve("openpi")
@@ -247,8 +249,7 @@ class TestFailures:
         server.kill()
 
         with pytest.raises(PolicyGoneError, match="is gone"):
-            for _ in range(2):
-                ask_again(policy)
+            ask_twice(policy)
 
     def test_a_request_that_waits_ends_soon_after_the_run(self, serve, opened):
         policy = opened(serve("openpi", "--fault=mute").url)
@@ -269,12 +270,11 @@ class TestFailures:
         assert np.array_equal(ask(policy.open(1)), expected())
 
 
-def ask_again(policy):
-    """A first request of an episode; the loss of an old connection is not what is looked at."""
-    try:
+def ask_twice(policy):
+    """First requests of episodes; that the old connection is lost is not what is looked at."""
+    with suppress(EpisodeLostError):
         ask(policy)
-    except EpisodeLostError:
-        pass
+    ask(policy)
 
 
 # ------------------------------------------------------------------------------------------------------------- options

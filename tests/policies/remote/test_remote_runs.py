@@ -1,4 +1,4 @@
-"""Whole evaluations of a policy behind a server, on the command line and from Python, while the server does what it may."""
+"""Whole evaluations of a policy behind a server, on the command line and from Python, whatever the server does."""
 
 from __future__ import annotations
 
@@ -139,9 +139,7 @@ def test_results_of_another_server_s_policy_are_not_added_to(serve, tmp_path):
     proctor.evaluate(fields(serve("openpi").url), env(), n_episodes=1, output_dir=tmp_path / "run")
 
     with pytest.raises(FingerprintError, match="server_sha256"):
-        proctor.evaluate(
-            fields(serve("openpi", "--name=two").url), env(), n_episodes=2, output_dir=tmp_path / "run"
-        )
+        proctor.evaluate(fields(serve("openpi", "--name=two").url), env(), n_episodes=2, output_dir=tmp_path / "run")
 
 
 @pytest.mark.parametrize(

@@ -26,9 +26,7 @@ LARGEST_MESSAGE = 64 << 20
 _MOST_DIMENSIONS = 8
 _MOST_ITEMS = 1_000_000
 """Entries of one list or map: an array is no list, so that a reply has a few dozens."""
-_NPY = re.compile(
-    rb"\x93NUMPY(\x01\x00(?P<length1>.{2})|\x02\x00(?P<length2>.{4}))(?P<header>\{)", re.DOTALL
-)
+_NPY = re.compile(rb"\x93NUMPY(\x01\x00(?P<length1>.{2})|\x02\x00(?P<length2>.{4}))(?P<header>\{)", re.DOTALL)
 _NPY_HEADER = re.compile(
     rb"\{'descr': '(?P<dtype>[^']{1,20})', 'fortran_order': (?P<fortran>True|False), "
     rb"'shape': \((?P<shape>(\d{1,18}, ?)*(\d{1,18})?)\), ?\} *\n?"

@@ -138,8 +138,9 @@ class GrootPolicy(RemotePolicy):
 
 
 def load(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None) -> RemoteSource:
-    """A policy behind a server of Isaac GR00T (``--policy.url=tcp://host:5555``); ``--policy.inputs`` says what it is
-    sent: libero, a file, or JSON.
+    """A server of Isaac GR00T: ``--policy.url=tcp://host:5555 --policy.inputs=libero`` or a file.
+
+    Nobody is connected to yet.
     """
     require_modules("groot", "zmq", "msgpack", "PIL")
     config = structure(GrootConfig, fields, "policy")

@@ -199,8 +199,9 @@ def decoded(reply: bytes) -> Any:
 
 
 def load(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None) -> RemoteSource:
-    """A policy behind a server of openpi or vLLM-Omni (``--policy.url=ws://host:8000``); ``--policy.inputs`` says what it
-    is sent: libero, libero_raw, aloha, droid, a file, or JSON.
+    """A server of openpi or vLLM-Omni: ``--policy.url=ws://host:8000 --policy.inputs=libero``, aloha, droid or a file.
+
+    The preset ``libero_raw`` is for an environment that gives what robosuite gives. Nobody is connected to yet.
     """
     require_modules("openpi", "websockets", "msgpack", "PIL")
     config = structure(OpenpiConfig, fields, "policy")

@@ -240,4 +240,3 @@ def fingerprint(config: RemoteConfig, choice: Choice) -> dict[str, Any]:
 def why_nameless(config: RemoteConfig) -> str:
     """Why nobody can tell whether another policy is this one; "" if it has a name."""
     return "" if config.name else "a policy behind a server that --policy.name gives no name"
-
