@@ -144,7 +144,7 @@ class Inference:
         """Wait for the passes under way."""
         self._loader.shutdown(wait=True)
         if self.policy is not None:
-            self.policy.close()
+            self.policy.disconnect()
         for _ in self._slots:
             self._asked.put(None)
         for slot in self._slots:

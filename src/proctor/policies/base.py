@@ -114,7 +114,7 @@ class Policy(ABC):
         memories as they were: the observations are then asked one by one, to find whose fault it is.
         """
 
-    def close(self) -> None:
+    def disconnect(self) -> None:
         """Let go of what lies outside of this process: nobody asks any more, unless the policy is opened again.
 
         May be called while :meth:`predict` runs on other threads: if it waits for something outside, it ends soon.

@@ -33,6 +33,8 @@ def main():
         "prompt": "put the bowl on the plate",
     }
     (folder / "libero").write_bytes(packer.pack(libero))
+    if "libero" in sys.argv:
+        return
     aloha = {"state": case["joints"], "images": {"cam_high": np.transpose(image(case["top"]), (2, 0, 1))}}
     (folder / "aloha").write_bytes(packer.pack(aloha))
     droid = {

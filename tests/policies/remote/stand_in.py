@@ -27,6 +27,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--latency", type=float, default=0.0, help="seconds of each request, one after the other")
     parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--actions", type=int, help="the size of an action; the state's if not given")
     parser.add_argument("--name", default="one", help="in the metadata")
     parser.add_argument("--fault", choices=FAULTS)
     parser.add_argument("--at", type=int, default=0, help="the first request with the fault")
@@ -200,7 +201,8 @@ class Openpi(Server):
         await connection.send(message if message is not None else msgpack.packb({"actions": objects}))
 
     def infer(self, observation, session):
-        return steer(observation["state"], observation["prompt"], self.options.steps)
+        state = observation.get("state", observation.get("observation/state"))
+        return steer(state[: self.options.actions], observation.get("prompt", ""), self.options.steps)
 
 
 class Vllm(Openpi):

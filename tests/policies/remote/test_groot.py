@@ -37,7 +37,7 @@ def opened():
 
     yield connect
     for policy in policies:
-        policy.close()
+        policy.disconnect()
 
 
 def ask(policy, *seeds, of=None):

@@ -12,8 +12,10 @@ import pytest
 from samples import fields, memory, observation
 from stand_in import steer, unpack_openpi
 
-from proctor.errors import ConfigError, EpisodeLostError, FingerprintError, PolicyError, PolicyGoneError
+from proctor.errors import ConfigError, EpisodeLostError, FingerprintError, Note, PolicyError, PolicyGoneError
 from proctor.policies.remote.openpi import load, seed_of
+
+pytestmark = pytest.mark.filterwarnings("ignore::proctor.errors.Note")
 
 
 @pytest.fixture
@@ -27,7 +29,7 @@ def opened():
 
     yield connect
     for policy in policies:
-        policy.close()
+        policy.disconnect()
 
 
 def ask(policy, seed=0, of=None):
@@ -43,7 +45,6 @@ def requests(folder):
     return [unpack_openpi(path.read_bytes()) for path in sorted(folder.iterdir())]
 
 
-@pytest.mark.filterwarnings("ignore::proctor.errors.Note")
 class TestAsking:
     def test_the_server_s_actions_come_back(self, serve, opened):
         policy = opened(serve("openpi").url)
@@ -109,7 +110,6 @@ class TestAsking:
             opened(url)
 
 
-@pytest.mark.filterwarnings("ignore::proctor.errors.Note")
 class TestVllm:
     def test_the_dialect_is_known_by_the_handshake(self, serve, opened):
         assert opened(serve("vllm").url).exactness == "numerical"
@@ -165,7 +165,6 @@ class TestVllm:
         assert ask(opened(serve("vllm", "--nested").url)).shape == (3, 2)
 
 
-@pytest.mark.filterwarnings("ignore::proctor.errors.Note")
 class TestFailures:
     def test_a_server_that_is_not_there_is_a_sentence_after_a_bounded_wait(self, free_port):
         began = monotonic()
@@ -256,7 +255,7 @@ class TestFailures:
         with ThreadPoolExecutor(1) as threads:
             asked = threads.submit(ask, policy)
             sleep(0.2)
-            policy.close()
+            policy.disconnect()
             began = monotonic()
             with pytest.raises(PolicyError, match="the run ended"):
                 asked.result()
@@ -265,7 +264,7 @@ class TestFailures:
 
     def test_a_closed_policy_can_be_opened_again(self, serve, opened):
         policy = opened(serve("openpi").url)
-        policy.close()
+        policy.disconnect()
 
         assert np.array_equal(ask(policy.open(1)), expected())
 
@@ -315,13 +314,20 @@ def test_a_policy_without_a_name_cannot_be_recognised():
     assert not load(fields("ws://localhost:8000")).unidentified
 
 
-@pytest.mark.filterwarnings("ignore::proctor.errors.Note")
 def test_what_the_server_says_of_itself_identifies_the_policy_that_is_opened(serve, opened):
     one, two = serve("openpi"), serve("openpi", "--name=two")
 
     assert opened(one.url).fingerprint() == opened(one.url).fingerprint() != opened(two.url).fingerprint()
 
 
-def test_how_exact_the_results_can_be_is_said(serve):
-    with pytest.warns(Warning, match="the results are statistical"):
-        load(fields(serve("openpi").url)).open(1).close()
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, "the results are statistical"),
+        ({"dialect": "vllm"}, "as exact as its kernels"),
+        ({"url": "ws://localhost:8000/v1/realtime/robot/openpi"}, "as exact as its kernels"),
+    ],
+)
+def test_how_exact_the_results_can_be_is_said_before_anything_starts(given, said):
+    with pytest.warns(Note, match=said):
+        load(fields("ws://localhost:8000") | given)

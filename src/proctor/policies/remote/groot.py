@@ -37,6 +37,10 @@ from proctor.types import Array, Observation
 
 _EPISODES_PER_PASS = 4
 _BATCH_SIZE = 16
+_STATISTICAL = (
+    "GR00T's server draws noise for whole batches from one generator, so the results are statistical: "
+    "a run cannot be repeated to the bit."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,12 +74,6 @@ class GrootPolicy(RemotePolicy):
         self._version, self._keys = config.version, config.keys
         self.batch_size = _BATCH_SIZE
         self.n_slots = config.connections or 1
-
-    def note_exactness(self) -> None:
-        note(
-            "GR00T's server draws noise for whole batches from one generator, so the results are statistical: "
-            "a run cannot be repeated to the bit."
-        )
 
     def predict(self, observations: Sequence[Observation], memories: Sequence[EpisodeMemory]) -> list[Array]:
         """See :meth:`Policy.predict`. An observation that fills up a batch is the object of another row: sent once."""
@@ -146,6 +144,7 @@ def load(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None)
     config = structure(GrootConfig, fields, "policy")
     choice = choose(config.inputs, GROOT, rename_map)
     token = secret(config.api_token_env, config.api_token_file, "api_token")
+    note(_STATISTICAL)
 
     def connect(seconds: float) -> Connection:
         return ZeroMQ(config.url, seconds, token=token)

@@ -41,7 +41,15 @@ _EPISODES_PER_PASS = 2
 """While one half of the environments waits for the server, the other half steps."""
 _VLLM_PATH = "/v1/realtime/robot/openpi"
 _VLLM_SAYS = "needs_session_id"
-_N_REQUESTS, _SESSION, _LEASE = "requests", "session", "lease"
+_N_REQUESTS, _SESSION = "requests", "session"
+_STATISTICAL = (
+    "openpi's server draws noise in the order of requests, so the results are statistical: only a run with one environment "
+    "(--eval.batch_size=1), against a server started for it, can be repeated to the bit."
+)
+_NUMERICAL = (
+    "vLLM-Omni is sent a seed for each request, which follows from the episode, so the results are as exact as its "
+    "kernels; proctor check measures how exact that is."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,12 +79,6 @@ class OpenpiPolicy(RemotePolicy):
     def __init__(self, config: OpenpiConfig, choice: Choice, connections: Connections) -> None:
         super().__init__(config, choice, connections, "statistical")
         self.n_slots = _limit(config)
-
-    def note_exactness(self) -> None:
-        note(
-            "openpi's server draws noise in the order of requests, so the results are statistical: only a run with one "
-            "environment (--eval.batch_size=1), against a server started for it, can be repeated to the bit."
-        )
 
     def predict(self, observations: Sequence[Observation], memories: Sequence[EpisodeMemory]) -> list[Array]:
         """See :meth:`Policy.predict`. An observation that fills up a batch is the object of another row: sent once."""
@@ -110,12 +112,6 @@ class VllmPolicy(OpenpiPolicy):
         super().__init__(config, choice, connections)
         self.exactness = "numerical"
         self._has_sessions = has_sessions
-
-    def note_exactness(self) -> None:
-        note(
-            "Each request has its episode's own seed, so the results are as exact as the server is with a seed; "
-            "proctor check measures how exact that is."
-        )
 
     def _chunk(self, observation: Observation, memory: EpisodeMemory) -> Array:
         mapping = self._choice.for_observation(observation.arrays)
@@ -208,6 +204,7 @@ def load(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None)
     choice = choose(config.inputs, OPENPI, rename_map)
     key = secret(config.api_key_env, config.api_key_file, "api_key")
     headers = {"Authorization": f"Api-Key {key}"} if key else {}
+    note(_NUMERICAL if _asks_for_vllm(config) else _STATISTICAL)
 
     def connect(seconds: float) -> Connection:
         return WebSocket(config.url, seconds, headers=headers, ca_file=config.ca_file)
@@ -222,10 +219,14 @@ def load(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None)
 
 def _of_dialect(config: OpenpiConfig, choice: Choice, connections: Connections) -> RemotePolicy:
     said = metadata(connections.greeting)
-    shows_vllm = _VLLM_SAYS in said or urlsplit(config.url).path.rstrip("/") == _VLLM_PATH
-    if config.dialect == "vllm" or (config.dialect == "auto" and shows_vllm):
+    if _asks_for_vllm(config) or (config.dialect == "auto" and _VLLM_SAYS in said):
         return VllmPolicy(config, choice, connections, has_sessions=bool(said.get(_VLLM_SAYS)))
     return OpenpiPolicy(config, choice, connections)
+
+
+def _asks_for_vllm(config: OpenpiConfig) -> bool:
+    at_its_path = urlsplit(config.url).path.rstrip("/") == _VLLM_PATH
+    return config.dialect == "vllm" or (config.dialect == "auto" and at_its_path)
 
 
 def metadata(greeting: bytes) -> dict[Any, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -129,7 +128,7 @@ class RemotePolicy(Policy):
             self._connections.begin(self._config.connect_timeout_s)
         return self
 
-    def close(self) -> None:
+    def disconnect(self) -> None:
         """Close the connections; requests under way fail soon."""
         self._connections.close()
 
@@ -141,10 +140,6 @@ class RemotePolicy(Policy):
         """What identifies the policy: what the user says of it, and what the server said of itself on connecting."""
         said = sha256(self._connections.greeting).hexdigest()
         return {**fingerprint(self._config, self._choice), "server_sha256": said, "exactness": self.exactness}
-
-    @abstractmethod
-    def note_exactness(self) -> None:
-        """Say to the user how exact the results can be, if that is less than to the bit."""
 
     def _exchange(self, memories: Sequence[EpisodeMemory], request: Callable[[Lease], bytes], owner: str = "") -> bytes:
         """Send one request for episodes, and give its reply.
@@ -216,9 +211,7 @@ class RemoteSource:
         Raises:
             ConfigError: it is not there, or refuses this client.
         """
-        policy = self._connect()
-        policy.note_exactness()
-        return policy
+        return self._connect()
 
 
 def n_action_steps(config: RemoteConfig, choice: Choice) -> int:
