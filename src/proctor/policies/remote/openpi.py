@@ -43,8 +43,8 @@ _VLLM_PATH = "/v1/realtime/robot/openpi"
 _VLLM_SAYS = "needs_session_id"
 _N_REQUESTS, _SESSION = "requests", "session"
 _STATISTICAL = (
-    "openpi's server draws noise in the order of requests, so the results are statistical: only a run with one environment "
-    "(--eval.batch_size=1), against a server started for it, can be repeated to the bit."
+    "openpi's server draws noise in the order of requests, so the results are statistical: only a run with one "
+    "environment (--eval.batch_size=1), against a server started for it, can be repeated to the bit."
 )
 _NUMERICAL = (
     "vLLM-Omni is sent a seed for each request, which follows from the episode, so the results are as exact as its "
