@@ -172,6 +172,7 @@ def test_an_episode_starts_again_where_its_server_did(serve, opened):
     ask(policy, 0, of=episode)
     server.kill()
     server.start()
+    sleep(0.5)  # ZeroMQ has connected to the new one by then, without a word
 
     with pytest.raises(EpisodeLostError):
         ask(policy, 0, of=episode)

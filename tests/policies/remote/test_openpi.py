@@ -133,6 +133,14 @@ class TestVllm:
 
         assert seed_of(episode) == seed_of(memory(0))
 
+    def test_a_request_that_fails_moves_no_seed_of_the_episodes_beside_it(self, serve, opened):
+        """They are asked again one by one."""
+        policy, first, second = opened(serve("vllm", "--fault=raise", "--at=3").url), memory(0), memory(1)
+        with pytest.raises(PolicyError, match="Internal inference error"):
+            policy.predict([observation(0), observation(1)], [first, second])
+
+        assert seed_of(first) == seed_of(memory(0))
+
     def test_an_episode_has_a_session_which_is_reset_before_another_s(self, serve, opened, tmp_path):
         """On one connection: the first episode is forgotten before the second one uses it."""
         policy = opened(serve("vllm", f"--record={tmp_path}").url, connections=1)
@@ -230,6 +238,20 @@ class TestFailures:
         with pytest.raises(EpisodeLostError):
             ask(policy, 0, episode)
         assert np.array_equal(ask(policy, 0, memory(0)), expected())
+
+    def test_every_episode_under_way_starts_again_whoever_noticed_first(self, serve, opened):
+        """The connections are new by then: that the server has forgotten the other episode, they do not show."""
+        server = serve("openpi")
+        policy, one, other = opened(server.url), memory(0), memory(1)
+        ask(policy, 0, one)
+        ask(policy, 0, other)
+        server.kill()
+        server.start()
+        with pytest.raises(EpisodeLostError):
+            ask(policy, 0, one)
+
+        with pytest.raises(EpisodeLostError, match="started again"):
+            ask(policy, 0, other)
 
     def test_a_server_that_came_back_with_another_policy_ends_the_run(self, serve, opened):
         server = serve("openpi")
