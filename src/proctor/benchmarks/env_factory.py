@@ -1,29 +1,23 @@
 """Benchmarks whose environments somebody else's function makes: ``make_env(n_envs, use_async_envs)``, as in LeRobot.
 
-Such a function gives an environment, a vector of them, or ``{suite: {task number: vector}}``. Which tasks there are is
-only known once it was called, so it is called in a process of its own when an evaluation is planned, and in every
-worker. Run as ``python -m proctor.benchmarks.env_factory RESULT_FD module:Benchmark CONFIGURATION`` it describes the
-tasks.
+Such a function gives an environment, a vector of them, or ``{suite: {task number: vector}}``. Nobody knows which tasks
+there are before it was called, so it is called in a process of its own when an evaluation is planned, and in every
+worker.
 """
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import tempfile
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
 import gymnasium
-import msgspec
 from gymnasium.vector import SyncVectorEnv
 
 from proctor.benchmarks.base import Benchmark, SimEnv, draw_without_display
 from proctor.benchmarks.gymnasium import GymnasiumEnv, SuccessConfig
-from proctor.child import python_command
+from proctor.child.calls import Call, ChildError
 from proctor.config import structure
 from proctor.errors import ConfigError, did_you_mean
 from proctor.plugins import load_object
@@ -33,13 +27,6 @@ from proctor.types import Task
 _LIMIT_S = 600.0
 
 Made = Mapping[str, Mapping[int, gymnasium.Env]]
-
-
-class _Description(msgspec.Struct):
-    """What the other process found out: tasks without a limit of their own have 0 steps."""
-
-    tasks: list[Task]
-    problem: str = ""
 
 
 class EnvFactoryBenchmark(Benchmark):
@@ -94,30 +81,16 @@ class EnvFactoryBenchmark(Benchmark):
         return replace(task, max_episode_steps=limit)
 
     def _described_elsewhere(self) -> list[Task]:
-        """:meth:`described` in a fresh process: simulators, and code that nobody here knows, stay out of this one."""
+        """Call :meth:`described` in a fresh process: simulators and unknown code stay out of this one."""
         kind = type(self)
-        arguments = [f"{kind.__module__}:{kind.__qualname__}", msgspec.json.encode(asdict(self.config)).decode()]
-        with tempfile.TemporaryFile() as result:
-            try:
-                done = subprocess.run(  # noqa: S603 - our own interpreter and module
-                    python_command(__spec__.name, str(result.fileno()), *arguments),
-                    stdin=subprocess.DEVNULL,
-                    capture_output=True,
-                    pass_fds=(result.fileno(),),
-                    timeout=_LIMIT_S,
-                    check=False,
-                )
-            except subprocess.TimeoutExpired:
+        address, configuration = f"{kind.__module__}:{kind.__qualname__}", asdict(self.config)
+        try:
+            return Call(f"{__name__}:describe", address, configuration, result=list[Task], limit_s=_LIMIT_S).result()
+        except ChildError as error:
+            if error.status is None:
                 raise ConfigError(f"{self.maker} did not make its environments within {_LIMIT_S:g} s.") from None
-            result.seek(0)
-            content = result.read()
-        if not content:
-            last_words = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["without a word"]
-            raise ConfigError(f"{self.maker} ended its process when it was called: {last_words[0]}")
-        description = msgspec.json.decode(content, type=_Description)
-        if description.problem:
-            raise ConfigError(description.problem)
-        return description.tasks
+            reason = error.last_line or f"it {error.how}"
+            raise ConfigError(f"{self.maker} ended its process when it was called: {reason}") from None
 
 
 class _OneOfAll(GymnasiumEnv):
@@ -178,19 +151,17 @@ def _close(made: Made) -> None:
             env.close()
 
 
-def main() -> None:
-    """Describe the tasks of a benchmark to whoever started this process."""
-    result, address, configuration = sys.argv[1:]
+def describe(address: str, configuration: dict[str, Any]) -> list[Task]:
+    """Give the tasks of a benchmark, :meth:`EnvFactoryBenchmark.described`; called in a process of its own.
+
+    Raises:
+        ConfigError: the function that makes the environments cannot be called, or raised something.
+    """
     kind: type[EnvFactoryBenchmark] = load_object(address)
-    benchmark = kind(structure(kind.config_class, msgspec.json.decode(configuration), "env"))
+    benchmark = kind(structure(kind.config_class, configuration, "env"))
     try:
-        description = _Description(benchmark.described())
-    except BaseException as error:  # noqa: BLE001 - whatever foreign code raises becomes a sentence
-        told = isinstance(error, ConfigError)
-        problem = described(error) if told else f"{benchmark.maker} raised {described(error)}"
-        description = _Description([], problem)
-    os.write(int(result), msgspec.json.encode(description))
-
-
-if __name__ == "__main__":
-    main()
+        return benchmark.described()
+    except ConfigError:
+        raise
+    except BaseException as error:  # whatever foreign code raises becomes a sentence
+        raise ConfigError(f"{benchmark.maker} raised {described(error)}") from error

@@ -33,13 +33,13 @@ from proctor.errors import ConfigError
 from proctor.plugins import load_object
 from proctor.rendering import choose_renderer
 from proctor.testing.episodes import (
-    Elsewhere,
+    FreshProcessEpisode,
     Moment,
     always,
     episode,
-    episode_elsewhere,
+    episode_in_fresh_process,
+    opened,
     random_actions,
-    standing,
 )
 from proctor.types import INSTRUCTION, Array, ArraySpec
 
@@ -101,7 +101,7 @@ def record(address: str, configuration: str) -> Recording:
     benchmark = kind(structure(kind.config_class, json.loads(configuration), "env"))
     start = benchmark.init_state_id(plan_tasks(benchmark)[0], 0)
 
-    with standing(benchmark) as env:
+    with opened(benchmark) as env:
         watched = episode(env, SEED, N_STEPS, look=always, init_state_id=start)
         watching = env.look_seconds
         glanced = episode(env, SEED, N_STEPS, look=lambda i: i % 4 == 0, init_state_id=start)
@@ -119,7 +119,7 @@ def record(address: str, configuration: str) -> Recording:
         deterministic, drawable, fps = env.deterministic, env.drawable, env.fps
         action = features_of(env.observation_space, env.action_space).action
 
-    with standing(benchmark) as env:
+    with opened(benchmark) as env:
         env.prepare_to_look()
         reopened = episode(env, SEED, N_STEPS, look=always, init_state_id=start)
         filmed, frames = _film(env, start) if drawable else ([], [])
@@ -131,8 +131,8 @@ def record(address: str, configuration: str) -> Recording:
 
 
 @cache
-def _record_elsewhere(address: str, configuration: str) -> Elsewhere:
-    return episode_elsewhere(address, configuration, SEED, N_STEPS)
+def _record_in_fresh_process(address: str, configuration: str) -> FreshProcessEpisode:
+    return episode_in_fresh_process(address, configuration, SEED, N_STEPS)
 
 
 def _as_sent(benchmark: Benchmark) -> tuple[str, str]:
@@ -207,9 +207,9 @@ class BenchmarkConformance:
         return record(*_as_sent(benchmark))
 
     @pytest.fixture
-    def elsewhere(self, benchmark: Benchmark, recording: Recording) -> Elsewhere:
+    def in_fresh_process(self, benchmark: Benchmark, recording: Recording) -> FreshProcessEpisode:
         """An episode in a fresh process, which draws after this one has drawn. Run once."""
-        return _record_elsewhere(*_as_sent(benchmark))
+        return _record_in_fresh_process(*_as_sent(benchmark))
 
     def test_tasks_are_listed_the_same_every_time(self, benchmark: Benchmark) -> None:
         """Each once, with a limit; a worker that is sent the configuration lists the same."""
@@ -258,14 +258,18 @@ class BenchmarkConformance:
         self._require_determinism(recording)
         _require_same(recording.watched, recording.reopened, "in a second simulator")
 
-    def test_a_fresh_process_gives_the_same_episode(self, recording: Recording, elsewhere: Elsewhere) -> None:
+    def test_a_fresh_process_gives_the_same_episode(
+        self, recording: Recording, in_fresh_process: FreshProcessEpisode
+    ) -> None:
         """Nothing of an episode depends on the process."""
         self._require_determinism(recording)
-        _require_same(recording.watched, elsewhere.moments, "in a fresh process")
+        _require_same(recording.watched, in_fresh_process.moments, "in a fresh process")
 
-    def test_it_takes_as_much_memory_as_it_says(self, benchmark: Benchmark, elsewhere: Elsewhere) -> None:
+    def test_it_takes_as_much_memory_as_it_says(
+        self, benchmark: Benchmark, in_fresh_process: FreshProcessEpisode
+    ) -> None:
         """Within a factor of two: what it takes depends on what draws."""
-        said, taken = benchmark.worker_memory_mb, elsewhere.memory_mb
+        said, taken = benchmark.worker_memory_mb, in_fresh_process.memory_mb
         if said is None or taken is None:
             pytest.skip("nobody says how much that is")
         assert taken / 2 <= said <= taken * 2, f"worker_memory_mb is {said}, but a process took {taken} MB"
@@ -284,7 +288,7 @@ class BenchmarkConformance:
         """As a user's mistake, when a frame is asked for."""
         if recording.drawable:
             pytest.skip("it can be drawn")
-        with standing(benchmark) as env:
+        with opened(benchmark) as env:
             env.reset(SEED, None, look=False)
             with pytest.raises(ConfigError):
                 env.render()

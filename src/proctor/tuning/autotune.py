@@ -16,7 +16,7 @@ from proctor.config import RunConfig
 from proctor.errors import ResourceError
 from proctor.evaluation.prepared_run import prepare
 from proctor.machine.hardware import Hardware, probe_hardware
-from proctor.tuning.child import MeasureRequest, measure_in_child
+from proctor.tuning.child import measure_in_child
 from proctor.tuning.measure import Say
 from proctor.tuning.model import FORMULA, Choice, Costs, Model, Prediction, short_time
 
@@ -76,7 +76,7 @@ def recommend(config: RunConfig, *, seconds: float = 20.0, say: Say = lambda _: 
     config = replace(config, eval=replace(config.eval, batch_size=0, shard_id=0, num_shards=1))
     job = prepare(replace(config, eval=replace(config.eval, trace=False), output_dir=os.devnull))
     hardware = _asked_for(probe_hardware(), config.policy.get("device"))
-    costs = measure_in_child(MeasureRequest(job.config, hardware, seconds), say)
+    costs = measure_in_child(job.config, hardware, seconds, say)
     return advise(Model(hardware, costs, len(job.plan), len(job.tasks)), config)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 from contextlib import suppress
 from multiprocessing import Pipe
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from proctor.child import python_command
+from proctor.child.processes import how_it_ended, start_interpreter
 from proctor.errors import ResourceError
 from proctor.parallel.launchers.base import Event, ShardLost, ShardRun, decode_report, encode
 from proctor.parallel.launchers.connected import ConnectedLauncher
@@ -44,14 +43,13 @@ class ShardProcess:
         log = Path(run.log)
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as output:
-            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                python_command("proctor.parallel.shard", str(theirs.fileno()), str(os.getpid())),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                pass_fds=(theirs.fileno(),),
-                start_new_session=True,
-                env={**os.environ, **run.environment, **device_environment(run.device)},
+            self._process = start_interpreter(
+                "proctor.parallel.shard",
+                str(theirs.fileno()),
+                str(os.getpid()),
+                output=output,
+                descriptors=(theirs.fileno(),),
+                environment={**run.environment, **device_environment(run.device)},
             )
         theirs.close()
 
@@ -83,7 +81,7 @@ class ShardProcess:
             code = self._process.wait(_LAST_WORDS_S)
         except subprocess.TimeoutExpired:
             return "closed its connection"
-        return f"exited with status {code}" if code >= 0 else f"was ended by {signal.Signals(-code).name}"
+        return how_it_ended(code)
 
 
 def device_environment(device: str | None) -> dict[str, str]:
