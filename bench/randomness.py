@@ -81,7 +81,7 @@ def drawing_for_all() -> Iterator[None]:
 def one_pass(policy: Policy, memories: list[EpisodeMemory], *, of_its_own: bool) -> float:
     """Seconds of a forward pass, each episode with its own random numbers or all with torch's global ones."""
     seen = [observation(policy)] * len(memories)
-    swapped = memories[0].stream.swapped_in() if policy.randomness == "global" else nullcontext()
+    swapped = memories[0].stream.swapped_in() if policy.runs_alone else nullcontext()
     with nullcontext() if of_its_own else drawing_for_all():
         began = thread_time()
         with swapped if of_its_own else nullcontext():
@@ -116,7 +116,7 @@ def main() -> None:
                 small_networks.enter_context(vla_checkpoints.small_gemma(name))
             policy: Any = loaded({"path": str(directory), "device": "cpu"})
             policy = policy.open(1)
-            rows = 1 if policy.randomness == "global" else options.batch_size or policy.batch_size
+            rows = 1 if policy.runs_alone else options.batch_size or policy.batch_size
             seconds, shares = measure(policy, rows, options.pairs)
         low, middle, high = (100 * share for share in statistics.quantiles(shares, n=4))
         print(f"{name:10} {rows:4} {seconds * 1000:8.2f} {middle:10.2f} %   {low:.2f} to {high:.2f}", flush=True)

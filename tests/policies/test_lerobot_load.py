@@ -243,7 +243,8 @@ def test_an_adapter_without_its_base(bare, tmp_path):
         message = refusal(adapter)
         assert sentence in message
         assert message.endswith("--policy.base_path=<directory or Hub id>.")
-        assert load({"path": str(adapter), "base_path": str(bare)}).checkpoint.files.weights == (bare / "model.safetensors",)
+        files = load({"path": str(adapter), "base_path": str(bare)}).checkpoint.files
+        assert files.weights == (bare / "model.safetensors",)
     assert "policy.base_path is the base of a PEFT adapter, but" in refusal(bare, ConfigError, base_path=str(bare))
 
 

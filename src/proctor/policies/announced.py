@@ -20,6 +20,7 @@ class AnnouncedPolicy:
         self.look_offsets, self.n_action_steps = source.look_offsets, source.n_action_steps
         self.episodes_per_pass = source.episodes_per_pass
         self.check_contract, self.fingerprint = source.check_contract, source.fingerprint
+        self.distributions, self.sources, self.pinned = source.distributions, source.sources, source.pinned
         self.unidentified = why_unidentified(source)
 
     @property

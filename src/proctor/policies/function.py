@@ -22,7 +22,7 @@ from proctor.errors import ConfigError
 from proctor.identity.code import identify
 from proctor.plugins import load_object
 from proctor.policies.actions import to_array
-from proctor.policies.base import EpisodeMemory, Policy
+from proctor.policies.base import EpisodeMemory, Policy, Randomness
 from proctor.types import Array, Observation
 
 PredictFunction = Callable[[dict[str, Any]], Any]
@@ -42,7 +42,7 @@ class FunctionPolicyConfig:
 class FunctionPolicy(Policy):
     """A callable as a policy."""
 
-    randomness = "global"
+    randomness = Randomness.GLOBAL
 
     def __init__(
         self,

@@ -67,13 +67,13 @@ class WatchedPolicy(Policy):
 
 def rows_in_use(policy: Policy, requested: int) -> int:
     """Observations per pass unless something else is chosen; ``requested`` is 0 where the user leaves it open."""
-    return 1 if policy.randomness == "global" else requested or policy.batch_size
+    return 1 if policy.runs_alone else requested or policy.batch_size
 
 
 def sizes(policy: Policy, in_use: int) -> Iterator[int]:
     """The passes worth timing on an accelerator, that in use first."""
     yield in_use
-    if policy.randomness != "global":
+    if not policy.runs_alone:
         yield from (rows for rows in _ROWS if rows != in_use)
 
 

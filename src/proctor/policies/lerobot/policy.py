@@ -90,7 +90,7 @@ class LeRobotPolicy(Policy):
         features = self._model.config.input_features
         seen = {name: _nothing(feature, len(self.look_offsets)) for name, feature in features.items()}
         memories = [EpisodeMemory(RandomStream(EpisodeSpec("", 0, row, 0))) for row in range(self.batch_size)]
-        alone = self.randomness == "global"
+        alone = self.runs_alone
         try:
             with memories[0].stream.swapped_in() if alone else nullcontext():
                 self.predict([Observation(seen, "")] * self.batch_size, memories)
