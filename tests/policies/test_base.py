@@ -82,7 +82,7 @@ def test_a_slip_in_randomness_is_a_sentence():
     policy = Still()
     policy.randomness = "per-row"
 
-    with pytest.raises(ConfigError, match="Still.randomness is 'per-row'; set it to one of 'none', 'per_row', 'glo"):
+    with pytest.raises(ConfigError, match=r"Still.randomness is 'per-row'; set it to one of 'none', 'per_row', 'glo"):
         _ = policy.runs_alone
 
 
