@@ -307,7 +307,7 @@ def _object(value: Any, is_known: IsKnown) -> Part:
     if _name_of(kind) in _GENERATORS or any(_name_of(base) in _GENERATORS for base in kind.__mro__):
         if any(value is each for each in _global_generators()):
             return Part(("the global generator", _name_of(kind)))
-        raise Opaque(f"its own random generator ({_name_of(kind)})")
+        raise Opaque(f"a random generator of its own ({_name_of(kind)})")
     if not _has_attributes_alone(kind):
         if (named := _by_name(value, is_known)) is not None:
             return named

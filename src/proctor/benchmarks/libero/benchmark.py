@@ -230,7 +230,7 @@ class Libero(Benchmark):
 
     Differences from LeRobot, all deliberate: each episode equals, to the bit, the same episode as the first one of a
     fresh environment (in 28 tasks LeRobot's depend on the number of earlier episodes, see
-    :data:`.libero_simulator.LOADS_BEFORE_FIRST_EPISODE`); images are 256 pixels wide and high, the size of the public
+    :data:`.simulator.LOADS_BEFORE_FIRST_EPISODE`); images are 256 pixels wide and high, the size of the public
     data (LeRobot's command line makes 360); the orientation is computed in double precision, so that it may differ from
     LeRobot's in the last digits of a float32; ``episode_length`` can shorten an episode, not prolong it.
     """

@@ -219,7 +219,7 @@ class MetaWorld(Benchmark):
     ============  ======================================================================================
     suite, task   a group (``easy``, ``medium``, ``hard``, ``very_hard``; here also ``MT10``, ``MT50``) is a
                   suite whose tasks are numbered in it; a task by name is a suite of its own, task 0
-    instruction   a sentence per task (:mod:`.metaworld_tasks`)
+    instruction   a sentence per task (``metaworld/tasks.py``)
     observation   ``observation.image`` uint8 (480, 480, 3) of camera ``corner2``, moved to (0.75, 0.075, 0.7)
                   and flipped on both axes; ``observation.state`` float64 (4,): hand position in metres,
                   gripper opening in 0-1
