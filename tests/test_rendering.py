@@ -176,5 +176,5 @@ def test_a_frame_is_really_drawn():
 
 def test_another_device_is_a_mistake():
     """Said before anything starts."""
-    with pytest.raises(ConfigError, match=r"env.render_device is 'cuda'; it is one of auto, egl, osmesa"):
+    with pytest.raises(ConfigError, match=r"env.render_device is 'cuda'; it must be one of auto, egl, osmesa"):
         structure(GymnasiumConfig, {"render_device": "cuda"}, "env")

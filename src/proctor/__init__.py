@@ -7,7 +7,7 @@
     result = proctor.evaluate(policy="outputs/train/…/pretrained_model", env="pusht", n_episodes=50)
     print(result.pc_success, result.directory)
 
-Importing this loads no simulator, no torch and no web framework; names are resolved when they are used.
+Importing this package loads no simulator, no torch and no web framework; names are resolved when they are used.
 """
 
 from __future__ import annotations

@@ -167,7 +167,7 @@ def test_which_episodes_are_filmed(fields, indices):
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"video": "some"}, "eval.video is 'some'; it is one of first, failures, all, none"),
+        ({"video": "some"}, "eval.video is 'some'; it must be one of first, failures, all, none"),
         ({"video_size": "640"}, "it is WIDTHxHEIGHT in pixels, such as 640x480"),
         ({"video_size": "1x480"}, "it is WIDTHxHEIGHT in pixels, such as 640x480"),
         ({"video_fps": 0}, "eval.video_fps is 0.*; it must be positive"),
@@ -346,7 +346,7 @@ def test_a_simulator_that_cannot_be_drawn(tmp_path, registered):
     result = evaluate(tmp_path, {"type": "gymnasium", "task": "Blind-v0"}, n_episodes=5)
 
     assert set(result.video_problems.values()) == {
-        "Blind-v0 cannot be drawn: it has no render mode rgb_array, or its constructor takes no render_mode."
+        "Blind-v0 cannot be rendered: it has no render mode rgb_array, or its constructor takes no render_mode."
     }
     assert len(result.video_problems) == result.info["overall"]["n_episodes"] == 5
 

@@ -1,8 +1,7 @@
-"""Benchmarks whose environments somebody else's function makes: ``make_env(n_envs, use_async_envs)``, as in LeRobot.
+"""Benchmarks whose environments are made by a foreign function: ``make_env(n_envs, use_async_envs)``, as in LeRobot.
 
-Such a function gives an environment, a vector of them, or ``{suite: {task number: vector}}``. Nobody knows which tasks
-there are before it was called, so it is called in a process of its own when an evaluation is planned, and in every
-worker.
+Such a function returns an environment, a vector of them, or ``{suite: {task number: vector}}``. Its tasks are only
+known after the call, so it is called in a process of its own when an evaluation is planned, and in every worker.
 """
 
 from __future__ import annotations
@@ -30,22 +29,22 @@ Made = Mapping[str, Mapping[int, gymnasium.Env]]
 
 
 class EnvFactoryBenchmark(Benchmark):
-    """A benchmark of environments that are made by :meth:`make`. ``--env.task`` names suites, all if not given."""
+    """A benchmark whose environments :meth:`make` makes. ``--env.task`` names suites; the default is all."""
 
     config: SuccessConfig
 
     @abstractmethod
     def make(self) -> Any:
-        """Call the function for one environment of each task, in this process. Whatever it gives.
+        """Call the function for one environment of each task, in this process, and return its result unchanged.
 
         Raises:
-            ConfigError: it cannot be called.
+            ConfigError: the function cannot be called.
         """
 
     @property
     @abstractmethod
     def maker(self) -> str:
-        """What makes the environments, for a sentence."""
+        """Name of the code that makes the environments, for a sentence."""
 
     def tasks(self) -> list[Task]:
         described = self._described_elsewhere()
@@ -61,7 +60,7 @@ class EnvFactoryBenchmark(Benchmark):
         return _OneOfAll(limited, task.name, self.config, made)
 
     def described(self) -> list[Task]:
-        """The tasks; those that do not say how many steps an episode has have 0. Makes all environments."""
+        """Make all environments and return their tasks; a task that declares no step limit has 0 steps."""
         made = self._made()
         found = [_task(suite, number, env) for suite, envs in made.items() for number, env in sorted(envs.items())]
         _close(made)
@@ -75,13 +74,12 @@ class EnvFactoryBenchmark(Benchmark):
         limit = task.max_episode_steps or self.config.episode_length
         if limit is None:
             raise ConfigError(
-                f"{task.name} of {self.maker} does not say after how many steps an episode ends; give "
-                "--env.episode_length."
+                f"{task.name} of {self.maker} has no maximum number of steps per episode; give --env.episode_length."
             )
         return replace(task, max_episode_steps=limit)
 
     def _described_elsewhere(self) -> list[Task]:
-        """Call :meth:`described` in a fresh process: simulators and unknown code stay out of this one."""
+        """Call :meth:`described` in a fresh process, which keeps simulators and unknown code out of this one."""
         kind = type(self)
         address, configuration = f"{kind.__module__}:{kind.__qualname__}", asdict(self.config)
         try:
@@ -94,8 +92,8 @@ class EnvFactoryBenchmark(Benchmark):
 
 
 class _OneOfAll(GymnasiumEnv):
-    """An environment, and the others that were made with it: they live as long, for closing one that has drawn would
-    spoil what this one draws.
+    """An environment, and the others that were made with it. They stay open as long as it, because closing an
+    environment that has rendered would spoil the images of this one.
     """
 
     def __init__(self, env: gymnasium.Env, name: str, config: SuccessConfig, made: Made) -> None:
@@ -108,10 +106,10 @@ class _OneOfAll(GymnasiumEnv):
 
 
 def normalised(made: Any, maker: str) -> Made:
-    """What a ``make_env`` gave, as ``{suite: {task number: environment}}``.
+    """Return the result of a ``make_env`` as ``{suite: {task number: environment}}``.
 
     Raises:
-        ConfigError: it is none of the forms that LeRobot knows, or steps in processes of its own.
+        ConfigError: it has none of the forms that LeRobot accepts, or its environments run in processes of their own.
     """
     if not isinstance(made, Mapping):
         spec = getattr(made, "spec", None)
@@ -125,8 +123,8 @@ def _single(made: Any, maker: str) -> gymnasium.Env:
     if isinstance(made, SyncVectorEnv):
         return made.envs[0]
     raise ConfigError(
-        f"{maker} gave a {type(made).__name__}; asked for one environment without processes of its own "
-        "(n_envs=1, use_async_envs=False), it must give an Env or a SyncVectorEnv, or {suite: {number: such a one}}."
+        f"{maker} returned a {type(made).__name__}; called for one environment without processes of its own "
+        "(n_envs=1, use_async_envs=False), it must return an Env, a SyncVectorEnv, or {suite: {number: one of these}}."
     )
 
 

@@ -1,4 +1,4 @@
-"""What can be asked for: dataclasses, validated once, the same from the command line, a file or Python."""
+"""Configuration as dataclasses: the command line, a file and Python build the same classes, validated once."""
 
 from proctor.config.env import EnvConfig
 from proctor.config.eval import EvalConfig

@@ -1,4 +1,4 @@
-"""Configuration classes LeRobot users know, under the same names, with the same fields and defaults."""
+"""Configuration classes that LeRobot users know, with the same names, fields and defaults."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from proctor.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetConfig:
-    """A dataset. ``root`` of None means the dataset cache under ``HF_LEROBOT_HOME``."""
+    """A dataset. If ``root`` is None, the dataset is in the cache under ``HF_LEROBOT_HOME``."""
 
     repo_id: str
     root: str | None = None
@@ -25,9 +25,9 @@ class DatasetConfig:
     def __post_init__(self) -> None:
         episodes = self.episodes or []
         if negative := sorted({e for e in episodes if e < 0}):
-            raise ConfigError(f"dataset.episodes holds negative indices {negative}; episodes are numbered from 0.")
+            raise ConfigError(f"dataset.episodes contains {negative}; episodes are numbered from 0.")
         if twice := sorted(e for e, n in Counter(episodes).items() if n > 1):
-            raise ConfigError(f"dataset.episodes names {twice} more than once; name each episode once.")
+            raise ConfigError(f"dataset.episodes contains {twice} more than once; list each episode once.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,37 +35,37 @@ class WandBConfig:
     """Weights & Biases: ``--wandb.<field>``."""
 
     enable: bool = False
-    """Log the results to Weights & Biases once they are on disk."""
+    """Log the results to Weights & Biases after they are written to disk."""
 
     disable_artifact: bool = False
-    """Keep run.json and eval_info.json out of it; numbers, tables and videos are logged in any case."""
+    """Do not upload run.json and eval_info.json; numbers, tables and videos are still logged."""
 
     project: str = "lerobot"
-    """The project."""
+    """Project to log to."""
 
     entity: str | None = None
-    """The user or team; your own if not given."""
+    """User or team that owns the project; the default is your own account."""
 
     notes: str | None = None
-    """A remark, shown beside the run."""
+    """Notes, shown beside the run."""
 
     run_id: str | None = None
-    """Go on with this run of Weights & Biases; a new one if not given."""
+    """Id of a Weights & Biases run to resume; the default is a new run."""
 
     mode: str | None = None
-    """online, offline (a folder in the run directory, for wandb sync) or disabled; what WANDB_MODE says, else online,
-    if not given."""
+    """online, offline (writes a folder in the run directory, for wandb sync) or disabled. The default is the value of
+    WANDB_MODE, else online."""
 
     add_tags: bool = True
-    """Tag it with policy, seed and benchmark."""
+    """Tag the run with policy, seed and benchmark."""
 
     def __post_init__(self) -> None:
         if self.mode not in (None, "online", "offline", "disabled"):
-            raise ConfigError(f"wandb.mode is '{self.mode}'; it is one of online, offline, disabled.")
+            raise ConfigError(f"wandb.mode is '{self.mode}'; it must be one of online, offline, disabled.")
 
     @property
     def wanted(self) -> bool:
-        """Whether anything is to be logged."""
+        """True if something is to be logged."""
         return self.enable and self.mode != "disabled"
 
 
