@@ -34,7 +34,7 @@ TOP = {"proctor", "proctor.__init__", "proctor.__main__"}
 """The package's own modules may import everything, and nothing imports them."""
 
 # Where names of particular benchmarks, policies and launchers may stand: in the adapter's own files.
-ADAPTERS = ["benchmarks/", "policies/lerobot/", "policies/local.py", "policies/function.py", "config/lerobot.py"]
+ADAPTERS = ["benchmarks/", "policies/lerobot/", "policies/local.py", "policies/function.py"]
 ADAPTERS += ["compat/", "testing/", "parallel/launchers/"]
 ADAPTERS += ["doctor/"]  # it looks whether each of them works
 
@@ -235,6 +235,7 @@ EXCEPTIONS = {
     ("rendering/choice.py", "mujoco"): "it is looked whether it is installed",
     ("rendering/frame.py", "mujoco"): "it draws the frame that is tried",
     ("machine/home.py", "torch"): "the folder of its downloads, in the user's cache",
+    ("config/wandb.py", "lerobot"): "the project to which LeRobot's users log",
     ("config/env.py", "egl"): "what may be asked for to draw with",
     ("cli/parallel.py", "ray"): "the flags of a launcher stand where the command's are",
     (

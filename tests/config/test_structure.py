@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from proctor.config import DatasetConfig, EnvConfig, EvalConfig, PeftConfig, RunConfig, WandBConfig, structure
+from proctor.compat import PeftConfig
+from proctor.config import DatasetConfig, EnvConfig, EvalConfig, RunConfig, WandBConfig, structure
 from proctor.errors import ConfigError
 
 

@@ -16,7 +16,7 @@ from proctor.benchmarks.base import (
     Step,
     import_simulator,
     mujoco_state,
-    require_at_least,
+    require_image_sizes,
     require_one_of,
 )
 from proctor.config import EnvConfig
@@ -47,8 +47,7 @@ class AlohaConfig(EnvConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_one_of("obs_type", self.obs_type, ("pixels_agent_pos", "pixels"))
-        require_at_least(1, self, "observation_width", "observation_height")
-        require_at_least(1, self, "visualization_width", "visualization_height")
+        require_image_sizes(self)
 
 
 class AlohaEnv(SimEnv):

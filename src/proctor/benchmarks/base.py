@@ -266,6 +266,17 @@ def require_at_least(minimum: int, config: EnvConfig, *fields: str) -> None:
             raise ConfigError(f"env.{field} is {value}; it must be at least {minimum}.")
 
 
+def require_image_sizes(config: EnvConfig, smallest_frame: int = 1) -> None:
+    """Refuse sizes of the image that a policy sees (``observation_*``) and of a video frame (``visualization_*``) that
+    cannot be drawn. A video frame has at least ``smallest_frame`` pixels per side.
+
+    Raises:
+        ConfigError: a size is too small; the message names the field.
+    """
+    require_at_least(1, config, "observation_width", "observation_height")
+    require_at_least(smallest_frame, config, "visualization_width", "visualization_height")
+
+
 def draw_without_display() -> None:
     """Let pygame work without a display and without its greeting; call this before it is imported."""
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")

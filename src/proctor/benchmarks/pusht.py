@@ -16,7 +16,7 @@ from proctor.benchmarks.base import (
     Step,
     draw_without_display,
     import_simulator,
-    require_at_least,
+    require_image_sizes,
     require_one_of,
 )
 from proctor.config import EnvConfig
@@ -61,8 +61,7 @@ class PushTConfig(EnvConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_one_of("obs_type", self.obs_type, _OBSERVED)
-        require_at_least(1, self, "observation_width", "observation_height")
-        require_at_least(_SMALLEST_FRAME, self, "visualization_width", "visualization_height")
+        require_image_sizes(self, _SMALLEST_FRAME)
 
 
 class PushTEnv(SimEnv):

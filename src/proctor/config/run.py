@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from proctor.config.eval import EvalConfig
-from proctor.config.lerobot import WandBConfig
+from proctor.config.wandb import WandBConfig
 from proctor.errors import ConfigError
 
 

@@ -18,7 +18,7 @@ from proctor.benchmarks.base import (
     SimEnv,
     Step,
     mujoco_state,
-    require_at_least,
+    require_image_sizes,
     require_one_of,
 )
 from proctor.benchmarks.libero.package import LiberoFiles, import_robosuite
@@ -73,8 +73,7 @@ class LiberoConfig(EnvConfig):
         super().__post_init__()
         require_one_of("obs_type", self.obs_type, ("pixels_agent_pos", "pixels"))
         require_one_of("control_mode", self.control_mode, ("relative", "absolute"))
-        require_at_least(1, self, "observation_width", "observation_height")
-        require_at_least(1, self, "visualization_width", "visualization_height")
+        require_image_sizes(self)
         for name in (*self.image_names(), *self.camera_name_mapping):
             if name not in IMAGES:
                 raise ConfigError(f"LIBERO has no camera image '{name}'; choose from {' and '.join(IMAGES)}.")

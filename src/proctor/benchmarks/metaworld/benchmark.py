@@ -18,7 +18,7 @@ from proctor.benchmarks.base import (
     Step,
     import_simulator,
     mujoco_state,
-    require_at_least,
+    require_image_sizes,
     require_one_of,
     set_mujoco_state,
 )
@@ -55,8 +55,7 @@ class MetaWorldConfig(EnvConfig):
         super().__post_init__()
         require_one_of("obs_type", self.obs_type, ("pixels_agent_pos", "pixels"))
         require_one_of("camera_name", self.camera_name, CAMERAS)
-        require_at_least(1, self, "observation_width", "observation_height")
-        require_at_least(1, self, "visualization_width", "visualization_height")
+        require_image_sizes(self)
 
 
 class MetaWorldEnv(SimEnv):

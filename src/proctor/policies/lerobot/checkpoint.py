@@ -90,8 +90,8 @@ class Checkpoint:
         check_contract(self.config, features, self.rename_map, any_image_size=self.any_image_size or resizes)
 
     def fingerprint(self, sha256: str) -> Mapping[str, Any]:
-        """Give what identifies the policy in a result. ``sha256`` identifies the weights. The device is the one that the
-        user asked for; None means the best device of the machine.
+        """Give what identifies the policy in a result. ``sha256`` identifies the weights. The device is the one that
+        the user asked for; None means the best device of the machine.
         """
         saved = self.files.config
         changes = {name: value for name, value in self.config.items() if name not in saved or saved[name] != value}
