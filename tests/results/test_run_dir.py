@@ -5,28 +5,29 @@ import json
 from dataclasses import replace
 
 import pytest
-from result_samples import FINGERPRINT, SPECS, TASKS, run_info
 
 from proctor.errors import ConfigError, FingerprintError, ResourceError
 from proctor.results import files
-from proctor.results.run_dir import RUN_FILE, check_fingerprint, read_run, write_run
+from proctor.results.fingerprint import check_fingerprint
+from proctor.results.run_dir import RUN_FILE, RunDirectory
+from result_samples import FINGERPRINT, SPECS, TASKS, run_info
 
 
 def test_a_run_is_read_back_as_it_was_written(tmp_path):
     """Configuration, plan, fingerprint and provenance: all that a resume needs."""
     run = run_info(env={"type": "zoo"}, seed=1000)
 
-    write_run(tmp_path / "run", run)
+    RunDirectory(tmp_path / "run").write_run(run)
 
-    assert read_run(tmp_path / "run") == run
-    assert read_run(tmp_path / "run").specs == SPECS
-    assert read_run(tmp_path / "run").tasks == TASKS
+    assert RunDirectory(tmp_path / "run").read_run() == run
+    assert RunDirectory(tmp_path / "run").read_run().specs == SPECS
+    assert RunDirectory(tmp_path / "run").read_run().tasks == TASKS
 
 
 def test_a_directory_without_a_run_has_none(tmp_path):
     """Absent is not damaged."""
-    assert read_run(tmp_path) is None
-    assert read_run(tmp_path / "absent") is None
+    assert RunDirectory(tmp_path).read_run() is None
+    assert RunDirectory(tmp_path / "absent").read_run() is None
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b'{"config": 3}'])
@@ -35,7 +36,7 @@ def test_a_damaged_run_file_is_a_sentence(tmp_path, content):
     (tmp_path / RUN_FILE).write_bytes(content)
 
     with pytest.raises(ConfigError, match=r"run\.json cannot be read .* --output_dir"):
-        read_run(tmp_path)
+        RunDirectory(tmp_path).read_run()
 
 
 @pytest.mark.parametrize(
@@ -43,43 +44,43 @@ def test_a_damaged_run_file_is_a_sentence(tmp_path, content):
 )
 def test_an_edited_run_file_whose_fields_are_no_mappings_is_a_sentence(tmp_path, path):
     """Every command reads these."""
-    write_run(tmp_path, run_info())
+    RunDirectory(tmp_path).write_run(run_info())
     edited = json.loads((tmp_path / RUN_FILE).read_text())
     *groups, last = path.split(".")
     functools.reduce(lambda fields, name: fields.setdefault(name, {}), groups, edited)[last] = None
     (tmp_path / RUN_FILE).write_text(json.dumps(edited))
 
     with pytest.raises(ConfigError, match=rf"run\.json cannot be read \({path} is no mapping"):
-        read_run(tmp_path)
+        RunDirectory(tmp_path).read_run()
 
 
 def test_a_run_of_a_later_version_is_refused(tmp_path):
     """What a newer Proctor wrote is not half understood."""
-    write_run(tmp_path, replace(run_info(), format_version=99))
+    RunDirectory(tmp_path).write_run(replace(run_info(), format_version=99))
 
     with pytest.raises(ConfigError, match="update Proctor"):
-        read_run(tmp_path)
+        RunDirectory(tmp_path).read_run()
 
 
 def test_secrets_do_not_reach_the_file(tmp_path):
     """Neither by the configuration nor by the command line."""
     run = replace(run_info(policy={"api_key": "hunter2"}), command=("proctor", "--hf-token", "hunter2", "key=hunter2"))
 
-    write_run(tmp_path, run)
+    RunDirectory(tmp_path).write_run(run)
 
     assert "hunter2" not in (tmp_path / RUN_FILE).read_text()
 
 
 def test_a_crash_while_writing_leaves_the_old_file(tmp_path, monkeypatch):
     """Readers find the old file or the new one, and no temporary one beside it."""
-    write_run(tmp_path, run_info(old=True))
+    RunDirectory(tmp_path).write_run(run_info(old=True))
 
     def full_disk(fd):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(files.os, "fsync", full_disk)
     with pytest.raises(ResourceError, match="No space left"):
-        write_run(tmp_path, run_info(old=False))
+        RunDirectory(tmp_path).write_run(run_info(old=False))
 
     assert json.loads((tmp_path / RUN_FILE).read_text())["config"] == {"old": True}
     assert [path.name for path in tmp_path.iterdir()] == [RUN_FILE]

@@ -28,7 +28,7 @@ def replay_command(  # noqa: PLR0913 - the command's flags
     fps: float = 20.0,
     trust_remote_code: bool = False,
 ) -> int:
-    """VideoSpec episodes of an evaluation by running their recorded actions again.
+    """Render videos of episodes of an evaluation by running their recorded actions again.
 
     A replay that does not end as the episode did (length, reward, success, simulator state) is said, leaves no video,
     and gives exit status 1. The policy is not needed, the simulator is.
@@ -72,10 +72,10 @@ def replay_command(  # noqa: PLR0913 - the command's flags
 def _said(result: EpisodeResult, run_dir: Path) -> Text:
     """How the episode went, and where its video is."""
     from proctor.reports.text import count, number, safe
-    from proctor.results.videos import video_file
+    from proctor.results.run_dir import RunDirectory
 
     how = f"{result.outcome} after {count(result.length, 'step')}, reward {number(result.sum_reward)}"
-    return safe(f"{result.spec}: {how}, as recorded: {run_dir / video_file(result.spec)}")
+    return safe(f"{result.spec}: {how}, as recorded: {RunDirectory(run_dir).video_file(result.spec)}")
 
 
 def _task(summary: Summary, asked: str | None) -> TaskSummary:
