@@ -6,10 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from proctor.errors import ConfigError, FingerprintError, ResourceError
+from proctor.errors import ConfigError, ResourceError
 from proctor.results import files
-from proctor.results.fingerprint import check_fingerprint
-from proctor.results.run_dir import RUN_FILE, RunDirectory
+from proctor.results.run_dir import RUN_FILE, WHOLE, RunDirectory, Shard
 from result_samples import FINGERPRINT, SPECS, TASKS, run_info
 
 
@@ -86,27 +85,38 @@ def test_a_crash_while_writing_leaves_the_old_file(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == [RUN_FILE]
 
 
-def test_equal_fingerprints_have_no_differences():
-    """A tuple that a file turned into a list is no difference."""
-    assert check_fingerprint({"a": {"shape": [1, 2]}}, {"a": {"shape": (1, 2)}}, allow_mismatch=False) == []
+def test_the_names_of_a_shard_s_files_say_which_it_is(tmp_path):
+    """So that shards share a directory; what they have in common has the name it has in a whole run."""
+    whole, shard = RunDirectory(tmp_path), RunDirectory(tmp_path, Shard(3, 40))
 
-
-def test_a_different_fingerprint_is_refused_with_every_difference():
-    """Each is named with its old and new value, and the message says what to do."""
-    new = {"policy": {"hash": "cd34", "dtype": "float16"}, "seed": 1000}
-
-    with pytest.raises(FingerprintError) as error:
-        check_fingerprint(FINGERPRINT, new, allow_mismatch=False)
-
-    assert [line.strip() for line in str(error.value).splitlines()[1:-1]] == [
-        'policy.dtype: was absent, now "float16"',
-        'policy.hash: was "ab12", now "cd34"',
-        "policy.n_action_steps: was 8, now absent",
+    names = [(files.run_file, files.journal_file, files.lock_file, files.eval_info_file) for files in (whole, shard)]
+    assert [[path.name for path in each] for each in names] == [
+        ["run.json", "journal.jsonl", "journal.lock", "eval_info.json"],
+        ["run_3_of_40.json", "journal_3_of_40.jsonl", "journal_3_of_40.lock", "shard_3_of_40.json"],
     ]
-    assert "--output_dir" in str(error.value)
-    assert "--eval.allow_mismatch=true" in str(error.value)
+    assert shard.worker_log == whole.worker_log
+    assert shard.whole == whole
 
 
-def test_a_mismatch_can_be_allowed_and_is_returned():
-    """The caller has something to warn with."""
-    assert check_fingerprint({"seed": 1}, {"seed": 2}, allow_mismatch=True) == ["seed: was 1, now 2"]
+def test_runs_are_read_by_shard_and_other_files_are_left_alone(tmp_path):
+    """In the order of shards, which is not that of their names; a user's copy beside them is none of them."""
+    for shard in (Shard(10, 12), Shard(9, 12), WHOLE):
+        RunDirectory(tmp_path, shard).write_run(run_info())
+    (tmp_path / "run_before.json").write_text("{")
+
+    assert list(RunDirectory(tmp_path).read_runs()) == [WHOLE, Shard(9, 12), Shard(10, 12)]
+
+
+def test_what_a_page_shows_of_a_run_is_in_the_files_that_are_watched(tmp_path):
+    """Whoever writes, of a whole run or a shard, changes one of them; logs and traces are not shown."""
+    files = RunDirectory(tmp_path, Shard(0, 2))
+    before = set(files.shown_files())
+    with files.open_journal(FINGERPRINT):
+        assert set(files.shown_files()) - before == {files.lock_file, files.journal_file}
+        assert RunDirectory(tmp_path).writer() == "this process"
+    files.worker_log.touch()
+    files.new_trace_file().touch()
+    files.write_eval_info({})
+
+    assert set(files.shown_files()) - before == {files.eval_info_file, files.journal_file}
+    assert RunDirectory(tmp_path).writer() is None

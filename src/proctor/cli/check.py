@@ -30,7 +30,6 @@ def check_command(config: Annotated[RunConfig, Parameter(name="*")] = _NOTHING, 
         Episodes per task.
     """
     import tempfile
-    from pathlib import Path
 
     from rich.console import Console
     from rich.text import Text
@@ -42,7 +41,7 @@ def check_command(config: Annotated[RunConfig, Parameter(name="*")] = _NOTHING, 
     with tempfile.TemporaryDirectory() as folder:
         evaluation = replace(config.eval, n_episodes=episodes, video="none")
         prepared = prepare(replace(config, eval=evaluation, output_dir=folder))
-        with quiet_terminal(evaluation, Path(folder) / "worker.log") as console:
+        with quiet_terminal(evaluation, prepared.run_directory.worker_log) as console:
             console.print(f"{len(prepared.specs)} episodes, one at a time; then in other ways:", style="dim")
             agreements = run_variants(prepared, lambda agreement: console.print(_row(agreement)))
     level, why = verdict(agreements)

@@ -41,6 +41,7 @@ def resume_command(
     trust_remote_code
         Consent to running code that is not installed here; RUN_DIR does not hold consent that was given before.
     """
+    from proctor.results.run_dir import RUN_FILE
     from proctor.results.run_info import require_code
 
     info = _run_to_resume(run_dir)
@@ -48,7 +49,9 @@ def resume_command(
     options = [f"--{name}={value}" for name, value in given.items() if value is not None]
     command = shlex.join(["proctor", "resume", str(run_dir.absolute()), *options])
     if REDACTED in str(info.config):
-        raise ConfigError(f"{run_dir} was run with a secret that run.json does not hold; give the whole command again.")
+        raise ConfigError(
+            f"{run_dir} was run with a secret that {RUN_FILE} does not hold; give the whole command again."
+        )
     fields = of_run(info.config, command, consent=trust_remote_code)
     require_code(info, ("env", "policy"), f"{command} {GIVE_CONSENT}" if trust_remote_code else command)
     config = structure(RunConfig, {**fields, "output_dir": str(run_dir)}, "run")

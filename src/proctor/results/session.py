@@ -20,7 +20,7 @@ from proctor.results.fingerprint import check_fingerprint, not_recorded
 from proctor.results.journal import EpisodeRecord, Journal
 from proctor.results.journal_records import EpisodeKey
 from proctor.results.merge import merge_journals
-from proctor.results.run_dir import WHOLE, RunDirectory, Shard
+from proctor.results.run_dir import RUN_FILE, WHOLE, RunDirectory, Shard
 from proctor.results.run_info import RunInfo
 
 _Runs = Mapping[Shard, RunInfo]
@@ -96,7 +96,7 @@ class RunSession:
         """Refuse to add to results that cannot be recognised as results of this evaluation."""
         reason = self._run.unidentified
         if not (reason or recorded):
-            reason = "neither its run.json nor the header of its journal can be read"
+            reason = f"neither its {RUN_FILE} nor the header of its journal can be read"
         if reason and not self._run.may_mix:
             raise FingerprintError(
                 f"Whether the results in {self.directory.path} are this evaluation's is not known, because {reason}. "
