@@ -70,7 +70,7 @@ def replay_command(  # noqa: PLR0913 - the command's flags
 
 
 def _said(result: EpisodeResult, run_dir: Path) -> Text:
-    """How the episode went, and where its video is."""
+    """Describe how the episode went, and where its video is."""
     from proctor.reports.text import count, number, safe
     from proctor.results.run_dir import RunDirectory
 

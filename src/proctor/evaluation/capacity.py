@@ -1,4 +1,4 @@
-"""How many simulators this machine can run at a time, and in which process they run."""
+"""Decides how many simulators this machine runs at a time, and in which process they run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What identifies an evaluation: everything that its results depend on, written into ``run.json`` and into journals.
+"""Identifies an evaluation by everything that its results depend on, for ``run.json`` and for journals.
 
 The fingerprint must not change when a run is continued or when shards are put together. Code that has a version is
 identified by that version, code without one by a digest (:mod:`proctor.identity.code`).
@@ -27,7 +27,7 @@ the provenance has the renderer."""
 
 @dataclass(frozen=True)
 class Identity:
-    """What identifies an evaluation.
+    """The identity of an evaluation.
 
     ``unidentified`` is the reason why another evaluation cannot be recognised as this one; "" if ``fingerprint``
     identifies it. ``code_places`` are the directories of code without a version, by its module's name.

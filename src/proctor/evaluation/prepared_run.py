@@ -36,7 +36,7 @@ from proctor.types import EpisodeSpec, Task
 class PreparedRun:
     """One evaluation, or one shard of it, about which everything is decided that decides its results.
 
-    ``address`` is where workers find the benchmark's class, ``module:attribute``. ``plan`` has the episodes of all
+    ``address`` names the benchmark's class for workers, ``module:attribute``. ``plan`` has the episodes of all
     shards. ``from_fields`` says that the policy was made from ``config.policy``, so that the command line can make it
     again. ``resume_options`` are options with which ``proctor resume`` continues the run as it was started.
     """
@@ -91,12 +91,12 @@ class PreparedRun:
 
     @cached_property
     def identity(self) -> Identity:
-        """What the results depend on."""
+        """Everything that the results depend on."""
         return identify(self.config, self.benchmark, self.policy, from_fields=self.from_fields)
 
     @cached_property
     def run_info(self) -> RunInfo:
-        """What the run directory holds about this run or shard."""
+        """The content of the run file of this run or shard."""
         identity = self.identity
         env = asdict(self.benchmark.config)
         return RunInfo(

@@ -83,7 +83,7 @@ def evaluate(  # noqa: PLR0913 - what a caller may say of an evaluation
 
 @dataclass(frozen=True)
 class Measured:
-    """What is left once every episode has run.
+    """The outcome of the first step, besides the results, which are in the journal.
 
     ``recorded`` are the episodes that were recorded while they ran, and why there is no video of an episode; "" if
     there is one. ``losses`` tells what happened to shards that died. ``workers`` and their simulators make the videos

@@ -82,7 +82,7 @@ class Measuring(Protocol):
 
 
 class RunState:
-    """What is known of the episodes of a run: those of earlier sessions, and those that finish now.
+    """The results of a run so far: those of earlier sessions, and those of episodes that finish now.
 
     ``todo`` are the episodes without a completed result when the session began, in the order of the plan.
     """

@@ -112,7 +112,7 @@ class RecordedResults(Sequence[EpisodeResult]):
 
 @dataclass(frozen=True, slots=True)
 class Journal:
-    """What a journal file holds, in the order it was written.
+    """The content of a journal file, in the order it was written.
 
     ``headers`` has one entry per session. ``wall_s`` is the duration of all sessions together, each up to its last
     episode, and ``worker_s`` the same summed over the workers of each session; None if the number of workers of a

@@ -95,7 +95,7 @@ class RunDirectory:
 
     @property
     def whole(self) -> Self:
-        """The same directory as a run of the whole plan uses it."""
+        """This directory, as a run of the whole plan uses it."""
         return replace(self, shard=WHOLE)
 
     # --------------------------------------------------------------------------------------------------------- names

@@ -1,4 +1,4 @@
-"""What ``run.json`` holds: what a run directory is an evaluation of, written down before the first episode runs.
+"""Describes an evaluation before its first episode runs: the content of ``run.json``.
 
 Together with the journals beside it, ``run.json`` is all that a report, a merge or a resume needs. If several shards of
 one run share a directory, ``run.json`` holds the plan of all shards, and ``run_K_of_N.json`` what is a single shard's
