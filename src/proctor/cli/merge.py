@@ -23,7 +23,7 @@ def merge_command(run_dirs: list[Path], /, *, output_dir: Path | None = None) ->
 
     from proctor.cli.eval import ERRORS_REMAIN
     from proctor.reports.terminal import RunStatus, print_summary
-    from proctor.results.run_dir import read_run
+    from proctor.results.run_dir import RunDirectory
     from proctor.results.shards import merge_shards
     from proctor.results.summary import require_complete
 
@@ -31,6 +31,6 @@ def merge_command(run_dirs: list[Path], /, *, output_dir: Path | None = None) ->
         raise ConfigError("Where does the merged run go? Give --output_dir, which may be one of the directories.")
     output = output_dir or run_dirs[0]
     summary = merge_shards(run_dirs, output)
-    print_summary(Console(), summary, RunStatus.of(output), read_run(output))
+    print_summary(Console(), summary, RunStatus.of(output), RunDirectory(output).read_run())
     require_complete(summary)
     return ERRORS_REMAIN if summary.overall.errors else 0

@@ -30,9 +30,9 @@ from proctor.reports.text import (
     time_shares,
 )
 from proctor.results.headline import Basis, headline_of
-from proctor.results.lock import holder_of
 from proctor.results.profile import profile_of
-from proctor.results.run_dir import RunInfo, resume_command
+from proctor.results.run_dir import RunDirectory
+from proctor.results.run_info import RunInfo, resume_command
 from proctor.results.summary import Summary, TaskSummary
 from proctor.security.consent import GIVE_CONSENT, uninstalled_code
 from proctor.security.redaction import REDACTED
@@ -61,8 +61,8 @@ class RunStatus:
     @classmethod
     def of(cls, directory: Path) -> Self:
         """As the directory itself shows it."""
-        writers = filter(None, map(holder_of, sorted(directory.glob("journal*.lock"))))
-        return cls(directory, next(writers, None), n_videos=sum(1 for _ in directory.glob("videos/*/*.mp4")))
+        run_directory = RunDirectory(directory)
+        return cls(directory, run_directory.writer(), n_videos=sum(1 for _ in run_directory.video_files()))
 
 
 def print_run(console: Console, run: RunInfo) -> None:
@@ -97,7 +97,7 @@ def print_videos(
 ) -> None:
     """Print where the videos of a run are once they are made, and which could not be made (``problems`` says why)."""
     if videos:
-        console.print(_labelled("Videos", f"{len(videos)} in {directory / 'videos'}"), soft_wrap=True)
+        console.print(_labelled("Videos", f"{len(videos)} in {RunDirectory(directory).videos}"), soft_wrap=True)
     print_unfilmed(console, problems)
 
 
@@ -296,9 +296,9 @@ def _next_steps(summary: Summary, where: RunStatus, run: RunInfo | None) -> Iter
     directory = shlex.quote(str(where.directory))
     yield _labelled("Results", str(where.directory))
     if where.n_videos_to_come:
-        yield _labelled("Videos", f"{where.n_videos_to_come} are being made in {where.directory / 'videos'}")
+        yield _labelled("Videos", f"{where.n_videos_to_come} are being made in {RunDirectory(where.directory).videos}")
     elif where.n_videos:
-        yield _labelled("Videos", f"{where.n_videos} in {where.directory / 'videos'}")
+        yield _labelled("Videos", f"{where.n_videos} in {RunDirectory(where.directory).videos}")
     if not summary.complete:
         missing, planned = len(summary.missing), count(summary.overall.planned, "episode")
         yield _labelled("Missing", f"{missing} of {planned} have no result yet", "yellow")

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from proctor.errors import ConfigError
-from proctor.results.result_file import RESULT_FILE, UNNAMED_TASK, read_result_file
-from proctor.results.run_dir import RUN_FILE, RunInfo
+from proctor.results.result_file import UNNAMED_TASK, read_result_file
+from proctor.results.run_dir import RESULT_FILE, RunDirectory
+from proctor.results.run_info import RunInfo
 from proctor.results.summary import Summary, load_summary
 from proctor.statistics.counts import Counts
 from proctor.types import TaskKey
@@ -58,7 +59,7 @@ def read_measured(path: Path) -> MeasuredRun:
         ConfigError: it is none of these, damaged, or from a newer version of Proctor.
         MergeError: the run's journals contradict each other.
     """
-    if (path / RUN_FILE).exists():
+    if RunDirectory(path).holds_run:
         return measured_run(path, *load_summary(path))
     return measured_run(path, *read_result_file(path / RESULT_FILE if path.is_dir() else path))
 

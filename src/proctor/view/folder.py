@@ -14,12 +14,11 @@ from pathlib import Path
 from threading import Lock
 
 from proctor.errors import ConfigError, ProctorError
-from proctor.reports.terminal import RunStatus
 from proctor.reports.text import mean_reward, policy_name
 from proctor.results.headline import headline_of
-from proctor.results.run_dir import RUN_FILE, RunInfo
+from proctor.results.run_dir import RUN_FILE, RunDirectory
+from proctor.results.run_info import RunInfo
 from proctor.results.summary import Summary, load_summary
-from proctor.results.videos import video_file
 from proctor.statistics.intervals import Interval
 from proctor.types import EpisodeSpec
 
@@ -87,7 +86,7 @@ class RunFolder:
 
     def video(self, directory: Path, spec: EpisodeSpec) -> Path | None:
         """The video of an episode, if it is there and in the folder."""
-        path = (directory / video_file(spec)).resolve()
+        path = RunDirectory(directory).video_file(spec).resolve()
         return path if path.is_relative_to(self.root) and path.is_file() else None
 
     def _find(self) -> Iterator[Path]:
@@ -151,10 +150,7 @@ def _entry_of(run_id: str, name: str, run: RunInfo, summary: Summary, *, live: b
 
 def stamp(directory: Path) -> Stamp:
     """Differs after anything has been written to a run that a page shows: results, videos, who is writing."""
-    files = [directory / RUN_FILE]
-    for pattern in ("eval_info.json", "shard_*.json", "journal*.jsonl", "journal*.lock", "videos/*/*.mp4"):
-        files.extend(sorted(directory.glob(pattern)))
-    return tuple(_state_of(path) for path in files)
+    return tuple(_state_of(path) for path in RunDirectory(directory).shown_files())
 
 
 def _state_of(path: Path) -> tuple[str, int, int]:
@@ -167,4 +163,4 @@ def _state_of(path: Path) -> tuple[str, int, int]:
 
 def is_live(directory: Path) -> bool:
     """Whether somebody is writing results there."""
-    return RunStatus.of(directory).writer is not None
+    return RunDirectory(directory).writer() is not None

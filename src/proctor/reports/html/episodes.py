@@ -16,7 +16,7 @@ from proctor.reports.comparison import letter
 from proctor.reports.html.runs import ReportRun
 from proctor.reports.terminal import replay_command
 from proctor.reports.text import first_line, safe
-from proctor.results.run_dir import RUN_FILE
+from proctor.results.run_dir import RunDirectory
 from proctor.types import EpisodeResult, EpisodeSpec, Outcome, TaskKey
 
 MOST_ROWS = 20_000
@@ -89,7 +89,7 @@ def episode_table(runs: Sequence[ReportRun], video: VideoAddress, most: int = MO
 
 def _run(name: str, run: ReportRun, task_numbers: Mapping[TaskKey, int]) -> dict[str, Any]:
     """How a run is called, and for each of its tasks what films an episode, but for the episode's number."""
-    can_replay = (run.where.directory / RUN_FILE).exists()
+    can_replay = RunDirectory(run.where.directory).holds_run
     commands = {
         task_numbers[task.task.key]: safe(replay_command(run.where.directory, run.summary, task.task.key)).plain
         for task in run.summary.tasks

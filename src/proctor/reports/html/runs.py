@@ -9,8 +9,9 @@ from pathlib import Path
 from proctor.reports.terminal import RunStatus
 from proctor.reports.text import safe
 from proctor.results.measured import MeasuredRun, measured_run
-from proctor.results.result_file import RESULT_FILE, read_result_file
-from proctor.results.run_dir import RUN_FILE, RunInfo
+from proctor.results.result_file import read_result_file
+from proctor.results.run_dir import RESULT_FILE, RunDirectory
+from proctor.results.run_info import RunInfo
 from proctor.results.summary import Summary, load_summary
 
 
@@ -44,7 +45,7 @@ def read_report_run(path: Path) -> ReportRun:
         ConfigError: it is none of these, or damaged.
         MergeError: the run's journals contradict each other.
     """
-    if (path / RUN_FILE).exists():
+    if RunDirectory(path).holds_run:
         return ReportRun(path, *load_summary(path), RunStatus.of(path))
     file = path / RESULT_FILE if path.is_dir() else path
     return ReportRun(path, *read_result_file(file), RunStatus.of(file.parent))

@@ -15,7 +15,7 @@ from proctor.reports.html.runs import ReportRun
 from proctor.reports.terminal import has_suites
 from proctor.reports.text import safe
 from proctor.results.compare import Challenge, Comparison, Incomparable
-from proctor.results.run_dir import RunInfo
+from proctor.results.run_info import RunInfo
 from proctor.statistics.counts import Counts
 from proctor.statistics.intervals import Interval
 from proctor.types import Task
