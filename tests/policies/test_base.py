@@ -42,27 +42,28 @@ class Drawer:
         """As a drawer does."""
 
 
-@pytest.mark.parametrize("policy", [Still(), Later(), random({}), LocalPolicy("module:attribute")], ids=repr)
+@pytest.mark.parametrize("policy", [Still(), Later(), random({})], ids=["loaded", "later", "local"])
 def test_a_policy_is_whatever_has_all_members_of_one(policy):
     """It need not inherit from anything."""
     assert is_policy(policy)
-    assert require_policy(policy, "my_module:load") is policy
+    assert require_policy(policy, "my_module:load returned") is policy
 
 
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        (None, r"my_module:load returned a NoneType, which lacks open; return a proctor\.Policy"),
-        (Still, "returned the class Still; return"),
-        (lambda observation: observation, "returned a function, which lacks open;"),
+        (None, r"my_module:load returned a NoneType, which lacks open; a policy is a proctor\.Policy"),
+        (Still, "returned the class Still; a policy"),
+        (len, "returned a builtin_function_or_method, which lacks open;"),
         (Drawer(), "a Drawer, which lacks look_offsets, n_action_steps, .*, pinned, .*, fingerprint, per_device;"),
     ],
+    ids=["nothing", "class", "function", "drawer"],
 )
 def test_what_is_not_a_policy_is_refused_with_what_it_lacks(value, words):
     """A thing that can be opened is not one yet."""
     assert not is_policy(value)
     with pytest.raises(ConfigError, match=words):
-        require_policy(value, "my_module:load")
+        require_policy(value, "my_module:load returned")
 
 
 @pytest.mark.parametrize(("randomness", "alone"), [("none", False), ("per_row", False), ("global", True)])

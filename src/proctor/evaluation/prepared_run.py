@@ -21,9 +21,9 @@ from proctor.engine import EngineSetup
 from proctor.engine.plan import plan_episodes, plan_tasks, shard_episodes
 from proctor.errors import ConfigError, note
 from proctor.evaluation.capacity import n_simulators, require_open_files, runs_in_process
-from proctor.evaluation.components import AnyPolicy, load_policy, make_benchmark
+from proctor.evaluation.components import load_policy, make_benchmark
 from proctor.evaluation.identity import Identity, identify
-from proctor.policies.base import LocalPolicy
+from proctor.policies.base import AnyPolicy, LocalPolicy
 from proctor.results.run_dir import RunDirectory, Shard
 from proctor.results.run_info import RunInfo, plan_by_task, resume_command
 from proctor.results.session import RunSession
@@ -184,7 +184,7 @@ def prepare(config: RunConfig, policy: AnyPolicy | None = None) -> PreparedRun:
     directory = _choose_directory(config, benchmark, chosen)
     # The configuration keeps what planning pinned, so that shards and later sessions use the same.
     env = {name: value for name, value in asdict(benchmark.config).items() if not is_consent(name)}
-    pinned = {**config.policy, **getattr(chosen, "pinned", {})}
+    pinned = {**config.policy, **chosen.pinned}
     config = dataclasses.replace(config, env=env, policy=pinned)
     return PreparedRun(config, benchmark, address, chosen, tasks, plan, directory, from_fields=policy is None)
 

@@ -225,8 +225,8 @@ def is_policy(value: Any) -> bool:
     return isinstance(value, LocalPolicy) or not (isinstance(value, type) or _missing(value))
 
 
-def require_policy(value: Any, where: str) -> AnyPolicy:
-    """Give ``value``, which ``where`` returned, if it is a policy.
+def require_policy(value: Any, subject: str) -> AnyPolicy:
+    """Give ``value`` if it is a policy. ``subject`` begins the sentence if it is not: "my_module:load returned".
 
     Raises:
         ConfigError: it is not; the message says what it lacks.
@@ -237,7 +237,7 @@ def require_policy(value: Any, where: str) -> AnyPolicy:
     what = f"the class {value.__name__}" if isinstance(value, type) else f"a {type(value).__name__}"
     lacking = "" if isinstance(value, type) else f", which lacks {', '.join(_missing(value))}"
     raise ConfigError(
-        f"{where} returned {what}{lacking}; return a proctor.Policy, or an object with all members of "
+        f"{subject} {what}{lacking}; a policy is a proctor.Policy, or an object with all members of "
         "proctor.policies.base.PolicySource."
     )
 
