@@ -95,7 +95,7 @@ class RunDirectory:
 
     @property
     def whole(self) -> Self:
-        """This directory, as a run of the whole plan uses it."""
+        """The directory without the choice of a shard."""
         return replace(self, shard=WHOLE)
 
     # --------------------------------------------------------------------------------------------------------- names
