@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from contextlib import closing
+from multiprocessing import Pipe
 from pathlib import Path
 from time import monotonic
 
@@ -16,7 +17,7 @@ from proctor.errors import ConfigError, ResourceError
 from proctor.parallel.driver import Sharding
 from proctor.parallel.launchers import LAUNCHERS
 from proctor.parallel.launchers.inline import InlineLauncher
-from proctor.parallel.launchers.local import LocalLauncher
+from proctor.parallel.launchers.local import LocalLauncher, ShardProcess
 from proctor.parallel.messages import (
     EpisodeDone,
     EpisodeStarted,
@@ -145,6 +146,21 @@ def test_a_shard_with_a_bug_is_lost_and_its_log_has_the_traceback(tmp_path):
 
         assert events_until(shards, ShardLost)[-1] == (0, ShardLost("exited with status 1"))
         assert "Traceback" in (tmp_path / "shard_0.log").read_text()
+
+
+def test_a_shard_that_sends_something_else_than_a_report_is_killed_and_lost(tmp_path):
+    """A module that prints into its connection, for example."""
+    process = ShardProcess(shard_run(tmp_path))
+    process.connection.close()
+    process.connection, theirs = Pipe()
+    theirs.send_bytes(b"not a report")
+
+    event = process.receive()
+    process.close()
+
+    assert isinstance(event, ShardLost)
+    assert event.reason.startswith("sent a message that cannot be decoded: ")
+    assert process._process.returncode is not None
 
 
 def test_no_process_is_left_after_closing(tmp_path):

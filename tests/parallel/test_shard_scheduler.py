@@ -206,6 +206,15 @@ def test_tasks_advance_together_if_all_of_them_decide_when_to_stop():
         )
 
 
+def test_a_policy_that_has_failed_everywhere_is_tried_at_the_task_with_fewest_failures():
+    """A shard otherwise goes on with the task whose simulator it has built."""
+    scheduler = ShardScheduler(plan(2, 10), 1)
+    (first,) = scheduler.assign(0)[:1]
+    scheduler.finished(0, first, policy_failed=True)
+
+    assert {spec.task for spec in scheduler.assign(0)} == {EpisodeSpec("suite", 1, 0, 0).task}
+
+
 def test_an_episode_that_is_given_up_is_not_assigned():
     """This holds for an episode that waits for any shard, and for one that is reserved for one shard."""
     for rules in (Rules(), Rules(static=True)):

@@ -50,7 +50,7 @@ class Script(Launcher):
         self.faults, self.after = faults or {}, after
         self.starts, self.orders, self.events = [], [], deque()
         self.shards = {}
-        self.cancelled = []
+        self.cancelled, self.n_polls = [], 0
 
     def submit(self, run):
         assert run.shard_id not in self.shards
@@ -75,6 +75,8 @@ class Script(Launcher):
                 self.report(shard_id, ShardEnded())
 
     def poll(self, timeout_s):
+        self.n_polls += 1
+        assert self.n_polls < 10_000, "the run does not end"
         if not self.events:
             for shard_id in list(self.shards):
                 self.turn(shard_id, self.shards[shard_id])
@@ -162,6 +164,39 @@ def test_a_shard_that_dies_is_started_again_and_its_episodes_run(static):
     assert pool.losses == ["Shard 1 was ended by SIGKILL; it is started again. See shard_1.log."]
     (error,) = [result.errors for result in results.values() if result.errors]
     assert [(one.kind, one.message) for one in error] == [("crashed", "its shard was ended by SIGKILL")]
+
+
+def test_an_idle_shard_runs_the_episodes_of_one_that_is_lost():
+    """It is assigned them although none of its own episodes ends."""
+
+    class OnlyTheFirstWorks(Script):
+        def turn(self, shard_id, shard):
+            if shard_id == 1 and shard["todo"] and not self.shards[0]["todo"]:
+                self.report(shard_id, ShardLost("exited with status 1"))
+            elif shard_id == 0:
+                super().turn(shard_id, shard)
+
+    pool = make_pool(OnlyTheFirstWorks(), plan=PLAN[:2])
+    results, _, _ = run(pool)
+
+    assert set(results) == set(PLAN[:2])
+    assert len(pool.losses) == 1
+
+
+def test_the_pool_knows_which_episodes_were_recorded_and_why_one_has_no_video():
+    """An episode that a shard did not record is not among them."""
+
+    class Recording(Script):
+        def report(self, shard_id, report):
+            if isinstance(report, EpisodeDone):
+                problem = {PLAN[0]: "", PLAN[1]: "The disk is full."}.get(report.result.spec)
+                report = EpisodeDone(report.result, report.actions, problem)
+            super().report(shard_id, report)
+
+    pool = make_pool(Recording())
+    run(pool)
+
+    assert pool.recorded == {PLAN[0]: "", PLAN[1]: "The disk is full."}
 
 
 def test_an_episode_that_ends_its_shard_each_time_is_an_error():
