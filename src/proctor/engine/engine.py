@@ -72,7 +72,7 @@ class Engine(Crew):
         self._slots = [self._trace.device(n) for n in range(len(self._inferences))] if self._trace is not None else []
         self._timesheets = {number: self._timesheet(number, now) for number in self.scheduler.workers}
         self.features: dict[TaskKey, Features] = {} if predecessor is None else predecessor.features
-        self.began_at: float | None = None
+        self.started_at: float | None = None
         """When the first episode was asked for, on the monotonic clock."""
         self._on_result: OnResult
 
@@ -94,10 +94,10 @@ class Engine(Crew):
     @property
     def measuring_since(self) -> float | None:
         """When the first episode could go on from its first observation, on the monotonic clock; None before."""
-        if self.began_at is None or not self._inferences:
-            return self.began_at
+        if self.started_at is None or not self._inferences:
+            return self.started_at
         loaded = [inference.loaded_at for inference in self._inferences if inference.loaded_at is not None]
-        return max(self.began_at, min(loaded)) if loaded else None
+        return max(self.started_at, min(loaded)) if loaded else None
 
     def load(self) -> Load:
         """What workers and inference are doing now."""
@@ -140,8 +140,8 @@ class Engine(Crew):
         super().begin(number, spec)
 
     def start(self, number: int, spec: EpisodeSpec) -> None:
-        if self.began_at is None:
-            self.began_at = monotonic()
+        if self.started_at is None:
+            self.started_at = monotonic()
         self._on_the_way(number, spec.task, 0)
         self.pool.send(number, Start(spec, self.setup.tasks[spec.task].max_episode_steps, self._live_film(spec)))
 

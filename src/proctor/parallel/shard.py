@@ -1,8 +1,8 @@
 """A shard: an engine that runs the episodes a driver deals it, and sends each result back at once.
 
 Started as ``python -m proctor.parallel.shard CONNECTION_FD PARENT_PID``; the first message on the connection is the
-:class:`~proctor.parallel.launchers.base.ShardRun`, what follows is in :mod:`proctor.parallel.launchers.base`. It writes
-no journal.
+:class:`~proctor.parallel.messages.ShardRun`, what follows is in :mod:`proctor.parallel.messages`. It writes no
+journal.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from proctor.errors import Interrupted, ProctorError
 from proctor.evaluation.prepared_run import PreparedRun, prepare
 from proctor.evaluation.videos import film_of, may_be_filmed
 from proctor.machine.resources import usable_cores
-from proctor.parallel.launchers.base import (
+from proctor.parallel.messages import (
     EpisodeDone,
     EpisodeStarted,
     NoMore,
