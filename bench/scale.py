@@ -163,7 +163,7 @@ class Shard:
         self._clock, self._on_over = clock, on_over
         self._work, self._policy = case.work, case.policy
         self._forecast = Forecast()
-        self.scheduler = Scheduler((), Limits(WORKERS_PER_GPU, max_attempts=1), forecast=self._forecast)
+        self.scheduler = Scheduler((), Limits(WORKERS_PER_GPU, max_attempts=1), self._forecast)
         for number in range(WORKERS_PER_GPU):
             self.scheduler.started(number)
             self.scheduler.joined(number)
@@ -181,19 +181,19 @@ class Shard:
         self.scheduler.add(specs)
         for number, spec in self.scheduler.assign():
             self._steps_left[number], self._began_at[number] = self._work.length(spec), self._clock.now
-            builds = self.scheduler.workers[number].phase is Phase.BUILDING
+            builds = self.scheduler.phase_of(number) is Phase.BUILDING
             self._clock.after(self._work.construct_s if builds else 0.0, partial(self._begin, number, builds))
 
     def _begin(self, number: int, builds: bool) -> None:  # noqa: FBT001 - what happened
         if builds:
             spec = self.scheduler.built(number)
-            self._forecast.built(spec.task, self._work.construct_s)
+            self._forecast.learn_build(spec.task, self._work.construct_s)
             self.n_built += 1
         self._stands_since[number] = self._clock.now
         self._simulate(number, 0, self._work.reset_s + self._work.look_s)
 
     def _simulate(self, number: int, n_steps: int, seconds: float) -> None:
-        spec = self.scheduler.workers[number].spec
+        spec = self.scheduler.episode_of(number)
         assert spec is not None
         self._steps_left[number] -= n_steps
         if self._steps_left[number]:
@@ -214,7 +214,7 @@ class Shard:
             self._clock.after(max(wait, TICK_S), self._infer)
             return
         batch = self.scheduler.ready()[:rows]
-        self.scheduler.think(batch)
+        self.scheduler.mark_inferring(batch)
         self._batching.closed(n_ready - len(batch), now)
         self._gpu_is_free = False
         self.gpu_s += self._policy.pass_s
@@ -233,9 +233,9 @@ class Shard:
         self._infer()
 
     def _over(self, number: int) -> None:
-        spec = self.scheduler.workers[number].spec
+        spec = self.scheduler.episode_of(number)
         assert spec is not None
-        self._forecast.finished(spec.task, self._clock.now - self._stands_since[number])
+        self._forecast.learn_episode(spec.task, self._clock.now - self._stands_since[number])
         self.scheduler.finished(number)
         self.over_at[number] = self._clock.now
         self.worked_s += self._clock.now - self._began_at[number]

@@ -292,4 +292,4 @@ def test_the_load_of_all_is_one():
     assert loads[-1].inference_share == 0.5
     assert sum(loads[-1].running.values()) == 2
     assert not loads[-1].loading_policy
-    assert fleet.began_at <= fleet.measuring_since
+    assert fleet.started_at <= fleet.measuring_since

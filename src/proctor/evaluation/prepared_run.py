@@ -18,7 +18,7 @@ from typing import Any
 from proctor.benchmarks.base import Benchmark
 from proctor.config import EvalConfig, RunConfig, structure
 from proctor.config.lerobot_flags import without_lerobots
-from proctor.engine import EngineSetup
+from proctor.engine import EngineOptions, EngineSetup
 from proctor.engine.plan import choose_batch_size, plan_episodes, plan_tasks, shard_episodes
 from proctor.engine.trace import new_trace_path
 from proctor.errors import ConfigError, ResourceError, note
@@ -177,7 +177,7 @@ class PreparedRun:
             env=asdict(self.benchmark.config),
             tasks={task.key: task for task in self.tasks},
             action_source=self.policy.source if isinstance(self.policy, LocalPolicy) else None,
-            config=self.config.eval,
+            options=EngineOptions.of(self.config.eval, self.benchmark.config.max_parallel_tasks),
             batch_size=batch_size,
             log=self.directory / "worker.log",
             trace=new_trace_path(self.directory, stem) if self.config.eval.trace else None,

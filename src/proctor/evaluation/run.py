@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from proctor.config import EnvConfig, EvalConfig, RunConfig, structure
-from proctor.engine import Engine, EngineSetup
+from proctor.engine import Engine, EngineSetup, VideoOptions
 from proctor.engine.policy_failures import require_result
 from proctor.errors import ConfigError, NoResultError, ProctorError, ResourceError, note
 from proctor.evaluation.arguments import env_fields, path_text, plain, policy_of, whole_number
@@ -19,8 +19,7 @@ from proctor.evaluation.claim import Claim, in_own_directory
 from proctor.evaluation.prepared_run import PreparedRun, prepare
 from proctor.evaluation.run_state import EvalResult, RunState
 from proctor.evaluation.terminal import quiet_terminal, watched
-from proctor.evaluation.videos import film_of, make_videos, may_be_filmed, remove_videos, wanted_videos
-from proctor.policies.announced import AnnouncedPolicy
+from proctor.evaluation.videos import film_of, make_videos, remove_videos, wanted_videos
 from proctor.policies.base import LocalPolicy, PolicySource
 from proctor.policies.function import PredictFunction
 from proctor.rendering import choose_renderer
@@ -90,12 +89,13 @@ def measure(job: PreparedRun, setup: EngineSetup, ledger: RunState) -> Engine:
     The engine that is returned still has its workers and their simulators.
     """
     config = job.config.eval
-    films = {spec: film_of(job.directory, spec, config) for spec in ledger.todo if may_be_filmed(config, spec)}
+    videos = VideoOptions.of(config)
+    films = {spec: film_of(job.directory, spec, videos) for spec in ledger.todo if videos.may_include(spec)}
     with quiet_terminal(config, setup.log) as console:
         policy = None
         if ledger.todo and not isinstance(job.policy, LocalPolicy):
-            policy = AnnouncedPolicy(job.policy, ledger.opened)
-        engine = Engine(setup, ledger.todo, policy, films)
+            policy = job.policy
+        engine = Engine(setup, ledger.todo, policy, films, on_policy_loaded=ledger.opened)
 
         def keep(result: EpisodeResult, actions: Array | None) -> None:
             ledger.keep(result, actions)
@@ -161,14 +161,14 @@ def _run(
             raise
         with closing(engine):
             result = ledger.sum_up()
-            wanted = wanted_videos(job.config.eval, result.summary.episodes)
-            if unwanted := engine.filmed.keys() - {episode.spec for episode in wanted}:
+            wanted = wanted_videos(VideoOptions.of(job.config.eval), result.summary.episodes)
+            if unwanted := engine.recorded.keys() - {episode.spec for episode in wanted}:
                 remove_videos(job.directory, unwanted)
                 result = ledger.sum_up()
-            done = result.summary.videos.keys() | engine.filmed.keys()
+            done = result.summary.videos.keys() | engine.recorded.keys()
             missing = [episode for episode in wanted if episode.spec not in done]
             on_measured(replace(result, n_videos_to_come=len(missing)))
-            problems = {spec: problem for spec, problem in engine.filmed.items() if problem}
+            problems = {spec: problem for spec, problem in engine.recorded.items() if problem}
             if missing:
                 problems |= _film(job, ledger, missing, engine)
                 result = ledger.sum_up()
@@ -180,7 +180,7 @@ def _film(
 ) -> Mapping[EpisodeSpec, str]:
     """Make the videos that are missing; gives those that could not be made, and why."""
     try:
-        return make_videos(job.directory, engine.setup, job.config.eval, missing, engine)
+        return make_videos(job.directory, engine.setup, job.config.eval, missing, engine.workers)
     except ProctorError as error:
         error.hint = "The results are complete."
         if not isinstance(error, ConfigError):  # going on would end the same way

@@ -67,7 +67,7 @@ class EvalResult:
 class Measuring(Protocol):
     """Whatever runs the episodes, here or elsewhere. Times are on the monotonic clock, None before they come."""
 
-    began_at: float | None
+    started_at: float | None
     """When the first episode was asked for."""
 
     @property
@@ -161,8 +161,8 @@ class RunState:
     def progress(self, engine: Measuring) -> Progress:
         """Where the run stands."""
         now, since, load = monotonic(), engine.measuring_since, engine.load()
-        if engine.began_at is not None:
-            self._startup_s = engine.began_at - self._began
+        if engine.started_at is not None:
+            self._startup_s = engine.started_at - self._began
         tasks = tuple(
             TaskProgress(task.name, tally.n_planned, tally.counts, tally.so_far, load.running.get(task.key, 0))
             for task in self._job.tasks

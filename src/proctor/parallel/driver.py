@@ -17,8 +17,8 @@ from typing import Any
 from proctor.child import import_path
 from proctor.config import RunConfig
 from proctor.engine import Engine, EngineSetup
+from proctor.engine.options import LEAD_WHEN_STOPPING
 from proctor.engine.plan import choose_batch_size
-from proctor.engine.workers import LEAD_WHEN_STOPPING
 from proctor.errors import ConfigError, ResourceError, did_you_mean, note
 from proctor.evaluation.prepared_run import PreparedRun, runs_in_process, simulators_in_memory
 from proctor.evaluation.run import run
@@ -89,7 +89,7 @@ def run_in_shards(
             losses.extend(fleet.losses)
             filmed = fleet.filmed
         engine = Engine(setup, (), None)
-        engine.filmed.update(filmed)
+        engine.recorded.update(filmed)
         return engine
 
     result = run(job, on_measured, measure, n_workers=batch_size * sharding.num_shards)

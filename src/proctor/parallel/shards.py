@@ -78,7 +78,7 @@ class ShardPool:
         self._errors: dict[EpisodeSpec, list[AttemptError]] = {}
         self._signal: int | None = None
         self._enough = False
-        self.began_at: float | None = None
+        self.started_at: float | None = None
         """When the first episode began, on the monotonic clock."""
         self.measuring_since: float | None = None
         """When the first shard had built and loaded what it needs, on the monotonic clock."""
@@ -161,7 +161,7 @@ class ShardPool:
                 self._on_opened(fingerprint)
             case EpisodeStarted(episode):
                 shard.under_way.add(episode)
-                self.began_at = self.began_at or shard.heard_at
+                self.started_at = self.started_at or shard.heard_at
             case ShardStatus(load, measuring, notes):
                 shard.load = load
                 self.notes |= dict.fromkeys(notes)

@@ -15,9 +15,9 @@ from math import ceil
 from statistics import fmean
 from time import monotonic, process_time, thread_time
 
-from proctor.engine import Engine, EngineSetup
+from proctor.engine import Engine, EngineSetup, Observer
 from proctor.engine.plan import choose_batch_size, plan_episodes
-from proctor.engine.worker.messages import Built, Finished, Observed, Reply
+from proctor.engine.worker.messages import Built, Finished, Observed
 from proctor.errors import EnvironmentBuildError, ResourceError
 from proctor.evaluation.prepared_run import PreparedRun
 from proctor.machine.hardware import Hardware, core_seconds_in_use, cpu_seconds, descendants, memory_bytes
@@ -180,8 +180,8 @@ class _Bench:
         at_once = ceil(_EPISODES_AT_ONCE * n_workers / len(tasks))
         rounds = _rounds(specs, max(_EPISODES_AT_ONCE, at_once)) if n_workers > 1 else [specs[:1]]
         setup = self.job.engine_setup()
-        config = replace(setup.config, stop_at_ci_width=None)
-        setup = replace(setup, config=config, in_process=False, batch_size=n_workers, log=None)
+        options = replace(setup.options, max_lead=0)
+        setup = replace(setup, options=options, in_process=False, batch_size=n_workers, log=None)
         meter = _Meter(setup, rounds, self.policy, n_workers)
 
         def look_at_the_clock() -> None:
@@ -190,7 +190,7 @@ class _Bench:
 
         with closing(meter):
             with suppress(_EnoughError):
-                meter.run(meter.over, look_at_the_clock)
+                meter.run(look_at_the_clock)
             return meter.sum_up(self.accelerator)
 
     def costs(self, tally: _Tally, drawings: Sequence[Drawing], passes: Sequence[Pass]) -> Costs:
@@ -237,8 +237,8 @@ def _rounds(specs: Sequence[EpisodeSpec], n: int) -> list[list[EpisodeSpec]]:
     return [list(group) for _, group in groupby(sorted(specs, key=number), key=number)]
 
 
-class _Meter(Engine):
-    """An engine that notes what its workers say they spent. It counts anew once all of them are at work.
+class _Meter(Observer):
+    """Runs an engine, and takes note of what its workers spent. It counts anew once all of them are at work.
 
     A round of episodes is added to those before when nearly all of them have begun.
     """
@@ -246,9 +246,8 @@ class _Meter(Engine):
     def __init__(
         self, setup: EngineSetup, rounds: Sequence[list[EpisodeSpec]], policy: WatchedPolicy | None, n_workers: int
     ) -> None:
-        super().__init__(setup, rounds[0], policy)
+        self._setup, self._watched, self._n_workers = setup, policy, n_workers
         self._rounds, self._not_begun = iter(rounds[1:]), len(rounds[0])
-        self._watched, self._n_workers = policy, n_workers
         self._created = monotonic()
         self._up = self._created
         self._constructs: list[float] = []
@@ -256,6 +255,7 @@ class _Meter(Engine):
         self._executed: dict[int, int] = {}
         self._ended: dict[EpisodeSpec, int] = {}
         self._warm = False
+        self._engine = Engine(setup, rounds[0], policy, observers=[self])
         self._begin_to_count()
 
     @property
@@ -263,42 +263,56 @@ class _Meter(Engine):
         return self._replies.total()
 
     def has_run(self, seconds: float) -> bool:
-        """Whether all workers have been at work for so long, however slow they are with a chunk each, and a pass."""
+        """Return whether all workers have been at work for ``seconds``, with at least a chunk each and one pass."""
         chunks_are_there = self._warm and self.tally.chunks >= self._n_workers and bool(self._passes())
         return chunks_are_there and monotonic() - self._since >= seconds
 
-    def over(self, result: EpisodeResult, _: Array | None) -> None:
-        """An episode has left the engine.
+    def run(self, on_tick: Callable[[], None]) -> None:
+        """Run the episodes until there are no more, or ``on_tick`` raises.
 
         Raises:
-            ResourceError: it could not be run.
+            ResourceError: an episode could not be run.
+            ProctorError: see :meth:`proctor.engine.Engine.run`.
         """
+        self._engine.run(self._over, on_tick)
+
+    def close(self) -> None:
+        """End the engine."""
+        self._engine.close()
+
+    def _over(self, result: EpisodeResult, _: Array | None) -> None:
         if result.outcome is Outcome.ERROR:
             raise ResourceError(f"{result.spec} could not be run: {result.errors[-1].message}")
         self._ended[result.spec] = 1 if self._watched is None else self._watched.chunks[result.spec]
 
-    def begin(self, number: int, spec: EpisodeSpec) -> None:
-        super().begin(number, spec)
+    # ------------------------------------------------------------------------------------------- what the engine tells
+
+    def started(self, worker_id: int, spec: EpisodeSpec, now: float) -> None:
         self._not_begun -= 1
         if self._not_begun < self._n_workers:
-            self.add(following := next(self._rounds, []))
+            self._engine.add(following := next(self._rounds, []))
             self._not_begun += len(following)
 
-    def stands(self, number: int, spec: EpisodeSpec, built: Built) -> None:
-        self._constructs.append(built.spent.construct)
-        if number not in self._replies:
-            self._up = monotonic()
-        self.tally.rebuilding_s += built.spent.construct
-        super().stands(number, spec, built)
+    def built(self, worker_id: int, spec: EpisodeSpec, reply: Built, now: float) -> None:
+        self._constructs.append(reply.spent.construct)
+        if worker_id not in self._replies:
+            self._up = now
+        self.tally.rebuilding_s += reply.spent.construct
 
-    def replied(self, number: int, reply: Reply) -> None:
-        if isinstance(reply, Observed | Finished):
-            self._note(number, reply)
-        super().replied(number, reply)
-        self._replies[number] += 1
+    def observed(self, worker_id: int, spec: EpisodeSpec, reply: Observed, now: float) -> None:
+        self._replied(worker_id, reply)
+
+    def finished(self, worker_id: int, spec: EpisodeSpec, reply: Finished, now: float) -> None:
+        self._replied(worker_id, reply)
+
+    def _replied(self, worker_id: int, reply: Observed | Finished) -> None:
+        self._note(worker_id, reply)
+        self._replies[worker_id] += 1
         if not self._warm and self._all_at_work():
             self._warm = True
             self._begin_to_count()
+
+    # ----------------------------------------------------------------------------------------------------- counting
 
     def _all_at_work(self) -> bool:
         return len(self._replies) == self._n_workers and min(self._replies.values()) >= _WARM_REPLIES
@@ -319,25 +333,25 @@ class _Meter(Engine):
     def _cpu_seconds(self) -> float:
         return process_time() + sum(map(cpu_seconds, self._workers))
 
-    def _note(self, number: int, reply: Observed | Finished) -> None:
+    def _note(self, worker_id: int, reply: Observed | Finished) -> None:
         tally, spent = self.tally, reply.spent
         tally.reset_s += spent.reset
         tally.step_s += spent.step
         tally.look_s += spent.look
         began = bool(spent.reset)
         tally.resets += began
-        executed = 0 if began else self._executed[number]
+        executed = 0 if began else self._executed[worker_id]
         if isinstance(reply, Finished):
             tally.chunks += 1
             tally.steps += reply.actions.shape[0] - executed
             return
         tally.looks += reply.arrays[0].shape[0]
-        self._executed[number] = executed
+        self._executed[worker_id] = executed
         if not began:
             assert self._watched is not None
             tally.chunks += 1
             tally.steps += self._watched.chunk_length
-            self._executed[number] += self._watched.chunk_length
+            self._executed[worker_id] += self._watched.chunk_length
 
     def sum_up(self, accelerator: Accelerator) -> _Tally:
         """What was noted. The workers still live, so that their memory can be seen."""
@@ -353,7 +367,7 @@ class _Meter(Engine):
         tally.pass_s = fmean(self._passes())
         if self._watched is not None:
             under_way = [n - 1 for spec, n in self._watched.chunks.items() if spec not in self._ended]
-            steps = max(task.max_episode_steps for task in self.setup.tasks.values())
+            steps = max(task.max_episode_steps for task in self._setup.tasks.values())
             most = ceil(steps / self._watched.chunk_length)
             tally.chunks_per_episode = mean_chunks([*self._ended.values()], under_way, most)
         return tally

@@ -79,12 +79,12 @@ class Build(msgspec.Struct, tag=True, frozen=True):
 class Start(msgspec.Struct, tag=True, frozen=True):
     """Reset to an episode. Answered by :class:`Observed`; with a local policy it runs through: :class:`Finished`.
 
-    A ``film`` is taken while the episode runs: for simulators that cannot be replayed.
+    If ``video_spec`` is given, the episode is filmed while it runs, because its simulator cannot replay it.
     """
 
     spec: EpisodeSpec
     max_steps: int
-    film: VideoSpec | None = None
+    video_spec: VideoSpec | None = None
 
 
 class Act(msgspec.Struct, tag=True, frozen=True):
@@ -100,7 +100,7 @@ class Replay(msgspec.Struct, tag=True, frozen=True):
     spec: EpisodeSpec
     max_steps: int
     actions: ArrayBytes
-    film: VideoSpec
+    video_spec: VideoSpec
 
 
 class Close(msgspec.Struct, tag=True, frozen=True):
@@ -148,8 +148,10 @@ class Observed(msgspec.Struct, tag=True, frozen=True):
 
 
 class Finished(msgspec.Struct, tag=True, frozen=True):
-    """The episode reached its end. Where it was to be filmed and could not be, ``unfilmed`` says why; a replay may then
-    have ended early. ``success`` is None if nothing was said of it, and the rewards are None if they are not finite.
+    """The episode reached its end.
+
+    If the episode was to be filmed and could not be, ``video_problem`` says why; a replay may then have ended early.
+    ``success`` is None if the simulator said nothing about it, and the rewards are None if they are not finite.
     """
 
     success: bool | None
@@ -159,7 +161,7 @@ class Finished(msgspec.Struct, tag=True, frozen=True):
     final_state_hash: str
     actions: ArrayBytes
     spent: Spent
-    unfilmed: str = ""
+    video_problem: str = ""
 
 
 class RequestFailed(msgspec.Struct, tag=True, frozen=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import selectors
 import signal
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import Pipe
@@ -180,9 +180,9 @@ class Pool:
         worker.send(self._setup)
         return number
 
-    def watch(self, descriptor: int) -> None:
-        """Let :meth:`wait` also return when this descriptor is readable (inference has something)."""
-        self._selector.register(descriptor, selectors.EVENT_READ, None)
+    def watch(self, descriptor: int, callback: Callable[[], None] | None = None) -> None:
+        """Let :meth:`wait` also return when ``descriptor`` is readable, and call ``callback`` then."""
+        self._selector.register(descriptor, selectors.EVENT_READ, callback)
 
     def unwatch(self, descriptor: int) -> None:
         """Forget a watched descriptor; to be called before it is closed."""
@@ -210,8 +210,10 @@ class Pool:
             if isinstance(worker, InProcessWorker) and worker.has_answered()
         ]
         for key, _ in self._selector.select(0 if events else timeout):
-            if key.data is not None:
+            if isinstance(key.data, int):
                 events.append((key.data, self._workers[key.data].receive()))
+            elif key.data is not None:
+                key.data()
         events += self._hung()
         for number, event in events:
             if isinstance(event, WorkerLost):

@@ -1,0 +1,79 @@
+"""Who is told what happens in a run: one protocol for all that keep accounts of it, and one vocabulary.
+
+Timings, the trace, the forecast, the rule that closes batches, autotune's measurements and a shard's reports all follow
+from the same events. Each event is told once, with its moment on the monotonic clock, in seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from proctor.engine.worker.messages import Built, Finished, Observed
+from proctor.types import EpisodeSpec
+
+
+class Observer:
+    """Is told the events of a run. An observer defines the methods for the events that it needs."""
+
+    def worker_started(self, worker_id: int, now: float) -> None:
+        """A worker's process was started, or an idle worker was taken over from another engine."""
+
+    def started(self, worker_id: int, spec: EpisodeSpec, now: float) -> None:
+        """A worker was given an episode. If it has no simulator of the episode's task, it builds one first."""
+
+    def built(self, worker_id: int, spec: EpisodeSpec, reply: Built, now: float) -> None:
+        """A worker has built a simulator for the episode."""
+
+    def acted(self, worker_id: int, spec: EpisodeSpec, n_actions: int, now: float) -> None:
+        """A worker was sent ``n_actions`` actions to execute; with 0 it was sent the order to reset."""
+
+    def observed(self, worker_id: int, spec: EpisodeSpec, reply: Observed, now: float) -> None:
+        """A worker has executed what it was sent, and the episode's next observation is there."""
+
+    def inferred(self, worker_id: int, spec: EpisodeSpec, seconds: float, loaded_at: float, now: float) -> None:
+        """A forward pass of ``seconds`` for the episode is over; the policy was loaded at the moment ``loaded_at``."""
+
+    def finished(self, worker_id: int, spec: EpisodeSpec, reply: Finished, now: float) -> None:
+        """An episode has reached its end."""
+
+    def lost(self, worker_id: int, spec: EpisodeSpec | None, now: float) -> None:
+        """An attempt at an episode has failed, or a worker was lost; a worker without an episode has ``spec`` None."""
+
+
+class Observers(Observer):
+    """Tells several observers, in their order."""
+
+    def __init__(self, observers: Sequence[Observer]) -> None:
+        self._observers = tuple(observers)
+
+    def worker_started(self, worker_id: int, now: float) -> None:
+        for observer in self._observers:
+            observer.worker_started(worker_id, now)
+
+    def started(self, worker_id: int, spec: EpisodeSpec, now: float) -> None:
+        for observer in self._observers:
+            observer.started(worker_id, spec, now)
+
+    def built(self, worker_id: int, spec: EpisodeSpec, reply: Built, now: float) -> None:
+        for observer in self._observers:
+            observer.built(worker_id, spec, reply, now)
+
+    def acted(self, worker_id: int, spec: EpisodeSpec, n_actions: int, now: float) -> None:
+        for observer in self._observers:
+            observer.acted(worker_id, spec, n_actions, now)
+
+    def observed(self, worker_id: int, spec: EpisodeSpec, reply: Observed, now: float) -> None:
+        for observer in self._observers:
+            observer.observed(worker_id, spec, reply, now)
+
+    def inferred(self, worker_id: int, spec: EpisodeSpec, seconds: float, loaded_at: float, now: float) -> None:
+        for observer in self._observers:
+            observer.inferred(worker_id, spec, seconds, loaded_at, now)
+
+    def finished(self, worker_id: int, spec: EpisodeSpec, reply: Finished, now: float) -> None:
+        for observer in self._observers:
+            observer.finished(worker_id, spec, reply, now)
+
+    def lost(self, worker_id: int, spec: EpisodeSpec | None, now: float) -> None:
+        for observer in self._observers:
+            observer.lost(worker_id, spec, now)
