@@ -72,7 +72,7 @@ def test_a_worker_that_dies_in_the_middle_of_a_reply_is_lost():
 
     assert worker.receive() == WorkerLost("crashed", "the simulator's process was ended by SIGKILL")
 
-    worker.bury()
+    worker.reap()
 
 
 def test_sending_to_a_worker_that_is_gone_is_not_an_error(pool):

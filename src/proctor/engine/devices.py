@@ -1,4 +1,4 @@
-"""Inference on all devices: whose observations are inferred together, where, and when a batch is closed."""
+"""Inference on all devices: decides which observations share a forward pass, and when the pass starts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class _Device:
 
     @property
     def rows(self) -> int:
-        """How many episodes may share a forward pass."""
+        """The number of episodes that may share a forward pass."""
         rows = self.inference.batch_size
         return min(rows, self._max_batch or rows)
 

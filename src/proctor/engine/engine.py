@@ -89,11 +89,11 @@ class Engine:
         self.recorded: dict[EpisodeSpec, str] = {}
         """The episodes that were filmed while they ran: "" if there is a video, else why there is none."""
         self.started_at: float | None = None
-        """When the first episode was sent to a worker, on the monotonic clock; None before."""
+        """The moment at which the first episode was sent to a worker, on the monotonic clock; None before."""
         self.expects_more = False
         """True if the engine is to go on once every episode is over, because others may be added."""
         self._patience_s = 0.0
-        """How soon there is something to do although nothing happens."""
+        """The seconds after which there is something to do although nothing has happened."""
         self._on_result: OnResult
 
     def run(self, on_result: OnResult, on_tick: Callable[[], None] = lambda: None) -> None:
@@ -159,11 +159,11 @@ class Engine:
 
     @property
     def notes(self) -> Iterable[str]:
-        """What the simulators have to say to the user, each sentence once, in the order in which they came."""
+        """Sentences of the simulators for the user, each once, in the order in which they came."""
         return self.workers.notes
 
     def load(self) -> Load:
-        """What workers and inference are doing now."""
+        """Tell what workers and inference are doing now."""
         return replace(
             self.workers.load(),
             loading_policy=self._inference.loading,
@@ -244,7 +244,7 @@ class Engine:
         self._on_result(episode.result(reply, event.errors, timings), reply.actions.unpack())
 
     def _live_video(self, spec: EpisodeSpec) -> VideoSpec | None:
-        """How to film an episode while it runs; None if no video is wanted of it, or it can be replayed later."""
+        """The video of an episode that is to be filmed while it runs; None if there is to be no such video."""
         return self._video_specs.get(spec) if spec.task in self._filmed_live else None
 
     def _check_env(self, spec: EpisodeSpec, built: Built) -> None:

@@ -1,4 +1,4 @@
-"""How long things will take, learnt from the run itself: to build a task's simulator, to run an episode of it."""
+"""Expected durations, learnt from the run itself: of building a task's simulator, and of one of its episodes."""
 
 from __future__ import annotations
 
@@ -56,11 +56,11 @@ class Forecast(Observer):
         self._episodes.learn(task, seconds)
 
     def build_seconds(self, task: TaskKey) -> float:
-        """How long building a simulator of ``task`` is expected to take."""
+        """The seconds that building a simulator of ``task`` is expected to take."""
         return self._builds.of(task)
 
     def episode_seconds(self, task: TaskKey) -> float:
-        """How long an episode of ``task`` is expected to take in a simulator that is built."""
+        """The seconds that an episode of ``task`` is expected to take in a simulator that is built."""
         return self._episodes.of(task)
 
     def built(self, worker_id: int, spec: EpisodeSpec, reply: Built, now: float) -> None:

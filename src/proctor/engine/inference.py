@@ -119,8 +119,8 @@ class Inference:
 
     @property
     def fixed_rows(self) -> int | None:
-        """How many rows a pass has if each episode has a fixed one of them, so that no two episodes with the same row
-        may share a pass; None if an episode may have any row.
+        """The number of rows of a pass if each episode has a fixed one of them, so that no two episodes with the same
+        row may share a pass; None if an episode may have any row.
         """
         return self.batch_size if self.policy is not None and self.policy.place_matters else None
 

@@ -1,4 +1,4 @@
-"""Who is told what happens in a run: one protocol for all that keep accounts of it, and one vocabulary.
+"""One protocol, and one vocabulary, for all that need to know what happens in a run.
 
 Timings, the trace, the forecast, the rule that closes batches, autotune's measurements and a shard's reports all follow
 from the same events. Each event is told once, with its moment on the monotonic clock, in seconds.
@@ -13,7 +13,9 @@ from proctor.types import EpisodeSpec
 
 
 class Observer:
-    """Is told the events of a run. An observer defines the methods for the events that it needs."""
+    """Receives the events of a run. An observer defines the methods for the events that it needs; the others do
+    nothing.
+    """
 
     def worker_started(self, worker_id: int, now: float) -> None:
         """A worker's process was started, or an idle worker was taken over from another engine."""
@@ -41,7 +43,7 @@ class Observer:
 
 
 class Observers(Observer):
-    """Tells several observers, in their order."""
+    """Passes each event on to several observers, in their order."""
 
     def __init__(self, observers: Sequence[Observer]) -> None:
         self._observers = tuple(observers)

@@ -1,4 +1,4 @@
-"""What an engine is told before it starts: its options, and how videos are made."""
+"""The settings of an engine: its options, the videos it makes, and the setup of its workers."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class EngineOptions:
 
 @dataclass(frozen=True)
 class VideoOptions:
-    """Which episodes get a video, and how the videos are made.
+    """The episodes that get a video, and the way in which videos are made.
 
     ``which`` is one of first, failures, all and none, and ``per_task`` the number of videos per task, which does not
     bound "all". ``fps`` is the largest number of frames per simulated second. If ``camera`` or ``size`` (width, height
@@ -84,13 +84,13 @@ class VideoOptions:
         return self.which != "none"
 
     def spec(self, path: Path) -> VideoSpec:
-        """What a worker needs to know to write an episode's video to ``path``."""
+        """The order to a worker to write an episode's video to ``path``."""
         return VideoSpec(str(path), self.fps, self.camera, self.size)
 
 
 @dataclass(frozen=True)
 class EngineSetup:
-    """What an engine needs to know before it starts, apart from the episodes and the policy.
+    """All that an engine needs before it starts, apart from the episodes and the policy.
 
     ``benchmark`` is the address (``module:attribute``) at which workers find the benchmark, and ``env`` holds the
     fields of its configuration. ``action_source`` is the address of a policy that lives in the workers, or None if the
@@ -110,7 +110,7 @@ class EngineSetup:
     """True if the only simulator is to run in this process, because the user asks for that. If Proctor itself chose to
     have one worker, this is False and the worker is a process."""
     known: Mapping[str, Any] = field(default_factory=dict)
-    """What ``Benchmark.known_here`` returned; workers are told it beside the configuration."""
+    """The value of ``Benchmark.known_here``, which workers receive beside the configuration."""
 
     @property
     def n_workers(self) -> int:

@@ -18,7 +18,7 @@ from proctor.types import POLICY_FAILED, AttemptError, EpisodeSpec, TaskKey
 
 
 class Phase(Enum):
-    """What a worker is doing."""
+    """The states of a worker."""
 
     STARTING = auto()
     """Its process is being started."""
@@ -60,7 +60,7 @@ class Limits:
 
 
 def device_of(worker_id: int, n_devices: int) -> int:
-    """Which of ``n_devices`` devices infers for a worker."""
+    """The index of the device, of ``n_devices``, that infers for a worker."""
     return worker_id % n_devices
 
 
@@ -82,7 +82,7 @@ class Scheduler:
         self._failures = FewestFailures()
         self._workers: dict[int, _Worker] = {}
         self.n_lost = 0
-        """How many workers were lost."""
+        """The number of workers that were lost."""
 
     def with_plan(self, plan: Iterable[EpisodeSpec], limits: Limits) -> Scheduler:
         """Return a scheduler for another plan that takes over the workers and their simulators.
@@ -124,7 +124,7 @@ class Scheduler:
         return list(self._workers)
 
     def phase_of(self, worker_id: int) -> Phase:
-        """What a worker is doing."""
+        """The state of a worker."""
         return self._workers[worker_id].phase
 
     def episode_of(self, worker_id: int) -> EpisodeSpec | None:
@@ -142,7 +142,7 @@ class Scheduler:
     # ------------------------------------------------------------------------------------------ what to do next
 
     def workers_to_start(self) -> int:
-        """How many more workers the episodes that are left can use."""
+        """The number of workers that the episodes that are left can use in addition."""
         return max(0, min(self._limits.batch_size, self._unfinished) - len(self._workers))
 
     def assign(self) -> list[tuple[int, EpisodeSpec]]:
@@ -164,7 +164,7 @@ class Scheduler:
         return assigned
 
     def n_ready(self, device: int = 0) -> int:
-        """How many observations wait for a device."""
+        """The number of observations that wait for a device."""
         return len(self._ready[device])
 
     def ready(self, device: int = 0, rows: int | None = None) -> list[int]:
@@ -298,7 +298,9 @@ class Scheduler:
         return max(joinable, key=seconds_left_if_joined, default=None)
 
     def _pays_to_join(self, task: TaskKey, n_workers: int) -> bool:
-        """Whether another simulator would be built before the workers on the task have begun its last episode."""
+        """Return whether building another simulator would finish before the workers already on the task have begun its
+        last episode.
+        """
         return not n_workers or self._forecast.build_seconds(task) <= self._seconds_waiting(task) / n_workers
 
     def _seconds_waiting(self, task: TaskKey) -> float:

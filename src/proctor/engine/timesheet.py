@@ -1,5 +1,5 @@
-"""Where the workers' time goes: from the engine's start to the end of a worker's last episode every moment is booked
-once, on the episode it is spent for. The same bookings are what a :class:`~proctor.engine.trace.Track` shows.
+"""Accounts of the workers' time: from the engine's start to the end of a worker's last episode every moment is booked
+once, on the episode for which it is spent. A :class:`~proctor.engine.trace.Track` shows the same bookings.
 """
 
 from __future__ import annotations

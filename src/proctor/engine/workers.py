@@ -122,9 +122,9 @@ class Workers:
         )
         self._forecast = Forecast()
         self.features: dict[TaskKey, Features] = {}
-        """What observations and actions of each task look like whose simulator has been built."""
+        """The features of observations and actions, for each task whose simulator has been built."""
         self.notes: dict[str, None] = {}
-        """What the simulators have to say to the user, each sentence once, in the order in which they came."""
+        """Sentences of the simulators for the user, each once, in the order in which they came."""
         self.scheduler = Scheduler((), self._limits(n_devices=1), self._forecast)
         self.begin(setup, ())
 
@@ -231,7 +231,7 @@ class Workers:
         return False
 
     def load(self) -> Load:
-        """What the workers are doing now."""
+        """Count the workers by what they are doing now."""
         phases = self.scheduler.phases()
         return Load(
             starting=phases[Phase.STARTING],
@@ -334,6 +334,6 @@ def repeat(turn: Callable[[], None], over: Callable[[], bool], on_tick: Callable
 
 
 def _warnings_as_errors() -> str:
-    """What to add to a failure's message if the user's environment turns libraries' warnings into errors."""
+    """Say, after a failure's message, that the user's environment turns libraries' warnings into errors, if it does."""
     value = os.environ.get("PYTHONWARNINGS", "")
     return f" (with PYTHONWARNINGS={value}, which makes errors of libraries' warnings)" if "error" in value else ""

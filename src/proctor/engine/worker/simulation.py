@@ -242,7 +242,7 @@ class _RunningEpisode:
 
 
 class _Clock:
-    """How the time of one request was spent. The time for drawing is what the simulator reports."""
+    """Measures how the time of one request is spent. The time for drawing is what the simulator reports."""
 
     def __init__(self, env: SimEnv | None) -> None:
         self._env = env
