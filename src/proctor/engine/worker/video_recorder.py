@@ -78,7 +78,7 @@ class VideoRecorder:
         if self.problem:
             return
         with self._noting(_cannot_be_drawn), self._env.looking():
-            frame = self._env.render(self._spec.camera, self._video_spec.size)
+            frame = self._env.render(self._spec.camera, self._spec.size)
         if not self.problem:
             with self._noting(_cannot_be_written):
                 self._writer.add(frame)
