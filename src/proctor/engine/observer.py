@@ -43,39 +43,49 @@ class Observer:
 
 
 class Observers(Observer):
-    """Passes each event on to several observers, in their order."""
+    """Passes each event on to several observers, in their order; to an observer only the events that it needs."""
 
     def __init__(self, observers: Sequence[Observer]) -> None:
-        self._observers = tuple(observers)
+        def those_with(event: str) -> list[Observer]:
+            return [each for each in observers if getattr(type(each), event) is not getattr(Observer, event)]
+
+        self._worker_started = [each.worker_started for each in those_with("worker_started")]
+        self._started = [each.started for each in those_with("started")]
+        self._built = [each.built for each in those_with("built")]
+        self._acted = [each.acted for each in those_with("acted")]
+        self._observed = [each.observed for each in those_with("observed")]
+        self._inferred = [each.inferred for each in those_with("inferred")]
+        self._finished = [each.finished for each in those_with("finished")]
+        self._lost = [each.lost for each in those_with("lost")]
 
     def worker_started(self, worker_id: int, now: float) -> None:
-        for observer in self._observers:
-            observer.worker_started(worker_id, now)
+        for tell in self._worker_started:
+            tell(worker_id, now)
 
     def started(self, worker_id: int, spec: EpisodeSpec, now: float) -> None:
-        for observer in self._observers:
-            observer.started(worker_id, spec, now)
+        for tell in self._started:
+            tell(worker_id, spec, now)
 
     def built(self, worker_id: int, spec: EpisodeSpec, reply: Built, now: float) -> None:
-        for observer in self._observers:
-            observer.built(worker_id, spec, reply, now)
+        for tell in self._built:
+            tell(worker_id, spec, reply, now)
 
     def acted(self, worker_id: int, spec: EpisodeSpec, n_actions: int, now: float) -> None:
-        for observer in self._observers:
-            observer.acted(worker_id, spec, n_actions, now)
+        for tell in self._acted:
+            tell(worker_id, spec, n_actions, now)
 
     def observed(self, worker_id: int, spec: EpisodeSpec, reply: Observed, now: float) -> None:
-        for observer in self._observers:
-            observer.observed(worker_id, spec, reply, now)
+        for tell in self._observed:
+            tell(worker_id, spec, reply, now)
 
     def inferred(self, worker_id: int, spec: EpisodeSpec, seconds: float, loaded_at: float, now: float) -> None:
-        for observer in self._observers:
-            observer.inferred(worker_id, spec, seconds, loaded_at, now)
+        for tell in self._inferred:
+            tell(worker_id, spec, seconds, loaded_at, now)
 
     def finished(self, worker_id: int, spec: EpisodeSpec, reply: Finished, now: float) -> None:
-        for observer in self._observers:
-            observer.finished(worker_id, spec, reply, now)
+        for tell in self._finished:
+            tell(worker_id, spec, reply, now)
 
     def lost(self, worker_id: int, spec: EpisodeSpec | None, now: float) -> None:
-        for observer in self._observers:
-            observer.lost(worker_id, spec, now)
+        for tell in self._lost:
+            tell(worker_id, spec, now)

@@ -64,6 +64,11 @@ def device_of(worker_id: int, n_devices: int) -> int:
     return worker_id % n_devices
 
 
+def _running(worker: _Worker) -> EpisodeSpec:
+    assert worker.spec is not None
+    return worker.spec
+
+
 class Scheduler:
     """The state of a run: the episodes that wait, the workers and what they do, and the errors of failed attempts.
 
@@ -200,25 +205,27 @@ class Scheduler:
 
     def built(self, worker_id: int) -> EpisodeSpec:
         """Take note that a worker has built the simulator for its episode."""
-        spec = self._running(worker_id)
         worker = self._workers[worker_id]
+        spec = _running(worker)
         worker.built, worker.phase = spec.task, Phase.SIMULATING
         return spec
 
     def observed(self, worker_id: int) -> EpisodeSpec:
         """Take note that a worker's episode waits for the policy."""
-        self._workers[worker_id].phase = Phase.READY
+        worker = self._workers[worker_id]
+        worker.phase = Phase.READY
         self._queue_of(worker_id).append(worker_id)
-        return self._running(worker_id)
+        return _running(worker)
 
     def acted(self, worker_id: int) -> EpisodeSpec:
         """Take note that a worker was sent what to simulate."""
-        self._workers[worker_id].phase = Phase.SIMULATING
-        return self._running(worker_id)
+        worker = self._workers[worker_id]
+        worker.phase = Phase.SIMULATING
+        return _running(worker)
 
     def finished(self, worker_id: int) -> EpisodeSpec:
         """Take note that a worker's episode has reached its end."""
-        spec = self._running(worker_id)
+        spec = _running(self._workers[worker_id])
         self._release(worker_id)
         self._unfinished -= 1
         self._failures.ended()
@@ -228,7 +235,7 @@ class Scheduler:
         """Take note that the attempt at a worker's episode failed. Unless ``keep_env``, its simulator is closed."""
         if not keep_env:
             self._workers[worker_id].built = None
-        spec = self._running(worker_id)
+        spec = _running(self._workers[worker_id])
         self._release(worker_id)
         self._attempt_failed(spec, error)
         return spec
@@ -249,11 +256,6 @@ class Scheduler:
         return spec
 
     # --------------------------------------------------------------------------------------------------- inside
-
-    def _running(self, worker_id: int) -> EpisodeSpec:
-        spec = self._workers[worker_id].spec
-        assert spec is not None
-        return spec
 
     def _queue_of(self, worker_id: int) -> deque[int]:
         return self._ready[device_of(worker_id, self._limits.n_devices)]

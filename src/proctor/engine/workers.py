@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from time import monotonic
+from typing import NamedTuple
 
 from proctor.child import import_path
 from proctor.engine.forecast import Forecast
@@ -27,7 +27,6 @@ from proctor.engine.worker.messages import (
     Observed,
     Ready,
     Replay,
-    Reply,
     RequestFailed,
     Setup,
     Start,
@@ -45,8 +44,7 @@ TICK_S = 0.25
 # ------------------------------------------------------------------------------------------------------------- events
 
 
-@dataclass(frozen=True, slots=True)
-class EnvBuilt:
+class EnvBuilt(NamedTuple):
     """A worker has built the simulator for an episode, and waits for the episode's first request."""
 
     worker_id: int
@@ -54,8 +52,7 @@ class EnvBuilt:
     reply: Built
 
 
-@dataclass(frozen=True, slots=True)
-class EpisodeObserved:
+class EpisodeObserved(NamedTuple):
     """An episode's next observation is there; its arrays lie in :meth:`Workers.arrays`."""
 
     worker_id: int
@@ -63,8 +60,7 @@ class EpisodeObserved:
     reply: Observed
 
 
-@dataclass(frozen=True, slots=True)
-class EpisodeFinished:
+class EpisodeFinished(NamedTuple):
     """An episode has reached its end. ``errors`` says why earlier attempts at it failed."""
 
     worker_id: int
@@ -73,8 +69,7 @@ class EpisodeFinished:
     errors: Sequence[AttemptError]
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptFailed:
+class AttemptFailed(NamedTuple):
     """The simulator failed in an attempt at an episode, and was closed. The worker goes on."""
 
     worker_id: int
@@ -82,8 +77,7 @@ class AttemptFailed:
     reply: RequestFailed
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerReplaced:
+class WorkerReplaced(NamedTuple):
     """A worker is gone, and another one is started if it is needed. ``spec`` is None if the worker had no episode."""
 
     worker_id: int
@@ -91,8 +85,7 @@ class WorkerReplaced:
     reply: WorkerLost
 
 
-@dataclass(frozen=True, slots=True)
-class EpisodeGivenUp:
+class EpisodeGivenUp(NamedTuple):
     """The last attempt at an episode has failed; ``errors`` says why each attempt did."""
 
     spec: EpisodeSpec
@@ -256,27 +249,30 @@ class Workers:
             ResourceError: too many workers were lost.
         """
         for worker_id, reply in self._pool.wait(timeout_s):
-            yield from self._events(worker_id, reply)
+            now = monotonic()
+            match reply:
+                case Observed():
+                    yield self._observed(worker_id, reply, now)
+                case Finished():
+                    yield self._finished(worker_id, reply, now)
+                case Built():
+                    yield self._built(worker_id, reply, now)
+                case Ready():
+                    self.scheduler.joined(worker_id)
+                case RequestFailed():
+                    yield from self._failed(worker_id, reply, now)
+                case WorkerLost():
+                    yield from self._lost(worker_id, reply, now)
 
-    def _events(self, worker_id: int, reply: Reply | WorkerLost) -> Iterator[Event]:
-        now = monotonic()
-        match reply:
-            case Observed():
-                spec = self.scheduler.observed(worker_id)
-                self.observers.observed(worker_id, spec, reply, now)
-                yield EpisodeObserved(worker_id, spec, reply)
-            case Finished():
-                spec = self.scheduler.finished(worker_id)
-                self.observers.finished(worker_id, spec, reply, now)
-                yield EpisodeFinished(worker_id, spec, reply, self.scheduler.errors_of(spec))
-            case Built():
-                yield self._built(worker_id, reply, now)
-            case Ready():
-                self.scheduler.joined(worker_id)
-            case RequestFailed():
-                yield from self._failed(worker_id, reply, now)
-            case WorkerLost():
-                yield from self._lost(worker_id, reply, now)
+    def _observed(self, worker_id: int, reply: Observed, now: float) -> EpisodeObserved:
+        spec = self.scheduler.observed(worker_id)
+        self.observers.observed(worker_id, spec, reply, now)
+        return EpisodeObserved(worker_id, spec, reply)
+
+    def _finished(self, worker_id: int, reply: Finished, now: float) -> EpisodeFinished:
+        spec = self.scheduler.finished(worker_id)
+        self.observers.finished(worker_id, spec, reply, now)
+        return EpisodeFinished(worker_id, spec, reply, self.scheduler.errors_of(spec))
 
     def _built(self, worker_id: int, reply: Built, now: float) -> EnvBuilt:
         spec = self.scheduler.built(worker_id)
