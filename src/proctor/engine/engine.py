@@ -172,20 +172,23 @@ class Engine:
         )
 
     def close_inference(self) -> None:
-        """End the inference threads and let go of the policy; the workers stay."""
+        """End all of the engine but its workers: inference, the policy and the trace. No video is left unfinished.
+
+        Whoever takes the workers of an engine that has run to its end closes them; the engine need not be closed then.
+        """
         for descriptor in self._inference.wake_descriptors:
             self.workers.unwatch(descriptor)
         self._inference.close()
-
-    def close(self) -> None:
-        """End inference and workers, and leave no unfinished video. Safe to call at any time, also twice."""
-        self.close_inference()
-        self.workers.close()
-        for video_spec in self._video_specs.values():
-            discard_video(video_spec)
         if self._trace is not None:
             self._timesheets.close(monotonic())
             self._trace.close()
+        self._discard_videos()
+
+    def close(self) -> None:
+        """End the engine and its workers. Safe to call at any time, also twice."""
+        self.close_inference()
+        self.workers.close()
+        self._discard_videos()  # a worker in the midst of an episode may have written one until now
 
     # -------------------------------------------------------------------------------------------------- inside a turn
 
@@ -242,6 +245,10 @@ class Engine:
             self.recorded[event.spec] = reply.video_problem or keep_video(video_spec)
         timings = self._timesheets.timings(event.worker_id)
         self._on_result(episode.result(reply, event.errors, timings), reply.actions.unpack())
+
+    def _discard_videos(self) -> None:
+        for video_spec in self._video_specs.values():
+            discard_video(video_spec)
 
     def _live_video(self, spec: EpisodeSpec) -> VideoSpec | None:
         """The video of an episode that is to be filmed while it runs; None if there is to be no such video."""

@@ -228,7 +228,7 @@ class Pool:
 
     def close(self) -> None:
         """End every worker; those that do not close their simulator in time are killed."""
-        workers = [self._workers.pop(number) for number in list(self._workers)]
+        workers = [self._workers.pop(worker_id) for worker_id in list(self._workers)]
         for worker in workers:
             worker.end()
         processes = [worker for worker in workers if isinstance(worker, ProcessWorker)]
