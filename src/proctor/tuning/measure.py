@@ -1,6 +1,6 @@
-"""Measures what the parts of an evaluation cost, by running it: real workers, the real policy, its first episodes.
+"""Measures what the parts of an evaluation cost, by running its first episodes with real workers and the real policy.
 
-Everything is timed while all workers are busy, as they will be: where all cores are in use, each is slower than alone.
+Everything is timed while all workers are busy, as in an evaluation: if all cores are in use, each is slower than alone.
 """
 
 from __future__ import annotations
@@ -30,26 +30,28 @@ from proctor.types import Array, EpisodeResult, EpisodeSpec, Outcome, Task
 _GL_VARIABLE = "MUJOCO_GL"
 _SOFTWARE = "osmesa"
 _LOOKS_S = 5.0
-"""At most so long one worker draws in software."""
+"""The longest time, in seconds, that one worker draws in software."""
 _EPISODES_PER_TASK = 1000
-"""More than can be run while measuring, so that no worker runs out of them."""
+"""More episodes than can be run while measuring, so that no worker runs out of them."""
 _TASKS_PER_WORKER = 3
-"""Tasks whose episodes are run while measuring, as their lengths differ. With more, it would be spent on building."""
+"""Tasks whose episodes are run while measuring, as lengths differ between tasks. With more tasks, the time would be
+spent on building simulators.
+"""
 _EPISODES_AT_ONCE = 2
-"""Of every task and worker, before it is another task's turn."""
+"""Episodes of a task that are run for each worker before the next task's."""
 _FIRST_REPLIES = 4
-"""Of the one worker that runs before the others do, to fill caches and see how much memory it takes."""
+"""Replies of the first worker, which runs alone to fill caches and to show how much memory a worker takes."""
 _WARM_REPLIES = 2
-"""Of every worker, before what it takes counts: its reset, and the first chunk."""
+"""Replies of every worker before time counts: those to its reset and to its first chunk."""
 
 Say = Callable[[str], None]
 
 
 def measure(job: PreparedRun, hardware: Hardware, seconds: float, say: Say) -> Costs:
-    """Run a job's first episodes for a while, and say what everything costs.
+    """Run the first episodes of an evaluation for a while, and return what everything costs.
 
-    ``seconds`` count from when every worker is at work. ``say`` is told what is being done. Where there is an
-    accelerator and the user leaves open what draws, drawing in software is measured too.
+    ``seconds`` count from the moment at which every worker is at work. ``say`` is called with what is being done. If
+    there is an accelerator and the user leaves open what draws, drawing in software is measured too.
 
     Raises:
         ResourceError: an episode could not be run.
@@ -83,9 +85,9 @@ def measure(job: PreparedRun, hardware: Hardware, seconds: float, say: Say) -> C
 def _passes(
     policy: WatchedPolicy, job: PreparedRun, accelerator: Accelerator, in_use: _Tally, say: Say
 ) -> Iterator[Pass]:
-    """The pass that evaluations make unless something else is asked for, then those of other sizes.
+    """Yield the forward pass that evaluations make unless the user asks for another one, then passes of other sizes.
 
-    On a CPU, where batching gains nothing, there is only the first one, as it was among all the others.
+    On a CPU, on which batching gains nothing, there is only the first one, as it was measured among the workers.
     """
     rows = rows_in_use(policy, job.config.eval.inference_batch_size)
     if not policy.on_accelerator:
@@ -97,7 +99,7 @@ def _passes(
 
 
 def _drawn_in_software(bench: _Bench, say: Say) -> Drawing | None:
-    """What a look costs one worker without the accelerator; None where that cannot be had."""
+    """Measure what a look costs one worker without the accelerator; None if drawing in software does not work."""
     say(f"one worker that draws with {_SOFTWARE}")
     before = dict(os.environ)
     config = replace(bench.job.benchmark.config, render_device=_SOFTWARE)
@@ -113,7 +115,7 @@ def _drawn_in_software(bench: _Bench, say: Say) -> Drawing | None:
 
 
 def _affordable_workers(job: PreparedRun, hardware: Hardware, worker_bytes: int) -> int:
-    """As many as an evaluation would have by default, if there is memory for them."""
+    """The number of workers that an evaluation would have by default, as far as there is memory for them."""
     config = replace(job.config.eval, batch_size=0)
     n_workers = choose_batch_size(config, _EPISODES_PER_TASK, hardware.cores, job.episodes_per_pass)
     if hardware.memory_bytes is None or not worker_bytes:
@@ -126,7 +128,7 @@ def _affordable_workers(job: PreparedRun, hardware: Hardware, worker_bytes: int)
 
 @dataclass
 class _Tally:
-    """What was spent in a stretch of time by workers that were all at work. Seconds and counts over all of them."""
+    """The time that workers spent while all of them were at work: seconds and counts, summed over the workers."""
 
     n_workers: int = 1
     up: float = 0.0
@@ -136,12 +138,12 @@ class _Tally:
     seconds: float = 0.0
     cpu_s: float = 0.0
     others_cpu_s: float = 0.0
-    """Of other programs, on the same cores."""
+    """CPU seconds of other programs on the same cores."""
     engine_s: float = 0.0
     rebuilding_s: float = 0.0
-    """Of the workers: they built simulators of further tasks, on a core each."""
+    """Seconds in which workers built simulators of further tasks, on a core each."""
     pass_s: float = 0.0
-    """Mean of the passes in it."""
+    """The mean duration of a forward pass."""
     reset_s: float = 0.0
     step_s: float = 0.0
     look_s: float = 0.0
@@ -154,17 +156,17 @@ class _Tally:
     device_bytes: int = 0
 
     def drawing(self, device_bytes: int) -> Drawing:
-        """What a look took, with the backend that is set now."""
+        """The cost of a look with the backend that is set now."""
         return Drawing(os.environ.get(_GL_VARIABLE, ""), self.look_s / max(1, self.looks), device_bytes)
 
 
 class _EnoughError(Exception):
-    """Measuring is over, and the episodes under way are dropped."""
+    """Ends the engine's run, as enough was measured; the episodes under way are dropped."""
 
 
 @dataclass(frozen=True)
 class _Bench:
-    """Runs a job's first episodes, again and again."""
+    """Runs the first episodes of an evaluation, again and again."""
 
     job: PreparedRun
     policy: WatchedPolicy | None
@@ -172,7 +174,7 @@ class _Bench:
     load_seconds: float
 
     def run(self, n_workers: int, seconds: float, n_replies: int | None = None) -> _Tally:
-        """Run ``n_workers`` for a while, or until they have replied so often."""
+        """Run ``n_workers`` workers for ``seconds``, or until they have sent ``n_replies`` replies."""
         if self.policy is not None:
             self.policy.forget()
         tasks = _spread(self.job.tasks, n_workers * _TASKS_PER_WORKER if n_workers > 1 else 1)
@@ -194,7 +196,7 @@ class _Bench:
             return meter.sum_up(self.accelerator)
 
     def costs(self, tally: _Tally, drawings: Sequence[Drawing], passes: Sequence[Pass]) -> Costs:
-        """What was measured, by chunk; the overhead is not known yet."""
+        """The measured costs by chunk, without the overhead, which is not known yet."""
         policy = self.policy
         return Costs(
             load=self.load_seconds,
@@ -229,7 +231,7 @@ def _spread(tasks: Sequence[Task], n: int) -> list[Task]:
 
 
 def _rounds(specs: Sequence[EpisodeSpec], n: int) -> list[list[EpisodeSpec]]:
-    """The first ``n`` episodes of every task, then the next."""
+    """The first ``n`` episodes of every task, then the next ``n``, and so on."""
 
     def number(spec: EpisodeSpec) -> int:
         return spec.episode_index // n
@@ -325,7 +327,7 @@ class _Meter(Observer):
         self._passes_before = len(self._watched.seconds) if self._watched else 0
 
     def _passes(self) -> list[float]:
-        """Seconds of those that count; all there were in an episode of a single one. Zero where there are none."""
+        """The seconds of the passes that count; those of all passes if none counts yet. [0.0] without a policy."""
         if self._watched is None:
             return [0.0]
         return self._watched.seconds[self._passes_before :] or self._watched.seconds
@@ -354,7 +356,7 @@ class _Meter(Observer):
             self._executed[worker_id] += self._watched.chunk_length
 
     def sum_up(self, accelerator: Accelerator) -> _Tally:
-        """What was noted. The workers still live, so that their memory can be seen."""
+        """Complete the tally. The workers have to be alive, as their memory is measured."""
         tally = self.tally
         tally.seconds, tally.engine_s = monotonic() - self._since, thread_time() - self._engine_since
         tally.cpu_s = self._cpu_seconds() - self._cpu_since
@@ -374,10 +376,10 @@ class _Meter(Observer):
 
 
 def mean_chunks(ended: Sequence[int], under_way: Sequence[int], most: int) -> float:
-    """The mean number of chunks of an episode: of some that ended, of others is only known how many are behind them.
+    """The mean number of chunks of an episode, from the lengths of episodes that ended and of episodes under way.
 
-    The area under Kaplan and Meier's estimate of the part of episodes that get so far. Taking only those that ended
-    would make it too small, as short episodes end first; ``most`` is how long one can get.
+    It is the area under Kaplan and Meier's estimate of the survival function. The mean over the ended episodes alone
+    would be too small, as short episodes end first. ``most`` is the largest number of chunks that an episode can have.
     """
     mean = 0.0
     surviving = 1.0
