@@ -29,8 +29,7 @@ import numpy as np
 from common import CACHE, descendants, machine, proportional_mb
 from null import NULL_BENCHMARK, NullPolicy
 
-from proctor.config import EvalConfig
-from proctor.engine import Engine, EngineSetup
+from proctor.engine import Engine, EngineOptions, EngineSetup
 from proctor.engine.plan import plan_episodes, plan_tasks
 from proctor.evaluation.components import make_benchmark
 from proctor.results.run_dir import RunDirectory
@@ -44,7 +43,7 @@ def plan(n_episodes: int, n_steps: int, workers: int, image_size: int = 0) -> tu
     env = {"type": NULL_BENCHMARK, "steps": n_steps, "image_size": image_size}
     benchmark, address = make_benchmark(env)
     tasks = plan_tasks(benchmark)
-    setup = EngineSetup(address, env, {task.key: task for task in tasks}, None, EvalConfig(), workers)
+    setup = EngineSetup(address, env, {task.key: task for task in tasks}, None, EngineOptions(), workers)
     return setup, plan_episodes(benchmark, tasks, n_episodes, 0)
 
 

@@ -38,9 +38,7 @@ import numpy as np
 from common import descendants, machine, proportional_mb
 from delays import DELAY_BENCHMARK, DelayConfig, DelayPolicy, Device, Pass, step_seconds
 
-from proctor.config import EvalConfig
-from proctor.engine import Engine, EngineSetup
-from proctor.engine.scheduler import Phase
+from proctor.engine import Engine, EngineOptions, EngineSetup
 from proctor.types import EpisodeSpec, Task
 
 DEVICES = {"seed": Device("seed", 5.0, 0.0), "vla": Device("vla", 60.0, 3.0)}
@@ -168,16 +166,16 @@ class Bench:
     def _start_workers(self, point: Point) -> None:
         """Until every worker is up; simulators of delays are built at once."""
         engine = self._run(point.workers, 1, DelayPolicy(DEVICES["seed"], 1, point.batch))
-        while any(worker.phase is Phase.STARTING for worker in engine.scheduler.workers.values()):
-            engine.hear_workers()
+        while engine.load().starting:
+            engine.step()
         engine.close_inference()
         self.n_workers = point.workers
 
     def _run(self, workers: int, n_steps: int, policy: DelayPolicy) -> Engine:
         task = Task("delays", 0, "wait", "", n_steps)
-        setup = EngineSetup(DELAY_BENCHMARK, ENV, {task.key: task}, None, EvalConfig(), workers)
+        setup = EngineSetup(DELAY_BENCHMARK, ENV, {task.key: task}, None, EngineOptions(), workers)
         specs = [EpisodeSpec("delays", 0, index, index) for index in range(workers)]
-        self._engine = Engine(setup, specs, policy, predecessor=self._engine)
+        self._engine = Engine(setup, specs, policy, workers=self._engine.workers if self._engine is not None else None)
         self._engine.run(lambda *_: None)
         return self._engine
 

@@ -164,7 +164,7 @@ class Shard:
         self._clock, self._on_done = clock, on_done
         self._work, self._policy = case.work, case.policy
         self._forecast = Forecast()
-        self.scheduler = Scheduler((), Limits(WORKERS_PER_GPU, max_attempts=1), forecast=self._forecast)
+        self.scheduler = Scheduler((), Limits(WORKERS_PER_GPU, max_attempts=1), self._forecast)
         for worker_id in range(WORKERS_PER_GPU):
             self.scheduler.started(worker_id)
             self.scheduler.joined(worker_id)
@@ -182,19 +182,19 @@ class Shard:
         self.scheduler.add(specs)
         for worker_id, spec in self.scheduler.assign():
             self._steps_left[worker_id], self._started_at[worker_id] = self._work.length(spec), self._clock.now
-            builds = self.scheduler.workers[worker_id].phase is Phase.BUILDING
+            builds = self.scheduler.phase_of(worker_id) is Phase.BUILDING
             self._clock.after(self._work.construct_s if builds else 0.0, partial(self._start, worker_id, builds))
 
     def _start(self, worker_id: int, builds: bool) -> None:  # noqa: FBT001 - called through partial
         if builds:
             spec = self.scheduler.built(worker_id)
-            self._forecast.built(spec.task, self._work.construct_s)
+            self._forecast.learn_build(spec.task, self._work.construct_s)
             self.n_built += 1
         self._built_at[worker_id] = self._clock.now
         self._simulate(worker_id, 0, self._work.reset_s + self._work.look_s)
 
     def _simulate(self, worker_id: int, n_steps: int, seconds: float) -> None:
-        spec = self.scheduler.workers[worker_id].spec
+        spec = self.scheduler.episode_of(worker_id)
         assert spec is not None
         self._steps_left[worker_id] -= n_steps
         if self._steps_left[worker_id]:
@@ -215,7 +215,7 @@ class Shard:
             self._clock.after(max(wait, TICK_S), self._infer)
             return
         batch = self.scheduler.ready()[:rows]
-        self.scheduler.think(batch)
+        self.scheduler.mark_inferring(batch)
         self._batching.closed(n_ready - len(batch), now)
         self._gpu_is_free = False
         self.gpu_s += self._policy.pass_s
@@ -234,9 +234,9 @@ class Shard:
         self._infer()
 
     def _done(self, worker_id: int) -> None:
-        spec = self.scheduler.workers[worker_id].spec
+        spec = self.scheduler.episode_of(worker_id)
         assert spec is not None
-        self._forecast.finished(spec.task, self._clock.now - self._built_at[worker_id])
+        self._forecast.learn_episode(spec.task, self._clock.now - self._built_at[worker_id])
         self.scheduler.finished(worker_id)
         self.done_at[worker_id] = self._clock.now
         self.worked_s += self._clock.now - self._started_at[worker_id]

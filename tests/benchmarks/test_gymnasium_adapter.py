@@ -15,7 +15,7 @@ from proctor.benchmarks.gymnasium import Gymnasium, GymnasiumConfig
 from proctor.benchmarks.gymnasium_spaces import ObservationNames, rgb_frame
 from proctor.benchmarks.pusht import PushT, PushTConfig
 from proctor.config import structure
-from proctor.engine import Engine
+from proctor.engine.engine import check_contract
 from proctor.engine.worker.messages import Built, Spent
 from proctor.errors import ConfigError, ContractError, Note
 from proctor.types import ArraySpec, Features
@@ -165,7 +165,7 @@ def test_a_policy_that_wants_what_is_left_out_is_refused_with_the_reason():
 
     built = Built(Features({}, ArraySpec((2,), "float32")), True, True, (), Spent(), ("No policy is given scene.",))
     with pytest.raises(ContractError, match=r"observation\.scene is missing\nNo policy is given scene\."):
-        Engine._check_contract(Wants(), built)
+        check_contract(Wants(), built)
 
 
 def test_an_observation_of_objects_is_that_episodes_error():

@@ -19,6 +19,7 @@ from gymnasium.envs.classic_control import CartPoleEnv
 import proctor
 from proctor.cli import main
 from proctor.config import EvalConfig, RunConfig, structure
+from proctor.engine import VideoOptions
 from proctor.engine.plan import plan_tasks
 from proctor.evaluation.components import make_benchmark
 from proctor.evaluation.prepared_run import prepare
@@ -161,7 +162,7 @@ def results_of(outcomes: str) -> list[EpisodeResult]:
 )
 def test_which_episodes_are_filmed(fields, indices):
     """Of each task the first ones, the first failures, all or none; never what ended in an error."""
-    wanted = wanted_videos(EvalConfig(**fields), results_of("sfsefsfs"))
+    wanted = wanted_videos(VideoOptions.of(EvalConfig(**fields)), results_of("sfsefsfs"))
 
     assert [(result.spec.task_id, result.spec.episode_index) for result in wanted] == [
         (task_id, index) for task_id in (0, 1) for index in indices

@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from proctor.benchmarks.base import Benchmark
 from proctor.config import RunConfig
-from proctor.engine import EngineSetup
+from proctor.engine import EngineOptions, EngineSetup
 from proctor.engine.plan import plan_episodes, plan_tasks, shard_episodes
 from proctor.errors import ConfigError, note
 from proctor.evaluation.capacity import n_simulators, require_open_files, runs_in_process
@@ -153,7 +153,7 @@ class PreparedRun:
             env=asdict(self.benchmark.config),
             tasks={task.key: task for task in self.tasks},
             action_source=self.policy.source if isinstance(self.policy, LocalPolicy) else None,
-            config=self.config.eval,
+            options=EngineOptions.of(self.config.eval, self.benchmark.config.max_parallel_tasks),
             batch_size=batch_size,
             log=files.worker_log,
             trace=files.new_trace_file() if self.config.eval.trace else None,

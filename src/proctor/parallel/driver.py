@@ -17,12 +17,13 @@ from typing import Any
 
 from proctor.child import import_path
 from proctor.config import RunConfig
-from proctor.engine import Engine, EngineSetup
+from proctor.engine import EngineSetup
+from proctor.engine.options import LEAD_WHEN_STOPPING
 from proctor.engine.plan import choose_batch_size
-from proctor.engine.workers import LEAD_WHEN_STOPPING
 from proctor.errors import ConfigError, ResourceError, did_you_mean, note
-from proctor.evaluation.prepared_run import PreparedRun, runs_in_process, simulators_in_memory
-from proctor.evaluation.run import run
+from proctor.evaluation.capacity import runs_in_process, simulators_in_memory
+from proctor.evaluation.prepared_run import PreparedRun
+from proctor.evaluation.run import Measured, run
 from proctor.evaluation.run_state import EvalResult, RunState
 from proctor.evaluation.terminal import quiet_terminal, watched
 from proctor.machine.hardware import visible_gpus
@@ -33,7 +34,8 @@ from proctor.parallel.messages import ShardRun
 from proctor.parallel.scheduler import Rules, ShardScheduler
 from proctor.parallel.shards import ShardPool
 from proctor.plugins import load_object
-from proctor.types import Array, EpisodeResult, EpisodeSpec
+from proctor.results.run_dir import RunDirectory
+from proctor.types import Array, EpisodeResult
 
 _RENDERING_VARIABLES = ("MUJOCO_GL", "PYOPENGL_PLATFORM")
 """What :mod:`proctor.rendering` sets. A shard on another machine does not inherit these variables."""
@@ -93,31 +95,24 @@ def run_in_shards(
     batch_size = prepared.config.eval.batch_size
     if launcher_class.shares_machine:
         batch_size = _batch_size_per_shard(prepared, sharding.num_shards)
-        prepared = replace(prepared, go_on_with=f" --num_shards={sharding.num_shards}")
+        prepared = replace(prepared, resume_options=f" --num_shards={sharding.num_shards}")
 
     # 3. Run the episodes in a pool of shards; the rest of the evaluation is that of a run without shards.
-    recorded: dict[EpisodeSpec, str] = {}
-    losses: list[str] = []
+    def measure(prepared: PreparedRun, setup: EngineSetup, state: RunState) -> Measured:
+        if not state.todo:
+            return Measured({})
+        runs = shard_runs(prepared, sharding, batch_size)
+        with closing(launcher_class(**sharding.launcher_options)) as launcher:
+            pool = make_shard_pool(prepared, state, launcher, runs, static=sharding.static)
+            _run_pool(pool, prepared, setup, state)
+        return Measured(pool.recorded, tuple(pool.losses))
 
-    def measure(prepared: PreparedRun, setup: EngineSetup, state: RunState) -> Engine:
-        if state.todo:
-            runs = shard_runs(prepared, sharding, batch_size)
-            with closing(launcher_class(**sharding.launcher_options)) as launcher:
-                pool = make_shard_pool(prepared, state, launcher, runs, static=sharding.static)
-                _run_pool(pool, prepared, setup, state)
-            recorded.update(pool.recorded)
-            losses.extend(pool.losses)
-        engine = Engine(setup, (), None)
-        engine.filmed.update(recorded)
-        return engine
-
-    result = run(prepared, on_measured, measure, n_workers=batch_size * sharding.num_shards)
-    return replace(result, losses=tuple(losses))
+    return run(prepared, on_measured, measure, n_workers=batch_size * sharding.num_shards)
 
 
 def shard_runs(prepared: PreparedRun, sharding: Sharding, batch_size: int) -> list[ShardRun]:
     """Return what each shard needs to know to start."""
-    directory = prepared.directory.absolute()
+    directory = RunDirectory(prepared.directory.absolute())
     config = _shard_config(prepared, batch_size, has_device=bool(sharding.devices))
     environment = {name: os.environ[name] for name in _RENDERING_VARIABLES if name in os.environ}
     environment["OMP_NUM_THREADS"] = str(config.eval.inference_threads)
@@ -128,7 +123,7 @@ def shard_runs(prepared: PreparedRun, sharding: Sharding, batch_size: int) -> li
             environment=environment,
             device=sharding.devices[shard_id % len(sharding.devices)] if sharding.devices else None,
             import_path=import_path(),
-            log=str(directory / f"shard_{shard_id}.log"),
+            log=str(directory.shard_log(shard_id)),
             neighbours=sharding.num_shards,
         )
         for shard_id in range(sharding.num_shards)

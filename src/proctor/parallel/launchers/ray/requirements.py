@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from proctor.config import RunConfig
-from proctor.evaluation.prepared_run import load_policy, make_benchmark
+from proctor.evaluation.components import load_policy, make_benchmark
 
 
 @dataclass(frozen=True, slots=True)
