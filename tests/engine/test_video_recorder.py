@@ -29,7 +29,7 @@ def film(tmp_path):
 
 
 def take(env, film, n_steps):
-    """VideoSpec that many steps; the file has its name if there is one."""
+    """Record that many steps; the file has its name if there is one."""
     footage = VideoRecorder(env, film)
     for i in range(n_steps):
         env.step(np.zeros(2, np.float32), look=False)

@@ -1,4 +1,4 @@
-"""VideoReplayer a run: by replay on the workers that measured it, or live where nothing can be replayed."""
+"""Videos of a run: by replay on the workers that measured it, or live where nothing can be replayed."""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ def test_an_episode_without_a_video_is_filmed_on_request(page, folder):
     page.locator("#episodes tbody tr").nth(1).click()
     expect(page.locator(".player")).to_contain_text("It has no video yet.")
 
-    page.get_by_role("button", name="VideoSpec it now").click()
+    page.get_by_role("button", name="Film it now").click()
     expect(page.locator(".filming")).to_contain_text("VideoReplayer …")
     page.wait_for_function("() => document.querySelector('video').currentTime > 0", timeout=40_000)
 
@@ -148,9 +148,9 @@ def test_why_an_episode_cannot_be_filmed_is_said_in_the_page(page, folder):
     page.get_by_role("link", name="third").click()
     page.locator("#episodes tbody tr").first.click()
 
-    page.get_by_role("button", name="VideoSpec it now").click()
+    page.get_by_role("button", name="Film it now").click()
     expect(page.locator(".filming .failed")).to_contain_text("the recorded actions cannot be read", timeout=40_000)
-    expect(page.get_by_role("button", name="VideoSpec it again")).to_be_enabled()
+    expect(page.get_by_role("button", name="Film it again")).to_be_enabled()
 
 
 def test_a_run_that_goes_on_is_followed_to_its_end(page, folder):
@@ -199,6 +199,6 @@ def test_a_page_finds_its_way_back_to_a_server_that_was_away(browser, tmp_path):
         with viewing(tmp_path, viewer.port):
             expect(page.locator(".liveness")).to_have_text("running", timeout=15_000)
             expect(page.locator("#viewer")).not_to_have_attribute("data-token", token, timeout=15_000)
-            page.get_by_role("button", name="VideoSpec it now").click()
+            page.get_by_role("button", name="Film it now").click()
             expect(page.locator(".filming button")).to_have_text("VideoReplayer …")
             context.close()

@@ -31,7 +31,7 @@ _GROUPS = {
         "show": "Show the results of an evaluation, finished or not.",
         "profile": "Say where the time of an evaluation went.",
         "compare": "Say whether a policy is better than another, and how sure that is.",
-        "replay": "VideoSpec episodes of an evaluation by running them again.",
+        "replay": "Render videos of episodes of an evaluation by running them again.",
         "report": "Write a page of HTML that shows evaluations and their episodes.",
         "view": "Show a folder of evaluations in the browser, also while they run.",
         "export": "Write episodes as a table: CSV or Parquet.",

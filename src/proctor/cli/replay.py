@@ -28,7 +28,7 @@ def replay_command(  # noqa: PLR0913 - the command's flags
     fps: float = 20.0,
     trust_remote_code: bool = False,
 ) -> int:
-    """VideoSpec episodes of an evaluation by running their recorded actions again.
+    """Render videos of episodes of an evaluation by running their recorded actions again.
 
     A replay that does not end as the episode did (length, reward, success, simulator state) is said, leaves no video,
     and gives exit status 1. The policy is not needed, the simulator is.

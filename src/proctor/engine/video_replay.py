@@ -49,7 +49,7 @@ class VideoReplayer(Crew):
         self._on_filmed: OnFilmed
 
     def run(self, on_filmed: OnFilmed, on_tick: Callable[[], None] = lambda: None) -> None:
-        """VideoSpec every episode.
+        """Render every episode.
 
         Raises:
             ConfigError: a simulator has not the camera that is asked for.

@@ -70,7 +70,7 @@ def replay(
     *,
     trust_remote_code: bool = False,
 ) -> dict[EpisodeSpec, str]:
-    """VideoSpec episodes of the ``run`` in ``directory`` long after it: see :func:`make_videos`. Needs no policy.
+    """Render videos of episodes of the ``run`` in ``directory`` long after it: see :func:`make_videos`. Needs no policy.
 
     Raises:
         ConfigError: the simulator's code is not installed here, and there is no consent to running it.
@@ -103,7 +103,7 @@ def make_videos(
     episodes: Sequence[EpisodeResult],
     predecessor: Crew | None = None,
 ) -> dict[EpisodeSpec, str]:
-    """VideoSpec episodes of the run in ``directory``; on the workers of ``predecessor`` if there is one.
+    """Render videos of episodes of the run in ``directory``; on the workers of ``predecessor`` if there is one.
 
     Returns the episodes that have no video now, and why: above all, that their replay was not the episode that was
     recorded.
