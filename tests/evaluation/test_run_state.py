@@ -20,12 +20,12 @@ def test_the_rate_so_far_waits_for_the_slow_ones():
     tally = _Tally(SPECS)
     for index in (1, 3):
         tally.add(result(SPECS[index]))
-    assert (tally.counts.successes, tally.so_far) == (2, Counts())
+    assert (tally.counts.n_successes, tally.so_far) == (2, Counts())
 
     tally.add(result(SPECS[0], success=False))
 
-    assert (tally.so_far.successes, tally.so_far.failures) == (1, 1)
-    assert tally.counts.planned == 3
+    assert (tally.so_far.n_successes, tally.so_far.n_failures) == (1, 1)
+    assert tally.counts.n_planned == 3
 
 
 def test_in_the_end_every_order_gives_the_same():

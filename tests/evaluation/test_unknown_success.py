@@ -212,4 +212,4 @@ def test_it_never_stops_early(tmp_path):
     result = evaluate(tmp_path / "silent", n_episodes=40, stop_at_ci_width=0.4)
 
     assert result.summary.stop is None
-    assert result.summary.overall.unknown == 80
+    assert result.summary.overall.n_unknown == 80

@@ -53,7 +53,7 @@ def test_terminal_report_index_file_and_wandb_show_the_same_interval(tmp_path, o
 def test_the_live_display_ends_with_that_interval(tmp_path, outcomes):
     """Before, it shows the anytime-valid one and says so."""
     summary = sample_run(tmp_path / "run", outcomes, NAMES).summary
-    tasks = tuple(TaskProgress(t.task.name, t.counts.planned, t.counts, t.counts) for t in summary.tasks)
+    tasks = tuple(TaskProgress(t.task.name, t.counts.n_planned, t.counts, t.counts) for t in summary.tasks)
 
     at_the_end = " · ".join(line_of(Progress(tasks, 9.0, 9.0)))
     before = " · ".join(line_of(Progress((*tasks, TaskProgress("feed-owl", 1)), 9.0, 9.0)))

@@ -14,7 +14,7 @@ def after_rounds(summary, **most):
 
 
 def numbers(counts):
-    return [(each.planned, each.successes, each.failures, each.errors) for each in counts]
+    return [(each.n_planned, each.n_successes, each.n_failures, each.n_errors) for each in counts]
 
 
 def test_a_point_is_a_round_of_all_tasks():
@@ -46,6 +46,6 @@ def test_of_many_rounds_some_are_given_and_the_last_is_among_them():
     points = after_rounds(summary, most=10)
 
     assert len(points) == 10
-    assert points[-1].planned == 1003
-    assert all(point.successes == (point.planned + 1) // 2 for point in points)
+    assert points[-1].n_planned == 1003
+    assert all(point.n_successes == (point.n_planned + 1) // 2 for point in points)
     assert isinstance(points[0], Counts)

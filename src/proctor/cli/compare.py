@@ -107,7 +107,7 @@ def _numbers(comparison: Comparison) -> dict[str, Any]:
     interval = comparison.interval
     return {
         **{
-            side: {**score._asdict(), "n_errors": counts.errors, "n_missing": counts.missing}
+            side: {**score._asdict(), "n_errors": counts.n_errors, "n_missing": counts.n_missing}
             for side, score, counts in zip("ab", contrast.scores, (comparison.a, comparison.b), strict=True)
         },
         "difference": contrast.difference,

@@ -33,4 +33,4 @@ def merge_command(run_dirs: list[Path], /, *, output_dir: Path | None = None) ->
     summary = merge_shards(run_dirs, output)
     print_summary(Console(), summary, RunStatus.of(output), read_run(output))
     require_complete(summary)
-    return ERRORS_REMAIN if summary.overall.errors else 0
+    return ERRORS_REMAIN if summary.overall.n_errors else 0

@@ -101,7 +101,7 @@ def _chosen(task: TaskSummary, asked: str) -> Sequence[EpisodeResult]:
         if not chosen:
             hint = (
                 f" Of {count(unknown, 'episode')} the environment did not say whether it succeeded: --episode=all."
-                if (unknown := task.counts.unknown)
+                if (unknown := task.counts.n_unknown)
                 else ""
             )
             raise ConfigError(f"{task.task.name} has no {'completed' if asked == 'all' else 'failed'} episode.{hint}")

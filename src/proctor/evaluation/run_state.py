@@ -44,7 +44,7 @@ class EvalResult:
     def __repr__(self) -> str:
         counts = self.summary.overall
         rate = "unknown" if self.pc_success is None else f"{self.pc_success:.1f}"
-        numbers = f"pc_success={rate}, n_episodes={counts.completed}, n_errors={counts.errors}"
+        numbers = f"pc_success={rate}, n_episodes={counts.n_completed}, n_errors={counts.n_errors}"
         return f"{type(self).__name__}({numbers}, directory={str(self.directory)!r})"
 
     @cached_property
@@ -61,7 +61,7 @@ class EvalResult:
     @property
     def n_errors(self) -> int:
         """Episodes that could not be run."""
-        return self.summary.overall.errors
+        return self.summary.overall.n_errors
 
 
 class Measuring(Protocol):
@@ -126,7 +126,7 @@ class RunState:
     @property
     def n_completed(self) -> int:
         """Episodes that were run to their end, in all sessions; an error is run again."""
-        return sum(tally.counts.completed for tally in self._tallies.values())
+        return sum(tally.counts.n_completed for tally in self._tallies.values())
 
     def _redacted(self, error: AttemptError) -> AttemptError:
         message, traceback = (redact_text(text, self._secrets) for text in (error.message, error.traceback))

@@ -138,11 +138,11 @@ def gaps(challenge: Challenge, name: str) -> Iterator[str]:
     """What is missing or in error, and what of it is not in the comparison."""
     overall = challenge.overall
     for side, counts in (("A", overall.a), (name, overall.b)):
-        if counts.missing:
-            yield f"{side} is incomplete: {counts.missing} of {count(counts.planned, 'episode')} have no result yet."
-        if counts.errors:
-            yield f"{side} has {count(counts.errors, 'episode')} in error, not compared."
-        if overall.paired and (alone := counts.completed - overall.contrast.scores[0].n):
+        if counts.n_missing:
+            yield f"{side} is incomplete: {counts.n_missing} of {count(counts.n_planned, 'episode')} have no result yet."
+        if counts.n_errors:
+            yield f"{side} has {count(counts.n_errors, 'episode')} in error, not compared."
+        if overall.paired and (alone := counts.n_completed - overall.contrast.scores[0].n):
             yield f"{side} has {count(alone, 'more episode')}, not completed by the other."
     if overall.bounds is not None:
         yield f"Whatever those in error would become, the difference of the rates is {points_range(overall.bounds)}."

@@ -127,11 +127,11 @@ def _table(progress: Progress, shown: Sequence[TaskProgress], width: int) -> Tab
     table.add_column("", no_wrap=True)
     rows = [*shown, progress.overall] if len(progress.tasks) > 1 else shown
     for task in rows:
-        (rate, interval), errors = progress.success(task), task.counts.errors
+        (rate, interval), errors = progress.success(task), task.counts.n_errors
         cells: list[Text | ProgressBar] = [name_cell(task.name)]
         if bar:
             cells.append(_bar(task.done, task.total, bar))
-        known = f"reward {mean_reward(task.so_far)}" if task.counts.unknown else "" if rate is None else share(rate)
+        known = f"reward {mean_reward(task.so_far)}" if task.counts.n_unknown else "" if rate is None else share(rate)
         cells += [Text(f"{task.done}/{task.total}"), Text(known)]
         if with_interval:
             cells.append(Text("" if interval is None else percent_range(interval, 0), "dim"))
@@ -158,7 +158,7 @@ def _most_interesting(tasks: Sequence[TaskProgress], n: int) -> list[TaskProgres
         task = tasks[position]
         finished = task.done >= task.total
         # Of the finished ones the last, of the others the first: they are next.
-        return not task.running, not task.counts.errors, finished, -position if finished else position
+        return not task.running, not task.counts.n_errors, finished, -position if finished else position
 
     return [tasks[position] for position in sorted(sorted(range(len(tasks)), key=rank)[:n])]
 

@@ -37,7 +37,7 @@ class TaskProgress:
     @property
     def done(self) -> int:
         """Episodes with a result, errors included."""
-        return self.counts.planned
+        return self.counts.n_planned
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Progress:
         """The success rate of a task, or of :attr:`overall`, and its interval; None before there is one, and once the
         success of an episode is unknown.
         """
-        if row.counts.unknown:
+        if row.counts.n_unknown:
             return None, None
         if not self.finished:
             return row.so_far.rate, row.so_far.interval(IntervalMethod.ANYTIME)
@@ -169,9 +169,9 @@ def line_of(progress: Progress | Stage) -> Iterator[str]:
     if rate is not None:
         name = "success" if progress.finished else "success so far"
         yield f"{name} {share(rate)} ({progress.interval_name} {percent_range(interval)})"
-    elif overall.counts.unknown:
+    elif overall.counts.n_unknown:
         yield f"reward so far {mean_reward(overall.so_far)}, success not reported"
-    if overall.counts.errors:
-        yield count(overall.counts.errors, "error")
+    if overall.counts.n_errors:
+        yield count(overall.counts.n_errors, "error")
     yield from pace(progress)
     yield f"busy: {', '.join(busyness(progress))}"

@@ -129,7 +129,7 @@ def _table(summary: Summary) -> Table:
     if with_suites:
         table.add_column("suite", min_width=5)
     table.add_column("task", min_width=8)
-    with_errors = summary.overall.errors > 0
+    with_errors = summary.overall.n_errors > 0
     names = ["success", "rate", f"{LEVEL:.0%} interval", "reward", "steps", *(["errors"] if with_errors else [])]
     for name in names:
         table.add_column(name, justify="right", no_wrap=True)
@@ -163,7 +163,7 @@ def _shown_tasks(summary: Summary) -> list[TaskSummary]:
 def _worry(task: TaskSummary) -> tuple[bool, bool, float]:
     """Errors first, then low rates; of a task without a result there is nothing to say yet."""
     rate = task.counts.rate
-    return not task.counts.errors, rate is None, rate or 0.0
+    return not task.counts.n_errors, rate is None, rate or 0.0
 
 
 def _cells(counts: Counts, interval: Interval | None, n: int) -> list[str]:
@@ -174,7 +174,7 @@ def _cells(counts: Counts, interval: Interval | None, n: int) -> list[str]:
         percent_range(interval),
         mean_reward(counts),
         number(counts.mean_length, 1),
-        str(counts.errors) if counts.errors else "",
+        str(counts.n_errors) if counts.n_errors else "",
     ][:n]
 
 
@@ -183,7 +183,7 @@ def headline(summary: Summary) -> list[Text]:
 
     If the success of an episode is unknown, the mean reward takes the place of the rate.
     """
-    first = _rewards(summary) if summary.overall.unknown else _success(summary)
+    first = _rewards(summary) if summary.overall.n_unknown else _success(summary)
     lines = [*first, *_means(summary), *_cautions(summary)]
     if (stop := summary.stop) is not None:
         lines.append(
@@ -211,13 +211,13 @@ def _success(summary: Summary) -> Iterator[Text]:
     if shown is None:
         yield Text(f"No final success rate; {_why_none(summary)}.")
         return
-    of = f"{shown.counts.successes} of {count(shown.counts.completed, 'episode')}"
+    of = f"{shown.counts.n_successes} of {count(shown.counts.n_completed, 'episode')}"
     if shown.basis is Basis.TASKS:
         of = f"mean over {len(summary.tasks)} tasks, {of}"
     interval = f"  ({LEVEL:.0%} interval {percent_range(shown.interval)}, {shown.method}; {of})"
     if shown.basis is Basis.ROUNDS:
         yield Text(f"No final success rate; so far {percent(shown.rate)}{interval}")
-    elif overall.completed < overall.planned:
+    elif overall.n_completed < overall.n_planned:
         yield Text(f"No final success rate; of the completed episodes {percent(shown.rate)}{interval}")
     else:
         yield Text.assemble((f"Success rate {percent(shown.rate)}", "bold"), interval)
@@ -226,7 +226,7 @@ def _success(summary: Summary) -> Iterator[Text]:
 def _rewards(summary: Summary) -> Iterator[Text]:
     """The mean reward, and why there is no success rate."""
     counts, interval = summary.overall, summary.mean_intervals.sum_reward
-    n, planned = counts.n_sum_rewards, counts.planned
+    n, planned = counts.n_sum_rewards, counts.n_planned
     over = f"over {n} of {count(planned, 'episode')}" if n < planned else count(n, "episode")
     sure = "" if interval is None else f"{LEVEL:.0%} interval {number_range(interval)}, bootstrap; "
     yield Text.assemble((f"Mean reward {number(counts.mean_sum_reward)}", "bold"), f"  ({sure}{over})")
@@ -249,7 +249,7 @@ def _means(summary: Summary) -> Iterator[Text]:
     """Rewards, unless they are the headline, and lengths, where enough is known of them."""
     overall, known = summary.overall, summary.mean_intervals
     parts = []
-    if known.sum_reward is not None and not overall.unknown:
+    if known.sum_reward is not None and not overall.n_unknown:
         parts.append(f"reward {number(overall.mean_sum_reward)} ({number_range(known.sum_reward)})")
     if known.length is not None:
         parts.append(f"steps {number(overall.mean_length, 1)} ({number_range(known.length, 1)})")
@@ -266,9 +266,9 @@ def _cautions(summary: Summary) -> Iterator[Text]:
             "success counts as a failure.",
             "yellow",
         )
-    if (n := overall.n_sum_rewards) < overall.completed:
+    if (n := overall.n_sum_rewards) < overall.n_completed:
         yield Text(
-            f"The mean reward is over {n} of {count(overall.completed, 'episode')}; the others have no finite one.",
+            f"The mean reward is over {n} of {count(overall.n_completed, 'episode')}; the others have no finite one.",
             "yellow",
         )
 
@@ -285,7 +285,7 @@ def errors(summary: Summary) -> list[Text]:
     )
     return [
         Text(
-            f"{count(overall.errors, 'episode')} ended in an error, which is no failure and in no rate.{bounds}", "red"
+            f"{count(overall.n_errors, 'episode')} ended in an error, which is no failure and in no rate.{bounds}", "red"
         ),
         Text.assemble(("First error: ", "red"), episode_error(*first)),
     ]
@@ -300,11 +300,11 @@ def _next_steps(summary: Summary, where: RunStatus, run: RunInfo | None) -> Iter
     elif where.n_videos:
         yield _labelled("Videos", f"{where.n_videos} in {where.directory / 'videos'}")
     if not summary.complete:
-        missing, planned = len(summary.missing), count(summary.overall.planned, "episode")
+        missing, planned = len(summary.missing), count(summary.overall.n_planned, "episode")
         yield _labelled("Missing", f"{missing} of {planned} have no result yet", "yellow")
     if where.writer:
         yield _labelled("Running", where.writer, "yellow")
-    elif (not summary.complete or summary.overall.errors) and not (run and run.fingerprint.get("unidentified")):
+    elif (not summary.complete or summary.overall.n_errors) and not (run and run.fingerprint.get("unidentified")):
         command = f"proctor resume {directory}" if run is None else resume_command(run, where.directory)
         yield _labelled("Go on", command, "bold")
     env = {} if run is None else {"env": run.config.get("env")}

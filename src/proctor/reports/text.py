@@ -72,21 +72,21 @@ def number_range(interval: Interval | None, digits: int = 2) -> str:
 
 def tally(counts: Counts) -> str:
     """Successes of completed episodes: ``3/4``; nothing if the success of one of them is unknown."""
-    return NONE if counts.unknown else f"{counts.successes}/{counts.completed}"
+    return NONE if counts.n_unknown else f"{counts.n_successes}/{counts.n_completed}"
 
 
 def mean_reward(counts: Counts) -> str:
     """The mean of the episodes' rewards, and over how many it is if not every completed episode has one."""
     mean, n = number(counts.mean_sum_reward), counts.n_sum_rewards
-    return mean if n == counts.completed or not n else f"{mean} (of {n})"
+    return mean if n == counts.n_completed or not n else f"{mean} (of {n})"
 
 
 def no_success_rate(counts: Counts) -> str:
     """Why episodes of which some have an unknown success have no success rate, and what would give them one."""
-    if counts.unknown == counts.completed:
+    if counts.n_unknown == counts.n_completed:
         return "Success: this environment reports none; give --env.success_key or --env.success_threshold."
     return (
-        f"No success rate: in {counts.unknown} of {count(counts.completed, 'episode')} the environment said nothing of "
+        f"No success rate: in {counts.n_unknown} of {count(counts.n_completed, 'episode')} the environment said nothing of "
         "success. If it reports successes only, give --env.success_key: what it does not report is then a failure."
     )
 

@@ -89,7 +89,7 @@ class Comparison:
     def bounds(self) -> Interval | None:
         """Within which the difference lies whatever the episodes in error would have become; None without any."""
         a, b = self.a.bounds, self.b.bounds
-        if a is None or b is None or not self.a.errors + self.b.errors:
+        if a is None or b is None or not self.a.n_errors + self.b.n_errors:
             return None
         return Interval(b.low - a.high, b.high - a.low)
 
@@ -258,11 +258,11 @@ def _completed_by_both(a: MeasuredRun, b: MeasuredRun) -> list[TaskKey]:
 
 
 def _completed(measured: MeasuredRun, key: TaskKey) -> int:
-    return measured.tasks[key].counts.completed
+    return measured.tasks[key].counts.n_completed
 
 
 def _unknown(measured: MeasuredRun, key: TaskKey) -> int:
-    return measured.tasks[key].counts.unknown
+    return measured.tasks[key].counts.n_unknown
 
 
 def _why_nothing_in_common(a: MeasuredRun, b: MeasuredRun) -> str:
@@ -294,7 +294,7 @@ def _pairs(a: Mapping[EpisodeId, bool], b: Mapping[EpisodeId, bool]) -> Pairs:
 
 def _of_samples(sides: _Sides) -> tuple[Contrast, Sequence[Contrast]]:
     counts = [(a.counts, b.counts) for a, b in sides]
-    samples = [Samples(Score(a.successes, a.completed), Score(b.successes, b.completed)) for a, b in counts]
+    samples = [Samples(Score(a.n_successes, a.n_completed), Score(b.n_successes, b.n_completed)) for a, b in counts]
     return pool(samples), samples
 
 

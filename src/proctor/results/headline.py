@@ -41,7 +41,7 @@ def headline_of(summary: Summary) -> Headline | None:
     While episodes are missing it is over the rounds of the plan that are complete, because successful episodes are
     shorter and finish first, and its interval is the one that may be looked at however often.
     """
-    if summary.overall.unknown:
+    if summary.overall.n_unknown:
         return None
     if summary.missing:
         return _pooled(

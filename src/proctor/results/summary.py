@@ -65,7 +65,7 @@ class TaskSummary:
 
     @cached_property
     def counts(self) -> Counts:
-        return self._totals.counts + Counts(planned=len(self.missing))
+        return self._totals.counts + Counts(n_planned=len(self.missing))
 
     @property
     def timings(self) -> Timings:
@@ -162,7 +162,7 @@ class Summary:
     @property
     def first_error(self) -> tuple[EpisodeSpec, AttemptError] | None:
         """The first episode that remained an error, and why its last attempt failed."""
-        for result in (result for task in self.tasks if task.counts.errors for result in task.episodes):
+        for result in (result for task in self.tasks if task.counts.n_errors for result in task.episodes):
             if result.outcome is Outcome.ERROR:
                 return result.spec, result.errors[-1] if result.errors else AttemptError(
                     "unknown", "no reason recorded"
@@ -256,7 +256,7 @@ def require_complete(summary: Summary) -> None:
     """
     if summary.missing:
         raise MergeError(
-            f"{len(summary.missing)} of {summary.overall.planned} planned episodes are missing: "
+            f"{len(summary.missing)} of {summary.overall.n_planned} planned episodes are missing: "
             f"{describe(key_of(spec) for spec in summary.missing)}."
         )
 

@@ -31,11 +31,11 @@ def counts_after_rounds(
     so_far = {outcome: list(accumulate(found[outcome][index] for index in rounds)) for outcome in Outcome}
     return [
         Counts(
-            sum(so_far[outcome][position] for outcome in Outcome),
-            so_far[Outcome.SUCCESS][position],
-            so_far[Outcome.FAILURE][position],
-            so_far[Outcome.ERROR][position],
-            unknown=so_far[Outcome.UNKNOWN][position],
+            n_planned=sum(so_far[outcome][position] for outcome in Outcome),
+            n_successes=so_far[Outcome.SUCCESS][position],
+            n_failures=so_far[Outcome.FAILURE][position],
+            n_errors=so_far[Outcome.ERROR][position],
+            n_unknown=so_far[Outcome.UNKNOWN][position],
         )
         for position in _evenly_spaced(len(rounds), most)
     ]

@@ -78,7 +78,7 @@ class StoppingRule:
                 self.stop = EarlyStop(self._width, self._n_rounds, self._planned)
 
     def _is_complete(self) -> bool:
-        return self._waiting.get(self._n_rounds, Counts()).planned == self._sizes[0]
+        return self._waiting.get(self._n_rounds, Counts()).n_planned == self._sizes[0]
 
 
 def find_stop(plan: Sequence[EpisodeSpec], results: Iterable[EpisodeResult], width: float | None) -> EarlyStop | None:
@@ -92,7 +92,7 @@ def find_stop(plan: Sequence[EpisodeSpec], results: Iterable[EpisodeResult], wid
 
 
 def _whatever_errors_become(counts: Counts) -> Interval:
-    n = counts.planned
-    if counts.unknown:
+    n = counts.n_planned
+    if counts.n_unknown:
         return Interval(0.0, 1.0)
-    return Interval(anytime(counts.successes, n).low, anytime(counts.successes + counts.errors, n).high)
+    return Interval(anytime(counts.n_successes, n).low, anytime(counts.n_successes + counts.n_errors, n).high)

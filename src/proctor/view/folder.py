@@ -140,12 +140,12 @@ def _entry_of(run_id: str, name: str, run: RunInfo, summary: Summary, *, live: b
         tasks=str(env.get("task") or ""),
         policy=policy_name(policy),
         state="running" if live else "finished" if summary.complete else "unfinished",
-        n_completed=counts.completed,
-        n_planned=counts.planned,
-        n_errors=counts.errors,
+        n_completed=counts.n_completed,
+        n_planned=counts.n_planned,
+        n_errors=counts.n_errors,
         rate=shown.rate if shown else None,
         interval=shown.interval if shown else None,
-        reward=mean_reward(counts) if counts.unknown else "",
+        reward=mean_reward(counts) if counts.n_unknown else "",
     )
 
 

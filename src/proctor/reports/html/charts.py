@@ -65,7 +65,7 @@ def success_over_plan(summaries: Sequence[Summary]) -> Markup | None:
         [
             counts
             for counts in counts_after_rounds(summary.episodes, summary.missing)
-            if counts.rate is not None and not summary.overall.unknown
+            if counts.rate is not None and not summary.overall.n_unknown
         ]
         for summary in summaries
     ]
@@ -75,9 +75,9 @@ def success_over_plan(summaries: Sequence[Summary]) -> Markup | None:
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         for number, known in enumerate(curves):
-            n_episodes = [counts.planned for counts in known]
-            intervals = [IntervalMethod.ANYTIME.interval(counts.successes, counts.completed) for counts in known]
-            rates = [100 * counts.successes / counts.completed for counts in known]
+            n_episodes = [counts.n_planned for counts in known]
+            intervals = [IntervalMethod.ANYTIME.interval(counts.n_successes, counts.n_completed) for counts in known]
+            rates = [100 * counts.n_successes / counts.n_completed for counts in known]
             lows, highs = [100 * each.low for each in intervals], [100 * each.high for each in intervals]
             colour = _run_colour(number)
             axes.fill_between(n_episodes, lows, highs, color=colour, alpha=0.16, linewidth=0)

@@ -83,7 +83,7 @@ def episode_table(runs: Sequence[ReportRun], video: VideoAddress, most: int = MO
             for _, _, number, result in ranked
         ],
     }
-    n_all = sum(run.summary.overall.completed + run.summary.overall.errors for run in runs)
+    n_all = sum(run.summary.overall.n_completed + run.summary.overall.n_errors for run in runs)
     return EpisodeTable(data, len(ranked), n_all - len(ranked))
 
 

@@ -172,7 +172,7 @@ class _RunView:
 
 
 def _run_view(position: int, run: ReportRun) -> _RunView:
-    said = tuple(headline(run.summary)) if run.summary.overall.planned else ()
+    said = tuple(headline(run.summary)) if run.summary.overall.n_planned else ()
     return _RunView(
         letter(position),
         run.name,
@@ -188,15 +188,15 @@ def _gaps(run: ReportRun) -> Iterator[str]:
     if run.run is None:
         yield "The file says neither what was evaluated nor which episodes these are."
     if missing := len(run.summary.missing):
-        yield f"{missing} of {count(run.summary.overall.planned, 'planned episode')} have no result yet."
+        yield f"{missing} of {count(run.summary.overall.n_planned, 'planned episode')} have no result yet."
     if run.where.writer:
         yield "It was still running when this page was made."  # by whom and where is nobody's business
 
 
 def _outcomes(summaries: Sequence[Summary]) -> Markup:
     """Which colour is which outcome, of those that completed episodes have."""
-    unknown = [summary.overall.unknown for summary in summaries]
-    spoken = any(summary.overall.completed > summary.overall.unknown for summary in summaries)
+    unknown = [summary.overall.n_unknown for summary in summaries]
+    spoken = any(summary.overall.n_completed > summary.overall.n_unknown for summary in summaries)
     names = ["success", "failure"] * spoken + ["unknown"] * any(unknown)
     return Markup(" ").join(Markup('<span class="key {0}">{0}</span>').format(name) for name in names)
 

@@ -51,11 +51,11 @@ class TaskTable:
 
     @property
     def with_errors(self) -> bool:
-        return any(score.counts.errors for row in self.rows for score in row.scores if score.counts)
+        return any(score.counts.n_errors for row in self.rows for score in row.scores if score.counts)
 
     @property
     def with_missing(self) -> bool:
-        return any(score.counts.missing for row in self.rows for score in row.scores if score.counts)
+        return any(score.counts.n_missing for row in self.rows for score in row.scores if score.counts)
 
 
 def task_table(runs: Sequence[ReportRun]) -> TaskTable:
