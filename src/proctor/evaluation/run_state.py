@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import groupby
@@ -23,7 +22,7 @@ from proctor.results.run_dir import RunInfo
 from proctor.results.summary import Summary, summarize
 from proctor.results.videos import existing_videos
 from proctor.security.redaction import redact_text, secrets_in
-from proctor.statistics.counts import Counts
+from proctor.statistics.rounds import CompleteRounds
 from proctor.statistics.stopping import StoppingRule, find_stop
 from proctor.types import Array, AttemptError, EpisodeResult, EpisodeSpec, Outcome, Timings
 
@@ -93,7 +92,7 @@ class RunState:
         self._results: dict[EpisodeSpec, EpisodeResult] = {}
         self._timings = Timings()
         self._last_error: tuple[EpisodeSpec, AttemptError] | None = None
-        self._tallies = {key: _Tally(specs) for key, specs in groupby(job.specs, key=lambda spec: spec.task)}
+        self._tallies = {key: CompleteRounds(specs) for key, specs in groupby(job.specs, key=lambda spec: spec.task)}
         for result in known:
             if result.outcome is not Outcome.ERROR:  # an error is run again
                 self._count(result)
@@ -188,20 +187,3 @@ class RunState:
         self._first_failures.add(result)
         if self._rule is not None:
             self._rule.add(result)
-
-
-class _Tally:
-    """One task's episodes, counted as they come in, and in the order of the plan as far as that has no gap."""
-
-    def __init__(self, specs: Iterable[EpisodeSpec]) -> None:
-        self._missing = deque(specs)
-        self._ahead: dict[EpisodeSpec, EpisodeResult] = {}
-        self.n_planned = len(self._missing)
-        self.counts = self.so_far = Counts()
-
-    def add(self, result: EpisodeResult) -> None:
-        self.counts += Counts.of(result)
-        self._ahead[result.spec] = result
-        while self._missing and (following := self._ahead.pop(self._missing[0], None)) is not None:
-            self.so_far += Counts.of(following)
-            self._missing.popleft()

@@ -285,7 +285,8 @@ def errors(summary: Summary) -> list[Text]:
     )
     return [
         Text(
-            f"{count(overall.n_errors, 'episode')} ended in an error, which is no failure and in no rate.{bounds}", "red"
+            f"{count(overall.n_errors, 'episode')} ended in an error, which is no failure and in no rate.{bounds}",
+            "red",
         ),
         Text.assemble(("First error: ", "red"), episode_error(*first)),
     ]
