@@ -14,6 +14,7 @@ from proctor.reports.html import read_report_run
 from proctor.reports.wandb import measurements
 from proctor.results.eval_info import canonical_info
 from proctor.results.measured import read_measured
+from proctor.results.summary import load_summary
 from proctor.testing.fakes import FAKE_BENCHMARK
 from proctor.types import Outcome
 from proctor.view.folder import RunFolder
@@ -91,8 +92,8 @@ def test_where_some_episodes_said_something_the_key_is_named(folder, capsys):
     status, text = said(capsys, "show", folder / "successes")
 
     assert status == 0
-    assert "episodes the environment said nothing of success. If it reports successes only, give" in text
-    assert "--env.success_key: what it does not report is then a failure." in text
+    assert "No success rate: the environment did not report success or failure of" in text
+    assert "give --env.success_key: an episode without a reported success is then a failure." in text
 
 
 def test_resumed_or_with_other_workers_it_is_the_same(folder, tmp_path):
@@ -189,7 +190,7 @@ def test_the_index_shows_the_reward(folder):
 
 def test_weights_and_biases_is_told_no_rate(folder):
     """Rewards and the number of episodes whose success is unknown."""
-    numbers = dict(measurements(json.loads((folder / "silent" / "eval_info.json").read_text())))
+    numbers = dict(measurements(*load_summary(folder / "silent")))
 
     assert not [name for name in numbers if "pc_success" in name or "n_successes" in name]
     assert numbers["overall/n_unknown"] == 6

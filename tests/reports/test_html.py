@@ -14,7 +14,7 @@ from page_samples import sample_run
 from proctor.reports.comparison import conclusion
 from proctor.reports.html import linked_videos, render_report
 from proctor.reports.html.episodes import COLUMNS
-from proctor.reports.terminal import headline
+from proctor.reports.sentences import headline_lines
 from proctor.results.compare import compare_where_possible
 
 
@@ -65,7 +65,7 @@ def test_the_headline_is_the_terminals(tmp_path):
 
     text = Elements(render(run)).text
 
-    for line in headline(run.summary):
+    for line in headline_lines(run.summary):
         assert words(line.plain) in text
     assert "Success rate 70.0 %" in text
 

@@ -39,8 +39,9 @@ def conduct(config: RunConfig) -> int:
 
 def show(result: EvalResult) -> None:
     """Print the final block; videos may still have to be made."""
-    from proctor.reports.terminal import RunStatus, print_summary
+    from proctor.reports.terminal import print_summary
     from proctor.results.run_dir import read_run
+    from proctor.results.run_status import RunStatus
 
     where = replace(RunStatus.of(result.directory), writer=None, n_videos_to_come=result.n_videos_to_come)
     print_summary(Console(), result.summary, where, read_run(result.directory))
@@ -62,7 +63,7 @@ def _log(result: EvalResult, config: RunConfig) -> None:
     from proctor.reports.wandb import WandBError, log_evaluation
 
     try:
-        where = log_evaluation(config.wandb, result.directory, config.job_name, result.summary, result.info)
+        where = log_evaluation(config.wandb, result.directory, config.job_name, result.run, result.summary)
     except WandBError as error:
         print_not_logged(Console(), str(error), f"proctor resume {shlex.quote(str(result.directory))}")
     else:

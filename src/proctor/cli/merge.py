@@ -22,8 +22,9 @@ def merge_command(run_dirs: list[Path], /, *, output_dir: Path | None = None) ->
     from rich.console import Console
 
     from proctor.cli.eval import ERRORS_REMAIN
-    from proctor.reports.terminal import RunStatus, print_summary
+    from proctor.reports.terminal import print_summary
     from proctor.results.run_dir import read_run
+    from proctor.results.run_status import RunStatus
     from proctor.results.shards import merge_shards
     from proctor.results.summary import require_complete
 

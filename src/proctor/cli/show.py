@@ -19,7 +19,8 @@ def show_command(run_dir: Path, /, *, json: bool = False) -> int:
     """
     from rich.console import Console
 
-    from proctor.reports.terminal import RunStatus, print_run, print_summary
+    from proctor.reports.terminal import print_run, print_summary
+    from proctor.results.run_status import RunStatus
     from proctor.results.summary import load_summary
 
     run, summary = load_summary(run_dir)

@@ -139,7 +139,8 @@ def gaps(challenge: Challenge, name: str) -> Iterator[str]:
     overall = challenge.overall
     for side, counts in (("A", overall.a), (name, overall.b)):
         if counts.n_missing:
-            yield f"{side} is incomplete: {counts.n_missing} of {count(counts.n_planned, 'episode')} have no result yet."
+            planned = count(counts.n_planned, "episode")
+            yield f"{side} is incomplete: {counts.n_missing} of {planned} have no result yet."
         if counts.n_errors:
             yield f"{side} has {count(counts.n_errors, 'episode')} in error, not compared."
         if overall.paired and (alone := counts.n_completed - overall.contrast.scores[0].n):

@@ -127,15 +127,15 @@ def _table(progress: Progress, shown: Sequence[TaskProgress], width: int) -> Tab
     table.add_column("", no_wrap=True)
     rows = [*shown, progress.overall] if len(progress.tasks) > 1 else shown
     for task in rows:
-        (rate, interval), errors = progress.success(task), task.counts.n_errors
+        headline, n_errors = progress.headline_of(task), task.counts.n_errors
         cells: list[Text | ProgressBar] = [name_cell(task.name)]
         if bar:
             cells.append(_bar(task.done, task.total, bar))
-        known = f"reward {mean_reward(task.so_far)}" if task.counts.n_unknown else "" if rate is None else share(rate)
-        cells += [Text(f"{task.done}/{task.total}"), Text(known)]
+        reward = f"reward {mean_reward(task.so_far)}" if task.counts.n_unknown else ""
+        cells += [Text(f"{task.done}/{task.total}"), Text(share(headline.rate) if headline else reward)]
         if with_interval:
-            cells.append(Text("" if interval is None else percent_range(interval, 0), "dim"))
-        cells.append(Text(count(errors, "error") if errors else "", "red"))
+            cells.append(Text(percent_range(headline.interval, 0) if headline else "", "dim"))
+        cells.append(Text(count(n_errors, "error") if n_errors else "", "red"))
         table.add_row(*cells, style="bold" if task is progress.overall else "")
     return table
 

@@ -86,8 +86,9 @@ def no_success_rate(counts: Counts) -> str:
     if counts.n_unknown == counts.n_completed:
         return "Success: this environment reports none; give --env.success_key or --env.success_threshold."
     return (
-        f"No success rate: in {counts.n_unknown} of {count(counts.n_completed, 'episode')} the environment said nothing of "
-        "success. If it reports successes only, give --env.success_key: what it does not report is then a failure."
+        f"No success rate: the environment did not report success or failure of {counts.n_unknown} of "
+        f"{count(counts.n_completed, 'episode')}. If it reports successes only, give --env.success_key: an episode "
+        "without a reported success is then a failure."
     )
 
 

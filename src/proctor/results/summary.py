@@ -115,6 +115,11 @@ class Summary:
         """Everything planned that has none."""
         return tuple(spec for task in self.tasks for spec in task.missing)
 
+    @property
+    def has_suites(self) -> bool:
+        """Whether suites group the tasks: tasks that were named one by one are each a suite of that name."""
+        return any(task.task.suite != task.task.name for task in self.tasks)
+
     @cached_property
     def groups(self) -> dict[str, Counts]:
         """Counts per suite."""

@@ -1,7 +1,7 @@
 """Counts that add up, and what is derived from them: rates, and the mean over a fixed list of tasks.
 
-An error is not a failure: an episode that could not be run to its end is in no rate. How much it could matter is said
-by :attr:`Counts.bounds`.
+An error is not a failure: an episode that could not be run to its end is in no rate. :attr:`Counts.bounds` is how much
+the errors could matter.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class Counts:
     Each of ``n_planned`` episodes is completed (a success, a failure, or unknown if the environment did not report
     whether it succeeded), in error, or missing, which means that it has no result yet. ``total_sum_reward``,
     ``total_max_reward`` and ``total_length`` (in steps) are sums over completed episodes, of which ``n_sum_rewards``,
-    ``n_max_rewards`` and ``n_lengths`` have the quantity: a reward that is NaN or infinite counts as none, and LeRobot's
-    result files record no lengths.
+    ``n_max_rewards`` and ``n_lengths`` have the quantity: a reward that is NaN or infinite counts as none, and
+    LeRobot's result files record no lengths.
     """
 
     n_planned: int = 0
@@ -137,10 +137,10 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Macro:
-    """The mean over tasks of their success rates, each task weighing the same.
+    """The mean over ``n_tasks`` tasks of their success rates (0 to 1); every task has the same weight.
 
-    ``method`` says where the interval is from: that of one rate for a single task, ``wilson-effective`` or
-    ``exact-effective`` for the effective number of episodes of several, or ``anytime``.
+    ``method`` names the method of the interval: for a single task that of one rate, else ``wilson-effective`` or
+    ``exact-effective`` (for the effective number of episodes), or ``anytime``.
     """
 
     rate: float
@@ -152,11 +152,11 @@ class Macro:
 def macro(
     tasks: Sequence[Counts], method: IntervalMethod = IntervalMethod.WILSON, level: float = LEVEL
 ) -> Macro | None:
-    """The macro average over a fixed list of tasks; None unless every one of them has a completed episode.
+    """Return the macro average over a fixed list of tasks; None unless every task has a success rate.
 
-    The interval speaks of these tasks, not of others like them (:mod:`proctor.statistics.task_mean`). The anytime-valid
-    one holds for the mean at the end of every round through the tasks, whatever each task's own rate, so it counts the
-    rounds that every task has completed (docs/statistics.md).
+    The interval is for these tasks, and not for others like them (:mod:`proctor.statistics.task_mean`). The
+    anytime-valid interval holds for the mean at the end of every round through the tasks, whatever each task's own
+    rate, so it counts only the rounds that every task has completed (docs/statistics.md).
     """
     rates = [counts.rate for counts in tasks if counts.rate is not None]
     if not rates or len(rates) < len(tasks):
@@ -174,14 +174,15 @@ def macro(
 
 
 def _arrays(tasks: Sequence[Counts]) -> tuple[Array, Array]:
-    """Successes and completed episodes, integers (tasks,) each."""
+    """Return the numbers of successes and of completed episodes, integers (tasks,) each."""
     return np.array([counts.n_successes for counts in tasks]), np.array([counts.n_completed for counts in tasks])
 
 
 def pooled_interval(tasks: Sequence[Counts], method: IntervalMethod) -> Interval | None:
-    """Of the rate of all these tasks' episodes in one pool; None before there is one.
+    """Return the interval of the success rate of all episodes of ``tasks`` in one pool; None if there is no rate.
 
-    If every task has completed equally many, that rate is the mean over tasks, and the interval the mean's.
+    If every task has completed equally many episodes, that rate is the mean over tasks, and so the interval is that of
+    the mean: the same number is never shown with two intervals.
     """
     mean = macro(tasks, method)
     if mean is not None and len({counts.n_completed for counts in tasks}) == 1:

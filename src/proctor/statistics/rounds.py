@@ -58,8 +58,8 @@ def counts_after_rounds(
 ) -> list[Counts]:
     """The counts after each complete round of a plan, without rewards and lengths.
 
-    The anytime-valid intervals of these counts hold simultaneously (docs/statistics.md). The episodes are read once, and
-    only numbers are kept of them, because there may be a million.
+    The anytime-valid intervals of these counts hold simultaneously (docs/statistics.md). The episodes are read once,
+    and only numbers are kept of them, because there may be a million.
 
     Args:
         episodes: the results that are known.

@@ -29,7 +29,7 @@ class Precision:
 
     @classmethod
     def of(cls, eval_fields: Mapping[str, Any]) -> Self:
-        """Read it from the fields of :class:`~proctor.config.EvalConfig`; an older ``run.json`` may lack some of them."""
+        """Read it from fields of :class:`~proctor.config.EvalConfig`, of which an older ``run.json`` may lack some."""
         width = eval_fields.get("stop_at_ci_width")
         usual = IntervalMethod.WILSON if width is None else IntervalMethod.ANYTIME
         return cls(IntervalMethod(eval_fields.get("ci") or usual), width)

@@ -14,10 +14,10 @@ from pathlib import Path
 from threading import Lock
 
 from proctor.errors import ConfigError, ProctorError
-from proctor.reports.terminal import RunStatus
 from proctor.reports.text import mean_reward, policy_name
 from proctor.results.headline import headline_of
 from proctor.results.run_dir import RUN_FILE, RunInfo
+from proctor.results.run_status import RunStatus
 from proctor.results.summary import Summary, load_summary
 from proctor.results.videos import video_file
 from proctor.statistics.intervals import Interval
@@ -125,7 +125,7 @@ class RunFolder:
             run, summary = load_summary(directory)
         except ProctorError as error:
             return RunEntry(run_id, name, problem=str(error))
-        return _entry_of(run_id, name, run, summary, live=is_live(directory))
+        return _entry_of(run_id, name, run, summary, live=RunStatus.of(directory).is_live)
 
 
 def _entry_of(run_id: str, name: str, run: RunInfo, summary: Summary, *, live: bool) -> RunEntry:
@@ -163,8 +163,3 @@ def _state_of(path: Path) -> tuple[str, int, int]:
     except FileNotFoundError:
         return path.name, -1, -1
     return path.name, state.st_size, state.st_mtime_ns
-
-
-def is_live(directory: Path) -> bool:
-    """Whether somebody is writing results there."""
-    return RunStatus.of(directory).writer is not None

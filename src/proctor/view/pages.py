@@ -14,8 +14,9 @@ from markupsafe import Markup
 from proctor.reports.html import PageAddition, ReportRun, read_report_run, render_report
 from proctor.reports.html.page import content_security_policy, make_environment, read_template
 from proctor.results.compare import compare_where_possible
+from proctor.results.run_status import RunStatus
 from proctor.types import EpisodeSpec
-from proctor.view.folder import RunEntry, is_live
+from proctor.view.folder import RunEntry
 from proctor.view.watching import page_stamp
 
 
@@ -57,7 +58,7 @@ class Pages:
         Raises:
             ProctorError: one of them cannot be read.
         """
-        live = any(is_live(directory) for directory in directories.values())
+        live = any(RunStatus.of(directory).is_live for directory in directories.values())
         stamp = page_stamp(list(directories.values()))  # before they are read: at worst the page looks again
         runs = [read_report_run(directory) for directory in directories.values()]
         comparisons = compare_where_possible([run.measured for run in runs])

@@ -16,7 +16,8 @@ from typing import Any
 import msgspec
 from starlette.concurrency import run_in_threadpool
 
-from proctor.view.folder import is_live, stamp
+from proctor.results.run_status import RunStatus
+from proctor.view.folder import stamp
 from proctor.view.replays import Renderings, RenderRequest
 
 _LOOK_S = 0.4
@@ -55,7 +56,7 @@ def page_stamp(directories: Sequence[Path]) -> str:
 
 
 def _look(directories: Sequence[Path]) -> dict[str, Any]:
-    live = any(is_live(directory) for directory in directories)
+    live = any(RunStatus.of(directory).is_live for directory in directories)
     return {"live": live, "stamp": page_stamp(directories)}
 
 

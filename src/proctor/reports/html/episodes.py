@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from proctor.reports.comparison import letter
 from proctor.reports.html.runs import ReportRun
-from proctor.reports.terminal import replay_command
+from proctor.reports.sentences import command_to_replay
 from proctor.reports.text import first_line, safe
 from proctor.results.run_dir import RUN_FILE
 from proctor.types import EpisodeResult, EpisodeSpec, Outcome, TaskKey
@@ -91,7 +91,7 @@ def _run(name: str, run: ReportRun, task_numbers: Mapping[TaskKey, int]) -> dict
     """How a run is called, and for each of its tasks what films an episode, but for the episode's number."""
     can_replay = (run.where.directory / RUN_FILE).exists()
     commands = {
-        task_numbers[task.task.key]: safe(replay_command(run.where.directory, run.summary, task.task.key)).plain
+        task_numbers[task.task.key]: safe(command_to_replay(run.where.directory, run.summary, task.task.key)).plain
         for task in run.summary.tasks
         if can_replay
     }

@@ -22,7 +22,7 @@ from proctor.reports.html import charts
 from proctor.reports.html.episodes import MOST_ROWS, VideoAddress, episode_table
 from proctor.reports.html.runs import ReportRun
 from proctor.reports.html.tables import comparison_views, provenance, task_table
-from proctor.reports.terminal import errors, headline, run_title
+from proctor.reports.sentences import error_lines, headline_lines, run_title
 from proctor.reports.text import count, mean_reward, number, percent, percent_range, tally
 from proctor.results.compare import Challenge, Incomparable
 from proctor.results.distributions import histograms, lengths_and_rewards
@@ -172,13 +172,13 @@ class _RunView:
 
 
 def _run_view(position: int, run: ReportRun) -> _RunView:
-    said = tuple(headline(run.summary)) if run.summary.overall.n_planned else ()
+    said = tuple(headline_lines(run.summary)) if run.summary.overall.n_planned else ()
     return _RunView(
         letter(position),
         run.name,
         () if run.run is None else tuple(run_title(run.run)),
         said,
-        (*errors(run.summary), *_gaps(run)),
+        (*error_lines(run.summary), *_gaps(run)),
         "" if run.run is None else msgspec.json.format(msgspec.json.encode(run.run.config), indent=2).decode(),
     )
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from proctor.reports.terminal import RunStatus
 from proctor.reports.text import safe
 from proctor.results.measured import MeasuredRun, measured_run
 from proctor.results.result_file import RESULT_FILE, read_result_file
 from proctor.results.run_dir import RUN_FILE, RunInfo
+from proctor.results.run_status import RunStatus
 from proctor.results.summary import Summary, load_summary
 
 

@@ -12,7 +12,6 @@ from rich.text import Text
 
 from proctor.reports.comparison import adjustment, column_names, conclusion, gaps, letter
 from proctor.reports.html.runs import ReportRun
-from proctor.reports.terminal import has_suites
 from proctor.reports.text import safe
 from proctor.results.compare import Challenge, Comparison, Incomparable
 from proctor.results.run_dir import RunInfo
@@ -62,7 +61,7 @@ def task_table(runs: Sequence[ReportRun]) -> TaskTable:
     """What every evaluation did in every task that one of them was given."""
     tasks = {task.task.key: task.task for run in runs for task in run.summary.tasks}
     suites = list(dict.fromkeys(key.suite for key in tasks))
-    with_suites = len(suites) > 1 and any(has_suites(run.summary) for run in runs)
+    with_suites = len(suites) > 1 and any(run.summary.has_suites for run in runs)
     rows = []
     for suite in suites:
         if with_suites:
