@@ -159,7 +159,7 @@ def of_a_function():
             eval=EvalConfig(n_episodes=20),
         )
         said: list[str] = []
-        return recommend(config, seconds=1.5, say=said.append), said
+        return recommend(config, seconds=1.5, on_progress=said.append), said
 
 
 def test_what_is_measured_is_what_an_evaluation_does(of_a_function):

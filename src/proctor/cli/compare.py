@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.console import Console
+
+from proctor.cli.output import print_json
 from proctor.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -26,26 +29,24 @@ def compare_command(
 ) -> int:
     """Compare evaluations with the first one: is a policy better, and how many more episodes would tell?
 
-    Each is a run directory, finished or not, or an eval_info.json, also LeRobot's. Episodes that both ran (same task,
-    episode, seed) are compared in pairs; without any, the two are independent samples.
+    An evaluation is a run directory, finished or not, or an eval_info.json, also LeRobot's. Episodes that both ran
+    (same task, episode, seed) are compared in pairs; if there are none, the two are independent samples.
 
     Parameters
     ----------
     first
-        What the others are compared with.
+        The evaluation with which the others are compared.
     second
         An evaluation.
     more
         Further evaluations.
     json
-        As JSON, all tasks and numbers.
+        Print the numbers of all tasks as JSON.
     anyway
         Compare although benchmark, protocol, environment or n_action_steps differ.
     fail_if_worse
         End with status 6 if one is worse than the first over all tasks, at this level of significance, such as 0.05.
     """
-    from rich.console import Console
-
     from proctor.reports.comparison import print_comparison
     from proctor.results.compare import Verdict, compare, tasks_without_rate
     from proctor.results.measured import read_measured
@@ -57,13 +58,11 @@ def compare_command(
     challenges = compare(evaluations)
     if fail_if_worse is not None and any(tasks_without_rate(evaluations[0], other) for other in evaluations[1:]):
         raise ConfigError(
-            "--fail_if_worse cannot be decided: of a task both have run there is no success rate, as its environment "
-            "did not say of every episode whether it succeeded. Evaluate with --env.success_key or "
+            "--fail_if_worse cannot be decided: a task that both have run has no success rate, because its environment "
+            "did not report for every episode whether it succeeded. Evaluate with --env.success_key or "
             "--env.success_threshold, or compare without --fail_if_worse."
         )
     if json:
-        from proctor.cli.output import print_json
-
         print_json([_plain(challenge, said) for challenge, said in zip(challenges, remarks, strict=True)])
     else:
         print_comparison(Console(), challenges, remarks)
@@ -73,10 +72,10 @@ def compare_command(
 
 
 def _remarks(a: MeasuredRun, b: MeasuredRun, *, anyway: bool) -> list[str]:
-    """What one must know of the circumstances of two evaluations.
+    """Give sentences on how two evaluations came about that a reader of their comparison needs.
 
     Raises:
-        ConfigError: they are different exams, and nobody wants them compared anyway.
+        ConfigError: the evaluations are different exams, and the user did not ask to compare them anyway.
     """
     from proctor.results.compare import circumstances, different_exams
 

@@ -60,14 +60,14 @@ class AutotuneRecommendation:
     costs: Costs
 
 
-def recommend(config: RunConfig, *, seconds: float = 20.0, say: Say = lambda _: None) -> AutotuneRecommendation:
+def recommend(config: RunConfig, *, seconds: float = 20.0, on_progress: Say = lambda _: None) -> AutotuneRecommendation:
     """Measure an evaluation on this machine and recommend how to run it: about ``seconds``, and the time to load and
     build. Nothing is written.
 
     Args:
         config: the evaluation. Its ``eval.batch_size`` and shards are what is looked for, and not taken from it.
         seconds: how long workers are timed once all of them are at work.
-        say: told what is being done, for people who wait.
+        on_progress: called with a phrase for people who wait whenever another thing is measured.
 
     Raises:
         ConfigError: what is asked for cannot be done; the message says what to do.
@@ -76,7 +76,7 @@ def recommend(config: RunConfig, *, seconds: float = 20.0, say: Say = lambda _: 
     config = replace(config, eval=replace(config.eval, batch_size=0, shard_id=0, num_shards=1))
     job = prepare(replace(config, eval=replace(config.eval, trace=False), output_dir=os.devnull))
     hardware = _asked_for(probe_hardware(), config.policy.get("device"))
-    costs = measure_in_child(MeasureRequest(job.config, hardware, seconds), say)
+    costs = measure_in_child(MeasureRequest(job.config, hardware, seconds), on_progress)
     return advise(Model(hardware, costs, len(job.plan), len(job.tasks)), config)
 
 
