@@ -135,5 +135,5 @@ def test_such_a_file_is_compared_in_pairs_with_the_run_of_a_single_task(tmp_path
     (unpaired,) = compare([read_measured(ours), read_measured(old_file(tmp_path, [False] * 6, seeds=False))])
     assert not unpaired.overall.paired
     two_tasks, _, _ = written(tmp_path, map(done, SPECS))
-    with pytest.raises(ConfigError, match="does not say of which task its episodes are"):
+    with pytest.raises(ConfigError, match="does not name the task of its episodes"):
         compare([read_measured(two_tasks), theirs])

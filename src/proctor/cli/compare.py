@@ -12,7 +12,7 @@ from proctor.cli.output import print_json
 from proctor.errors import ConfigError
 
 if TYPE_CHECKING:
-    from proctor.results.compare import Challenge, Comparison
+    from proctor.results.compare import Comparison, RunComparison
     from proctor.results.measured import MeasuredRun
 
 WORSE = 6
@@ -55,7 +55,7 @@ def compare_command(
         raise ConfigError(f"--fail_if_worse is {fail_if_worse}; it is a level of significance, such as 0.05.")
     evaluations = [read_measured(path) for path in (first, second, *more)]
     remarks = [_remarks(evaluations[0], other, anyway=anyway) for other in evaluations[1:]]
-    challenges = compare(evaluations)
+    compared = compare(evaluations)
     if fail_if_worse is not None and any(tasks_without_rate(evaluations[0], other) for other in evaluations[1:]):
         raise ConfigError(
             "--fail_if_worse cannot be decided: a task that both have run has no success rate, because its environment "
@@ -63,11 +63,11 @@ def compare_command(
             "--env.success_threshold, or compare without --fail_if_worse."
         )
     if json:
-        print_json([_plain(challenge, said) for challenge, said in zip(challenges, remarks, strict=True)])
+        print_json([_plain(comparison, said) for comparison, said in zip(compared, remarks, strict=True)])
     else:
-        print_comparison(Console(), challenges, remarks)
+        print_comparison(Console(), compared, remarks)
     level = fail_if_worse
-    failed = level and any(challenge.overall.verdict_at(level) is Verdict.WORSE for challenge in challenges)
+    failed = level and any(comparison.overall.verdict_at(level) is Verdict.WORSE for comparison in compared)
     return WORSE if failed else 0
 
 
@@ -89,14 +89,14 @@ def _remarks(a: MeasuredRun, b: MeasuredRun, *, anyway: bool) -> list[str]:
     return circumstances(a, b)
 
 
-def _plain(challenge: Challenge, remarks: Sequence[str]) -> dict[str, Any]:
+def _plain(comparison: RunComparison, remarks: Sequence[str]) -> dict[str, Any]:
     return {
-        "a": str(challenge.a.path),
-        "b": str(challenge.b.path),
-        "paired": challenge.overall.paired,
-        "overall": _numbers(challenge.overall),
-        "per_task": [{"task": task.name, **_numbers(task)} for task in challenge.tasks],
-        "n_tasks_left_out": challenge.n_tasks_left_out,
+        "a": str(comparison.a.path),
+        "b": str(comparison.b.path),
+        "paired": comparison.overall.paired,
+        "overall": _numbers(comparison.overall),
+        "per_task": [{"task": task.name, **_numbers(task)} for task in comparison.tasks],
+        "n_tasks_left_out": comparison.n_tasks_left_out,
         "remarks": remarks,
     }
 

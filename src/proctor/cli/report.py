@@ -30,7 +30,7 @@ def report_command(run: Path, /, *more: Path, output: Path | None = None, embed:
     from proctor.results.files import replacing
 
     runs = [read_report_run(path) for path in (run, *more)]
-    page = output or runs[0].where.directory / "report.html"
+    page = output or runs[0].status.directory / "report.html"
     comparisons = compare_where_possible([each.measured for each in runs])
     text = render_report(runs, comparisons, embedded_videos if embed else linked_videos(page))
     with replacing(page) as file:

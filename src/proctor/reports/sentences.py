@@ -33,7 +33,7 @@ from proctor.types import TaskKey
 
 
 def run_title(run: RunInfo) -> list[str]:
-    """What ``run`` is an evaluation of: benchmark and tasks, policy, seed, date."""
+    """Name what ``run`` evaluates: benchmark and tasks, policy, seed, date."""
     policy, env = run.config.get("policy", {}), run.config.get("env", {})
     return [
         " ".join(str(env[name]) for name in ("type", "task") if env.get(name)),
@@ -44,7 +44,7 @@ def run_title(run: RunInfo) -> list[str]:
 
 
 def headline_lines(summary: Summary) -> list[Text]:
-    """The success rate and how sure it is, then means, an early stop, pace, and where the time went; a line each.
+    """State the success rate with its interval, then means, an early stop, speed, and where the time went, a line each.
 
     If the success of an episode is unknown, the mean reward takes the place of the rate.
     """
@@ -67,10 +67,8 @@ def headline_lines(summary: Summary) -> list[Text]:
 
 
 def _success(summary: Summary) -> Iterator[Text]:
-    """The rate is called the success rate only once every planned episode has run to its end.
-
-    Before, it is over the rounds of the plan that are complete (what ends first is successes), and its interval the one
-    that may be looked at however often.
+    """State the rate of :mod:`proctor.results.headline`. It is called the success rate only if every planned episode is
+    completed.
     """
     overall, shown = summary.overall, headline_of(summary)
     if shown is None:
@@ -89,7 +87,7 @@ def _success(summary: Summary) -> Iterator[Text]:
 
 
 def _rewards(summary: Summary) -> Iterator[Text]:
-    """The mean reward, and why there is no success rate."""
+    """State the mean reward, and why there is no success rate."""
     counts, interval = summary.overall, summary.mean_intervals.sum_reward
     n, planned = counts.n_sum_rewards, counts.n_planned
     over = f"over {n} of {count(planned, 'episode')}" if n < planned else count(n, "episode")
@@ -99,7 +97,7 @@ def _rewards(summary: Summary) -> Iterator[Text]:
 
 
 def _why_none(summary: Summary) -> str:
-    """Why not even a preliminary rate can be given."""
+    """Explain why not even a preliminary rate can be given."""
     if not summary.missing:
         return "no episode was completed"
     if not summary.episodes:
@@ -111,7 +109,7 @@ def _why_none(summary: Summary) -> str:
 
 
 def _means(summary: Summary) -> Iterator[Text]:
-    """Rewards, unless they are the headline, and lengths, where enough is known of them."""
+    """State mean reward and mean length with their intervals, if there are any; the reward only if it is not above."""
     overall, known = summary.overall, summary.mean_intervals
     parts = []
     if known.sum_reward is not None and not overall.n_unknown:
@@ -123,11 +121,11 @@ def _means(summary: Summary) -> Iterator[Text]:
 
 
 def _cautions(summary: Summary) -> Iterator[Text]:
-    """What one must know of the rate and the means in order not to misread them."""
+    """State what a reader must know to read the rate and the means correctly."""
     overall = summary.overall
     if summary.success_key is not None and overall.rate == 0:
         yield Text(
-            f"No step's info held a true '{summary.success_key}' (env.success_key), and a step that says nothing of "
+            f"No step's info held a true '{summary.success_key}' (env.success_key), and an episode without a reported "
             "success counts as a failure.",
             "yellow",
         )
@@ -139,7 +137,7 @@ def _cautions(summary: Summary) -> Iterator[Text]:
 
 
 def error_lines(summary: Summary) -> list[Text]:
-    """How many episodes could not be run, what that may mean for the rate, and why the first could not."""
+    """State how many episodes could not be run, the bounds of the rate, and why the first one could not be run."""
     overall, first = summary.overall, summary.first_error
     if first is None:
         return []
@@ -150,7 +148,7 @@ def error_lines(summary: Summary) -> list[Text]:
     )
     return [
         Text(
-            f"{count(overall.n_errors, 'episode')} ended in an error, which is no failure and in no rate.{bounds}",
+            f"{count(overall.n_errors, 'episode')} ended in an error, which is not a failure and in no rate.{bounds}",
             "red",
         ),
         Text.assemble(("First error: ", "red"), episode_error(*first)),
@@ -158,8 +156,9 @@ def error_lines(summary: Summary) -> list[Text]:
 
 
 def command_to_replay(directory: Path, summary: Summary, task: TaskKey) -> str:
-    """What films an episode of a task, up to the episode's number. The task is given by its name, where that names one
-    task only.
+    """Make the command that films an episode of a task, up to the episode's number.
+
+    The task is given by its name, or by suite and number if several tasks have that name.
     """
     names = [each.task.name for each in summary.tasks]
     (name,) = (each.task.name for each in summary.tasks if each.task.key == task)

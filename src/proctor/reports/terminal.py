@@ -31,38 +31,41 @@ from proctor.statistics.counts import Counts
 from proctor.statistics.intervals import LEVEL, Interval
 from proctor.types import EpisodeResult, EpisodeSpec, Outcome
 
-# As many rows as one can take in. Above, suites are shown, and of the tasks those with problems and the weakest.
+# If there are more tasks than a reader can take in, suites are shown, and the tasks with errors and the lowest rates.
 MAX_TASK_ROWS = 20
 MAX_PROBLEMS = 5
 
 
 def print_run(console: Console, run: RunInfo) -> None:
-    """Print a line that says what ``run`` is an evaluation of."""
+    """Print a line that names what ``run`` evaluates."""
     console.print(safe(" · ".join(run_title(run)), "bold"), Text(""), sep="\n", soft_wrap=True)
 
 
-def print_summary(console: Console, summary: Summary, where: RunStatus, run: RunInfo | None = None) -> None:
-    """Print what ``summary`` says of a ``run``: tables, headline, errors, and what one may want to do next."""
+def print_summary(console: Console, summary: Summary, status: RunStatus, run: RunInfo | None = None) -> None:
+    """Print the results of a run: a table, the headline, errors, and commands for what one may want to do next.
+
+    ``run`` is None if its description is not known; then commands that depend on it are left out.
+    """
     console.print(_table(summary))
     if hidden := len(summary.tasks) - len(_shown_tasks(summary)):
         console.print(Text(f"{hidden} more tasks, none with a lower rate, are in the result file.", style="dim"))
     for line in [Text(""), *headline_lines(summary), *error_lines(summary), Text("")]:
         console.print(line, soft_wrap=not console.is_terminal)  # a log is searched by line
-    for line in _next_steps(summary, where, run):
+    for line in _next_steps(summary, status, run):
         console.print(line, soft_wrap=True)  # a command or a path is copied
 
 
 def print_videos(
     console: Console, directory: Path, videos: Collection[EpisodeSpec], problems: Mapping[EpisodeSpec, str]
 ) -> None:
-    """Print where the videos of a run are once they are made, and which could not be made (``problems`` says why)."""
+    """Print where the videos of a run are once they are made, and why others could not be made (``problems``)."""
     if videos:
         console.print(_labelled("Videos", f"{len(videos)} in {directory / 'videos'}"), soft_wrap=True)
     print_unfilmed(console, problems)
 
 
 def print_unfilmed(console: Console, problems: Mapping[EpisodeSpec, str]) -> None:
-    """Print why episodes have no video, each reason once."""
+    """Print the reasons why episodes have no video, each reason once."""
     by_reason: dict[str, list[EpisodeSpec]] = {}
     for spec, problem in problems.items():
         by_reason.setdefault(first_line(problem), []).append(spec)
@@ -116,13 +119,13 @@ def _shown_tasks(summary: Summary) -> list[TaskSummary]:
 
 
 def _worry(task: TaskSummary) -> tuple[bool, bool, float]:
-    """Errors first, then low rates; of a task without a result there is nothing to say yet."""
+    """Rank a task: those with errors first, then those with low rates, and last those without a result."""
     rate = task.counts.rate
     return not task.counts.n_errors, rate is None, rate or 0.0
 
 
 def _cells(counts: Counts, interval: Interval | None, n: int) -> list[str]:
-    """The first ``n`` of what there is to say."""
+    """Make the first ``n`` cells of a row."""
     return [
         tally(counts),
         percent(counts.rate),
@@ -133,25 +136,25 @@ def _cells(counts: Counts, interval: Interval | None, n: int) -> list[str]:
     ][:n]
 
 
-def _next_steps(summary: Summary, where: RunStatus, run: RunInfo | None) -> Iterator[Text]:
-    """What lies where, and the commands for what one may want next, ready to be copied."""
-    directory = shlex.quote(str(where.directory))
-    yield _labelled("Results", str(where.directory))
-    if where.n_videos_to_come:
-        yield _labelled("Videos", f"{where.n_videos_to_come} are being made in {where.directory / 'videos'}")
-    elif where.n_videos:
-        yield _labelled("Videos", f"{where.n_videos} in {where.directory / 'videos'}")
+def _next_steps(summary: Summary, status: RunStatus, run: RunInfo | None) -> Iterator[Text]:
+    """Give the paths of results and videos, and commands for what one may want to do next, ready to be copied."""
+    directory = shlex.quote(str(status.directory))
+    yield _labelled("Results", str(status.directory))
+    if status.n_videos_to_come:
+        yield _labelled("Videos", f"{status.n_videos_to_come} are being made in {status.directory / 'videos'}")
+    elif status.n_videos:
+        yield _labelled("Videos", f"{status.n_videos} in {status.directory / 'videos'}")
     if not summary.complete:
         missing, planned = len(summary.missing), count(summary.overall.n_planned, "episode")
         yield _labelled("Missing", f"{missing} of {planned} have no result yet", "yellow")
-    if where.writer:
-        yield _labelled("Running", where.writer, "yellow")
+    if status.writer:
+        yield _labelled("Running", status.writer, "yellow")
     elif (not summary.complete or summary.overall.n_errors) and not (run and run.fingerprint.get("unidentified")):
-        command = f"proctor resume {directory}" if run is None else resume_command(run, where.directory)
+        command = f"proctor resume {directory}" if run is None else resume_command(run, status.directory)
         yield _labelled("Go on", command, "bold")
     env = {} if run is None else {"env": run.config.get("env")}
     if (result := _worth_watching(summary)) is not None and REDACTED not in str(env):
-        command = command_to_replay(where.directory, summary, result.spec.task)
+        command = command_to_replay(status.directory, summary, result.spec.task)
         consent = f" {GIVE_CONSENT}" if uninstalled_code(env) else ""
         remark = {True: "the first success", False: "the first failure", None: "the first episode"}[result.success]
         yield _labelled("Watch", f"{command} {result.spec.episode_index}{consent}", "bold", f"   {remark}")
@@ -163,6 +166,6 @@ def _labelled(label: str, text: str, style: str = "", remark: str = "") -> Text:
 
 
 def _worth_watching(summary: Summary) -> EpisodeResult | None:
-    """The first failure, else the first episode of unknown success, else the first success."""
+    """Choose the first failure, else the first episode of unknown success, else the first success."""
     completed = [result for result in summary.episodes if result.outcome is not Outcome.ERROR]
     return min(completed, key=lambda result: (False, None, True).index(result.success), default=None)
