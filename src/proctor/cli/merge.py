@@ -30,7 +30,7 @@ def merge_command(run_dirs: list[Path], /, *, output_dir: Path | None = None) ->
 
     if output_dir is None and len(run_dirs) > 1:
         raise ConfigError(
-            "Several directories are merged, but no output is named; give --output_dir, which may be one of them."
+            "Several directories are merged, and no output is named. Give --output_dir, which may be one of them."
         )
     output = output_dir or run_dirs[0]
     summary = merge_shards(run_dirs, output)
