@@ -41,7 +41,7 @@ CORES = len(os.sched_getaffinity(0))
 LOAD = "import json, sys; from proctor.compat import make_policy; make_policy(json.loads(sys.argv[1]))"
 CONSTRUCT = """
 import sys
-from proctor.evaluation.prepared_run import make_benchmark
+from proctor.evaluation.components import make_benchmark
 benchmark, _ = make_benchmark({"type": "metaworld", "task": sys.argv[1]})
 env = benchmark.make_env(benchmark.tasks()[0])
 """
@@ -129,7 +129,7 @@ def bare_costs(policy: Any, task_name: str) -> dict[str, float]:
     """Median seconds of each kind of work, alone on one core."""
     import numpy as np
 
-    from proctor.evaluation.prepared_run import make_benchmark
+    from proctor.evaluation.components import make_benchmark
     from proctor.policies.base import EpisodeMemory
     from proctor.streams import RandomStream
     from proctor.types import EpisodeSpec, Observation
@@ -152,7 +152,7 @@ def bare_costs(policy: Any, task_name: str) -> dict[str, float]:
 
 def expert_costs(tasks: str) -> dict[str, dict[str, float]]:
     """For each task seconds of a construction, of a reset, and of a step with the expert's thinking."""
-    from proctor.evaluation.prepared_run import make_benchmark
+    from proctor.evaluation.components import make_benchmark
 
     benchmark, _ = make_benchmark({"type": "metaworld", "task": tasks})
     benchmark.make_env(benchmark.tasks()[0]).close()  # the first imports the simulator

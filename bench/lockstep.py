@@ -19,7 +19,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 from proctor.benchmarks.base import Benchmark
 from proctor.compat.vector_env import SimGymEnv
 from proctor.engine.plan import plan_tasks
-from proctor.evaluation.prepared_run import make_benchmark
+from proctor.evaluation.components import make_benchmark
 from proctor.policies.base import EpisodeMemory, Policy
 from proctor.streams import RandomStream
 from proctor.types import Array, EpisodeSpec, Observation, Task

@@ -32,8 +32,8 @@ from null import NULL_BENCHMARK, NullPolicy
 from proctor.config import EvalConfig
 from proctor.engine import Engine, EngineSetup
 from proctor.engine.plan import plan_episodes, plan_tasks
-from proctor.evaluation.prepared_run import make_benchmark
-from proctor.results.journal import JournalWriter
+from proctor.evaluation.components import make_benchmark
+from proctor.results.run_dir import RunDirectory
 from proctor.types import Array, EpisodeResult, EpisodeSpec, Outcome
 
 CHUNKS_PER_EPISODE = 10
@@ -138,7 +138,7 @@ def journal(options: argparse.Namespace) -> None:
 
 
 def append_seconds(folder: Path, actions: Array, n: int = 1000) -> float:
-    with tempfile.TemporaryDirectory(dir=folder) as directory, JournalWriter(Path(directory), {}) as writer:
+    with tempfile.TemporaryDirectory(dir=folder) as directory, RunDirectory(Path(directory)).open_journal({}) as writer:
         results = [EpisodeResult(EpisodeSpec("null", 0, i, i), Outcome.FAILURE, 0.0, 0.0, 100, 10) for i in range(n)]
         began = perf_counter()
         for result in results:

@@ -25,13 +25,13 @@ os.environ.setdefault("MUJOCO_GL", "egl")
 sys.path.insert(0, str(Path(__file__).parent))
 from common import machine
 
-from proctor.results.eval_info import stream_eval_info, write_eval_info
-from proctor.results.journal import FORMAT_VERSION, ActionsRef, Header, read_journals
-from proctor.results.journal import _Episode as EpisodeLine
-from proctor.results.journal import _frame as frame
+from proctor.results.eval_info import stream_eval_info
+from proctor.results.journal_lines import to_line
+from proctor.results.journal_records import FORMAT_VERSION, ActionsRef, EpisodeLine, Header, encode
 from proctor.results.merge import merge_journals
 from proctor.results.provenance import collect_provenance
-from proctor.results.run_dir import RunInfo, plan_by_task, write_run
+from proctor.results.run_dir import RunDirectory, Shard
+from proctor.results.run_info import RunInfo, plan_by_task
 from proctor.results.summary import Summary, load_summary
 from proctor.types import AttemptError, EpisodeResult, EpisodeSpec, Outcome, Task, Timings
 
@@ -92,7 +92,7 @@ def imports_only(_folder: Path) -> None:
 
 def merge(folder: Path) -> None:
     """Which record of each episode counts."""
-    merge_journals(read_journals(folder))
+    merge_journals(RunDirectory(folder).read_journals())
 
 
 def merge_and_statistics(folder: Path) -> None:
@@ -103,7 +103,7 @@ def merge_and_statistics(folder: Path) -> None:
 def merge_statistics_and_file(folder: Path) -> None:
     """The same, and ``eval_info.json``."""
     run, summary = load_statistics(folder)
-    write_eval_info(folder, stream_eval_info(summary, run))
+    RunDirectory(folder).write_eval_info(stream_eval_info(summary, run))
 
 
 def report(folder: Path) -> None:
@@ -139,15 +139,15 @@ def write_run_directory(folder: Path, n_episodes: int, n_tasks: int, n_shards: i
     ]
     fingerprint = {"policy": {"type": "synthetic"}, "seed": 1000}
     provenance = collect_provenance(["proctor"], 1)
-    write_run(folder, RunInfo({"eval": {}}, fingerprint, provenance, (), plan_by_task(tasks, specs)))
+    RunDirectory(folder).write_run(RunInfo({"eval": {}}, fingerprint, provenance, (), plan_by_task(tasks, specs)))
     for shard in range(n_shards):
         generator = random.Random(shard)
-        with (folder / f"journal_{shard}_of_{n_shards}.jsonl").open("wb") as file:
-            file.write(frame(Header(FORMAT_VERSION, fingerprint)))
+        with RunDirectory(folder, Shard(shard, n_shards)).journal_file.open("wb") as file:
+            file.write(to_line(encode(Header(FORMAT_VERSION, fingerprint))))
             for position in range(shard, n_episodes, n_shards):
                 result = random_result(specs[position], generator)
                 ref = ActionsRef(position * 4000, (result.length, 4), "<f4", generator.getrandbits(32))
-                file.write(frame(EpisodeLine(position * 0.1, result, ref)))
+                file.write(to_line(encode(EpisodeLine(position * 0.1, result, ref))))
 
 
 def random_result(spec: EpisodeSpec, generator: random.Random) -> EpisodeResult:

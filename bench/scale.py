@@ -41,7 +41,7 @@ from proctor.engine.scheduler import Limits, Phase, Scheduler
 from proctor.engine.worker.messages import ArrayBytes
 from proctor.parallel.launchers.base import EpisodeDone, decode_report, encode
 from proctor.parallel.scheduler import ShardScheduler
-from proctor.results.journal import JournalWriter
+from proctor.results.run_dir import RunDirectory
 from proctor.types import EpisodeResult, EpisodeSpec, Outcome, Timings
 
 WORKERS_PER_GPU = 16
@@ -355,7 +355,7 @@ def driver_cost(n: int = 500) -> DriverCost:
     random = np.random.default_rng(0)
     actions = random.normal(size=(200, 7)).astype(np.float32)
     times: dict[str, list[float]] = {"decode": [], "append": []}
-    with tempfile.TemporaryDirectory() as folder, JournalWriter(Path(folder), {}) as journal:
+    with tempfile.TemporaryDirectory() as folder, RunDirectory(Path(folder)).open_journal({}) as journal:
         for index in range(n):
             spec = EpisodeSpec("suite", 0, index, index)
             result = EpisodeResult(spec, Outcome.SUCCESS, 1.0, 1.0, 200, 20, "0" * 32, timings=Timings(step=1.0))

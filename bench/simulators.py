@@ -60,7 +60,7 @@ def in_a_fork(work: Callable[..., dict[str, float]], *arguments: Any) -> dict[st
 def measure(name: str, n_steps: int, n_looks: int, n_resets: int) -> dict[str, float]:
     """One benchmark's costs in seconds and MB."""
     from proctor.benchmarks.libero import simulator as libero_simulator
-    from proctor.evaluation.prepared_run import make_benchmark
+    from proctor.evaluation.components import make_benchmark
 
     if name == OWN_CODE:
         libero_simulator.COMPARED.clear()

@@ -32,7 +32,7 @@ from vs_vector_env import proctor_seconds
 
 from proctor.compat.vector_env import SimGymEnv
 from proctor.engine.plan import plan_tasks
-from proctor.evaluation.prepared_run import make_benchmark
+from proctor.evaluation.components import make_benchmark
 from proctor.policies.base import EpisodeMemory, Policy
 from proctor.streams import RandomStream
 from proctor.types import EpisodeSpec, Observation

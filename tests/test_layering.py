@@ -181,7 +181,7 @@ EXCEPTIONS = {
         "hub",
     ): "user/repo as an environment is a repository of the Hub, as in LeRobot's make_env",
     (
-        "evaluation/prepared_run.py",
+        "evaluation/components.py",
         "lerobot",
     ): "--policy.path alone is a LeRobot checkpoint, as its users write it",
 }

@@ -14,7 +14,7 @@ from proctor.benchmarks.hub import Hub, HubConfig, find_code
 from proctor.benchmarks.lerobot_env import LeRobotEnv, LeRobotEnvConfig
 from proctor.cli import main
 from proctor.errors import ConfigError
-from proctor.evaluation.prepared_run import make_benchmark
+from proctor.evaluation.components import make_benchmark
 
 POLES = """
 from pathlib import Path

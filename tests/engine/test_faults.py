@@ -16,7 +16,7 @@ from fake_runs import canonical, errors_of, n_descriptors, run_fake
 from proctor.cli import main
 from proctor.errors import ConfigError, EnvironmentBuildError, ResourceError
 from proctor.evaluation import prepared_run
-from proctor.results.journal import read_journals
+from proctor.results.run_dir import RunDirectory
 from proctor.testing.fakes import FAKE_BENCHMARK, FakeBenchmark, FakeEnv, FakePolicy
 
 SHM = Path("/dev/shm")
@@ -168,7 +168,7 @@ def test_a_fault_that_stays_makes_that_episode_an_error_and_no_other(tmp_path, c
 
     assert main(["resume", str(directory)]) == 0
     assert json.loads((directory / "eval_info.json").read_text())["overall"]["n_episodes"] == 6
-    (journal,) = read_journals(directory)
+    (journal,) = RunDirectory(directory).read_journals()
     assert len(journal.episodes) == 7
 
 

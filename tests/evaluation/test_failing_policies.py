@@ -10,7 +10,7 @@ from proctor.config import RunConfig
 from proctor.errors import NoResultError
 from proctor.evaluation.prepared_run import prepare
 from proctor.parallel.driver import Sharding, run_in_shards
-from proctor.results.journal import read_journals
+from proctor.results.run_dir import RunDirectory
 from proctor.testing.fakes import FAKE_BENCHMARK, FakePolicy
 
 ENV = {"type": FAKE_BENCHMARK, "max_steps": 6}
@@ -46,7 +46,7 @@ class Failing(FakePolicy):
 
 def episodes_in(directory):
     """What the journal holds: task and number of each episode."""
-    (journal,) = read_journals(directory)
+    (journal,) = RunDirectory(directory).read_journals()
     return sorted((episode.result.spec.task_id, episode.result.spec.episode_index) for episode in journal.episodes)
 
 

@@ -20,11 +20,13 @@ import proctor
 from proctor.cli import main
 from proctor.config import EvalConfig, RunConfig, structure
 from proctor.engine.plan import plan_tasks
-from proctor.evaluation.prepared_run import make_benchmark, prepare
+from proctor.evaluation.components import make_benchmark
+from proctor.evaluation.prepared_run import prepare
 from proctor.evaluation.run import run
 from proctor.evaluation.videos import wanted_videos
 from proctor.rendering import choose_renderer
-from proctor.results.journal import read_actions, read_journals
+from proctor.results.journal import read_actions
+from proctor.results.run_dir import RunDirectory
 from proctor.testing.fakes import FAKE_BENCHMARK
 from proctor.types import EpisodeResult, EpisodeSpec, Outcome
 
@@ -114,7 +116,9 @@ def frames_of(env, directory, episode, film):
     try:
         simulator.reset(episode.spec.seed, None, look=False)
         first = simulator.render(film.get("video_camera"), size)
-        (record,) = [r for j in read_journals(directory) for r in j.episodes if r.result.spec == episode.spec]
+        (record,) = [
+            r for j in RunDirectory(directory).read_journals() for r in j.episodes if r.result.spec == episode.spec
+        ]
         for action in read_actions(record):
             simulator.step(action, look=False)
         return first, simulator.render(film.get("video_camera"), size)

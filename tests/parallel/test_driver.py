@@ -23,8 +23,7 @@ from proctor.parallel.driver import Sharding, choose_devices, shard_runs
 from proctor.parallel.launchers.base import decode_run, encode
 from proctor.parallel.launchers.local import device_environment
 from proctor.results.eval_info import canonical_info, without_timing
-from proctor.results.journal import read_journals
-from proctor.results.run_dir import read_run
+from proctor.results.run_dir import RunDirectory
 from proctor.testing.fakes import FAKE_BENCHMARK
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -86,7 +85,7 @@ def test_no_more_tasks_are_live_than_allowed(serial, tmp_path):
     command = ["parallel", *arguments(max_parallel_tasks=1), "--launcher=inline", "--num_shards=2"]
     assert main([*command, f"--output_dir={tmp_path}"]) == 0
 
-    episodes = [record.result.spec for journal in read_journals(tmp_path) for record in journal.episodes]
+    episodes = [record.result.spec for journal in RunDirectory(tmp_path).read_journals() for record in journal.episodes]
     task_changes = sum(before.task != after.task for before, after in pairwise(episodes))
     infos = [json.loads((run / "eval_info.json").read_text()) for run in (tmp_path, serial)]
     assert canonical_info(infos[0]) == canonical_info(infos[1])
@@ -112,7 +111,7 @@ def test_auto_takes_what_autotune_recommends(serial, tmp_path, monkeypatch, caps
         command = ["parallel", "--num-shards=auto", "--launcher=inline", *arguments(*more)]
         assert main([*command, f"--output_dir={tmp_path / name}"]) == 0
 
-        assert read_run(tmp_path / name).config["eval"]["batch_size"] == batch_size
+        assert RunDirectory(tmp_path / name).read_run().config["eval"]["batch_size"] == batch_size
     infos = [json.loads((run / "eval_info.json").read_text()) for run in (tmp_path / "chosen", serial)]
     assert canonical_info(infos[0]) == canonical_info(infos[1])
     assert "Autotune: 2 shards of 3 simulators" in capsys.readouterr().err

@@ -36,7 +36,7 @@ from proctor.parallel.launchers.base import (
 )
 from proctor.parallel.launchers.ray import RayLauncher, RayPlace
 from proctor.results.eval_info import canonical_info
-from proctor.results.journal import read_journals
+from proctor.results.run_dir import RunDirectory
 from proctor.testing.fakes import FAKE_BENCHMARK
 
 CHECKPOINT = Path(__file__).parents[2] / "examples" / "metaworld_act"
@@ -141,7 +141,7 @@ def test_a_node_removed_and_an_actor_killed_change_no_result(cluster, tmp_path, 
 
     assert result.summary.complete
     assert results_in(tmp_path / "cluster") == results_in(tmp_path / "serial")
-    (journal,) = read_journals(tmp_path / "cluster")
+    (journal,) = RunDirectory(tmp_path / "cluster").read_journals()
     assert len(journal.episodes) == 16
     assert not shards_alive()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
@@ -39,10 +38,10 @@ def check_command(config: Annotated[RunConfig, Parameter(name="*")] = _NOTHING, 
 
     with TemporaryDirectory() as folder:
         evaluation = replace(config.eval, n_episodes=episodes, video="none")
-        job = prepare(replace(config, eval=evaluation, output_dir=folder))
-        with quiet_terminal(evaluation, Path(folder) / "worker.log") as console:
-            console.print(f"{len(job.specs)} episodes, one at a time; then in other ways:", style="dim")
-            agreements = run_variants(job, lambda agreement: console.print(_row(agreement)))
+        prepared = prepare(replace(config, eval=evaluation, output_dir=folder))
+        with quiet_terminal(evaluation, prepared.run_directory.worker_log) as console:
+            console.print(f"{len(prepared.specs)} episodes, one at a time; then in other ways:", style="dim")
+            agreements = run_variants(prepared, lambda agreement: console.print(_row(agreement)))
     level, why = verdict(agreements)
     Console().print(Text.assemble("Exactness: ", (level.value, "bold green" if not why else "bold yellow"), f"  {why}"))
     return 0 if level is Level.BITWISE else GATE_FAILED

@@ -40,11 +40,11 @@ def conduct(config: RunConfig) -> int:
 def show(result: EvalResult) -> None:
     """Print the final block; videos may still have to be made."""
     from proctor.reports.terminal import print_summary
-    from proctor.results.run_dir import read_run
+    from proctor.results.run_dir import RunDirectory
     from proctor.results.run_status import RunStatus
 
     where = replace(RunStatus.of(result.directory), writer=None, n_videos_to_come=result.n_videos_to_come)
-    print_summary(Console(), result.summary, where, read_run(result.directory))
+    print_summary(Console(), result.summary, where, RunDirectory(result.directory).read_run())
 
 
 def conclude(result: EvalResult, config: RunConfig) -> int:

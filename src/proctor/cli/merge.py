@@ -23,7 +23,7 @@ def merge_command(run_dirs: list[Path], /, *, output_dir: Path | None = None) ->
         The directory for the merged run; not needed if there is only one directory.
     """
     from proctor.reports.terminal import print_summary
-    from proctor.results.run_dir import read_run
+    from proctor.results.run_dir import RunDirectory
     from proctor.results.run_status import RunStatus
     from proctor.results.shards import merge_shards
     from proctor.results.summary import require_complete
@@ -34,6 +34,6 @@ def merge_command(run_dirs: list[Path], /, *, output_dir: Path | None = None) ->
         )
     output = output_dir or run_dirs[0]
     summary = merge_shards(run_dirs, output)
-    print_summary(Console(), summary, RunStatus.of(output), read_run(output))
+    print_summary(Console(), summary, RunStatus.of(output), RunDirectory(output).read_run())
     require_complete(summary)
     return ERRORS_REMAIN if summary.overall.n_errors else 0

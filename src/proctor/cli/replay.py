@@ -71,10 +71,10 @@ def replay_command(  # noqa: PLR0913 - the command's flags
 def _said(result: EpisodeResult, run_dir: Path) -> Text:
     """Describe how the episode went, and where its video is."""
     from proctor.reports.text import count, number, safe
-    from proctor.results.videos import video_file
+    from proctor.results.run_dir import RunDirectory
 
     how = f"{result.outcome} after {count(result.length, 'step')}, reward {number(result.sum_reward)}"
-    return safe(f"{result.spec}: {how}, as recorded: {run_dir / video_file(result.spec)}")
+    return safe(f"{result.spec}: {how}, as recorded: {RunDirectory(run_dir).video_file(result.spec)}")
 
 
 def _task(summary: Summary, asked: str | None) -> TaskSummary:

@@ -29,7 +29,8 @@ from proctor.engine.plan import plan_episodes, plan_tasks
 from proctor.engine.policy_failures import require_result
 from proctor.errors import ConfigError
 from proctor.evaluation.arguments import env_fields, names, policy_of, switch, vector_env, whole_number
-from proctor.evaluation.prepared_run import PreparedRun, load_policy, make_benchmark
+from proctor.evaluation.components import load_policy, make_benchmark
+from proctor.evaluation.prepared_run import PreparedRun
 from proctor.evaluation.run import run
 from proctor.plugins import BENCHMARKS, find
 from proctor.policies.base import EpisodeMemory, LocalPolicy, Policy

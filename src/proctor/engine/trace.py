@@ -8,7 +8,6 @@ the order of time and every "B" has its "E".
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -124,9 +123,3 @@ class Trace:
 
     def _unwritable(self, error: OSError) -> ResourceError:
         return ResourceError(f"The trace {self._path} cannot be written ({error.strerror}); leave out --eval.trace.")
-
-
-def new_trace_path(directory: Path, stem: str) -> Path:
-    """Where a session's trace goes: ``trace.json``, ``trace-2.json`` for the next, with a shard's ``stem`` in it."""
-    names = chain([stem], (f"{stem}-{session}" for session in count(2)))
-    return next(path for name in names if not (path := directory / f"{name}.json").exists())

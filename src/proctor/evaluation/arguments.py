@@ -14,7 +14,7 @@ import gymnasium
 from proctor.benchmarks.base import Benchmark
 from proctor.config import EnvConfig
 from proctor.errors import ConfigError, did_you_mean
-from proctor.evaluation.prepared_run import AnyPolicy
+from proctor.evaluation.components import AnyPolicy
 from proctor.plugins import BENCHMARKS, POLICIES, installed
 from proctor.policies.base import LocalPolicy
 from proctor.policies.function import FunctionPolicy

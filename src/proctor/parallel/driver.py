@@ -16,12 +16,13 @@ from typing import Any
 
 from proctor.child import import_path
 from proctor.config import RunConfig
-from proctor.engine import Engine, EngineSetup
+from proctor.engine import EngineSetup
 from proctor.engine.plan import choose_batch_size
 from proctor.engine.workers import LEAD_WHEN_STOPPING
 from proctor.errors import ConfigError, ResourceError, did_you_mean, note
-from proctor.evaluation.prepared_run import PreparedRun, runs_in_process, simulators_in_memory
-from proctor.evaluation.run import run
+from proctor.evaluation.capacity import runs_in_process, simulators_in_memory
+from proctor.evaluation.prepared_run import PreparedRun
+from proctor.evaluation.run import Measured, run
 from proctor.evaluation.run_state import EvalResult, RunState
 from proctor.evaluation.terminal import quiet_terminal, watched
 from proctor.machine.hardware import visible_gpus
@@ -31,7 +32,8 @@ from proctor.parallel.launchers.base import Launcher, ShardRun
 from proctor.parallel.scheduler import Rules, ShardScheduler
 from proctor.parallel.shards import ShardPool
 from proctor.plugins import load_object
-from proctor.types import Array, EpisodeResult, EpisodeSpec
+from proctor.results.run_dir import RunDirectory
+from proctor.types import Array, EpisodeResult
 
 _RENDERING = ("MUJOCO_GL", "PYOPENGL_PLATFORM")
 """What :mod:`proctor.rendering` settles, and shards on another machine do not inherit."""
@@ -59,49 +61,45 @@ class Sharding:
 
 
 def run_in_shards(
-    job: PreparedRun, sharding: Sharding, on_measured: Callable[[EvalResult], None] = lambda _: None
+    prepared: PreparedRun, sharding: Sharding, on_measured: Callable[[EvalResult], None] = lambda _: None
 ) -> EvalResult:
-    """Run a job, or what is left of it, in shards. ``eval.batch_size`` is each one's.
+    """Run an evaluation, or what is left of it, in shards. ``eval.batch_size`` is each one's.
 
     Raises:
-        ConfigError: the job is itself a shard, or asks for what one process alone can give.
+        ConfigError: the run is itself a shard, or asks for what one process alone can give.
         ResourceError: this machine has too little memory for so many simulators; says what to lower.
         ProctorError: see :func:`proctor.evaluation.run.run` and :meth:`proctor.parallel.shards.ShardPool.run`.
     """
-    if job.config.eval.num_shards > 1:
+    if prepared.config.eval.num_shards > 1:
         raise ConfigError("Episodes are dealt among the shards in any case; leave out eval.shard_id and num_shards.")
-    if job.config.eval.trace:
+    if prepared.config.eval.trace:
         raise ConfigError("eval.trace shows the workers of one process; leave it out where there are several.")
     make_launcher: type[Launcher] = load_object(LAUNCHERS[sharding.launcher])
-    batch_size = job.config.eval.batch_size
+    batch_size = prepared.config.eval.batch_size
     if make_launcher.shares_machine:
-        batch_size = _batch_size(job, sharding.num_shards)
-        job = replace(job, go_on_with=f" --num_shards={sharding.num_shards}")
-    losses: list[str] = []
+        batch_size = _batch_size(prepared, sharding.num_shards)
+        prepared = replace(prepared, resume_options=f" --num_shards={sharding.num_shards}")
 
-    def measure(job: PreparedRun, setup: EngineSetup, ledger: RunState) -> Engine:
-        filmed: Mapping[EpisodeSpec, str] = {}
-        if ledger.todo:
-            with closing(make_launcher(**sharding.launcher_options)) as launcher:
-                runs = shard_runs(job, sharding, batch_size)
-                fleet = make_fleet(job, ledger, launcher, runs, static=sharding.static)
-                _run_fleet(fleet, job, setup, ledger)
-            losses.extend(fleet.losses)
-            filmed = fleet.filmed
-        engine = Engine(setup, (), None)
-        engine.filmed.update(filmed)
-        return engine
+    def measure(prepared: PreparedRun, setup: EngineSetup, state: RunState) -> Measured:
+        if not state.todo:
+            return Measured({})
+        with closing(make_launcher(**sharding.launcher_options)) as launcher:
+            runs = shard_runs(prepared, sharding, batch_size)
+            fleet = make_fleet(prepared, state, launcher, runs, static=sharding.static)
+            _run_fleet(fleet, prepared, setup, state)
+        return Measured(fleet.filmed, tuple(fleet.losses))
 
-    result = run(job, on_measured, measure, n_workers=batch_size * sharding.num_shards)
-    return replace(result, losses=tuple(losses))
+    return run(prepared, on_measured, measure, n_workers=batch_size * sharding.num_shards)
 
 
-def shard_runs(job: PreparedRun, sharding: Sharding, batch_size: int) -> list[ShardRun]:
+def shard_runs(prepared: PreparedRun, sharding: Sharding, batch_size: int) -> list[ShardRun]:
     """What each shard needs to know."""
-    directory = job.directory.absolute()
-    in_process = runs_in_process(job.benchmark, job.config.eval)  # a shard cannot see who chose its batch size
-    evaluation = replace(job.config.eval, batch_size=batch_size, use_async_envs=not in_process)
-    config = replace(job.config, eval=evaluation, output_dir=str(directory))
+    directory = RunDirectory(prepared.directory.absolute())
+    in_process = runs_in_process(
+        prepared.benchmark, prepared.config.eval
+    )  # a shard cannot see who chose its batch size
+    evaluation = replace(prepared.config.eval, batch_size=batch_size, use_async_envs=not in_process)
+    config = replace(prepared.config, eval=evaluation, output_dir=str(directory.path))
     environment = {name: os.environ[name] for name in _RENDERING if name in os.environ}
     environment["OMP_NUM_THREADS"] = str(evaluation.inference_threads)
     return [
@@ -111,7 +109,7 @@ def shard_runs(job: PreparedRun, sharding: Sharding, batch_size: int) -> list[Sh
             environment=environment,
             device=sharding.devices[number % len(sharding.devices)] if sharding.devices else None,
             import_path=import_path(),
-            log=str(directory / f"shard_{number}.log"),
+            log=str(directory.shard_log(number)),
             neighbours=sharding.num_shards,
         )
         for number in range(sharding.num_shards)
@@ -119,32 +117,32 @@ def shard_runs(job: PreparedRun, sharding: Sharding, batch_size: int) -> list[Sh
 
 
 def make_fleet(
-    job: PreparedRun, ledger: RunState, launcher: Launcher, runs: Sequence[ShardRun], *, static: bool
+    prepared: PreparedRun, state: RunState, launcher: Launcher, runs: Sequence[ShardRun], *, static: bool
 ) -> ShardPool:
-    """The shards for what is left of a job."""
-    config = job.config.eval
+    """The shards for what is left of a run."""
+    config = prepared.config.eval
     rules = Rules(
         static,
-        max_parallel_tasks=job.benchmark.config.max_parallel_tasks,
+        max_parallel_tasks=prepared.benchmark.config.max_parallel_tasks,
         max_lead=0 if config.stop_at_ci_width is None else LEAD_WHEN_STOPPING,
     )
-    dealer = ShardScheduler(ledger.todo, len(runs), rules)
+    dealer = ShardScheduler(state.todo, len(runs), rules)
     return ShardPool(launcher, runs, dealer, max_attempts=config.max_attempts, patience_s=config.reset_timeout_s)
 
 
-def _run_fleet(fleet: ShardPool, job: PreparedRun, setup: EngineSetup, ledger: RunState) -> None:
-    config = job.config.eval
+def _run_fleet(fleet: ShardPool, prepared: PreparedRun, setup: EngineSetup, state: RunState) -> None:
+    config = prepared.config.eval
 
     def keep(result: EpisodeResult, actions: Array | None) -> None:
-        ledger.keep(result, actions)
-        if ledger.decided:
+        state.keep(result, actions)
+        if state.decided:
             fleet.begin_no_more()
 
     with (
         quiet_terminal(config, setup.log) as console,
-        watched(fleet, console, config, str(job.directory)) as display,
+        watched(fleet, console, config, str(prepared.directory)) as display,
     ):
-        fleet.run(keep, ledger.opened, lambda: display.update(ledger.progress(fleet)))
+        fleet.run(keep, state.opened, lambda: display.update(state.progress(fleet)))
     for sentence in fleet.notes:
         note(sentence)
 
@@ -156,11 +154,11 @@ def _on_one_device(config: RunConfig) -> RunConfig:
     return replace(config, policy={**config.policy, "device": str(config.policy["device"]).partition(":")[0]})
 
 
-def _batch_size(job: PreparedRun, num_shards: int) -> int:
+def _batch_size(prepared: PreparedRun, num_shards: int) -> int:
     """How many simulators each of this machine's shards steps in parallel."""
-    benchmark, config = job.benchmark, job.config.eval
+    benchmark, config = prepared.benchmark, prepared.config.eval
     cores = max(1, usable_cores() // num_shards)
-    batch_size = choose_batch_size(config, ceil(len(job.plan) / num_shards), cores, job.episodes_per_pass)
+    batch_size = choose_batch_size(config, ceil(len(prepared.plan) / num_shards), cores, prepared.episodes_per_pass)
     fitting = simulators_in_memory(benchmark, otherwise=batch_size * num_shards)
     if not config.batch_size:
         batch_size = max(1, min(batch_size, fitting // num_shards))

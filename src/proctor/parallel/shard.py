@@ -66,9 +66,9 @@ def serve(run: ShardRun, connection: Connection) -> None:
     """
     driver = _Driver(connection)
     try:
-        job = prepare(run.config)
-        choose_renderer(job.benchmark, run.config.policy.get("device"), draws=job.draws)
-        with closing(_ShardEngine(job, _setup(run, job), driver)) as engine:
+        prepared = prepare(run.config)
+        choose_renderer(prepared.benchmark, run.config.policy.get("device"), draws=prepared.draws)
+        with closing(_ShardEngine(prepared, _setup(run, prepared), driver)) as engine:
             driver.tell(ShardReady(engine.setup.batch_size))
             engine.run(engine.keep, engine.tell_load)
     except Interrupted:
@@ -79,12 +79,12 @@ def serve(run: ShardRun, connection: Connection) -> None:
         driver.tell(ShardEnded())
 
 
-def _setup(run: ShardRun, job: PreparedRun) -> EngineSetup:
-    """The job's, with this shard's part of the machine."""
+def _setup(run: ShardRun, prepared: PreparedRun) -> EngineSetup:
+    """Give the engine this shard's part of the machine."""
     cores = max(1, usable_cores() // run.neighbours)
-    batch_size = choose_batch_size(run.config.eval, len(job.plan), cores, job.episodes_per_pass)
+    batch_size = choose_batch_size(run.config.eval, len(prepared.plan), cores, prepared.episodes_per_pass)
     in_process = not run.config.eval.use_async_envs  # a batch size of 1 may be what the driver chose
-    return replace(job.engine_setup(batch_size), log=Path(run.log), in_process=in_process)
+    return replace(prepared.engine_setup(batch_size), log=Path(run.log), in_process=in_process)
 
 
 class _Driver:
@@ -102,10 +102,10 @@ class _Driver:
 class _ShardEngine(Engine):
     """An engine that hears its driver at the beginning of each turn."""
 
-    def __init__(self, job: PreparedRun, setup: EngineSetup, driver: _Driver) -> None:
-        self._job, self._driver = job, driver
+    def __init__(self, prepared: PreparedRun, setup: EngineSetup, driver: _Driver) -> None:
+        self._prepared, self._driver = prepared, driver
         self._films: dict[EpisodeSpec, VideoSpec] = {}
-        policy = None if isinstance(job.policy, LocalPolicy) else AnnouncedPolicy(job.policy, self._opened)
+        policy = None if isinstance(prepared.policy, LocalPolicy) else AnnouncedPolicy(prepared.policy, self._opened)
         super().__init__(setup, (), policy, self._films)
         self.expects_more = True
         self.pool.watch(driver.connection.fileno())
@@ -147,9 +147,9 @@ class _ShardEngine(Engine):
             self.interrupt(signal.SIGTERM)
 
     def _take(self, episodes: tuple[EpisodeSpec, ...]) -> None:
-        config = self._job.config.eval
+        config = self._prepared.config.eval
         wanted = [spec for spec in episodes if may_be_filmed(config, spec)]
-        self._films.update({spec: film_of(self._job.directory, spec, config) for spec in wanted})
+        self._films.update({spec: film_of(self._prepared.directory, spec, config) for spec in wanted})
         self.add(episodes)
 
 

@@ -26,7 +26,7 @@ from proctor.reports.text import (
 )
 from proctor.results.headline import Basis, headline_of
 from proctor.results.profile import profile_of
-from proctor.results.run_dir import RunInfo
+from proctor.results.run_info import RunInfo
 from proctor.results.summary import Summary
 from proctor.statistics.intervals import LEVEL
 from proctor.types import TaskKey

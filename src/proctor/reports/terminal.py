@@ -22,7 +22,8 @@ from proctor.reports.text import (
     safe,
     tally,
 )
-from proctor.results.run_dir import RunInfo, resume_command
+from proctor.results.run_dir import RunDirectory
+from proctor.results.run_info import RunInfo, resume_command
 from proctor.results.run_status import RunStatus
 from proctor.results.summary import Summary, TaskSummary
 from proctor.security.consent import GIVE_CONSENT, uninstalled_code
@@ -60,7 +61,7 @@ def print_videos(
 ) -> None:
     """Print where the videos of a run are once they are made, and why others could not be made (``problems``)."""
     if videos:
-        console.print(_labelled("Videos", f"{len(videos)} in {directory / 'videos'}"), soft_wrap=True)
+        console.print(_labelled("Videos", f"{len(videos)} in {RunDirectory(directory).videos}"), soft_wrap=True)
     print_unfilmed(console, problems)
 
 
@@ -138,12 +139,12 @@ def _cells(counts: Counts, interval: Interval | None, n: int) -> list[str]:
 
 def _next_steps(summary: Summary, status: RunStatus, run: RunInfo | None) -> Iterator[Text]:
     """Give the paths of results and videos, and commands for what one may want to do next, ready to be copied."""
-    directory = shlex.quote(str(status.directory))
+    directory, videos = shlex.quote(str(status.directory)), RunDirectory(status.directory).videos
     yield _labelled("Results", str(status.directory))
     if status.n_videos_to_come:
-        yield _labelled("Videos", f"{status.n_videos_to_come} are being made in {status.directory / 'videos'}")
+        yield _labelled("Videos", f"{status.n_videos_to_come} are being made in {videos}")
     elif status.n_videos:
-        yield _labelled("Videos", f"{status.n_videos} in {status.directory / 'videos'}")
+        yield _labelled("Videos", f"{status.n_videos} in {videos}")
     if not summary.complete:
         missing, planned = len(summary.missing), count(summary.overall.n_planned, "episode")
         yield _labelled("Missing", f"{missing} of {planned} have no result yet", "yellow")

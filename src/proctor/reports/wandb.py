@@ -17,8 +17,9 @@ from proctor.config import WandBConfig
 from proctor.errors import MissingExtraError, ProctorError
 from proctor.reports.export import COLUMNS, episode_rows
 from proctor.reports.text import first_line
-from proctor.results.eval_info import eval_info_name, stream_eval_info
-from proctor.results.run_dir import RUN_FILE, RunInfo
+from proctor.results.eval_info import stream_eval_info
+from proctor.results.run_dir import RunDirectory, Shard
+from proctor.results.run_info import RunInfo
 from proctor.results.summary import Summary
 from proctor.security.redaction import redact_text
 
@@ -186,6 +187,7 @@ def _artifact(directory: Path, run: RunInfo, run_id: str) -> wandb.Artifact:
 
     evaluation = run.config["eval"]
     artifact = wandb.Artifact(f"evaluation-{run_id}", type="evaluation")
-    for name in (RUN_FILE, eval_info_name(evaluation["shard_id"], evaluation["num_shards"])):
-        artifact.add_file(str(directory / name), policy="immutable")
+    files = RunDirectory(directory, Shard(evaluation["shard_id"], evaluation["num_shards"]))
+    for file in (files.whole.run_file, files.eval_info_file):
+        artifact.add_file(str(file), policy="immutable")
     return artifact

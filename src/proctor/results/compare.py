@@ -9,8 +9,8 @@ from enum import StrEnum
 from functools import cached_property
 
 from proctor.errors import ConfigError
+from proctor.results.fingerprint import differing
 from proctor.results.measured import EpisodeId, MeasuredRun, MeasuredTask, with_named_tasks
-from proctor.results.run_dir import differing
 from proctor.statistics.counts import Counts
 from proctor.statistics.differences import Contrast, Pairs, Samples, Score, agreeing_interval, holm, pool
 from proctor.statistics.intervals import LEVEL, Interval

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from proctor.errors import ConfigError
-from proctor.results.result_file import RESULT_FILE, UNNAMED_TASK, read_result_file
-from proctor.results.run_dir import RUN_FILE, RunInfo
+from proctor.results.result_file import UNNAMED_TASK, read_result_file
+from proctor.results.run_dir import RESULT_FILE, RunDirectory
+from proctor.results.run_info import RunInfo
 from proctor.results.summary import Summary, load_summary
 from proctor.statistics.counts import Counts
 from proctor.types import TaskKey
@@ -70,7 +71,7 @@ def read_results(path: Path) -> tuple[RunInfo | None, Summary]:
         ConfigError: ``path`` is none of these, damaged, or from a newer version of Proctor.
         MergeError: the run's journals contradict each other.
     """
-    if (path / RUN_FILE).exists():
+    if RunDirectory(path).holds_run:
         return load_summary(path)
     return read_result_file(path / RESULT_FILE if path.is_dir() else path)
 

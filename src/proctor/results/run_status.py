@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from proctor.results.lock import holder_of
-from proctor.results.videos import VIDEO_FOLDER
+from proctor.results.run_dir import RunDirectory
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +25,8 @@ class RunStatus:
     @classmethod
     def of(cls, directory: Path) -> Self:
         """Look at the locks and videos in ``directory``, without disturbing a process that writes there."""
-        writers = filter(None, map(holder_of, sorted(directory.glob("journal*.lock"))))
-        n_videos = sum(1 for _ in (directory / VIDEO_FOLDER).glob("*/*.mp4"))
-        return cls(directory, next(writers, None), n_videos)
+        files = RunDirectory(directory)
+        return cls(directory, files.writer(), n_videos=sum(1 for _ in files.video_files()))
 
     @property
     def is_live(self) -> bool:

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from proctor.errors import ConfigError, MergeError, note
-from proctor.results.journal import EpisodeKey, Journal, RecordedResults, key_of, read_journals
+from proctor.results.fingerprint import check_fingerprint
+from proctor.results.journal import Journal, RecordedResults
+from proctor.results.journal_records import EpisodeKey, key_of
 from proctor.results.merge import merge_journals
-from proctor.results.run_dir import RunInfo, check_fingerprint, read_run
-from proctor.results.videos import existing_videos
+from proctor.results.run_dir import RUN_FILE, RunDirectory
+from proctor.results.run_info import RunInfo
 from proctor.statistics.bootstrap import MeanIntervals, Resampled, mean_intervals, quantities, resample_task
 from proctor.statistics.counts import Counts, Macro, macro, pooled_interval
 from proctor.statistics.intervals import Interval, IntervalMethod
@@ -235,16 +237,17 @@ def load_summary(directory: Path) -> tuple[RunInfo, Summary]:
         ConfigError: ``directory`` is not a run directory.
         MergeError: its journals contradict each other.
     """
-    if (run := read_run(directory)) is None:
-        raise ConfigError(f"{directory} holds no run: there is no run.json in it.")
-    journals, specs = read_journals(directory), run.specs
+    run_directory = RunDirectory(directory)
+    if (run := run_directory.read_run()) is None:
+        raise ConfigError(f"{directory} holds no run: there is no {RUN_FILE} in it.")
+    journals, specs = run_directory.read_journals(), run.specs
     _note_results_of_another(directory, run, journals)
     summary = _join(run.tasks, specs, merge_journals(journals), RecordedResults, run.precision)
     wall_s = max((journal.wall_s for journal in journals), default=None)
     worker_s = (
         None if any(journal.worker_s is None for journal in journals) else sum(j.worker_s or 0.0 for j in journals)
     )
-    videos = existing_videos(directory, specs)
+    videos = run_directory.existing_videos(specs)
     return run, replace(summary, wall_s=wall_s, worker_s=worker_s, videos=videos, success_key=run.success_key)
 
 
@@ -254,7 +257,7 @@ def _note_results_of_another(directory: Path, run: RunInfo, journals: Iterable[J
     found = (check_fingerprint(each, run.fingerprint, allow_mismatch=True) for each in measured)
     if differences := dict.fromkeys(line for lines in found for line in lines):
         note(
-            f"{directory} holds results that were measured by another evaluation than its run.json describes: "
+            f"{directory} holds results that were measured by another evaluation than its {RUN_FILE} describes: "
             f"{'; '.join(differences)}."
         )
 

@@ -74,10 +74,10 @@ def recommend(config: RunConfig, *, seconds: float = 20.0, on_progress: Say = la
         ResourceError: an episode could not be run, or there is not enough memory for a single copy.
     """
     config = replace(config, eval=replace(config.eval, batch_size=0, shard_id=0, num_shards=1))
-    job = prepare(replace(config, eval=replace(config.eval, trace=False), output_dir=os.devnull))
+    prepared = prepare(replace(config, eval=replace(config.eval, trace=False), output_dir=os.devnull))
     hardware = _asked_for(probe_hardware(), config.policy.get("device"))
-    costs = measure_in_child(MeasureRequest(job.config, hardware, seconds), on_progress)
-    return advise(Model(hardware, costs, len(job.plan), len(job.tasks)), config)
+    costs = measure_in_child(MeasureRequest(prepared.config, hardware, seconds), on_progress)
+    return advise(Model(hardware, costs, len(prepared.plan), len(prepared.tasks)), config)
 
 
 def advise(model: Model, config: RunConfig) -> AutotuneRecommendation:

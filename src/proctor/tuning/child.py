@@ -135,9 +135,9 @@ def main() -> None:
             reports.write(_encode(what) + b"\n")
 
         try:
-            job = prepare(errand.config)
+            prepared = prepare(errand.config)
             say: Say = lambda what: report(MeasureProgress(what))  # noqa: E731
-            report(Measurement(measure(job, errand.hardware, errand.seconds, say)))
+            report(Measurement(measure(prepared, errand.hardware, errand.seconds, say)))
         except ProctorError as error:
             report(MeasureFailed(str(error), error.exit_code))
 

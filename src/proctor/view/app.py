@@ -25,7 +25,8 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Respon
 from starlette.routing import Route
 
 from proctor.errors import ConfigError, ProctorError
-from proctor.results.run_dir import RunInfo, read_run
+from proctor.results.run_dir import RunDirectory
+from proctor.results.run_info import RunInfo
 from proctor.security.consent import uninstalled_code
 from proctor.types import EpisodeSpec
 from proctor.view.events import watch
@@ -133,7 +134,7 @@ class Routes:
             raise HTTPException(404, "There is no such run in this folder.") from None
 
     def _run(self, directory: Path) -> RunInfo:
-        if (run := read_run(directory)) is None:
+        if (run := RunDirectory(directory).read_run()) is None:
             raise HTTPException(404, "The run is gone.")
         return run
 

@@ -16,10 +16,10 @@ from threading import Lock
 from proctor.errors import ConfigError, ProctorError
 from proctor.reports.text import mean_reward, policy_name
 from proctor.results.headline import headline_of
-from proctor.results.run_dir import RUN_FILE, RunInfo
+from proctor.results.run_dir import RUN_FILE, RunDirectory
+from proctor.results.run_info import RunInfo
 from proctor.results.run_status import RunStatus
 from proctor.results.summary import Summary, load_summary
-from proctor.results.videos import video_file
 from proctor.statistics.intervals import Interval
 from proctor.types import EpisodeSpec
 
@@ -88,7 +88,7 @@ class RunFolder:
 
     def video(self, directory: Path, spec: EpisodeSpec) -> Path | None:
         """Return the video of an episode; None if it does not exist, or if it is a link out of the folder."""
-        path = (directory / video_file(spec)).resolve()
+        path = RunDirectory(directory).video_file(spec).resolve()
         return path if path.is_relative_to(self.root) and path.is_file() else None
 
     def _find(self) -> Iterator[Path]:
@@ -152,10 +152,7 @@ def _entry_of(run_id: str, name: str, run: RunInfo, summary: Summary, *, live: b
 
 def stamp(directory: Path) -> Stamp:
     """Return a value that changes whenever files change that a page depends on: results, videos, locks."""
-    files = [directory / RUN_FILE]
-    for pattern in ("eval_info.json", "shard_*.json", "journal*.jsonl", "journal*.lock", "videos/*/*.mp4"):
-        files.extend(sorted(directory.glob(pattern)))
-    return tuple(_state_of(path) for path in files)
+    return tuple(_state_of(path) for path in RunDirectory(directory).shown_files())
 
 
 def _state_of(path: Path) -> tuple[str, int, int]:

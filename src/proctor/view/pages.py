@@ -14,7 +14,7 @@ from markupsafe import Markup
 from proctor.reports.html import PageAddition, ReportRun, read_report_run, render_report
 from proctor.reports.html.page import content_security_policy, make_environment, read_template
 from proctor.results.compare import compare_where_possible
-from proctor.results.run_dir import RunInfo
+from proctor.results.run_info import RunInfo
 from proctor.results.run_status import RunStatus
 from proctor.types import EpisodeSpec
 from proctor.view.events import page_stamp

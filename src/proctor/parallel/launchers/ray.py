@@ -36,7 +36,7 @@ import numpy as np
 from proctor.config import RunConfig
 from proctor.engine.load import Load
 from proctor.errors import ConfigError, MissingExtraError
-from proctor.evaluation.prepared_run import load_policy, make_benchmark
+from proctor.evaluation.components import load_policy, make_benchmark
 from proctor.machine.resources import usable_cores
 from proctor.parallel.launchers.base import (
     Event,

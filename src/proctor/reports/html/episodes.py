@@ -16,7 +16,7 @@ from proctor.reports.comparison import letter
 from proctor.reports.html.report_run import ReportRun
 from proctor.reports.sentences import command_to_replay
 from proctor.reports.text import first_line, safe
-from proctor.results.run_dir import RUN_FILE
+from proctor.results.run_dir import RunDirectory
 from proctor.types import EpisodeResult, EpisodeSpec, Outcome, TaskKey
 
 MOST_ROWS = 20_000
@@ -92,7 +92,7 @@ def episode_table(runs: Sequence[ReportRun], video: VideoAddress, most: int = MO
 
 def _run(name: str, run: ReportRun, task_numbers: Mapping[TaskKey, int]) -> dict[str, Any]:
     """Give a run's letter and name, and for each of its tasks the command that films an episode, without its number."""
-    can_replay = (run.status.directory / RUN_FILE).exists()
+    can_replay = RunDirectory(run.status.directory).holds_run
     commands = {
         task_numbers[task.task.key]: safe(command_to_replay(run.status.directory, run.summary, task.task.key)).plain
         for task in run.summary.tasks

@@ -36,8 +36,8 @@ class PageAddition:
     """What a server of the page adds to it.
 
     ``header`` is HTML at the top of the body; ``style`` and ``script`` follow the page's own. When an episode is
-    chosen, the document dispatches the event ``proctor:episode``, whose ``detail`` holds the row's columns by name. Only if
-    ``connects`` is true may the script send requests to the server from which the page came.
+    chosen, the document dispatches the event ``proctor:episode``, whose ``detail`` holds the row's columns by name.
+    Only if ``connects`` is true may the script send requests to the server from which the page came.
     """
 
     header: str = ""

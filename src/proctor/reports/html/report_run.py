@@ -8,7 +8,7 @@ from pathlib import Path
 
 from proctor.reports.text import safe
 from proctor.results.measured import MeasuredRun, measured_run, read_results
-from proctor.results.run_dir import RunInfo
+from proctor.results.run_info import RunInfo
 from proctor.results.run_status import RunStatus
 from proctor.results.summary import Summary
 

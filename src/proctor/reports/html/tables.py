@@ -14,7 +14,7 @@ from proctor.reports.comparison import adjustment, column_names, conclusion, gap
 from proctor.reports.html.report_run import ReportRun
 from proctor.reports.text import safe
 from proctor.results.compare import Comparison, Incomparable, RunComparison
-from proctor.results.run_dir import RunInfo
+from proctor.results.run_info import RunInfo
 from proctor.statistics.counts import Counts
 from proctor.statistics.intervals import Interval
 from proctor.types import Task
