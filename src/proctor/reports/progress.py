@@ -74,7 +74,7 @@ class Progress:
 
     @property
     def interval_name(self) -> str:
-        """What the interval of :meth:`headline_of` is called."""
+        """The name of the interval that :meth:`headline_of` gives."""
         return f"{LEVEL:.0%} {'interval' if self.finished else 'anytime'}"
 
     @cached_property

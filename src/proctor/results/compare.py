@@ -68,7 +68,7 @@ class Comparison:
 
     @property
     def is_adjusted(self) -> bool:
-        """Whether it is one of several comparisons of its kind, so that its p value was adjusted."""
+        """Whether the comparison is one of several of its kind, so that its p value was adjusted."""
         return self.n_comparisons > 1
 
     @cached_property
@@ -110,7 +110,7 @@ class RunComparison:
 
     @property
     def circumstances(self) -> list[str]:
-        """What a reader must know of how the two came about, a sentence each."""
+        """Sentences on how the two evaluations came about that a reader of the comparison needs."""
         return circumstances(self.a, self.b)
 
 
@@ -209,7 +209,7 @@ def different_versions(a: MeasuredRun, b: MeasuredRun) -> list[str]:
 
 
 def circumstances(a: MeasuredRun, b: MeasuredRun) -> list[str]:
-    """Return what a reader must know of how two evaluations came about, a sentence each."""
+    """Return sentences on how two evaluations came about that a reader of their comparison needs."""
     differences, versions = different_exams(a, b), different_versions(a, b)
     remarks = []
     if versions:

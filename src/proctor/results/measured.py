@@ -22,7 +22,7 @@ from proctor.types import TaskKey
 
 
 class EpisodeId(NamedTuple):
-    """What two runs' episodes of a task have in common if they are the same episode."""
+    """The identity of an episode within a task: two runs' episodes with equal ids are the same episode."""
 
     episode_index: int
     seed: int

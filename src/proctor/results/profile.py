@@ -1,4 +1,4 @@
-"""Where the time of an evaluation's workers went, without a gap.
+"""The time of an evaluation's workers, by what it was spent for, without a gap.
 
 At every moment of the wall time a worker is in one state: it starts up or waits for the policy to load, builds a
 simulator, resets, steps or looks, is in a forward pass or waits for one, exchanges messages, or has nothing to do. All

@@ -1,4 +1,4 @@
-"""What is going on in a run directory: whether a process writes to it, and which videos are there."""
+"""The status of a run directory: whether a process writes to it, and how many videos it holds."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from proctor.types import EpisodeResult, EpisodeSpec
 
 @dataclass(frozen=True, slots=True)
 class Precision:
-    """Which interval is given for a success rate, and how narrow it must be (a width in 0 to 1) for the run to stop.
+    """The method of a success rate's interval, and the width (0 to 1) at which the run stops.
 
     ``stop_at_width`` is None for a run that does not stop early.
     """

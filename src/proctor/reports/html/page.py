@@ -33,7 +33,7 @@ from proctor.statistics.intervals import LEVEL
 
 @dataclass(frozen=True)
 class PageAddition:
-    """What a server of the page adds to it.
+    """The parts that a server adds to the page.
 
     ``header`` is HTML at the top of the body; ``style`` and ``script`` follow the page's own. When an episode is
     chosen, the document dispatches the event ``proctor:episode``, whose ``detail`` holds the row's columns by name.
