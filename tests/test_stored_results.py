@@ -121,8 +121,8 @@ def test_the_file_alone_says_what_the_run_says():
     """For a comparison with results whose journal is not at hand."""
     alone, whole = read_measured(RUN / "eval_info.json"), read_measured(RUN)
 
-    assert {key: (task.counts.successes, task.successes) for key, task in alone.tasks.items()} == {
-        key: (task.counts.successes, task.successes) for key, task in whole.tasks.items()
+    assert {key: (task.counts.n_successes, task.successes) for key, task in alone.tasks.items()} == {
+        key: (task.counts.n_successes, task.successes) for key, task in whole.tasks.items()
     }
     assert alone.fingerprint == whole.fingerprint
 

@@ -25,7 +25,8 @@ from proctor.evaluation.run import run
 from proctor.reports.display import SilentDisplay
 from proctor.reports.live import LiveView
 from proctor.reports.progress import Progress, Stage
-from proctor.reports.terminal import RunStatus, print_summary
+from proctor.reports.terminal import print_summary
+from proctor.results.run_status import RunStatus
 
 ROOT = Path(__file__).parents[1]
 PICTURE = ROOT / "docs" / "images" / "terminal.svg"

@@ -45,8 +45,8 @@ def test_it_stops_when_the_interval_is_narrow_enough(stopped):
     stop, overall = stopped.summary.stop, stopped.summary.overall
 
     assert 5 < stop.episodes_per_task < 60
-    assert overall.completed == overall.planned == 3 * stop.episodes_per_task
-    assert anytime(overall.successes, overall.completed).width <= WIDTH
+    assert overall.n_completed == overall.n_planned == 3 * stop.episodes_per_task
+    assert anytime(overall.n_successes, overall.n_completed).width <= WIDTH
     assert stopped.summary.complete
     assert stopped.info["stopped_early"] == {
         "width": WIDTH,
@@ -73,7 +73,7 @@ def test_the_number_of_workers_does_not_matter(stopped, tmp_path, batch_size):
     other = evaluate(tmp_path / "run", batch_size=batch_size)
 
     assert results(other) == results(stopped)
-    assert n_run(tmp_path / "run") >= other.summary.overall.completed
+    assert n_run(tmp_path / "run") >= other.summary.overall.n_completed
 
 
 def test_an_interrupted_run_stops_at_the_same_place(stopped, tmp_path):
@@ -109,7 +109,7 @@ def test_more_precision_goes_on_where_it_stopped(stopped, tmp_path):
     assert 60 > narrower.summary.stop.episodes_per_task > stopped.summary.stop.episodes_per_task
 
     whole = evaluate(directory, stop_at_ci_width=None)
-    assert whole.summary.overall.completed == n_run(directory) == 180
+    assert whole.summary.overall.n_completed == n_run(directory) == 180
 
 
 def test_an_error_on_the_way_is_run_again_and_changes_nothing(stopped, tmp_path):

@@ -149,7 +149,7 @@ def test_a_directory_of_another_evaluation_is_refused_unless_it_is_allowed(tmp_p
         evaluate(tmp_path / "run", seed=7)
 
     assert evaluate(tmp_path / "run", max_attempts=5, display="plain").pc_success is not None
-    assert evaluate(tmp_path / "run", FakePolicy(5), allow_mismatch=True, n_episodes=4).summary.overall.completed == 8
+    assert evaluate(tmp_path / "run", FakePolicy(5), allow_mismatch=True, n_episodes=4).summary.overall.n_completed == 8
 
 
 def test_a_run_that_measured_nothing_does_not_bind_its_directory(tmp_path):

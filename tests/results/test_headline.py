@@ -38,7 +38,7 @@ def test_with_episodes_in_error_it_is_still_the_mean():
     shown = headline_of(summarize(TASKS, SPECS, results))
 
     assert (shown.rate, shown.basis) == (pytest.approx((1 + 0.75 + 0.75) / 3), Basis.TASKS)
-    assert shown.counts.errors == 1
+    assert shown.counts.n_errors == 1
 
 
 def test_without_a_completed_episode_of_a_task_it_is_of_those_there_are():

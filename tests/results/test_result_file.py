@@ -82,7 +82,7 @@ def test_of_lerobots_file_nothing_is_made_up():
     run, summary = read_result_file(LEROBOTS)
 
     assert run is None
-    assert (summary.overall.failures, summary.wall_s) == (4, 222.15495371818542)
+    assert (summary.overall.n_failures, summary.wall_s) == (4, 222.15495371818542)
     assert math.isclose(summary.overall.mean_sum_reward, 6.961177584755477)
     assert summary.overall.mean_length is summary.mean_intervals.length is None
     assert all(math.isnan(result.spec.seed) and math.isnan(result.length) for result in summary.episodes)
@@ -113,7 +113,7 @@ def test_a_file_of_lerobot_up_to_0_3_gives_its_episodes_and_their_seeds(tmp_path
     run, summary = read_result_file(old_file(tmp_path, [True, False, True]))
 
     assert run is None
-    assert (summary.overall.successes, summary.overall.failures, summary.wall_s) == (2, 1, 9.0)
+    assert (summary.overall.n_successes, summary.overall.n_failures, summary.wall_s) == (2, 1, 9.0)
     assert [result.spec.seed for result in summary.episodes] == [1000, 1001, 1002]
     assert summary.overall.mean_length is None
 
@@ -130,10 +130,10 @@ def test_such_a_file_is_compared_in_pairs_with_the_run_of_a_single_task(tmp_path
     (challenge,) = compare([read_measured(ours), theirs])
 
     assert challenge.overall.paired
-    assert (challenge.overall.a.successes, challenge.overall.b.successes) == (6, 0)
+    assert (challenge.overall.a.n_successes, challenge.overall.b.n_successes) == (6, 0)
     assert [task.name for task in challenge.tasks] == ["PushT-v0"]
     (unpaired,) = compare([read_measured(ours), read_measured(old_file(tmp_path, [False] * 6, seeds=False))])
     assert not unpaired.overall.paired
     two_tasks, _, _ = written(tmp_path, map(done, SPECS))
-    with pytest.raises(ConfigError, match="does not say of which task its episodes are"):
+    with pytest.raises(ConfigError, match="does not name the task of its episodes"):
         compare([read_measured(two_tasks), theirs])

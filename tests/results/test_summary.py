@@ -23,10 +23,10 @@ def test_task_suite_and_overall_counts_agree():
 
     summary = summarize(TASKS, SPECS, results)
 
-    assert [task.counts.successes for task in summary.tasks] == [1, 1, 1]
-    assert summary.groups["zoo"].successes == 2
+    assert [task.counts.n_successes for task in summary.tasks] == [1, 1, 1]
+    assert summary.groups["zoo"].n_successes == 2
     overall = summary.overall
-    assert (overall.planned, overall.completed, overall.errors, overall.missing) == (12, 9, 1, 2)
+    assert (overall.n_planned, overall.n_completed, overall.n_errors, overall.n_missing) == (12, 9, 1, 2)
     assert summary.missing == SPECS[-2:]
     assert not summary.complete
 
@@ -35,7 +35,7 @@ def test_results_outside_the_plan_are_left_out():
     """A journal with fifty episodes answers a question about four with four."""
     summary = summarize(TASKS, SPECS[:2], [done(spec) for spec in SPECS])
 
-    assert summary.overall.planned == summary.overall.completed == 2
+    assert summary.overall.n_planned == summary.overall.n_completed == 2
     assert [task.task.name for task in summary.tasks] == ["feed-lion"]
 
 
@@ -76,7 +76,7 @@ def test_a_run_directory_is_summarised_from_its_files_alone(tmp_path):
     run, summary = load_summary(tmp_path)
 
     assert run == run_info()
-    assert (summary.overall.completed, summary.overall.missing) == (8, 4)
+    assert (summary.overall.n_completed, summary.overall.n_missing) == (8, 4)
     assert summary.wall_s > 0
 
 

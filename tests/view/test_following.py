@@ -139,7 +139,7 @@ def test_episodes_are_filmed_one_after_the_other(viewer, folder):
     assert (filmed["episode"], filmed["state"]) == (1, "done")
     assert (video.status, video.headers["content-type"], video.body[4:8]) == (200, "video/mp4", b"ftyp")
     assert (failed["episode"], failed["state"], failed["video"]) == (2, "failed", None)
-    assert "the recorded actions cannot be read" in failed["said"]
+    assert "the recorded actions cannot be read" in failed["message"]
 
 
 def damaged_actions(journal, episode):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
+from rich.console import Console
+from rich.text import Text
 
 from proctor.config import RunConfig
 
@@ -19,26 +22,21 @@ _NOTHING = RunConfig()
 def check_command(config: Annotated[RunConfig, Parameter(name="*")] = _NOTHING, *, episodes: int = 4) -> int:
     """Check that a policy's results do not depend on how they are computed.
 
-    Runs the same few episodes one at a time (twice), on several workers, in another order, and with a worker killed in
-    between, and compares every episode to the last bit. --env.episode_length makes it short.
+    The same few episodes are run one at a time (twice), on several workers, in another order, and with a worker killed
+    in between, and every episode is compared to the last bit. --env.episode_length makes the episodes short.
 
     Parameters
     ----------
     config
-        As for proctor eval.
+        The options of proctor eval.
     episodes
-        Episodes per task.
+        The number of episodes per task.
     """
-    import tempfile
-
-    from rich.console import Console
-    from rich.text import Text
-
     from proctor.evaluation.determinism import Level, run_variants, verdict
     from proctor.evaluation.prepared_run import prepare
     from proctor.evaluation.terminal import quiet_terminal
 
-    with tempfile.TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder:
         evaluation = replace(config.eval, n_episodes=episodes, video="none")
         prepared = prepare(replace(config, eval=evaluation, output_dir=folder))
         with quiet_terminal(evaluation, prepared.run_directory.worker_log) as console:

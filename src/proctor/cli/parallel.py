@@ -98,7 +98,7 @@ def _tuned(config: RunConfig) -> tuple[RunConfig, int]:
     from proctor.tuning import recommend
 
     with Console(stderr=True).status("Measuring") as status:
-        found = recommend(config, say=lambda doing: status.update(f"Measuring: {doing}"))
+        found = recommend(config, on_progress=lambda doing: status.update(f"Measuring: {doing}"))
     shards, simulators = count(found.num_shards, "shard"), count(found.batch_size, "simulator")
     Console(stderr=True).print(f"Autotune: {shards} of {simulators}", soft_wrap=True)
     batch_size = config.eval.batch_size or found.batch_size

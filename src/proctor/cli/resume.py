@@ -27,17 +27,17 @@ def resume_command(
 ) -> int:
     """Go on with an evaluation that was interrupted, and try again what ended in an error.
 
-    The configuration is read from RUN_DIR; episodes that have finished are kept. A directory in which one shard was run
-    goes on with that shard; one that holds several, or was merged, with all that is missing.
+    The configuration is read from RUN_DIR, and episodes that have finished are kept. If one shard was run in the
+    directory, that shard is resumed; if several were run there, or were merged, all missing episodes are run.
 
     Parameters
     ----------
     run_dir
         The directory that the evaluation printed.
     num_shards
-        Go on in so many interpreters at once, or auto: see proctor parallel.
+        Go on in this many interpreters at once, or auto: see proctor parallel.
     devices
-        The accelerators that these are dealt in turn, cuda:0,cuda:1; all that are visible if not given.
+        The accelerators that are assigned to these in turn, cuda:0,cuda:1; all that are visible if not given.
     trust_remote_code
         Consent to running code that is not installed here; RUN_DIR does not hold consent that was given before.
     """

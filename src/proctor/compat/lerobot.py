@@ -151,7 +151,7 @@ def _run_in_engine(env: TaskVectorEnv, policy: Any, n_episodes: int, seed: int) 
         config = RunConfig(policy={}, env=fields, eval=evaluation, seed=seed, output_dir=directory)
         address = find(BENCHMARKS, env.benchmark.config.type)
         result = run(PreparedRun(config, env.benchmark, address, policy, [env.task], plan, Path(directory)))
-        require_result(result.summary.overall.completed, result.summary.first_error)
+        require_result(result.summary.overall.n_completed, result.summary.first_error)
     names = ("sum_reward", "max_reward", "success", "seed", "outcome")
     return [
         {"episode_ix": episode["episode_index"]} | {name: episode[name] for name in names}

@@ -76,7 +76,7 @@ def evaluate(  # noqa: PLR0913 - what a caller may say of an evaluation
         trust_remote_code=trust_remote_code,
     )
     result = run(prepare(config, loaded))
-    require_result(result.summary.overall.completed, result.summary.first_error)
+    require_result(result.summary.overall.n_completed, result.summary.first_error)
     return result
 
 

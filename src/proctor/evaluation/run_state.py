@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import groupby
@@ -21,7 +20,7 @@ from proctor.results.run_info import RunInfo
 from proctor.results.session import RunSession
 from proctor.results.summary import Summary, summarize
 from proctor.security.redaction import redact_text, secrets_in
-from proctor.statistics.counts import Counts
+from proctor.statistics.rounds import CompleteRounds
 from proctor.statistics.stopping import StoppingRule, find_stop
 from proctor.types import Array, AttemptError, EpisodeResult, EpisodeSpec, Outcome, Timings
 
@@ -44,7 +43,7 @@ class EvalResult:
     def __repr__(self) -> str:
         counts = self.summary.overall
         rate = "unknown" if self.pc_success is None else f"{self.pc_success:.1f}"
-        numbers = f"pc_success={rate}, n_episodes={counts.completed}, n_errors={counts.errors}"
+        numbers = f"pc_success={rate}, n_episodes={counts.n_completed}, n_errors={counts.n_errors}"
         return f"{type(self).__name__}({numbers}, directory={str(self.directory)!r})"
 
     @cached_property
@@ -64,7 +63,7 @@ class EvalResult:
     @property
     def n_errors(self) -> int:
         """The number of episodes that could not be run."""
-        return self.summary.overall.errors
+        return self.summary.overall.n_errors
 
 
 class Measuring(Protocol):
@@ -100,7 +99,9 @@ class RunState:
         self._results: dict[EpisodeSpec, EpisodeResult] = {}
         self._timings = Timings()
         self._last_error: tuple[EpisodeSpec, AttemptError] | None = None
-        self._tallies = {key: _Tally(specs) for key, specs in groupby(prepared.specs, key=lambda spec: spec.task)}
+        self._rounds = {
+            key: CompleteRounds(specs) for key, specs in groupby(prepared.specs, key=lambda spec: spec.task)
+        }
         for result in known:
             if result.outcome is not Outcome.ERROR:  # an error is run again
                 self._count(result)
@@ -134,7 +135,7 @@ class RunState:
     @property
     def n_completed(self) -> int:
         """The number of episodes that were run to their end, in all sessions."""
-        return sum(tally.counts.completed for tally in self._tallies.values())
+        return sum(rounds.counts.n_completed for rounds in self._rounds.values())
 
     def _redacted(self, error: AttemptError) -> AttemptError:
         message, traceback = (redact_text(text, self._secrets) for text in (error.message, error.traceback))
@@ -176,9 +177,9 @@ class RunState:
         if engine.started_at is not None:
             self._startup_s = engine.started_at - self._began
         tasks = tuple(
-            TaskProgress(task.name, tally.n_planned, tally.counts, tally.so_far, load.running.get(task.key, 0))
+            TaskProgress(task.name, rounds.n_planned, rounds.counts, rounds.so_far, load.running.get(task.key, 0))
             for task in self._prepared.tasks
-            if (tally := self._tallies.get(task.key)) is not None
+            if (rounds := self._rounds.get(task.key)) is not None
         )
         return Progress(
             tasks,
@@ -196,28 +197,7 @@ class RunState:
         self._timings += result.timings
         if result.outcome is Outcome.ERROR:
             self._last_error = (result.spec, result.errors[-1])
-        self._tallies[result.spec.task].add(result)
+        self._rounds[result.spec.task].add(result)
         self._first_failures.add(result)
         if self._rule is not None:
             self._rule.add(result)
-
-
-class _Tally:
-    """Counts the episodes of a task.
-
-    ``counts`` has every episode that has finished, ``so_far`` those before the first episode of the plan that has not:
-    successful episodes are shorter and finish first, so that a rate over ``counts`` would be too high.
-    """
-
-    def __init__(self, specs: Iterable[EpisodeSpec]) -> None:
-        self._missing = deque(specs)
-        self._ahead: dict[EpisodeSpec, EpisodeResult] = {}
-        self.n_planned = len(self._missing)
-        self.counts = self.so_far = Counts()
-
-    def add(self, result: EpisodeResult) -> None:
-        self.counts += Counts.of(result)
-        self._ahead[result.spec] = result
-        while self._missing and (following := self._ahead.pop(self._missing[0], None)) is not None:
-            self.so_far += Counts.of(following)
-            self._missing.popleft()

@@ -153,17 +153,17 @@ def _rates(counts: Counts, interval: Interval | None) -> dict[str, Any]:
         "pc_success": _percent(counts.rate),
         "pc_success_interval": _percents(interval),
         "pc_success_bounds": _percents(counts.bounds),
-        "n_episodes": counts.completed,
-        "n_successes": None if counts.unknown else counts.successes,
-        "n_unknown": counts.unknown,
-        "n_errors": counts.errors,
-        "n_missing": counts.missing,
+        "n_episodes": counts.n_completed,
+        "n_successes": None if counts.n_unknown else counts.n_successes,
+        "n_unknown": counts.n_unknown,
+        "n_errors": counts.n_errors,
+        "n_missing": counts.n_missing,
     }
 
 
 def _times(summary: Summary) -> dict[str, Any]:
     """Give the times under LeRobot's names; the time per episode is over completed episodes, as in LeRobot."""
-    n, wall_s = summary.overall.completed, summary.wall_s
+    n, wall_s = summary.overall.n_completed, summary.wall_s
     per_episode = wall_s / n if wall_s is not None and n else None
     return {"eval_s": wall_s, "eval_ep_s": per_episode, "startup_s": summary.startup_s, "worker_s": summary.worker_s}
 
@@ -203,7 +203,7 @@ def _errors(summary: Summary) -> dict[str, Any]:
     """Count the episodes that remained errors, and by kind all attempts that failed, also if a later one succeeded."""
     attempts = sum((task.failed_attempts for task in summary.tasks), Counter[str]())
     return {
-        "n_episodes": summary.overall.errors,
+        "n_episodes": summary.overall.n_errors,
         "n_attempts": attempts.total(),
         "attempts_by_kind": dict(sorted(attempts.items())),
     }
