@@ -311,6 +311,18 @@ def test_a_failed_simulator_is_built_again_and_one_that_stands_is_not():
     assert scheduler.phase_of(0) is Phase.BUILDING
 
 
+def test_a_failure_in_which_the_episode_had_no_part_is_not_an_attempt():
+    """It begins anew at once, in the simulator that there is."""
+    scheduler = ready_scheduler(plan(2), 1, max_attempts=1)
+    spec = simulate(scheduler)[0]
+
+    scheduler.failed(0, None, keep_env=True)
+
+    assert not scheduler.given_up(spec)
+    assert scheduler.assign() == [(0, spec)]
+    assert scheduler.phase_of(0) is Phase.SIMULATING
+
+
 @pytest.mark.parametrize("phase", Phase)
 def test_a_worker_may_be_lost_in_every_phase(phase: Phase):
     """Its episode runs again; nothing of the worker stays behind."""

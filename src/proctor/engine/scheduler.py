@@ -231,8 +231,11 @@ class Scheduler:
         self._failures.ended()
         return spec
 
-    def failed(self, worker_id: int, error: AttemptError, *, keep_env: bool = False) -> EpisodeSpec:
-        """Take note that the attempt at a worker's episode failed. Unless ``keep_env``, its simulator is closed."""
+    def failed(self, worker_id: int, error: AttemptError | None, *, keep_env: bool = False) -> EpisodeSpec:
+        """Take note that the attempt at a worker's episode failed. Unless ``keep_env``, its simulator is closed.
+
+        ``error`` is None if the episode had no part in the failure; then the attempt does not count.
+        """
         if not keep_env:
             self._workers[worker_id].built = None
         spec = _running(self._workers[worker_id])
@@ -249,9 +252,7 @@ class Scheduler:
         spec = self._workers[worker_id].spec
         self._release(worker_id)
         del self._workers[worker_id]
-        if spec is not None and error is None:
-            self._waiting[spec.task].appendleft(spec)  # this was not an attempt, so it is the next one to begin
-        elif spec is not None and error is not None:
+        if spec is not None:
             self._attempt_failed(spec, error)
         return spec
 
@@ -266,7 +267,10 @@ class Scheduler:
             self._queue_of(worker_id).remove(worker_id)
         worker.spec, worker.phase = None, Phase.IDLE
 
-    def _attempt_failed(self, spec: EpisodeSpec, error: AttemptError) -> None:
+    def _attempt_failed(self, spec: EpisodeSpec, error: AttemptError | None) -> None:
+        if error is None:
+            self._waiting[spec.task].appendleft(spec)  # this was not an attempt, so it is the next one to begin
+            return
         self._errors.setdefault(spec, []).append(error)
         in_policy = error.kind == POLICY_FAILED
         if self.given_up(spec):

@@ -194,10 +194,11 @@ class Workers:
         self.observers.acted(worker_id, self.scheduler.acted(worker_id), n_actions, monotonic())
         self._pool.send(worker_id, request)
 
-    def fail(self, worker_id: int, error: AttemptError) -> Sequence[EpisodeGivenUp]:
+    def fail(self, worker_id: int, error: AttemptError | None) -> Sequence[EpisodeGivenUp]:
         """End the attempt at a worker's episode, which the policy has failed; the worker keeps its simulator.
 
-        Returns an event if this was the last attempt, else nothing.
+        ``error`` is None if the episode had no part in the failure; then the attempt does not count. Returns an event
+        if this was the last attempt, else nothing.
         """
         spec = self.scheduler.failed(worker_id, error, keep_env=True)
         self.observers.lost(worker_id, spec, monotonic())

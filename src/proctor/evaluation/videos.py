@@ -63,7 +63,7 @@ def replay(
     *,
     trust_remote_code: bool = False,
 ) -> dict[EpisodeSpec, str]:
-    """Make videos of episodes of a finished ``run`` in ``directory``: see :func:`make_videos`. Needs no policy.
+    """Render videos of episodes of a finished ``run`` in ``directory``: see :func:`make_videos`. Needs no policy.
 
     Raises:
         ConfigError: the simulator's code is not installed here, and there is no consent to running it; or the run was
@@ -104,7 +104,7 @@ def make_videos(
     options: VideoOptions,
     workers: Workers | None = None,
 ) -> dict[EpisodeSpec, str]:
-    """Make videos of episodes of the run in ``directory``.
+    """Render videos of episodes of the run in ``directory``.
 
     ``config`` says how progress is displayed. ``workers`` are those of an engine that has run to its end; if they are
     not given, workers are started.

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from proctor.child.calls import Call, ChildError
 from proctor.config import RunConfig
 from proctor.errors import ResourceError
 from proctor.evaluation.prepared_run import prepare
 from proctor.machine.hardware import Hardware
-from proctor.tuning.measure import measure
+from proctor.tuning.measure import OnProgress, measure
 from proctor.tuning.model import Costs
-
-OnProgress = Callable[[str], None]
 
 
 def measure_in_child(config: RunConfig, hardware: Hardware, seconds: float, on_progress: OnProgress) -> Costs:

@@ -44,13 +44,13 @@ _FIRST_REPLIES = 4
 _WARM_REPLIES = 2
 """Replies of every worker before time counts: those to its reset and to its first chunk."""
 
-Say = Callable[[str], None]
+OnProgress = Callable[[str], None]
 
 
-def measure(prepared: PreparedRun, hardware: Hardware, seconds: float, say: Say) -> Costs:
+def measure(prepared: PreparedRun, hardware: Hardware, seconds: float, on_progress: OnProgress) -> Costs:
     """Run the first episodes of an evaluation for a while, and return what everything costs.
 
-    ``seconds`` count from the moment at which every worker is at work. ``say`` is called with what is being done. If
+    ``seconds`` count from the moment at which every worker is at work. ``on_progress`` is called with what is being done. If
     there is an accelerator and the user leaves open what draws, drawing in software is measured too.
 
     Raises:
@@ -63,19 +63,19 @@ def measure(prepared: PreparedRun, hardware: Hardware, seconds: float, say: Say)
     began, accelerator = monotonic(), Accelerator()
     policy = None
     if not isinstance(prepared.policy, LocalPolicy):
-        say("loading the policy")
+        on_progress("loading the policy")
         policy = WatchedPolicy(prepared.policy.per_device[0].open(prepared.config.eval.inference_threads))
         accelerator.holds(policy)
     bench = _Bench(prepared, policy, accelerator, load_seconds=monotonic() - began)
-    say("one worker")
+    on_progress("one worker")
     first = bench.run(1, seconds, _FIRST_REPLIES)
     n_workers = _affordable_workers(prepared, hardware, first.worker_bytes)
-    say(f"{n_workers} workers, for {seconds:g} s" if n_workers > 1 else f"one worker, for {seconds:g} s")
+    on_progress(f"{n_workers} workers, for {seconds:g} s" if n_workers > 1 else f"one worker, for {seconds:g} s")
     tally = bench.run(n_workers, seconds)
     drawings = [tally.drawing(max(0, tally.device_bytes - first.device_bytes) // n_workers)]
-    if may_draw_otherwise and tally.looks and (in_software := _drawn_in_software(bench, say)) is not None:
+    if may_draw_otherwise and tally.looks and (in_software := _drawn_in_software(bench, on_progress)) is not None:
         drawings.append(in_software)
-    passes = [] if policy is None else list(_passes(policy, prepared, accelerator, tally, say))
+    passes = [] if policy is None else list(_passes(policy, prepared, accelerator, tally, on_progress))
     costs = bench.costs(tally, drawings, passes)
     in_use = Choice(1, n_workers, passes[0] if passes else None, drawings[0])
     rest = n_workers / costs.rate - Model(hardware, costs, n_episodes=1).cycle(in_use)
@@ -83,7 +83,7 @@ def measure(prepared: PreparedRun, hardware: Hardware, seconds: float, say: Say)
 
 
 def _passes(
-    policy: WatchedPolicy, prepared: PreparedRun, accelerator: Accelerator, in_use: _Tally, say: Say
+    policy: WatchedPolicy, prepared: PreparedRun, accelerator: Accelerator, in_use: _Tally, on_progress: OnProgress
 ) -> Iterator[Pass]:
     """Yield the forward pass that evaluations make unless the user asks for another one, then passes of other sizes.
 
@@ -94,20 +94,20 @@ def _passes(
         yield Pass(rows, in_use.pass_s)
         return
     for n in sizes(policy, rows):
-        say(f"forward passes of {n}")
+        on_progress(f"forward passes of {n}")
         yield time_passes(policy, n, accelerator)
 
 
-def _drawn_in_software(bench: _Bench, say: Say) -> Drawing | None:
+def _drawn_in_software(bench: _Bench, on_progress: OnProgress) -> Drawing | None:
     """Measure what a look costs one worker without the accelerator; None if drawing in software does not work."""
-    say(f"one worker that draws with {_SOFTWARE}")
+    on_progress(f"one worker that draws with {_SOFTWARE}")
     before = dict(os.environ)
     config = replace(bench.prepared.benchmark.config, render_device=_SOFTWARE)
     choose_renderer(type(bench.prepared.benchmark)(config), draws=False)
     try:
         return bench.run(1, _LOOKS_S, _FIRST_REPLIES).drawing(0)
     except (EnvironmentBuildError, ResourceError):
-        say(f"{_SOFTWARE} does not draw here")
+        on_progress(f"{_SOFTWARE} does not draw here")
         return None
     finally:
         os.environ.clear()
