@@ -1,16 +1,16 @@
-"""Plans past the machines there are: the real schedulers, on simulated clocks, with up to a thousand GPUs.
+"""Plan for more machines than are available: the real schedulers, on simulated clocks, with up to a thousand GPUs.
 
     python bench/scale.py [--gpus 1 10 100 1000] [--episodes 100000] [--plots docs/images]
 
-What decides is Proctor's own code: in each shard ``engine/scheduler.py`` and ``engine/batching.py``, above them
-``dealer.py``. What takes time is simulated: workers step, look and reset, a GPU infers, messages travel, and a driver
-handles one result after another.
+Proctor's own code makes the decisions: in each shard ``engine/scheduler.py`` and ``engine/batching.py``, above them
+``parallel/scheduler.py``. Everything that takes time is simulated: workers step, look and reset, a GPU infers, messages
+travel, and a driver processes one result after another.
 
-Measured on this machine while the script runs: what the driver does for a result (its message decoded, the journal's
-append with its sync, the dealer's decisions at that number of shards).
+Measured on this machine while the script runs: the driver's time for a result (decoding its message, appending to the
+journal with its sync, the shard scheduler's decisions for that number of shards).
 Measured before: seconds of construction, resets and physics steps, and the lengths of Meta-World's episodes.
-Assumed, as no H100 was at hand: forward passes, looks drawn by a GPU, start-up, the network, and LIBERO's lengths.
-
+Assumed, because no H100 was available: forward passes, looks rendered by a GPU, start-up, the network, and LIBERO's
+lengths.
 """
 
 from __future__ import annotations
@@ -46,27 +46,27 @@ from proctor.types import EpisodeResult, EpisodeSpec, Outcome, Timings
 
 WORKERS_PER_GPU = 16
 LATENCY_S = 0.001
-"""Assumed: of a message between driver and shard."""
+"""Assumed time of a message between driver and shard."""
 TICK_S = 1e-4
-"""No engine looks up more often than that."""
+"""Shortest time between two turns of an engine."""
 STARTUP_S = (25.0, 35.0)
-"""Assumed: between which shards come up, each a process and its weights."""
+"""Assumed times between which shards become ready, each a process with its weights."""
 LOOK_S = 0.006
-"""Assumed: a GPU draws two small cameras."""
+"""Assumed time in which a GPU renders two small cameras."""
 MEASURED_S = {"libero": (3.7, 0.11, 0.0076), "metaworld": (0.7, 0.0082, 0.00029)}
-"""Construction, reset (LIBERO's with the ten steps in which things settle) and step, undrawn: medians on one core of an
-AMD EPYC (Zen 4) that had nothing else to do. ``python bench/simulators.py libero metaworld`` measures them again.
+"""Construction, reset (LIBERO's with the ten steps in which objects settle) and step without rendering: medians on one
+core of an AMD EPYC (Zen 4) without other load. ``python bench/simulators.py libero metaworld`` measures them again.
 """
 METAWORLD_LENGTHS = Path(__file__).parent / "metaworld_lengths.json"
-"""Of each task, those of some episodes: ``proctor eval --policy.type=expert --env.type=metaworld --env.task=MT50
+"""Lengths of some episodes of each task, from ``proctor eval --policy.type=expert --env.type=metaworld --env.task=MT50
 --eval.n_episodes=4 --eval.video=none``."""
 
 
 @dataclass(frozen=True)
 class Policy:
-    """Assumed of an H100: a forward pass takes ``pass_s``, whatever the number of its rows, ``rows`` at most.
+    """An assumed policy on an H100: a forward pass takes ``pass_s`` for any number of rows up to ``rows``.
 
-    ``n_action_steps`` are executed for each.
+    ``n_action_steps`` are executed for each row.
     """
 
     name: str
@@ -81,7 +81,7 @@ LARGE = Policy("108 ms a pass of 16 rows, 10 steps a chunk", 0.060 + 16 * 0.003,
 
 @dataclass(frozen=True)
 class Workload:
-    """A benchmark: seconds on one core, and how many steps an episode takes."""
+    """A benchmark: seconds on one core, and the number of steps of an episode."""
 
     name: str
     n_tasks: int
@@ -92,7 +92,7 @@ class Workload:
     length: Callable[[EpisodeSpec], int]
 
     def plan(self, n_episodes: int) -> list[EpisodeSpec]:
-        """So many episodes, spread evenly over the tasks."""
+        """Return ``n_episodes`` episodes, spread evenly over the tasks."""
         per_task, more = divmod(n_episodes, self.n_tasks)
         return [
             EpisodeSpec("suite", task, index, 1000 + index)
@@ -103,7 +103,7 @@ class Workload:
 
 @dataclass(frozen=True)
 class Case:
-    """An evaluation on so many GPUs."""
+    """An evaluation on a number of GPUs."""
 
     work: Workload
     policy: Policy
@@ -112,8 +112,8 @@ class Case:
 
 
 def libero(failures: float = 0.1) -> Workload:
-    """Four suites of ten tasks. That part of the episodes that fails reaches the suite's limit. Assumed: the others
-    end evenly spread between 30 % and 80 % of it.
+    """Return four suites of ten tasks. Failed episodes, a fraction ``failures`` of all, reach the suite's limit. The
+    others are assumed to end evenly spread between 30 % and 80 % of it.
     """
     limits = (280, 280, 300, 520)
 
@@ -125,7 +125,7 @@ def libero(failures: float = 0.1) -> Workload:
 
 
 def metaworld() -> Workload:
-    """Fifty tasks, each of the lengths that were measured of its scripted expert."""
+    """Return fifty tasks, each with the measured lengths of its scripted expert."""
     lengths = json.loads(METAWORLD_LENGTHS.read_text())
 
     def length(spec: EpisodeSpec) -> int:
@@ -138,7 +138,7 @@ def metaworld() -> Workload:
 
 
 class Clock:
-    """Simulated time: what is to happen, in order."""
+    """Simulated time: the future events, in order."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -146,18 +146,18 @@ class Clock:
         self._order = count()
 
     def after(self, seconds: float, happening: Callable[[], None]) -> None:
-        """Let something happen so many seconds from now."""
+        """Schedule an event in ``seconds`` from now."""
         heapq.heappush(self._events, (self.now + seconds, next(self._order), happening))
 
     def run(self) -> None:
-        """Until nothing is to happen any more."""
+        """Run until no event is left."""
         while self._events:
             self.now, _, happening = heapq.heappop(self._events)
             happening()
 
 
 class Shard:
-    """Workers and a GPU; what they do next, the real scheduler says."""
+    """Workers and a GPU; the real scheduler decides their next work."""
 
     def __init__(self, clock: Clock, case: Case, on_over: Callable[[EpisodeSpec], None]) -> None:
         self._clock, self._on_over = clock, on_over
@@ -244,8 +244,8 @@ class Shard:
 
 
 class Driver:
-    """One thread that takes results in, one after another, and deals. ``result_s`` is what a result costs it besides
-    the dealer's decision, which the dealer itself makes and which is timed.
+    """One thread that processes results one after another and assigns episodes. ``result_s`` is its time for a result
+    without the shard scheduler's decision, which is really made and timed.
     """
 
     def __init__(self, clock: Clock, dealer: ShardScheduler, result_s: float) -> None:
@@ -256,17 +256,17 @@ class Driver:
         self.n_results = 0
 
     def up(self, shard: int) -> None:
-        """A shard is ready."""
+        """Handle a shard that is ready."""
         self._dealer.joined(shard, WORKERS_PER_GPU)
         self._deal(shard)
 
     def over(self, shard: int, spec: EpisodeSpec) -> None:
-        """A result is on its way here."""
+        """Receive a result that was sent to the driver."""
         self._clock.after(LATENCY_S, partial(self._arrived, shard, spec))
 
     @property
     def decision_s(self) -> float:
-        """The mean decision until now."""
+        """The mean time of a decision so far."""
         return self.decisions_s / max(1, self.n_results)
 
     def _arrived(self, shard: int, spec: EpisodeSpec) -> None:
@@ -290,8 +290,8 @@ class Driver:
 
 @dataclass(frozen=True)
 class Found:
-    """What a simulation came to. ``idle`` and ``tail`` are shares of the time that workers had from their shard's start
-    to the end: without an episode, and that after the last one was dealt.
+    """The outcome of a simulation. ``idle`` and ``tail`` are shares of the workers' time from their shard's start to
+    the end: the time without an episode, and the part of it after the last episode was assigned.
     """
 
     gpus: int
@@ -340,7 +340,7 @@ def simulate(case: Case, driver: DriverCost) -> Found:
 
 @dataclass(frozen=True)
 class DriverCost:
-    """Median seconds of the driver for a result, without the dealer's decision."""
+    """Median seconds of the driver for a result, without the shard scheduler's decision."""
 
     decode_s: float
     append_s: float
@@ -351,7 +351,7 @@ class DriverCost:
 
 
 def driver_cost(n: int = 500) -> DriverCost:
-    """Of results with the actions of 200 steps, on the disk of the temporary folder."""
+    """Measure with results that contain the actions of 200 steps, on the disk of the temporary folder."""
     random = np.random.default_rng(0)
     actions = random.normal(size=(200, 7)).astype(np.float32)
     times: dict[str, list[float]] = {"decode": [], "append": []}
@@ -379,7 +379,9 @@ def main() -> None:
     parser.add_argument("--gpus", type=int, nargs="+", default=[1, 10, 100, 1000])
     parser.add_argument("--episodes", type=int, default=100_000)
     parser.add_argument("--plots", type=Path, help="a folder for scale.svg")
-    parser.add_argument("--append-us", type=float, help="of the journal, where the disk is busy and measures nothing")
+    parser.add_argument(
+        "--append-us", type=float, help="microseconds of the journal, if the disk is too busy to measure"
+    )
     options = parser.parse_args()
     print(machine())
     driver = driver_cost()
@@ -389,7 +391,7 @@ def main() -> None:
         print(f"  simulated with {options.append_us:.0f} us for the journal")
     for policy in (SMALL, LARGE):
         one_h100(libero(), policy, driver)
-        print("  where no episode succeeds, so that no length is assumed:")
+        print("  if no episode succeeds, so that no length is assumed:")
         one_h100(libero(failures=1.0), policy, driver)
     found = {work.name: many_gpus(work, options.gpus, options.episodes, driver) for work in (libero(), metaworld())}
     if options.plots:
@@ -397,7 +399,7 @@ def main() -> None:
 
 
 def one_h100(work: Workload, policy: Policy, driver: DriverCost) -> None:
-    """2 000 LIBERO episodes on 16 cores and one GPU."""
+    """Simulate 2 000 LIBERO episodes on 16 cores and one GPU."""
     began = thread_time()
     found = simulate(Case(work, policy, 1, 2000), driver)
     print(
@@ -409,7 +411,7 @@ def one_h100(work: Workload, policy: Policy, driver: DriverCost) -> None:
 
 
 def many_gpus(work: Workload, gpus: Sequence[int], n_episodes: int, driver: DriverCost) -> list[Found]:
-    """One evaluation on ever more GPUs."""
+    """Simulate one evaluation on increasing numbers of GPUs."""
     print(f"{work.name}, {n_episodes} episodes, {SMALL.name}")
     print("  GPUs      time  episodes/s  per GPU  workers idle  of it tail  driver busy  decision  simulators built")
     found = []
@@ -425,7 +427,7 @@ def many_gpus(work: Workload, gpus: Sequence[int], n_episodes: int, driver: Driv
 
 
 def plot(found: Mapping[str, Sequence[Found]], driver: DriverCost, path: Path) -> None:
-    """Throughput over GPUs, and where workers' time is lost."""
+    """Plot throughput over GPUs, and the causes of the workers' lost time."""
     from matplotlib import pyplot as plt
 
     figure, (speed, lost) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")

@@ -1,7 +1,7 @@
 """The prose rule of CONTRIBUTING.md, as far as a machine can check it.
 
-``ALLOWED`` is a ratchet: the number of sentences in a package, a page or a folder that still break the rule. A number may
-only be lowered, and a name without a number must have none. ``python tests/test_prose.py`` lists all such sentences.
+``ALLOWED`` is a ratchet: the number of sentences in a package or a page that still break the rule. A number may only be
+lowered, and a place without a number must have none. ``python tests/test_prose.py`` lists the sentences and numbers.
 """
 
 from __future__ import annotations
