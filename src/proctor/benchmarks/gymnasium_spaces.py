@@ -92,7 +92,7 @@ class ObservationNames:
         self.left_out = ""
         if left_out:
             what = "none of these is" if len(left_out) > 1 else "this is not"
-            self.left_out = f"{env_id}: a policy is not given {', '.join(left_out)}; {what} an image, numbers or a text."
+            self.left_out = f"{env_id}: policies are not given {', '.join(left_out)}; {what} an image, numbers or text."
 
     def of(self, observation: Any) -> dict[str, Array]:
         """Return an observation under feature names; in a vector environment, each part has a leading batch axis.
