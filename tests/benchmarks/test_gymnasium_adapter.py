@@ -143,7 +143,7 @@ def test_a_policy_runs_without_the_parts_that_it_cannot_be_given(tmp_path, monke
     seen = []
     monkeypatch.setitem(gymnasium.registry, "Scene-v0", EnvSpec("Scene-v0", SceneEnv, max_episode_steps=5))
     env = {"type": "gymnasium", "task": "Scene-v0"}
-    with pytest.warns(Note, match="Scene-v0: no policy is given scene") as notes:
+    with pytest.warns(Note, match="Scene-v0: policies are not given scene") as notes:
         evaluate(
             lambda o: seen.append(sorted(o)) or np.zeros(2),
             env,

@@ -173,8 +173,8 @@ def test_which_episodes_are_filmed(fields, indices):
     ("fields", "words"),
     [
         ({"video": "some"}, "eval.video is 'some'; it must be one of first, failures, all, none"),
-        ({"video_size": "640"}, "it is WIDTHxHEIGHT in pixels, such as 640x480"),
-        ({"video_size": "1x480"}, "it is WIDTHxHEIGHT in pixels, such as 640x480"),
+        ({"video_size": "640"}, "it must be WIDTHxHEIGHT in pixels, such as 640x480"),
+        ({"video_size": "1x480"}, "it must be WIDTHxHEIGHT in pixels, such as 640x480"),
         ({"video_fps": 0}, "eval.video_fps is 0.*; it must be positive"),
         ({"n_episodes_to_render": -1}, "it must be at least 0"),
     ],

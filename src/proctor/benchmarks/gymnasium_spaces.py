@@ -85,14 +85,14 @@ class ObservationNames:
             if name in self._parts:
                 both = " and ".join(".".join(each) for each in (self._paths[name], path))
                 raise ConfigError(
-                    f"{env_id}: {both} would both be named {name}; leave one of them out of what it observes."
+                    f"{env_id}: {both} would both be named {name}; leave one of them out of the observation."
                 )
             self._paths[name], self._parts[name] = path, part
         self.space = Dict({name: part.space for name, part in self._parts.items()})
         self.left_out = ""
         if left_out:
             what = "none of these is" if len(left_out) > 1 else "this is not"
-            self.left_out = f"{env_id}: no policy is given {', '.join(left_out)}; {what} an image, numbers or a text."
+            self.left_out = f"{env_id}: policies are not given {', '.join(left_out)}; {what} an image, numbers or text."
 
     def of(self, observation: Any) -> dict[str, Array]:
         """Return an observation under feature names; in a vector environment, each part has a leading batch axis.
