@@ -12,6 +12,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+
 from heavy import PACKAGES, is_heavy_throughout, markers_of, turn_of
 
 TESTS = Path(__file__).parent
