@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from heavy import MARKERS, PACKAGES, is_heavy_throughout, markers_of, turn_of
 
 TESTS = Path(__file__).parent
