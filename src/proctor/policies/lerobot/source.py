@@ -144,7 +144,6 @@ def load(
     """A LeRobot checkpoint: ``--policy.path=<directory or Hub id>``.
 
     Its files are found and checked; neither torch nor lerobot is imported.
-
     ``path`` is a directory or a repository of the Hub, ``revision`` one of its revisions, ``base_path`` the checkpoint
     that an adapter belongs to, if it is not where the adapter says, ``device`` where inference runs, ``strict`` (true)
     whether weights must be exactly those that the configuration asks for, ``any_image_size`` (false) whether images
