@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from proctor.config import EvalConfig
 from proctor.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:

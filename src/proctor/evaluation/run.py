@@ -194,7 +194,11 @@ def _summarise(
 
 
 def _make_videos(
-    prepared: PreparedRun, setup: EngineSetup, state: RunState, missing: Sequence[EpisodeResult], workers: Workers | None
+    prepared: PreparedRun,
+    setup: EngineSetup,
+    state: RunState,
+    missing: Sequence[EpisodeResult],
+    workers: Workers | None,
 ) -> Mapping[EpisodeSpec, str]:
     """Make the videos that are missing; gives the episodes of which that failed, and why."""
 
@@ -206,7 +210,7 @@ def _make_videos(
     config = prepared.config.eval
     records = [state.session.records[key_of(episode.spec)] for episode in missing]
     with _keeping_results(state, hint):
-        return make_videos(prepared.directory, setup, config, records, VideoOptions.of(config), workers)
+        return make_videos(prepared.directory, setup, config, records, options=VideoOptions.of(config), workers=workers)
 
 
 @contextmanager

@@ -93,14 +93,15 @@ def replay(
     )
     records = merge_journals(files.read_journals())
     wanted = [records[key_of(episode.spec)] for episode in episodes]
-    return make_videos(directory, setup, config, wanted, options)
+    return make_videos(directory, setup, config, wanted, options=options)
 
 
-def make_videos(
+def make_videos(  # noqa: PLR0913 - where, how, and of what
     directory: Path,
     setup: EngineSetup,
     config: EvalConfig,
     episodes: Sequence[EpisodeRecord],
+    *,
     options: VideoOptions,
     workers: Workers | None = None,
 ) -> dict[EpisodeSpec, str]:

@@ -17,7 +17,7 @@ from proctor.errors import ResourceError
 from proctor.evaluation.prepared_run import prepare
 from proctor.machine.hardware import Hardware, probe_hardware
 from proctor.tuning.child import measure_in_child
-from proctor.tuning.measure import Say
+from proctor.tuning.measure import OnProgress
 from proctor.tuning.model import FORMULA, Choice, Costs, Model, Prediction, short_time
 
 TOLERANCE = 0.02
@@ -61,7 +61,9 @@ class AutotuneRecommendation:
     costs: Costs
 
 
-def recommend(config: RunConfig, *, seconds: float = 20.0, on_progress: Say = lambda _: None) -> AutotuneRecommendation:
+def recommend(
+    config: RunConfig, *, seconds: float = 20.0, on_progress: OnProgress = lambda _: None
+) -> AutotuneRecommendation:
     """Measure an evaluation on this machine and recommend how to run it. Nothing is written.
 
     Args:

@@ -50,8 +50,8 @@ OnProgress = Callable[[str], None]
 def measure(prepared: PreparedRun, hardware: Hardware, seconds: float, on_progress: OnProgress) -> Costs:
     """Run the first episodes of an evaluation for a while, and return what everything costs.
 
-    ``seconds`` count from the moment at which every worker is at work. ``on_progress`` is called with what is being done. If
-    there is an accelerator and the user leaves open what draws, drawing in software is measured too.
+    ``seconds`` count from the moment at which every worker is at work. ``on_progress`` is called with what is being
+    done. If there is an accelerator and the user leaves open what draws, drawing in software is measured too.
 
     Raises:
         ResourceError: an episode could not be run.
@@ -59,7 +59,9 @@ def measure(prepared: PreparedRun, hardware: Hardware, seconds: float, on_progre
     """
     may_draw_otherwise = bool(hardware.gpus) and prepared.benchmark.draws_with_gl and _GL_VARIABLE not in os.environ
     may_draw_otherwise = may_draw_otherwise and prepared.benchmark.config.render_device == "auto"
-    choose_renderer(prepared.benchmark, prepared.config.policy.get("device"), draws=not isinstance(prepared.policy, LocalPolicy))
+    choose_renderer(
+        prepared.benchmark, prepared.config.policy.get("device"), draws=not isinstance(prepared.policy, LocalPolicy)
+    )
     began, accelerator = monotonic(), Accelerator()
     policy = None
     if not isinstance(prepared.policy, LocalPolicy):
