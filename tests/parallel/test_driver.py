@@ -108,7 +108,7 @@ def test_one_process_continues_a_parallel_run_and_shards_continue_it_again(seria
 def test_auto_takes_what_autotune_recommends(serial, tmp_path, monkeypatch, capsys):
     """It recommends the number of shards, and of simulators in each unless the user says how many."""
     found = SimpleNamespace(num_shards=2, batch_size=3, gl_backend="")
-    monkeypatch.setattr("proctor.tuning.recommend", lambda config, say: found)
+    monkeypatch.setattr("proctor.tuning.recommend", lambda config, on_progress: found)
     for name, more, batch_size in (("chosen", ["--eval.batch_size=0"], 3), ("asked", [], 1)):
         command = ["parallel", "--num-shards=auto", "--launcher=inline", *arguments(*more)]
         assert main([*command, f"--output_dir={tmp_path / name}"]) == 0
