@@ -6,7 +6,6 @@ identifies an episode. LeRobot's up to 0.3 give the seeds of their episodes, but
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -95,7 +94,7 @@ def measured_run(path: Path, run: RunInfo | None, summary: Summary) -> MeasuredR
             {
                 EpisodeId(result.spec.episode_index, result.spec.seed, result.spec.init_state_id): success
                 for result in task.episodes
-                if (success := result.success) is not None and not math.isnan(result.spec.seed)
+                if (success := result.success) is not None and result.spec.seed is not None
             },
         )
         for task in summary.tasks
