@@ -47,6 +47,7 @@ class RandomStream:
     def seeds(self) -> np.random.SeedSequence:
         """The seed sequence from which all generators of this stream are derived."""
         spec = self.spec
+        assert spec.seed is not None  # only a file of LeRobot's does not say it, and its episodes are not run
         digest = hashlib.sha256(f"{spec.suite}/{spec.task_id}".encode()).digest()
         return np.random.SeedSequence([spec.seed, spec.episode_index, int.from_bytes(digest[:16], "little")])
 

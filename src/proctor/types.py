@@ -51,14 +51,15 @@ class Task:
 class EpisodeSpec:
     """Everything that determines an episode, apart from the policy. It is fixed before anything runs.
 
-    ``seed`` seeds the simulator's reset; ``init_state_id`` is the index of a stored initial state, or None if the
+    ``seed`` seeds the simulator's reset; it is None only of an episode that was read from a file of LeRobot's, which
+    does not say it. ``init_state_id`` is the index of a stored initial state, or None if the
     benchmark has no stored states.
     """
 
     suite: str
     task_id: int
     episode_index: int
-    seed: int
+    seed: int | None
     init_state_id: int | None = None
 
     @property
@@ -66,7 +67,8 @@ class EpisodeSpec:
         return TaskKey(self.suite, self.task_id)
 
     def __str__(self) -> str:
-        return f"{self.suite}/{self.task_id} episode {self.episode_index} (seed {self.seed})"
+        seed = "unknown" if self.seed is None else self.seed
+        return f"{self.suite}/{self.task_id} episode {self.episode_index} (seed {seed})"
 
 
 @dataclass(frozen=True, slots=True)

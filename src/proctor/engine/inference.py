@@ -102,7 +102,7 @@ class Inference:
         return self._free_slots > 0
 
     def _loaded(self, policy: Policy) -> None:
-        alone = policy.randomness == "global"
+        alone = policy.runs_alone
         self.batch_size = 1 if alone else self.batch_size or policy.batch_size
         self.n_slots = self._free_slots = 1 if alone else policy.n_slots
         self.policy = policy
@@ -199,7 +199,7 @@ class Inference:
         assert policy is not None
         placed = dict(zip(self._rows(requests), requests, strict=True))
         batch = [placed.get(row) or _padding(requests[0]) for row in range(self.batch_size)]
-        alone = policy.randomness == "global"
+        alone = policy.runs_alone
         with batch[0].memory.stream.swapped_in() if alone else nullcontext():
             chunks = policy.predict([row.observation for row in batch], [row.memory for row in batch])
         if len(chunks) != len(batch):

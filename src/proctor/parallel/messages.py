@@ -30,6 +30,7 @@ import msgspec
 from proctor.config import RunConfig
 from proctor.engine.load import Load
 from proctor.engine.worker.messages import ArrayBytes
+from proctor.errors import PackedError
 from proctor.types import EpisodeResult, EpisodeSpec
 
 
@@ -124,11 +125,9 @@ class EpisodeDone(msgspec.Struct, tag=True, frozen=True):
 
 
 class ShardFailed(msgspec.Struct, tag=True, frozen=True):
-    """The shard has ended with a :class:`~proctor.errors.ProctorError`: its message, hint and exit status."""
+    """The shard has ended with a :class:`~proctor.errors.ProctorError`."""
 
-    message: str
-    hint: str
-    exit_code: int
+    error: PackedError
 
 
 class ShardEnded(msgspec.Struct, tag=True, frozen=True):

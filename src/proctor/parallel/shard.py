@@ -74,7 +74,7 @@ def serve(run: ShardRun, connection: Connection) -> None:
     except Interrupted:
         driver.send(ShardEnded())
     except ProctorError as error:
-        driver.send(ShardFailed(str(error), error.hint, error.exit_code))
+        driver.send(ShardFailed(error.packed()))
     else:
         driver.send(ShardEnded())
 

@@ -205,14 +205,10 @@ class ShardPool:
     def _shard_failed(self, shard_id: int, failed: ShardFailed) -> None:
         # Another shard may have the memory or disk space that this one lacks, so the run goes on. Every other failure
         # is one of the evaluation: each shard would end with it, so the run ends with it now.
-        if failed.exit_code == ResourceError.exit_code:
-            self._shard_lost(shard_id, f"failed: {failed.message.rstrip('.')}")
+        if failed.error.exit_code == ResourceError.exit_code:
+            self._shard_lost(shard_id, f"failed: {failed.error.message.rstrip('.')}")
             return
-        error = (
-            ConfigError(failed.message) if failed.exit_code == ConfigError.exit_code else ProctorError(failed.message)
-        )
-        error.exit_code, error.hint = failed.exit_code, failed.hint
-        raise error
+        raise failed.error.unpacked()
 
     def _kill_silent_shards(self) -> None:
         now = monotonic()

@@ -6,7 +6,6 @@ episode. Those of LeRobot up to 0.3 give the seeds of their episodes, but not th
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -107,7 +106,7 @@ def measured_run(path: Path, run: RunInfo | None, summary: Summary) -> MeasuredR
             {
                 EpisodeId(result.spec.episode_index, result.spec.seed, result.spec.init_state_id): success
                 for result in task.episodes
-                if (success := result.success) is not None and not math.isnan(result.spec.seed)
+                if (success := result.success) is not None and result.spec.seed is not None
             },
         )
         for task in summary.tasks

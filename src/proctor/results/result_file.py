@@ -87,7 +87,7 @@ class _Episode:
     suite: str
     task_id: int
     episode_index: int
-    seed: int
+    seed: int | None
     init_state_id: int | None = None
     success: bool | None = None
     outcome: Outcome | None = None
@@ -145,7 +145,7 @@ class _OldInfo:
             _Episode(
                 *UNNAMED_TASK,
                 episode.episode_ix,
-                _UNKNOWN if episode.seed is None else episode.seed,
+                episode.seed,
                 success=episode.success,
                 sum_reward=episode.sum_reward,
                 max_reward=episode.max_reward,
@@ -183,7 +183,7 @@ def _task_summary(task: _Task, episodes: Sequence[_Episode] | None) -> TaskSumma
     results = tuple(map(_result, episodes) if episodes else _nameless(task))
     name = task.task or f"{task.task_group}/{task.task_id}"
     return TaskSummary(
-        Task(task.task_group, task.task_id, name, task.instruction, max_episode_steps=_UNKNOWN),
+        Task(task.task_group, task.task_id, name, task.instruction, max_episode_steps=0),
         tuple(result.spec for result in results),
         results,
         tuple(_missing(task, results)),
@@ -214,7 +214,7 @@ def _nameless(task: _Task) -> Iterator[EpisodeResult]:
     rewards = zip(task.metrics.sum_rewards, task.metrics.max_rewards, strict=False)
     for index, success in enumerate(task.metrics.successes):
         yield EpisodeResult(
-            EpisodeSpec(*task.key, index, _UNKNOWN),
+            EpisodeSpec(*task.key, index, seed=None),
             Outcome.of_completed(success),
             *next(rewards, (None, None)),
             length=_UNKNOWN,
@@ -226,4 +226,4 @@ def _missing(task: _Task, results: Sequence[EpisodeResult]) -> Iterator[EpisodeS
     there = {result.spec.episode_index for result in results}
     for index in range(len(results) + task.n_missing):
         if index not in there:
-            yield EpisodeSpec(*task.key, index, _UNKNOWN)
+            yield EpisodeSpec(*task.key, index, seed=None)

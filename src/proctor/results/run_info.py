@@ -30,7 +30,7 @@ class PlannedEpisode(NamedTuple):
     """One episode of a task, without what the task says already."""
 
     episode_index: int
-    seed: int
+    seed: int | None
     init_state_id: int | None
 
 

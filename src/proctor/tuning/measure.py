@@ -218,7 +218,7 @@ class _Bench:
             rate=tally.chunks / (tally.seconds - tally.rebuilding_s / tally.n_workers),
             drawings=tuple(drawings),
             passes=tuple(passes),
-            slots=1 if policy is None or policy.randomness == "global" else policy.n_slots,
+            slots=1 if policy is None or policy.runs_alone else policy.n_slots,
             on_accelerator=policy is not None and policy.on_accelerator,
             shard_bytes=tally.shard_bytes,
             # An evaluation refuses more workers than its benchmark says that memory holds.

@@ -132,6 +132,7 @@ class Simulation:
 
     def _begin(self, env: SimEnv, request: Start | Replay, clock: _Clock, *, look: bool) -> Mapping[str, Array] | None:
         self._drop_recording()  # there is one if the policy failed the attempt before
+        assert request.spec.seed is not None  # every planned episode has one
         seen = env.reset(request.spec.seed, request.spec.init_state_id, look=look)
         clock.lap("reset")
         self.arrays.beat()

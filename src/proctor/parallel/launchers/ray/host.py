@@ -51,7 +51,9 @@ class ShardHost:
         node = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
         if unmet := self._requirements.unmet():
             sentences = "\n".join(f"On node {node}, {clause}." for clause in unmet)
-            return [ShardFailed(sentences, "Install the same packages on every node.", ConfigError.exit_code)]
+            error = ConfigError(sentences)
+            error.hint = "Install the same packages on every node."
+            return [ShardFailed(error.packed())]
         run = self._for_this_node(self._with_checkpoint(checkpoint))
         try:
             self._process = self._starter.submit(ShardProcess, run).result()
