@@ -157,7 +157,7 @@ def test_no_episode_is_a_failure_to_be_filmed(folder, capsys):
     status, text = said(capsys, "replay", folder / "silent", "--task", "task-0", "--episode", "failures")
 
     assert status == 2
-    assert "task-0 has no failed episode. Of 3 episodes the environment did not say whether it succeeded" in text
+    assert "task-0 has no failed episode. The environment did not report whether 3 episodes succeeded" in text
 
 
 def test_a_table_for_other_programs_has_neither_true_nor_false(folder, tmp_path):
