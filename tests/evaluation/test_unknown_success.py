@@ -127,7 +127,7 @@ def test_a_comparison_of_success_rates_is_refused(folder, capsys):
     for gate in ([], ["--fail_if_worse=0.05"]):
         status, text = said(capsys, "compare", folder / "silent", folder / "other", *gate)
         assert status == 2
-        assert "have no success rates to compare: the environment of task-0, task-1 did not say" in text
+        assert "have no success rates to compare: the environment of task-0, task-1 did not report" in text
         assert "the mean rewards there are -" in text
 
 
@@ -144,7 +144,7 @@ def test_a_gate_is_not_decided_by_the_tasks_that_have_a_rate_alone(folder, tmp_p
 
     status, text = said(capsys, "compare", *files)
     assert status == 0
-    assert "left out: the environment of task-1 did not say" in text
+    assert "left out: the environment of task-1 did not report" in text
     assert "evaluated by only one of the two" not in text
 
     status, text = said(capsys, "compare", *files, "--fail_if_worse=0.05")
