@@ -1,10 +1,10 @@
-"""What a million episodes cost after they have run: merging shards' journals, statistics, eval_info.json.
+"""Measure the cost of a million finished episodes: merging shards' journals, statistics, eval_info.json.
 
     python bench/results.py [PART…] [--episodes 1000000] [--tasks 130] [--shards 16] [--folder DIR]
 
 The journals are synthetic: results drawn at random, written in the journal's own format (without the sync of every
-episode, which bench/overheads.py measures). Each part then runs in a process of its own, so that its peak memory is its
-own: importing Proctor alone is shown beside it. ``--folder`` keeps the journals for another time.
+episode, which bench/overheads.py measures). Each part then runs in a process of its own and shows its own peak memory,
+beside that of importing Proctor alone. ``--folder`` stores the journals for another time.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def alone(work: Callable[..., None], *arguments: object) -> tuple[float, float, float]:
-    """Run it in a clean process: its seconds, those on a core, and the peak of that process's memory in MB."""
+    """Run a part in a clean process; return its seconds, its CPU seconds, and that process's peak memory in MB."""
     context = get_context("spawn")
     here, there = context.Pipe(duplex=False)
     process = context.Process(target=_measured, args=(there, work, *arguments))
@@ -87,27 +87,27 @@ def _measured(there: Connection, work: Callable[..., None], *arguments: object) 
 
 
 def imports_only(_folder: Path) -> None:
-    """What any of the others begins with."""
+    """Import only what every other part imports."""
 
 
 def merge(folder: Path) -> None:
-    """Which record of each episode counts."""
+    """Determine the record of each episode that counts."""
     merge_journals(RunDirectory(folder).read_journals())
 
 
 def merge_and_statistics(folder: Path) -> None:
-    """All numbers: rates, intervals, resampled means."""
+    """Merge, and compute all numbers: rates, intervals, resampled means."""
     load_statistics(folder)
 
 
 def merge_statistics_and_file(folder: Path) -> None:
-    """The same, and ``eval_info.json``."""
+    """Merge, compute all numbers, and write ``eval_info.json``."""
     run, summary = load_statistics(folder)
     RunDirectory(folder).write_eval_info(stream_eval_info(summary, run))
 
 
 def report(folder: Path) -> None:
-    """``proctor report``: the page, with its charts, and as many episodes as it embeds."""
+    """Run ``proctor report``: it writes the page with its charts and as many episodes as it embeds."""
     from proctor.cli import main as proctor
 
     if proctor(["report", str(folder)]):
@@ -129,7 +129,7 @@ def load_statistics(folder: Path) -> tuple[RunInfo, Summary]:
 
 
 def write_run_directory(folder: Path, n_episodes: int, n_tasks: int, n_shards: int) -> None:
-    """``run.json`` and the shards' journals, each episode's numbers drawn from a generator seeded by its position."""
+    """Write ``run.json`` and the shards' journals; a generator seeded by its position draws each episode's numbers."""
     tasks = [Task(f"suite_{number // 10}", number % 10, f"task-{number}", "do it", 500) for number in range(n_tasks)]
     per_task, more = divmod(n_episodes, n_tasks)
     specs = [

@@ -202,7 +202,8 @@ def test_lerobots_old_option_for_the_checkpoint_is_taken_with_a_note():
 
 def test_the_other_old_names_are_taken_with_a_note_too():
     """They stood beside the groups, in LeRobot until 0.2."""
-    with pytest.warns(Note, match=r"--use_amp is an option of older LeRobots; it is taken as --policy\.use_amp"):
+    old = r"--{0} is an option of older LeRobots; it is taken as --policy\.{0}"
+    with pytest.warns(Note, match=old.format("use_amp")), pytest.warns(Note, match=old.format("device")):
         assert expand(["eval", "--use_amp=false", "device=cuda"]) == [
             "eval", "--policy.use_amp=false", "--policy.device=cuda",
         ]  # fmt: skip

@@ -168,7 +168,11 @@ def test_a_run_without_recordings_says_so_once(run_dir, capsys):
         (["--task=task-0", "--episode=-1,2"], "task-0 has no completed episode -1"),
         (["--task=task-0", "--episode=first"], "--episode is 'first'; it is numbers with commas, failures, or all."),
         (["--task=task-0", "--episode=0", "--camera=side"], "task-0 has no camera 'side'; it has front, back."),
-        (["--task=task-0", "--episode=0", "--size=640"], "WIDTHxHEIGHT in pixels, such as 640x480"),
+        (
+            ["--task=task-0", "--episode=0", "--size=640"],
+            "--size is '640'; it is WIDTHxHEIGHT in pixels, such as 640x480.",
+        ),
+        (["--task=task-0", "--episode=0", "--fps=0"], "--fps is 0.0; it must be positive."),
         (["--task=task-0"], "--episode"),
     ],
 )

@@ -15,7 +15,7 @@ from fake_runs import canonical, errors_of, n_descriptors, run_fake
 
 from proctor.cli import main
 from proctor.errors import ConfigError, EnvironmentBuildError, ResourceError
-from proctor.evaluation import prepared_run
+from proctor.evaluation import capacity
 from proctor.results.run_dir import RunDirectory
 from proctor.testing.fakes import FAKE_BENCHMARK, FakeBenchmark, FakeEnv, FakePolicy
 
@@ -97,7 +97,7 @@ def test_the_results_after_a_fault_are_those_without_it(tmp_path, clean_run, fau
 def test_one_worker_that_nobody_asked_for_is_a_process(tmp_path, clean_run, monkeypatch, why):
     """What ends it does not end the run."""
     if why == "one core":
-        monkeypatch.setattr(prepared_run, "usable_cores", lambda: 1)
+        monkeypatch.setattr(capacity, "usable_cores", lambda: 1)
     n_episodes = 1 if why == "one episode" else 3
     faults = {"0/1000/0": "exit"}
 

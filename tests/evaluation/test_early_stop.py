@@ -151,9 +151,9 @@ def test_videos_are_of_episodes_that_count(tmp_path, video):
     [
         ({"stop_at_ci_width": 0.0}, "eval.stop_at_ci_width is 0.0; it must be between 0 and 1."),
         ({"stop_at_ci_width": 10}, "eval.stop_at_ci_width is 10; it must be between 0 and 1."),
-        ({"stop_at_ci_width": 0.1, "ci": "wilson"}, "only the anytime-valid interval stays true"),
+        ({"stop_at_ci_width": 0.1, "ci": "wilson"}, "only the anytime-valid interval may decide"),
         ({"stop_at_ci_width": 0.1, "num_shards": 2}, "leave out eval.num_shards."),
-        ({"ci": "wald"}, "eval.ci is 'wald'; it is one of wilson, exact, anytime."),
+        ({"ci": "wald"}, "eval.ci is 'wald'; it must be one of wilson, exact, anytime."),
     ],
 )
 def test_what_cannot_be_valid_is_refused(fields, message):

@@ -18,6 +18,7 @@ from proctor.evaluation import capacity
 from proctor.evaluation.capacity import n_simulators, require_memory, require_open_files
 from proctor.evaluation.components import load_policy
 from proctor.evaluation.prepared_run import prepare
+from proctor.policies.base import LocalPolicy
 from proctor.testing.fakes import FAKE_BENCHMARK, FakeBenchmark, FakeConfig
 
 EACH = PushT.worker_memory_mb << 20
@@ -83,16 +84,29 @@ def test_more_simulators_than_files_may_be_open_are_refused(monkeypatch):
 def test_consent_goes_to_a_loader_that_has_a_parameter_for_it(monkeypatch):
     """One without is called as ever; without consent, so is one with."""
     loaders = ModuleType("loaders_of_policies")
-    loaders.asks = lambda fields, rename_map=None, *, trust_remote_code=False: trust_remote_code
-    loaders.does_not = lambda fields, rename_map=None: "called"
+    loaders.asks = lambda fields, rename_map=None, *, trust_remote_code=False: LocalPolicy(f"a:{trust_remote_code}")
+    loaders.does_not = lambda fields, rename_map=None: LocalPolicy("a:called")
     monkeypatch.setitem(sys.modules, loaders.__name__, loaders)
 
     def loaded(name, **consent):
-        return load_policy({"type": f"loaders_of_policies:{name}"}, **consent)
+        return load_policy({"type": f"loaders_of_policies:{name}"}, **consent).source
 
-    assert loaded("asks", trust_remote_code=True) is True
-    assert loaded("asks") is False
-    assert loaded("does_not", trust_remote_code=True) == "called"
+    assert loaded("asks", trust_remote_code=True) == "a:True"
+    assert loaded("asks") == "a:False"
+    assert loaded("does_not", trust_remote_code=True) == "a:called"
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("builtins:print", "builtins:print returned a NoneType, which lacks open; a policy is a proctor.Policy"),
+        ("math:pi", "math:pi is not callable; name a function that takes the fields"),
+    ],
+)
+def test_a_loader_that_gives_no_policy_is_a_sentence(address, words):
+    """As a benchmark's address that names no benchmark is."""
+    with pytest.raises(ConfigError, match=words):
+        load_policy({"type": address})
 
 
 @pytest.mark.parametrize(

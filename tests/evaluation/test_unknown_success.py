@@ -163,7 +163,7 @@ def test_no_episode_is_a_failure_to_be_filmed(folder, capsys):
 def test_a_table_for_other_programs_has_neither_true_nor_false(folder, tmp_path):
     """And says that the outcome is unknown."""
     assert main(["export", str(folder / "silent"), f"--output={tmp_path}/episodes.csv"]) == 0
-    rows = list(csv.DictReader((tmp_path / "episodes.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "episodes.csv").read_text().splitlines()))
 
     assert [(row["outcome"], row["success"]) for row in rows] == [("unknown", "")] * 6
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +10,6 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from proctor.config import EvalConfig
 from proctor.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
@@ -52,20 +52,31 @@ def replay_command(  # noqa: PLR0913 - the command's flags
     trust_remote_code
         Consent to running code that is not installed here; RUN_DIR does not hold consent that was given before.
     """
+    from proctor.engine import VideoOptions
     from proctor.evaluation.videos import replay
     from proctor.reports.terminal import print_unfilmed
     from proctor.results.summary import load_summary
 
     run, summary = load_summary(run_dir)
     episodes = _chosen(_task(summary, task), episode)
-    config = EvalConfig(video="all", video_camera=camera, video_size=size, video_fps=fps)
-    problems = replay(run_dir, run, episodes, config, trust_remote_code=trust_remote_code)
+    if not fps > 0:  # NaN is not either
+        raise ConfigError(f"--fps is {fps}; it must be positive.")
+    options = VideoOptions("all", fps=fps, camera=camera, size=None if size is None else _pixels(size))
+    problems = replay(run_dir, run, episodes, options, trust_remote_code=trust_remote_code)
     console = Console()
     for result in episodes:
         if result.spec not in problems:
             console.print(_said(result, run_dir), soft_wrap=True)
     print_unfilmed(console, problems)
     return _SOME_UNFILMED if problems else 0
+
+
+def _pixels(size: str) -> tuple[int, int]:
+    """Width and height."""
+    match = re.fullmatch(r"(\d{1,4})x(\d{1,4})", size)
+    if match is None or min(int(match[1]), int(match[2])) < 2:
+        raise ConfigError(f"--size is '{size}'; it is WIDTHxHEIGHT in pixels, such as 640x480.")
+    return int(match[1]), int(match[2])
 
 
 def _said(result: EpisodeResult, run_dir: Path) -> Text:

@@ -221,7 +221,7 @@ def _lockstep_batch(
 
 def _refill(policy: Policy, rows: Sequence[_Row]) -> None:
     """Ask the policy for those that have no action left."""
-    if policy.randomness == "global":
+    if policy.runs_alone:
         for row in rows:
             with row.memory.stream.swapped_in():
                 (chunk,) = policy.predict([row.observation(policy.look_offsets)], [row.memory])

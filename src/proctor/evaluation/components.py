@@ -13,11 +13,9 @@ from proctor.config.lerobot_flags import without_lerobots
 from proctor.errors import ConfigError
 from proctor.machine.home import prepare_surroundings
 from proctor.plugins import BENCHMARKS, POLICIES, find, installed, load_object
-from proctor.policies.base import LocalPolicy, PolicySource
+from proctor.policies.base import AnyPolicy, require_policy
 from proctor.security.consent import CONSENT, GIVE_CONSENT, gives_consent, is_consent
 from proctor.security.foreign_code import refuse_while_importing, refusing_exits
-
-AnyPolicy = PolicySource | LocalPolicy
 
 
 def make_benchmark(fields: Mapping[str, Any], *, trust_remote_code: bool = False) -> tuple[Benchmark, str]:
@@ -77,7 +75,8 @@ def load_policy(
     Consent to running foreign code is passed to a loader that has a parameter for it.
 
     Raises:
-        ConfigError: no policy is named, or there is none of that name; its fields are wrong.
+        ConfigError: no policy is named, or there is none of that name; its fields are wrong, or its loader returned
+            something that is not a policy.
         CheckpointError: the checkpoint is missing, incomplete or corrupt.
         MissingExtraError: a package that the policy needs is not installed.
     """
@@ -87,12 +86,15 @@ def load_policy(
             "Which policy? Give --policy.path=<checkpoint>, or --policy.type, one of "
             f"{', '.join(sorted(set(installed(POLICIES)) - {'lerobot'}))}."
         )
-    loader = load_object(policy_loader(fields))
+    address = policy_loader(fields)
+    loader = load_object(address)
+    if not callable(loader):
+        raise ConfigError(f"{address} is not callable; name a function that takes the fields of --policy.*.")
     named = {name.replace("-", "_"): value for name, value in without_lerobots("policy", fields, known=()).items()}
     asks = trust_remote_code and "trust_remote_code" in inspect.signature(loader).parameters
     with refusing_exits("The policy cannot be loaded"):
-        policy: AnyPolicy = loader(named, rename_map or None, **({"trust_remote_code": True} if asks else {}))
-    return policy
+        policy = loader(named, rename_map or None, **({"trust_remote_code": True} if asks else {}))
+    return require_policy(policy, f"{address} returned")
 
 
 def policy_loader(fields: Mapping[str, Any]) -> str:

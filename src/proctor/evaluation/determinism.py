@@ -132,8 +132,8 @@ def run_way(setup: EngineSetup, specs: Sequence[EpisodeSpec], policy: PolicySour
     results: dict[EpisodeSpec, EpisodeResult] = {}
     plan = list(reversed(specs)) if variant.reverse else specs
     # Whatever the user's: workers are processes here, and the episode of a killed one is run again.
-    config = replace(setup.config, max_attempts=2)
-    setup = replace(setup, config=config, in_process=False, batch_size=min(variant.batch_size, len(plan)))
+    options = replace(setup.options, max_attempts=2)
+    setup = replace(setup, options=options, in_process=False, batch_size=min(variant.batch_size, len(plan)))
     with closing(Engine(setup, plan, policy)) as engine:
         to_kill = variant.kill
 

@@ -12,11 +12,11 @@ from typing import Any
 
 from proctor.benchmarks.base import Benchmark
 from proctor.config import RunConfig
-from proctor.evaluation.components import AnyPolicy, policy_loader
+from proctor.evaluation.components import policy_loader
 from proctor.identity.code import Code, code_of
 from proctor.identity.source_files import unowned_places
 from proctor.machine.resources import usable_cores
-from proctor.policies.base import why_unidentified
+from proctor.policies.base import AnyPolicy, why_unidentified
 from proctor.results.provenance import Provenance, collect_provenance
 from proctor.security.consent import CONSENT
 
@@ -41,7 +41,7 @@ class Identity:
 
 def identify(config: RunConfig, benchmark: Benchmark, policy: AnyPolicy, *, from_fields: bool) -> Identity:
     """Collect what the results depend on; ``from_fields`` says that the policy was made from ``config.policy``."""
-    provenance = collect_provenance([*benchmark.distributions, *_distributions(policy), "proctor"], usable_cores())
+    provenance = collect_provenance([*benchmark.distributions, *policy.distributions, "proctor"], usable_cores())
     env = asdict(benchmark.config)
     code = _code(benchmark, policy, config.policy if from_fields else {})
     digests = {side: found.digests for side, found in code.items() if found.digests}
@@ -67,8 +67,8 @@ def _code(benchmark: Benchmark, policy: AnyPolicy, fields: Mapping[str, Any]) ->
     """Find the code of the environment and of the policy that has no version."""
     kinds = {"env": type(benchmark), "policy": type(policy)}
     loader = (policy_loader(fields).partition(":")[0],) if fields else ()
-    sources = {"env": benchmark.sources, "policy": (*loader, *getattr(policy, "sources", ()))}
-    distributions = {"env": benchmark.distributions, "policy": _distributions(policy)}
+    sources = {"env": benchmark.sources, "policy": (*loader, *policy.sources)}
+    distributions = {"env": benchmark.distributions, "policy": policy.distributions}
     return {side: code_of([*kind.__mro__, *sources[side]], distributions[side]) for side, kind in kinds.items()}
 
 
@@ -77,8 +77,3 @@ def _why_unidentified(policy: AnyPolicy, code: Mapping[str, Code]) -> str:
         return f"the policy cannot be recognised again: it is or holds {why}"
     unknown = next((why for each in code.values() if (why := each.unidentified)), "")
     return unknown and f"the code that runs cannot be recognised again: it holds {unknown}"
-
-
-def _distributions(policy: AnyPolicy) -> tuple[str, ...]:
-    """List the packages whose versions the policy's results depend on."""
-    return getattr(policy, "distributions", ())

@@ -17,13 +17,13 @@ from typing import Any, Self
 
 from proctor.benchmarks.base import Benchmark
 from proctor.config import RunConfig
-from proctor.engine import EngineSetup
+from proctor.engine import EngineOptions, EngineSetup
 from proctor.engine.plan import plan_episodes, plan_tasks, shard_episodes
 from proctor.errors import ConfigError, note
 from proctor.evaluation.capacity import n_simulators, require_open_files, runs_in_process
-from proctor.evaluation.components import AnyPolicy, load_policy, make_benchmark
+from proctor.evaluation.components import load_policy, make_benchmark
 from proctor.evaluation.identity import Identity, identify
-from proctor.policies.base import LocalPolicy
+from proctor.policies.base import AnyPolicy, LocalPolicy
 from proctor.results.run_dir import RunDirectory, Shard
 from proctor.results.run_info import RunInfo, plan_by_task, resume_command
 from proctor.results.session import RunSession
@@ -153,7 +153,7 @@ class PreparedRun:
             env=asdict(self.benchmark.config),
             tasks={task.key: task for task in self.tasks},
             action_source=self.policy.source if isinstance(self.policy, LocalPolicy) else None,
-            config=self.config.eval,
+            options=EngineOptions.of(self.config.eval, self.benchmark.config.max_parallel_tasks),
             batch_size=batch_size,
             log=files.worker_log,
             trace=files.new_trace_file() if self.config.eval.trace else None,
@@ -184,7 +184,7 @@ def prepare(config: RunConfig, policy: AnyPolicy | None = None) -> PreparedRun:
     directory = _choose_directory(config, benchmark, chosen)
     # The configuration keeps what planning pinned, so that shards and later sessions use the same.
     env = {name: value for name, value in asdict(benchmark.config).items() if not is_consent(name)}
-    pinned = {**config.policy, **getattr(chosen, "pinned", {})}
+    pinned = {**config.policy, **chosen.pinned}
     config = dataclasses.replace(config, env=env, policy=pinned)
     return PreparedRun(config, benchmark, address, chosen, tasks, plan, directory, from_fields=policy is None)
 

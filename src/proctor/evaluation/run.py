@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from proctor.config import EnvConfig, EvalConfig, RunConfig, structure
-from proctor.engine import Crew, Engine, EngineSetup
+from proctor.engine import Engine, EngineSetup, VideoOptions, Workers
 from proctor.engine.policy_failures import require_result
 from proctor.errors import ConfigError, NoResultError, ProctorError, ResourceError, note
 from proctor.evaluation.arguments import env_fields, path_text, plain, policy_of, whole_number
 from proctor.evaluation.prepared_run import PreparedRun, prepare
 from proctor.evaluation.run_state import EvalResult, RunState
 from proctor.evaluation.terminal import quiet_terminal, watched
-from proctor.evaluation.videos import film_of, make_videos, may_be_filmed, remove_videos, wanted_videos
-from proctor.policies.announced import AnnouncedPolicy
+from proctor.evaluation.videos import make_videos, remove_videos, video_spec_of, wanted_videos
 from proctor.policies.base import LocalPolicy, PolicySource
 from proctor.policies.function import PredictFunction
 from proctor.rendering import choose_renderer
@@ -92,7 +91,7 @@ class Measured:
 
     recorded: Mapping[EpisodeSpec, str]
     losses: tuple[str, ...] = ()
-    workers: Crew | None = None
+    workers: Workers | None = None
 
     def close(self) -> None:
         """End the workers."""
@@ -106,12 +105,13 @@ Measure = Callable[[PreparedRun, EngineSetup, RunState], Measured]
 def measure(prepared: PreparedRun, setup: EngineSetup, state: RunState) -> Measured:
     """Run the episodes that have no result yet, in workers of this process, and keep their results in ``state``."""
     config = prepared.config.eval
-    films = {spec: film_of(prepared.directory, spec, config) for spec in state.todo if may_be_filmed(config, spec)}
+    videos = VideoOptions.of(config)
+    video_specs = {
+        spec: video_spec_of(prepared.directory, spec, videos) for spec in state.todo if videos.may_include(spec)
+    }
     with quiet_terminal(config, setup.log) as console:
-        policy = None
-        if state.todo and not isinstance(prepared.policy, LocalPolicy):
-            policy = AnnouncedPolicy(prepared.policy, state.opened)
-        engine = Engine(setup, state.todo, policy, films)
+        policy = prepared.policy if state.todo and not isinstance(prepared.policy, LocalPolicy) else None
+        engine = Engine(setup, state.todo, policy, video_specs, on_policy_loaded=state.opened)
 
         def keep(result: EpisodeResult, actions: Array | None) -> None:
             state.keep(result, actions)
@@ -128,7 +128,7 @@ def measure(prepared: PreparedRun, setup: EngineSetup, state: RunState) -> Measu
             raise
     for sentence in engine.notes:
         note(sentence)
-    return Measured(engine.filmed, workers=engine)
+    return Measured(engine.recorded, workers=engine.workers)
 
 
 def run(
@@ -185,7 +185,7 @@ def _summarise(
 ) -> tuple[EvalResult, Sequence[EpisodeResult]]:
     """Write the result; gives also the episodes of which a video is still to be made."""
     result = state.write_result()
-    wanted = wanted_videos(prepared.config.eval, result.summary.episodes)
+    wanted = wanted_videos(VideoOptions.of(prepared.config.eval), result.summary.episodes)
     if unwanted := measured.recorded.keys() - {episode.spec for episode in wanted}:
         remove_videos(prepared.directory, unwanted)
         result = state.write_result()
@@ -194,7 +194,11 @@ def _summarise(
 
 
 def _make_videos(
-    prepared: PreparedRun, setup: EngineSetup, state: RunState, missing: Sequence[EpisodeResult], workers: Crew | None
+    prepared: PreparedRun,
+    setup: EngineSetup,
+    state: RunState,
+    missing: Sequence[EpisodeResult],
+    workers: Workers | None,
 ) -> Mapping[EpisodeSpec, str]:
     """Make the videos that are missing; gives the episodes of which that failed, and why."""
 
@@ -203,9 +207,10 @@ def _make_videos(
             return "The results are complete."
         return f"The results are complete. For the videos that are missing, {prepared.resume_hint}"
 
+    config = prepared.config.eval
     records = [state.session.records[key_of(episode.spec)] for episode in missing]
     with _keeping_results(state, hint):
-        return make_videos(prepared.directory, setup, prepared.config.eval, records, workers)
+        return make_videos(prepared.directory, setup, config, records, options=VideoOptions.of(config), workers=workers)
 
 
 @contextmanager

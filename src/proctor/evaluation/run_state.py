@@ -69,7 +69,7 @@ class EvalResult:
 class Measuring(Protocol):
     """An object that runs episodes. Times are on the monotonic clock, in seconds."""
 
-    began_at: float | None
+    started_at: float | None
     """The time at which the first episode was started; None before."""
 
     @property
@@ -174,8 +174,8 @@ class RunState:
     def progress(self, engine: Measuring) -> Progress:
         """Give the progress of the run, of which ``engine`` runs the episodes."""
         now, since, load = monotonic(), engine.measuring_since, engine.load()
-        if engine.began_at is not None:
-            self._startup_s = engine.began_at - self._began
+        if engine.started_at is not None:
+            self._startup_s = engine.started_at - self._began
         tasks = tuple(
             TaskProgress(task.name, rounds.n_planned, rounds.counts, rounds.so_far, load.running.get(task.key, 0))
             for task in self._prepared.tasks

@@ -11,7 +11,7 @@ from pathlib import Path
 from time import monotonic
 
 from proctor.config import EvalConfig
-from proctor.engine import Crew, EngineSetup, VideoReplayer, VideoSpec, VideoTask
+from proctor.engine import EngineOptions, EngineSetup, VideoOptions, VideoReplayer, VideoSpec, VideoTask, Workers
 from proctor.errors import ConfigError
 from proctor.evaluation.capacity import n_simulators, runs_in_process
 from proctor.evaluation.components import make_benchmark
@@ -28,35 +28,25 @@ from proctor.security.redaction import REDACTED
 from proctor.types import EpisodeResult, EpisodeSpec, Outcome, TaskKey
 
 
-def may_be_filmed(config: EvalConfig, spec: EpisodeSpec) -> bool:
-    """Decide before an episode runs if ``--eval.video`` may ask for its video once it has run."""
-    if config.video == "first":
-        return spec.episode_index < config.n_episodes_to_render
-    return config.video != "none"
-
-
-def wanted_videos(config: EvalConfig, results: Iterable[EpisodeResult]) -> list[EpisodeResult]:
-    """Choose the completed episodes that ``--eval.video`` and ``--eval.n_episodes_to_render`` ask for.
-
-    ``results`` are in the order of the plan.
-    """
+def wanted_videos(options: VideoOptions, results: Iterable[EpisodeResult]) -> list[EpisodeResult]:
+    """Choose the completed episodes of which ``options`` ask for a video. ``results`` are in the order of the plan."""
     wanted: list[EpisodeResult] = []
     n_failures: Counter[TaskKey] = Counter()
     for result in results:
-        if result.outcome is Outcome.ERROR or not may_be_filmed(config, result.spec):
+        if result.outcome is Outcome.ERROR or not options.may_include(result.spec):
             continue
-        if config.video == "failures":
-            if result.success is not False or n_failures[result.spec.task] >= config.n_episodes_to_render:
+        if options.which == "failures":
+            if result.success is not False or n_failures[result.spec.task] >= options.per_task:
                 continue
             n_failures[result.spec.task] += 1
         wanted.append(result)
     return wanted
 
 
-def film_of(directory: Path, spec: EpisodeSpec, config: EvalConfig) -> VideoSpec:
+def video_spec_of(directory: Path, spec: EpisodeSpec, options: VideoOptions) -> VideoSpec:
     """Describe the video of an episode of the run in ``directory``."""
-    path = RunDirectory(directory).video_file(spec).absolute()  # a worker may have another working directory
-    return VideoSpec(str(path), config.video_fps, config.video_camera, config.video_pixels)
+    # A worker may have another working directory.
+    return options.spec(RunDirectory(directory).video_file(spec).absolute())
 
 
 def remove_videos(directory: Path, specs: Iterable[EpisodeSpec]) -> None:
@@ -69,11 +59,11 @@ def replay(
     directory: Path,
     run: RunInfo,
     episodes: Sequence[EpisodeResult],
-    config: EvalConfig,
+    options: VideoOptions,
     *,
     trust_remote_code: bool = False,
 ) -> dict[EpisodeSpec, str]:
-    """Make videos of episodes of a finished ``run`` in ``directory``: see :func:`make_videos`. Needs no policy.
+    """Render videos of episodes of a finished ``run`` in ``directory``: see :func:`make_videos`. Needs no policy.
 
     Raises:
         ConfigError: the simulator's code is not installed here, and there is no consent to running it; or the run was
@@ -87,6 +77,7 @@ def replay(
     command = f"proctor replay {shlex.quote(str(directory.absolute()))} …"
     fields = of_run({"env": run.config["env"]}, command, consent=trust_remote_code)
     require_code(run, ("env",), f"{command} {GIVE_CONSENT}" if trust_remote_code else command)
+    config = EvalConfig()  # a replay runs as an evaluation does if the user asks for nothing
     benchmark, address = make_benchmark(fields["env"], trust_remote_code=trust_remote_code)
     choose_renderer(benchmark)
     files = RunDirectory(directory)
@@ -95,50 +86,56 @@ def replay(
         env=asdict(benchmark.config),
         tasks={task.key: task for task in run.tasks},
         action_source=None,
-        config=config,
+        options=EngineOptions.of(config, benchmark.config.max_parallel_tasks),
         batch_size=n_simulators(benchmark, config, len(episodes)),
         log=files.worker_log,
         in_process=runs_in_process(benchmark, config),
     )
     records = merge_journals(files.read_journals())
-    return make_videos(directory, setup, config, [records[key_of(episode.spec)] for episode in episodes])
+    wanted = [records[key_of(episode.spec)] for episode in episodes]
+    return make_videos(directory, setup, config, wanted, options=options)
 
 
-def make_videos(
+def make_videos(  # noqa: PLR0913 - where, how, and of what
     directory: Path,
     setup: EngineSetup,
     config: EvalConfig,
     episodes: Sequence[EpisodeRecord],
-    predecessor: Crew | None = None,
+    *,
+    options: VideoOptions,
+    workers: Workers | None = None,
 ) -> dict[EpisodeSpec, str]:
-    """Make videos of episodes of the run in ``directory``, on the workers of ``predecessor`` if there is one.
+    """Render videos of episodes of the run in ``directory``.
+
+    ``config`` says how progress is displayed. ``workers`` are those of an engine that has run to its end; if they are
+    not given, workers are started.
 
     Returns the episodes that have no video afterwards, and why:
     most often because the replay did not end as the recorded episode did.
 
     Raises:
         ConfigError: the simulator has no such camera.
-        ProctorError: see :meth:`~proctor.engine.workers.Crew.run_to_end`.
+        ProctorError: see :meth:`~proctor.engine.video_replay.VideoReplayer.run`.
     """
-    began, filmed = monotonic(), dict[EpisodeSpec, str]()
-    shots = []
+    started_at, problems = monotonic(), dict[EpisodeSpec, str]()
+    tasks = []
     results = [episode.result for episode in episodes]
     for result, episode in zip(results, episodes, strict=True):
         try:
             actions = read_actions(episode)
         except ConfigError as error:
-            filmed[result.spec] = str(error)
+            problems[result.spec] = str(error)
         else:
             assert actions is not None  # only an error has no actions
-            shots.append(VideoTask(result, actions, film_of(directory, result.spec, config)))
+            tasks.append(VideoTask(result, actions, video_spec_of(directory, result.spec, options)))
 
     with (
         quiet_terminal(config, setup.log) as console,
-        closing(VideoReplayer(setup, shots, predecessor)) as filming,
-        watched(filming, console, config, str(directory)) as display,
+        closing(VideoReplayer(setup, tasks, workers)) as replayer,
+        watched(replayer, console, config, str(directory)) as display,
     ):
-        filming.run(
-            filmed.__setitem__,
-            lambda: display.update(Stage("videos", len(filmed), len(episodes), monotonic() - began)),
+        replayer.run(
+            problems.__setitem__,
+            lambda: display.update(Stage("videos", len(problems), len(episodes), monotonic() - started_at)),
         )
-    return {result.spec: problem for result in results if (problem := filmed[result.spec])}
+    return {result.spec: problem for result in results if (problem := problems[result.spec])}

@@ -16,8 +16,8 @@ from proctor.config import RunConfig
 from proctor.errors import ResourceError
 from proctor.evaluation.prepared_run import prepare
 from proctor.machine.hardware import Hardware, probe_hardware
-from proctor.tuning.child import MeasureRequest, measure_in_child
-from proctor.tuning.measure import Say
+from proctor.tuning.child import measure_in_child
+from proctor.tuning.measure import OnProgress
 from proctor.tuning.model import FORMULA, Choice, Costs, Model, Prediction, short_time
 
 TOLERANCE = 0.02
@@ -61,7 +61,9 @@ class AutotuneRecommendation:
     costs: Costs
 
 
-def recommend(config: RunConfig, *, seconds: float = 20.0, on_progress: Say = lambda _: None) -> AutotuneRecommendation:
+def recommend(
+    config: RunConfig, *, seconds: float = 20.0, on_progress: OnProgress = lambda _: None
+) -> AutotuneRecommendation:
     """Measure an evaluation on this machine and recommend how to run it. Nothing is written.
 
     Args:
@@ -76,7 +78,7 @@ def recommend(config: RunConfig, *, seconds: float = 20.0, on_progress: Say = la
     config = replace(config, eval=replace(config.eval, batch_size=0, shard_id=0, num_shards=1))
     prepared = prepare(replace(config, eval=replace(config.eval, trace=False), output_dir=os.devnull))
     hardware = _asked_for(probe_hardware(), config.policy.get("device"))
-    costs = measure_in_child(MeasureRequest(prepared.config, hardware, seconds), on_progress)
+    costs = measure_in_child(prepared.config, hardware, seconds, on_progress)
     return advise(Model(hardware, costs, len(prepared.plan), len(prepared.tasks)), config)
 
 
