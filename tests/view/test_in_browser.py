@@ -132,7 +132,7 @@ def test_an_episode_without_a_video_is_filmed_on_request(page, folder):
     expect(page.locator(".player")).to_contain_text("It has no video yet.")
 
     page.get_by_role("button", name="Film it now").click()
-    expect(page.locator(".filming")).to_contain_text("VideoReplayer …")
+    expect(page.locator(".filming")).to_contain_text("Filming …")
     page.wait_for_function("() => document.querySelector('video').currentTime > 0", timeout=40_000)
 
     assert len(list((folder / "second" / "unfilmed").glob("videos/*_1/eval_episode_1.mp4"))) == 1
@@ -201,5 +201,5 @@ def test_a_page_finds_its_way_back_to_a_server_that_was_away(browser, tmp_path):
             expect(page.locator(".liveness")).to_have_text("running", timeout=15_000)
             expect(page.locator("#viewer")).not_to_have_attribute("data-token", token, timeout=15_000)
             page.get_by_role("button", name="Film it now").click()
-            expect(page.locator(".filming button")).to_have_text("VideoReplayer …")
+            expect(page.locator(".filming button")).to_have_text("Filming …")
             context.close()
