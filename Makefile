@@ -60,8 +60,11 @@ docs: install
 	$(BIN)/python tools/cli_reference.py
 	$(BIN)/python tools/benchmark_reference.py
 
+# All but bench/vs_vla_eval.py, which needs vla-eval.
 bench: install
 	$(BIN)/python bench/ideal.py
+	$(BIN)/python bench/startup.py
+	$(BIN)/python bench/timeline.py
 	$(BIN)/python bench/overheads.py
 	$(BIN)/python bench/autotune.py
 	$(BIN)/python bench/overlap.py
