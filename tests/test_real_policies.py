@@ -19,11 +19,12 @@ from checkpoint_makers.checkpoints import METAWORLD, PUSHT
 from proctor.compat import make_policy
 from proctor.engine.inference import Inference, InferenceRequest
 from proctor.engine.plan import plan_tasks
-from proctor.evaluation.prepared_run import make_benchmark
+from proctor.evaluation.components import make_benchmark
 from proctor.policies.base import EpisodeMemory, Policy
 from proctor.rendering import choose_renderer
 from proctor.results.eval_info import canonical_info
-from proctor.results.journal import read_actions, read_journals
+from proctor.results.journal import read_actions
+from proctor.results.run_dir import RunDirectory
 from proctor.streams import RandomStream
 from proctor.types import EpisodeSpec
 
@@ -94,7 +95,7 @@ def episodes(run):
 def test_an_episode_has_the_actions_of_lerobots_own_loop(name, runs):
     """Closed loop, on what the simulator shows, from the same random states."""
     run = runs.reference(name, inference_batch_size=1)
-    ours = read_journals(run.directory)[0].episodes[0]
+    ours = RunDirectory(run.directory).read_journals()[0].episodes[0]
     spec = ours.result.spec
     benchmark, _ = make_benchmark(runs.env(name))
     choose_renderer(benchmark)

@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
@@ -90,7 +91,7 @@ def test_completion_is_installed_for_a_shell(shell, tmp_path, monkeypatch, capsy
     said = " ".join(capsys.readouterr().out.split())
     path = re.search(r"Completion is in (\S+);", said)[1]
     assert path.startswith(str(tmp_path))
-    script = open(path).read()  # noqa: PTH123, SIM115
+    script = Path(path).read_text()
     assert all(name in script for name in COMMANDS)
     assert "eval.n_episodes" in script
 

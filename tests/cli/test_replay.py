@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from proctor.cli import main
-from proctor.results.journal import JournalWriter, read_actions, read_journals
+from proctor.results.journal import read_actions
+from proctor.results.run_dir import RunDirectory
 from proctor.testing.fakes import FAKE_BENCHMARK
 
 ENV = {"type": FAKE_BENCHMARK, "max_steps": 12, "image_size": 32}
@@ -116,11 +117,11 @@ def test_camera_size_and_speed_can_be_chosen(run_dir, watch):
 
 def tamper(run_dir: Path) -> None:
     """Turn round the actions of every third episode."""
-    (journal,) = read_journals(run_dir)
+    (journal,) = RunDirectory(run_dir).read_journals()
     kept = [(record.result, read_actions(record)) for record in journal.episodes]
     for path in run_dir.glob("journal.*"):
         path.unlink()
-    with JournalWriter(run_dir, journal.header.fingerprint) as writer:
+    with RunDirectory(run_dir).open_journal(journal.header.fingerprint) as writer:
         for result, actions in kept:
             writer.append(result, -actions if result.spec.episode_index == 3 else actions)
 

@@ -12,7 +12,8 @@ import pytest
 from playwright.sync_api import expect
 from served_runs import STORED, fake_run, viewing
 
-from proctor.results.journal import JournalWriter, read_journal
+from proctor.results.journal import read_journal
+from proctor.results.run_dir import RunDirectory
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +188,7 @@ def test_a_page_finds_its_way_back_to_a_server_that_was_away(browser, tmp_path):
     context = browser.new_context()
     page = context.new_page()
     fingerprint = read_journal(tmp_path / "run" / "journal.jsonl").header.fingerprint
-    with JournalWriter(tmp_path / "run", fingerprint):
+    with RunDirectory(tmp_path / "run").open_journal(fingerprint):
         with viewing(tmp_path) as viewer:
             page.goto(viewer.url)
             page.get_by_role("link", name="run").click()

@@ -1,7 +1,7 @@
 """A shard: an engine that runs the episodes that a driver sends it, and sends each result back at once.
 
 Started as ``python -m proctor.parallel.shard CONNECTION_FD PARENT_PID``; the first message on the connection is the
-:class:`~proctor.parallel.launchers.base.ShardRun`, the messages after it are described there too. A shard
+:class:`~proctor.parallel.messages.ShardRun`, the messages after it are described there too. A shard
 writes no journal.
 """
 
@@ -23,9 +23,9 @@ from proctor.engine.worker.messages import ArrayBytes
 from proctor.engine.worker.process import die_with
 from proctor.errors import Interrupted, ProctorError
 from proctor.evaluation.prepared_run import PreparedRun, prepare
-from proctor.evaluation.videos import film_of
+from proctor.evaluation.videos import video_spec_of
 from proctor.machine.resources import usable_cores
-from proctor.parallel.launchers.base import (
+from proctor.parallel.messages import (
     EpisodeDone,
     EpisodeStarted,
     NoMore,
@@ -164,7 +164,7 @@ class _Shard(Observer):
     def _add(self, episodes: Sequence[EpisodeSpec]) -> None:
         directory, options = self._prepared.directory, self._video_options
         filmed = [spec for spec in episodes if options.may_include(spec)]
-        self._video_specs.update({spec: film_of(directory, spec, options) for spec in filmed})
+        self._video_specs.update({spec: video_spec_of(directory, spec, options) for spec in filmed})
         self._engine.add(episodes)
 
 

@@ -20,14 +20,12 @@ import msgspec
 from proctor.errors import ConfigError
 from proctor.results.eval_info import FORMAT_VERSION
 from proctor.results.provenance import Provenance
-from proctor.results.run_dir import RunInfo
+from proctor.results.run_dir import RESULT_FILE, RunDirectory
+from proctor.results.run_info import RunInfo
 from proctor.results.summary import Summary, TaskSummary
-from proctor.results.videos import existing_videos
 from proctor.statistics.intervals import IntervalMethod
 from proctor.statistics.stopping import EarlyStop
 from proctor.types import AttemptError, EpisodeResult, EpisodeSpec, Outcome, Task, TaskKey, Timings
-
-RESULT_FILE = "eval_info.json"
 
 UNNAMED_TASK = TaskKey("unnamed", 0)
 """The only task of a file that does not say which task it is about."""
@@ -50,7 +48,7 @@ def read_result_file(file: Path) -> tuple[RunInfo | None, Summary]:
         tasks,
         [result for task in tasks for result in task.episodes],
         wall_s=info.overall.eval_s,
-        videos=existing_videos(file.parent, [spec for task in tasks for spec in task.specs]),
+        videos=RunDirectory(file.parent).existing_videos(spec for task in tasks for spec in task.specs),
         method=info.intervals.pc_success,
         stop=info.stopped_early,
     )
@@ -169,10 +167,10 @@ def _read(file: Path) -> _Info:
         info = msgspec.convert(content, _Info)
     except OSError as error:
         raise ConfigError(
-            f"{file} cannot be read: {error.strerror}; give a run directory or an eval_info.json."
+            f"{file} cannot be read: {error.strerror}; give a run directory or an {RESULT_FILE}."
         ) from None
     except (ValueError, msgspec.ValidationError) as error:
-        raise ConfigError(f"{file} is not an eval_info.json of Proctor or LeRobot ({error}).") from None
+        raise ConfigError(f"{file} is not an {RESULT_FILE} of Proctor or LeRobot ({error}).") from None
     if info.format_version > FORMAT_VERSION:
         raise ConfigError(
             f"{file} has format version {info.format_version}, this Proctor reads up to {FORMAT_VERSION}: "

@@ -44,38 +44,40 @@ _FIRST_REPLIES = 4
 _WARM_REPLIES = 2
 """Replies of every worker before time counts: those to its reset and to its first chunk."""
 
-Say = Callable[[str], None]
+OnProgress = Callable[[str], None]
 
 
-def measure(job: PreparedRun, hardware: Hardware, seconds: float, say: Say) -> Costs:
+def measure(prepared: PreparedRun, hardware: Hardware, seconds: float, on_progress: OnProgress) -> Costs:
     """Run the first episodes of an evaluation for a while, and return what everything costs.
 
-    ``seconds`` count from the moment at which every worker is at work. ``say`` is called with what is being done. If
-    there is an accelerator and the user leaves open what draws, drawing in software is measured too.
+    ``seconds`` count from the moment at which every worker is at work. ``on_progress`` is called with what is being
+    done. If there is an accelerator and the user leaves open what draws, drawing in software is measured too.
 
     Raises:
         ResourceError: an episode could not be run.
         ProctorError: the simulator cannot be built, the policy cannot be loaded, or they do not fit.
     """
-    may_draw_otherwise = bool(hardware.gpus) and job.benchmark.draws_with_gl and _GL_VARIABLE not in os.environ
-    may_draw_otherwise = may_draw_otherwise and job.benchmark.config.render_device == "auto"
-    choose_renderer(job.benchmark, job.config.policy.get("device"), draws=not isinstance(job.policy, LocalPolicy))
+    may_draw_otherwise = bool(hardware.gpus) and prepared.benchmark.draws_with_gl and _GL_VARIABLE not in os.environ
+    may_draw_otherwise = may_draw_otherwise and prepared.benchmark.config.render_device == "auto"
+    choose_renderer(
+        prepared.benchmark, prepared.config.policy.get("device"), draws=not isinstance(prepared.policy, LocalPolicy)
+    )
     began, accelerator = monotonic(), Accelerator()
     policy = None
-    if not isinstance(job.policy, LocalPolicy):
-        say("loading the policy")
-        policy = WatchedPolicy(job.policy.per_device[0].open(job.config.eval.inference_threads))
+    if not isinstance(prepared.policy, LocalPolicy):
+        on_progress("loading the policy")
+        policy = WatchedPolicy(prepared.policy.per_device[0].open(prepared.config.eval.inference_threads))
         accelerator.holds(policy)
-    bench = _Bench(job, policy, accelerator, load_seconds=monotonic() - began)
-    say("one worker")
+    bench = _Bench(prepared, policy, accelerator, load_seconds=monotonic() - began)
+    on_progress("one worker")
     first = bench.run(1, seconds, _FIRST_REPLIES)
-    n_workers = _affordable_workers(job, hardware, first.worker_bytes)
-    say(f"{n_workers} workers, for {seconds:g} s" if n_workers > 1 else f"one worker, for {seconds:g} s")
+    n_workers = _affordable_workers(prepared, hardware, first.worker_bytes)
+    on_progress(f"{n_workers} workers, for {seconds:g} s" if n_workers > 1 else f"one worker, for {seconds:g} s")
     tally = bench.run(n_workers, seconds)
     drawings = [tally.drawing(max(0, tally.device_bytes - first.device_bytes) // n_workers)]
-    if may_draw_otherwise and tally.looks and (in_software := _drawn_in_software(bench, say)) is not None:
+    if may_draw_otherwise and tally.looks and (in_software := _drawn_in_software(bench, on_progress)) is not None:
         drawings.append(in_software)
-    passes = [] if policy is None else list(_passes(policy, job, accelerator, tally, say))
+    passes = [] if policy is None else list(_passes(policy, prepared, accelerator, tally, on_progress))
     costs = bench.costs(tally, drawings, passes)
     in_use = Choice(1, n_workers, passes[0] if passes else None, drawings[0])
     rest = n_workers / costs.rate - Model(hardware, costs, n_episodes=1).cycle(in_use)
@@ -83,41 +85,41 @@ def measure(job: PreparedRun, hardware: Hardware, seconds: float, say: Say) -> C
 
 
 def _passes(
-    policy: WatchedPolicy, job: PreparedRun, accelerator: Accelerator, in_use: _Tally, say: Say
+    policy: WatchedPolicy, prepared: PreparedRun, accelerator: Accelerator, in_use: _Tally, on_progress: OnProgress
 ) -> Iterator[Pass]:
     """Yield the forward pass that evaluations make unless the user asks for another one, then passes of other sizes.
 
     On a CPU, on which batching gains nothing, there is only the first one, as it was measured among the workers.
     """
-    rows = rows_in_use(policy, job.config.eval.inference_batch_size)
+    rows = rows_in_use(policy, prepared.config.eval.inference_batch_size)
     if not policy.on_accelerator:
         yield Pass(rows, in_use.pass_s)
         return
     for n in sizes(policy, rows):
-        say(f"forward passes of {n}")
+        on_progress(f"forward passes of {n}")
         yield time_passes(policy, n, accelerator)
 
 
-def _drawn_in_software(bench: _Bench, say: Say) -> Drawing | None:
+def _drawn_in_software(bench: _Bench, on_progress: OnProgress) -> Drawing | None:
     """Measure what a look costs one worker without the accelerator; None if drawing in software does not work."""
-    say(f"one worker that draws with {_SOFTWARE}")
+    on_progress(f"one worker that draws with {_SOFTWARE}")
     before = dict(os.environ)
-    config = replace(bench.job.benchmark.config, render_device=_SOFTWARE)
-    choose_renderer(type(bench.job.benchmark)(config), draws=False)
+    config = replace(bench.prepared.benchmark.config, render_device=_SOFTWARE)
+    choose_renderer(type(bench.prepared.benchmark)(config), draws=False)
     try:
         return bench.run(1, _LOOKS_S, _FIRST_REPLIES).drawing(0)
     except (EnvironmentBuildError, ResourceError):
-        say(f"{_SOFTWARE} does not draw here")
+        on_progress(f"{_SOFTWARE} does not draw here")
         return None
     finally:
         os.environ.clear()
         os.environ.update(before)
 
 
-def _affordable_workers(job: PreparedRun, hardware: Hardware, worker_bytes: int) -> int:
+def _affordable_workers(prepared: PreparedRun, hardware: Hardware, worker_bytes: int) -> int:
     """The number of workers that an evaluation would have by default, as far as there is memory for them."""
-    config = replace(job.config.eval, batch_size=0)
-    n_workers = choose_batch_size(config, _EPISODES_PER_TASK, hardware.cores, job.episodes_per_pass)
+    config = replace(prepared.config.eval, batch_size=0)
+    n_workers = choose_batch_size(config, _EPISODES_PER_TASK, hardware.cores, prepared.episodes_per_pass)
     if hardware.memory_bytes is None or not worker_bytes:
         return n_workers
     return max(1, min(n_workers, int(HEADROOM * hardware.memory_bytes / worker_bytes)))
@@ -168,7 +170,7 @@ class _EnoughError(Exception):
 class _Bench:
     """Runs the first episodes of an evaluation, again and again."""
 
-    job: PreparedRun
+    prepared: PreparedRun
     policy: WatchedPolicy | None
     accelerator: Accelerator
     load_seconds: float
@@ -177,11 +179,11 @@ class _Bench:
         """Run ``n_workers`` workers for ``seconds``, or until they have sent ``n_replies`` replies."""
         if self.policy is not None:
             self.policy.forget()
-        tasks = _spread(self.job.tasks, n_workers * _TASKS_PER_WORKER if n_workers > 1 else 1)
-        specs = plan_episodes(self.job.benchmark, tasks, _EPISODES_PER_TASK, self.job.config.seed)
+        tasks = _spread(self.prepared.tasks, n_workers * _TASKS_PER_WORKER if n_workers > 1 else 1)
+        specs = plan_episodes(self.prepared.benchmark, tasks, _EPISODES_PER_TASK, self.prepared.config.seed)
         at_once = ceil(_EPISODES_AT_ONCE * n_workers / len(tasks))
         rounds = _rounds(specs, max(_EPISODES_AT_ONCE, at_once)) if n_workers > 1 else [specs[:1]]
-        setup = self.job.engine_setup()
+        setup = self.prepared.engine_setup()
         options = replace(setup.options, max_lead=0)
         setup = replace(setup, options=options, in_process=False, batch_size=n_workers, log=None)
         meter = _Meter(setup, rounds, self.policy, n_workers)
@@ -220,7 +222,7 @@ class _Bench:
             on_accelerator=policy is not None and policy.on_accelerator,
             shard_bytes=tally.shard_bytes,
             # An evaluation refuses more workers than its benchmark says that memory holds.
-            worker_bytes=max(tally.worker_bytes, (self.job.benchmark.worker_memory_mb or 0) << 20),
+            worker_bytes=max(tally.worker_bytes, (self.prepared.benchmark.worker_memory_mb or 0) << 20),
         )
 
 

@@ -68,13 +68,13 @@ class WatchedPolicy(Policy):
 
 def rows_in_use(policy: Policy, requested: int) -> int:
     """The observations per pass of an evaluation; ``requested`` is 0 if the user leaves them open."""
-    return 1 if policy.randomness == "global" else requested or policy.batch_size
+    return 1 if policy.runs_alone else requested or policy.batch_size
 
 
 def sizes(policy: Policy, in_use: int) -> Iterator[int]:
     """Yield the sizes of passes that are worth timing on an accelerator, ``in_use`` first."""
     yield in_use
-    if policy.randomness != "global":
+    if not policy.runs_alone:
         yield from (rows for rows in _ROWS if rows != in_use)
 
 
