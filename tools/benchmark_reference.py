@@ -18,8 +18,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 PAGE = REPOSITORY / "docs" / "benchmarks.md"
 
 HEAD = """\
-<!-- Written by tools/benchmark_reference.py (make docs). Change what it is written from: the docstrings of the
-benchmarks' classes in src/proctor/benchmarks. -->
+<!-- Written by tools/benchmark_reference.py (make docs). To change this page, change the docstrings of the benchmarks'
+classes in src/proctor/benchmarks. -->
 
 # Benchmarks
 

@@ -31,8 +31,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 PAGE = REPOSITORY / "docs" / "cli.md"
 
 HEAD = """\
-<!-- Written by tools/cli_reference.py (make docs). Change what it is written from: the commands' and fields' docstrings
-in src/proctor/cli, src/proctor/config and src/proctor/benchmarks. -->
+<!-- Written by tools/cli_reference.py (make docs). To change this page, change the docstrings of commands and fields in
+src/proctor/cli, src/proctor/config and src/proctor/benchmarks. -->
 
 # Command line
 

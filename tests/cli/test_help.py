@@ -71,7 +71,7 @@ def test_texts_flow():
     command, wide = [sys.executable, "-m", "proctor", "eval", "--help"], {**os.environ, "COLUMNS": "400"}
     out = subprocess.run(command, env=wide, capture_output=True, text=True, check=True).stdout
 
-    assert "in this process for debugging: breakpoint() works there, and a crash of the simulator" in out
+    assert "for debugging: breakpoint() works there, and a crash of the simulator ends the run." in out
 
 
 def test_the_version_is_the_packages(capsys):

@@ -11,7 +11,7 @@ import pytest
 from proctor.config import RunConfig
 from proctor.engine.load import Load
 from proctor.engine.worker.messages import ArrayBytes
-from proctor.errors import ConfigError, Interrupted, ResourceError
+from proctor.errors import ConfigError, Interrupted, PackedError, ResourceError
 from proctor.parallel import shards as shards_module
 from proctor.parallel.launchers.base import Launcher
 from proctor.parallel.messages import (
@@ -263,7 +263,7 @@ def test_the_run_ends_with_a_sentence_if_no_shard_is_left():
 
 def test_a_failure_that_every_shard_would_have_ends_the_run_at_once():
     """The run ends with the shard's message, hint and exit status."""
-    script = Script({0: ShardFailed("The checkpoint is corrupt.", "Download it again.", 2)})
+    script = Script({0: ShardFailed(PackedError("ConfigError", "The checkpoint is corrupt.", "Download it again.", 2))})
     with pytest.raises(ConfigError, match="checkpoint is corrupt") as caught:
         run(make_pool(script))
 
@@ -272,7 +272,7 @@ def test_a_failure_that_every_shard_would_have_ends_the_run_at_once():
 
 def test_a_shard_that_lacks_memory_is_treated_as_lost():
     """The other shards may have enough memory."""
-    script = Script({1: ShardFailed("The device has no memory.", "", 4)})
+    script = Script({1: ShardFailed(PackedError("ResourceError", "The device has no memory.", "", 4))})
     pool = make_pool(script)
     results, _, _ = run(pool)
 

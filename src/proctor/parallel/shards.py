@@ -13,7 +13,7 @@ from time import monotonic
 from typing import Any
 
 from proctor.engine.load import Load
-from proctor.errors import ConfigError, Interrupted, ProctorError, ResourceError
+from proctor.errors import Interrupted, ResourceError
 from proctor.parallel.launchers.base import Launcher
 from proctor.parallel.messages import (
     LAST_EVENTS,

@@ -81,7 +81,11 @@ class LiberoConfig(EnvConfig):
             raise ConfigError("env.camera_name_mapping gives two images the same name; give each its own.")
 
     def image_names(self) -> list[str]:
-        """Return the names in ``camera_name``, split at its commas."""
+        """Return the names in ``camera_name``, split at its commas.
+
+        Raises:
+            ConfigError: there is no name.
+        """
         names = [name.strip() for name in self.camera_name.split(",") if name.strip()]
         if not names:
             raise ConfigError(f"env.camera_name is empty; it must be one of {', '.join(IMAGES)}, or both with a comma.")

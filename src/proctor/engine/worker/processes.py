@@ -17,7 +17,7 @@ from typing import Protocol
 
 import msgspec
 
-from proctor.child import python_command
+from proctor.child.processes import signal_group, start_interpreter
 from proctor.engine.worker.messages import MAX_FORK_MESSAGE, Forked, Setup, decode_fork_reply, encode
 
 _FORK_PATIENCE_S = 2.0
@@ -88,7 +88,7 @@ class _SpawnedProcess:
             return None
 
     def signal(self, number: int) -> None:
-        _signal_group(self._process.pid, number)
+        signal_group(self._process.pid, number)
 
 
 # ------------------------------------------------------------------------------------------------------------- forked
@@ -183,7 +183,7 @@ class _ForkedProcess:
 
     def signal(self, number: int) -> None:
         if self.pid is not None:  # even if it has ended: processes that it has started may be there
-            _signal_group(self.pid, number)
+            signal_group(self.pid, number)
 
 
 def _interpreter(
@@ -191,20 +191,9 @@ def _interpreter(
 ) -> subprocess.Popen[bytes]:
     """Start a clean interpreter that runs ``module`` in a process group of its own, and prints into the log."""
     with (log or Path(os.devnull)).open("ab") as output:
-        return subprocess.Popen(  # noqa: S603 - our own interpreter and module
-            python_command(module, *arguments),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            pass_fds=descriptors,
-            start_new_session=True,
-            env=_worker_environment(),
+        return start_interpreter(
+            module, *arguments, output=output, descriptors=descriptors, environment=_worker_environment()
         )
-
-
-def _signal_group(pid: int, number: int) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, number)
 
 
 def _worker_environment() -> dict[str, str]:
