@@ -146,6 +146,7 @@ def write_run_directory(folder: Path, n_episodes: int, n_tasks: int, n_shards: i
             file.write(to_line(encode(Header(FORMAT_VERSION, fingerprint))))
             for position in range(shard, n_episodes, n_shards):
                 result = random_result(specs[position], generator)
+                assert result.length is not None
                 ref = ActionsRef(position * 4000, (result.length, 4), "<f4", generator.getrandbits(32))
                 file.write(to_line(encode(EpisodeLine(position * 0.1, result, ref))))
 

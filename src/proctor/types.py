@@ -174,7 +174,7 @@ class EpisodeResult:
     """The outcome of one episode.
 
     ``sum_reward`` and ``max_reward`` cover exactly the ``length`` steps of the episode. They are None for an error, and
-    if a reward was NaN or infinite.
+    if a reward was NaN or infinite. ``length`` is None in a result file that does not hold it, such as LeRobot's.
     ``final_state_hash`` is a digest of the simulator's state after the last step: two runs with equal hashes had the
     same physics, not only the same rewards. ``errors`` lists every attempt that did not succeed, even if a later one
     did.
@@ -184,7 +184,7 @@ class EpisodeResult:
     outcome: Outcome
     sum_reward: float | None = None
     max_reward: float | None = None
-    length: int = 0
+    length: int | None = 0
     n_looks: int = 0
     final_state_hash: str | None = None
     errors: tuple[AttemptError, ...] = ()

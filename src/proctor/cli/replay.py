@@ -84,6 +84,7 @@ def _said(result: EpisodeResult, run_dir: Path) -> Text:
     from proctor.reports.text import count, number, safe
     from proctor.results.run_dir import RunDirectory
 
+    assert result.length is not None  # a run directory knows it
     how = f"{result.outcome} after {count(result.length, 'step')}, reward {number(result.sum_reward)}"
     return safe(f"{result.spec}: {how}, as recorded: {RunDirectory(run_dir).video_file(result.spec)}")
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from proctor.results.summary import Summary
+from proctor.statistics.bootstrap import number_or_nan
 from proctor.types import Array, Outcome
 
 MOST_BINS = 40
@@ -45,7 +46,7 @@ class Histogram:
 def lengths_and_rewards(summary: Summary) -> tuple[Values, Values]:
     """Return the lengths of completed episodes in steps, and their sums of rewards."""
     rows = (
-        (_SPLIT.index(result.outcome), result.length, math.nan if result.sum_reward is None else result.sum_reward)
+        (_SPLIT.index(result.outcome), number_or_nan(result.length), number_or_nan(result.sum_reward))
         for result in summary.episodes
         if result.outcome is not Outcome.ERROR
     )

@@ -8,12 +8,11 @@ seeds and lengths are not a number then, and nothing is made of them. LeRobot's 
 from __future__ import annotations
 
 import json
-import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
@@ -29,8 +28,6 @@ from proctor.types import AttemptError, EpisodeResult, EpisodeSpec, Outcome, Tas
 
 UNNAMED_TASK = TaskKey("unnamed", 0)
 """The only task of a file that does not say which task it is about."""
-
-_UNKNOWN = cast("int", math.nan)
 
 
 def read_result_file(file: Path) -> tuple[RunInfo | None, Summary]:
@@ -93,7 +90,7 @@ class _Episode:
     outcome: Outcome | None = None
     sum_reward: float | None = None
     max_reward: float | None = None
-    length: int = 0
+    length: int | None = 0
     errors: tuple[AttemptError, ...] = ()
     timings: Timings = field(default_factory=Timings)
 
@@ -149,7 +146,7 @@ class _OldInfo:
                 success=episode.success,
                 sum_reward=episode.sum_reward,
                 max_reward=episode.max_reward,
-                length=_UNKNOWN,
+                length=None,
                 # an episode with a reward was completed, whatever is known of its success
                 outcome=Outcome.UNKNOWN if episode.success is None and episode.sum_reward is not None else None,
             )
@@ -217,7 +214,7 @@ def _nameless(task: _Task) -> Iterator[EpisodeResult]:
             EpisodeSpec(*task.key, index, seed=None),
             Outcome.of_completed(success),
             *next(rewards, (None, None)),
-            length=_UNKNOWN,
+            length=None,
         )
 
 

@@ -41,7 +41,7 @@ class Resampled:
 def quantities(episodes: Iterable[EpisodeResult]) -> Array:
     """Return the quantities of :class:`MeanIntervals`, floats (completed episodes, quantities); no reward gives NaN."""
     rows = [
-        (_number(result.sum_reward), _number(result.max_reward), float(result.length))
+        (number_or_nan(result.sum_reward), number_or_nan(result.max_reward), number_or_nan(result.length))
         for result in episodes
         if result.outcome is not Outcome.ERROR
     ]
@@ -95,5 +95,6 @@ def mean_intervals(tasks: Sequence[Resampled], level: float = LEVEL) -> MeanInte
     )
 
 
-def _number(reward: float | None) -> float:
-    return math.nan if reward is None else reward
+def number_or_nan(value: float | None) -> float:
+    """Return ``value``, or NaN if it is not known."""
+    return math.nan if value is None else value

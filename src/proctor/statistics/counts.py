@@ -65,7 +65,7 @@ class Counts:
             if result.max_reward is not None and math.isfinite(result.max_reward):
                 n_max_rewards += 1
                 total_max_reward += result.max_reward
-            if math.isfinite(result.length):
+            if result.length is not None:
                 n_lengths += 1
                 total_length += result.length
         return cls(
