@@ -1,4 +1,4 @@
-# make install | demo | test | prove | check | fix | docs | bench      (README.md says what each is for)
+# make install | demo | quick | test | prove | coverage | check | fix | docs | bench      (CONTRIBUTING.md says what each is for)
 #
 # Everything happens in .venv inside the project. `make test` and `make demo` install what they need first.
 
@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed
 # The newest suitable interpreter: 3.12 or 3.13 for LeRobot 0.6, else 3.11 for LeRobot 0.4; pyenv's are found too.
 PYTHON ?= $(shell tools/find_python)
 
-.PHONY: install demo test prove check fix docs bench clean
+.PHONY: install demo quick test prove coverage check fix docs bench clean
 
 install: $(INSTALLED)
 
@@ -26,9 +26,22 @@ demo: install
 		--env.task=reach-v3,button-press-topdown-v3,coffee-button-v3 --env.episode_length=200 \
 		--eval.n_episodes=10 --eval.n_episodes_to_render=3
 
-# Files are dealt to two processes: half of the time tests wait for processes of their own.
+# Whole files are dealt to two processes, as tests of a file share what is expensive to make, and in the order in which
+# tests/conftest.py has put them, the longest first: xdist's own order begins with the file of the most tests.
+PYTEST := -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
+
+quick: install
+	$(BIN)/python $(PYTEST) -m quick
+
 test: install
-	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile
+	$(BIN)/python $(PYTEST)
+
+# As long as `make test` and half as long again. Fork servers, workers and commands are measured too.
+coverage: install
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run $(PYTEST)
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
 
 prove: install
 	$(BIN)/python -m pytest -m prove
@@ -37,6 +50,7 @@ check: install
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/typos
 
 fix: install
 	$(BIN)/ruff check --fix
@@ -46,8 +60,11 @@ docs: install
 	$(BIN)/python tools/cli_reference.py
 	$(BIN)/python tools/benchmark_reference.py
 
+# All but bench/vs_vla_eval.py, which needs vla-eval.
 bench: install
 	$(BIN)/python bench/ideal.py
+	$(BIN)/python bench/startup.py
+	$(BIN)/python bench/timeline.py
 	$(BIN)/python bench/overheads.py
 	$(BIN)/python bench/autotune.py
 	$(BIN)/python bench/overlap.py

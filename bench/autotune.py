@@ -1,17 +1,17 @@
-"""What autotune predicts against what is measured, and its choice against a sweep of workers and shards.
+"""Compare autotune's prediction with a measurement, and its choice with a sweep of workers and shards.
 
     python bench/autotune.py [--episodes 10] [--steps 200] [--seconds 20] [--workers 1 2 3 4] [--shards 1 2]
                              [--repeats 1]
 
-The bundled ACT on its three Meta-World tasks. In every repeat autotune measures anew, then each choice of the sweep
-runs the same evaluation, without videos, in clean processes; several shards are as many processes at the same time.
-Compared is the time from the moment that episodes can go on to the last result: with it the time that start-up takes,
-nearly all of it imports, is left out on both sides. A ratio of 1.10 means that 10 % more was predicted than it took.
-Chunks per second are those while all workers run episodes; the time has building, the end, and how long episodes
-turned out to be as well.
+The script uses the bundled ACT on its three Meta-World tasks. In every repeat autotune measures anew, then each choice
+of the sweep runs the same evaluation, without videos, in clean processes; several shards are several processes that run
+at the same time. The compared time is from the moment at which episodes can begin to the last result. So the start-up,
+which consists almost only of imports, is left out on both sides. A ratio of 1.10 means that the prediction is 10 % too
+long. Chunks per second are counted while all workers run episodes; the time also depends on building, on the end, and
+on the actual lengths of episodes.
 
-Nothing else should be using the machine. Autotune says what other programs took; where that is much, both sides are of
-a machine that was not there alone, and need not agree.
+Nothing else should use the machine. Autotune prints the load of other programs; if it is high, prediction and
+measurement need not agree.
 """
 
 from __future__ import annotations
@@ -48,8 +48,9 @@ class Setting(NamedTuple):
 
 @dataclass(frozen=True)
 class Measured:
-    """What a setting did: seconds from when episodes could go on to the last result, episodes, their looks, and the
-    seconds, summed over the workers, in which episodes were run: not started, built for, or waited for.
+    """The measurement of a setting: seconds from the moment at which episodes could begin to the last result, episodes,
+    their looks, and the seconds, summed over the workers, in which episodes ran (not started, built for, or waited
+    for).
     """
 
     seconds: float
@@ -58,7 +59,7 @@ class Measured:
     running_s: float
 
     def chunks_per_second(self, n_workers: int) -> float:
-        """While all of them run episodes."""
+        """Return the chunks per second while all ``n_workers`` run episodes."""
         return n_workers * self.n_looks / self.running_s
 
 
@@ -88,7 +89,7 @@ def main() -> None:
 
 
 def compare(config: RunConfig, settings: list[Setting], seconds: float) -> tuple[float, float]:
-    """One prediction and one sweep: predicted over measured seconds of the choice, its speed over the best one's."""
+    """Predict once and sweep once; return predicted over measured seconds of the choice, and its relative speed."""
     found = recommend(config, seconds=seconds)
     chosen = Setting(found.num_shards, found.batch_size)
     print(
@@ -117,7 +118,7 @@ def report(found: AutotuneRecommendation, setting: Setting, measured: Measured) 
 
 
 def prediction(found: AutotuneRecommendation, setting: Setting) -> Prediction:
-    """What the model says of a setting, with the passes and the drawing that are in use."""
+    """Return the model's prediction for a setting, with the current size of passes and renderer."""
     costs = found.costs
     model = Model(found.hardware, costs, found.n_episodes, n_tasks=len(TASKS.split(",")))
     return model.predict(Choice(setting.shards, setting.workers, costs.passes[0], costs.drawings[0]))
@@ -132,7 +133,7 @@ def predicted_seconds(found: AutotuneRecommendation, setting: Setting) -> float:
 
 
 def run(config: RunConfig, setting: Setting) -> Measured:
-    """The evaluation in one process per shard, all of which begin once every policy is loaded."""
+    """Run the evaluation in one process per shard; all of them begin after every policy is loaded."""
     with tempfile.TemporaryDirectory() as folder:
         shards = [_start_shard(config, setting, number, folder) for number in range(setting.shards)]
         for shard in shards:
@@ -165,13 +166,13 @@ def _start_shard(config: RunConfig, setting: Setting, number: int, folder: str) 
 
 
 def _read_line(shard: subprocess.Popen[str]) -> str:
-    """The next line that is for us; libraries may print too."""
+    """Return the next line that belongs to the protocol; libraries may print other lines."""
     assert shard.stdout is not None
     return next((line.strip() for line in shard.stdout if line.startswith(("loaded", "{"))), "")
 
 
 def be_a_shard(what: dict[str, Any]) -> None:
-    """In a process of its own: load, wait for the word, evaluate, say what came of it."""
+    """Run in a process of its own: load, wait for the start, evaluate, print the result."""
     from proctor import evaluate
 
     policy = loaded({"path": str(CHECKPOINT), "device": "cpu"})

@@ -1,7 +1,7 @@
-"""What Proctor and others are both timed on: benchmarks, and checkpoints made for them once.
+"""The cases on which Proctor and others are timed: benchmarks, and checkpoints that are made for them once.
 
-The policies are untrained, of a real one's size where it costs time: a ResNet-18 on the camera's own pixels for ACT,
-a U-Net denoised in ten steps for Diffusion.
+The policies are untrained, but have the size of real ones in the parts that cost time: a ResNet-18 on the camera's own
+pixels for ACT, a U-Net denoised in ten steps for Diffusion.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from typing import Any
 from common import CACHE
 
 IN_PROCESS = ((1, False), (2, False), (4, False))
-"""How ``lerobot-eval`` can be run: batch size, and whether its environments are asynchronous."""
+"""Modes of ``lerobot-eval``: the batch size, and True if its environments are asynchronous."""
 ALSO_ASYNC = ((1, False), (2, True), (4, True))
 
 
 @dataclass(frozen=True)
 class Case:
-    """An evaluation: a policy on a task, so many episodes of at most so many steps.
+    """An evaluation: a policy on a task, the number of episodes, and the maximum of steps.
 
-    ``peer_modes`` are those in which lerobot-eval works: its asynchronous environments do not find PushT and ALOHA.
-    ``draws`` says that the policy draws random numbers, so that its rewards differ from lerobot-eval's.
+    ``peer_modes`` are the modes in which lerobot-eval works: its asynchronous environments do not find PushT and ALOHA.
+    ``draws`` is True if the policy draws random numbers, so that its rewards differ from lerobot-eval's.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Case:
     draws: bool = False
 
     def flags(self) -> list[str]:
-        """Of the command line, both sides'."""
+        """The options of the case for both command lines."""
         return [
             f"--policy.path={self.checkpoint()}",
             f"--policy.n_action_steps={self.n_action_steps}",
@@ -54,7 +54,7 @@ class Case:
 
 
 def metaworld(n_action_steps: int, task: str = "reach-v3", **fields: Any) -> Case:
-    """ACT on a Meta-World task: nearly all of its cost is a ResNet-18 on 480x480 pixels."""
+    """Return ACT on a Meta-World task: nearly all of its cost is a ResNet-18 on 480x480 pixels."""
     env = {"type": "metaworld", "task": task}
     return Case(f"metaworld-{n_action_steps}", env, metaworld_act, n_action_steps, peer_modes=ALSO_ASYNC, **fields)
 
@@ -87,7 +87,7 @@ _CHUNK = {"chunk_size": 50, "n_action_steps": 50}
 
 
 def _checkpoints() -> Any:
-    from checkpoint_makers import checkpoints  # imports torch when it makes one
+    from checkpoint_makers import checkpoints  # this import is here because making a checkpoint imports torch
 
     return checkpoints
 
@@ -113,7 +113,7 @@ CASES = {
 
 
 def case_parser(description: str | None, usual: Sequence[str]) -> argparse.ArgumentParser:
-    """The options of a script that compares cases; the ``usual`` ones where none is named."""
+    """Return the options of a script that compares cases; ``usual`` are the cases if none is named."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     named = f"any of {', '.join(CASES)}; {', '.join(usual)} if none"
     parser.add_argument("cases", nargs="*", metavar="CASE", help=named)
@@ -124,7 +124,7 @@ def case_parser(description: str | None, usual: Sequence[str]) -> argparse.Argum
 
 
 def chosen(parser: argparse.ArgumentParser, options: argparse.Namespace, usual: Sequence[str]) -> list[Case]:
-    """The cases that were asked for."""
+    """Return the cases that are named in ``options``, or the usual ones."""
     if unknown := set(options.cases) - set(CASES):
         parser.error(f"there is no case {', '.join(unknown)}; choose from {', '.join(CASES)}")
     cases = (CASES[name] for name in options.cases or usual)

@@ -1,9 +1,10 @@
-"""How often the interval of the mean over tasks contains it, and how wide it is: simulated on a grid.
+"""Simulate the coverage and the width of the interval of a mean over tasks, on a grid.
 
     python bench/coverage.py [--draws 20000] [--points 12] [--workers N]
 
-Beside the interval that is reported (``wilson-effective``) stand the one that Proctor gave before (± 1.96 standard
-errors of a stratified sample) and Wilson's interval of as many episodes in one pool. docs/statistics.md has the table.
+The script compares the reported interval (``wilson-effective``) with the earlier one of Proctor (± 1.96 standard errors
+of a stratified sample) and with Wilson's interval for the same number of episodes in one pool. docs/statistics.md has
+the table.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ TASKS = (2, 3, 5, 10, 13, 20, 40, 130)
 EPISODES = (5, 8, 10, 20, 25, 50)
 RATES = np.arange(1, 21) / 20
 ENOUGH = 50
-"""Tasks times episodes, from which on an interval must hold."""
+"""Tasks times episodes at which the coverage of an interval must be sufficient."""
 
 Ends = tuple[Array, Array]
 
 
 @dataclass(frozen=True)
 class Point:
-    """A point of the grid: the tasks' ``numbers`` of episodes and success ``rates``, (tasks,) each, and their names."""
+    """A point of the grid: ``numbers`` of episodes and success ``rates`` per task, (tasks,) each, and their names."""
 
     shape: str
     mix: str
@@ -51,7 +52,7 @@ class Point:
 
 
 def grid(seed: int = 0) -> Iterator[Point]:
-    """Every number of tasks with every number of episodes, equal and unequal, and rates, equal and mixed."""
+    """Yield every number of tasks with every number of episodes, equal and unequal, and rates, equal and mixed."""
     random = np.random.default_rng(seed)
     for n_tasks in TASKS:
         for shape, numbers in shapes(n_tasks):
@@ -60,7 +61,7 @@ def grid(seed: int = 0) -> Iterator[Point]:
 
 
 def shapes(n_tasks: int) -> Iterator[tuple[str, Array]]:
-    """Numbers of episodes of each task: equal; somewhat unequal, as after errors; and as unequal as the grid allows."""
+    """Yield numbers of episodes per task: equal; somewhat unequal, as after errors; as unequal as the grid allows."""
     for n in EPISODES:
         yield "equal numbers", np.full(n_tasks, n)
     every = np.arange(n_tasks)
@@ -75,9 +76,9 @@ def shapes(n_tasks: int) -> Iterator[tuple[str, Array]]:
 
 
 def mixes(n_tasks: int, random: np.random.Generator) -> Iterator[tuple[str, Array]]:
-    """Rates of each task. Where one task differs from the others it is the first, which has the fewest episodes."""
+    """Yield rates per task. If one task differs from the others, it is the first, which has the fewest episodes."""
     every = np.arange(n_tasks)
-    for rate in RATES[:-1]:  # at 1 for all tasks every interval contains it
+    for rate in RATES[:-1]:  # if the rate is 1 for all tasks, every interval contains it
         yield f"all {rate:.2f}", np.full(n_tasks, rate)
     yield "from .05 to 1", np.round(np.linspace(1, 20, n_tasks)) / 20
     yield "from 1 to .05", np.round(np.linspace(20, 1, n_tasks)) / 20
@@ -99,7 +100,7 @@ def new(successes: Array, episodes: Array) -> Ends:
 
 
 def pool(successes: Array, episodes: Array) -> Ends:
-    """Wilson's, of as many episodes with the rate of the mean."""
+    """Return Wilson's interval for the same number of episodes with the rate of the mean."""
     rate, n, z2 = (successes / episodes).mean(axis=-1), episodes.sum(), z_score(0.95) ** 2
     centre, half = rate + z2 / (2 * n), np.sqrt(z2 * (rate * (1 - rate) / n + z2 / (4 * n * n)))
     low, high = (centre - half) / (1 + z2 / n), (centre + half) / (1 + z2 / n)
@@ -107,7 +108,7 @@ def pool(successes: Array, episodes: Array) -> Ends:
 
 
 def old(successes: Array, episodes: Array) -> Ends:
-    """As up to version 0.1: a normal approximation, and Wilson's of the pool only if no task's outcomes vary."""
+    """Return the interval up to version 0.1: a normal approximation, and Wilson's of the pool if no task varies."""
     rate = (successes / episodes).mean(axis=-1)
     variances = successes * (episodes - successes) / episodes**2 / (episodes - 1)
     error = np.sqrt(variances.sum(axis=-1)) / len(episodes)
@@ -123,7 +124,7 @@ METHODS: dict[str, Callable[[Array, Array], Ends]] = {"old": old, "wilson of poo
 
 
 def measure(point: Point, draws: int, seed: int) -> dict[str, tuple[float, float]]:
-    """By method: how often its interval contains the mean of the rates, and its mean width."""
+    """Return by method the frequency with which its interval contains the mean of the rates, and its mean width."""
     successes = np.random.default_rng(seed).binomial(point.numbers, point.rates, (draws, len(point.rates)))
     mean, found = point.rates.mean(), {}
     for name, method in METHODS.items():

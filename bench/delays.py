@@ -1,7 +1,8 @@
-"""Simulators and an accelerator made of delays off the CPU: only who waits for whom is left. Stands for no real device.
+"""Simulators and an accelerator that only wait, without using the CPU, so that only waiting times are measured.
 
-A step sleeps for ``step_ms`` with a spread of ``spread`` (standard deviation over mean), a forward pass of *n* rows for
-``fixed_ms + n * row_ms``, padded rows included. A reset takes no time, so that an episode's end changes nothing.
+They represent no real device. A step sleeps for ``step_ms`` with a spread of ``spread`` (standard deviation over mean),
+a forward pass of *n* rows for ``fixed_ms + n * row_ms``, padded rows included. A reset takes no time, so that the end
+of an episode changes nothing.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ from proctor.types import Array, EpisodeSpec, Observation, Task
 
 DELAY_BENCHMARK = "delays:DelayBenchmark"
 _OVERSLEPT_S = 0.001
-"""A sleep that ends at most this late is made up for by the next step: the system's timer is no part of a simulator."""
+"""If a sleep ends at most this late, the next step is shorter by it: the system's timer is not part of a simulator."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DelayConfig(EnvConfig):
-    """``steps`` is an episode's length, ``step_ms`` and ``spread`` how long each takes.
+    """``steps`` is the length of an episode, ``step_ms`` and ``spread`` are the duration of a step.
 
-    With an ``image_size`` two images of so many pixels each way are seen besides the state.
+    With an ``image_size`` the simulator also gives two images of so many pixels each way.
     """
 
     steps: int = 1000
@@ -38,13 +39,13 @@ class DelayConfig(EnvConfig):
 
 
 def step_seconds(config: DelayConfig, generator: np.random.Generator, size: int | tuple[int, ...]) -> Array:
-    """How long steps take, drawn at random."""
+    """Draw durations of steps in seconds, an array of shape ``size``."""
     mean = config.step_ms / 1000
     return np.maximum(0.0, generator.normal(mean, config.spread * mean, size))
 
 
 class DelayEnv(SimEnv):
-    """Sleeps."""
+    """A simulator that sleeps."""
 
     fps = 10.0
     drawable = False
@@ -81,7 +82,7 @@ class DelayEnv(SimEnv):
 
 
 class DelayBenchmark(Benchmark):
-    """One task in which time passes."""
+    """A benchmark with one task in which only time passes."""
 
     name: ClassVar[str] = "delays"
     extra: ClassVar[str] = ""
@@ -97,19 +98,19 @@ class DelayBenchmark(Benchmark):
 
 
 class Device(NamedTuple):
-    """An accelerator's speed."""
+    """The speed of an accelerator."""
 
     name: str
     fixed_ms: float
     row_ms: float
 
     def seconds(self, rows: int) -> float:
-        """Of a forward pass."""
+        """Return the seconds of a forward pass of ``rows`` rows."""
         return (self.fixed_ms + rows * self.row_ms) / 1000
 
 
 class Pass(NamedTuple):
-    """One forward pass: when it began and ended, and whose observations were in it."""
+    """One forward pass: its begin and end, and the episodes whose observations were in it."""
 
     began: float
     ended: float
@@ -117,7 +118,7 @@ class Pass(NamedTuple):
 
 
 class DelayPolicy(Policy):
-    """Sleeps as long as the device would compute, one pass at a time, and writes down what it was asked when."""
+    """A policy that sleeps as long as the device would compute, one pass at a time, and records its passes."""
 
     def __init__(self, device: Device, n_action_steps: int, batch_size: int) -> None:
         self.n_action_steps, self.batch_size = n_action_steps, batch_size

@@ -1,10 +1,11 @@
-"""Whether an episode's rewards depend on how the evaluation was run: Proctor, and lerobot-eval beside it.
+"""Test if an episode's rewards depend on how the evaluation was run, with Proctor and with lerobot-eval.
 
     python bench/exactness.py [--episodes 4] [act diffusion ddpm vqbet smolvla tdmpc]
 
-Small untrained checkpoints. With Proctor the same episodes run with 1, 2, 3, 8 and 16 workers, with a worker killed in
-between, and each task alone; lerobot-eval, as shipped, at batch sizes 1, 2 and 4. Counted are the episodes whose sum of
-rewards is that of the first way to the last bit (with Proctor their length and final state as well). Prints Markdown.
+The checkpoints are small and untrained. With Proctor the same episodes run with 1, 2, 3, 8 and 16 workers, with a
+worker killed in between, and each task alone; lerobot-eval runs as shipped, at batch sizes 1, 2 and 4. The script
+counts the episodes whose sum of rewards equals that of the first way to the last bit (with Proctor also their length
+and final state). It prints Markdown.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ PEER_BATCH_SIZES = (1, 2, 4)
 
 @dataclass(frozen=True)
 class Case:
-    """A checkpoint, and what it is evaluated on: tasks, and the steps of an episode."""
+    """A checkpoint, and its evaluation: tasks, and the steps of an episode."""
 
     make: Callable[[Path], Path]
     env_type: str
@@ -64,7 +65,7 @@ CASES = {
 
 
 def episodes_of(case: Case, policy: PolicySource, n_episodes: int, folder: Path) -> dict[str, Results]:
-    """The results of every way, by its name."""
+    """Return the results of every way, by its name."""
 
     def run(task: str, variant: Variant) -> Results:
         config = RunConfig(env=case.flags(task), eval=EvalConfig(n_episodes=n_episodes), output_dir=str(folder / "run"))
@@ -79,7 +80,7 @@ def episodes_of(case: Case, policy: PolicySource, n_episodes: int, folder: Path)
 
 
 def peer_rewards(case: Case, directory: Path, n_episodes: int) -> list[list[float]]:
-    """Each episode's sum of rewards as lerobot-eval has it, at each of its batch sizes; in a process of its own."""
+    """Return each episode's sum of rewards in lerobot-eval, at each of its batch sizes; it runs in its own process."""
     with tempfile.TemporaryDirectory() as folder:
         flags = [f"--policy.path={directory}", "--policy.device=cpu", f"--env.type={case.env_type}"]
         flags += [f"--env.task={','.join(case.tasks)}", f"--eval.n_episodes={n_episodes}"]
@@ -93,7 +94,7 @@ def peer_rewards(case: Case, directory: Path, n_episodes: int) -> list[list[floa
 
 
 def be_the_peer(record: str, max_steps: str, *flags: str) -> None:
-    """Run lerobot-eval at each batch size, and write down the rewards."""
+    """Run lerobot-eval at each batch size, and write the rewards to a file."""
     import lerobot.scripts.lerobot_eval as peer
     import lerobot_peer
 
@@ -109,7 +110,7 @@ def be_the_peer(record: str, max_steps: str, *flags: str) -> None:
 
 
 def row(name: str, n_episodes: int) -> list[str]:
-    """One row of the table."""
+    """Return one row of the table."""
     case = CASES[name]
     with tempfile.TemporaryDirectory() as folder:
         directory = case.make(Path(folder) / name)
@@ -133,7 +134,7 @@ COLUMNS = [variant.name for variant in WAYS[1:]] + ["alone"]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", help="which ones; all if none is given", metavar="policy")
+    parser.add_argument("names", nargs="*", help="policies to run; the default is all", metavar="policy")
     parser.add_argument("--episodes", type=int, default=4, help="of each task")
     options = parser.parse_args()
     print(machine())

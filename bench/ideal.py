@@ -1,14 +1,14 @@
-"""The share of the ideal that the engine reaches: only necessary work, on all cores, without a gap.
+"""Measure the share of the ideal that the engine reaches: only necessary work, on all cores, without a gap.
 
-    python bench/ideal.py [act] [experts] [startup] [--repeats 3]     (all three if none is named)
+    python bench/ideal.py [act] [experts] [startup] [--repeats 3]     (the default is all three)
 
-act: ACT on a Meta-World task, the policy loaded and a simulator built beforehand. First the bare cost of a reset, a
-physics step, a look and an inference is measured here, one at a time on one core; the ideal is the sum of the necessary
-work divided by the cores. experts: all 50 tasks of Meta-World with their experts, which neither look nor infer; the
-ideal holds one construction for each task and one start of each worker, imports included. startup: ``proctor eval`` of
-about a minute from the command on; the ideal also holds one load of the policy, imports included, and for each worker
-its start and one construction. A share, not a time: both sides are measured in the same minute on the same machine,
-which nothing else should be using.
+act: ACT on a Meta-World task, with the policy loaded and a simulator built beforehand. First the script measures the
+cost of a reset, a physics step, a look and an inference, one at a time on one core; the ideal is the sum of the
+necessary work divided by the cores. experts: all 50 tasks of Meta-World with their experts, which neither look nor
+infer; the ideal contains one construction for each task and one start of each worker, imports included. startup:
+``proctor eval`` of about a minute from the command on; the ideal also contains one load of the policy, imports
+included, and for each worker its start and one construction. The result is a share and not a time: both sides are
+measured in the same minute on the same machine, which nothing else should use.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ CORES = len(os.sched_getaffinity(0))
 LOAD = "import json, sys; from proctor.compat import make_policy; make_policy(json.loads(sys.argv[1]))"
 CONSTRUCT = """
 import sys
-from proctor.evaluation.prepared_run import make_benchmark
+from proctor.evaluation.components import make_benchmark
 benchmark, _ = make_benchmark({"type": "metaworld", "task": sys.argv[1]})
 env = benchmark.make_env(benchmark.tasks()[0])
 """
@@ -49,7 +49,7 @@ CONSTRUCT_TO_LOOK = CONSTRUCT + "env.prepare_to_look()"
 
 
 def act(options: argparse.Namespace) -> float:
-    """From the first episode on."""
+    """Measure from the first episode on."""
     from proctor import evaluate
 
     case = act_case(options)
@@ -63,7 +63,7 @@ def act(options: argparse.Namespace) -> float:
 
 
 def experts(options: argparse.Namespace) -> float:
-    """From the first worker's start on."""
+    """Measure from the first worker's start on."""
     from proctor import evaluate
 
     cost = expert_costs(options.tasks)
@@ -80,7 +80,7 @@ def experts(options: argparse.Namespace) -> float:
 
 
 def startup(options: argparse.Namespace) -> float:
-    """From the command to its end, for an evaluation of about a minute."""
+    """Measure from the command to its end, for an evaluation of about a minute."""
     case = act_case(options)
     cost = bare_costs(loaded(case.policy_fields()), options.task)
     chunks = -(-case.steps // case.n_action_steps)
@@ -103,7 +103,7 @@ def act_case(options: argparse.Namespace) -> Case:
 
 
 def necessary(info: Mapping[str, Any], case: Case, cost: Mapping[str, float]) -> float:
-    """Seconds of resets, steps, looks and inference that nobody can do without."""
+    """Return the seconds of resets, steps, looks and inference that every evaluation needs."""
     episodes = info["per_episode"]
     n_looks, needed = (
         sum(e["n_looks"] for e in episodes),
@@ -126,10 +126,10 @@ def said(name: str, work: float, took: float, info: Mapping[str, Any], cost: Map
 
 
 def bare_costs(policy: Any, task_name: str) -> dict[str, float]:
-    """Median seconds of each kind of work, alone on one core."""
+    """Return the median seconds of each kind of work, alone on one core."""
     import numpy as np
 
-    from proctor.evaluation.prepared_run import make_benchmark
+    from proctor.evaluation.components import make_benchmark
     from proctor.policies.base import EpisodeMemory
     from proctor.streams import RandomStream
     from proctor.types import EpisodeSpec, Observation
@@ -151,11 +151,11 @@ def bare_costs(policy: Any, task_name: str) -> dict[str, float]:
 
 
 def expert_costs(tasks: str) -> dict[str, dict[str, float]]:
-    """For each task seconds of a construction, of a reset, and of a step with the expert's thinking."""
-    from proctor.evaluation.prepared_run import make_benchmark
+    """Return for each task the seconds of a construction, of a reset, and of a step including the expert's action."""
+    from proctor.evaluation.components import make_benchmark
 
     benchmark, _ = make_benchmark({"type": "metaworld", "task": tasks})
-    benchmark.make_env(benchmark.tasks()[0]).close()  # the first imports the simulator
+    benchmark.make_env(benchmark.tasks()[0]).close()  # the first construction imports the simulator
     cost = {}
     for task in benchmark.tasks():
         began = perf_counter()
@@ -167,7 +167,7 @@ def expert_costs(tasks: str) -> dict[str, dict[str, float]]:
 
 
 def _costs_unseen(env: SimEnv, max_steps: int) -> dict[str, float]:
-    """Of whole episodes: steps with contacts take several times as long as others."""
+    """Return the costs over whole episodes, because steps with contacts take several times as long as others."""
     resets, steps = [], []
     for seed in range(4):
         resets.append(_elapsed(partial(env.reset, seed, None, look=False)))
@@ -200,13 +200,13 @@ PARTS = {"act": act, "experts": experts, "startup": startup}
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"any of {', '.join(PARTS)}; all if none is named")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"any of {', '.join(PARTS)}; the default is all")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--task", default="reach-v3", help="of act and startup")
     parser.add_argument("--n-action-steps", type=int, default=10)
     parser.add_argument("--episodes", type=int, default=12, help="of act")
     parser.add_argument("--steps", type=int, default=100)
-    parser.add_argument("--seconds", type=float, default=45.0, help="of startup, once it has started")
+    parser.add_argument("--seconds", type=float, default=45.0, help="duration of startup's evaluation after its start")
     parser.add_argument("--tasks", default="MT50", help="of experts")
     parser.add_argument("--episodes-per-task", type=int, default=10)
     options = parser.parse_args()

@@ -1,8 +1,9 @@
-"""Runs ``lerobot-eval`` as shipped, and writes down what it takes to compare with it. Used by ``vs_lerobot.py``.
+"""Run ``lerobot-eval`` as shipped, and record the data that a comparison needs. ``vs_lerobot.py`` uses it.
 
-Changed are only: the number of steps after which an episode ends (its environments ignore ``--env.episode_length``),
-and, with ``--no-videos``, that episodes are not drawn a second time for video. Recorded are the time from the first
-reset to the last result, and each episode's rewards up to its end: lerobot-eval's own sum counts one step too many.
+Only two things are changed: the number of steps after which an episode ends (its environments ignore
+``--env.episode_length``), and, with ``--no-videos``, that episodes are not rendered a second time for video. The record
+contains the time from the first reset to the last result, and each episode's rewards up to its end, because
+lerobot-eval's own sum counts one step too many.
 
     python bench/lerobot_peer.py RECORD.json STEPS [--no-videos] -- --policy.path=… --env.type=…
 """
@@ -34,8 +35,8 @@ def main() -> None:
 
 
 def limit_steps(max_steps: int) -> None:
-    """The loop asks the vector environment for its limit."""
-    lazy = getattr(lerobot.envs.utils, "_LazyAsyncVectorEnv", None)  # not in 0.4
+    """Change the vector environment's limit, which the loop reads."""
+    lazy = getattr(lerobot.envs.utils, "_LazyAsyncVectorEnv", None)  # LeRobot 0.4 does not have it
     for kind in filter(None, (gymnasium.vector.SyncVectorEnv, gymnasium.vector.AsyncVectorEnv, lazy)):
         stock = kind.call
 

@@ -1,7 +1,7 @@
 """Evaluation in lockstep, as it is usually written: ``gymnasium.vector.AsyncVectorEnv``, one policy call for all.
 
-Simulators and policy are Proctor's own adapters, so that what differs is the loop: every step waits for the slowest
-environment, every step draws every camera, and nobody simulates while the policy computes.
+Simulators and policy are Proctor's own adapters, so only the loop differs: every step waits for the slowest
+environment, every step renders every camera, and no environment simulates while the policy computes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 from proctor.benchmarks.base import Benchmark
 from proctor.compat.vector_env import SimGymEnv
 from proctor.engine.plan import plan_tasks
-from proctor.evaluation.prepared_run import make_benchmark
+from proctor.evaluation.components import make_benchmark
 from proctor.policies.base import EpisodeMemory, Policy
 from proctor.streams import RandomStream
 from proctor.types import Array, EpisodeSpec, Observation, Task
@@ -27,7 +27,7 @@ from proctor.types import Array, EpisodeSpec, Observation, Task
 
 @dataclass(frozen=True)
 class Span:
-    """Something that was done, on the monotonic clock: ``build``, ``reset``, ``step``, ``look``, ``inference``."""
+    """A timed activity, on the monotonic clock: ``build``, ``reset``, ``step``, ``look`` or ``inference``."""
 
     what: str
     began: float
@@ -35,7 +35,7 @@ class Span:
 
 
 class TimedEnv(SimGymEnv):
-    """An environment that writes down when it worked."""
+    """An environment that records when it worked."""
 
     def __init__(self, benchmark: Benchmark, task: Task) -> None:
         began = monotonic()
@@ -63,7 +63,7 @@ class TimedEnv(SimGymEnv):
 
 @dataclass
 class Lockstep:
-    """A finished run: when it began and ended, and what was done meanwhile by the environments and the policy."""
+    """A finished run: its begin and end, and the activities of the environments and the policy."""
 
     began: float
     ended: float = 0.0
@@ -79,7 +79,7 @@ class Lockstep:
 def evaluate_in_lockstep(policy: Policy, env: Mapping[str, Any], n_episodes: int, n_envs: int) -> Lockstep:
     """Run ``n_episodes`` of the benchmark's one task, ``n_envs`` at a time, to the step limit or the end of each.
 
-    Timed from the first reset, with the simulators built. A batch of episodes ends with its longest.
+    The time is from the first reset, after the simulators are built. A batch of episodes ends with its longest episode.
     """
     benchmark, _ = make_benchmark(env)
     (task,) = plan_tasks(benchmark)

@@ -1,4 +1,4 @@
-"""A simulator and a policy that cost nothing, so that what is left is the engine."""
+"""A simulator and a policy that cost nothing, so that only the engine is measured."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NULL_BENCHMARK = "null:NullBenchmark"
 
 @dataclass(frozen=True, kw_only=True)
 class NullConfig(EnvConfig):
-    """``steps`` is an episode's length; with ``image_size`` there is an image of that height and width to carry."""
+    """``steps`` is the length of an episode; ``image_size`` is the height and width of an image, 0 for none."""
 
     steps: int = 100
     image_size: int = 0
@@ -27,7 +27,7 @@ class NullConfig(EnvConfig):
 
 
 class NullEnv(SimEnv):
-    """Does nothing, always the same."""
+    """A simulator that does nothing."""
 
     fps = 10.0
     drawable = False
@@ -73,7 +73,7 @@ class NullBenchmark(Benchmark):
 
 
 class NullPolicy(Policy):
-    """Gives zeros at once."""
+    """A policy that returns zeros immediately."""
 
     def __init__(self, n_action_steps: int, batch_size: int) -> None:
         self.n_action_steps, self.batch_size = n_action_steps, batch_size

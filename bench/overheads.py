@@ -1,12 +1,12 @@
-"""What the engine itself costs: simulators and a policy that cost nothing, so every microsecond is ours.
+"""Measure the cost of the engine itself, with simulators and a policy that cost nothing.
 
     python bench/overheads.py [chunks] [growth] [journal] [trace] [--workers 4] [--chunks 20000] [--episodes 100000]
 
-chunks: two chunk lengths on the same plan; the difference of their times gives the cost of a step inside a chunk, the
-rest is the cost of a chunk: an observation to the policy, a chunk of actions to the simulator. growth: whether memory,
-descriptors and the time of an episode grow over many episodes. journal: what keeping an episode on disk costs. trace:
-what ``--eval.trace`` adds to a chunk. A share of the machine's time, so nothing else should be running; medians of
-repeats in turn.
+chunks: two chunk lengths run on the same plan. The difference of their times gives the cost of a step inside a chunk;
+the rest is the cost of a chunk, that is an observation to the policy and a chunk of actions to the simulator. growth:
+memory, descriptors and the time of an episode are measured over many episodes. journal: the cost of storing an episode
+on disk. trace: the additional cost of a chunk with ``--eval.trace``. Results are shares of the machine's time, so
+nothing else should run; they are medians of repeats in turn.
 """
 
 from __future__ import annotations
@@ -29,11 +29,10 @@ import numpy as np
 from common import CACHE, descendants, machine, proportional_mb
 from null import NULL_BENCHMARK, NullPolicy
 
-from proctor.config import EvalConfig
-from proctor.engine import Engine, EngineSetup
+from proctor.engine import Engine, EngineOptions, EngineSetup
 from proctor.engine.plan import plan_episodes, plan_tasks
-from proctor.evaluation.prepared_run import make_benchmark
-from proctor.results.journal import JournalWriter
+from proctor.evaluation.components import make_benchmark
+from proctor.results.run_dir import RunDirectory
 from proctor.types import Array, EpisodeResult, EpisodeSpec, Outcome
 
 CHUNKS_PER_EPISODE = 10
@@ -44,7 +43,7 @@ def plan(n_episodes: int, n_steps: int, workers: int, image_size: int = 0) -> tu
     env = {"type": NULL_BENCHMARK, "steps": n_steps, "image_size": image_size}
     benchmark, address = make_benchmark(env)
     tasks = plan_tasks(benchmark)
-    setup = EngineSetup(address, env, {task.key: task for task in tasks}, None, EvalConfig(), workers)
+    setup = EngineSetup(address, env, {task.key: task for task in tasks}, None, EngineOptions(), workers)
     return setup, plan_episodes(benchmark, tasks, n_episodes, 0)
 
 
@@ -56,7 +55,7 @@ class Cost(NamedTuple):
 
 
 def cost(n_chunks: int, n_action_steps: int, workers: int, image_size: int = 0, trace: Path | None = None) -> Cost:
-    """From the first tenth of the results, when all workers are up, to the last; per chunk."""
+    """Return the cost per chunk, from the first tenth of the results, when all workers are ready, to the last."""
     setup, specs = plan(n_chunks // CHUNKS_PER_EPISODE, CHUNKS_PER_EPISODE * n_action_steps, workers, image_size)
     times: list[Cost] = []
     with closing(Engine(replace(setup, trace=trace), specs, NullPolicy(n_action_steps, batch_size=workers))) as engine:
@@ -67,7 +66,7 @@ def cost(n_chunks: int, n_action_steps: int, workers: int, image_size: int = 0, 
 
 
 def chunks(options: argparse.Namespace) -> None:
-    """The cost of a chunk, of a step inside it, of an image to carry."""
+    """Measure the cost of a chunk, of a step inside it, and of an image in an observation."""
     n, per_chunk, cpu, per_step, with_image = options.chunks, [], [], [], []
     for _ in range(options.repeats):
         short = cost(n, 1, options.workers)
@@ -85,7 +84,7 @@ def chunks(options: argparse.Namespace) -> None:
 
 
 class Sample(NamedTuple):
-    """The state of things after a part of the episodes."""
+    """Memory, descriptors and time after a part of the episodes."""
 
     at: float
     main_mb: float
@@ -101,7 +100,7 @@ class Sample(NamedTuple):
 
 
 def growth(options: argparse.Namespace) -> None:
-    """Memory, descriptors and time per episode from tenth to tenth of many episodes of one step."""
+    """Measure memory, descriptors and time per episode for every tenth of many episodes of one step."""
     setup, specs = plan(options.episodes, 1, options.workers)
     each = options.episodes // SAMPLES
     samples: list[Sample] = []
@@ -126,7 +125,7 @@ def growth(options: argparse.Namespace) -> None:
 
 
 def journal(options: argparse.Namespace) -> None:
-    """Keeping an episode of 100 steps with its actions: encoded, written, synced."""
+    """Measure the cost of storing an episode of 100 steps with its actions: encoded, written, synced."""
     CACHE.mkdir(exist_ok=True)
     actions = np.zeros((100, 4), np.float32)
     found, encoded = [], []
@@ -138,7 +137,7 @@ def journal(options: argparse.Namespace) -> None:
 
 
 def append_seconds(folder: Path, actions: Array, n: int = 1000) -> float:
-    with tempfile.TemporaryDirectory(dir=folder) as directory, JournalWriter(Path(directory), {}) as writer:
+    with tempfile.TemporaryDirectory(dir=folder) as directory, RunDirectory(Path(directory)).open_journal({}) as writer:
         results = [EpisodeResult(EpisodeSpec("null", 0, i, i), Outcome.FAILURE, 0.0, 0.0, 100, 10) for i in range(n)]
         began = perf_counter()
         for result in results:
@@ -147,7 +146,7 @@ def append_seconds(folder: Path, actions: Array, n: int = 1000) -> float:
 
 
 def trace(options: argparse.Namespace) -> None:
-    """What a trace adds to a chunk."""
+    """Measure the additional cost of a chunk with a trace."""
     n, added = options.chunks // 2, list[float]()
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(options.repeats):
@@ -166,7 +165,7 @@ PARTS = {"chunks": chunks, "growth": growth, "journal": journal, "trace": trace}
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"any of {', '.join(PARTS)}; all if none is named")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"any of {', '.join(PARTS)}; the default is all")
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--chunks", type=int, default=20000)
     parser.add_argument("--episodes", type=int, default=100_000)

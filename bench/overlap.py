@@ -1,11 +1,11 @@
-"""How well simulators and an accelerator overlap: throughput against what queueing theory leaves possible.
+"""Measure how well simulators and an accelerator overlap: throughput relative to the limits of queueing theory.
 
     python bench/overlap.py [--devices seed vla] [--workers 4 16 128] [--chunks 1 10 50] [--seconds 2] [--batch 16]
 
 Both are delays off the CPU (``bench/delays.py``): steps of 20 ms with 20 % spread in real worker processes, forward
 passes of 5 ms ("seed") or 60 ms + 3 ms a row ("vla") on one slot. The engine is the real one.
 
-N workers that simulate for Z (a chunk) and then need a pass are a closed queueing network. Its bounds, in chunks/s:
+N workers that simulate for Z (a chunk) and then need a pass form a closed queueing network. Its bounds, in chunks/s:
 
     simulators   N / Z           no worker ever waits
     device       B / S(B)        every pass is full; S(b) is the time of a pass of b rows, B the most rows of one
@@ -13,10 +13,11 @@ N workers that simulate for Z (a chunk) and then need a pass are a closed queuei
                  and with b rows in the mean pass the device is used all the time at most. No rule can be faster.
     reachable    the best that a rule of the form "start a pass as soon as k wait" reaches, over every k, in an event
                  simulation without any overhead, over the same time and from the same start; a pass of fewer rows is
-                 padded to B, as every pass of an evaluation has one shape ("unpadded": where it need not be).
+                 padded to B, as every pass of an evaluation has one shape ("unpadded": without this padding).
 
-"bounded" is the lower of the first two. Where "reachable" is less than 95 % of it, no batching rule can give 95 %.
-Lockstep is computed, and flattered: every step waits for the slowest of all N, one pass takes all N rows, no overhead.
+"bounded" is the lower of the first two. If "reachable" is less than 95 % of it, no batching rule can give 95 %.
+Lockstep is computed optimistically: every step waits for the slowest of all N, one pass takes all N rows, without
+overhead.
 """
 
 from __future__ import annotations
@@ -38,9 +39,7 @@ import numpy as np
 from common import descendants, machine, proportional_mb
 from delays import DELAY_BENCHMARK, DelayConfig, DelayPolicy, Device, Pass, step_seconds
 
-from proctor.config import EvalConfig
-from proctor.engine import Engine, EngineSetup
-from proctor.engine.scheduler import Phase
+from proctor.engine import Engine, EngineOptions, EngineSetup
 from proctor.types import EpisodeSpec, Task
 
 DEVICES = {"seed": Device("seed", 5.0, 0.0), "vla": Device("vla", 60.0, 3.0)}
@@ -48,14 +47,14 @@ CONFIG = DelayConfig(type=DELAY_BENCHMARK)
 ENV = asdict(CONFIG)
 GOAL = 0.95
 MIN_CHUNKS = 5
-"""Of every worker, so that a point does not end before it has settled."""
+"""Minimum number of chunks per worker, so that a point does not end before it has settled."""
 WARM = 0.3
-"""The part of a point's time after which it is looked at."""
+"""The fraction of a point's time that is left out as warm-up."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """One case: which device, how many workers, how long a chunk, how many rows of a pass."""
+    """One case: a device, the number of workers, the length of a chunk, the rows of a pass."""
 
     device: Device
     workers: int
@@ -64,7 +63,7 @@ class Point:
 
     @property
     def think_s(self) -> float:
-        """Mean seconds of a chunk in the simulator, Z."""
+        """The mean seconds of a chunk in the simulator, Z."""
         return self.chunk * CONFIG.step_ms / 1000
 
     @property
@@ -82,13 +81,13 @@ class Point:
         return float(np.minimum(self.workers / (self.think_s + seconds), rows / seconds).max())
 
     def chunks_each(self, seconds: float) -> int:
-        """Chunks of every worker that take about so long."""
+        """Return the number of chunks of every worker that takes about ``seconds``."""
         return max(MIN_CHUNKS, round(seconds * self.at_best / self.workers))
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a point was measured at: chunks a second, the part of the time the device computes, rows in a pass."""
+    """The measurement of a point: chunks per second, the fraction of the time the device computes, rows in a pass."""
 
     per_s: float
     device_use: float
@@ -126,7 +125,7 @@ def main() -> None:
 
 
 class Verdict(NamedTuple):
-    """How near a point comes, and whether the goal is in reach there."""
+    """The share of the bounds that a point reaches, and True if the goal is reachable there."""
 
     of_bounded: float
     of_reachable: float
@@ -150,14 +149,14 @@ def report(point: Point, found: Found, seconds: float) -> Verdict:
 
 
 class Bench:
-    """Points measured one after another on the same workers, more of them as they are needed."""
+    """Points that are measured one after another on the same workers; more workers are started when needed."""
 
     def __init__(self) -> None:
         self._engine: Engine | None = None
         self.n_workers = 0
 
     def measure(self, point: Point, seconds: float) -> Found:
-        """Every worker runs one episode of as many chunks as take about ``seconds``."""
+        """Measure a point: every worker runs one episode with as many chunks as take about ``seconds``."""
         if self.n_workers < point.workers:
             self._start_workers(point)
         n_chunks = point.chunks_each(seconds)
@@ -166,18 +165,18 @@ class Bench:
         return _steady(policy.passes)
 
     def _start_workers(self, point: Point) -> None:
-        """Until every worker is up; simulators of delays are built at once."""
+        """Start workers and wait until all are ready; simulators of delays are built immediately."""
         engine = self._run(point.workers, 1, DelayPolicy(DEVICES["seed"], 1, point.batch))
-        while any(worker.phase is Phase.STARTING for worker in engine.scheduler.workers.values()):
-            engine.hear_workers()
+        while engine.load().starting:
+            engine.step()
         engine.close_inference()
         self.n_workers = point.workers
 
     def _run(self, workers: int, n_steps: int, policy: DelayPolicy) -> Engine:
         task = Task("delays", 0, "wait", "", n_steps)
-        setup = EngineSetup(DELAY_BENCHMARK, ENV, {task.key: task}, None, EvalConfig(), workers)
+        setup = EngineSetup(DELAY_BENCHMARK, ENV, {task.key: task}, None, EngineOptions(), workers)
         specs = [EpisodeSpec("delays", 0, index, index) for index in range(workers)]
-        self._engine = Engine(setup, specs, policy, predecessor=self._engine)
+        self._engine = Engine(setup, specs, policy, workers=self._engine.workers if self._engine is not None else None)
         self._engine.run(lambda *_: None)
         return self._engine
 
@@ -190,10 +189,10 @@ class Bench:
 
 
 def _steady(passes: Sequence[Pass]) -> Found:
-    """What the passes say of the time after warming up and before the first worker has nothing left to do.
+    """Return the measurement from the passes after the warm-up and before the first worker has no work left.
 
-    Chunks a second are the sum of the workers' own rates, each between its first and its last chunk in that time, so
-    that it does not matter where in a chunk the time begins and ends.
+    Chunks per second are the sum of the workers' own rates, each between its first and its last chunk in that time, so
+    that the position of the time's begin and end within a chunk does not matter.
     """
     ended: dict[EpisodeSpec, list[float]] = {}
     for one in passes:
@@ -214,15 +213,15 @@ def _steady(passes: Sequence[Pass]) -> Found:
 
 
 def reachable(point: Point, seconds: float, *, padded: bool) -> float:
-    """Chunks a second of the best rule "start a pass as soon as k wait"."""
+    """Return the chunks per second of the best rule "start a pass as soon as k wait"."""
     ks = {round(k) for k in np.geomspace(1, min(point.batch, point.workers), 8)}
     return max(_steady(simulate(point, k, point.chunks_each(seconds), padded=padded)).per_s for k in ks)
 
 
 def simulate(point: Point, k: int, n_chunks: int, *, padded: bool) -> list[Pass]:
-    """The passes of a run in which nothing costs time but steps and passes, which start as soon as ``k`` wait.
+    """Return the passes of a run in which only steps and passes take time; a pass starts as soon as ``k`` wait.
 
-    Fewer start where no other is to come.
+    A pass starts with fewer if no other observation is to come.
     """
     generator = np.random.default_rng(0)
     thinks = [
@@ -249,7 +248,7 @@ def simulate(point: Point, k: int, n_chunks: int, *, padded: bool) -> list[Pass]
 
 
 def lockstep(point: Point) -> Found:
-    """A loop in which every step waits for all environments, and one pass infers for all."""
+    """Return the rate of a loop in which every step waits for all environments, and one pass infers for all."""
     steps = step_seconds(CONFIG, np.random.default_rng(0), (10_000, point.workers)).max(axis=1)
     infers = point.device.seconds(point.workers)
     cycle = infers + point.chunk * float(steps.mean())

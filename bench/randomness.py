@@ -1,11 +1,11 @@
-"""What it costs that each episode draws from its own random stream: a forward pass with and without, by policy.
+"""Measure the cost of separate random streams for each episode: a forward pass with and without them, by policy.
 
     python bench/randomness.py [--pairs 200] [--batch-size 4] [ddpm diffusion eo1 smolvla tdmpc vqbet xvla …]
 
-Without, the policy draws from torch's global generator, once for a whole batch, and nobody can repeat its episodes.
-The checkpoints are small and untrained, which exaggerates the share: a larger network takes longer and draws no more
-often. A pass has as many rows as it has on a CPU by default, or as many as one says. One thread, whose own time is
-counted, so that a busy machine matters little; pairs in turn, medians.
+Without them, the policy draws from torch's global generator, once for a whole batch, and its episodes cannot be
+repeated. The checkpoints are small and untrained, which exaggerates the share: a larger network takes longer but draws
+equally often. A pass has its default number of rows on a CPU, or the given number. It uses one thread, and only this
+thread's own CPU time counts, so that other load has little effect; results are medians of pairs in turn.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ MAKERS: dict[str, Callable[[Path], Path]] = {
 
 
 def observation(policy: Policy) -> Observation:
-    """Something to see: noise, as often as the policy looks back."""
+    """Return an observation of noise, with as many steps as the policy looks back."""
     n, generator = len(policy.look_offsets), np.random.default_rng(0)
     image = generator.integers(0, 256, (n, 96, 96, 3), np.uint8)
     return Observation({"observation.image": image, "observation.state": generator.uniform(0, 512, (n, 2))}, "push")
@@ -63,7 +63,7 @@ def observation(policy: Policy) -> Observation:
 
 @contextmanager
 def drawing_for_all() -> Iterator[None]:
-    """Policies draw as LeRobot lets them."""
+    """Let policies draw as LeRobot does, within a block."""
     import torch
 
     from proctor.policies.lerobot import randomness
@@ -79,9 +79,9 @@ def drawing_for_all() -> Iterator[None]:
 
 
 def one_pass(policy: Policy, memories: list[EpisodeMemory], *, of_its_own: bool) -> float:
-    """Seconds of a forward pass, each episode with its own random numbers or all with torch's global ones."""
+    """Return the seconds of a forward pass, with each episode's own random numbers or with torch's global ones."""
     seen = [observation(policy)] * len(memories)
-    swapped = memories[0].stream.swapped_in() if policy.randomness == "global" else nullcontext()
+    swapped = memories[0].stream.swapped_in() if policy.runs_alone else nullcontext()
     with nullcontext() if of_its_own else drawing_for_all():
         began = thread_time()
         with swapped if of_its_own else nullcontext():
@@ -90,20 +90,20 @@ def one_pass(policy: Policy, memories: list[EpisodeMemory], *, of_its_own: bool)
 
 
 def measure(policy: Policy, batch_size: int, pairs: int) -> tuple[float, list[float]]:
-    """The median of a pass in seconds, and what each pair says the streams add, as a share of it."""
+    """Return the median of a pass in seconds, and for each pair the streams' additional cost as a share of it."""
     memories = [EpisodeMemory(RandomStream(EpisodeSpec("pusht", 0, i, i))) for i in range(batch_size)]
     found: dict[bool, list[float]] = {True: [], False: []}
     for pair in range(pairs + 5):
         for own in (True, False) if pair % 2 else (False, True):
             found[own].append(one_pass(policy, memories, of_its_own=own))
-    ours, theirs = found[True][5:], found[False][5:]  # the first ones warm up
+    ours, theirs = found[True][5:], found[False][5:]  # the first passes are a warm-up
     middle = statistics.median(theirs)
     return middle, [(a - b) / middle for a, b in zip(ours, theirs, strict=True)]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", help="which ones; all if none is given", metavar="policy")
+    parser.add_argument("names", nargs="*", help="policies to run; the default is all", metavar="policy")
     parser.add_argument("--pairs", type=int, default=200)
     parser.add_argument("--batch-size", type=int, default=0)
     options = parser.parse_args()
@@ -116,7 +116,7 @@ def main() -> None:
                 small_networks.enter_context(vla_checkpoints.small_gemma(name))
             policy: Any = loaded({"path": str(directory), "device": "cpu"})
             policy = policy.open(1)
-            rows = 1 if policy.randomness == "global" else options.batch_size or policy.batch_size
+            rows = 1 if policy.runs_alone else options.batch_size or policy.batch_size
             seconds, shares = measure(policy, rows, options.pairs)
         low, middle, high = (100 * share for share in statistics.quantiles(shares, n=4))
         print(f"{name:10} {rows:4} {seconds * 1000:8.2f} {middle:10.2f} %   {low:.2f} to {high:.2f}", flush=True)

@@ -35,8 +35,7 @@ import numpy as np
 from common import machine
 from delays import DELAY_BENCHMARK, DelayBenchmark, DelayConfig
 
-from proctor.config import EvalConfig
-from proctor.engine import Engine, EngineSetup
+from proctor.engine import Engine, EngineOptions, EngineSetup
 from proctor.errors import Note
 from proctor.policies.base import EpisodeMemory, Policy
 from proctor.policies.remote.openpi import load
@@ -123,7 +122,7 @@ def measured(url: str, config: DelayConfig, workers: int, n_chunks: int, chunk: 
     """Chunks a second of ``workers`` simulators, each of which runs one episode, after warming up."""
     task = Task("delays", 0, "wait", "", n_chunks * chunk)
     specs = [EpisodeSpec("delays", 0, index, index) for index in range(workers)]
-    setup = EngineSetup(DELAY_BENCHMARK, asdict(config), {task.key: task}, None, EvalConfig(), workers)
+    setup = EngineSetup(DELAY_BENCHMARK, asdict(config), {task.key: task}, None, EngineOptions(), workers)
     policy = Timed(connected(url, chunk))
     engine = Engine(setup, specs, policy)
     try:

@@ -1,10 +1,10 @@
-"""What a million episodes cost after they have run: merging shards' journals, statistics, eval_info.json.
+"""Measure the cost of a million finished episodes: merging shards' journals, statistics, eval_info.json.
 
     python bench/results.py [PART…] [--episodes 1000000] [--tasks 130] [--shards 16] [--folder DIR]
 
 The journals are synthetic: results drawn at random, written in the journal's own format (without the sync of every
-episode, which bench/overheads.py measures). Each part then runs in a process of its own, so that its peak memory is its
-own: importing Proctor alone is shown beside it. ``--folder`` keeps the journals for another time.
+episode, which bench/overheads.py measures). Each part then runs in a process of its own and shows its own peak memory,
+beside that of importing Proctor alone. ``--folder`` stores the journals for another time.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ os.environ.setdefault("MUJOCO_GL", "egl")
 sys.path.insert(0, str(Path(__file__).parent))
 from common import machine
 
-from proctor.results.eval_info import stream_eval_info, write_eval_info
-from proctor.results.journal import FORMAT_VERSION, ActionsRef, Header, read_journals
-from proctor.results.journal import _Episode as EpisodeLine
-from proctor.results.journal import _frame as frame
+from proctor.results.eval_info import stream_eval_info
+from proctor.results.journal_lines import to_line
+from proctor.results.journal_records import FORMAT_VERSION, ActionsRef, EpisodeLine, Header, encode
 from proctor.results.merge import merge_journals
 from proctor.results.provenance import collect_provenance
-from proctor.results.run_dir import RunInfo, plan_by_task, write_run
+from proctor.results.run_dir import RunDirectory, Shard
+from proctor.results.run_info import RunInfo, plan_by_task
 from proctor.results.summary import Summary, load_summary
 from proctor.types import AttemptError, EpisodeResult, EpisodeSpec, Outcome, Task, Timings
 
@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def alone(work: Callable[..., None], *arguments: object) -> tuple[float, float, float]:
-    """Run it in a clean process: its seconds, those on a core, and the peak of that process's memory in MB."""
+    """Run a part in a clean process; return its seconds, its CPU seconds, and that process's peak memory in MB."""
     context = get_context("spawn")
     here, there = context.Pipe(duplex=False)
     process = context.Process(target=_measured, args=(there, work, *arguments))
@@ -87,27 +87,27 @@ def _measured(there: Connection, work: Callable[..., None], *arguments: object) 
 
 
 def imports_only(_folder: Path) -> None:
-    """What any of the others begins with."""
+    """Import only what every other part imports."""
 
 
 def merge(folder: Path) -> None:
-    """Which record of each episode counts."""
-    merge_journals(read_journals(folder))
+    """Determine the record of each episode that counts."""
+    merge_journals(RunDirectory(folder).read_journals())
 
 
 def merge_and_statistics(folder: Path) -> None:
-    """All numbers: rates, intervals, resampled means."""
+    """Merge, and compute all numbers: rates, intervals, resampled means."""
     load_statistics(folder)
 
 
 def merge_statistics_and_file(folder: Path) -> None:
-    """The same, and ``eval_info.json``."""
+    """Merge, compute all numbers, and write ``eval_info.json``."""
     run, summary = load_statistics(folder)
-    write_eval_info(folder, stream_eval_info(summary, run))
+    RunDirectory(folder).write_eval_info(stream_eval_info(summary, run))
 
 
 def report(folder: Path) -> None:
-    """``proctor report``: the page, with its charts, and as many episodes as it embeds."""
+    """Run ``proctor report``: it writes the page with its charts and as many episodes as it embeds."""
     from proctor.cli import main as proctor
 
     if proctor(["report", str(folder)]):
@@ -129,7 +129,7 @@ def load_statistics(folder: Path) -> tuple[RunInfo, Summary]:
 
 
 def write_run_directory(folder: Path, n_episodes: int, n_tasks: int, n_shards: int) -> None:
-    """``run.json`` and the shards' journals, each episode's numbers drawn from a generator seeded by its position."""
+    """Write ``run.json`` and the shards' journals; a generator seeded by its position draws each episode's numbers."""
     tasks = [Task(f"suite_{number // 10}", number % 10, f"task-{number}", "do it", 500) for number in range(n_tasks)]
     per_task, more = divmod(n_episodes, n_tasks)
     specs = [
@@ -139,15 +139,16 @@ def write_run_directory(folder: Path, n_episodes: int, n_tasks: int, n_shards: i
     ]
     fingerprint = {"policy": {"type": "synthetic"}, "seed": 1000}
     provenance = collect_provenance(["proctor"], 1)
-    write_run(folder, RunInfo({"eval": {}}, fingerprint, provenance, (), plan_by_task(tasks, specs)))
+    RunDirectory(folder).write_run(RunInfo({"eval": {}}, fingerprint, provenance, (), plan_by_task(tasks, specs)))
     for shard in range(n_shards):
         generator = random.Random(shard)
-        with (folder / f"journal_{shard}_of_{n_shards}.jsonl").open("wb") as file:
-            file.write(frame(Header(FORMAT_VERSION, fingerprint)))
+        with RunDirectory(folder, Shard(shard, n_shards)).journal_file.open("wb") as file:
+            file.write(to_line(encode(Header(FORMAT_VERSION, fingerprint))))
             for position in range(shard, n_episodes, n_shards):
                 result = random_result(specs[position], generator)
+                assert result.length is not None
                 ref = ActionsRef(position * 4000, (result.length, 4), "<f4", generator.getrandbits(32))
-                file.write(frame(EpisodeLine(position * 0.1, result, ref)))
+                file.write(to_line(encode(EpisodeLine(position * 0.1, result, ref))))
 
 
 def random_result(spec: EpisodeSpec, generator: random.Random) -> EpisodeResult:

@@ -1,16 +1,15 @@
-"""Plans past the machines there are: the real schedulers, on simulated clocks, with up to a thousand GPUs.
+"""Predicts evaluations on up to a thousand GPUs: the real schedulers decide, on a simulated clock.
 
     python bench/scale.py [--gpus 1 10 100 1000] [--episodes 100000] [--plots docs/images]
 
-What decides is Proctor's own code: in each shard ``engine/scheduler.py`` and ``engine/batching.py``, above them
-``dealer.py``. What takes time is simulated: workers step, look and reset, a GPU infers, messages travel, and a driver
-handles one result after another.
+Proctor's own code makes the decisions: ``engine/scheduler.py`` and ``engine/batching.py`` in each shard, and
+``parallel/scheduler.py`` above them. Everything that takes time is simulated: workers step, look and reset, a GPU
+infers, messages travel, and a driver handles one result after another.
 
-Measured on this machine while the script runs: what the driver does for a result (its message decoded, the journal's
-append with its sync, the dealer's decisions at that number of shards).
+Measured on this machine while the script runs: what the driver does for a result (it decodes the message, appends to
+the journal and syncs it, and the scheduler decides for that number of shards).
 Measured before: seconds of construction, resets and physics steps, and the lengths of Meta-World's episodes.
 Assumed, as no H100 was at hand: forward passes, looks drawn by a GPU, start-up, the network, and LIBERO's lengths.
-
 """
 
 from __future__ import annotations
@@ -39,34 +38,34 @@ from proctor.engine.batching import Batching
 from proctor.engine.forecast import Forecast
 from proctor.engine.scheduler import Limits, Phase, Scheduler
 from proctor.engine.worker.messages import ArrayBytes
-from proctor.parallel.launchers.base import EpisodeDone, decode_report, encode
+from proctor.parallel.messages import EpisodeDone, decode_report, encode
 from proctor.parallel.scheduler import ShardScheduler
-from proctor.results.journal import JournalWriter
+from proctor.results.run_dir import RunDirectory
 from proctor.types import EpisodeResult, EpisodeSpec, Outcome, Timings
 
 WORKERS_PER_GPU = 16
 LATENCY_S = 0.001
-"""Assumed: of a message between driver and shard."""
+"""Assumed: the time that a message between driver and shard takes."""
 TICK_S = 1e-4
-"""No engine looks up more often than that."""
+"""An engine does not check for work more often than that."""
 STARTUP_S = (25.0, 35.0)
-"""Assumed: between which shards come up, each a process and its weights."""
+"""Assumed: each shard takes between so many seconds to start its process and to load the weights."""
 LOOK_S = 0.006
-"""Assumed: a GPU draws two small cameras."""
+"""Assumed: the time in which a GPU draws two small cameras."""
 MEASURED_S = {"libero": (3.7, 0.11, 0.0076), "metaworld": (0.7, 0.0082, 0.00029)}
-"""Construction, reset (LIBERO's with the ten steps in which things settle) and step, undrawn: medians on one core of an
-AMD EPYC (Zen 4) that had nothing else to do. ``python bench/simulators.py libero metaworld`` measures them again.
+"""Construction, reset (LIBERO's includes ten steps in which objects settle) and a step without drawing: medians on one
+core of an otherwise idle AMD EPYC (Zen 4). ``python bench/simulators.py libero metaworld`` measures them again.
 """
 METAWORLD_LENGTHS = Path(__file__).parent / "metaworld_lengths.json"
-"""Of each task, those of some episodes: ``proctor eval --policy.type=expert --env.type=metaworld --env.task=MT50
---eval.n_episodes=4 --eval.video=none``."""
+"""The lengths of some episodes of each task, from ``proctor eval --policy.type=expert --env.type=metaworld
+--env.task=MT50 --eval.n_episodes=4 --eval.video=none``."""
 
 
 @dataclass(frozen=True)
 class Policy:
-    """Assumed of an H100: a forward pass takes ``pass_s``, whatever the number of its rows, ``rows`` at most.
+    """A policy on an H100. Assumed: a forward pass takes ``pass_s``, whatever the number of its rows.
 
-    ``n_action_steps`` are executed for each.
+    A pass has ``rows`` at most, and ``n_action_steps`` are executed for each row.
     """
 
     name: str
@@ -92,7 +91,7 @@ class Workload:
     length: Callable[[EpisodeSpec], int]
 
     def plan(self, n_episodes: int) -> list[EpisodeSpec]:
-        """So many episodes, spread evenly over the tasks."""
+        """Return a plan of so many episodes, spread evenly over the tasks."""
         per_task, more = divmod(n_episodes, self.n_tasks)
         return [
             EpisodeSpec("suite", task, index, 1000 + index)
@@ -103,7 +102,7 @@ class Workload:
 
 @dataclass(frozen=True)
 class Case:
-    """An evaluation on so many GPUs."""
+    """An evaluation on a number of GPUs."""
 
     work: Workload
     policy: Policy
@@ -112,8 +111,10 @@ class Case:
 
 
 def libero(failures: float = 0.1) -> Workload:
-    """Four suites of ten tasks. That part of the episodes that fails reaches the suite's limit. Assumed: the others
-    end evenly spread between 30 % and 80 % of it.
+    """Return LIBERO's four suites of ten tasks.
+
+    ``failures`` is the share of episodes that fail, and so reach the suite's limit. Assumed: the lengths of the others
+    are spread evenly between 30 % and 80 % of it.
     """
     limits = (280, 280, 300, 520)
 
@@ -125,7 +126,7 @@ def libero(failures: float = 0.1) -> Workload:
 
 
 def metaworld() -> Workload:
-    """Fifty tasks, each of the lengths that were measured of its scripted expert."""
+    """Return Meta-World's fifty tasks, with episode lengths measured with its scripted expert."""
     lengths = json.loads(METAWORLD_LENGTHS.read_text())
 
     def length(spec: EpisodeSpec) -> int:
@@ -138,72 +139,72 @@ def metaworld() -> Workload:
 
 
 class Clock:
-    """Simulated time: what is to happen, in order."""
+    """Simulated time, and the events to come in their order."""
 
     def __init__(self) -> None:
         self.now = 0.0
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()
 
-    def after(self, seconds: float, happening: Callable[[], None]) -> None:
-        """Let something happen so many seconds from now."""
-        heapq.heappush(self._events, (self.now + seconds, next(self._order), happening))
+    def after(self, seconds: float, event: Callable[[], None]) -> None:
+        """Let an event happen so many seconds from now."""
+        heapq.heappush(self._events, (self.now + seconds, next(self._order), event))
 
     def run(self) -> None:
-        """Until nothing is to happen any more."""
+        """Run until no event is left."""
         while self._events:
-            self.now, _, happening = heapq.heappop(self._events)
-            happening()
+            self.now, _, event = heapq.heappop(self._events)
+            event()
 
 
 class Shard:
-    """Workers and a GPU; what they do next, the real scheduler says."""
+    """The workers and the GPU of a shard. The real scheduler decides what they do next."""
 
-    def __init__(self, clock: Clock, case: Case, on_over: Callable[[EpisodeSpec], None]) -> None:
-        self._clock, self._on_over = clock, on_over
+    def __init__(self, clock: Clock, case: Case, on_done: Callable[[EpisodeSpec], None]) -> None:
+        self._clock, self._on_done = clock, on_done
         self._work, self._policy = case.work, case.policy
         self._forecast = Forecast()
-        self.scheduler = Scheduler((), Limits(WORKERS_PER_GPU, max_attempts=1), forecast=self._forecast)
-        for number in range(WORKERS_PER_GPU):
-            self.scheduler.started(number)
-            self.scheduler.joined(number)
+        self.scheduler = Scheduler((), Limits(WORKERS_PER_GPU, max_attempts=1), self._forecast)
+        for worker_id in range(WORKERS_PER_GPU):
+            self.scheduler.started(worker_id)
+            self.scheduler.joined(worker_id)
         self._batching = Batching()
         self._steps_left: dict[int, int] = {}
         self._ready_at: dict[int, float] = {}
         self._gpu_is_free = True
-        self._began_at: dict[int, float] = {}
-        self._stands_since: dict[int, float] = {}
-        self.over_at = [0.0] * WORKERS_PER_GPU
+        self._started_at: dict[int, float] = {}
+        self._built_at: dict[int, float] = {}
+        self.done_at = [0.0] * WORKERS_PER_GPU
         self.n_turns = self.n_built = 0
         self.turns_s = self.worked_s = self.gpu_s = 0.0
 
-    def take(self, specs: Sequence[EpisodeSpec]) -> None:
+    def run_episodes(self, specs: Sequence[EpisodeSpec]) -> None:
         self.scheduler.add(specs)
-        for number, spec in self.scheduler.assign():
-            self._steps_left[number], self._began_at[number] = self._work.length(spec), self._clock.now
-            builds = self.scheduler.workers[number].phase is Phase.BUILDING
-            self._clock.after(self._work.construct_s if builds else 0.0, partial(self._begin, number, builds))
+        for worker_id, spec in self.scheduler.assign():
+            self._steps_left[worker_id], self._started_at[worker_id] = self._work.length(spec), self._clock.now
+            builds = self.scheduler.phase_of(worker_id) is Phase.BUILDING
+            self._clock.after(self._work.construct_s if builds else 0.0, partial(self._start, worker_id, builds))
 
-    def _begin(self, number: int, builds: bool) -> None:  # noqa: FBT001 - what happened
+    def _start(self, worker_id: int, builds: bool) -> None:  # noqa: FBT001 - called through partial
         if builds:
-            spec = self.scheduler.built(number)
-            self._forecast.built(spec.task, self._work.construct_s)
+            spec = self.scheduler.built(worker_id)
+            self._forecast.learn_build(spec.task, self._work.construct_s)
             self.n_built += 1
-        self._stands_since[number] = self._clock.now
-        self._simulate(number, 0, self._work.reset_s + self._work.look_s)
+        self._built_at[worker_id] = self._clock.now
+        self._simulate(worker_id, 0, self._work.reset_s + self._work.look_s)
 
-    def _simulate(self, number: int, n_steps: int, seconds: float) -> None:
-        spec = self.scheduler.workers[number].spec
+    def _simulate(self, worker_id: int, n_steps: int, seconds: float) -> None:
+        spec = self.scheduler.episode_of(worker_id)
         assert spec is not None
-        self._steps_left[number] -= n_steps
-        if self._steps_left[number]:
-            self._batching.left(number, spec.task, n_steps, self._clock.now)
-        self._clock.after(seconds, partial(self._observed if self._steps_left[number] else self._over, number))
+        self._steps_left[worker_id] -= n_steps
+        if self._steps_left[worker_id]:
+            self._batching.left(worker_id, spec.task, n_steps, self._clock.now)
+        self._clock.after(seconds, partial(self._observed if self._steps_left[worker_id] else self._done, worker_id))
 
-    def _observed(self, number: int) -> None:
-        self._ready_at[number] = self._clock.now
-        self._batching.came(number, self._clock.now)
-        self.scheduler.observed(number)
+    def _observed(self, worker_id: int) -> None:
+        self._ready_at[worker_id] = self._clock.now
+        self._batching.came(worker_id, self._clock.now)
+        self.scheduler.observed(worker_id)
         self._infer()
 
     def _infer(self) -> None:
@@ -214,7 +215,7 @@ class Shard:
             self._clock.after(max(wait, TICK_S), self._infer)
             return
         batch = self.scheduler.ready()[:rows]
-        self.scheduler.think(batch)
+        self.scheduler.mark_inferring(batch)
         self._batching.closed(n_ready - len(batch), now)
         self._gpu_is_free = False
         self.gpu_s += self._policy.pass_s
@@ -223,75 +224,79 @@ class Shard:
     def _inferred(self, batch: Sequence[int]) -> None:
         self._gpu_is_free = True
         self._batching.passed(self._policy.pass_s)
-        for number in batch:
-            self.turns_s += self._clock.now - self._ready_at[number]
+        for worker_id in batch:
+            self.turns_s += self._clock.now - self._ready_at[worker_id]
             self.n_turns += 1
-            self.scheduler.acted(number)
-            n_steps = min(self._policy.n_action_steps, self._steps_left[number])
-            looks = self._steps_left[number] > n_steps
-            self._simulate(number, n_steps, n_steps * self._work.step_s + looks * self._work.look_s)
+            self.scheduler.acted(worker_id)
+            n_steps = min(self._policy.n_action_steps, self._steps_left[worker_id])
+            looks = self._steps_left[worker_id] > n_steps
+            self._simulate(worker_id, n_steps, n_steps * self._work.step_s + looks * self._work.look_s)
         self._infer()
 
-    def _over(self, number: int) -> None:
-        spec = self.scheduler.workers[number].spec
+    def _done(self, worker_id: int) -> None:
+        spec = self.scheduler.episode_of(worker_id)
         assert spec is not None
-        self._forecast.finished(spec.task, self._clock.now - self._stands_since[number])
-        self.scheduler.finished(number)
-        self.over_at[number] = self._clock.now
-        self.worked_s += self._clock.now - self._began_at[number]
-        self._on_over(spec)
-        self.take(())
+        self._forecast.learn_episode(spec.task, self._clock.now - self._built_at[worker_id])
+        self.scheduler.finished(worker_id)
+        self.done_at[worker_id] = self._clock.now
+        self.worked_s += self._clock.now - self._started_at[worker_id]
+        self._on_done(spec)
+        self.run_episodes(())
 
 
 class Driver:
-    """One thread that takes results in, one after another, and deals. ``result_s`` is what a result costs it besides
-    the dealer's decision, which the dealer itself makes and which is timed.
+    """One thread that handles one result after another, and assigns episodes.
+
+    A result takes ``result_s`` seconds of it, and the time of the scheduler's decision. The real scheduler makes that
+    decision here, and it is timed.
     """
 
-    def __init__(self, clock: Clock, dealer: ShardScheduler, result_s: float) -> None:
-        self._clock, self._dealer, self._result_s = clock, dealer, result_s
+    def __init__(self, clock: Clock, scheduler: ShardScheduler, result_s: float) -> None:
+        self._clock, self._scheduler, self._result_s = clock, scheduler, result_s
         self._free_at = 0.0
         self.shards: list[Shard] = []
-        self.busy_s = self.decisions_s = self.dealt_at = 0.0
+        self.busy_s = self.decisions_s = self.assigned_at = 0.0
         self.n_results = 0
 
-    def up(self, shard: int) -> None:
+    def ready(self, shard_id: int) -> None:
         """A shard is ready."""
-        self._dealer.joined(shard, WORKERS_PER_GPU)
-        self._deal(shard)
+        self._scheduler.joined(shard_id, WORKERS_PER_GPU)
+        self._assign(shard_id)
 
-    def over(self, shard: int, spec: EpisodeSpec) -> None:
-        """A result is on its way here."""
-        self._clock.after(LATENCY_S, partial(self._arrived, shard, spec))
+    def done(self, shard_id: int, spec: EpisodeSpec) -> None:
+        """A shard has sent a result."""
+        self._clock.after(LATENCY_S, partial(self._arrived, shard_id, spec))
 
     @property
     def decision_s(self) -> float:
-        """The mean decision until now."""
+        """The mean seconds of a decision until now."""
         return self.decisions_s / max(1, self.n_results)
 
-    def _arrived(self, shard: int, spec: EpisodeSpec) -> None:
+    def _arrived(self, shard_id: int, spec: EpisodeSpec) -> None:
         seconds = self._result_s + self.decision_s
         self.busy_s += seconds
         self._free_at = max(self._free_at, self._clock.now) + seconds
-        self._clock.after(self._free_at - self._clock.now, partial(self._decide, shard, spec))
+        self._clock.after(self._free_at - self._clock.now, partial(self._decide, shard_id, spec))
 
-    def _decide(self, shard: int, spec: EpisodeSpec) -> None:
-        began = thread_time()
-        self._dealer.finished(shard, spec)
-        self._deal(shard)
-        self.decisions_s += thread_time() - began
+    def _decide(self, shard_id: int, spec: EpisodeSpec) -> None:
+        start = thread_time()
+        self._scheduler.finished(shard_id, spec)
+        self._assign(shard_id)
+        self.decisions_s += thread_time() - start
         self.n_results += 1
 
-    def _deal(self, shard: int) -> None:
-        if specs := self._dealer.deal(shard):
-            self.dealt_at = self._clock.now
-            self._clock.after(LATENCY_S, partial(self.shards[shard].take, specs))
+    def _assign(self, shard_id: int) -> None:
+        if specs := self._scheduler.assign(shard_id):
+            self.assigned_at = self._clock.now
+            self._clock.after(LATENCY_S, partial(self.shards[shard_id].run_episodes, specs))
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a simulation came to. ``idle`` and ``tail`` are shares of the time that workers had from their shard's start
-    to the end: without an episode, and that after the last one was dealt.
+    """The result of a simulation.
+
+    ``idle`` and ``tail`` are shares of the workers' time, which is counted from their shard's start to the end of the
+    run: the time without an episode, and the part of it after the last episode was assigned.
     """
 
     gpus: int
@@ -306,32 +311,32 @@ class Found:
     builds: int
 
 
-def simulate(case: Case, driver: DriverCost) -> Found:
+def simulate(case: Case, cost: DriverCost) -> Found:
     clock, random = Clock(), Random(0)
-    office = Driver(clock, ShardScheduler(case.work.plan(case.n_episodes), case.gpus), driver.result_s)
-    office.shards = [Shard(clock, case, partial(office.over, number)) for number in range(case.gpus)]
+    driver = Driver(clock, ShardScheduler(case.work.plan(case.n_episodes), case.gpus), cost.result_s)
+    driver.shards = [Shard(clock, case, partial(driver.done, shard_id)) for shard_id in range(case.gpus)]
     starts = [random.uniform(*STARTUP_S) for _ in range(case.gpus)]
-    for number, start in enumerate(starts):
-        clock.after(start, partial(office.up, number))
+    for shard_id, start in enumerate(starts):
+        clock.after(start, partial(driver.ready, shard_id))
     clock.run()
-    end = max(over for shard in office.shards for over in shard.over_at)
+    end = max(done for shard in driver.shards for done in shard.done_at)
     had = sum(end - start for start in starts) * WORKERS_PER_GPU
     tail = sum(
-        end - max(over, office.dealt_at, start)
-        for shard, start in zip(office.shards, starts, strict=True)
-        for over in shard.over_at
+        end - max(done, driver.assigned_at, start)
+        for shard, start in zip(driver.shards, starts, strict=True)
+        for done in shard.done_at
     )
     return Found(
         case.gpus,
         end,
         case.n_episodes / end,
-        1 - sum(shard.worked_s for shard in office.shards) / had,
+        1 - sum(shard.worked_s for shard in driver.shards) / had,
         tail / had,
-        office.busy_s / end,
-        1e6 * office.decision_s,
-        sum(shard.turns_s for shard in office.shards) / sum(shard.n_turns for shard in office.shards),
-        sum(shard.gpu_s for shard in office.shards) / sum(end - start for start in starts),
-        sum(shard.n_built for shard in office.shards),
+        driver.busy_s / end,
+        1e6 * driver.decision_s,
+        sum(shard.turns_s for shard in driver.shards) / sum(shard.n_turns for shard in driver.shards),
+        sum(shard.gpu_s for shard in driver.shards) / sum(end - start for start in starts),
+        sum(shard.n_built for shard in driver.shards),
     )
 
 
@@ -340,7 +345,7 @@ def simulate(case: Case, driver: DriverCost) -> Found:
 
 @dataclass(frozen=True)
 class DriverCost:
-    """Median seconds of the driver for a result, without the dealer's decision."""
+    """Median seconds that a result takes of the driver, without the scheduler's decision."""
 
     decode_s: float
     append_s: float
@@ -351,22 +356,22 @@ class DriverCost:
 
 
 def driver_cost(n: int = 500) -> DriverCost:
-    """Of results with the actions of 200 steps, on the disk of the temporary folder."""
+    """Measure results with the actions of 200 steps, on the disk of the temporary folder."""
     random = np.random.default_rng(0)
     actions = random.normal(size=(200, 7)).astype(np.float32)
     times: dict[str, list[float]] = {"decode": [], "append": []}
-    with tempfile.TemporaryDirectory() as folder, JournalWriter(Path(folder), {}) as journal:
+    with tempfile.TemporaryDirectory() as folder, RunDirectory(Path(folder)).open_journal({}) as journal:
         for index in range(n):
             spec = EpisodeSpec("suite", 0, index, index)
             result = EpisodeResult(spec, Outcome.SUCCESS, 1.0, 1.0, 200, 20, "0" * 32, timings=Timings(step=1.0))
             message = encode(EpisodeDone(result, ArrayBytes.pack(actions)))
-            began = perf_counter()
-            kept = decode_report(message)
+            start = perf_counter()
+            done = decode_report(message)
             decoded = perf_counter()
-            assert isinstance(kept, EpisodeDone)
-            assert kept.actions is not None
-            journal.append(kept.result, kept.actions.unpack())
-            times["decode"].append(decoded - began)
+            assert isinstance(done, EpisodeDone)
+            assert done.actions is not None
+            journal.append(done.result, done.actions.unpack())
+            times["decode"].append(decoded - start)
             times["append"].append(perf_counter() - decoded)
     return DriverCost(*(statistics.median(values) for values in times.values()))
 
@@ -379,42 +384,44 @@ def main() -> None:
     parser.add_argument("--gpus", type=int, nargs="+", default=[1, 10, 100, 1000])
     parser.add_argument("--episodes", type=int, default=100_000)
     parser.add_argument("--plots", type=Path, help="a folder for scale.svg")
-    parser.add_argument("--append-us", type=float, help="of the journal, where the disk is busy and measures nothing")
+    parser.add_argument(
+        "--append-us", type=float, help="take this time of the journal's append, if the disk is too busy to measure it"
+    )
     options = parser.parse_args()
     print(machine())
-    driver = driver_cost()
-    print(f"driver, per result: decoded in {1e6 * driver.decode_s:.0f} us, journal {1e6 * driver.append_s:.0f} us")
+    cost = driver_cost()
+    print(f"driver, per result: decoded in {1e6 * cost.decode_s:.0f} us, journal {1e6 * cost.append_s:.0f} us")
     if options.append_us:
-        driver = replace(driver, append_s=options.append_us / 1e6)
+        cost = replace(cost, append_s=options.append_us / 1e6)
         print(f"  simulated with {options.append_us:.0f} us for the journal")
     for policy in (SMALL, LARGE):
-        one_h100(libero(), policy, driver)
-        print("  where no episode succeeds, so that no length is assumed:")
-        one_h100(libero(failures=1.0), policy, driver)
-    found = {work.name: many_gpus(work, options.gpus, options.episodes, driver) for work in (libero(), metaworld())}
+        one_h100(libero(), policy, cost)
+        print("  if no episode succeeds, so that no length is assumed:")
+        one_h100(libero(failures=1.0), policy, cost)
+    found = {work.name: many_gpus(work, options.gpus, options.episodes, cost) for work in (libero(), metaworld())}
     if options.plots:
-        plot(found, driver, options.plots / "scale.svg")
+        plot(found, cost, options.plots / "scale.svg")
 
 
-def one_h100(work: Workload, policy: Policy, driver: DriverCost) -> None:
-    """2 000 LIBERO episodes on 16 cores and one GPU."""
-    began = thread_time()
-    found = simulate(Case(work, policy, 1, 2000), driver)
+def one_h100(work: Workload, policy: Policy, cost: DriverCost) -> None:
+    """Simulate 2 000 LIBERO episodes on 16 cores and one GPU."""
+    start = thread_time()
+    found = simulate(Case(work, policy, 1, 2000), cost)
     print(
         f"LIBERO, 2000 episodes, {WORKERS_PER_GPU} cores, 1 GPU, {policy.name}: {found.seconds / 60:.1f} min; GPU busy "
         f"{found.gpu_busy:.0%}, a chunk waits {1000 * found.turn_s:.0f} ms for it, workers idle {found.idle:.1%} "
-        f"(simulated in {thread_time() - began:.0f} s)",
+        f"(simulated in {thread_time() - start:.0f} s)",
         flush=True,
     )
 
 
-def many_gpus(work: Workload, gpus: Sequence[int], n_episodes: int, driver: DriverCost) -> list[Found]:
-    """One evaluation on ever more GPUs."""
+def many_gpus(work: Workload, gpus: Sequence[int], n_episodes: int, cost: DriverCost) -> list[Found]:
+    """Simulate one evaluation on more and more GPUs."""
     print(f"{work.name}, {n_episodes} episodes, {SMALL.name}")
     print("  GPUs      time  episodes/s  per GPU  workers idle  of it tail  driver busy  decision  simulators built")
     found = []
     for n in gpus:
-        found.append(simulate(Case(work, SMALL, n, n_episodes), driver))
+        found.append(simulate(Case(work, SMALL, n, n_episodes), cost))
         f = found[-1]
         print(
             f"{f.gpus:6d} {f.seconds:8.0f} s {f.episodes_per_s:11.1f} {f.episodes_per_s / f.gpus:8.2f} {f.idle:13.1%} "
@@ -424,8 +431,8 @@ def many_gpus(work: Workload, gpus: Sequence[int], n_episodes: int, driver: Driv
     return found
 
 
-def plot(found: Mapping[str, Sequence[Found]], driver: DriverCost, path: Path) -> None:
-    """Throughput over GPUs, and where workers' time is lost."""
+def plot(found: Mapping[str, Sequence[Found]], cost: DriverCost, path: Path) -> None:
+    """Plot the throughput over the number of GPUs, and where workers' time is lost."""
     from matplotlib import pyplot as plt
 
     figure, (speed, lost) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
@@ -437,9 +444,9 @@ def plot(found: Mapping[str, Sequence[Found]], driver: DriverCost, path: Path) -
         lost.semilogx(
             gpus, [100 * point.driver_busy for point in points], "s--", color=colour, label=f"{name}: driver busy"
         )
-    speed.axhline(1 / driver.result_s, color="grey", linewidth=1)
+    speed.axhline(1 / cost.result_s, color="grey", linewidth=1)
     speed.annotate(
-        "one journal, synced at every episode", (gpus[0], 1 / driver.result_s), (0, 3), textcoords="offset points"
+        "one journal, synced at every episode", (gpus[0], 1 / cost.result_s), (0, 3), textcoords="offset points"
     )
     speed.set(xlabel="GPUs, 16 workers each", ylabel="episodes per second, start-up included")
     lost.set(xlabel="GPUs, 16 workers each", ylabel="%")

@@ -1,12 +1,12 @@
-"""What each simulator costs: construct, reset, step, look, and memory. Each in a process of its own; medians.
+"""Measure the cost of each simulator: construct, reset, step, look, and memory, each in a process of its own.
 
     python bench/simulators.py [--steps 50] [--looks 10] [--resets 5] [pusht aloha metaworld libero …]
 
-Steps are of random actions, undrawn. A look is what an observation adds to a step: drawing the policy's cameras.
-LIBERO's reset holds the ten steps in which things settle; ``libero (its own code)`` is LIBERO as it resets and steps
-itself, with nothing drawn unasked: what Proctor falls back to with versions for which its quick simulator was not
-proved equal. Memory is private to the process, after looking: of one that imported and built everything itself, and of
-a worker, which was forked from one that had.
+Results are medians. Steps have random actions and are not rendered. A look is the additional time of a step with an
+observation: rendering the policy's cameras. LIBERO's reset includes the ten steps in which objects settle; ``libero
+(its own code)`` is LIBERO's own reset and step without rendering that is not requested: Proctor uses it with versions
+for which its fast simulator was not compared. Memory is private to the process, after a look: once for a process that
+imported and built everything itself, and once for a worker, which was forked from one that had.
 """
 
 from __future__ import annotations
@@ -46,21 +46,21 @@ def seconds(work: Callable[[], Any]) -> float:
 
 
 def private_mb() -> float:
-    """Memory that no other process shares."""
+    """Return the memory in MB that no other process shares."""
     lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
     return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) / 1024
 
 
 def in_a_fork(work: Callable[..., dict[str, float]], *arguments: Any) -> dict[str, float]:
-    """What a function returns in a process forked from this one, which thereby does not touch GL."""
+    """Return a function's result from a process forked from this one, so that this process does not touch GL."""
     with ProcessPoolExecutor(1, mp_context=get_context("fork")) as fork:
         return fork.submit(work, *arguments).result()
 
 
 def measure(name: str, n_steps: int, n_looks: int, n_resets: int) -> dict[str, float]:
-    """One benchmark's costs in seconds and MB."""
+    """Return one benchmark's costs in seconds and MB."""
     from proctor.benchmarks.libero import simulator as libero_simulator
-    from proctor.evaluation.prepared_run import make_benchmark
+    from proctor.evaluation.components import make_benchmark
 
     if name == OWN_CODE:
         libero_simulator.COMPARED.clear()
@@ -71,7 +71,7 @@ def measure(name: str, n_steps: int, n_looks: int, n_resets: int) -> dict[str, f
 
 
 def memory_of_a_worker(benchmark: Benchmark) -> dict[str, float]:
-    """MB, in this process."""
+    """Return a worker's memory in MB, measured in this process."""
     task = benchmark.tasks()[0]
     env = benchmark.make_env(task)
     env.prepare_to_look()
@@ -80,14 +80,14 @@ def memory_of_a_worker(benchmark: Benchmark) -> dict[str, float]:
 
 
 def costs_alone(benchmark: Benchmark, n_steps: int, n_looks: int, n_resets: int) -> dict[str, float]:
-    """Everything else, in this process."""
+    """Return all other costs, measured in this process."""
     task = benchmark.tasks()[0]
     started = perf_counter()
     env = benchmark.make_env(task)
     construct = perf_counter() - started
     context = seconds(env.prepare_to_look)
     init_state = benchmark.init_state_id(task, 0)
-    env.reset(0, init_state, look=True)  # the first one compiles and caches
+    env.reset(0, init_state, look=True)  # the first reset compiles and caches
     env.action_space.seed(0)
     resets = [seconds(partial(env.reset, seed, init_state, look=False)) for seed in range(n_resets)]
     steps = [seconds(lambda: env.step(env.action_space.sample(), look=False)) for _ in range(n_steps)]
@@ -105,11 +105,11 @@ def costs_alone(benchmark: Benchmark, n_steps: int, n_looks: int, n_resets: int)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", help="which ones; all if none is given", metavar="name")
+    parser.add_argument("names", nargs="*", help="simulators to measure; the default is all", metavar="name")
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--looks", type=int, default=10)
     parser.add_argument("--resets", type=int, default=5)
-    parser.add_argument("--here", action="store_true", help="in this process, as JSON")
+    parser.add_argument("--here", action="store_true", help="measure in this process, and print JSON")
     options = parser.parse_args()
     if options.here:
         print("\n" + json.dumps(measure(options.names[0], options.steps, options.looks, options.resets)))

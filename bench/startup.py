@@ -1,13 +1,14 @@
-"""From the command to the first finished episode, against what cannot be avoided.
+"""Measure the time from the command to the first finished episode, relative to the minimum.
 
     python bench/startup.py [--repeats 3] [--task reach-v3] [--steps 100]
 
-Measured in turn: ``proctor eval`` with ACT on a Meta-World task until its journal holds an episode; loading that policy
-in an interpreter of its own, imports included; and, with the policy loaded already, importing and constructing the
-simulator, and one episode alone. No episode can go on without its policy, nor without its simulator. So the ratio is of
-the first to the longer of loading and constructing, and the episode after it: 1 would mean that the shorter hides
-behind the longer and that nothing else takes time. Where both want the same few cores it cannot. Beside it the ratio to
-the longer of loading, and constructing with the episode, as if an episode could run while its policy loads.
+The script measures in turn: ``proctor eval`` with ACT on a Meta-World task until its journal contains an episode;
+loading that policy in an interpreter of its own, imports included; and, with the policy already loaded, importing and
+constructing the simulator, and one episode alone. An episode needs its policy and its simulator. So the ratio is the
+first time over the longer of loading and constructing, plus the episode after it: 1 would mean that the shorter
+overlaps completely with the longer and that nothing else takes time. If both need the same few cores, this is
+impossible. The script also prints the ratio to the longer of loading, and constructing plus the episode, as if an
+episode could run while its policy loads.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ def main() -> None:
 
 
 def until_first_episode(case: Case) -> float:
-    """Seconds from the command until an episode is on disk."""
+    """Return the seconds from the command until an episode is on disk."""
     with tempfile.TemporaryDirectory() as folder:
         flags = [*case.flags(), f"--env.episode_length={case.steps}", f"--output_dir={folder}/run"]
         command = [sys.executable, "-P", "-m", "proctor", "eval", *flags, "--eval.video=none", "--eval.display=none"]
@@ -83,7 +84,7 @@ def until_first_episode(case: Case) -> float:
 
 
 def construct_and_run(case: Case) -> tuple[float, float]:
-    """Seconds of importing and constructing a simulator, and of one episode, the policy being there."""
+    """Return the seconds of importing and constructing a simulator, and of one episode with a loaded policy."""
     env = {**case.env, "episode_length": case.steps}
     with tempfile.TemporaryDirectory() as folder:
         arguments = [json.dumps(case.policy_fields()), json.dumps(env), f"{folder}/run"]

@@ -1,9 +1,9 @@
-"""Draws how lockstep and Proctor spend the same minute, from a trace of each: docs/images/timeline.svg.
+"""Draw how lockstep and Proctor use the same minute, from a trace of each: docs/images/timeline.svg.
 
     python bench/timeline.py [CASE] [--seconds 60] [--zoom 4] [--output docs/images/timeline.svg]
 
-The same policy, task and number of environments, one after the other: the loop of ``bench/lockstep.py``, then Proctor
-with ``--eval.trace``. Time begins with the first reset. Nothing else should run on the machine.
+The script runs the same policy, task and number of environments twice: in the loop of ``bench/lockstep.py``, then in
+Proctor with ``--eval.trace``. Time begins with the first reset. Nothing else should run on the machine.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ LEFT, WIDTH, ROW, GAP, PANEL_HEAD = 110, 780, 13, 4, 26
 
 @dataclass(frozen=True)
 class Story:
-    """What was done when, in seconds since the first reset: rows by name, and when episodes ended."""
+    """The activities of a run in seconds since the first reset: rows by name, and the ends of episodes."""
 
     title: str
     rows: Mapping[str, Sequence[Span]]
@@ -48,8 +48,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("case", nargs="?", choices=CASES, default="metaworld-10")
     parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--zoom", type=float, default=4.0, help="seconds of the second pair of pictures")
-    parser.add_argument("--episodes", type=int, nargs=2, default=(10, 60), help="of the loop and of Proctor")
+    parser.add_argument("--zoom", type=float, default=4.0, help="seconds shown in the second pair of pictures")
+    parser.add_argument("--episodes", type=int, nargs=2, default=(10, 60), help="episodes of the loop and of Proctor")
     parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "docs/images/timeline.svg")
     options = parser.parse_args()
     case = CASES[options.case]
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def of_lockstep(run: Lockstep) -> Story:
-    """The loop's environments and its policy."""
+    """Return the activities of the loop's environments and its policy."""
 
     def shifted(spans: Sequence[Span]) -> list[Span]:
         return [Span(span.what, span.began - run.began, span.ended - run.began) for span in spans]
@@ -77,7 +77,7 @@ def of_lockstep(run: Lockstep) -> Story:
 
 
 def of_proctor(policy: Any, case: Case, n_envs: int) -> Story:
-    """Proctor's workers and inference slots, from its trace."""
+    """Return the activities of Proctor's workers and inference slots, from its trace."""
     from proctor import evaluate
 
     with tempfile.TemporaryDirectory() as folder:
@@ -94,7 +94,7 @@ def of_proctor(policy: Any, case: Case, n_envs: int) -> Story:
 
 
 def _spans(events: Sequence[Mapping[str, Any]], track: tuple[int, int], began: float) -> Iterator[Span]:
-    """What the track did itself: a worker that waits for a pass does nothing."""
+    """Yield the track's own activities: a worker that waits for a pass does nothing."""
     for event in events:
         if event["ph"] != "X" or (event["pid"], event["tid"]) != track:
             continue
@@ -112,7 +112,7 @@ def _counted_from_one(rows: Mapping[str, Sequence[Span]]) -> dict[str, Sequence[
 
 
 def drawn(stories: Sequence[Story], windows: Sequence[float]) -> str:
-    """A panel for each story, for each window of so many seconds from the beginning."""
+    """Return a panel for each story and each window, a number of seconds from the beginning."""
     parts, top = [_legend()], 34.0
     for seconds in windows:
         for story in stories:

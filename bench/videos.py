@@ -1,10 +1,11 @@
-"""What videos cost: ``lerobot-eval`` as shipped against Proctor with the same videos, in total wall time; and memory.
+"""Measure the cost of videos: total wall time of ``lerobot-eval`` and of Proctor with the same videos; and memory.
 
     python bench/videos.py [--task reach-v3] [--n-action-steps 50] [--episodes 10] [--steps 100] [--pairs 3]
 
-Both sides film all episodes at 480x480. The peer takes a frame at every step; Proctor once with as many, once at its
-default frame rate. Start-up included on both sides. Then the main process's peak memory while PushT episodes are
-filmed, with few frames and with ten times as many: it does not grow with them.
+Both sides record all episodes at 480x480. lerobot-eval takes a frame at every step; Proctor runs once with as many
+frames, and once at its default frame rate. Start-up is included on both sides. Then the script measures the main
+process's peak memory while PushT episodes are recorded, with few frames and with ten times as many: it does not grow
+with them.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ sys.exit(status)
 
 
 def peak_mb(episode_length: int, video_fps: float) -> float:
-    """Peak memory of Proctor's main process while it films ten PushT episodes of 480x480, in MB."""
+    """Return the peak memory in MB of Proctor's main process while it records ten PushT episodes of 480x480."""
     with tempfile.TemporaryDirectory() as folder:
         flags = ["--policy.type=random", "--env.type=pusht", f"--env.episode_length={episode_length}"]
         flags += ["--eval.n_episodes=10", f"--eval.video_fps={video_fps}", "--eval.video_size=480x480"]
@@ -49,7 +50,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=3)
     options = parser.parse_args()
     print(machine())
-    print(f"{options.task}, {options.episodes} episodes of at most {options.steps} steps, all filmed", flush=True)
+    print(f"{options.task}, {options.episodes} episodes of at most {options.steps} steps, all recorded", flush=True)
     case = metaworld(options.n_action_steps, options.task, episodes=options.episodes, steps=options.steps)
     mode = fastest_mode(case)
     ratios: dict[str, list[float]] = {"a frame per step": [], "the default frame rate": []}

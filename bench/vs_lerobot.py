@@ -1,13 +1,13 @@
-"""Proctor against ``lerobot-eval``: the same checkpoint, task and seeds, in turn; prints the ratios of wall time.
+"""Compare Proctor with ``lerobot-eval``: the same checkpoint, task and seeds, in turn; prints the ratios of wall time.
 
-    python bench/vs_lerobot.py [CASE…] [--episodes N] [--steps N] [--pairs 3]      (cases: bench/cases.py; all if none)
+    python bench/vs_lerobot.py [CASE…] [--episodes N] [--steps N] [--pairs 3]    (cases: bench/cases.py; default: all)
 
-The peer runs as shipped (it draws its first ten episodes a second time, for video) and with videos patched off. One
-pilot finds the batch size and mode in which it is fastest here; it is compared at that one, and its numbers at
-``batch_size=1``. Proctor runs with its defaults, but without videos (``bench/videos.py`` has those). Both end episodes
-at the same number of steps, lower than the benchmark's, so that a pair takes minutes. Medians of alternating pairs;
-nothing else should run on the machine. Where the policy draws no random numbers,
-the episodes' numbers are compared too.
+lerobot-eval runs as shipped (it renders its first ten episodes a second time, for video) and with videos patched off.
+One pilot run finds its fastest batch size and mode here; times are compared with that mode, and numbers with its
+``batch_size=1``. Proctor runs with its defaults, but without videos (``bench/videos.py`` measures those). Both end
+episodes at the same number of steps, lower than the benchmark's, so that a pair takes minutes. Results are medians of
+alternating pairs; nothing else should run on the machine. If the policy draws no random numbers, the episodes' numbers
+are compared, too.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ PILOT_STEPS = 12
 
 @dataclass(frozen=True)
 class Timed:
-    """One run: seconds from the first reset to the last result, seconds in total, and its episodes."""
+    """One run: seconds from the first reset to the last result, total seconds, and its episodes."""
 
     inner: float
     total: float
@@ -56,7 +56,7 @@ def run_peer(case: Case, mode: tuple[int, bool], *, videos: bool, threads: int |
 
 
 def time_proctor(case: Case, *flags: str, folder: str | None = None) -> float:
-    """Seconds that ``proctor eval`` takes in total, filming included if ``flags`` ask for it."""
+    """Return the total seconds of ``proctor eval``, including videos if ``flags`` request them."""
     command = [
         sys.executable,
         "-P",
@@ -73,7 +73,7 @@ def time_proctor(case: Case, *flags: str, folder: str | None = None) -> float:
 
 
 def run_proctor(case: Case) -> Timed:
-    """The total from the command line; the inner time with the policy loaded beforehand, as the peer loads it."""
+    """Return the total time of the command, and the inner time with the policy loaded before, as in lerobot-eval."""
     from proctor import evaluate
 
     with tempfile.TemporaryDirectory() as folder:
@@ -82,12 +82,12 @@ def run_proctor(case: Case) -> Timed:
         policy, env = loaded(case.policy_fields()), {**case.env, "episode_length": case.steps}
         warm = evaluate(policy, env, n_episodes=case.episodes, output_dir=f"{folder}/warm").info
     if _outcomes(cold["per_episode"]) != _outcomes(warm["per_episode"]):
-        raise SystemExit("Two runs of Proctor differ; stop.")
+        raise SystemExit("Two runs of Proctor differ; stopped.")
     return Timed(warm["overall"]["eval_s"] - warm["overall"]["startup_s"], total, warm["per_episode"])
 
 
 def fastest_mode(case: Case) -> tuple[int, bool]:
-    """In which lerobot-eval is fastest here, batch size and asynchronous or not."""
+    """Return the batch size with which lerobot-eval is fastest here, and True if it is asynchronous."""
     pilot = replace(case, steps=min(PILOT_STEPS, case.steps))
     seconds = {mode: run_peer(pilot, mode, videos=False).inner for mode in case.peer_modes}
     for (batch_size, use_async), s in seconds.items():
@@ -113,7 +113,7 @@ def compare(case: Case, mode: tuple[int, bool], pairs: int, *, videos: bool) -> 
 
 
 def agree(case: Case) -> None:
-    """Whether every episode's numbers are the peer's at ``batch_size=1``, both with one CPU thread."""
+    """Compare every episode's numbers with lerobot-eval's at ``batch_size=1``, both with one CPU thread."""
     peer = run_peer(case, (1, False), videos=False, threads=1).episodes
     ours = run_proctor(case).episodes
     for ep, theirs in zip(ours, peer, strict=True):

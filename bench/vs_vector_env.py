@@ -1,10 +1,11 @@
-"""Proctor against a lockstep loop over ``gymnasium.vector.AsyncVectorEnv``: same simulators, same policy, same seeds.
+"""Compare Proctor with a lockstep loop over ``gymnasium.vector.AsyncVectorEnv``: same simulators, policy and seeds.
 
     python bench/vs_vector_env.py [CASE…] [--envs 2 4] [--episodes N] [--steps N] [--pairs 3]   (cases: bench/cases.py)
 
-From the first reset to the last result, simulators built and the policy loaded on both sides. The loop
+Times are from the first reset to the last result, with simulators built and the policy loaded on both sides. The loop
 (``bench/lockstep.py``) infers for all environments in one pass on all cores; it is timed with each number of
-environments, and compared at its fastest. Medians of alternating pairs; nothing else should run on the machine.
+environments, and compared at its fastest. Results are medians of alternating pairs; nothing else should run on the
+machine.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def in_lockstep(policy: Any, case: Case, n_envs: int) -> Lockstep:
 
 
 def proctor_seconds(policy: Any, case: Case) -> tuple[float, list[float]]:
-    """Seconds of the measurement, and the sums of rewards."""
+    """Return the seconds of the measurement, and the sums of rewards."""
     from proctor import evaluate
 
     env = {**case.env, "episode_length": case.steps}

@@ -1,12 +1,13 @@
-"""Proctor against ``vla-eval`` on PushT: the same ACT checkpoint, simulator and seeds.
+"""Compare Proctor with ``vla-eval`` on PushT: the same ACT checkpoint, simulator and seeds.
 
-    pip install vla-eval        (0.8.0 was looked at; nothing else here needs it)
+    pip install vla-eval        (this script was written for 0.8.0; nothing else here needs it)
     python bench/vs_vla_eval.py [--episodes 20] [--steps 300] [--pairs 3]
 
-vla-eval ships no PushT, so the benchmark and the model server below are ours, as short as its interfaces allow, on
+vla-eval has no PushT, so the benchmark and the model server below are Proctor's, as short as its interfaces allow, with
 Proctor's own simulator and policy. vla-eval runs in one process, in its synchronous mode and without its recording; the
-server gives it a chunk, which it executes action by action, each with an observation sent to the server. From the first
-episode to the last result, policy loaded and simulator built on both sides. Medians of alternating pairs.
+server returns a chunk, which it executes action by action, and each time it sends an observation to the server. Times
+are from the first episode to the last result, with the policy loaded and the simulator built on both sides. Results are
+medians of alternating pairs.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from vs_vector_env import proctor_seconds
 
 from proctor.compat.vector_env import SimGymEnv
 from proctor.engine.plan import plan_tasks
-from proctor.evaluation.prepared_run import make_benchmark
+from proctor.evaluation.components import make_benchmark
 from proctor.policies.base import EpisodeMemory, Policy
 from proctor.streams import RandomStream
 from proctor.types import EpisodeSpec, Observation
@@ -41,7 +42,7 @@ KEYS = {"image": "observation.image", "state": "observation.state"}
 
 
 class PushT(StepBenchmark):  # type: ignore[misc]
-    """PushT, drawn at every step; ``finished`` has the sum of rewards of each episode and when it ended."""
+    """PushT, rendered at every step; ``finished`` has the sum of rewards and the end time of each episode."""
 
     finished: list[tuple[float, float]]
     began: float
@@ -81,7 +82,7 @@ class PushT(StepBenchmark):  # type: ignore[misc]
 
 
 class Server(PredictModelServer):  # type: ignore[misc]
-    """The policy, asked for one observation at a time."""
+    """A model server with the policy, which receives one observation at a time."""
 
     def __init__(self, policy: Policy) -> None:
         super().__init__(chunk_size=policy.n_action_steps)
@@ -102,7 +103,7 @@ class Server(PredictModelServer):  # type: ignore[misc]
 
 
 def peer_seconds(policy: Policy, case: Case) -> tuple[float, list[float]]:
-    """Seconds of the measurement, and the sums of rewards."""
+    """Return the seconds of the measurement, and the sums of rewards."""
     import torch
 
     entry: dict[str, Any] = {"benchmark": f"{__name__}:PushT", "mode": "sync", "params": {"steps": case.steps}}

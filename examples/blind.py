@@ -2,8 +2,8 @@
 
     python examples/blind.py [--episodes 50] [--steps 200]
 
-These are the episodes of ``proctor eval`` (the seeds are the same), so the two can be compared one by one. It is a
-policy around a policy: whatever Proctor evaluates can be changed this way.
+These are the episodes of ``proctor eval`` (the seeds are the same), so the two can be compared one by one. The class is
+a policy around a policy: anything that Proctor evaluates can be changed in this way.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TASKS = "reach-v3,button-press-topdown-v3,coffee-button-v3"
 
 
 class Blind(Policy):
-    """A policy that is given black images."""
+    """A policy that receives black images."""
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
@@ -56,8 +56,8 @@ def main() -> None:
     parser.add_argument("--policy", default=str(CHECKPOINT), help="a checkpoint: a directory or a Hub id")
     parser.add_argument("--task", default=TASKS)
     parser.add_argument("--episodes", type=int, default=50, help="per task")
-    parser.add_argument("--steps", type=int, default=200, help="at which an episode ends")
-    parser.add_argument("--output-dir", help="the run directory; a new one if not given")
+    parser.add_argument("--steps", type=int, default=200, help="number of steps after which an episode ends")
+    parser.add_argument("--output-dir", help="the run directory; the default is a new one")
     arguments = parser.parse_args()
     result = proctor.evaluate(
         Blind(proctor.make_policy(arguments.policy)),
@@ -67,7 +67,7 @@ def main() -> None:
         video="none",
         display="auto",
     )
-    print(f"{result.pc_success:.1f} % success without images; the whole of it: proctor show {result.directory}")
+    print(f"{result.pc_success:.1f} % success without images; for all results: proctor show {result.directory}")
 
 
 if __name__ == "__main__":

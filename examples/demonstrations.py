@@ -1,4 +1,4 @@
-"""Demonstrations by Meta-World's scripted experts, seen through Proctor's own adapter: what an evaluation shows."""
+"""Demonstrations by Meta-World's scripted experts, through Proctor's own adapter, with the images of an evaluation."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from proctor.types import Array, Task
 
 CACHE = Path(__file__).parent / ".cache"
 FIRST_SEED = 100_000
-"""Far from the seeds of an evaluation, which count from 1000."""
+"""First seed of the demonstrations, far from the seeds of an evaluation, which count from 1000."""
 MAX_STEPS = 200
 LOOK_PROBABILITY = 1 / 8
 
 Shrink = Callable[[Array], Array]
-"""From images uint8 (n, 480, 480, 3) to images float32 (n, 3, height, width) in [0, 1]."""
+"""A function from images uint8 (n, 480, 480, 3) to images float32 (n, 3, height, width) in [0, 1]."""
 
 
 @dataclass(frozen=True)
 class Demonstrations:
-    """What an expert saw at n moments, and what it did from there on.
+    """An expert's observations at n steps, and its actions from each of these steps on.
 
     ``images`` float32 (n, 3, height, width), ``states`` float32 (n, 4), ``actions`` float32 (n, chunk_size, 4) and
     ``is_pad`` bool (n, chunk_size), true beyond the end of the episode.
@@ -45,9 +45,9 @@ class Demonstrations:
 
 @dataclass(frozen=True)
 class Episode:
-    """Every action of an expert, float32 (steps, 4), and what it saw at some of the steps.
+    """All actions of an expert, float32 (steps, 4), and its observations at some of the steps.
 
-    ``looks`` are these steps; ``images`` is uint8 (looks, 480, 480, 3), ``states`` float32 (looks, 4).
+    ``looks`` are the indices of these steps; ``images`` is uint8 (looks, 480, 480, 3), ``states`` float32 (looks, 4).
     """
 
     actions: Array
@@ -57,7 +57,7 @@ class Episode:
 
 
 def collect(tasks: str, n_episodes: int, chunk_size: int, shrink: Shrink) -> Demonstrations:
-    """``n_episodes`` of each task (names with commas). Drawing takes minutes; what it gave is kept in a cache."""
+    """Return ``n_episodes`` of each task (names with commas). Rendering takes minutes, so the results are cached."""
     benchmark = MetaWorld(MetaWorldConfig(task=tasks))
     return Demonstrations.joined([_collect(task, n_episodes, chunk_size, shrink) for task in benchmark.tasks()])
 
@@ -78,7 +78,7 @@ def _collect(task: Task, n_episodes: int, chunk_size: int, shrink: Shrink) -> De
 
 
 def _cut(episode: Episode, chunk_size: int, shrink: Shrink) -> Demonstrations:
-    """One example per look."""
+    """Convert an episode to one example per look."""
     steps = np.array(episode.looks)[:, None] + np.arange(chunk_size)
     is_pad = steps >= len(episode.actions)
     actions = np.where(is_pad[..., None], 0, episode.actions[np.minimum(steps, len(episode.actions) - 1)])
@@ -96,10 +96,10 @@ def _build(task: Task) -> None:
 
 
 def _demonstrate(seed: int) -> Episode:
-    """One episode, in which noise pushes the hand off the expert's way, so that the policy learns to find back.
+    """Run an episode in which noise pushes the hand off the expert's path, so that the policy learns to recover.
 
-    What is kept is what the expert wanted, not the noise. It looks at the start and then now and then: pictures are
-    dear, and those of one episode much alike.
+    The stored actions are the expert's, without the noise. The episode is observed at its start and at some later
+    steps, because images are expensive and those of one episode are similar.
     """
     rng = np.random.default_rng(seed)
     noise, strength = np.zeros(4), rng.uniform(0, 0.6)

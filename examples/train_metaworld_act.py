@@ -2,8 +2,8 @@
 
     python examples/train_metaworld_act.py --output examples/metaworld_act
 
-The image alone says which task it is and where things are: the state holds hand and gripper, and ACT reads no
-instruction. Everything is LeRobot's own, and so is the checkpoint that comes out; the one trick is in :func:`_thaw`.
+Only the image shows the task and the positions of the objects: the state contains hand and gripper, and ACT reads no
+instruction. Everything is LeRobot's own code, and the result is a LeRobot checkpoint. :func:`_thaw` is the only trick.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ from proctor.types import Array
 
 TASKS = "reach-v3,button-press-topdown-v3,coffee-button-v3"
 N_DEMONSTRATIONS = 120
-"""Per task."""
+"""Number of episodes per task."""
 CHUNK_SIZE = 20
 
 N_STEPS = 1500
 BATCH_SIZE = 64
 LEARNING_RATE = 4e-4
 N_PROCESSES = 2
-"""One per core, each with half of a batch: one process with two threads is slower wherever anything else runs."""
+"""One process per core, each with half of a batch: one process with two threads is slower beside other load."""
 
 IMAGE, STATE, ACTION = "observation.image", "observation.state", "action"
 
 
 def crop_and_resize() -> ImageCropResizeProcessorStep:
-    """The part of the image in which things happen, small enough to make vision cheap."""
+    """Return the step that crops the image to the relevant part, and makes it small enough for a cheap vision model."""
     top, left, height, width = 100, 210, 240, 240
     return ImageCropResizeProcessorStep(crop_params_dict={IMAGE: (top, left, height, width)}, resize_size=(72, 72))
 
@@ -83,7 +83,7 @@ def demonstrations() -> Demonstrations:
 
 
 def statistics(data: Demonstrations) -> dict[str, dict[str, torch.Tensor]]:
-    """Mean and standard deviation of every channel and element, by which the processors normalise."""
+    """Return mean and standard deviation of every channel and element, with which the processors normalise."""
 
     def of(values: Array, shape: tuple[int, ...]) -> dict[str, torch.Tensor]:
         channels = torch.from_numpy(values.reshape(len(values), shape[0], -1)).transpose(0, 1).flatten(1)
@@ -97,7 +97,7 @@ def statistics(data: Demonstrations) -> dict[str, dict[str, torch.Tensor]]:
 
 
 def train(rank: int, rendezvous: Path, output: Path) -> None:
-    """One of the training processes. They hold equal weights, and average their gradients at every step."""
+    """Run one of the training processes. They have equal weights, and average their gradients at every step."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     torch.distributed.init_process_group("gloo", f"file://{rendezvous}", rank=rank, world_size=N_PROCESSES)
@@ -126,7 +126,7 @@ def train(rank: int, rendezvous: Path, output: Path) -> None:
 
 
 def _batches(data: Demonstrations, preprocessor: Any, rank: int) -> Iterator[dict[str, torch.Tensor]]:
-    """An endless sequence of batches, normalised; of each, the part of this process."""
+    """Yield this process's part of each batch, normalised, without end."""
     rng, size = np.random.default_rng(0), BATCH_SIZE // N_PROCESSES
     while True:
         order = rng.permutation(len(data.states))
@@ -143,8 +143,8 @@ def _batches(data: Demonstrations, preprocessor: Any, rank: int) -> Iterator[dic
 def _thaw(module: nn.Module) -> None:
     """Let the batch normalisations learn.
 
-    LeRobot's ResNet has them frozen, as suits a pretrained one. Frozen at their initial values they would do nothing,
-    and a ResNet without normalisation learns slowly. What they have learned fits the frozen ones: :func:`save`.
+    They are frozen in LeRobot's ResNet, which suits a pretrained one. Frozen at their initial values they would have no
+    effect, and a ResNet without normalisation learns slowly. The learned values fit into the frozen ones: :func:`save`.
     """
     for name, child in module.named_children():
         if isinstance(child, FrozenBatchNorm2d):
@@ -154,7 +154,7 @@ def _thaw(module: nn.Module) -> None:
 
 
 def save(policy: ACTPolicy, processors: tuple[Any, Any], output: Path) -> None:
-    """Write a LeRobot checkpoint in half precision, whose preprocessor begins with the image as the camera gives it."""
+    """Write a LeRobot checkpoint in half precision, whose preprocessor starts with the camera's image."""
     weights = {name: value for name, value in policy.state_dict().items() if not name.endswith("num_batches_tracked")}
     stock = ACTPolicy(policy.config)
     stock.load_state_dict(weights)

@@ -1,8 +1,10 @@
-"""What tests in several folders need."""
+"""What tests in several folders need, and what is done with every test: its markers, its turn and its memory."""
 
 from __future__ import annotations
 
+import gc
 import shutil
+import sys
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -10,6 +12,84 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+
+from heavy import PACKAGES, is_heavy_throughout, markers_of, turn_of
+
+TESTS = Path(__file__).parent
+
+
+def address_of(item: pytest.Item) -> str:
+    """The file of a test below ``tests``, ``::`` and its name; the file alone for a test of another folder."""
+    file = item.path.relative_to(TESTS) if item.path.is_relative_to(TESTS) else item.path
+    return f"{file.as_posix()}::{item.nodeid.partition('::')[2]}"
+
+
+class Imports:
+    """What this process has imported of the packages that only a test with a marker may import."""
+
+    seen: frozenset[str] = frozenset()
+    by_files: dict[str, frozenset[str]] = {}  # noqa: RUF012 - there is one process
+
+    @classmethod
+    def new(cls) -> frozenset[str]:
+        """The packages that were imported since the last call."""
+        now = frozenset(PACKAGES.keys() & sys.modules.keys())
+        cls.seen, new = now, now - cls.seen
+        return new
+
+
+def pytest_itemcollected(item):
+    """Give a test its markers; ``quick`` is the marker of a test that has no other."""
+    address = address_of(item)
+    if new := Imports.new():
+        Imports.by_files[address.partition("::")[0]] = new
+    for marker in sorted(markers_of(address)) or ["quick"]:
+        item.add_marker(marker)
+
+
+def pytest_ignore_collect(collection_path, config):
+    """``-m quick`` does not even import a file in which no test is quick: such files import torch and simulators."""
+    if config.option.markexpr == "quick" and collection_path.suffix == ".py":
+        return is_heavy_throughout(collection_path.relative_to(TESTS).as_posix()) or None
+    return None
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files come first, so that no process is left with one of them while the other has nothing to do."""
+    items.sort(key=lambda item: turn_of(address_of(item)))
+
+
+def pytest_collection_finish(session):
+    """The files of tests without a marker may not import the packages either."""
+    if Imports.by_files and session.items and all(item.get_closest_marker("quick") for item in session.items):
+        found = "; ".join(f"{file} imports {', '.join(sorted(new))}" for file, new in Imports.by_files.items())
+        raise pytest.UsageError(f"{found}: MARKERS of tests/heavy.py must name the file, or it must not import that.")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    result = yield
+    new = Imports.new()
+    if new and item.get_closest_marker("quick"):
+        markers = sorted({PACKAGES[package] for package in new})
+        pytest.fail(
+            f"This test has imported {', '.join(sorted(new))}: MARKERS of tests/heavy.py must give it "
+            f"{', '.join(markers)}, or it must not import it."
+        )
+    return result
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item, file_of_last=[None]):  # noqa: B006 - what is remembered from call to call
+    """Take all that was left by earlier files from the garbage collector.
+
+    An evaluation in this process calls the collector whenever it closes a simulator. The collector would look each time
+    at all of torch, MuJoCo and the tests themselves: half a second, and half of the time of many tests.
+    """
+    if file_of_last[0] != item.path:
+        file_of_last[0] = item.path
+        gc.collect()
+        gc.freeze()
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,10 @@
 import tempfile
 from pathlib import Path
 
-from proctor.results.journal import JournalWriter, read_journal
+from proctor.results.journal import read_journal
 from proctor.results.provenance import Provenance
-from proctor.results.run_dir import RunInfo, plan_by_task
+from proctor.results.run_dir import RunDirectory
+from proctor.results.run_info import RunInfo, plan_by_task
 from proctor.types import AttemptError, EpisodeResult, EpisodeSpec, Outcome, Task, Timings
 
 FINGERPRINT = {"policy": {"hash": "ab12", "n_action_steps": 8}, "seed": 1000}
@@ -42,7 +43,7 @@ def journal_of(tmp_path, *results):
     """A journal with these results, in a directory of its own."""
     tmp_path.mkdir(exist_ok=True)
     directory = Path(tempfile.mkdtemp(dir=tmp_path))
-    with JournalWriter(directory, FINGERPRINT) as writer:
+    with RunDirectory(directory).open_journal(FINGERPRINT) as writer:
         for result in results:
             writer.append(result, None)
     return read_journal(directory / "journal.jsonl")

@@ -32,7 +32,7 @@ from proctor.cli import main
 from proctor.cli.arguments import expand
 from proctor.cli.main import app
 from proctor.config import RunConfig
-from proctor.evaluation.prepared_run import load_policy, make_benchmark
+from proctor.evaluation.components import load_policy, make_benchmark
 from proctor.plugins import installed
 from proctor.testing.fakes import FAKE_BENCHMARK
 

@@ -17,13 +17,14 @@ import pytest
 import proctor
 from checkpoint_makers.checkpoints import METAWORLD, PUSHT
 from proctor.compat import make_policy
-from proctor.engine.inference import Inference, Question
+from proctor.engine.inference import Inference, InferenceRequest
 from proctor.engine.plan import plan_tasks
-from proctor.evaluation.prepared_run import make_benchmark
+from proctor.evaluation.components import make_benchmark
 from proctor.policies.base import EpisodeMemory, Policy
 from proctor.rendering import choose_renderer
 from proctor.results.eval_info import canonical_info
-from proctor.results.journal import read_actions, read_journals
+from proctor.results.journal import read_actions
+from proctor.results.run_dir import RunDirectory
 from proctor.streams import RandomStream
 from proctor.types import EpisodeSpec
 
@@ -94,7 +95,7 @@ def episodes(run):
 def test_an_episode_has_the_actions_of_lerobots_own_loop(name, runs):
     """Closed loop, on what the simulator shows, from the same random states."""
     run = runs.reference(name, inference_batch_size=1)
-    ours = read_journals(run.directory)[0].episodes[0]
+    ours = RunDirectory(run.directory).read_journals()[0].episodes[0]
     spec = ours.result.spec
     benchmark, _ = make_benchmark(runs.env(name))
     choose_renderer(benchmark)
@@ -168,18 +169,18 @@ def test_an_episode_gets_the_same_chunk_whoever_shares_its_pass(name, runs):
 
     def chunks(*indices):
         specs = [EpisodeSpec("pusht", 0, index, index) for index in indices]
-        questions = [
-            Question(
+        requests = [
+            InferenceRequest(
                 spec.episode_index, observation_at(policy, frames(spec.seed), 0), EpisodeMemory(RandomStream(spec))
             )
             for spec in specs
         ]
-        inference.ask(questions)
-        answers = []
-        while len(answers) < len(questions):
+        inference.submit(requests)
+        results = []
+        while len(results) < len(requests):
             select.select([inference.wake_descriptor], [], [], 10)
-            answers += [answer for answers_of_a_pass in inference.answers() for answer in answers_of_a_pass]
-        return {answer.question.worker: answer.chunk.tobytes() for answer in answers}
+            results += [result for results_of_a_pass in inference.results() for result in results_of_a_pass]
+        return {result.question.worker: result.chunk.tobytes() for result in results}
 
     together = chunks(0, 1, 2, 3)
     alone = chunks(0) | chunks(1) | chunks(2) | chunks(3)

@@ -6,11 +6,10 @@ import os
 
 import pytest
 
-from proctor import rendering
 from proctor.benchmarks.gymnasium import Gymnasium, GymnasiumConfig
 from proctor.config import structure
 from proctor.errors import ConfigError
-from proctor.rendering import choose_renderer
+from proctor.rendering import choice, choose_renderer
 
 SET = ("MUJOCO_GL", "PYOPENGL_PLATFORM", "MUJOCO_EGL_DEVICE_ID")
 
@@ -35,8 +34,8 @@ def machine(monkeypatch):
             return dict(settings).get("MUJOCO_EGL_DEVICE_ID", "0") == "0" and settings[0][1] in self.able
 
     machine = Machine()
-    monkeypatch.setattr(rendering.sys, "platform", "linux")
-    monkeypatch.setattr(rendering, "_draws", machine.draws)
+    monkeypatch.setattr(choice.sys, "platform", "linux")
+    monkeypatch.setattr(choice, "_draws", machine.draws)
     for name in (*SET, "CUDA_VISIBLE_DEVICES"):
         monkeypatch.setenv(name, "")  # so that it is put back afterwards
         monkeypatch.delenv(name)
@@ -153,7 +152,7 @@ def test_a_benchmark_that_does_not_draw_with_gl_waits_for_nothing(machine):
 )
 def test_egls_device_is_the_policys(policy_device, visible, device):
     """By the number that it has on the machine."""
-    assert rendering._egl_device(policy_device, visible) == device
+    assert choice._egl_device(policy_device, visible) == device
 
 
 def test_egl_draws_on_the_policys_gpu_if_it_can(machine, monkeypatch):
@@ -171,11 +170,11 @@ def test_a_frame_is_really_drawn():
     """In a process of its own; a backend that is none does not draw."""
     pytest.importorskip("mujoco")
 
-    assert rendering._draws((("MUJOCO_GL", "egl"), ("PYOPENGL_PLATFORM", "egl")))
-    assert not rendering._draws((("MUJOCO_GL", "egl"), ("PYOPENGL_PLATFORM", "egl"), ("MUJOCO_EGL_DEVICE_ID", "99")))
+    assert choice._draws((("MUJOCO_GL", "egl"), ("PYOPENGL_PLATFORM", "egl")))
+    assert not choice._draws((("MUJOCO_GL", "egl"), ("PYOPENGL_PLATFORM", "egl"), ("MUJOCO_EGL_DEVICE_ID", "99")))
 
 
 def test_another_device_is_a_mistake():
     """Said before anything starts."""
-    with pytest.raises(ConfigError, match=r"env.render_device is 'cuda'; it is one of auto, egl, osmesa"):
+    with pytest.raises(ConfigError, match=r"env.render_device is 'cuda'; it must be one of auto, egl, osmesa"):
         structure(GymnasiumConfig, {"render_device": "cuda"}, "env")

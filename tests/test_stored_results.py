@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from proctor.cli import main
-from proctor.results import eval_info, journal, run_dir
+from proctor.results import eval_info, journal_records, run_info
 from proctor.results.eval_info import build_eval_info, canonical_info
 from proctor.results.journal import read_actions, read_journal
 from proctor.results.measured import read_measured
-from proctor.results.run_dir import read_run
+from proctor.results.run_dir import RunDirectory
 from proctor.results.summary import load_summary
 
 DATA = Path(__file__).parent / "data"
@@ -121,8 +121,8 @@ def test_the_file_alone_says_what_the_run_says():
     """For a comparison with results whose journal is not at hand."""
     alone, whole = read_measured(RUN / "eval_info.json"), read_measured(RUN)
 
-    assert {key: (task.counts.successes, task.successes) for key, task in alone.tasks.items()} == {
-        key: (task.counts.successes, task.successes) for key, task in whole.tasks.items()
+    assert {key: (task.counts.n_successes, task.successes) for key, task in alone.tasks.items()} == {
+        key: (task.counts.n_successes, task.successes) for key, task in whole.tasks.items()
     }
     assert alone.fingerprint == whole.fingerprint
 
@@ -168,8 +168,8 @@ def test_a_damaged_file_is_refused_in_a_sentence(tmp_path, capsys, name):
 def test_stored_runs_are_of_the_versions_there_are():
     """A new version of a format needs a stored sample here."""
     assert STORED["format_version"] == eval_info.FORMAT_VERSION
-    assert read_run(RUN).format_version == run_dir.FORMAT_VERSION
-    assert read_journal(RUN / "journal.jsonl").header.format_version == journal.FORMAT_VERSION
+    assert RunDirectory(RUN).read_run().format_version == run_info.FORMAT_VERSION
+    assert read_journal(RUN / "journal.jsonl").header.format_version == journal_records.FORMAT_VERSION
 
 
 def test_the_interval_of_the_mean_over_tasks_is_computed_anew():

@@ -1,7 +1,7 @@
-"""Writes docs/benchmarks.md from the docstrings and declarations of the benchmarks themselves: ``make docs``.
+"""Write docs/benchmarks.md from the docstrings and declarations of the benchmarks: ``make docs``.
 
-``tests/benchmarks/test_benchmarks_page.py`` makes it again and compares; the docstrings in turn are compared with what
-the simulators give.
+``tests/benchmarks/test_benchmarks_page.py`` makes the page again and compares it. Other tests compare the docstrings
+with the simulators.
 """
 
 from __future__ import annotations
@@ -18,31 +18,32 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 PAGE = REPOSITORY / "docs" / "benchmarks.md"
 
 HEAD = """\
-<!-- Written by tools/benchmark_reference.py (make docs). Change what it is written from: the docstrings of the
-benchmarks' classes in src/proctor/benchmarks. -->
+<!-- Written by tools/benchmark_reference.py (make docs). To change this page, change the docstrings of the benchmarks'
+classes in src/proctor/benchmarks. -->
 
 # Benchmarks
 
-What an episode of each benchmark is: what a policy sees and does, how long, when it has succeeded, where it begins, and
-in what it differs from the reference. Arrays are given without a time axis; `float64 (14,)` is dtype and shape.
+This page defines an episode of each benchmark: its observations, actions, length, success and initial state, and its
+differences from the reference. Arrays are given without a time axis; `float64 (14,)` is dtype and shape.
 
-Common to all of them:
+All benchmarks have in common:
 
 - Episode *i* of a task runs with seed `seed + i`, and depends on that seed (and its stored initial state) alone.
-- An episode ends when the simulator says so, or after as many steps as given here; `--env.episode_length` shortens it.
-- Success is latched: an episode has succeeded if the simulator said so at any step.
-- The reward of an episode is the sum over its steps, none after its end.
-- `--env.render_device=auto` draws with EGL if that works, else with OSMesa; what was used is in the provenance.
+- An episode ends when the simulator ends it, or after the number of steps given here; `--env.episode_length` shortens
+  it.
+- Success is latched: an episode succeeds if the simulator reports success at any step.
+- The reward of an episode is the sum over its steps. Rewards after its end do not count.
+- `--env.render_device=auto` renders with EGL if that works, else with OSMesa; the provenance contains the renderer.
 
-The protocol's name and the versions of the packages named are part of every
-[fingerprint](results-format.md#the-fingerprint): results of two of them are not mixed. Memory is what each further
-worker takes, measured with software GL at the usual image size. Options are in the
-[command line's reference](cli.md#benchmarks); your own benchmark: [add a benchmark](add-a-benchmark.md).
+The protocol's name and the versions of the named packages are part of every
+[fingerprint](results-format.md#the-fingerprint), so results of different ones are not mixed. The memory is that of each
+further worker, measured with software GL at the usual image size. The [command-line reference](cli.md#benchmarks)
+lists the options; [add a benchmark](add-a-benchmark.md) describes how to add your own.
 """
 
 
 def reference() -> str:
-    """The page."""
+    """Return the text of the page."""
     points = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["entry-points"][BENCHMARKS]
     kinds: list[type[Benchmark]] = [load_object(address) for address in points.values()]
     overview = [
@@ -67,7 +68,7 @@ def _section(kind: type[Benchmark]) -> str:
 
 
 def _parts(docstring: str) -> tuple[str, list[str], str]:
-    """What stands before the table, its lines, and what follows."""
+    """Split a docstring into the text before its table, the table's lines, and the text after it."""
     before, _, rest = docstring.partition("\n====")
     lines = rest.splitlines()[1:]
     end = next(i for i, line in enumerate(lines) if line.startswith("===="))
@@ -75,7 +76,7 @@ def _parts(docstring: str) -> tuple[str, list[str], str]:
 
 
 def _rows(lines: list[str]) -> list[tuple[str, str]]:
-    """The name and the text of each row; a row goes on where a line is indented."""
+    """Return the name and the text of each row; an indented line continues the row above."""
     rows: list[tuple[str, str]] = []
     for line in lines:
         if line.startswith(" "):
@@ -88,7 +89,7 @@ def _rows(lines: list[str]) -> list[tuple[str, str]]:
 
 
 def _markdown(text: str) -> str:
-    """From reStructuredText, as far as docstrings use it."""
+    """Convert the reStructuredText that docstrings use to Markdown."""
     text = re.sub(r":\w+:`~?\.?(?:[\w]+\.)*?([A-Z]\w*(?:\.\w+)?|\w+)`", r"`\1`", text)
     return text.replace("``", "`").replace("|", "\\|")
 

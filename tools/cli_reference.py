@@ -1,6 +1,6 @@
-"""Writes docs/cli.md from the commands and the configuration classes themselves: ``make docs``.
+"""Write docs/cli.md from the commands and the configuration classes: ``make docs``.
 
-``tests/test_docs.py`` makes it again and compares, so that the page says what the commands do.
+``tests/test_docs.py`` makes the page again and compares it, so that the page agrees with the commands.
 """
 
 from __future__ import annotations
@@ -33,25 +33,25 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 PAGE = REPOSITORY / "docs" / "cli.md"
 
 HEAD = """\
-<!-- Written by tools/cli_reference.py (make docs). Change what it is written from: the commands' and fields' docstrings
-in src/proctor/cli, src/proctor/config and src/proctor/benchmarks. -->
+<!-- Written by tools/cli_reference.py (make docs). To change this page, change the docstrings of commands and fields in
+src/proctor/cli, src/proctor/config and src/proctor/benchmarks. -->
 
 # Command line
 
-`proctor --help` lists the commands, `proctor COMMAND --help` a command's options. What `--env.` and `--policy.` take
-depends on the [benchmark](#benchmarks) and the [policy](#policies).
+`proctor --help` lists the commands, `proctor COMMAND --help` lists a command's options. The options `--env.` and
+`--policy.` depend on the [benchmark](#benchmarks) and the [policy](#policies).
 
 ## How options are written
 
-- `--key=value`, `--key value` and bare `key=value` mean the same. Given twice, the last one counts.
+- `--key=value`, `--key value` and bare `key=value` mean the same. If an option is given twice, the last one counts.
 - `-` and `_` mean the same in keys: `--eval.n-episodes` is `--eval.n_episodes`.
 - A switch alone means true: `--eval.allow_mismatch`. `true` and `false` may be given.
 - Lists and objects are JSON: `--rename_map='{"observation.image": "observation.images.top"}'`. In `--env.` and
   `--policy.` fields `null` means none.
-- `--config_path=FILE` takes values from a YAML or JSON file with the same names, nested or dotted. What the command
-  line says overrides the file.
-- Names of tasks, and of groups of tasks, can be given several with commas: `--env.task=reach-v3,push-v3`.
-- An unknown name is refused with the nearest known one.
+- `--config_path=FILE` reads values from a YAML or JSON file with the same names, nested or dotted. Options on the
+  command line override the file.
+- Several tasks, or groups of tasks, are separated by commas: `--env.task=reach-v3,push-v3`.
+- An unknown name is refused, and the message suggests the nearest one.
 """
 
 EXIT_STATUSES = """\
@@ -60,22 +60,22 @@ EXIT_STATUSES = """\
 | status | meaning |
 |---|---|
 | 0 | done |
-| 1 | a bug, shown with its traceback; of `proctor replay`: an episode could not be filmed, or its replay differs from \
-what was recorded |
+| 1 | a bug, shown with its traceback; for `proctor replay`: a video could not be rendered, or the replay differs from \
+the recorded episode |
 | 2 | wrong usage or configuration, or a simulator that cannot be built at all |
-| 3 | episodes ended in an error; the others are measured. Or the policy failed alike in the first three, \
-and the rest was not run |
-| 4 | resources: disk full, out of memory, too many workers died; what was measured is kept. Of `proctor doctor`: \
-something that is needed is broken |
+| 3 | episodes ended in an error, and the others are measured; or the policy failed with the same error in the first \
+three, and the rest was not run |
+| 4 | resources: the disk is full, memory is exhausted, or too many workers died; finished episodes are saved. For \
+`proctor doctor`: something that is needed does not work |
 | 5 | journals contradict each other, or leave part of the plan unmeasured |
-| 6 | `proctor check`: results are not equal to the bit; `proctor compare --fail-if-worse`: one is worse |
-| 130, 143 | interrupted by Ctrl-C or SIGTERM; go on with `proctor resume` |
+| 6 | `proctor check`: results are not bit-equal; `proctor compare --fail-if-worse`: a policy is worse |
+| 130, 143 | interrupted by Ctrl-C or SIGTERM; `proctor resume` continues the run |
 """
 
 
 @dataclass(frozen=True)
 class Option:
-    """One row of a table; several names where the source describes several fields at once."""
+    """One row of a table; it has several names if the source describes several fields at once."""
 
     names: tuple[str, ...]
     kind: str
@@ -88,7 +88,7 @@ class Option:
 
 
 def reference() -> str:
-    """The page."""
+    """Return the text of the page."""
     sections = [HEAD, *map(_command, EXAMPLES), _benchmarks(), _policies(), EXIT_STATUSES]
     return "\n".join(section.rstrip() + "\n" for section in sections)
 
@@ -140,15 +140,13 @@ def _benchmarks() -> str:
         parts += [f"### --env.type={name}", _prose(inspect.getdoc(inspect.getmodule(benchmark)))]
         if benchmark.groups:
             parts.append(f"Groups of tasks: {', '.join(f'`{group}`' for group in benchmark.groups)}.")
-        parts.append(
-            f"What is observed, done, rewarded and called a success: class docstring in [{source}](../{source})."
-        )
+        parts.append(f"Observations, actions, rewards and success: see the class docstring in [{source}](../{source}).")
         parts.append(_table(_options(benchmark.config_class, "--env.", without=common)))
     return "\n\n".join(parts)
 
 
 def _policies() -> str:
-    parts = ["## Policies", "The fields of `--policy.`, by the kind of policy."]
+    parts = ["## Policies", "The fields of `--policy.` depend on the kind of policy."]
     for name, address in _ours(POLICIES).items():
         described = docstring_parser.parse(inspect.getdoc(load_object(address)) or "", DocstringStyle.GOOGLE)
         parts += [f"### {_POLICY_TITLES.get(name, f'--policy.type={name}')}"]
@@ -168,7 +166,7 @@ _POLICY_TITLES = {"lerobot": "--policy.path=CHECKPOINT"}
 
 
 def _ours(group: str) -> Mapping[str, str]:
-    """The plug-ins that come with Proctor, name to address; other packages have a reference of their own."""
+    """Return the plug-ins that come with Proctor, name to address; other packages have their own reference."""
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     return dict(sorted(project["entry-points"][group].items()))
 
@@ -177,7 +175,7 @@ def _ours(group: str) -> Mapping[str, str]:
 
 
 def _options(config: type, prefix: str, without: Collection[str] = ()) -> list[Option]:
-    """A configuration class as options; a field without a docstring shares the next one's that has one."""
+    """Return a configuration class as options; a field without a docstring shares that of the next field with one."""
     hints = typing.get_type_hints(config)
     texts = {
         parameter.arg_name: parameter.description
@@ -191,7 +189,7 @@ def _options(config: type, prefix: str, without: Collection[str] = ()) -> list[O
         hint = hints[field.name]
         if isinstance(hint, type) and dataclasses.is_dataclass(hint):
             options += _options(hint, f"{prefix}{field.name}.")
-        elif hint == dict[str, Any] and prefix == "--":  # its fields depend on a type: further down the page
+        elif hint == dict[str, Any] and prefix == "--":  # its fields depend on a type and are listed further down
             options.append(Option((f"--{field.name}.<field>",), "", ("",), texts[field.name] or ""))
         elif field.name not in without:
             pending.append(field)
@@ -211,7 +209,7 @@ def _default_of(field: dataclasses.Field[Any]) -> str:
 
 
 def _default(value: Any) -> str:
-    """As one would write it on the command line; in words if there is none."""
+    """Return a default as it is written on the command line, or in words if there is none."""
     return "not set" if value in (None, {}) else f"`{value if isinstance(value, str) else json.dumps(value)}`"
 
 
@@ -232,13 +230,13 @@ def _table(options: Iterable[Option]) -> str:
 
 
 def _prose(text: str | None) -> str:
-    """A docstring's text in Markdown: roles and double backticks as code."""
+    """Convert a docstring to Markdown: roles and double backticks become code."""
     text = re.sub(r":\w+:`~?(?:[\w.]*\.)?(\w+)`", r"`\1`", text or "")
     return text.replace("``", "`").strip()
 
 
 def _line(text: str) -> str:
-    """One line, as a table's cell must be."""
+    """Return a text on one line, for a table's cell."""
     return " ".join(_prose(text).split()).replace("|", "\\|").replace("<", "&lt;")
 
 

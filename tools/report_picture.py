@@ -1,8 +1,8 @@
-"""Draws ``docs/images/report.png``: the page that ``proctor report`` makes of a run directory, as Chromium shows it.
+"""Draw ``docs/images/report.png``: the page that ``proctor report`` writes for a run directory, in Chromium.
 
     python tools/report_picture.py RUN_DIR
 
-The first failure is chosen, so that its video is seen; what follows the table of episodes is cut off.
+The picture shows the first failure with its video; the part below the table of episodes is cut off.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ WIDTH, SECONDS_INTO_VIDEO = 1200, 1.0
 
 
 def main(run_dir: Path) -> None:
-    """Make the page, photograph it, and keep the picture small."""
+    """Write the page, take a screenshot, and keep the file small."""
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         file = Path(folder) / "report.html"
         file.write_text(render_report([read_report_run(run_dir)], [], linked_videos(file)))
@@ -44,7 +44,7 @@ def _photograph(page: Page) -> bytes:
         "() => { const v = document.querySelector('video'); return v.readyState >= 2 && !v.seeking }"
     )
     page.evaluate("document.activeElement.blur()")
-    page.wait_for_timeout(1000)  # the player's own controls say "loading" a little longer
+    page.wait_for_timeout(1000)  # the player's own controls show "loading" slightly longer
     height = page.evaluate("document.querySelector('#provenance').getBoundingClientRect().top + scrollY")
     return page.screenshot(full_page=True, clip={"x": 0, "y": 0, "width": WIDTH, "height": height - 20})
 

@@ -1,8 +1,8 @@
-"""Draws ``docs/images/terminal.svg``: a real evaluation's live display on its way, and the block at its end.
+"""Draw ``docs/images/terminal.svg``: a real evaluation's live display during the run, and the block at its end.
 
     python tools/terminal_picture.py [OPTIONS OF proctor eval]
 
-Nothing in it is made up: the evaluation runs while the picture is taken.
+The picture is authentic: the evaluation runs while it is taken.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from proctor.evaluation.run import run
 from proctor.reports.display import SilentDisplay
 from proctor.reports.live import LiveView
 from proctor.reports.progress import Progress, Stage
-from proctor.reports.terminal import RunStatus, print_summary
+from proctor.reports.terminal import print_summary
+from proctor.results.run_status import RunStatus
 
 ROOT = Path(__file__).parents[1]
 PICTURE = ROOT / "docs" / "images" / "terminal.svg"
@@ -37,7 +38,7 @@ PART_DONE = 0.6
 
 
 class Photographer(SilentDisplay):
-    """Keeps the first progress at which enough is done."""
+    """Store the first progress at which enough episodes are done."""
 
     def __init__(self, title: str) -> None:
         self.view = LiveView(title)
@@ -49,7 +50,7 @@ class Photographer(SilentDisplay):
 
 
 def main() -> None:
-    """Run, and draw."""
+    """Run the evaluation and draw the picture."""
     options = sys.argv[1:] or OPTIONS
     displays: list[Photographer] = []
 
@@ -69,7 +70,7 @@ def main() -> None:
     print_summary(console, result.summary, RunStatus.of(result.directory))
     svg = console.export_svg(title="proctor eval", theme=MONOKAI)
     PICTURE.parent.mkdir(parents=True, exist_ok=True)
-    # The reader's own monospaced font will do: nothing is fetched.
+    # The picture uses the reader's own monospaced font, so nothing is downloaded.
     PICTURE.write_text(re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL))
     sys.stdout.write(f"{PICTURE}: {PICTURE.stat().st_size} bytes\n")
 

@@ -1,8 +1,8 @@
-"""Small real LeRobot checkpoints, made offline from a fixed seed: for tests, benchmarks and the documentation.
+"""Small real LeRobot checkpoints for tests, benchmarks and the documentation, made offline from a fixed seed.
 
-They are untrained, and real in every other respect: lerobot's own classes, weights in safetensors, processors with
-statistics. Actions come out in the range the environment takes, and depend on what the policy sees. Policies that read
-are in :mod:`.vla_checkpoints`.
+They are untrained, but real in every other respect: they use LeRobot's own classes, weights in safetensors, and
+processors with statistics. Actions are in the range that the environment accepts, and depend on the observation.
+:mod:`.vla_checkpoints` makes policies that read an instruction.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import numpy as np
 
 @dataclass(frozen=True, kw_only=True)
 class Robot:
-    """What a checkpoint is made for: an environment's cameras (``(height, width)``), state and actions.
+    """The robot that a checkpoint is made for: an environment's cameras (``(height, width)``), state and actions.
 
-    ``state`` and ``action`` are the lowest and highest values, the same for every one of ``…_dim`` elements.
+    ``state`` and ``action`` are the minimum and maximum, the same for every one of ``…_dim`` elements.
     """
 
     cameras: dict[str, tuple[int, int]]
@@ -88,7 +88,7 @@ _SMALL_ACTOR = {"image_encoder_hidden_dim": 8, "state_encoder_hidden_dim": 16, "
 def make_act(directory: Path, robot: Robot = PUSHT, *, seed: int = 0, **fields: Any) -> Path:
     """Write a small ACT checkpoint (45 MB, most of it the ResNet-18) and return its directory.
 
-    ``fields`` go to ``ACTConfig``: ``n_action_steps``, ``chunk_size``, ``temporal_ensemble_coeff``,
+    ``fields`` are passed to ``ACTConfig``: ``n_action_steps``, ``chunk_size``, ``temporal_ensemble_coeff``,
     ``vision_backbone``, …
     """
     from lerobot.policies.act.modeling_act import ACTConfig, ACTPolicy
@@ -100,7 +100,7 @@ def make_act(directory: Path, robot: Robot = PUSHT, *, seed: int = 0, **fields: 
 def make_diffusion(directory: Path, robot: Robot = PUSHT, *, seed: int = 0, **fields: Any) -> Path:
     """Write a small Diffusion Policy checkpoint (DDIM in four steps) and return its directory.
 
-    ``fields`` go to ``DiffusionConfig``.
+    ``fields`` are passed to ``DiffusionConfig``.
     """
     from lerobot.policies.diffusion.modeling_diffusion import DiffusionConfig, DiffusionPolicy
 
@@ -109,9 +109,9 @@ def make_diffusion(directory: Path, robot: Robot = PUSHT, *, seed: int = 0, **fi
 
 
 def make_vqbet(directory: Path, robot: Robot = PUSHT, *, seed: int = 0, **fields: Any) -> Path:
-    """Write a small VQ-BeT checkpoint (45 MB), with a code book as if trained, and return its directory.
+    """Write a small VQ-BeT checkpoint (45 MB), with a code book like that of a trained one, and return its directory.
 
-    ``fields`` go to ``VQBeTConfig``.
+    ``fields`` are passed to ``VQBeTConfig``.
     """
     from lerobot.policies.vqbet.modeling_vqbet import VQBeTConfig, VQBeTPolicy
 
@@ -128,14 +128,14 @@ def make_vqbet(directory: Path, robot: Robot = PUSHT, *, seed: int = 0, **fields
 
 
 def make_tdmpc(directory: Path, robot: Robot = PUSHT, *, seed: int = 0, **fields: Any) -> Path:
-    """Write a small TD-MPC checkpoint and return its directory. ``fields`` go to ``TDMPCConfig``."""
+    """Write a small TD-MPC checkpoint and return its directory. ``fields`` are passed to ``TDMPCConfig``."""
     from lerobot.policies.tdmpc.modeling_tdmpc import TDMPCConfig, TDMPCPolicy
 
     return write_checkpoint(directory, robot, Recipe(TDMPCConfig, TDMPCPolicy, _SMALL_TDMPC | fields), seed)
 
 
 def make_actor(directory: Path, robot: Robot = PUSHT, *, seed: int = 0, **fields: Any) -> Path:
-    """Write a small actor of SAC (``gaussian_actor``, or ``sac`` in LeRobot 0.4) and return its directory."""
+    """Write a small SAC actor (``gaussian_actor``, or ``sac`` in LeRobot 0.4) and return its directory."""
     try:
         from lerobot.policies.gaussian_actor.modeling_gaussian_actor import GaussianActorConfig, GaussianActorPolicy
 
@@ -149,7 +149,7 @@ def make_actor(directory: Path, robot: Robot = PUSHT, *, seed: int = 0, **fields
 
 @dataclass(frozen=True)
 class Recipe:
-    """A policy to be made: its classes, what its configuration is made with, and what is done to it under the seed."""
+    """A recipe for a policy: its classes, the arguments of its configuration, and changes that use the seed."""
 
     config_class: Any
     policy_class: Any
@@ -183,7 +183,7 @@ def write_checkpoint(directory: Path, robot: Robot, recipe: Recipe, seed: int) -
 
 
 def _statistics(robot: Robot) -> dict[str, dict[str, Any]]:
-    """As a data set would have them whose values fill the ranges evenly."""
+    """Return statistics like those of a dataset whose values are spread evenly over the ranges."""
     import torch
 
     ranges = {

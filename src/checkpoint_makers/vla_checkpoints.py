@@ -1,7 +1,7 @@
 """Small real checkpoints of policies that read an instruction, made offline: see :mod:`.checkpoints`.
 
-What such a policy is built around (a language model, its tokenizer) is made too, small, and lies in the checkpoint's
-directory: a ``vlm`` or ``clip`` beside the policy's own files.
+The parts that such a policy is built around (a language model, its tokenizer) are made small, too. They are stored in
+the checkpoint's directory, as ``vlm`` or ``clip`` beside the policy's own files.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SPECIAL_TOKENS = ("<pad>", "<unk>", "<bos>", "<eos>", "<image>", "<fake_token_a
 
 
 def make_tokenizer(directory: Path, sentences: Iterable[str] = _SENTENCES) -> Any:
-    """Write a byte-pair tokenizer of 300 tokens at most into ``directory``, and return it."""
+    """Write a byte-pair tokenizer of at most 300 tokens into ``directory``, and return it."""
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -46,7 +46,7 @@ def make_tokenizer(directory: Path, sentences: Iterable[str] = _SENTENCES) -> An
 
 
 def make_smolvla(directory: Path, robot: Robot = PUSHT, *, seed: int = 0, **fields: Any) -> Path:
-    """Write a small SmolVLA checkpoint (1 MB) and return its directory. ``fields`` go to ``SmolVLAConfig``."""
+    """Write a small SmolVLA checkpoint (1 MB) and return its directory. ``fields`` are passed to ``SmolVLAConfig``."""
     from lerobot.policies.smolvla.modeling_smolvla import SmolVLAConfig, SmolVLAPolicy
     from transformers import SmolVLMConfig, SmolVLMImageProcessor, SmolVLMProcessor, SmolVLMVideoProcessor
 
@@ -81,7 +81,7 @@ def make_smolvla(directory: Path, robot: Robot = PUSHT, *, seed: int = 0, **fiel
 def make_pi(directory: Path, robot: Robot = PUSHT, *, version: str = "pi0", seed: int = 0, **fields: Any) -> Path:
     """Write a small π0 or π0.5 (``version="pi05"``) checkpoint and return its directory.
 
-    It can be opened within :func:`small_gemma` only.
+    It can only be opened within :func:`small_gemma`.
     """
     modeling = import_module(f"lerobot.policies.{version}.modeling_{version}")
     processing = import_module(f"lerobot.policies.{version}.processor_{version}")
@@ -100,9 +100,9 @@ def make_pi(directory: Path, robot: Robot = PUSHT, *, version: str = "pi0", seed
 
 
 def make_pi0_fast(directory: Path, robot: Robot = PUSHT, *, seed: int = 0, **fields: Any) -> Path:
-    """Write a small π0-FAST checkpoint and return its directory. It can be opened within :func:`small_gemma` only.
+    """Write a small π0-FAST checkpoint and return its directory. It can only be opened within :func:`small_gemma`.
 
-    The step that makes tokens of actions while training is left out: it would come from the Hub.
+    The training step that converts actions to tokens is left out, because it would be downloaded from the Hub.
     """
     from lerobot.policies.pi0_fast import processor_pi0_fast
     from lerobot.policies.pi0_fast.modeling_pi0_fast import PI0FastConfig, PI0FastPolicy
@@ -112,7 +112,7 @@ def make_pi0_fast(directory: Path, robot: Robot = PUSHT, *, seed: int = 0, **fie
     small: dict[str, Any] = {"chunk_size": 8, "n_action_steps": 4, "max_decoding_steps": 12}
     small |= {"max_state_dim": 8, "max_action_dim": 8, "tokenizer_max_length": 64}
     small |= {"text_tokenizer_name": str(directory / "vlm"), "fast_skip_tokens": 0}
-    small |= {"validate_action_token_prefix": False}  # untrained, it does not begin with "Action: "
+    small |= {"validate_action_token_prefix": False}  # an untrained model does not begin with "Action: "
     without_download = patch.object(
         processor_pi0_fast, "ActionTokenizerProcessorStep", lambda **_: IdentityProcessorStep()
     )
@@ -121,7 +121,7 @@ def make_pi0_fast(directory: Path, robot: Robot = PUSHT, *, seed: int = 0, **fie
 
 
 class _FastTokenizer:
-    """What π0-FAST asks of its tokenizer of actions, whose code comes from the Hub: here a token is a coefficient."""
+    """A replacement of π0-FAST's action tokenizer, whose code comes from the Hub: here a token is a coefficient."""
 
     min_token, scale = -150, 100
     bpe_tokenizer: Any
@@ -139,9 +139,9 @@ class _FastTokenizer:
 
 @contextmanager
 def small_gemma(*versions: str) -> Iterator[None]:
-    """Have π0 and its kin (``pi0``, ``pi05``, ``pi0_fast``) built around a small Gemma and SigLIP.
+    """Build π0 and related policies (``pi0``, ``pi05``, ``pi0_fast``) around a small Gemma and SigLIP within a block.
 
-    They know large ones only. What π0-FAST would get from the Hub is replaced as well.
+    LeRobot only has large ones. Files that π0-FAST would download from the Hub are replaced as well.
     """
     with ExitStack() as stack:
         for version in versions:
@@ -172,7 +172,7 @@ def _build_smaller(model: Any, change: Any, config: Any) -> Any:
 
 
 def _shrink_gemma(config: Any) -> None:
-    config.vocab_size = 300  # as many as the tokenizer's
+    config.vocab_size = 300  # the size of the tokenizer's vocabulary
 
 
 def _shrink_paligemma(config: Any) -> None:
@@ -184,7 +184,7 @@ def _shrink_paligemma(config: Any) -> None:
 
 
 def make_xvla(directory: Path, robot: Robot = PUSHT, *, seed: int = 0, **fields: Any) -> Path:
-    """Write a small X-VLA checkpoint and return its directory. ``fields`` go to ``XVLAConfig``."""
+    """Write a small X-VLA checkpoint and return its directory. ``fields`` are passed to ``XVLAConfig``."""
     from lerobot.policies.xvla.modeling_xvla import XVLAConfig, XVLAPolicy
 
     tokenizer = make_tokenizer(directory / "vlm")
@@ -223,7 +223,7 @@ def make_xvla(directory: Path, robot: Robot = PUSHT, *, seed: int = 0, **fields:
 
 
 def _fill_projection(policy: Any) -> None:
-    """LeRobot 0.4 leaves it as the memory happens to be."""
+    """Initialise the projection, which LeRobot 0.4 leaves as uninitialised memory."""
     for name, parameter in policy.named_parameters():
         if name.endswith("image_projection"):
             parameter.normal_(std=0.1)

@@ -1,6 +1,6 @@
 """Small real checkpoints of policies around a vision-language model, made offline: see :mod:`.checkpoints`.
 
-The model, its tokenizer and its processor are made too, small, and lie in the checkpoint's directory as ``vlm``.
+The model, its tokenizer and its processor are made small, too, and are stored in the checkpoint's directory as ``vlm``.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _CHAT = (
     "<|vision_start|><|image_pad|><|vision_end|>{% else %}{{ part['text'] }}{% endif %}{% endfor %}<|im_end|>\n"
     "{% endfor %}"
 )
-"""Qwen's, without what nobody uses here."""
+"""Qwen's chat template, without the parts that are not used here."""
 
 _TEXT: dict[str, Any] = {
     "hidden_size": 32,
@@ -60,7 +60,7 @@ _QWEN2_VISION: dict[str, Any] = _VISION_TOWER | {"out_hidden_size": 32, "fullatt
 
 
 def _write_qwen(directory: Path, model: Any, processor: Any, patch_size: int) -> None:
-    """A Qwen with random weights, and its processor; ``model`` makes it, of its special tokens' ids and tokenizer."""
+    """Write a Qwen with random weights and its processor; ``model`` makes it from special tokens' ids and tokenizer."""
     import torch
     from transformers import Qwen2VLImageProcessor
 
@@ -76,7 +76,7 @@ def _write_qwen(directory: Path, model: Any, processor: Any, patch_size: int) ->
 
 
 def _write_qwen2(directory: Path, model: Any) -> None:
-    """A Qwen2.5-VL, or what ``model`` makes of one."""
+    """Write a Qwen2.5-VL, or the model that ``model`` makes of one."""
     from transformers import Qwen2_5_VLProcessor, Qwen2VLVideoProcessor
 
     def processor(**parts: Any) -> Any:
@@ -86,7 +86,7 @@ def _write_qwen2(directory: Path, model: Any) -> None:
 
 
 def _write_qwen3(directory: Path) -> None:
-    """A Qwen3-VL."""
+    """Write a Qwen3-VL."""
     from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration, Qwen3VLProcessor, Qwen3VLVideoProcessor
 
     def model(ids: dict[str, int], _: Any) -> Any:
@@ -107,7 +107,7 @@ def _write_qwen3(directory: Path) -> None:
 
 
 def make_eo1(directory: Path, robot: Robot = PUSHT, *, seed: int = 0, **fields: Any) -> Path:
-    """Write a small EO-1 checkpoint and return its directory. ``fields`` go to ``EO1Config``."""
+    """Write a small EO-1 checkpoint and return its directory. ``fields`` are passed to ``EO1Config``."""
     from lerobot.policies.eo1.modeling_eo1 import EO1Config, EO1Policy
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
@@ -128,9 +128,9 @@ def make_eo1(directory: Path, robot: Robot = PUSHT, *, seed: int = 0, **fields: 
 
 
 def make_vla_jepa(directory: Path, robot: Robot = PUSHT, *, seed: int = 0, **fields: Any) -> Path:
-    """Write a small VLA-JEPA checkpoint, without its world model, which only training uses, and return its directory.
+    """Write a small VLA-JEPA checkpoint and return its directory. ``fields`` are passed to ``VLAJEPAConfig``.
 
-    ``fields`` go to ``VLAJEPAConfig``.
+    It has no world model, which only training uses.
     """
     from lerobot.policies.vla_jepa.modeling_vla_jepa import VLAJEPAConfig, VLAJEPAPolicy
 
@@ -147,7 +147,7 @@ def make_vla_jepa(directory: Path, robot: Robot = PUSHT, *, seed: int = 0, **fie
 
 
 def make_evo1(directory: Path, robot: Robot = PUSHT, *, seed: int = 0, **fields: Any) -> Path:
-    """Write a small EVO-1 checkpoint and return its directory. ``fields`` go to ``Evo1Config``."""
+    """Write a small EVO-1 checkpoint and return its directory. ``fields`` are passed to ``Evo1Config``."""
     import torch
     from lerobot.policies.evo1.modeling_evo1 import Evo1Config, Evo1Policy
     from transformers import InternVLConfig, InternVLModel
@@ -176,16 +176,16 @@ def make_evo1(directory: Path, robot: Robot = PUSHT, *, seed: int = 0, **fields:
 
 
 def _fill(policy: Any, part: str) -> None:
-    """Weights of a part's own, larger than those it began with, which would hardly move the noise."""
+    """Replace a part's initial weights by larger ones; the initial ones would hardly change the noise."""
     for name, parameter in policy.named_parameters():
         if part in name and parameter.dim() > 1:
             parameter.normal_(std=0.1)
 
 
 def make_groot(directory: Path, robot: Robot = PUSHT, *, seed: int = 0, **fields: Any) -> Path:
-    """Write a small GR00T N1.7 checkpoint and return its directory. ``fields`` go to ``GrootConfig``.
+    """Write a small GR00T N1.7 checkpoint and return its directory. ``fields`` are passed to ``GrootConfig``.
 
-    The model it was fine-tuned from, which is loaded first, lies in its directory as ``base``.
+    The model that it was fine-tuned from, which is loaded first, is stored in its directory as ``base``.
     """
     import torch
     from lerobot.policies.groot import processor_groot
@@ -215,9 +215,9 @@ def make_groot(directory: Path, robot: Robot = PUSHT, *, seed: int = 0, **fields
 
 
 def make_wall_x(directory: Path, robot: Robot = PUSHT, *, seed: int = 0, **fields: Any) -> Path:
-    """Write a small Wall-X checkpoint and return its directory. ``fields`` go to ``WallXConfig``.
+    """Write a small Wall-X checkpoint and return its directory. ``fields`` are passed to ``WallXConfig``.
 
-    The model it was fine-tuned from, which is loaded first, lies in its directory as ``vlm``.
+    The model that it was fine-tuned from, which is loaded first, is stored in its directory as ``vlm``.
     """
     from lerobot.policies.wall_x.modeling_wall_x import Qwen2_5_VLMoEForAction, WallXConfig, WallXPolicy
     from lerobot.policies.wall_x.qwen_model import Qwen2_5_VLConfig
@@ -238,9 +238,9 @@ def make_wall_x(directory: Path, robot: Robot = PUSHT, *, seed: int = 0, **field
 
 
 def make_molmoact2(directory: Path, robot: Robot = PUSHT, *, seed: int = 0, **fields: Any) -> Path:
-    """Write a small MolmoAct2 checkpoint of continuous actions and return its directory.
+    """Write a small MolmoAct2 checkpoint with continuous actions and return its directory.
 
-    ``fields`` go to ``MolmoAct2Config``.
+    ``fields`` are passed to ``MolmoAct2Config``.
     """
     from lerobot.policies.molmoact2.modeling_molmoact2 import MolmoAct2Config, MolmoAct2Policy
 
@@ -252,7 +252,7 @@ def make_molmoact2(directory: Path, robot: Robot = PUSHT, *, seed: int = 0, **fi
 
 
 def _write_molmo(directory: Path) -> None:
-    """A Molmo with random weights, its tokenizer and its processor."""
+    """Write a Molmo with random weights, its tokenizer and its processor."""
     import torch
     from lerobot.policies.molmoact2.molmoact2_hf_model import configuration_molmoact2 as configuration
     from lerobot.policies.molmoact2.molmoact2_hf_model.modeling_molmoact2 import MolmoAct2ForConditionalGeneration

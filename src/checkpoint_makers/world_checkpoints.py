@@ -1,7 +1,7 @@
 """Small real checkpoints of world models, made offline: see :mod:`.checkpoints`.
 
-Both are built around Wan 2.2, a model of videos. Of it the autoencoder, the text encoder and the tokenizer are no part
-of a checkpoint; they are made too, small, and lie in the checkpoint's directory as ``wan``.
+Both are built around Wan 2.2, a video model. Its autoencoder, text encoder and tokenizer are not part of a checkpoint;
+they are made small, too, and are stored in the checkpoint's directory as ``wan``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _TEXT_DIM = 32
 
 
 def _write_wan(directory: Path) -> None:
-    """Wan's frozen parts with random weights; the latents' 48 channels and 16 pixels a side are fixed in LeRobot."""
+    """Write Wan's frozen parts with random weights; LeRobot fixes the latents' 48 channels and 16 pixels per side."""
     import torch
     from diffusers import AutoencoderKLWan
     from transformers import T5TokenizerFast, UMT5Config, UMT5EncoderModel
@@ -40,7 +40,7 @@ def _write_wan(directory: Path) -> None:
 
 
 def make_lingbot_va(directory: Path, robot: Robot = PUSHT, *, seed: int = 0, **fields: Any) -> Path:
-    """Write a small LingBot-VA checkpoint and return its directory. ``fields`` go to ``LingBotVAConfig``."""
+    """Write a small LingBot-VA checkpoint and return its directory. ``fields`` are passed to ``LingBotVAConfig``."""
     from lerobot.policies.lingbot_va.modeling_lingbot_va import LingBotVAConfig, LingBotVAPolicy
 
     _write_wan(directory / "wan")
@@ -53,10 +53,10 @@ def make_lingbot_va(directory: Path, robot: Robot = PUSHT, *, seed: int = 0, **f
 
 
 def make_fastwam(directory: Path, robot: Robot = PUSHT, *, seed: int = 0, **fields: Any) -> Path:
-    """Write a small FastWAM checkpoint and return its directory. ``fields`` go to ``FastWAMConfig``.
+    """Write a small FastWAM checkpoint and return its directory. ``fields`` are passed to ``FastWAMConfig``.
 
-    It can be opened within :func:`small_wan` only. Its cameras have the names FastWAM wants, and its preprocessor
-    renames the robot's.
+    It can only be opened within :func:`small_wan`. Its cameras have the names that FastWAM requires, and its
+    preprocessor renames the robot's cameras.
     """
     from lerobot.policies.fastwam.modeling_fastwam import FastWAMConfig, FastWAMPolicy
 
@@ -84,7 +84,7 @@ def make_fastwam(directory: Path, robot: Robot = PUSHT, *, seed: int = 0, **fiel
 
 @contextmanager
 def small_wan(directory: Path) -> Iterator[None]:
-    """Have FastWAM take its video autoencoder from a checkpoint's directory; no field of its says where it is."""
+    """Make FastWAM read its video autoencoder from a checkpoint's directory, which no field of its can name."""
     from lerobot.policies.fastwam.wan import components
 
     with patch.object(components, "WAN22_DIFFUSERS_MODEL_ID", str(directory / "wan")):

@@ -7,7 +7,7 @@
     result = proctor.evaluate(policy="outputs/train/…/pretrained_model", env="pusht", n_episodes=50)
     print(result.pc_success, result.directory)
 
-Importing this loads no simulator, no torch and no web framework; names are resolved when they are used.
+Importing this package loads no simulator, no torch and no web framework; names are resolved when they are used.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from proctor.benchmarks.base import Benchmark, SimEnv, Step
-    from proctor.compat import eval_policy, make_env, make_policy
-    from proctor.config import DatasetConfig, EnvConfig, EvalConfig, PeftConfig, WandBConfig
+    from proctor.compat import PeftConfig, eval_policy, make_env, make_policy
+    from proctor.config import DatasetConfig, EnvConfig, EvalConfig, WandBConfig
     from proctor.engine.plan import shard_episodes
     from proctor.errors import ProctorError
     from proctor.evaluation.run import evaluate
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "proctor.benchmarks.base": ("Benchmark", "SimEnv", "Step"),
-    "proctor.config": ("DatasetConfig", "EnvConfig", "EvalConfig", "PeftConfig", "WandBConfig"),
+    "proctor.config": ("DatasetConfig", "EnvConfig", "EvalConfig", "WandBConfig"),
     "proctor.engine.plan": ("shard_episodes",),
     "proctor.errors": ("ProctorError",),
     "proctor.evaluation.run": ("evaluate",),
@@ -37,7 +37,7 @@ _HOMES = {
     "proctor.policies.base": ("Policy",),
     "proctor.tuning.autotune": ("AutotuneRecommendation",),
     "proctor.types": ("EpisodeResult", "EpisodeSpec", "Observation", "Outcome", "Task"),
-    "proctor.compat": ("eval_policy", "make_env", "make_policy"),
+    "proctor.compat": ("PeftConfig", "eval_policy", "make_env", "make_policy"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

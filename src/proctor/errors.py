@@ -19,6 +19,8 @@
     └── Interrupted                130   SIGINT (130) or SIGTERM (143); the run can be resumed
 
 A user's error is one sentence and never a traceback. Anything that is not a ProctorError is a bug, shown whole.
+
+An error crosses the border of a process as a :class:`PackedError`, a plain value.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from __future__ import annotations
 import difflib
 import warnings
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 
 class ProctorError(Exception):
@@ -33,6 +36,33 @@ class ProctorError(Exception):
 
     exit_code = 1
     hint = ""
+
+    def packed(self) -> PackedError:
+        """Give this error as a value that another process can raise. A class from elsewhere becomes its nearest base
+        class of this module. The cause and the traceback are left behind.
+        """
+        name = next(kind.__name__ for kind in type(self).__mro__ if kind in _KINDS.values())
+        message, hint = (text.encode("utf-8", "backslashreplace").decode() for text in (str(self), self.hint))
+        return PackedError(name, message, hint, self.exit_code)
+
+
+@dataclass(frozen=True, slots=True)
+class PackedError:
+    """An error on its way from one process to another: the name of its class, what it says, and its exit status."""
+
+    name: str
+    message: str
+    hint: str = ""
+    exit_code: int = ProctorError.exit_code
+
+    def unpacked(self) -> ProctorError:
+        """Give the error, to be raised. A name that is none of this module's is a plain :class:`ProctorError`: nothing
+        is imported because a message names it.
+        """
+        kind = _KINDS.get(self.name, ProctorError)
+        error = kind.__new__(kind, self.message)  # several classes make their sentence of other arguments
+        error.hint, error.exit_code = self.hint, self.exit_code
+        return error
 
 
 class ConfigError(ProctorError):
@@ -50,11 +80,11 @@ class MissingExtraError(ConfigError):
 
 
 class CheckpointError(ConfigError):
-    """A checkpoint is missing, incomplete or corrupt. Says which file and why."""
+    """A checkpoint is missing, incomplete or corrupt. The message names the file and the reason."""
 
 
 class ContractError(ConfigError):
-    """What the policy expects and what the environment gives do not fit. Shows both sides."""
+    """What the policy expects and what the environment gives do not fit. The message shows both sides."""
 
 
 class RunLockedError(ConfigError):
@@ -92,7 +122,7 @@ class PolicyGoneError(ResourceError):
 
 
 class MergeError(ProctorError):
-    """Journals cannot be put together: shows the contradicting results, or the episodes that are missing."""
+    """Journals cannot be merged. The message shows the contradicting results, or the episodes that are missing."""
 
     exit_code = 5
 
@@ -105,7 +135,7 @@ class EpisodeLostError(PolicyError):
     """The policy lost an episode through no fault of the episode's: it starts again, and the attempt does not count."""
 
 
-class Interrupted(ProctorError):  # noqa: N818 - not an error of anyone's; named for what happened
+class Interrupted(ProctorError):  # noqa: N818 - nothing went wrong; it is named for what happened
     """A signal ended the run early; everything finished is on disk."""
 
     def __init__(self, signal_number: int) -> None:
@@ -113,17 +143,22 @@ class Interrupted(ProctorError):  # noqa: N818 - not an error of anyone's; named
         self.exit_code = 128 + signal_number
 
 
+_KINDS = {
+    kind.__name__: kind for kind in [*globals().values()] if isinstance(kind, type) and issubclass(kind, ProctorError)
+}
+
+
 class Note(UserWarning):
-    """Something that the user should know of this evaluation, and that is no error: it changes no exit status."""
+    """Something that the user should know of this evaluation and that is not an error: no exit status depends on it."""
 
 
 def note(sentence: str) -> None:
-    """Say a sentence to the user: as a line ``Note: …`` on a command's standard error, as a warning from Python."""
+    """Give the user a sentence: a line ``Note: …`` on a command's standard error, or a warning from Python."""
     warnings.warn(sentence, Note, stacklevel=2)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """`` Did you mean 'x'?`` for the nearest known name, or the names there are when none is near."""
+    """Give `` Did you mean 'x'?`` for the nearest known name, or a list of the known names if none is near."""
     candidates = sorted(known)
     near = difflib.get_close_matches(name, candidates, n=1, cutoff=0.6)
     if near:

@@ -1,4 +1,4 @@
-"""Files of the Hugging Face Hub, from its cache where they are there."""
+"""Download of files from the Hugging Face Hub, or their lookup in its cache."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from proctor.errors import ConfigError, MissingExtraError
 def snapshot_of(
     repository: str, revision: str | None, *, allow: list[str] | None = None, ignore: list[str] | None = None
 ) -> Path:
-    """The folder with a repository's files, named after its commit. Without a network, whatever the cache holds.
+    """Return the folder with a repository's files, which is named after its commit. Without a network, use the cache.
 
     ``allow`` and ``ignore`` are patterns of file names.
 
     Raises:
         MissingExtraError: ``huggingface_hub`` is not installed.
-        ConfigError: the repository cannot be had; says why, as the end of a sentence.
+        ConfigError: the repository is not available; the message is the end of a sentence that gives the reason.
     """
     try:
         from huggingface_hub import snapshot_download
@@ -38,8 +38,8 @@ def snapshot_of(
     except RevisionNotFoundError:
         reason = f"it has no revision '{revision}'"
     except Exception as error:  # noqa: BLE001 - its versions have several network libraries, with errors of their own
-        with suppress(OSError, ValueError):  # asked for a commit, it may not look into its cache by itself
+        with suppress(OSError, ValueError):  # given a commit, the client does not always look into its cache
             return Path(download(local_files_only=True))
         first_line = str(error).partition("\n")[0].rstrip(".")
-        reason = f"{repository} is not a directory here, and the Hub and its cache do not give it ({first_line})"
+        reason = f"{repository} is not a directory here, and neither the Hub nor its cache has it ({first_line})"
     raise ConfigError(reason)

@@ -1,4 +1,4 @@
-"""The only reader of entry points: benchmarks and policies by name, from Proctor itself or any installed package."""
+"""Finds benchmarks and policies by name, in Proctor and in any installed package. Nothing else reads entry points."""
 
 from __future__ import annotations
 
@@ -24,22 +24,24 @@ _KIND = {BENCHMARKS: "benchmark", POLICIES: "policy type"}
 
 @cache
 def installed(group: str) -> dict[str, EntryPoint]:
-    """The plug-ins of a group by name. Reads metadata only, imports nothing."""
+    """Give the plug-ins of a group by name. This reads metadata only and imports nothing."""
     return {point.name: point for point in entry_points(group=group)}
 
 
 def distributions_named(prefix: str) -> tuple[str, ...]:
-    """The installed distributions whose names begin so, as modules are spelled: how LeRobot finds its plug-ins."""
+    """List the installed distributions whose names, spelt with underscores, begin with ``prefix``: LeRobot finds its
+    plug-ins so.
+    """
     names = ((found.metadata["Name"] or "").replace("-", "_") for found in distributions())
     return tuple(name for name in names if name.startswith(prefix))
 
 
 @dataclass(frozen=True, slots=True)
 class Requirements:
-    """What a plug-in needs besides itself: what the extra of its own name asks for, in the package that provides it.
+    """What a plug-in needs besides itself: the requirements of the extra of its name, in the package that provides it.
 
-    ``present`` maps each requirement that is met to the installed version; ``missing`` says of each other one what is
-    asked for and what there is. ``command`` installs them.
+    ``present`` maps each requirement that is met to the installed version; ``missing`` has a text for each other one,
+    with what is needed and what is installed. ``command`` installs them.
     """
 
     present: Mapping[str, str]
@@ -52,7 +54,7 @@ class Requirements:
 
 
 def requirements_of(point: EntryPoint) -> Requirements:
-    """Compare what a plug-in needs with what is installed. Reads metadata only, imports nothing."""
+    """Compare what a plug-in needs with what is installed. This reads metadata only and imports nothing."""
     from packaging.requirements import Requirement
 
     name, asked = (point.dist.name, point.dist.requires or []) if point.dist else ("", [])
@@ -76,7 +78,9 @@ def requirements_of(point: EntryPoint) -> Requirements:
 
 
 def install_command(module: str) -> str:
-    """The command that installs a package: by an extra of ours if one is called so, for the version that is tested."""
+    """Give the command that installs the package of a module: an extra of Proctor, if one has its name, since that
+    chooses the tested version.
+    """
     name = module.partition(".")[0].replace("_", "-")
     if name in (metadata("proctor").get_all("Provides-Extra") or ()):
         return f"pip install 'proctor[{name}]'"
@@ -84,10 +88,10 @@ def install_command(module: str) -> str:
 
 
 def find(group: str, name: str) -> str:
-    """Where a plug-in lives, as ``module:attribute``. Such an address is accepted in place of a name.
+    """Give the address of a plug-in, ``module:attribute``. Such an address is accepted in place of a name.
 
     Raises:
-        ConfigError: no plug-in of that name; names the nearest.
+        ConfigError: there is no plug-in of that name; the message names the nearest.
     """
     if ":" in name:
         return name
@@ -98,7 +102,7 @@ def find(group: str, name: str) -> str:
 
 
 def import_module(name: str, purpose: str = "") -> ModuleType:
-    """Import a module that a user named. The working directory is searched last, in later processes too.
+    """Import a module that a user named. The working directory is searched last, also by processes started later.
 
     Raises:
         ImportError, ConfigError: see :func:`~proctor.security.foreign_code.import_foreign`.

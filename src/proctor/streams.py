@@ -1,19 +1,19 @@
-"""Random streams: every episode has its own, derived from what the episode is.
+"""Random streams: every episode has its own, derived from its spec.
 
 A stream's seed is ``numpy.random.SeedSequence`` over (seed, episode index, a digest of suite and task). It depends on
-the :class:`~proctor.types.EpisodeSpec` alone, so the numbers an episode draws do not depend on the worker, the
-shard, the batch or the order in which it runs.
+the :class:`~proctor.types.EpisodeSpec` alone, so an episode's random numbers do not depend on the worker, the shard,
+the batch or the order in which it runs.
 
-Three ways to draw from one:
+There are three ways to draw from a stream:
 
-- ``stream.generator``, a numpy generator, for code of ours;
-- ``stream.torch_generator(device)``, for code that can be told which generator to use: as many episodes as one likes
-  draw side by side, on any threads;
-- ``with stream.swapped_in():``, for foreign code that uses the global generators of Python, numpy and torch. It puts
-  the stream's states in place, and takes them out again afterwards. It is exact for any code that draws on this
-  thread; on several threads one waits for the other, as the generators are one per process.
+- ``stream.generator``, a numpy generator, for Proctor's own code;
+- ``stream.torch_generator(device)``, for code that accepts a generator: any number of episodes can draw side by side,
+  on any threads;
+- ``with stream.swapped_in():``, for foreign code that uses the global generators of Python, numpy and torch. It sets
+  their states to the stream's, and restores them afterwards. It is exact for any code that draws on this thread; other
+  threads wait, because a process has only one set of global generators.
 
-The last two give the same torch numbers: what one of them begins with does not move the other.
+The last two ways give the same torch numbers, and drawing from one does not advance the other.
 """
 
 from __future__ import annotations
@@ -45,8 +45,9 @@ class RandomStream:
 
     @cached_property
     def seeds(self) -> np.random.SeedSequence:
-        """What everything this stream gives is derived from."""
+        """The seed sequence from which all generators of this stream are derived."""
         spec = self.spec
+        assert spec.seed is not None  # only a file of LeRobot's does not say it, and its episodes are not run
         digest = hashlib.sha256(f"{spec.suite}/{spec.task_id}".encode()).digest()
         return np.random.SeedSequence([spec.seed, spec.episode_index, int.from_bytes(digest[:16], "little")])
 
@@ -56,7 +57,7 @@ class RandomStream:
         return np.random.default_rng(self.seeds)
 
     def torch_generator(self, device: Any) -> Any:
-        """A ``torch.Generator`` of this stream on ``device``, seeded as the global one is in :meth:`swapped_in`."""
+        """Return this stream's ``torch.Generator`` on ``device``, with the seed that :meth:`swapped_in` uses."""
         if (name := str(device)) not in self._torch_generators:
             generator = sys.modules["torch"].Generator(device)
             self._torch_generators[name] = generator.manual_seed(self._global_seeds()[2])
@@ -64,7 +65,7 @@ class RandomStream:
 
     @contextmanager
     def rewound_on_error(self) -> Iterator[None]:
-        """Run a block; if it raises, what it drew from :meth:`torch_generator` is as if never drawn."""
+        """Run a block; if it raises, restore every :meth:`torch_generator` to its state before the block."""
         before = {name: generator.get_state() for name, generator in self._torch_generators.items()}
         try:
             yield
@@ -78,8 +79,8 @@ class RandomStream:
     def swapped_in(self) -> Iterator[None]:
         """Run a block with this stream's states in the global generators of ``random``, ``numpy.random`` and torch.
 
-        torch takes part only where it is already imported. The states of before come back at the end, also after an
-        exception, and the stream goes on where it stopped the next time.
+        torch is included only if it is already imported. The previous states are restored at the end, also after an
+        exception, and the next call continues this stream where the last one stopped.
         """
         with _global_generators:
             outside = _global_states()
@@ -94,7 +95,7 @@ class RandomStream:
                 _restore(outside)
 
     def _global_seeds(self) -> tuple[int, int, int]:
-        """What Python's, numpy's and torch's generators start from."""
+        """Return the seeds of Python's, numpy's and torch's global generators."""
         python, numpy_legacy, torch = self.seeds.generate_state(3, np.uint64).tolist()
         return python, numpy_legacy % 2**32, torch % 2**63
 
@@ -124,8 +125,8 @@ def _global_states() -> tuple[Any, ...]:
 def _restore(states: tuple[Any, ...]) -> None:
     python, numpy_generator, numpy_legacy, cpu, devices = states
     random.setstate(python)
-    mtrand.set_bit_generator(numpy_generator)  # is where it was: who drew meanwhile, drew from another one
-    if numpy_legacy["has_gauss"]:  # normal numbers are made in pairs, and the second is kept apart
+    mtrand.set_bit_generator(numpy_generator)  # its state is unchanged: the block drew from another bit generator
+    if numpy_legacy["has_gauss"]:  # normal numbers are made in pairs, and the second is stored separately
         np.random.set_state(numpy_legacy)  # noqa: NPY002
     if cpu is not None:
         torch = sys.modules["torch"]

@@ -1,7 +1,8 @@
-"""The nouns of an evaluation: task, episode, observation, action chunk, result.
+"""The data types of an evaluation: task, episode, observation, result.
 
 Everything here is plain data. An evaluation is a fixed list of :class:`EpisodeSpec`; running one gives an
-:class:`EpisodeResult`. Nothing else decides what an episode is, so nothing else can change its outcome.
+:class:`EpisodeResult`. An episode is determined by its spec and the policy alone, so nothing else can change its
+outcome.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 INSTRUCTION = "instruction"
-"""Under this name an environment observes a text, UTF-8 padded with zeros, uint8 (n,): the instruction of this moment,
-in place of its task's."""
+"""Observation key of an instruction that replaces its task's at this step: UTF-8 text, padded with zeros, uint8
+(n,)."""
 
 
 class TaskKey(NamedTuple):
-    """What identifies a task within one evaluation."""
+    """Identifies a task within one evaluation."""
 
     suite: str
     task_id: int
@@ -29,10 +30,10 @@ class TaskKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One task of a suite, as the plan and the workers know it.
+    """One task of a suite, as plan and workers use it.
 
-    ``suite`` is the group a result is reported under, ``task_id`` the task's number in it, ``name`` the simulator's
-    own name. ``instruction`` is the sentence a language-conditioned policy reads ("" where there is none).
+    ``suite`` is the group that a result is reported under, ``task_id`` the task's number in it and ``name`` the
+    simulator's own name. ``instruction`` is the sentence for a language-conditioned policy, "" if there is none.
     """
 
     suite: str
@@ -48,15 +49,17 @@ class Task:
 
 @dataclass(frozen=True, slots=True, order=True)
 class EpisodeSpec:
-    """Everything that determines an episode, apart from the policy. Written down before anything runs.
+    """Everything that determines an episode, apart from the policy. It is fixed before anything runs.
 
-    ``seed`` seeds the simulator's reset; ``init_state_id`` names a stored initial state where the benchmark has them.
+    ``seed`` seeds the simulator's reset; it is None only of an episode that was read from a file of LeRobot's, which
+    does not say it. ``init_state_id`` is the index of a stored initial state, or None if the
+    benchmark has no stored states.
     """
 
     suite: str
     task_id: int
     episode_index: int
-    seed: int
+    seed: int | None
     init_state_id: int | None = None
 
     @property
@@ -64,12 +67,13 @@ class EpisodeSpec:
         return TaskKey(self.suite, self.task_id)
 
     def __str__(self) -> str:
-        return f"{self.suite}/{self.task_id} episode {self.episode_index} (seed {self.seed})"
+        seed = "unknown" if self.seed is None else self.seed
+        return f"{self.suite}/{self.task_id} episode {self.episode_index} (seed {seed})"
 
 
 @dataclass(frozen=True, slots=True)
 class ArraySpec:
-    """Shape and dtype of an array: what an environment gives under a key, or takes as its action."""
+    """Shape (without a time axis) and dtype of an observed array or of an action."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -80,7 +84,7 @@ class ArraySpec:
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """The two sides of an environment: the arrays it gives when looked at (no time axis), and the action it takes."""
+    """The interface of an environment: the arrays that it observes (no time axis) and the action that it takes."""
 
     observation: Mapping[str, ArraySpec]
     action: ArraySpec
@@ -88,12 +92,12 @@ class Features:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What a policy sees when it looks: named arrays, each with a leading time axis, and the instruction.
+    """The input of a policy: named arrays, each with a leading time axis, and the instruction.
 
     Keys are LeRobot's (``observation.image``, ``observation.images.<camera>``, ``observation.state``,
     ``observation.environment_state``). Images are uint8 ``(time, height, width, channel)``, vectors ``(time, size)``.
-    The last entry along the time axis is the present. The arrays may lie in memory that is reused for the next
-    observation: a policy that keeps them copies them.
+    The last entry along the time axis is the current one. The memory of the arrays may be reused for the next
+    observation, so a policy must copy arrays that it keeps.
     """
 
     arrays: Mapping[str, Array]
@@ -101,9 +105,9 @@ class Observation:
 
 
 class Outcome(StrEnum):
-    """How an episode ended. An ``error`` is not a ``failure``: that episode could not be run to its end.
+    """The way an episode ended. An ``error`` is not a ``failure``: that episode could not be run to its end.
 
-    ``unknown``: the episode ran to its end, and the environment said nothing of success.
+    ``unknown`` means that the episode ran to its end, but the environment did not report success or failure.
     """
 
     SUCCESS = "success"
@@ -112,8 +116,8 @@ class Outcome(StrEnum):
     ERROR = "error"
 
     @classmethod
-    def of_completed(cls, success: bool | None) -> Outcome:  # noqa: FBT001 - the one thing that matters
-        """The outcome of an episode that ran to its end; ``success`` is None if nothing was said of it."""
+    def of_completed(cls, success: bool | None) -> Outcome:  # noqa: FBT001 - the only argument
+        """Return the outcome of an episode that ran to its end; ``success`` is None if it was not reported."""
         if success is None:
             return cls.UNKNOWN
         return cls.SUCCESS if success else cls.FAILURE
@@ -121,12 +125,13 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Where a worker's time went, in seconds, from the end of its episode before this one to the end of this one.
+    """The time of a worker in seconds, from the end of its previous episode to the end of this one, by purpose.
 
-    ``construct`` is zero unless this episode had its environment built; ``inference`` is the time of the forward
-    passes it took part in; ``wait`` is what it waited for them to begin. ``startup`` is the worker's own start, if this
-    is its first episode, and what it waited for the policy to be loaded; ``idle`` the time before the episode in which
-    the worker had none; ``other`` what messages and the engine's turns took. Nothing of the time is left out.
+    ``construct`` is zero unless the environment was built for this episode; ``inference`` is the time of the forward
+    passes that the episode took part in; ``wait`` is the time before they began. ``startup`` is the worker's own start,
+    if this is its first episode, and the time until the policy was loaded; ``idle`` is the time before the episode in
+    which the worker had none; ``other`` is the time of messages and of the engine's loop. The parts add up to the whole
+    time.
     """
 
     construct: float = 0.0
@@ -148,15 +153,15 @@ class Timings:
 
 
 POLICY_FAILED = "policy"
-"""The ``kind`` of an :class:`AttemptError` that is the policy's."""
+"""The ``kind`` of an :class:`AttemptError` that the policy caused."""
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptError:
-    """Why one attempt at an episode did not reach the end.
+    """The reason that one attempt at an episode did not reach the end.
 
     ``kind`` is one of ``raised`` (the simulator raised), ``crashed`` (its process died), ``hung`` (it missed its
-    deadline) and ``policy`` (the policy raised, or gave actions that cannot be executed).
+    deadline) and ``policy`` (the policy raised, or returned actions that cannot be executed).
     """
 
     kind: str
@@ -168,18 +173,18 @@ class AttemptError:
 class EpisodeResult:
     """The outcome of one episode.
 
-    ``sum_reward`` and ``max_reward`` cover exactly the ``length`` steps of the episode and are None for an error, and
-    if a reward was NaN or infinite.
+    ``sum_reward`` and ``max_reward`` cover exactly the ``length`` steps of the episode. They are None for an error, and
+    if a reward was NaN or infinite. ``length`` is None in a result file that does not hold it, such as LeRobot's.
     ``final_state_hash`` is a digest of the simulator's state after the last step: two runs with equal hashes had the
-    same physics, not only the same rewards. ``errors`` records every attempt that did not succeed, also when a later
-    one did.
+    same physics, not only the same rewards. ``errors`` lists every attempt that did not succeed, even if a later one
+    did.
     """
 
     spec: EpisodeSpec
     outcome: Outcome
     sum_reward: float | None = None
     max_reward: float | None = None
-    length: int = 0
+    length: int | None = 0
     n_looks: int = 0
     final_state_hash: str | None = None
     errors: tuple[AttemptError, ...] = ()
@@ -187,5 +192,5 @@ class EpisodeResult:
 
     @property
     def success(self) -> bool | None:
-        """None if nothing is known of it: for an error, and where the environment said nothing."""
+        """True or False; None for an error, and if the environment did not report it."""
         return {Outcome.SUCCESS: True, Outcome.FAILURE: False}.get(self.outcome)

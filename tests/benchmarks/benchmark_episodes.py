@@ -15,7 +15,8 @@ from proctor.benchmarks.gymnasium import Gymnasium, GymnasiumConfig
 from proctor.benchmarks.libero.benchmark import Libero, LiberoConfig
 from proctor.benchmarks.metaworld.benchmark import MetaWorld, MetaWorldConfig
 from proctor.benchmarks.pusht import PushT, PushTConfig
-from proctor.testing.episodes import always, episode, random_actions, standing
+from proctor.testing.episodes import always, episode, random_actions
+from proctor.testing.episodes import opened as standing
 
 __all__ = ["SAMPLES", "always", "digest", "episode", "from_script", "random_actions", "standing"]
 

@@ -138,7 +138,7 @@ def test_tasks():
     ("fields", "words"),
     [
         ({"task": "AlohaTransfer-v0"}, "Did you mean 'AlohaTransferCube-v0'?"),
-        ({"obs_type": "state"}, "it is one of pixels_agent_pos, pixels"),
+        ({"obs_type": "state"}, "it must be one of pixels_agent_pos, pixels"),
         ({"observation_width": 0}, "env.observation_width is 0; it must be at least 1."),
     ],
 )

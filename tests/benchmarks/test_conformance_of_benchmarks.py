@@ -37,7 +37,7 @@ def test_what_a_step_says_is_asked_for_by_the_kit(monkeypatch, step, problem):
     monkeypatch.setattr(FakeEnv, "step", lambda self, action, look: step)
     with standing(FakeBenchmark(FakeConfig(type="fake"))) as env:
         moments = episode(env, 7, 3)
-    recording = SimpleNamespace(watched=moments)
+    recording = SimpleNamespace(observed=moments)
 
     with pytest.raises(AssertionError, match=problem) if problem else nullcontext():
         BenchmarkConformance().test_rewards_are_numbers(recording)

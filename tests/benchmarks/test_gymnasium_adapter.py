@@ -15,7 +15,7 @@ from proctor.benchmarks.gymnasium import Gymnasium, GymnasiumConfig
 from proctor.benchmarks.gymnasium_spaces import ObservationNames, rgb_frame
 from proctor.benchmarks.pusht import PushT, PushTConfig
 from proctor.config import structure
-from proctor.engine import Engine
+from proctor.engine.engine import check_contract
 from proctor.engine.worker.messages import Built, Spent
 from proctor.errors import ConfigError, ContractError, Note
 from proctor.types import ArraySpec, Features
@@ -143,7 +143,7 @@ def test_a_policy_runs_without_the_parts_that_it_cannot_be_given(tmp_path, monke
     seen = []
     monkeypatch.setitem(gymnasium.registry, "Scene-v0", EnvSpec("Scene-v0", SceneEnv, max_episode_steps=5))
     env = {"type": "gymnasium", "task": "Scene-v0"}
-    with pytest.warns(Note, match="Scene-v0: no policy is given scene") as notes:
+    with pytest.warns(Note, match="Scene-v0: policies are not given scene") as notes:
         evaluate(
             lambda o: seen.append(sorted(o)) or np.zeros(2),
             env,
@@ -165,13 +165,13 @@ def test_a_policy_that_wants_what_is_left_out_is_refused_with_the_reason():
 
     built = Built(Features({}, ArraySpec((2,), "float32")), True, True, (), Spent(), ("No policy is given scene.",))
     with pytest.raises(ContractError, match=r"observation\.scene is missing\nNo policy is given scene\."):
-        Engine._check_contract(Wants(), built)
+        check_contract(Wants(), built)
 
 
 def test_an_observation_of_objects_is_that_episodes_error():
     """A pointer would be followed in another process."""
     names = ObservationNames(VECTOR, "Odd-v0")
-    with pytest.raises(ValueError, match=r"observation\.state is made of objects"):
+    with pytest.raises(ValueError, match=r"observation\.state consists of objects"):
         names.of(np.array([None, {}], object))
 
 
@@ -203,12 +203,12 @@ def test_frames_become_what_a_video_takes(frame, expected):
 @pytest.mark.parametrize(
     ("frame", "words"),
     [
-        (None, "draws None"),
-        (COLOUR.astype(np.float32), "from 0 to 147; a frame of float32 is from 0 to 1"),
-        (np.full((8, 6, 3), np.nan), "a frame of float64 is from 0 to 1"),
+        (None, "renders None"),
+        (COLOUR.astype(np.float32), "from 0 to 147; a frame of float32 must be from 0 to 1"),
+        (np.full((8, 6, 3), np.nan), "a frame of float64 must be from 0 to 1"),
         (COLOUR.astype(int) - 1, "from -1 to 146"),
-        ("a frame", "draws str of"),
-        (np.zeros((8, 6, 2), np.uint8), r"draws ndarray of uint8 \(8, 6, 2\)"),
+        ("a frame", "renders str of"),
+        (np.zeros((8, 6, 2), np.uint8), r"renders ndarray of uint8 \(8, 6, 2\)"),
     ],
 )
 def test_a_frame_that_is_none_is_refused_in_a_sentence(frame, words):
@@ -220,8 +220,8 @@ def test_a_frame_that_is_none_is_refused_in_a_sentence(frame, words):
 @pytest.mark.parametrize(
     ("space", "words"),
     [
-        (Dict(agent_pos=VECTOR, observation=VECTOR), "agent_pos and observation would both be observation.state"),
-        (Dict(mission=Text(8), hint=Text(8)), "mission and hint would both be instruction"),
+        (Dict(agent_pos=VECTOR, observation=VECTOR), "agent_pos and observation would both be named observation.state"),
+        (Dict(mission=Text(8), hint=Text(8)), "mission and hint would both be named instruction"),
     ],
 )
 def test_two_parts_of_one_name_are_refused(space, words):
@@ -329,8 +329,8 @@ class NoEnv:
     ("kind", "words"),
     [
         (OldReset, r"its reset does not give \(observation, info\)"),
-        (OldStep, "its step gives four values"),
-        (NoEnv, r"it is no gymnasium\.Env"),
+        (OldStep, "its step returns four values"),
+        (NoEnv, r"it is not a gymnasium\.Env"),
     ],
 )
 def test_the_interface_of_old_gym_is_named(kind, words):

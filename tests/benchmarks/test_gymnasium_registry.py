@@ -74,7 +74,7 @@ def test_a_class_of_the_script_runs_in_its_process_and_that_is_said(tmp_path):
     done = run_script(tmp_path, script=textwrap.dedent(ENVIRONMENT) + register + textwrap.dedent(EVALUATION))
 
     assert done.stdout.strip() == "100.0 [1.0, 1.0]", done.stderr
-    assert done.stderr.count("Note: Tiny-v0 is registered with what only this process has") == 1
+    assert done.stderr.count("Note: Tiny-v0 is registered with objects that only this process has") == 1
 
 
 @pytest.mark.parametrize("where", ["entry point", "module"])
@@ -86,7 +86,7 @@ def test_a_script_that_would_evaluate_again_where_it_is_imported_is_refused(tmp_
         evaluation = evaluation.replace('"task": "Tiny-v0"', '"task": "Tiny-v0", "module": "script"')
     done = run_script(tmp_path, script=textwrap.dedent(ENVIRONMENT) + register + evaluation)
 
-    assert "ConfigError: script begins an evaluation while it is imported for another one; put what" in done.stderr
+    assert "ConfigError: script starts an evaluation while it is imported for another one; move the" in done.stderr
     assert done.stdout == ""
 
 

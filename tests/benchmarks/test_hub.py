@@ -14,7 +14,7 @@ from proctor.benchmarks.hub import Hub, HubConfig, find_code
 from proctor.benchmarks.lerobot_env import LeRobotEnv, LeRobotEnvConfig
 from proctor.cli import main
 from proctor.errors import ConfigError
-from proctor.evaluation.prepared_run import make_benchmark
+from proctor.evaluation.components import make_benchmark
 
 POLES = """
 from pathlib import Path
@@ -58,7 +58,7 @@ def test_without_consent_nothing_runs(poles, capsys):
     assert main(arguments) == 2
 
     said = capsys.readouterr().err
-    assert f"means to run code: make_env of env.py in {poles}" in said
+    assert f"would run code: make_env of env.py in {poles}" in said
     assert "--trust_remote_code=true" in said
     assert not (poles / "it_ran").exists()
 
@@ -126,7 +126,7 @@ def test_a_repository_of_an_offline_cache_is_held_to_its_commit(poles, tmp_path,
     assert benchmark.config.repo == f"somebody/poles@{commit}:envs/env.py"
     with standing(Hub(benchmark.config)) as env:
         assert env.observation_space.keys() == {"observation.state"}
-    with pytest.raises(ConfigError, match=r"Cannot get the code of somebody/drawers: .*its cache do not give it"):
+    with pytest.raises(ConfigError, match=r"Cannot get the code of somebody/drawers: .*its cache has it"):
         trusted("somebody/drawers").tasks()
     with pytest.raises(ConfigError, match=r"consent with --trust_remote"):
         make_env("somebody/poles")
@@ -135,13 +135,13 @@ def test_a_repository_of_an_offline_cache_is_held_to_its_commit(poles, tmp_path,
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "has no make_env"),
+        ("", "does not define make_env"),
         ("import no_such_package", "needs something that is not installed: No module named 'no_such_package'"),
         ("def make_env(**_): raise RuntimeError('no gripper')", "raised RuntimeError: no gripper"),
-        ("def make_env(**_): return 3", "gave a int; .* it must give an Env or a SyncVectorEnv"),
+        ("def make_env(**_): return 3", "returned a int; .* it must return an Env, a SyncVectorEnv"),
         ("import os\ndef make_env(**_): os._exit(7)", "ended its process when it was called"),
         ("import gymnasium\ndef make_env(**_): return gymnasium.make('CartPole-v1', max_episode_steps=-1)",
-         "does not say after how many steps"),
+         "has no maximum number of steps"),
     ],
 )  # fmt: skip
 def test_code_that_gives_no_environment_is_a_sentence(tmp_path, text, words):
@@ -154,8 +154,8 @@ def test_code_that_gives_no_environment_is_a_sentence(tmp_path, text, words):
     ("repo", "words"),
     [
         (None, "hub needs --env.repo"),
-        ("no_folder", r"is 'no_folder'; it is user/repo\[@revision\]\[:path\]"),
-        ("{poles}:../env.py", "must lie inside"),
+        ("no_folder", r"is 'no_folder'; it must be user/repo\[@revision\]\[:path\]"),
+        ("{poles}:../env.py", "must be inside"),
         ("{poles}:envs.py", r"has no envs.py\. Did you mean 'env.py'\?"),
     ],
 )

@@ -88,13 +88,13 @@ def test_every_task_has_fifty_initial_states():
     ("fields", "words"),
     [
         ({"task": "libero_spacial"}, "Did you mean 'libero_spatial'?"),
-        ({"task": "libero_goal", "task_ids": "[10]"}, "env.task_ids holds 10; libero_goal has tasks 0 to 9."),
-        ({"obs_type": "state"}, "it is one of pixels_agent_pos, pixels"),
-        ({"control_mode": "delta"}, "it is one of relative, absolute"),
-        ({"camera_name": "frontview_image"}, "it has agentview_image and robot0_eye_in_hand_image"),
+        ({"task": "libero_goal", "task_ids": "[10]"}, "env.task_ids contains 10; libero_goal has tasks 0 to 9."),
+        ({"obs_type": "state"}, "it must be one of pixels_agent_pos, pixels"),
+        ({"control_mode": "delta"}, "it must be one of relative, absolute"),
+        ({"camera_name": "frontview_image"}, "choose from agentview_image and robot0_eye_in_hand_image"),
         ({"camera_name": ","}, "env.camera_name is empty"),
         ({"camera_name_mapping": '{"agentview": "camera1"}'}, "no camera image 'agentview'"),
-        ({"camera_name_mapping": '{"agentview_image": "image2"}'}, "gives two images one name"),
+        ({"camera_name_mapping": '{"agentview_image": "image2"}'}, "gives two images the same name"),
         ({"observation_height": 0}, "it must be at least 1"),
     ],
 )
@@ -125,7 +125,7 @@ def test_a_configuration_that_leads_nowhere_is_named(tmp_path, monkeypatch, key,
 
     with pytest.raises(
         ConfigError,
-        match=rf"LIBERO's {what} are not in .*nowhere.*; {tmp_path}/config\.yaml says so: remove it or mend",
+        match=rf"LIBERO's {what} are not in .*nowhere.*; {tmp_path}/config\.yaml names that folder: correct or remove",
     ):
         LiberoFiles()
 
@@ -219,7 +219,7 @@ def test_pickled_initial_states_are_read_and_nothing_else_is(tmp_path):
     assert np.array_equal(read_pickled_array(tmp_path / "good.pruned_init"), states)
     with pytest.raises(pickle.UnpicklingError, match="only arrays are read from a pickle"):
         read_pickled_array(tmp_path / "bad.pruned_init")
-    with pytest.raises(pickle.UnpicklingError, match="holds list, not an array"):
+    with pytest.raises(pickle.UnpicklingError, match="contains list, not an array"):
         read_pickled_array(tmp_path / "list.pruned_init")
     assert not (tmp_path / "trace").exists()
 
@@ -283,7 +283,7 @@ def test_other_versions_run_by_liberos_own_code(monkeypatch):
     """The quick simulator stands in for what it was compared with, and for nothing else; the log says so."""
     monkeypatch.setitem(libero_simulator.COMPARED, "mujoco", ("3.1.0",))
     with (
-        pytest.warns(UserWarning, match="LIBERO runs by its own code"),
+        pytest.warns(UserWarning, match="LIBERO runs by its own, slower code"),
         standing(benchmark_of("libero_goal", 7)) as env,
     ):
         assert type(env._simulator) is Simulator

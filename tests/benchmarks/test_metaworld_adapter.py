@@ -59,11 +59,11 @@ def test_a_group_is_a_suite_and_a_task_is_a_suite_of_its_own():
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({}, "needs --env.task: tasks such as reach-v3, or a group: easy"),
+        ({}, "needs --env.task: tasks such as reach-v3, or groups: easy"),
         ({"task": "push-v2"}, "Did you mean 'push-v"),
         ({"task": "meduim"}, "Did you mean 'medium'?"),
-        ({"task": "reach-v3", "camera_name": "corner9"}, "it is one of corner, corner2"),
-        ({"task": "reach-v3", "obs_type": "state"}, "it is one of pixels_agent_pos, pixels"),
+        ({"task": "reach-v3", "camera_name": "corner9"}, "it must be one of corner, corner2"),
+        ({"task": "reach-v3", "obs_type": "state"}, "it must be one of pixels_agent_pos, pixels"),
         ({"task": "reach-v3", "observation_width": "0"}, "env.observation_width is 0; it must be at least 1."),
     ],
 )

@@ -131,7 +131,7 @@ def test_there_is_one_task():
     ("fields", "words"),
     [
         ({"task": "PushT-v1"}, "Did you mean 'PushT-v0'?"),
-        ({"obs_type": "state"}, "it is one of pixels_agent_pos, environment_state_agent_pos"),
+        ({"obs_type": "state"}, "it must be one of pixels_agent_pos, environment_state_agent_pos"),
         ({"visualization_width": 64}, "it must be at least 96"),
         ({"observation_hieght": 96}, "Did you mean 'observation_height'?"),
     ],

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import warnings
+from importlib import import_module
+from typing import get_type_hints
 
 import pytest
 
-from proctor.cli.arguments import expand
+from proctor.cli.arguments import SWITCHES, expand
+from proctor.cli.main import _GROUPS
 from proctor.errors import ConfigError, Note
 
 
@@ -46,6 +49,9 @@ def test_all_spellings_mean_the_same(arguments):
         (["--seed", "-3", "x"], ["x", "--seed=-3"]),
         (["--rate", "-1e-3"], ["--rate=-1e-3"]),
         (["--flag", "-h"], ["-h", "--flag"]),
+        (["show", "--json", "run"], ["show", "run", "--json"]),
+        (["resume", "--trust_remote_code", "run"], ["resume", "run", "--trust_remote_code"]),
+        (["eval", "--trust_remote_code", "true"], ["eval", "--trust_remote_code=true"]),
         (["resume", "outputs/a=b"], ["resume", "outputs/a=b"]),
         (["resume", "./x=y"], ["resume", "./x=y"]),
         ([], []),
@@ -55,6 +61,17 @@ def test_all_spellings_mean_the_same(arguments):
 def test_where_a_value_begins_and_ends(arguments, expected):
     """Values may hold ``=``, dashes and blanks, and be negative; a path is no option."""
     assert expand(arguments) == expected
+
+
+def test_every_boolean_option_of_a_command_is_a_switch():
+    """Else ``--json RUN_DIR`` would take the directory for the value of the option."""
+    booleans = set()
+    for name in (name for commands in _GROUPS.values() for name in commands):
+        command = getattr(import_module(f"proctor.cli.{name}"), f"{name}_command")
+        hints = get_type_hints(command)
+        booleans |= {parameter for parameter, kind in hints.items() if kind is bool and parameter != "return"}
+
+    assert booleans | {"help", "version"} == SWITCHES
 
 
 CONFIG = {
@@ -185,7 +202,8 @@ def test_lerobots_old_option_for_the_checkpoint_is_taken_with_a_note():
 
 def test_the_other_old_names_are_taken_with_a_note_too():
     """They stood beside the groups, in LeRobot until 0.2."""
-    with pytest.warns(Note, match=r"--use_amp is an option of older LeRobots; it is taken as --policy\.use_amp"):
+    old = r"--{0} is an option of older LeRobots; it is taken as --policy\.{0}"
+    with pytest.warns(Note, match=old.format("use_amp")), pytest.warns(Note, match=old.format("device")):
         assert expand(["eval", "--use_amp=false", "device=cuda"]) == [
             "eval", "--policy.use_amp=false", "--policy.device=cuda",
         ]  # fmt: skip

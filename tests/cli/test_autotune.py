@@ -32,7 +32,7 @@ def asked(monkeypatch, recommendation):
     """What the command asks for; it is given the recommendation at once."""
     asked = []
 
-    def recommend(config, *, seconds, say):
+    def recommend(config, *, seconds, on_progress):
         asked.append((config, seconds))
         return recommendation
 

@@ -152,7 +152,7 @@ def test_unfinished_runs_and_errors_are_said_with_bounds(compared, runs, tmp_pat
     assert "Note: A has 1 episode in error, not compared." in out
     assert "Note: B is incomplete: 11 of 40 episodes have no result yet." in out
     assert "The same 28 episodes under both policies." in out
-    assert "Note: Whatever those in error would become, the difference of the rates is -96.6 … -94.1." in out
+    assert "Note: Whatever the episodes in error would become, the difference is -96.6 … -94.1." in out
 
 
 def test_a_small_difference_says_how_many_more_episodes_would_show_it(compared, runs, tmp_path):

@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
@@ -70,7 +71,7 @@ def test_texts_flow():
     command, wide = [sys.executable, "-m", "proctor", "eval", "--help"], {**os.environ, "COLUMNS": "400"}
     out = subprocess.run(command, env=wide, capture_output=True, text=True, check=True).stdout
 
-    assert "for debugging: there a crash of the simulator ends the run, and breakpoint() reaches the terminal." in out
+    assert "for debugging: breakpoint() works there, and a crash of the simulator ends the run." in out
 
 
 def test_the_version_is_the_packages(capsys):
@@ -90,7 +91,7 @@ def test_completion_is_installed_for_a_shell(shell, tmp_path, monkeypatch, capsy
     said = " ".join(capsys.readouterr().out.split())
     path = re.search(r"Completion is in (\S+);", said)[1]
     assert path.startswith(str(tmp_path))
-    script = open(path).read()  # noqa: PTH123, SIM115
+    script = Path(path).read_text()
     assert all(name in script for name in COMMANDS)
     assert "eval.n_episodes" in script
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from proctor.cli import main
-from proctor.results.journal import JournalWriter, read_actions, read_journals
+from proctor.results.journal import read_actions
+from proctor.results.run_dir import RunDirectory
 from proctor.testing.fakes import FAKE_BENCHMARK
 
 ENV = {"type": FAKE_BENCHMARK, "max_steps": 12, "image_size": 32}
@@ -116,11 +117,11 @@ def test_camera_size_and_speed_can_be_chosen(run_dir, watch):
 
 def tamper(run_dir: Path) -> None:
     """Turn round the actions of every third episode."""
-    (journal,) = read_journals(run_dir)
+    (journal,) = RunDirectory(run_dir).read_journals()
     kept = [(record.result, read_actions(record)) for record in journal.episodes]
     for path in run_dir.glob("journal.*"):
         path.unlink()
-    with JournalWriter(run_dir, journal.header.fingerprint) as writer:
+    with RunDirectory(run_dir).open_journal(journal.header.fingerprint) as writer:
         for result, actions in kept:
             writer.append(result, -actions if result.spec.episode_index == 3 else actions)
 
@@ -167,7 +168,11 @@ def test_a_run_without_recordings_says_so_once(run_dir, capsys):
         (["--task=task-0", "--episode=-1,2"], "task-0 has no completed episode -1"),
         (["--task=task-0", "--episode=first"], "--episode is 'first'; it is numbers with commas, failures, or all."),
         (["--task=task-0", "--episode=0", "--camera=side"], "task-0 has no camera 'side'; it has front, back."),
-        (["--task=task-0", "--episode=0", "--size=640"], "WIDTHxHEIGHT in pixels, such as 640x480"),
+        (
+            ["--task=task-0", "--episode=0", "--size=640"],
+            "--size is '640'; it is WIDTHxHEIGHT in pixels, such as 640x480.",
+        ),
+        (["--task=task-0", "--episode=0", "--fps=0"], "--fps is 0.0; it must be positive."),
         (["--task=task-0"], "--episode"),
     ],
 )

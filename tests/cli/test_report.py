@@ -51,7 +51,7 @@ def test_lerobots_result_file_is_enough(tmp_path, capsys):
     assert main(["report", str(file)]) == 0
 
     page = (tmp_path / "report.html").read_text()
-    assert "The file says neither what was evaluated nor which episodes these are." in page
+    assert "The file records neither what was evaluated nor which episodes these are." in page
     assert "0/4" in page
 
 

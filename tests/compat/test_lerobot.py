@@ -227,7 +227,7 @@ def test_our_environments_may_say_nothing_of_success(tmp_path):
     assert metrics["avg_sum_reward"] is not None
     (tmp_path / "metrics.json").write_text(json.dumps(metrics))
     _, summary = read_result_file(tmp_path / "metrics.json")
-    assert (summary.overall.unknown, summary.overall.errors) == (2, 0)
+    assert (summary.overall.n_unknown, summary.overall.n_errors) == (2, 0)
 
 
 def test_a_history_is_repeated_at_the_beginning_there_too():

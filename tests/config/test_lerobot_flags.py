@@ -7,7 +7,7 @@ import pytest
 from proctor.config import structure
 from proctor.config.lerobot_flags import without_lerobots
 from proctor.errors import ConfigError, Note
-from proctor.evaluation.prepared_run import make_benchmark
+from proctor.evaluation.components import make_benchmark
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from proctor.config import DatasetConfig, EnvConfig, EvalConfig, PeftConfig, RunConfig, WandBConfig, structure
+from proctor.compat import PeftConfig
+from proctor.config import DatasetConfig, EnvConfig, EvalConfig, RunConfig, WandBConfig, structure
 from proctor.errors import ConfigError
 
 
@@ -80,7 +81,7 @@ def test_what_is_wrong_is_named_as_the_user_wrote_it(cls, prefix, fields, messag
         ({"inference_batch_size": -1}, "eval.inference_batch_size is -1"),
         ({"step_timeout_s": 0}, "eval.step_timeout_s is 0"),
         ({"reset_timeout_s": float("nan")}, "eval.reset_timeout_s is nan"),
-        ({"display": "loud"}, "eval.display is 'loud'; it is one of auto, plain, none."),
+        ({"display": "loud"}, "eval.display is 'loud'; it must be one of auto, plain, none."),
     ],
     ids=str,
 )
@@ -122,7 +123,7 @@ def test_a_seed_is_one_that_every_simulator_can_be_seeded_with(seed):
 
 def test_dataset_episodes_name_the_offenders():
     """Negative ones, and those that are named twice."""
-    with pytest.raises(ConfigError, match=r"negative indices \[-7, -1\]"):
+    with pytest.raises(ConfigError, match=r"dataset\.episodes contains \[-7, -1\]"):
         DatasetConfig(repo_id="a", episodes=[0, -1, 3, -7])
     with pytest.raises(ConfigError, match=r"\[2, 9\] more than once"):
         DatasetConfig(repo_id="a", episodes=[9, 2, 2, 5, 9])
@@ -132,7 +133,7 @@ def test_dataset_episodes_name_the_offenders():
 
 def test_wandb_modes_are_those_there_are():
     """None leaves it to the environment."""
-    with pytest.raises(ConfigError, match=r"wandb\.mode is 'of'; it is one of online, offline, disabled"):
+    with pytest.raises(ConfigError, match=r"wandb\.mode is 'of'; it must be one of online, offline, disabled"):
         WandBConfig(mode="of")
     for mode in (None, "online", "offline", "disabled"):
         assert WandBConfig(mode=mode).mode == mode

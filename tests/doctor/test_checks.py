@@ -15,6 +15,7 @@ from proctor.doctor import Check, Status, checks
 from proctor.doctor.checks import cores_and_memory, descriptors, disk, lerobot, python, shared_memory, simulator, torch
 from proctor.doctor.examination import make
 from proctor.plugins import Requirements
+from proctor.rendering import frame
 
 
 def test_the_machine_of_the_tests_is_in_order(tmp_path):
@@ -135,7 +136,7 @@ def test_without_torch_there_is_nothing_to_check(monkeypatch):
 def test_a_library_that_is_missing_is_named(monkeypatch):
     """MuJoCo itself would say that None has no attribute."""
     monkeypatch.setitem(os.environ, "MUJOCO_GL", "osmesa")
-    monkeypatch.setattr(checks.ctypes.util, "find_library", lambda _: None)
+    monkeypatch.setattr(frame.ctypes.util, "find_library", lambda _: None)
 
     with pytest.raises(RuntimeError, match="OSMesa library is not installed"):
-        checks.gl()
+        frame.draw_test_frame()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 
@@ -31,7 +32,7 @@ def raises_plainly(): raise RuntimeError("the arm fell off")
 def leaves(): os._exit(3)
 """
     )
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
 
 
 def check(function, *arguments, **fields):
@@ -56,7 +57,7 @@ def test_a_check_that_hangs_is_ended(patients):
     """Whatever signals it ignores."""
     began = time.monotonic()
 
-    assert make(check("hang", limit_s=1.0)) == Finding(Status.BROKEN, "no answer within 1 s", "call a doctor")
+    assert make(check("hang", limit_s=1.0)) == Finding(Status.BROKEN, "it did not answer within 1 s", "call a doctor")
     assert time.monotonic() - began < 20
 
 

@@ -15,8 +15,8 @@ from fake_runs import canonical, errors_of, n_descriptors, run_fake
 
 from proctor.cli import main
 from proctor.errors import ConfigError, EnvironmentBuildError, ResourceError
-from proctor.evaluation import prepared_run
-from proctor.results.journal import read_journals
+from proctor.evaluation import capacity
+from proctor.results.run_dir import RunDirectory
 from proctor.testing.fakes import FAKE_BENCHMARK, FakeBenchmark, FakeEnv, FakePolicy
 
 SHM = Path("/dev/shm")
@@ -97,7 +97,7 @@ def test_the_results_after_a_fault_are_those_without_it(tmp_path, clean_run, fau
 def test_one_worker_that_nobody_asked_for_is_a_process(tmp_path, clean_run, monkeypatch, why):
     """What ends it does not end the run."""
     if why == "one core":
-        monkeypatch.setattr(prepared_run, "usable_cores", lambda: 1)
+        monkeypatch.setattr(capacity, "usable_cores", lambda: 1)
     n_episodes = 1 if why == "one episode" else 3
     faults = {"0/1000/0": "exit"}
 
@@ -168,7 +168,7 @@ def test_a_fault_that_stays_makes_that_episode_an_error_and_no_other(tmp_path, c
 
     assert main(["resume", str(directory)]) == 0
     assert json.loads((directory / "eval_info.json").read_text())["overall"]["n_episodes"] == 6
-    (journal,) = read_journals(directory)
+    (journal,) = RunDirectory(directory).read_journals()
     assert len(journal.episodes) == 7
 
 

@@ -83,8 +83,8 @@ def test_the_simulator_is_imported_once_and_every_worker_draws_its_own_random_nu
     assert all(isinstance(event, Built) for event in hear(pool, 3))
 
     pids = [pool._workers[number]._process.pid for number in numbers]
-    (nursery,) = map(int, (tmp_path / "preloaded").read_text().split())
-    assert {parent_of(pid) for pid in pids} == {nursery}
+    (server,) = map(int, (tmp_path / "preloaded").read_text().split())
+    assert {parent_of(pid) for pid in pids} == {server}
     assert len({(tmp_path / f"drawn-{pid}").read_text() for pid in pids}) == 3
 
 
@@ -97,7 +97,7 @@ def test_what_cannot_be_preloaded_is_left_to_the_workers(make_pool, tmp_path):
     assert "cannot be imported here" in (tmp_path / "log").read_text()
 
 
-def test_a_dead_nursery_takes_its_workers_along_and_the_next_worker_has_a_new_one(make_pool, tmp_path):
+def test_a_dead_fork_server_takes_its_workers_along_and_the_next_worker_has_a_new_one(make_pool, tmp_path):
     """Each of them is lost, and nobody waits long to hear of it."""
     pool = make_pool("Colleague")
     for _ in range(2):
@@ -115,7 +115,7 @@ def test_a_dead_nursery_takes_its_workers_along_and_the_next_worker_has_a_new_on
 
 
 def test_nothing_is_left_of_a_closed_pool(make_pool, tmp_path):
-    """Neither workers nor the nursery."""
+    """Neither workers nor the fork server."""
     pool = make_pool("Colleague")
     numbers = [pool.start_worker() for _ in range(2)]
     hear(pool, 2)

@@ -35,7 +35,7 @@ class Doubler(Policy):
         return [np.full((1, 1), 2 * value) for value in values]
 
 
-def question(value: float, worker: int = 0) -> InferenceRequest:
+def request(value: float, worker: int = 0) -> InferenceRequest:
     memory = EpisodeMemory(RandomStream(EpisodeSpec("suite", 0, worker, 1000 + worker)))
     return InferenceRequest(worker, Observation({"x": np.full((1, 1), value)}), memory)
 
@@ -60,38 +60,38 @@ def inferring():
 
 
 def collect(inference: Inference, n: int) -> list[InferenceResult]:
-    """Wait for so many answers, by the descriptor that the engine waits on too."""
-    answers: list[InferenceResult] = []
-    while len(answers) < n:
+    """Wait for so many results, by the descriptor that the engine waits on too."""
+    results: list[InferenceResult] = []
+    while len(results) < n:
         readable, _, _ = select.select([inference.wake_descriptor], [], [], 5)
         assert readable, "nothing came"
-        answers += [answer for answers_of_a_pass in inference.answers() for answer in answers_of_a_pass]
-    return answers
+        results += [result for results_of_a_pass in inference.results() for result in results_of_a_pass]
+    return results
 
 
-def test_every_question_gets_its_own_answer(inferring):
+def test_every_request_gets_its_own_result(inferring):
     """In the order they were asked, with the time the pass took."""
     inference = inferring(Doubler(), 3)
-    questions = [question(value, worker) for worker, value in enumerate((1.0, 2.0, 3.0))]
-    inference.ask(questions)
+    requests = [request(value, worker) for worker, value in enumerate((1.0, 2.0, 3.0))]
+    inference.submit(requests)
 
-    answers = collect(inference, 3)
+    results = collect(inference, 3)
 
-    assert [answer.question for answer in answers] == questions
-    assert [float(answer.chunk[0, 0]) for answer in answers] == [2, 4, 6]
-    assert all(answer.seconds > 0 for answer in answers)
+    assert [result.request for result in results] == requests
+    assert [float(result.chunk[0, 0]) for result in results] == [2, 4, 6]
+    assert all(result.seconds > 0 for result in results)
     assert inference.n_passes == 1
 
 
 def test_how_well_it_is_used_is_measured(inferring):
     """Observations per pass, padding not counted, and the part of the time in which its slots were busy."""
     inference = inferring(Doubler(batch_size=4))
-    inference.ask([question(1.0), question(2.0)])
+    inference.submit([request(1.0), request(2.0)])
     collect(inference, 2)
-    inference.ask([question(3.0)])
+    inference.submit([request(3.0)])
     collect(inference, 1)
 
-    assert inference.mean_batch == 1.5
+    assert (inference.n_requests, inference.n_passes) == (3, 2)
     assert inference.loaded_at is not None
     a_second_later = inference.loaded_at + 1.0
     inference.busy_seconds = 0.25 * inference.n_slots
@@ -105,16 +105,16 @@ def test_before_the_policy_is_loaded_there_is_nothing_to_measure(inferring):
     try:
         assert inference.loaded_at is None
         assert inference.busy_share(monotonic()) is None
-        assert inference.mean_batch is None
+        assert inference.n_passes == 0
     finally:
         inference.close()
 
 
 def test_every_pass_has_the_same_shape(inferring):
-    """A batch that is not full is padded with its first observation, and the padding's answers are dropped."""
+    """A batch that is not full is padded with its first observation, and the padding's results are dropped."""
     policy = Doubler(batch_size=4)
     inference = inferring(policy)
-    inference.ask([question(1.0), question(2.0)])
+    inference.submit([request(1.0), request(2.0)])
 
     assert len(collect(inference, 2)) == 2
     assert policy.asked == [[1.0, 2.0, 1.0, 1.0]]
@@ -124,20 +124,20 @@ def test_an_episode_has_the_same_row_in_every_pass_where_that_matters(inferring)
     """Whoever else is asked, and in whichever order."""
     policy = Doubler(batch_size=4, place_matters=True)
     inference = inferring(policy)
-    inference.ask([question(float(worker), worker) for worker in (6, 3, 8)])
+    inference.submit([request(float(worker), worker) for worker in (6, 3, 8)])
 
-    answers = collect(inference, 3)
+    results = collect(inference, 3)
 
     assert inference.fixed_rows == 4
     assert policy.asked == [[8.0, 6.0, 6.0, 3.0]]
-    assert {answer.question.worker: float(answer.chunk[0, 0]) for answer in answers} == {6: 12, 3: 6, 8: 16}
+    assert {result.request.worker_id: float(result.chunk[0, 0]) for result in results} == {6: 12, 3: 6, 8: 16}
 
 
 def test_what_goes_wrong_around_the_policy_is_raised_to_whoever_waits(inferring, monkeypatch):
     """Nobody would ever hear of a thread that ends."""
     inference = inferring(Doubler(batch_size=4))
     monkeypatch.setattr(inference, "_predict", lambda _: [])
-    inference.ask([question(1.0)])
+    inference.submit([request(1.0)])
 
     with pytest.raises(ValueError, match="shorter"):
         collect(inference, 1)
@@ -158,9 +158,9 @@ def test_padding_does_not_use_up_an_episodes_random_numbers(inferring):
 
     drawn = []
     for size in (1, 4):
-        inference, asked = inferring(Drawing(), size), question(1.0)
+        inference, asked = inferring(Drawing(), size), request(1.0)
         for _ in range(3):
-            inference.ask([asked])
+            inference.submit([asked])
             drawn.append(float(collect(inference, 1)[0].chunk[0, 0]))
 
     assert drawn[:3] == drawn[3:]
@@ -169,7 +169,7 @@ def test_padding_does_not_use_up_an_episodes_random_numbers(inferring):
 def test_one_bad_observation_does_not_spoil_the_batch(inferring):
     """The others are asked again alone; only the culprit has no chunk, and its traceback is kept."""
     inference = inferring(Doubler(), 4)
-    inference.ask([question(1.0), question(-1.0), question(3.0)])
+    inference.submit([request(1.0), request(-1.0), request(3.0)])
 
     good, bad, other = collect(inference, 3)
 
@@ -206,7 +206,7 @@ def test_whatever_a_policy_raises_is_that_episodes_error(inferring, raised, mess
 
     inference = inferring(Raising(), 1)
     for _ in range(2):
-        inference.ask([question(1.0)])
+        inference.submit([request(1.0)])
 
         assert collect(inference, 1)[0].chunk.message == message
 
@@ -219,7 +219,7 @@ def test_too_few_chunks_are_an_error_of_the_policy(inferring):
             return []
 
     inference = inferring(Short(), 1)
-    inference.ask([question(1.0)])
+    inference.submit([request(1.0)])
 
     assert "gave 0 chunks" in collect(inference, 1)[0].chunk.message
 
@@ -286,9 +286,9 @@ def test_slots_are_passes_side_by_side(inferring):
             return super().predict(observations, memories)
 
     inference = inferring(Meeting(), 1)
-    inference.ask([question(1.0)])
+    inference.submit([request(1.0)])
     assert inference.has_free_slot()
-    inference.ask([question(2.0)])
+    inference.submit([request(2.0)])
     assert not inference.has_free_slot()
 
     assert len(collect(inference, 2)) == 2
@@ -307,13 +307,13 @@ def test_a_policy_that_draws_from_the_global_generators_is_asked_one_by_one(infe
             return [np.random.normal(size=(1, 1))]
 
     def draw(inference: Inference, asked: InferenceRequest) -> float:
-        inference.ask([asked])
+        inference.submit([asked])
         return float(collect(inference, 1)[0].chunk[0, 0])
 
     inference = inferring(Noisy(), 5)
-    a, b = question(1.0, 1), question(1.0, 2)
+    a, b = request(1.0, 1), request(1.0, 2)
     together = [draw(inference, asked) for asked in (a, b, a, b, a)]
-    alone = [draw(inference, asked) for asked in [question(1.0, 1)] * 3]
+    alone = [draw(inference, asked) for asked in [request(1.0, 1)] * 3]
 
     assert inference.batch_size == 1
     assert together[::2] == alone
@@ -326,7 +326,7 @@ def test_closing_gives_threads_and_descriptors_back():
     inference = Inference(Doubler(), n_threads=1, batch_size=1)
     while not inference.has_free_slot():
         sleep(0.001)
-    inference.ask([question(1.0)])
+    inference.submit([request(1.0)])
     inference.close()
 
     until = monotonic() + 5

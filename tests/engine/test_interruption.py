@@ -65,7 +65,7 @@ def wait_until(condition, seconds: float = 20) -> None:
 
 
 def workers_of(pid: int) -> list[int]:
-    """The nursery of this process, which has its id as an argument, and the workers forked from it: they look alike."""
+    """The fork server of this process, which has its id as an argument, and its workers, with the same command line."""
     found = []
     for cmdline in Path("/proc").glob("[0-9]*/cmdline"):
         try:

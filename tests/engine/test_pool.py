@@ -10,8 +10,7 @@ from time import monotonic
 
 import pytest
 
-from proctor.config import EvalConfig
-from proctor.engine.engine import Engine, EngineSetup
+from proctor.engine import Engine, EngineOptions, EngineSetup
 from proctor.engine.worker.messages import Build, Built, Ready, Setup
 from proctor.engine.worker.pool import Deadlines, Pool, ProcessWorker, WorkerLost
 from proctor.engine.worker.processes import SpawnStarter
@@ -73,7 +72,7 @@ def test_a_worker_that_dies_in_the_middle_of_a_reply_is_lost():
 
     assert worker.receive() == WorkerLost("crashed", "the simulator's process was ended by SIGKILL")
 
-    worker.bury()
+    worker.reap()
 
 
 def test_sending_to_a_worker_that_is_gone_is_not_an_error(pool):
@@ -116,7 +115,8 @@ def test_workers_have_their_own_session(pool):
 def test_an_engine_can_be_closed_twice_and_before_it_ran():
     """Whatever ended the run."""
     tasks = {(task.suite, task.task_id): task for task in FakeBenchmark(FakeConfig(type="fake")).tasks()}
-    for config in (EvalConfig(), EvalConfig(use_async_envs=False)):
-        engine = Engine(EngineSetup(FAKE_BENCHMARK, {"type": "fake"}, tasks, None, config, 2), [], None)
+    for in_process in (False, True):
+        setup = EngineSetup(FAKE_BENCHMARK, {"type": "fake"}, tasks, None, EngineOptions(), 2, in_process=in_process)
+        engine = Engine(setup, [], None)
         engine.close()
         engine.close()

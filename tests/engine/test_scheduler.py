@@ -39,7 +39,7 @@ def ready_scheduler(specs: list[EpisodeSpec], n_workers: int, **limits: int) -> 
 def next_batch(scheduler: Scheduler, size: int, **which: int) -> list[int]:
     """At most so many observations are inferred; whose they are."""
     batch = scheduler.ready(**which)[:size]
-    scheduler.think(batch)
+    scheduler.mark_inferring(batch)
     return batch
 
 
@@ -47,7 +47,7 @@ def simulate(scheduler: Scheduler) -> dict[int, EpisodeSpec]:
     """Give every idle worker an episode and build where it must be built."""
     assigned = dict(scheduler.assign())
     for number in assigned:
-        if scheduler.workers[number].phase is Phase.BUILDING:
+        if scheduler.phase_of(number) is Phase.BUILDING:
             scheduler.built(number)
     return assigned
 
@@ -68,12 +68,12 @@ def test_an_episode_that_its_lost_worker_never_began_is_next_and_was_not_attempt
     scheduler = ready_scheduler(plan(2), 2, max_attempts=1)
     first = simulate(scheduler)[0]
 
-    assert scheduler.lost(0, None) is None
+    assert scheduler.lost(0, None) == first
 
     scheduler.started(2)
     scheduler.joined(2)
     assert scheduler.assign() == [(2, first)]
-    assert scheduler.errors_of(first) == []
+    assert scheduler.errors_of(first) == ()
 
 
 def test_a_lost_worker_is_replaced_only_while_there_is_work_for_one():
@@ -114,7 +114,7 @@ def test_a_worker_stays_with_the_task_it_has_built():
     number, second = scheduler.assign()[0]
 
     assert first.task == second.task == TaskKey("suite", 0)
-    assert scheduler.workers[number].phase is Phase.SIMULATING
+    assert scheduler.phase_of(number) is Phase.SIMULATING
 
 
 def test_a_worker_moves_to_another_task_and_builds_when_its_own_has_nothing_left():
@@ -126,9 +126,9 @@ def test_a_worker_moves_to_another_task_and_builds_when_its_own_has_nothing_left
     ((number, second),) = scheduler.assign()
 
     assert {first.task, second.task} == {TaskKey("suite", 0), TaskKey("suite", 1)}
-    assert scheduler.workers[number].phase is Phase.BUILDING
+    assert scheduler.phase_of(number) is Phase.BUILDING
     assert scheduler.built(number) == second
-    assert scheduler.workers[number].phase is Phase.SIMULATING
+    assert scheduler.phase_of(number) is Phase.SIMULATING
 
 
 def test_workers_are_spread_over_the_tasks_in_proportion_to_what_waits():
@@ -160,12 +160,12 @@ def test_no_episode_waits_for_another():
         scheduler.observed(1)
         assert next_batch(scheduler, 8) == [1]
         scheduler.acted(1)
-        ended.append(scheduler.workers[1].spec)
+        ended.append(scheduler.episode_of(1))
         scheduler.finished(1)
         simulate(scheduler)
 
     assert [spec.episode_index for spec in ended] == [1, 2, 3, 4]
-    assert scheduler.workers[0].phase is Phase.SIMULATING
+    assert scheduler.phase_of(0) is Phase.SIMULATING
     assert not scheduler.done
 
 
@@ -176,11 +176,11 @@ def test_workers_of_a_run_that_is_over_are_taken_on_with_their_simulators():
     for number in (0, 1):
         before.finished(number)
 
-    scheduler = Scheduler(plan(2, 2), Limits(2, 2), before.workers)
+    scheduler = before.with_plan(plan(2, 2), Limits(2, 2))
 
     assert scheduler.workers_to_start() == 0
     assert {number: spec.task_id for number, spec in scheduler.assign()} == {0: 0, 1: 1}
-    assert [worker.phase for worker in scheduler.workers.values()] == [Phase.SIMULATING, Phase.SIMULATING]
+    assert scheduler.phases() == {Phase.SIMULATING: 2}
 
 
 def test_no_more_tasks_are_live_than_allowed():
@@ -188,10 +188,10 @@ def test_no_more_tasks_are_live_than_allowed():
     scheduler = ready_scheduler(plan(2, 2, 2), 4, max_parallel_tasks=2)
     assert len({spec.task for _, spec in scheduler.assign()}) == 2
 
-    live = {worker.spec.task for worker in scheduler.workers.values() if worker.spec}
+    live = set(scheduler.workers_per_task())
     one = min(live)
-    for number, worker in list(scheduler.workers.items()):
-        if worker.spec and worker.spec.task == one:
+    for number in scheduler.worker_ids:
+        if (spec := scheduler.episode_of(number)) and spec.task == one:
             scheduler.built(number)
             scheduler.finished(number)
     assigned = scheduler.assign()
@@ -236,7 +236,7 @@ def test_episodes_that_have_not_begun_can_be_dropped():
     scheduler.failed(1, BOOM)
     assert not scheduler.done
     assert list(simulate(scheduler).values()) == [running[1]]
-    (number,) = (number for number, worker in scheduler.workers.items() if worker.spec)
+    (number,) = (number for number in scheduler.worker_ids if scheduler.episode_of(number))
     scheduler.finished(number)
     assert scheduler.done
     assert scheduler.workers_to_start() == 0
@@ -266,47 +266,61 @@ def test_observations_are_inferred_in_the_order_in_which_they_came():
     assert next_batch(scheduler, 2) == [2, 0]
     assert next_batch(scheduler, 2) == [3]
     assert next_batch(scheduler, 2) == []
-    assert [scheduler.workers[number].phase for number in range(4)] == [
-        Phase.THINKING,
+    assert [scheduler.phase_of(number) for number in range(4)] == [
+        Phase.INFERRING,
         Phase.SIMULATING,
-        Phase.THINKING,
-        Phase.THINKING,
+        Phase.INFERRING,
+        Phase.INFERRING,
     ]
     scheduler.acted(2)
-    assert scheduler.workers[2].phase is Phase.SIMULATING
+    assert scheduler.phase_of(2) is Phase.SIMULATING
 
 
 def test_an_episode_is_tried_again_and_given_up_after_the_last_attempt():
     """The retry comes after what waited before it, and every reason is kept."""
     scheduler = ready_scheduler(plan(2), 1)
     spec = simulate(scheduler)[0]
-    assert scheduler.failed(0, AttemptError("raised", "first")) is None
+    assert scheduler.failed(0, AttemptError("raised", "first")) == spec
+    assert not scheduler.given_up(spec)
     other = simulate(scheduler)[0]
     assert other != spec
     scheduler.finished(0)
     assert simulate(scheduler)[0] == spec
     assert not scheduler.done
 
-    given_up = scheduler.failed(0, AttemptError("raised", "second"))
+    scheduler.failed(0, AttemptError("raised", "second"))
 
-    assert given_up == spec
+    assert scheduler.given_up(spec)
+    assert not scheduler.given_up(other)
     assert scheduler.done
     assert [error.message for error in scheduler.errors_of(spec)] == ["first", "second"]
-    assert scheduler.errors_of(other) == []
+    assert scheduler.errors_of(other) == ()
 
 
 def test_a_failed_simulator_is_built_again_and_one_that_stands_is_not():
     """The policy's failure leaves the simulator as it is."""
     scheduler = ready_scheduler(plan(2), 1)
     simulate(scheduler)
-    scheduler.failed(0, BOOM, env_stands=True)
+    scheduler.failed(0, BOOM, keep_env=True)
     scheduler.assign()
-    assert scheduler.workers[0].phase is Phase.SIMULATING
+    assert scheduler.phase_of(0) is Phase.SIMULATING
 
     scheduler.failed(0, BOOM)
     scheduler.assign()
 
-    assert scheduler.workers[0].phase is Phase.BUILDING
+    assert scheduler.phase_of(0) is Phase.BUILDING
+
+
+def test_a_failure_in_which_the_episode_had_no_part_is_not_an_attempt():
+    """It begins anew at once, in the simulator that there is."""
+    scheduler = ready_scheduler(plan(2), 1, max_attempts=1)
+    spec = simulate(scheduler)[0]
+
+    scheduler.failed(0, None, keep_env=True)
+
+    assert not scheduler.given_up(spec)
+    assert scheduler.assign() == [(0, spec)]
+    assert scheduler.phase_of(0) is Phase.SIMULATING
 
 
 @pytest.mark.parametrize("phase", Phase)
@@ -323,19 +337,20 @@ def test_a_worker_may_be_lost_in_every_phase(phase: Phase):
     ]
     for step in steps[: list(Phase).index(phase)]:
         step()
-    assert scheduler.workers[0].phase is phase
+    assert scheduler.phase_of(0) is phase
 
-    assert scheduler.lost(0, BOOM) is None
+    ran_before = phase not in (Phase.STARTING, Phase.IDLE)
+    assert scheduler.lost(0, BOOM) == (plan(1)[0] if ran_before else None)
 
     assert scheduler.n_lost == 1
-    assert not scheduler.workers
+    assert not scheduler.worker_ids
     assert next_batch(scheduler, 1) == []
     scheduler.started(1)
     scheduler.joined(1)
-    ran_before = phase not in (Phase.STARTING, Phase.IDLE)
     assert simulate(scheduler) == {1: plan(1)[0]}
     assert len(scheduler.errors_of(plan(1)[0])) == ran_before
-    assert (scheduler.lost(1, BOOM) == plan(1)[0]) == ran_before
+    assert scheduler.lost(1, BOOM) == plan(1)[0]
+    assert scheduler.given_up(plan(1)[0]) == ran_before
 
 
 class FakeWorld:
@@ -361,39 +376,37 @@ class FakeWorld:
             if self.dice.random() < 0.7:
                 self.scheduler.assign()
                 self._check()
-            self._event(self.dice.choice(list(self.scheduler.workers)))
+            self._event(self.dice.choice(self.scheduler.worker_ids))
         pytest.fail("the plan did not come to its end")
 
     def _check(self) -> None:
-        workers = self.scheduler.workers.values()
-        live = {worker.spec.task for worker in workers if worker.spec}
-        assert len(workers) <= self.limits.batch_size
-        assert not self.limits.max_parallel_tasks or len(live) <= self.limits.max_parallel_tasks
+        n_live = len(self.scheduler.workers_per_task())
+        assert len(self.scheduler.worker_ids) <= self.limits.batch_size
+        assert not self.limits.max_parallel_tasks or n_live <= self.limits.max_parallel_tasks
 
     def _event(self, number: int) -> None:
-        worker, chance = self.scheduler.workers[number], self.dice.random()
+        phase, chance = self.scheduler.phase_of(number), self.dice.random()
         if chance < 0.05:
-            self._gave_up(self.scheduler.lost(number, BOOM))
-        elif worker.phase is Phase.STARTING:
+            self._attempt_failed(self.scheduler.lost(number, BOOM))
+        elif phase is Phase.STARTING:
             self.scheduler.joined(number)
-        elif worker.phase is Phase.READY:
+        elif phase is Phase.READY:
             next_batch(self.scheduler, self.dice.randint(1, 3))
-        elif worker.phase is Phase.IDLE:
+        elif phase is Phase.IDLE:
             pass
         elif chance < 0.15:
-            self._gave_up(self.scheduler.failed(number, BOOM, env_stands=worker.phase is Phase.THINKING))
-        elif worker.phase is Phase.BUILDING:
+            self._attempt_failed(self.scheduler.failed(number, BOOM, keep_env=phase is Phase.INFERRING))
+        elif phase is Phase.BUILDING:
             self.scheduler.built(number)
-        elif worker.phase is Phase.THINKING:
+        elif phase is Phase.INFERRING:
             self.scheduler.acted(number)
         elif chance < 0.5:
             self.scheduler.observed(number)
         else:
-            self.ended.append(worker.spec)
-            self.scheduler.finished(number)
+            self.ended.append(self.scheduler.finished(number))
 
-    def _gave_up(self, spec: EpisodeSpec | None) -> None:
-        if spec is not None:
+    def _attempt_failed(self, spec: EpisodeSpec | None) -> None:
+        if spec is not None and self.scheduler.given_up(spec):
             assert len(self.scheduler.errors_of(spec)) == self.limits.max_attempts
             self.ended.append(spec)
 
@@ -441,8 +454,8 @@ def test_a_worker_s_observations_always_go_to_the_same_device():
 def a_forecast(build_s: float, episode_s: float) -> Forecast:
     """Every simulator is built in so long, every episode takes so long."""
     forecast = Forecast()
-    forecast.built(TaskKey("suite", 0), build_s)
-    forecast.finished(TaskKey("suite", 0), episode_s)
+    forecast.learn_build(TaskKey("suite", 0), build_s)
+    forecast.learn_episode(TaskKey("suite", 0), episode_s)
     return forecast
 
 
@@ -477,8 +490,8 @@ def test_a_worker_that_did_not_join_takes_over_where_the_others_are_lost():
 def test_the_task_that_will_take_longest_is_begun_first():
     """Fewer episodes, but each takes ten times as long."""
     forecast = Forecast()
-    forecast.finished(TaskKey("suite", 0), 1.0)
-    forecast.finished(TaskKey("suite", 1), 10.0)
+    forecast.learn_episode(TaskKey("suite", 0), 1.0)
+    forecast.learn_episode(TaskKey("suite", 1), 10.0)
     scheduler = Scheduler(plan(9, 3), Limits(1, 2), forecast=forecast)
     scheduler.started(0)
     scheduler.joined(0)
@@ -503,22 +516,22 @@ def test_the_last_worker_ends_within_about_an_episode_of_the_others_and_few_simu
     now, n_builds = 0.0, 0
 
     def begin(number: int) -> None:
-        seconds = dice.uniform(0.5, 1.5) * mean_s[scheduler.workers[number].spec.task_id]
+        seconds = dice.uniform(0.5, 1.5) * mean_s[scheduler.episode_of(number).task_id]
         heapq.heappush(events, (now + seconds, number, "finished", seconds))
 
     while not scheduler.done:
         for number, _ in scheduler.assign():
-            if scheduler.workers[number].phase is Phase.BUILDING:
+            if scheduler.phase_of(number) is Phase.BUILDING:
                 n_builds += 1
                 heapq.heappush(events, (now + build_s, number, "built", build_s))
             else:
                 begin(number)
         now, number, what, seconds = heapq.heappop(events)
         if what == "built":
-            forecast.built(scheduler.built(number).task, seconds)
+            forecast.learn_build(scheduler.built(number).task, seconds)
             begin(number)
         else:
-            forecast.finished(scheduler.finished(number), seconds)
+            forecast.learn_episode(scheduler.finished(number).task, seconds)
             idle_since[number] = now
 
     assert max(now - idle for idle in idle_since.values()) <= 1.5 * max(mean_s) + build_s

@@ -45,7 +45,7 @@ def simulation():
 
 
 @pytest.fixture
-def standing(simulation):
+def built(simulation):
     """One whose simulator is built."""
     assert isinstance(simulation.handle(Build(TASK)), Built)
     return simulation
@@ -67,38 +67,38 @@ def test_what_is_built_says_what_it_gives_and_takes(simulation):
     }
 
 
-def test_only_what_is_asked_for_is_looked_at(standing):
+def test_only_what_is_asked_for_is_looked_at(built):
     """A chunk of five, looked at after the fourth and the fifth: three looks with that of the reset."""
-    assert isinstance(standing.handle(START), Observed)
-    assert standing.episode.n_looks == 1
+    assert isinstance(built.handle(START), Observed)
+    assert built.episode.n_looks == 1
 
-    reply = standing.handle(act(5, "...xx"))
+    reply = built.handle(act(5, "...xx"))
 
     assert isinstance(reply, Observed)
-    images = {placed.key: standing.arrays.read(placed) for placed in reply.arrays}["observation.image"]
+    images = {placed.key: built.arrays.read(placed) for placed in reply.arrays}["observation.image"]
     assert images[:, 1, 1, 1].tolist() == [4, 5]
-    assert standing.episode.n_looks == 3
+    assert built.episode.n_looks == 3
 
 
-def test_nothing_after_the_end_counts(standing):
+def test_nothing_after_the_end_counts(built):
     """Of a chunk beyond the limit only the steps up to it are executed."""
-    standing.handle(START)
+    built.handle(START)
 
-    reply = standing.handle(act(15, "." * 15))
+    reply = built.handle(act(15, "." * 15))
 
     assert isinstance(reply, Finished)
     assert reply.actions.shape == (10, 2)
     assert reply.n_looks == 1
-    assert standing.episode is None
+    assert built.episode is None
 
 
-def test_success_is_latched_and_rewards_are_summed(standing, monkeypatch):
+def test_success_is_latched_and_rewards_are_summed(built, monkeypatch):
     """A success at any step is one, whatever comes after."""
     steps = iter([Step(1.0, False, False, False), Step(5.0, False, False, True), Step(-2.0, False, True, False)])
-    standing.handle(START)
+    built.handle(START)
     monkeypatch.setattr(FakeEnv, "step", lambda self, action, look: next(steps))
 
-    reply = standing.handle(act(3, "..."))
+    reply = built.handle(act(3, "..."))
 
     assert (reply.success, reply.sum_reward, reply.max_reward) == (True, 4.0, 5.0)
 
@@ -106,26 +106,26 @@ def test_success_is_latched_and_rewards_are_summed(standing, monkeypatch):
 @pytest.mark.parametrize(
     ("said", "known"), [([None, None], None), ([None, False], False), ([False, None], False), ([True, None], True)]
 )
-def test_nothing_is_known_of_success_until_a_step_says_something(standing, monkeypatch, said, known):
+def test_nothing_is_known_of_success_until_a_step_says_something(built, monkeypatch, said, known):
     """Silence is no failure."""
     steps = iter([Step(1.0, False, False, said[0]), Step(1.0, False, True, said[1])])
-    standing.handle(START)
+    built.handle(START)
     monkeypatch.setattr(FakeEnv, "step", lambda self, action, look: next(steps))
 
-    assert standing.handle(act(2, "..")).success is known
+    assert built.handle(act(2, "..")).success is known
 
 
 @pytest.mark.parametrize("reward", [float("nan"), float("inf"), float("-inf")])
 @pytest.mark.parametrize("position", [0, 1])
-def test_a_reward_that_is_not_finite_leaves_the_episode_without_one(standing, monkeypatch, reward, position):
+def test_a_reward_that_is_not_finite_leaves_the_episode_without_one(built, monkeypatch, reward, position):
     """And with its success; wherever it stands among the others."""
     rewards = [1.0, 1.0]
     rewards[position] = reward
     steps = iter([Step(rewards[0], False, False, True), Step(rewards[1], False, True, False)])
-    standing.handle(START)
+    built.handle(START)
     monkeypatch.setattr(FakeEnv, "step", lambda self, action, look: next(steps))
 
-    reply = standing.handle(act(2, ".."))
+    reply = built.handle(act(2, ".."))
 
     assert (reply.success, reply.sum_reward, reply.max_reward) == (True, None, None)
 
@@ -139,26 +139,26 @@ def test_a_reward_that_is_not_finite_leaves_the_episode_without_one(standing, mo
         (Step(1.0, False, False, {"task": False}), "success is {'task': False}; expected a bool"),
     ],
 )
-def test_a_step_of_any_adapter_is_read_strictly(standing, monkeypatch, step, message):
+def test_a_step_of_any_adapter_is_read_strictly(built, monkeypatch, step, message):
     """What it says is not taken for true because Python takes most objects for true."""
-    standing.handle(START)
+    built.handle(START)
     monkeypatch.setattr(FakeEnv, "step", lambda self, action, look: step)
 
-    reply = standing.handle(act(1, "."))
+    reply = built.handle(act(1, "."))
 
     assert isinstance(reply, RequestFailed)
     assert message in reply.message
     assert not reply.users_fault
 
 
-def test_numbers_of_numpy_can_be_sent(standing, monkeypatch):
+def test_numbers_of_numpy_can_be_sent(built, monkeypatch):
     """A simulator's float32 reward and bool_ success are plain numbers in the reply, and summed in double precision."""
     rewards = [np.float32(0.1)] * 9 + [np.float32(3)]
     steps = iter([Step(reward, np.bool_(False), np.bool_(False), np.bool_(True)) for reward in rewards])
-    standing.handle(START)
+    built.handle(START)
     monkeypatch.setattr(FakeEnv, "step", lambda self, action, look: next(steps))
 
-    reply = standing.handle(act(10, "." * 10))
+    reply = built.handle(act(10, "." * 10))
 
     assert encode(reply)
     assert reply.sum_reward == reduce(add, map(float, rewards))
@@ -174,43 +174,43 @@ def failing(*_args, **_kwargs):
     [("reset", START), ("step", act(2, ".x")), ("state", act(10, "." * 10)), ("_look", act(2, ".x"))],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_whatever_the_simulator_raises_is_an_answer(standing, monkeypatch, method, request_):
+def test_whatever_the_simulator_raises_is_an_answer(built, monkeypatch, method, request_):
     """With its traceback; the simulator is closed and the next Build works."""
     if isinstance(request_, Act):
-        standing.handle(START)
+        built.handle(START)
     with monkeypatch.context() as patch:
         patch.setattr(FakeEnv, method, failing)
-        reply = standing.handle(request_)
+        reply = built.handle(request_)
 
     assert isinstance(reply, RequestFailed)
     assert reply.message == "OSError: the simulator is on strike"
     assert "failing" in reply.traceback
     assert not reply.users_fault
-    assert standing.env is None
-    assert isinstance(standing.handle(Build(TASK)), Built)
-    assert isinstance(standing.handle(START), Observed)
+    assert built.env is None
+    assert isinstance(built.handle(Build(TASK)), Built)
+    assert isinstance(built.handle(START), Observed)
 
 
-def test_a_simulator_that_cannot_be_closed_after_a_failure_does_not_hide_the_failure(standing, monkeypatch):
+def test_a_simulator_that_cannot_be_closed_after_a_failure_does_not_hide_the_failure(built, monkeypatch):
     """The first reason is the one that helps."""
-    standing.handle(START)
+    built.handle(START)
     monkeypatch.setattr(FakeEnv, "close", failing)
     monkeypatch.setattr(FakeEnv, "step", lambda self, action, look: 1 / 0)
 
-    reply = standing.handle(act(1, "x"))
+    reply = built.handle(act(1, "x"))
 
     assert isinstance(reply, RequestFailed)
     assert reply.message.startswith("ZeroDivisionError")
 
 
-def test_a_simulator_that_gives_nothing_when_looked_at_is_refused(standing, monkeypatch):
+def test_a_simulator_that_gives_nothing_when_looked_at_is_refused(built, monkeypatch):
     """An adapter's bug, said as one."""
     monkeypatch.setattr(FakeEnv, "reset", lambda self, seed, init_state_id, look: None)
 
-    assert "gave no observation" in standing.handle(START).message
+    assert "gave no observation" in built.handle(START).message
 
 
-def test_the_old_simulator_is_closed_before_the_next_is_built(standing, monkeypatch):
+def test_the_old_simulator_is_closed_before_the_next_is_built(built, monkeypatch):
     """Never more simulators than workers."""
     events = []
     monkeypatch.setattr(FakeEnv, "close", lambda self: events.append("close"))
@@ -218,7 +218,7 @@ def test_the_old_simulator_is_closed_before_the_next_is_built(standing, monkeypa
         FakeBenchmark, "make_env", lambda self, task: events.append("build") or FakeEnv(task, self.config)
     )
 
-    standing.handle(Build(TASK))
+    built.handle(Build(TASK))
 
     assert events == ["close", "build"]
 
@@ -246,15 +246,15 @@ def test_a_local_policy_runs_the_whole_episode_in_one_request():
     simulation.arrays.close()
 
 
-def test_a_film_ends_with_its_attempt(standing, tmp_path):
+def test_a_film_ends_with_its_attempt(built, tmp_path):
     """Where the policy fails, an episode ends without a word; the next one in this simulator is not in its film."""
     film = VideoSpec(str(tmp_path / "first.mp4"))
-    standing.handle(Start(START.spec, 1000, film))
-    standing.handle(act(100, "." * 99 + "x"))
+    built.handle(Start(START.spec, 1000, film))
+    built.handle(act(100, "." * 99 + "x"))
     assert list(tmp_path.iterdir()) == [Path(film.unfinished)]
 
-    standing.handle(Start(EpisodeSpec("fake", 1, 1, 1001), 10))
-    reply = standing.handle(act(10, "." * 10))
+    built.handle(Start(EpisodeSpec("fake", 1, 1, 1001), 10))
+    reply = built.handle(act(10, "." * 10))
 
     assert isinstance(reply, Finished)
     assert not list(tmp_path.iterdir())

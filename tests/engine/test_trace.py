@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from fake_runs import run_fake
 
-from proctor.engine.trace import Trace, new_trace_path
+from proctor.engine.trace import Trace
 from proctor.errors import ResourceError
+from proctor.results.run_dir import RunDirectory, Shard
 
 DURATION_PHASES = {"X", "B", "E"}
 
@@ -111,7 +112,7 @@ def test_a_resumed_run_leaves_another_trace(tmp_path):
 
     assert (tmp_path / "run/trace.json").read_bytes() == first
     assert len(by_track(json.loads((tmp_path / "run/trace-2.json").read_text()))) >= 2
-    assert new_trace_path(tmp_path, "trace_0_of_2") == tmp_path / "trace_0_of_2.json"
+    assert RunDirectory(tmp_path, Shard(0, 2)).new_trace_file() == tmp_path / "trace_0_of_2.json"
 
 
 def test_nothing_is_written_unless_asked(tmp_path):

@@ -24,37 +24,37 @@ def env():
 
 
 @pytest.fixture
-def film(tmp_path):
+def video_spec(tmp_path):
     return VideoSpec(str(tmp_path / "videos" / "fake_0" / "eval_episode_0.mp4"))
 
 
-def take(env, film, n_steps):
-    """VideoSpec that many steps; the file has its name if there is one."""
-    footage = VideoRecorder(env, film)
+def take(env, video_spec, n_steps):
+    """Record that many steps; the file has its name if there is one."""
+    recorder = VideoRecorder(env, video_spec)
     for i in range(n_steps):
         env.step(np.zeros(2, np.float32), look=False)
-        footage.after_step(last=i == n_steps - 1)
-    footage.finish()
-    if not footage.problem:
-        assert keep_video(film) == ""
-    return footage
+        recorder.after_step(last=i == n_steps - 1)
+    recorder.finish()
+    if not recorder.problem:
+        assert keep_video(video_spec) == ""
+    return recorder
 
 
-def files_beside(film):
-    return [path.name for path in Path(film.path).parents[1].rglob("*") if path.is_file()]
+def files_beside(video_spec):
+    return [path.name for path in Path(video_spec.path).parents[1].rglob("*") if path.is_file()]
 
 
-def test_a_video_begins_with_the_reset_and_ends_with_the_end(env, film, watch):
+def test_a_video_begins_with_the_reset_and_ends_with_the_end(env, video_spec, watch):
     """A frame for each step between; H.264 with the pixel format that every browser plays, its index in front."""
-    take(env, film, 12)
+    take(env, video_spec, 12)
 
-    video = watch(film.path)
+    video = watch(video_spec.path)
     assert (video.codec, video.pixel_format) == ("h264", "yuv420p")
     assert video.frames.shape == (13, 32, 32, 3)
     np.testing.assert_allclose(video.frames.mean((1, 2, 3)), 10 * np.arange(13), atol=3)
-    content = Path(film.path).read_bytes()
+    content = Path(video_spec.path).read_bytes()
     assert content.index(b"moov") < content.index(b"mdat")
-    assert files_beside(film) == ["eval_episode_0.mp4"]
+    assert files_beside(video_spec) == ["eval_episode_0.mp4"]
 
 
 @pytest.mark.parametrize(
@@ -69,15 +69,15 @@ def test_a_video_begins_with_the_reset_and_ends_with_the_end(env, film, watch):
         ((10, 0.004, 30), (Fraction(1, 250), 2)),
     ],
 )
-def test_a_video_plays_at_the_speed_of_the_simulation(env, film, watch, taken, expected):
+def test_a_video_plays_at_the_speed_of_the_simulation(env, video_spec, watch, taken, expected):
     """With at most so many frames per second, evenly spaced; the first and the last step always have one."""
     fps, max_fps, n_steps = taken
     rate, n_frames = expected
     env.fps = float(fps)
 
-    take(env, VideoSpec(film.path, max_fps), n_steps)
+    take(env, VideoSpec(video_spec.path, max_fps), n_steps)
 
-    video = watch(film.path)
+    video = watch(video_spec.path)
     assert video.frame_rate == rate <= max(fps, max_fps)
     assert len(video.frames) == n_frames
     assert video.times == pytest.approx([i / float(rate) for i in range(n_frames)], abs=1e-3)
@@ -89,22 +89,22 @@ def test_a_video_plays_at_the_speed_of_the_simulation(env, film, watch, taken, e
     ("asked", "given"),
     [(None, (32, 32)), ((64, 48), (64, 48)), ((97, 31), (96, 30)), ((2, 3), (2, 2)), ((1920, 1080), (1920, 1080))],
 )
-def test_a_video_has_the_size_asked_for(env, film, watch, asked, given):
+def test_a_video_has_the_size_asked_for(env, video_spec, watch, asked, given):
     """To the even number below, which is what the codec can hold."""
-    take(env, VideoSpec(film.path, size=asked), 3)
+    take(env, VideoSpec(video_spec.path, size=asked), 3)
 
     width, height = given
-    assert watch(film.path).frames.shape == (4, height, width, 3)
+    assert watch(video_spec.path).frames.shape == (4, height, width, 3)
 
 
-def test_a_simulator_that_draws_at_its_own_size_is_scaled(env, film, watch, monkeypatch):
+def test_a_simulator_that_draws_at_its_own_size_is_scaled(env, video_spec, watch, monkeypatch):
     """Whatever is asked for; also where the size changes on the way."""
     sizes = iter([(40, 30), (50, 50), (40, 30)])
     monkeypatch.setattr(FakeEnv, "render", lambda self, camera, size: np.full((*next(sizes), 3), 99, np.uint8))
 
-    take(env, VideoSpec(film.path, size=(64, 48)), 2)
+    take(env, VideoSpec(video_spec.path, size=(64, 48)), 2)
 
-    video = watch(film.path)
+    video = watch(video_spec.path)
     assert video.frames.shape == (3, 48, 64, 3)
     np.testing.assert_allclose(video.frames, 99, atol=3)
 
@@ -129,59 +129,59 @@ def fail_with(error):
         ),
     ],
 )
-def test_what_cannot_be_drawn_leaves_no_file_and_says_so(env, film, monkeypatch, render, problem):
+def test_what_cannot_be_drawn_leaves_no_file_and_says_so(env, video_spec, monkeypatch, render, problem):
     """Nothing is raised: the episode goes on, and nothing more is drawn."""
     monkeypatch.setattr(FakeEnv, "render", render)
 
-    footage = take(env, film, 5)
+    recorder = take(env, video_spec, 5)
 
-    assert footage.problem == problem
-    assert files_beside(film) == []
+    assert recorder.problem == problem
+    assert files_beside(video_spec) == []
 
 
-def test_a_folder_that_cannot_be_made_is_said(env, film, tmp_path):
+def test_a_folder_that_cannot_be_made_is_said(env, video_spec, tmp_path):
     """Here a file is in its place."""
     (tmp_path / "videos").touch()
 
-    assert take(env, film, 2).problem == "the video cannot be written (Not a directory)"
+    assert take(env, video_spec, 2).problem == "the video cannot be written (Not a directory)"
 
 
-def test_an_episode_that_is_given_up_leaves_no_file(env, film):
+def test_an_episode_that_is_given_up_leaves_no_file(env, video_spec):
     """Half a video is none."""
-    footage = VideoRecorder(env, film)
+    recorder = VideoRecorder(env, video_spec)
     for _ in range(100):
-        footage.after_step(last=False)
-    assert files_beside(film) == ["eval_episode_0.mp4.part"]
+        recorder.after_step(last=False)
+    assert files_beside(video_spec) == ["eval_episode_0.mp4.part"]
 
-    footage.give_up("enough")
-    footage.finish()
+    recorder.give_up("enough")
+    recorder.finish()
 
-    assert footage.problem == "enough"
-    assert files_beside(film) == []
+    assert recorder.problem == "enough"
+    assert files_beside(video_spec) == []
 
 
-def test_a_video_that_cannot_get_its_name_says_so(env, film):
+def test_a_video_that_cannot_get_its_name_says_so(env, video_spec):
     """A folder is in its place."""
-    footage = VideoRecorder(env, film)
-    footage.finish()
-    Path(film.path).mkdir()
+    recorder = VideoRecorder(env, video_spec)
+    recorder.finish()
+    Path(video_spec.path).mkdir()
 
-    assert keep_video(film) == "the video cannot be written (Is a directory)"
+    assert keep_video(video_spec) == "the video cannot be written (Is a directory)"
 
 
 def resident_bytes():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 
-def test_memory_does_not_grow_with_the_episode(env, film):
+def test_memory_does_not_grow_with_the_episode(env, video_spec):
     """What the encoder holds back is bounded: of 400 frames, 276 MB as they are drawn, it keeps a few."""
-    footage = VideoRecorder(env, VideoSpec(film.path, size=(480, 480)))
+    recorder = VideoRecorder(env, VideoSpec(video_spec.path, size=(480, 480)))
     held = []
     for i in range(400):
         env.step(np.zeros(2, np.float32), look=False)
-        footage.after_step(last=i == 399)
+        recorder.after_step(last=i == 399)
         if i in (99, 399):
             held.append(resident_bytes())
-    footage.finish()
+    recorder.finish()
 
     assert held[1] - held[0] < 50e6

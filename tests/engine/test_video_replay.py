@@ -1,4 +1,4 @@
-"""VideoReplayer a run: by replay on the workers that measured it, or live where nothing can be replayed."""
+"""Videos of a run: by replay on the workers that measured it, or live where nothing can be replayed."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from proctor.config import EvalConfig
-from proctor.engine import Engine, EngineSetup, VideoReplayer, VideoSpec, VideoTask
+from proctor.engine import Engine, EngineOptions, EngineSetup, VideoReplayer, VideoSpec, VideoTask
 from proctor.engine.plan import plan_episodes, plan_tasks
 from proctor.errors import ConfigError, EnvironmentBuildError, Interrupted
 from proctor.testing.fakes import FAKE_BENCHMARK, FakeBenchmark, FakeConfig, FakeEnv, FakePolicy
@@ -30,14 +29,13 @@ class Studio:
         self.results, self.actions = {}, {}
 
     def setup(self, batch_size=HERE, source="proctor.policies.local:Random", **fields):
-        config = EvalConfig(n_episodes=2, batch_size=batch_size, **fields)
         env = {"type": "fake", "max_steps": 12, "scratch": str(self.folder)} | self.env
         self.benchmark = FakeBenchmark(FakeConfig(**env))
         tasks = plan_tasks(self.benchmark)
         self.plan = plan_episodes(self.benchmark, tasks, 2, 1000)
         by_key = {task.key: task for task in tasks}
         here = batch_size == HERE
-        return EngineSetup(FAKE_BENCHMARK, env, by_key, source, config, batch_size, in_process=here)
+        return EngineSetup(FAKE_BENCHMARK, env, by_key, source, EngineOptions(**fields), batch_size, in_process=here)
 
     def film_of(self, spec, **fields):
         return VideoSpec(str(self.folder / f"{spec.task_id}-{spec.episode_index}.mp4"), **fields)
@@ -57,10 +55,10 @@ class Studio:
         return [VideoTask(self.results[spec], self.actions[spec], self.film_of(spec, **film)) for spec in self.plan]
 
     @staticmethod
-    def film(setup, shots, predecessor=None):
+    def film(setup, shots, engine=None):
         """Films; what was said of each episode, by task and number."""
         said = {}
-        with closing(VideoReplayer(setup, shots, predecessor)) as filming:
+        with closing(VideoReplayer(setup, shots, engine and engine.workers)) as filming:
             filming.run(said.__setitem__)
         return {f"{spec.task_id}-{spec.episode_index}": problem for spec, problem in said.items()}
 
@@ -84,12 +82,12 @@ FILMED = dict.fromkeys(ALL, "")
 def test_every_episode_is_filmed_by_the_workers_that_measured_it(studio, watch, batch_size):
     """Of the simulators that stand none is built anew for its own task; a frame for the reset and one for each step."""
     engine = studio.measure(batch_size=batch_size)
-    workers = set(engine.scheduler.workers)
+    workers = engine.workers.scheduler.worker_ids
 
-    with closing(VideoReplayer(engine.setup, studio.shots(), engine)) as filming:
+    with closing(VideoReplayer(engine.setup, studio.shots(), engine.workers)) as filming:
         said = {}
         filming.run(said.__setitem__)
-        assert set(filming.scheduler.workers) == workers
+        assert engine.workers.scheduler.worker_ids == workers
 
     assert set(said.values()) == {""}
     assert studio.videos == ALL
@@ -261,7 +259,7 @@ def test_a_simulator_that_cannot_be_built_any_more_ends_the_filming(studio):
 def test_an_interruption_leaves_whole_videos_only(studio, batch_size):
     """Those that were finished."""
     engine = studio.measure(batch_size=batch_size)
-    filming = VideoReplayer(engine.setup, studio.shots(), engine)
+    filming = VideoReplayer(engine.setup, studio.shots(), engine.workers)
 
     with closing(filming), pytest.raises(Interrupted):
         filming.run(lambda spec, problem: filming.interrupt(2))
@@ -279,8 +277,8 @@ def test_what_cannot_be_replayed_is_filmed_while_it_runs(studio, watch, batch_si
     studio.env = {"drifts": True, "deterministic": False}
 
     with closing(studio.measure(live=True, batch_size=batch_size, policy=policy)) as engine:
-        assert set(engine.filmed) == set(studio.plan)
-        assert set(engine.filmed.values()) == {""}
+        assert set(engine.recorded) == set(studio.plan)
+        assert set(engine.recorded.values()) == {""}
 
     for spec in studio.plan:
         assert len(watch(studio.film_of(spec).path).frames) == studio.results[spec].length + 1
@@ -289,7 +287,7 @@ def test_what_cannot_be_replayed_is_filmed_while_it_runs(studio, watch, batch_si
 def test_what_can_be_replayed_is_not_filmed_while_it_is_measured(studio):
     """Nothing is drawn before the results are in."""
     with closing(studio.measure(live=True)) as engine:
-        assert engine.filmed == {}
+        assert engine.recorded == {}
 
     assert studio.videos == []
 
@@ -301,7 +299,7 @@ def test_filming_live_costs_no_result(studio, batch_size):
     (studio.folder / "1-0.mp4.part").symlink_to("/dev/full")
 
     with closing(studio.measure(live=True, batch_size=batch_size)) as engine:
-        assert [engine.filmed[spec] for spec in studio.plan] == [
+        assert [engine.recorded[spec] for spec in studio.plan] == [
             "",
             "cannot be drawn (RuntimeError: a scripted fault)",
             "the video cannot be written (No space left on device)",

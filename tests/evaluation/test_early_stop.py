@@ -45,8 +45,8 @@ def test_it_stops_when_the_interval_is_narrow_enough(stopped):
     stop, overall = stopped.summary.stop, stopped.summary.overall
 
     assert 5 < stop.episodes_per_task < 60
-    assert overall.completed == overall.planned == 3 * stop.episodes_per_task
-    assert anytime(overall.successes, overall.completed).width <= WIDTH
+    assert overall.n_completed == overall.n_planned == 3 * stop.episodes_per_task
+    assert anytime(overall.n_successes, overall.n_completed).width <= WIDTH
     assert stopped.summary.complete
     assert stopped.info["stopped_early"] == {
         "width": WIDTH,
@@ -73,7 +73,7 @@ def test_the_number_of_workers_does_not_matter(stopped, tmp_path, batch_size):
     other = evaluate(tmp_path / "run", batch_size=batch_size)
 
     assert results(other) == results(stopped)
-    assert n_run(tmp_path / "run") >= other.summary.overall.completed
+    assert n_run(tmp_path / "run") >= other.summary.overall.n_completed
 
 
 def test_an_interrupted_run_stops_at_the_same_place(stopped, tmp_path):
@@ -109,7 +109,7 @@ def test_more_precision_goes_on_where_it_stopped(stopped, tmp_path):
     assert 60 > narrower.summary.stop.episodes_per_task > stopped.summary.stop.episodes_per_task
 
     whole = evaluate(directory, stop_at_ci_width=None)
-    assert whole.summary.overall.completed == n_run(directory) == 180
+    assert whole.summary.overall.n_completed == n_run(directory) == 180
 
 
 def test_an_error_on_the_way_is_run_again_and_changes_nothing(stopped, tmp_path):
@@ -151,9 +151,9 @@ def test_videos_are_of_episodes_that_count(tmp_path, video):
     [
         ({"stop_at_ci_width": 0.0}, "eval.stop_at_ci_width is 0.0; it must be between 0 and 1."),
         ({"stop_at_ci_width": 10}, "eval.stop_at_ci_width is 10; it must be between 0 and 1."),
-        ({"stop_at_ci_width": 0.1, "ci": "wilson"}, "only the anytime-valid interval stays true"),
+        ({"stop_at_ci_width": 0.1, "ci": "wilson"}, "only the anytime-valid interval may decide"),
         ({"stop_at_ci_width": 0.1, "num_shards": 2}, "leave out eval.num_shards."),
-        ({"ci": "wald"}, "eval.ci is 'wald'; it is one of wilson, exact, anytime."),
+        ({"ci": "wald"}, "eval.ci is 'wald'; it must be one of wilson, exact, anytime."),
     ],
 )
 def test_what_cannot_be_valid_is_refused(fields, message):

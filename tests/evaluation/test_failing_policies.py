@@ -10,7 +10,7 @@ from proctor.config import RunConfig
 from proctor.errors import NoResultError
 from proctor.evaluation.prepared_run import prepare
 from proctor.parallel.driver import Sharding, run_in_shards
-from proctor.results.journal import read_journals
+from proctor.results.run_dir import RunDirectory
 from proctor.testing.fakes import FAKE_BENCHMARK, FakePolicy
 
 ENV = {"type": FAKE_BENCHMARK, "max_steps": 6}
@@ -46,7 +46,7 @@ class Failing(FakePolicy):
 
 def episodes_in(directory):
     """What the journal holds: task and number of each episode."""
-    (journal,) = read_journals(directory)
+    (journal,) = RunDirectory(directory).read_journals()
     return sorted((episode.result.spec.task_id, episode.result.spec.episode_index) for episode in journal.episodes)
 
 
@@ -97,7 +97,7 @@ def test_a_policy_that_fails_at_one_instruction_goes_on_with_the_others(tmp_path
         one_sentence_only, ENV | {"n_tasks": 2}, n_episodes=4, batch_size=batch_size, output_dir=tmp_path / "run"
     )
 
-    assert (result.n_errors, result.summary.overall.completed) == (4, 4)
+    assert (result.n_errors, result.summary.overall.n_completed) == (4, 4)
 
 
 def test_a_policy_that_fails_differently_goes_on(tmp_path):
@@ -118,7 +118,7 @@ def test_a_failing_policy_whose_third_episode_runs_goes_on(tmp_path):
     policy = Failing(lambda memory: memory.stream.spec.episode_index != 2)
     result = proctor.evaluate(policy, ENV | {"n_tasks": 1}, n_episodes=6, batch_size=3, output_dir=tmp_path / "run")
 
-    assert result.summary.overall.completed == 1
+    assert result.summary.overall.n_completed == 1
 
 
 def test_a_mended_policy_goes_on_where_the_failing_one_stopped(tmp_path):
@@ -130,7 +130,7 @@ def test_a_mended_policy_goes_on_where_the_failing_one_stopped(tmp_path):
 
     result = proctor.evaluate(one_sentence_only, ENV | {"n_tasks": 2}, n_episodes=3, output_dir=tmp_path / "run")
 
-    assert result.summary.overall.completed == 3
+    assert result.summary.overall.n_completed == 3
 
 
 def test_the_command_ends_with_three_and_one_sentence(tmp_path, capsys):

@@ -1,9 +1,12 @@
-"""What is decided before anything runs: here, how many simulators memory holds."""
+"""What is decided before anything runs: how many simulators memory holds, and which directory a run has."""
 
 from __future__ import annotations
 
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -11,9 +14,12 @@ import pytest
 from proctor.benchmarks.pusht import PushT, PushTConfig
 from proctor.config import EvalConfig, RunConfig
 from proctor.errors import ConfigError, ResourceError
-from proctor.evaluation import prepared_run
-from proctor.evaluation.prepared_run import load_policy, n_simulators, require_memory, require_open_files
-from proctor.testing.fakes import FakeBenchmark, FakeConfig
+from proctor.evaluation import capacity
+from proctor.evaluation.capacity import n_simulators, require_memory, require_open_files
+from proctor.evaluation.components import load_policy
+from proctor.evaluation.prepared_run import prepare
+from proctor.policies.base import LocalPolicy
+from proctor.testing.fakes import FAKE_BENCHMARK, FakeBenchmark, FakeConfig
 
 EACH = PushT.worker_memory_mb << 20
 
@@ -21,10 +27,10 @@ EACH = PushT.worker_memory_mb << 20
 @pytest.fixture
 def machine(monkeypatch):
     """Eight cores; a function that says how much memory is available."""
-    monkeypatch.setattr(prepared_run, "usable_cores", lambda: 8)
+    monkeypatch.setattr(capacity, "usable_cores", lambda: 8)
 
     def available(n_bytes):
-        monkeypatch.setattr(prepared_run, "available_memory", lambda: n_bytes)
+        monkeypatch.setattr(capacity, "available_memory", lambda: n_bytes)
 
     return available
 
@@ -68,7 +74,7 @@ def test_a_simulator_of_unknown_size_is_not_judged(machine):
 
 def test_more_simulators_than_files_may_be_open_are_refused(monkeypatch):
     """With the number that is possible."""
-    monkeypatch.setattr(prepared_run, "workers_by_open_files", lambda n: min(n, 90))
+    monkeypatch.setattr(capacity, "workers_by_open_files", lambda n: min(n, 90))
     require_open_files(90)
 
     with pytest.raises(ResourceError, match=r"91 simulators .* lower eval\.batch_size to 90, or raise that limit"):
@@ -78,16 +84,29 @@ def test_more_simulators_than_files_may_be_open_are_refused(monkeypatch):
 def test_consent_goes_to_a_loader_that_has_a_parameter_for_it(monkeypatch):
     """One without is called as ever; without consent, so is one with."""
     loaders = ModuleType("loaders_of_policies")
-    loaders.asks = lambda fields, rename_map=None, *, trust_remote_code=False: trust_remote_code
-    loaders.does_not = lambda fields, rename_map=None: "called"
+    loaders.asks = lambda fields, rename_map=None, *, trust_remote_code=False: LocalPolicy(f"a:{trust_remote_code}")
+    loaders.does_not = lambda fields, rename_map=None: LocalPolicy("a:called")
     monkeypatch.setitem(sys.modules, loaders.__name__, loaders)
 
     def loaded(name, **consent):
-        return load_policy({"type": f"loaders_of_policies:{name}"}, **consent)
+        return load_policy({"type": f"loaders_of_policies:{name}"}, **consent).source
 
-    assert loaded("asks", trust_remote_code=True) is True
-    assert loaded("asks") is False
-    assert loaded("does_not", trust_remote_code=True) == "called"
+    assert loaded("asks", trust_remote_code=True) == "a:True"
+    assert loaded("asks") == "a:False"
+    assert loaded("does_not", trust_remote_code=True) == "a:called"
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("builtins:print", "builtins:print returned a NoneType, which lacks open; a policy is a proctor.Policy"),
+        ("math:pi", "math:pi is not callable; name a function that takes the fields"),
+    ],
+)
+def test_a_loader_that_gives_no_policy_is_a_sentence(address, words):
+    """As a benchmark's address that names no benchmark is."""
+    with pytest.raises(ConfigError, match=words):
+        load_policy({"type": address})
 
 
 @pytest.mark.parametrize(
@@ -106,7 +125,7 @@ def test_names_that_cannot_be_written_are_refused(fields, words):
     config = RunConfig(**{"policy": {"type": "zero"}, "env": {"type": "pusht"}, **fields})
 
     with pytest.raises(ConfigError, match=words):
-        prepared_run.prepare(config)
+        prepare(config)
 
 
 @pytest.mark.parametrize("where", ["cwd", "path"])
@@ -118,4 +137,61 @@ def test_a_working_directory_that_is_not_utf8_is_refused(tmp_path, monkeypatch, 
     monkeypatch.setattr(sys, "path", [*sys.path, str(folder)] if where == "path" else sys.path)
 
     with pytest.raises(ConfigError, match=r"\\udcff' is not UTF-8"):
-        prepared_run.prepare(RunConfig(policy={"type": "zero"}, env={"type": "pusht"}))
+        prepare(RunConfig(policy={"type": "zero"}, env={"type": "pusht"}))
+
+
+def placed_in(directory: Path | None):
+    """A run for which the user chose this directory, or none."""
+    output_dir = None if directory is None else str(directory)
+    return prepare(RunConfig(env={"type": FAKE_BENCHMARK}, policy={"type": "zero"}, output_dir=output_dir))
+
+
+def default_job(place: Path):
+    return replace(placed_in(None), directory=place / "outputs/10-00-00_fake")
+
+
+def test_of_jobs_that_begin_in_the_same_second_each_has_its_own_directory(tmp_path):
+    """In threads here; the system makes a directory once, whoever asks."""
+
+    def begin(_):
+        with default_job(tmp_path).in_own_directory() as job:
+            (job.directory / "mine").touch()
+            assert job.run_info.config["output_dir"] == str(job.directory)
+            return job.directory.name
+
+    with ThreadPoolExecutor(8) as threads:
+        names = set(threads.map(begin, range(8)))
+
+    assert names == {"10-00-00_fake", *(f"10-00-00_fake_{number}" for number in range(2, 9))}
+
+
+def test_the_number_in_a_jobs_own_name_stays(tmp_path):
+    """A job that is called seed_1 must not end up as seed_2, which is another one's name."""
+    job = replace(default_job(tmp_path), directory=tmp_path / "seed_1")
+    job.directory.mkdir()
+
+    with job.in_own_directory() as own:
+        assert own.directory.name == "seed_1_2"
+
+
+def test_a_directory_to_which_nothing_was_written_is_removed_again(tmp_path):
+    """A start that failed leaves none."""
+    with default_job(tmp_path).in_own_directory() as job:
+        assert job.directory.is_dir()
+
+    assert not job.directory.exists()
+
+
+def test_a_directory_that_the_user_gave_is_taken_as_it_is(tmp_path):
+    """There or not."""
+    with placed_in(tmp_path / "run").in_own_directory() as job:
+        assert job.directory == tmp_path / "run"
+        assert not job.directory.exists()
+
+
+def test_a_directory_that_cannot_be_made_is_a_sentence(tmp_path):
+    """A file is in its way."""
+    (tmp_path / "outputs").touch()
+
+    with pytest.raises(ResourceError, match="outputs/10-00-00_fake cannot be made"):
+        default_job(tmp_path).in_own_directory().__enter__()

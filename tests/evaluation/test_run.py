@@ -15,8 +15,9 @@ import pytest
 import proctor
 from proctor.config import EvalConfig
 from proctor.errors import ConfigError, ContractError, FingerprintError, ResourceError
-from proctor.results.journal import JournalWriter, read_actions, read_journals
-from proctor.results.run_dir import read_run
+from proctor.results.journal import read_actions
+from proctor.results.journal_writer import JournalWriter
+from proctor.results.run_dir import RunDirectory
 from proctor.testing.fakes import FAKE_BENCHMARK, FakeBenchmark, FakeConfig, FakePolicy
 
 ENV = {"type": FAKE_BENCHMARK, "max_steps": 12}
@@ -66,7 +67,7 @@ def test_the_journal_holds_the_actions_that_were_executed(tmp_path):
     """As many as the episode has steps; replaying them gives the same rewards and the same final state."""
     evaluate(tmp_path / "run", FakePolicy(3, noise=0.2))
     benchmark = FakeBenchmark(FakeConfig(**ENV))
-    (journal,) = read_journals(tmp_path / "run")
+    (journal,) = RunDirectory(tmp_path / "run").read_journals()
     assert len(journal.episodes) == 6
 
     for record in journal.episodes:
@@ -83,7 +84,7 @@ def test_the_plan_is_written_down_before_anything_runs(tmp_path):
     """Every episode with its seed."""
     evaluate(tmp_path / "run", seed=5)
 
-    run = read_run(tmp_path / "run")
+    run = RunDirectory(tmp_path / "run").read_run()
 
     assert [(spec.task_id, spec.episode_index, spec.seed) for spec in run.specs] == [
         (task_id, index, 5 + index) for task_id in (0, 1) for index in range(3)
@@ -148,7 +149,7 @@ def test_a_directory_of_another_evaluation_is_refused_unless_it_is_allowed(tmp_p
         evaluate(tmp_path / "run", seed=7)
 
     assert evaluate(tmp_path / "run", max_attempts=5, display="plain").pc_success is not None
-    assert evaluate(tmp_path / "run", FakePolicy(5), allow_mismatch=True, n_episodes=4).summary.overall.completed == 8
+    assert evaluate(tmp_path / "run", FakePolicy(5), allow_mismatch=True, n_episodes=4).summary.overall.n_completed == 8
 
 
 def test_a_run_that_measured_nothing_does_not_bind_its_directory(tmp_path):
@@ -185,12 +186,12 @@ def test_the_contract_is_checked_before_the_first_episode(tmp_path):
 
 def test_a_full_disk_ends_the_run_and_keeps_what_there_is(tmp_path, monkeypatch):
     """With the way to go on."""
-    whole = JournalWriter.append
+    append_whole = JournalWriter.append
 
     def append(self, result, actions):
         if self.n_episodes == 2:
             raise ResourceError("The journal cannot be written (No space left on device).")
-        whole(self, result, actions)
+        append_whole(self, result, actions)
 
     with monkeypatch.context() as patch:
         patch.setattr(JournalWriter, "append", append)
@@ -267,7 +268,7 @@ def test_evaluations_of_one_second_have_a_directory_and_results_each(tmp_path, m
     """Their policies are made by one function."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
-        "proctor.evaluation.prepared_run._run_directory", lambda *_: Path("outputs/eval/10-00-00_fake_function")
+        "proctor.evaluation.prepared_run._choose_directory", lambda *_: Path("outputs/eval/10-00-00_fake_function")
     )
     results = [proctor.evaluate(always(value), ENV, n_episodes=1, batch_size=1) for value in (0.1, 0.9, 0.1, 0.9)]
 
@@ -308,7 +309,7 @@ def test_a_policy_that_cannot_be_recognised_runs_and_is_not_gone_on_with(tmp_pat
 def test_a_start_that_fails_leaves_no_directory(tmp_path, monkeypatch):
     """Also where the user gave none."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("proctor.evaluation.prepared_run.available_memory", lambda: 0)
+    monkeypatch.setattr("proctor.evaluation.capacity.available_memory", lambda: 0)
     monkeypatch.setattr(FakeBenchmark, "worker_memory_mb", 100)
     with pytest.raises(ResourceError, match="MB are available"):
         proctor.evaluate({"type": "zero"}, ENV, n_episodes=1, batch_size=1)

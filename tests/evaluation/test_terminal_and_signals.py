@@ -48,7 +48,7 @@ def test_progress_leads_from_the_start_to_the_last_episode(tmp_path, told):
     for progress in measuring:
         assert progress.load.workers <= 2
         assert sum(progress.load.running.values()) <= 2
-        assert progress.overall.so_far.planned <= progress.overall.done
+        assert progress.overall.so_far.n_planned <= progress.overall.done
         assert sum(task.running for task in progress.tasks) == sum(progress.load.running.values())
     last = measuring[-1]
     assert last.overall.counts == last.overall.so_far == result.summary.overall
@@ -91,7 +91,7 @@ def test_an_episode_that_cannot_be_run_is_told_with_its_reason(tmp_path, told):
     spec, error = told[-1].last_error
     assert (spec.task_id, spec.seed) == (1, 1001)
     assert "a scripted fault" in error.message
-    assert (told[-1].overall.counts.errors, told[-1].overall.done) == (1, 6)
+    assert (told[-1].overall.counts.n_errors, told[-1].overall.done) == (1, 6)
     assert told[0].last_error is None
 
 

@@ -19,12 +19,15 @@ from gymnasium.envs.classic_control import CartPoleEnv
 import proctor
 from proctor.cli import main
 from proctor.config import EvalConfig, RunConfig, structure
+from proctor.engine import VideoOptions
 from proctor.engine.plan import plan_tasks
-from proctor.evaluation.prepared_run import make_benchmark, prepare
+from proctor.evaluation.components import make_benchmark
+from proctor.evaluation.prepared_run import prepare
 from proctor.evaluation.run import run
 from proctor.evaluation.videos import wanted_videos
 from proctor.rendering import choose_renderer
-from proctor.results.journal import read_actions, read_journals
+from proctor.results.journal import read_actions
+from proctor.results.run_dir import RunDirectory
 from proctor.testing.fakes import FAKE_BENCHMARK
 from proctor.types import EpisodeResult, EpisodeSpec, Outcome
 
@@ -114,7 +117,9 @@ def frames_of(env, directory, episode, film):
     try:
         simulator.reset(episode.spec.seed, None, look=False)
         first = simulator.render(film.get("video_camera"), size)
-        (record,) = [r for j in read_journals(directory) for r in j.episodes if r.result.spec == episode.spec]
+        (record,) = [
+            r for j in RunDirectory(directory).read_journals() for r in j.episodes if r.result.spec == episode.spec
+        ]
         for action in read_actions(record):
             simulator.step(action, look=False)
         return first, simulator.render(film.get("video_camera"), size)
@@ -157,7 +162,7 @@ def results_of(outcomes: str) -> list[EpisodeResult]:
 )
 def test_which_episodes_are_filmed(fields, indices):
     """Of each task the first ones, the first failures, all or none; never what ended in an error."""
-    wanted = wanted_videos(EvalConfig(**fields), results_of("sfsefsfs"))
+    wanted = wanted_videos(VideoOptions.of(EvalConfig(**fields)), results_of("sfsefsfs"))
 
     assert [(result.spec.task_id, result.spec.episode_index) for result in wanted] == [
         (task_id, index) for task_id in (0, 1) for index in indices
@@ -167,9 +172,9 @@ def test_which_episodes_are_filmed(fields, indices):
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"video": "some"}, "eval.video is 'some'; it is one of first, failures, all, none"),
-        ({"video_size": "640"}, "it is WIDTHxHEIGHT in pixels, such as 640x480"),
-        ({"video_size": "1x480"}, "it is WIDTHxHEIGHT in pixels, such as 640x480"),
+        ({"video": "some"}, "eval.video is 'some'; it must be one of first, failures, all, none"),
+        ({"video_size": "640"}, "it must be WIDTHxHEIGHT in pixels, such as 640x480"),
+        ({"video_size": "1x480"}, "it must be WIDTHxHEIGHT in pixels, such as 640x480"),
         ({"video_fps": 0}, "eval.video_fps is 0.*; it must be positive"),
         ({"n_episodes_to_render": -1}, "it must be at least 0"),
     ],
@@ -346,7 +351,7 @@ def test_a_simulator_that_cannot_be_drawn(tmp_path, registered):
     result = evaluate(tmp_path, {"type": "gymnasium", "task": "Blind-v0"}, n_episodes=5)
 
     assert set(result.video_problems.values()) == {
-        "Blind-v0 cannot be drawn: it has no render mode rgb_array, or its constructor takes no render_mode."
+        "Blind-v0 cannot be rendered: it has no render mode rgb_array, or its constructor takes no render_mode."
     }
     assert len(result.video_problems) == result.info["overall"]["n_episodes"] == 5
 

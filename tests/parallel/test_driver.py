@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from time import monotonic, sleep
@@ -20,11 +22,10 @@ from proctor.errors import ConfigError, ResourceError
 from proctor.evaluation.prepared_run import prepare
 from proctor.parallel import driver
 from proctor.parallel.driver import Sharding, choose_devices, shard_runs
-from proctor.parallel.launchers.base import decode_run, encode
 from proctor.parallel.launchers.local import device_environment
+from proctor.parallel.messages import decode_run, encode
 from proctor.results.eval_info import canonical_info, without_timing
-from proctor.results.journal import read_journals
-from proctor.results.run_dir import read_run
+from proctor.results.run_dir import RunDirectory
 from proctor.testing.fakes import FAKE_BENCHMARK
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -39,7 +40,7 @@ def act(observation):
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder with a policy in it, which this process can import."""
+    """A folder with a policy that this process can import."""
     place = tmp_path_factory.mktemp("parallel")
     (place / "sharded_policy.py").write_text(POLICY)
     with pytest.MonkeyPatch.context() as patch:
@@ -58,7 +59,7 @@ def arguments(*more: str, **env: object) -> list[str]:
 
 
 def text_of(directory: Path) -> str:
-    """``eval_info.json`` without times, the directory's own name, and the commit of the moment."""
+    """Return ``eval_info.json`` without times, the name of the directory, and the present commit."""
     info = without_timing(json.loads((directory / "eval_info.json").read_text()))
     info["config"]["output_dir"] = info["provenance"]["git"] = None
     return json.dumps(info, indent=1)
@@ -72,7 +73,7 @@ def serial(place):
 
 @pytest.mark.parametrize("how", [["1"], ["3"], ["3", "--static"]])
 def test_shards_give_what_the_serial_run_gives(how, serial, tmp_path):
-    """Byte for byte, and the same files."""
+    """``eval_info.json`` is equal byte for byte, and the directory holds the same files."""
     command = ["parallel", *arguments(), "--launcher=inline", f"--output_dir={tmp_path}", "--num-shards", *how]
 
     assert main(command) == 0
@@ -81,20 +82,20 @@ def test_shards_give_what_the_serial_run_gives(how, serial, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {path.name for path in serial.iterdir()}
 
 
-def test_no_more_tasks_are_live_than_allowed(serial, tmp_path):
-    """Over all shards; results do not depend on it."""
+def test_no_more_tasks_run_than_allowed(serial, tmp_path):
+    """The limit holds over all shards, and results do not depend on it."""
     command = ["parallel", *arguments(max_parallel_tasks=1), "--launcher=inline", "--num_shards=2"]
     assert main([*command, f"--output_dir={tmp_path}"]) == 0
 
-    episodes = [record.result.spec for journal in read_journals(tmp_path) for record in journal.episodes]
+    episodes = [record.result.spec for journal in RunDirectory(tmp_path).read_journals() for record in journal.episodes]
     task_changes = sum(before.task != after.task for before, after in pairwise(episodes))
     infos = [json.loads((run / "eval_info.json").read_text()) for run in (tmp_path, serial)]
     assert canonical_info(infos[0]) == canonical_info(infos[1])
     assert task_changes == 2
 
 
-def test_a_parallel_run_is_gone_on_with_by_one_process_and_the_other_way_round(serial, tmp_path):
-    """Its journal is that of any run."""
+def test_one_process_continues_a_parallel_run_and_shards_continue_it_again(serial, tmp_path):
+    """The journal does not depend on who writes it."""
     first = ["parallel", *arguments("--eval.n_episodes=2"), "--launcher=inline", "--num_shards=2"]
     assert main([*first, f"--output_dir={tmp_path}"]) == 0
     assert main(["eval", *arguments("--eval.n_episodes=3"), f"--output_dir={tmp_path}"]) == 0
@@ -105,21 +106,21 @@ def test_a_parallel_run_is_gone_on_with_by_one_process_and_the_other_way_round(s
 
 
 def test_auto_takes_what_autotune_recommends(serial, tmp_path, monkeypatch, capsys):
-    """Shards and simulators in each, unless the user says how many."""
+    """It recommends the number of shards, and of simulators in each unless the user says how many."""
     found = SimpleNamespace(num_shards=2, batch_size=3, gl_backend="")
-    monkeypatch.setattr("proctor.tuning.recommend", lambda config, say: found)
+    monkeypatch.setattr("proctor.tuning.recommend", lambda config, on_progress: found)
     for name, more, batch_size in (("chosen", ["--eval.batch_size=0"], 3), ("asked", [], 1)):
         command = ["parallel", "--num-shards=auto", "--launcher=inline", *arguments(*more)]
         assert main([*command, f"--output_dir={tmp_path / name}"]) == 0
 
-        assert read_run(tmp_path / name).config["eval"]["batch_size"] == batch_size
+        assert RunDirectory(tmp_path / name).read_run().config["eval"]["batch_size"] == batch_size
     infos = [json.loads((run / "eval_info.json").read_text()) for run in (tmp_path / "chosen", serial)]
     assert canonical_info(infos[0]) == canonical_info(infos[1])
     assert "Autotune: 2 shards of 3 simulators" in capsys.readouterr().err
 
 
-def test_it_stops_early_where_the_serial_run_does(place, tmp_path):
-    """The rule looks at the plan's rounds, and this process has all results."""
+def test_it_stops_early_at_the_same_episode_as_the_serial_run(place, tmp_path):
+    """The rule looks at the plan's rounds, and the driver has all results."""
     for name, command in {"serial": ["eval"], "shards": ["parallel", "--launcher=inline", "--num_shards=3"]}.items():
         more = ["--eval.n_episodes=40", "--eval.stop_at_ci_width=0.4", f"--output_dir={tmp_path / name}"]
         assert main([*command, *arguments(*more)]) == 0
@@ -131,7 +132,7 @@ def test_it_stops_early_where_the_serial_run_does(place, tmp_path):
 
 @pytest.mark.parametrize("deterministic", [True, False])
 def test_videos_are_made_as_in_a_serial_run(place, tmp_path, deterministic):
-    """By replay at the end; of simulators that cannot be replayed, by the shards while they run."""
+    """They are replayed at the end; if a simulator cannot be replayed, the shards record them while they run."""
     more = ["--eval.video=first", "--eval.n_episodes_to_render=2", f"--output_dir={tmp_path}"]
     command = ["parallel", *arguments(*more, deterministic=deterministic), "--launcher=inline", "--num_shards=2"]
 
@@ -144,7 +145,7 @@ def test_videos_are_made_as_in_a_serial_run(place, tmp_path, deterministic):
 
 
 def test_a_simulator_that_cannot_be_built_ends_the_run_with_the_shards_sentence(place, tmp_path, capsys):
-    """And with its status."""
+    """The exit status is the shard's, too."""
     (tmp_path / "faults").mkdir()
     faults = {f"{task}/construct": "raise" for task in range(3)}
     more = arguments(f"--output_dir={tmp_path / 'run'}", faults=faults, scratch=tmp_path / "faults", times=99)
@@ -158,7 +159,7 @@ def test_a_simulator_that_cannot_be_built_ends_the_run_with_the_shards_sentence(
 
 
 def start(place: Path, directory: Path, *more: str) -> subprocess.Popen[str]:
-    """Three shards of two workers, slow enough to be disturbed."""
+    """Start a run in three shards of two workers, slow enough to be disturbed."""
     command = [
         "parallel",
         "--num_shards=3",
@@ -177,7 +178,7 @@ def start(place: Path, directory: Path, *more: str) -> subprocess.Popen[str]:
 def wait_until(condition, seconds: float = 60) -> None:
     until = monotonic() + seconds
     while not condition():
-        assert monotonic() < until, "it did not come to that"
+        assert monotonic() < until, "the condition did not come true in time"
         sleep(0.02)
 
 
@@ -187,7 +188,7 @@ def n_lines(directory: Path) -> int:
 
 
 def children(pid: int) -> list[int]:
-    """Processes whose parent this is."""
+    """Return the processes whose parent is ``pid``."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -213,7 +214,7 @@ def slow_serial(place):
 
 
 def test_a_killed_shard_costs_no_result(place, slow_serial, tmp_path):
-    """It is replaced, and said to have been; each has an environment and a log of its own."""
+    """It is replaced, and the command says so; each shard has an environment and a log of its own."""
     process = start(place, tmp_path / "run")
     wait_until(lambda: n_lines(tmp_path / "run") > 4)
     shards = shards_of(process.pid)
@@ -222,15 +223,17 @@ def test_a_killed_shard_costs_no_result(place, slow_serial, tmp_path):
     _, errors = process.communicate(timeout=60)
 
     assert process.returncode == 0, errors
-    assert "was ended by SIGKILL; started again" in errors
+    assert "was ended by SIGKILL; it is started again" in errors
     assert text_of(tmp_path / "run") == text_of(slow_serial)
     assert len(shards) == 3
     assert b"OMP_NUM_THREADS=1" in variables
-    assert {path.name for path in (tmp_path / "run").glob("*.log")} >= {f"shard_{number}.log" for number in range(3)}
+    assert {path.name for path in (tmp_path / "run").glob("*.log")} >= {
+        f"shard_{shard_id}.log" for shard_id in range(3)
+    }
 
 
 def test_ctrl_c_ends_all_shards_and_the_run_can_go_on(place, slow_serial, tmp_path, monkeypatch):
-    """Exit status 130, every finished episode kept, nothing left running; then in shards to its end."""
+    """The exit status is 130, and no process is left; shards run the rest afterwards."""
     monkeypatch.setenv("PYTHONPATH", str(place))
     process = start(place, tmp_path / "run")
     wait_until(lambda: n_lines(tmp_path / "run") > 4)
@@ -246,7 +249,7 @@ def test_ctrl_c_ends_all_shards_and_the_run_can_go_on(place, slow_serial, tmp_pa
 
 
 def test_shards_end_with_their_driver(place, slow_serial, tmp_path):
-    """However it ends; another process goes on with the run."""
+    """This holds for a driver that is killed, and another process can continue the run."""
     process = start(place, tmp_path / "run")
     wait_until(lambda: n_lines(tmp_path / "run") > 4)
     shards = shards_of(process.pid)
@@ -263,7 +266,7 @@ def test_shards_end_with_their_driver(place, slow_serial, tmp_path):
 
 @pytest.mark.prove
 def test_a_real_checkpoint_gives_in_four_shards_what_it_gives_in_one_process(tmp_path):
-    """ACT from pixels on Meta-World, to the bit; and so do two shards that are merged."""
+    """ACT from pixels on Meta-World gives equal results to the bit, also in two shards that are merged."""
     command = [
         f"--policy.path={EXAMPLES / 'metaworld_act'}",
         "--env.type=metaworld",
@@ -284,26 +287,43 @@ def test_a_real_checkpoint_gives_in_four_shards_what_it_gives_in_one_process(tmp
 # ------------------------------------------------------------------------------------------------ what is decided
 
 
-def job_of(place, tmp_path, **policy):
+def prepared_run(place, tmp_path, **policy):
     fields = {"type": "function", "function": "sharded_policy:act", **policy}
     env = {"type": FAKE_BENCHMARK, "n_tasks": 3}
     return prepare(RunConfig(policy=fields, env=env, output_dir=str(tmp_path)))
 
 
-def test_devices_are_dealt_in_turn(place, tmp_path):
-    """Each shard sees one, and draws on it."""
-    runs = shard_runs(job_of(place, tmp_path), Sharding(5, ("cuda:0", "cuda:1")), batch_size=3)
+def test_devices_are_assigned_in_turn(place, tmp_path):
+    """The shards' runs are the same after they were encoded and decoded."""
+    runs = shard_runs(prepared_run(place, tmp_path), Sharding(5, ("cuda:0", "cuda:1")), batch_size=3)
 
     assert [run.device for run in runs] == ["cuda:0", "cuda:1", "cuda:0", "cuda:1", "cuda:0"]
     assert {run.config.eval.batch_size for run in runs} == {3}
     assert [decode_run(encode(run)) for run in runs] == runs
 
 
-def test_a_shard_that_has_a_device_for_itself_calls_it_by_no_number(tmp_path):
-    """It sees no other."""
-    policy = {"path": "x", "device": "cuda:0,cuda:1"}
+@pytest.mark.parametrize(("devices", "expected"), [(("cuda:0", "cuda:1"), "cuda"), ((), "cuda:0,cuda:1")])
+def test_a_shard_that_has_a_device_for_itself_is_given_no_device_index(place, tmp_path, devices, expected):
+    """It sees one device only, whose index there is 0."""
+    prepared = prepared_run(place, tmp_path)
+    config = replace(prepared.config, policy={**prepared.config.policy, "device": "cuda:0,cuda:1"})
 
-    assert driver._on_one_device(RunConfig(policy=policy)).policy == {"path": "x", "device": "cuda"}
+    (run,) = shard_runs(replace(prepared, config=config), Sharding(1, devices), batch_size=3)
+
+    assert run.config.policy == {**prepared.config.policy, "device": expected}
+
+
+@pytest.mark.parametrize(("asked", "in_process"), [(0, False), (1, True), (3, False)])
+def test_simulators_run_in_a_shards_own_process_only_if_the_user_asks_for_one_at_a_time(
+    place, tmp_path, asked, in_process
+):
+    """A batch size of 1 that the driver has chosen means a worker process."""
+    prepared = prepared_run(place, tmp_path)
+    config = replace(prepared.config, eval=replace(prepared.config.eval, batch_size=asked))
+
+    (run,) = shard_runs(replace(prepared, config=config), Sharding(1), batch_size=asked or 1)
+
+    assert run.config.eval.use_async_envs is not in_process
 
 
 @pytest.mark.parametrize(
@@ -315,8 +335,8 @@ def test_a_shard_that_has_a_device_for_itself_calls_it_by_no_number(tmp_path):
         ("GPU-1f2e,GPU-77aa", "cuda:0", {"CUDA_VISIBLE_DEVICES": "GPU-1f2e"}),
     ],
 )
-def test_a_shard_sees_its_device_alone(monkeypatch, visible, device, expected):
-    """By the number that the machine has for it."""
+def test_a_shard_sees_its_device_alone_and_draws_on_it(monkeypatch, visible, device, expected):
+    """The variables hold the device's index on the machine, or its UUID."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
@@ -335,45 +355,53 @@ def test_a_shard_sees_its_device_alone(monkeypatch, visible, device, expected):
     ],
 )
 def test_all_accelerators_are_used_unless_some_are_named(monkeypatch, policy, asked, expected):
-    """By --devices, or by the policy's own device."""
+    """They are named by --devices, or by --policy.device."""
     monkeypatch.setattr(driver, "visible_gpus", lambda: ["one", "another"])
 
     assert choose_devices(RunConfig(policy=policy), asked) == expected
 
 
-@pytest.mark.parametrize(("asked", "message"), [("cuda", "expected cuda:0"), ("cuda:2", "There is no cuda:2")])
-def test_devices_that_are_none_are_refused(monkeypatch, asked, message):
-    """Before anything starts."""
+@pytest.mark.parametrize(
+    ("policy", "asked", "message"),
+    [
+        ({}, "cuda", "--devices: 'cuda' has no device index; write cuda:0,cuda:1."),
+        ({}, "cuda:0,mps:0", "--devices: 'mps:0' is not a CUDA device with an index; write cuda:0,cuda:1."),
+        ({}, "cuda:2", "--devices: there is no cuda:2; this process sees 2 GPUs"),
+        ({"device": "cuda:0,cuda:7"}, None, "--policy.device: there is no cuda:7; this process sees 2 GPUs"),
+    ],
+)
+def test_devices_that_do_not_exist_are_refused(monkeypatch, policy, asked, message):
+    """The sentence begins with the option that names them."""
     monkeypatch.setattr(driver, "visible_gpus", lambda: ["one", "another"])
-    with pytest.raises(ConfigError, match=message):
-        choose_devices(RunConfig(), asked)
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        choose_devices(RunConfig(policy=policy), asked)
 
 
 def test_the_machine_is_divided_among_its_shards(place, tmp_path, monkeypatch):
-    """Cores and memory; what is asked for is not lowered, but refused if memory does not hold it."""
+    """A chosen batch size fits the cores and the memory; a shard's memory that is too small for one is an error."""
     monkeypatch.setattr(driver, "usable_cores", lambda: 32)
-    job = job_of(place, tmp_path)
+    prepared = prepared_run(place, tmp_path)
 
-    assert driver._batch_size(job, 4) == 5
+    assert driver._batch_size_per_shard(prepared, 4) == 5
     monkeypatch.setattr(driver, "simulators_in_memory", lambda benchmark, otherwise: 9)
-    assert driver._batch_size(job, 4) == 2
+    assert driver._batch_size_per_shard(prepared, 4) == 2
     monkeypatch.setattr(driver, "simulators_in_memory", lambda benchmark, otherwise: 3)
     with pytest.raises(ResourceError, match=r"4 shards of 1 simulators .* lower num_shards or eval\.batch_size"):
-        driver._batch_size(job, 4)
+        driver._batch_size_per_shard(prepared, 4)
 
 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--num_shards=many"], "num_shards is 'many'; it is a number, or auto"),
+        (["--num_shards=many"], "num_shards is 'many'; give a number, or auto"),
         (["--num_shards=0"], "it must be at least 1"),
         (["--num_shards=2", "--launcher=lokal"], "Unknown launcher 'lokal'. Did you mean 'local'?"),
         (["--num_shards=2", "--eval.num_shards=2"], "leave out eval.shard_id"),
         (["--num_shards=2", "--eval.trace=true"], "eval.trace shows the workers of one process"),
     ],
 )
-def test_what_cannot_be_done_is_said_before_anything_starts(place, tmp_path, capsys, flags, message):
-    """In one sentence."""
+def test_what_cannot_be_done_is_refused_before_anything_starts(place, tmp_path, capsys, flags, message):
+    """No run directory is made."""
     assert main(["parallel", *arguments(), *flags, f"--output_dir={tmp_path / 'run'}"]) == 2
 
     assert message in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""What the driver may rely on with every launcher, tried on real shards of the fake benchmark."""
+"""What the driver may rely on with every launcher, tested with real shards of the fake benchmark."""
 
 from __future__ import annotations
 
@@ -6,15 +6,19 @@ import os
 import signal
 import sys
 from contextlib import closing
+from multiprocessing import Pipe
 from pathlib import Path
 from time import monotonic
 
 import pytest
 
 from proctor.config import EvalConfig, RunConfig
-from proctor.errors import ResourceError
+from proctor.errors import ConfigError, ResourceError
+from proctor.parallel.driver import Sharding
 from proctor.parallel.launchers import LAUNCHERS
-from proctor.parallel.launchers.base import (
+from proctor.parallel.launchers.inline import InlineLauncher
+from proctor.parallel.launchers.local import LocalLauncher, ShardProcess
+from proctor.parallel.messages import (
     EpisodeDone,
     EpisodeStarted,
     NoMore,
@@ -27,9 +31,6 @@ from proctor.parallel.launchers.base import (
     ShardStatus,
     Stop,
 )
-from proctor.parallel.launchers.inline import InlineLauncher
-from proctor.parallel.launchers.local import LocalLauncher
-from proctor.plugins import load_object
 from proctor.testing.fakes import FAKE_BENCHMARK
 from proctor.types import EpisodeSpec, Outcome
 
@@ -38,68 +39,68 @@ SPECS = tuple(EpisodeSpec("fake", task, index, 1000 + index) for task in range(2
 SECONDS = 60.0
 
 
-def shard_run(directory: Path, number: int = 0, **env: object) -> ShardRun:
+def shard_run(directory: Path, shard_id: int = 0, **env: object) -> ShardRun:
     config = RunConfig(
         policy={"type": "expert"},
         env={"type": FAKE_BENCHMARK, **env},
         eval=EvalConfig(n_episodes=3, batch_size=1, video="none"),
         output_dir=str(directory),
     )
-    log = str(directory / f"shard_{number}.log")
-    return ShardRun(number, config, {"PROCTOR_TEST": "here"}, None, sys.path, log, 1)
+    log = str(directory / f"shard_{shard_id}.log")
+    return ShardRun(shard_id, config, {"PROCTOR_TEST": "here"}, None, sys.path, log, 1)
 
 
-def hear(launcher, until, n: int = 1) -> list:
-    """Everything said up to and including the ``n``-th event of these types."""
+def events_until(launcher, kind, n: int = 1) -> list:
+    """Return all events up to and including the ``n``-th one of this kind."""
     events, end = [], monotonic() + SECONDS
-    while sum(isinstance(event, until) for _, event in events) < n:
+    while sum(isinstance(event, kind) for _, event in events) < n:
         assert monotonic() < end, events
         events += launcher.poll(0.5)
     return events
 
 
 @pytest.mark.parametrize("launcher", HERE)
-def test_a_shard_runs_what_it_is_dealt_and_ends_in_good_order(launcher, tmp_path):
-    """Up first, then each episode begun and kept, then the end, and nothing after it."""
+def test_a_shard_runs_the_episodes_that_it_is_sent_and_ends(launcher, tmp_path):
+    """It is ready first, then starts and finishes each episode, then ends, and sends nothing after that."""
     with closing(launcher()) as shards:
         shards.submit(shard_run(tmp_path))
-        assert hear(shards, ShardReady)[-1] == (0, ShardReady(1))
+        assert events_until(shards, ShardReady)[-1] == (0, ShardReady(1))
         shards.send(0, RunEpisodes(SPECS[:2]))
-        events = hear(shards, EpisodeDone, 2)
+        events = events_until(shards, EpisodeDone, 2)
         shards.send(0, RunEpisodes(SPECS[2:3]))
         shards.send(0, NoMore())
-        events += hear(shards, ShardEnded)
+        events += events_until(shards, ShardEnded)
 
-        told = [event for _, event in events if not isinstance(event, ShardStatus)]
-        assert [event.episode for event in told if isinstance(event, EpisodeStarted)] == list(SPECS[:3])
-        kept = [event for event in told if isinstance(event, EpisodeDone)]
-        assert [one.result.spec for one in kept] == list(SPECS[:3])
-        assert all(one.result.outcome is Outcome.SUCCESS for one in kept)
-        assert all(one.actions.unpack().shape == (one.result.length, 2) for one in kept)
-        assert isinstance(told[-1], ShardEnded)
+        reports = [event for _, event in events if not isinstance(event, ShardStatus)]
+        assert [event.episode for event in reports if isinstance(event, EpisodeStarted)] == list(SPECS[:3])
+        done = [event for event in reports if isinstance(event, EpisodeDone)]
+        assert [one.result.spec for one in done] == list(SPECS[:3])
+        assert all(one.result.outcome is Outcome.SUCCESS for one in done)
+        assert all(one.actions.unpack().shape == (one.result.length, 2) for one in done)
+        assert isinstance(reports[-1], ShardEnded)
         assert shards.poll(0.1) == []
         shards.send(0, Stop())
 
 
 @pytest.mark.parametrize("launcher", HERE)
-def test_a_shard_that_is_stopped_drops_what_is_under_way(launcher, tmp_path):
-    """And says that it has ended."""
+def test_a_shard_that_is_stopped_drops_the_episodes_that_run(launcher, tmp_path):
+    """It ends with fewer results than episodes."""
     with closing(launcher()) as shards:
         shards.submit(shard_run(tmp_path, step_seconds=0.05, max_steps=1000))
         shards.send(0, RunEpisodes(SPECS))
-        hear(shards, EpisodeStarted)
+        events_until(shards, EpisodeStarted)
         shards.send(0, Stop())
-        events = hear(shards, ShardEnded)
+        events = events_until(shards, ShardEnded)
 
         assert sum(isinstance(event, EpisodeDone) for _, event in events) < len(SPECS)
 
 
 @pytest.mark.parametrize("launcher", HERE)
-def test_what_is_wrong_is_said_in_the_shards_own_words(launcher, tmp_path):
-    """With its exit status, and no other end."""
+def test_a_shard_that_fails_sends_its_own_error(launcher, tmp_path):
+    """The event holds the message and the exit status, and no other event follows."""
     with closing(launcher()) as shards:
         shards.submit(shard_run(tmp_path, n_tasks="many"))
-        (_, failed), *_ = hear(shards, ShardFailed)[-1:]
+        (_, failed), *_ = events_until(shards, ShardFailed)[-1:]
 
         assert failed.exit_code == 2
         assert "env.n_tasks is 'many'" in failed.message
@@ -107,48 +108,63 @@ def test_what_is_wrong_is_said_in_the_shards_own_words(launcher, tmp_path):
 
 
 @pytest.mark.parametrize("launcher", HERE)
-def test_a_shard_that_is_cancelled_says_nothing_more(launcher, tmp_path):
-    """Its number can be used again; several are told apart."""
+def test_a_cancelled_shard_has_no_further_event(launcher, tmp_path):
+    """Its id can be used again, and the other shard is not affected."""
     with closing(launcher()) as shards:
-        for number in (0, 1):
-            shards.submit(shard_run(tmp_path, number))
-        hear(shards, ShardReady, 2)
+        for shard_id in (0, 1):
+            shards.submit(shard_run(tmp_path, shard_id))
+        events_until(shards, ShardReady, 2)
         shards.cancel(0)
         shards.cancel(0)
         shards.send(1, NoMore())
-        assert {number for number, _ in hear(shards, ShardEnded)} == {1}
+        assert {shard_id for shard_id, _ in events_until(shards, ShardEnded)} == {1}
         shards.submit(shard_run(tmp_path, 0))
 
-        assert hear(shards, ShardReady)[-1] == (0, ShardReady(1))
+        assert events_until(shards, ShardReady)[-1] == (0, ShardReady(1))
 
 
 def test_a_killed_shard_is_lost_with_the_signal(tmp_path):
-    """Whatever it was doing; its log and its environment are its own."""
+    """The process had the environment and the log of its run."""
     with closing(LocalLauncher()) as shards:
         shards.submit(shard_run(tmp_path))
-        hear(shards, ShardReady)
+        events_until(shards, ShardReady)
         pid = shards._shards[0]._process.pid
         assert b"PROCTOR_TEST=here" in Path(f"/proc/{pid}/environ").read_bytes()
         os.kill(pid, signal.SIGKILL)
 
-        assert hear(shards, ShardLost)[-1] == (0, ShardLost("was ended by SIGKILL"))
+        assert events_until(shards, ShardLost)[-1] == (0, ShardLost("was ended by SIGKILL"))
         assert (tmp_path / "shard_0.log").exists()
         assert not Path(f"/proc/{pid}").exists()
 
 
 def test_a_shard_with_a_bug_is_lost_and_its_log_has_the_traceback(tmp_path):
-    """An exception that nobody raises on purpose."""
+    """An order that cannot be decoded is such a bug."""
     with closing(LocalLauncher()) as shards:
         shards.submit(shard_run(tmp_path))
-        hear(shards, ShardReady)
-        shards._shards[0].connection.send_bytes(b"no order")
+        events_until(shards, ShardReady)
+        shards._shards[0].connection.send_bytes(b"not an order")
 
-        assert hear(shards, ShardLost)[-1] == (0, ShardLost("exited with status 1"))
+        assert events_until(shards, ShardLost)[-1] == (0, ShardLost("exited with status 1"))
         assert "Traceback" in (tmp_path / "shard_0.log").read_text()
 
 
-def test_closing_leaves_nothing_behind(tmp_path):
-    """Also of shards that are still starting."""
+def test_a_shard_that_sends_something_else_than_a_report_is_killed_and_lost(tmp_path):
+    """A module that prints into its connection, for example."""
+    process = ShardProcess(shard_run(tmp_path))
+    process.connection.close()
+    process.connection, theirs = Pipe()
+    theirs.send_bytes(b"not a report")
+
+    event = process.receive()
+    process.close()
+
+    assert isinstance(event, ShardLost)
+    assert event.reason.startswith("sent a message that cannot be decoded: ")
+    assert process._process.returncode is not None
+
+
+def test_no_process_is_left_after_closing(tmp_path):
+    """This holds for a shard that is still starting, too."""
     shards = LocalLauncher()
     shards.submit(shard_run(tmp_path))
     pid = shards._shards[0]._process.pid
@@ -158,14 +174,29 @@ def test_closing_leaves_nothing_behind(tmp_path):
     assert not Path(f"/proc/{pid}").exists()
 
 
-def test_where_no_process_can_be_started_it_is_said(tmp_path, monkeypatch):
-    """In one sentence."""
+def test_a_process_that_cannot_be_started_is_an_error_in_one_sentence(tmp_path, monkeypatch):
+    """The sentence names the shard and the reason."""
     monkeypatch.setattr("sys.executable", "/nowhere/python")
-    with closing(LocalLauncher()) as shards, pytest.raises(ResourceError, match="Shard 0 cannot be started"):
+    with (
+        closing(LocalLauncher()) as shards,
+        pytest.raises(
+            ResourceError, match=r"Shard 0 cannot be started \(No such file or directory\); lower num_shards"
+        ),
+    ):
         shards.submit(shard_run(tmp_path))
 
 
-@pytest.mark.parametrize("name", ["local", "inline"])
-def test_launchers_are_found_by_name(name):
-    """As ``--launcher`` says it."""
-    assert load_object(LAUNCHERS[name]) in HERE
+def test_launchers_are_found_by_the_name_that_the_command_line_takes():
+    """Each name leads to a subclass of Launcher."""
+    classes = {name: Sharding(1, launcher=name).launcher_class().__name__ for name in LAUNCHERS}
+
+    assert classes == {"local": "LocalLauncher", "inline": "InlineLauncher", "ray": "RayLauncher"}
+
+
+@pytest.mark.parametrize("address", ["proctor.config:RunConfig", "proctor.parallel.launchers:LAUNCHERS"])
+def test_what_is_not_a_launcher_is_refused(address, monkeypatch):
+    """The sentence says what a launcher is."""
+    monkeypatch.setitem(LAUNCHERS, "local", address)
+
+    with pytest.raises(ConfigError, match=rf"{address} is not a launcher; expected a subclass of .*base\.Launcher"):
+        Sharding(1).launcher_class()

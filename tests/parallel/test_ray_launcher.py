@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -20,8 +21,11 @@ from proctor.errors import ConfigError
 from proctor.evaluation.prepared_run import prepare
 from proctor.evaluation.run import run
 from proctor.parallel.driver import Sharding, run_in_shards
-from proctor.parallel.launchers import ray as ray_launcher
-from proctor.parallel.launchers.base import (
+from proctor.parallel.launchers.ray import launcher as launcher_module
+from proctor.parallel.launchers.ray import requirements
+from proctor.parallel.launchers.ray.launcher import RayLauncher, _resources
+from proctor.parallel.launchers.ray.options import RayOptions
+from proctor.parallel.messages import (
     EpisodeDone,
     NoMore,
     PolicyLoaded,
@@ -34,9 +38,8 @@ from proctor.parallel.launchers.base import (
     ShardStatus,
     Stop,
 )
-from proctor.parallel.launchers.ray import RayLauncher, RayPlace
 from proctor.results.eval_info import canonical_info
-from proctor.results.journal import read_journals
+from proctor.results.run_dir import RunDirectory
 from proctor.testing.fakes import FAKE_BENCHMARK
 
 CHECKPOINT = Path(__file__).parents[2] / "examples" / "metaworld_act"
@@ -44,7 +47,7 @@ CHECKPOINT = Path(__file__).parents[2] / "examples" / "metaworld_act"
 
 @pytest.fixture(scope="module")
 def cluster():
-    """A head without room for shards, and two nodes with room for one each; all of it on the loopback interface."""
+    """A head without room for shards, and two nodes with room for one each, on the loopback interface."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # read when Ray is imported
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
@@ -61,12 +64,12 @@ def add_node(cluster):
     return cluster.add_node(num_cpus=1, object_store_memory=500 << 20)
 
 
-def at(cluster) -> RayPlace:
-    return RayPlace(address=cluster.address, num_cpus=1)
+def options_for(cluster) -> RayOptions:
+    return RayOptions(ray_address=cluster.address, ray_num_cpus=1)
 
 
 def processes_below(pid: int) -> dict[int, str]:
-    """The descendants of a process, and their names."""
+    """Return the descendants of a process, and their names."""
     found: dict[int, str] = {}
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
@@ -105,16 +108,17 @@ def results_in(directory: Path) -> str:
 
 
 def run_with_losses(cluster, config, monkeypatch):
-    """With the first result a node is removed, with the third an actor killed: each shard is lost at least once, and
-    one has no place any more. An episode may be hit by both.
+    """Remove a node at the first result and kill an actor at the third.
+
+    Each shard is lost at least once, and no node has room for one of them any more. Both losses may hit one episode.
     """
     doomed = next(iter(cluster.worker_nodes))
-    real_poll, n_kept, losses = RayLauncher.poll, count(1), []
+    real_poll, n_results, losses = RayLauncher.poll, count(1), []
 
     def poll(launcher, timeout_s):
         events = real_poll(launcher, timeout_s)
         losses.extend(event.reason for _, event in events if isinstance(event, ShardLost))
-        for number in [next(n_kept) for _, event in events if isinstance(event, EpisodeDone)]:
+        for number in [next(n_results) for _, event in events if isinstance(event, EpisodeDone)]:
             if number == 1:
                 cluster.remove_node(doomed, allow_graceful=False)
             if number == 3:
@@ -125,7 +129,7 @@ def run_with_losses(cluster, config, monkeypatch):
         patch.setattr(RayLauncher, "poll", poll)
         try:
             result = run_in_shards(
-                prepare(config), Sharding(2, launcher="ray", launcher_options={"place": at(cluster)})
+                prepare(config), Sharding(2, launcher="ray", launcher_options={"options": options_for(cluster)})
             )
         finally:
             add_node(cluster)
@@ -134,21 +138,21 @@ def run_with_losses(cluster, config, monkeypatch):
 
 
 def test_a_node_removed_and_an_actor_killed_change_no_result(cluster, tmp_path, monkeypatch):
-    """On three nodes, then two. Only what had not finished runs again; nothing is left running."""
+    """Only the episodes that had not finished run again, and no process is left."""
     expert = {"type": "expert"}
     result = run_with_losses(cluster, evaluation(tmp_path / "cluster", expert, 8), monkeypatch)
     run(prepare(evaluation(tmp_path / "serial", expert, 8)))
 
     assert result.summary.complete
     assert results_in(tmp_path / "cluster") == results_in(tmp_path / "serial")
-    (journal,) = read_journals(tmp_path / "cluster")
+    (journal,) = RunDirectory(tmp_path / "cluster").read_journals()
     assert len(journal.episodes) == 16
     assert not shards_alive()
 
 
 @pytest.mark.prove
 def test_the_same_with_a_trained_checkpoint_that_nodes_do_not_see(cluster, tmp_path, monkeypatch, hidden_checkpoint):
-    """Every shard, the replaced ones too, has it from the object store."""
+    """Every shard, also one that was started again, gets it from the object store."""
     policy = {"path": hidden_checkpoint, "device": "cpu"}
     run_with_losses(cluster, evaluation(tmp_path / "cluster", policy, 4), monkeypatch)
     run(prepare(evaluation(tmp_path / "serial", policy, 4)))
@@ -161,7 +165,7 @@ def test_the_same_with_a_trained_checkpoint_that_nodes_do_not_see(cluster, tmp_p
 
 @pytest.fixture
 def hidden_checkpoint():
-    """The path of a trained checkpoint that means something in this process only."""
+    """The path of a trained checkpoint, which is valid in this process only."""
     descriptor = os.open(CHECKPOINT, os.O_RDONLY)
     yield f"/proc/self/fd/{descriptor}"
     os.close(descriptor)
@@ -169,55 +173,55 @@ def hidden_checkpoint():
 
 @pytest.fixture
 def launcher(cluster):
-    launcher = RayLauncher(at(cluster))
+    launcher = RayLauncher(options_for(cluster))
     yield launcher
     launcher.close()
 
 
-def shard(number: int, config: RunConfig, directory: Path) -> ShardRun:
-    log = str(directory / f"shard_{number}.log")
-    return ShardRun(number, config, {"OMP_NUM_THREADS": "1"}, None, sys.path, log, neighbours=2)
+def shard(shard_id: int, config: RunConfig, directory: Path) -> ShardRun:
+    log = str(directory / f"shard_{shard_id}.log")
+    return ShardRun(shard_id, config, {"OMP_NUM_THREADS": "1"}, None, sys.path, log, neighbours=2)
 
 
-def events_until(launcher, number, kind, seconds=90):
-    """What a shard says up to the first event of a kind."""
-    said, until = [], monotonic() + seconds
-    while not any(isinstance(event, kind) for event in said):
-        assert monotonic() < until, said
-        said += [event for shard, event in launcher.poll(0.5) if shard == number]
-    return said
+def events_until(launcher, shard_id, kind, seconds=90):
+    """Return the events of a shard up to the first one of a kind."""
+    received, until = [], monotonic() + seconds
+    while not any(isinstance(event, kind) for event in received):
+        assert monotonic() < until, received
+        received += [event for shard, event in launcher.poll(0.5) if shard == shard_id]
+    return received
 
 
 def test_actors_import_no_module_from_the_working_directory(cluster, tmp_path, monkeypatch):
-    """Ray itself would have them search it first."""
+    """Ray's default is that they search it first."""
     (tmp_path / "msgspec.py").write_text("open(__file__ + '.ran', 'w')\n")
     monkeypatch.chdir(tmp_path)
     config = RunConfig(env={"type": FAKE_BENCHMARK}, policy={"type": "random"}, output_dir="run")
 
-    launcher = RayLauncher(at(cluster))
+    launcher = RayLauncher(options_for(cluster))
     launcher.submit(shard(0, config, tmp_path / "run"))
-    said = events_until(launcher, 0, ShardReady | ShardFailed | ShardLost)
+    events = events_until(launcher, 0, ShardReady | ShardFailed | ShardLost)
     launcher.close()
 
-    assert any(isinstance(event, ShardReady) for event in said), said
+    assert any(isinstance(event, ShardReady) for event in events), events
     assert not (tmp_path / "msgspec.py.ran").exists()
 
 
-def test_a_checkpoint_that_a_node_does_not_see_travels_there(launcher, tmp_path, hidden_checkpoint):
-    """What the shard loads is what lies here, and is gone from there once the shard has ended."""
+def test_a_checkpoint_that_a_node_does_not_see_is_copied_there(launcher, tmp_path, hidden_checkpoint):
+    """The shard loads the same weights, and the copy is removed when the shard ends."""
     config = evaluation(tmp_path, {"path": hidden_checkpoint, "device": "cpu"}, 1)
-    job, before = prepare(config), copies_here()
+    prepared, before = prepare(config), copies_here()
 
     launcher.submit(shard(0, config, tmp_path))
     events_until(launcher, 0, ShardReady)
-    launcher.send(0, RunEpisodes(tuple(job.plan[:1])))
-    said = events_until(launcher, 0, PolicyLoaded)
+    launcher.send(0, RunEpisodes(tuple(prepared.plan[:1])))
+    received = events_until(launcher, 0, PolicyLoaded)
     meanwhile = copies_here()
     launcher.send(0, Stop())
     events_until(launcher, 0, ShardEnded)
 
-    (opened,) = [event for event in said if isinstance(event, PolicyLoaded)]
-    assert opened.fingerprint["sha256"] == job.policy.fingerprint()["sha256"]
+    (loaded,) = [event for event in received if isinstance(event, PolicyLoaded)]
+    assert loaded.fingerprint["sha256"] == prepared.policy.fingerprint()["sha256"]
     assert len(meanwhile - before) == 1
     assert copies_here() == before
 
@@ -229,39 +233,42 @@ def copies_here() -> set[Path]:
 FAKE = RunConfig(policy={"type": "random"}, env={"type": FAKE_BENCHMARK, "n_tasks": 1, "max_steps": 3})
 
 
-def test_a_shard_without_a_place_waits_and_says_so_until_the_cluster_grows(cluster, launcher, tmp_path, monkeypatch):
-    """As with autoscaling. Meanwhile the others run."""
-    monkeypatch.setattr(ray_launcher, "_HEARTBEAT_S", 0.5)
-    for number in range(3):
-        launcher.submit(shard(number, FAKE, tmp_path))
-    said = {0: [], 1: [], 2: []}
-    wait_for(
-        launcher, said, lambda: sum(any(isinstance(e, ShardReady) for e in events) for events in said.values()) == 2
-    )
-    (waiting,) = [number for number, events in said.items() if not any(isinstance(e, ShardReady) for e in events)]
-    wait_for(launcher, said, lambda: any(isinstance(event, ShardStatus) for event in said[waiting]))
-    assert not any(isinstance(event, ShardReady) for event in said[waiting])
+def test_a_shard_for_which_no_node_has_room_waits_until_the_cluster_grows(cluster, launcher, tmp_path, monkeypatch):
+    """Its status is sent meanwhile, and the other shards run. A cluster that scales automatically grows so."""
+    monkeypatch.setattr(launcher_module, "_WAITING_STATUS_S", 0.5)
+    for shard_id in range(3):
+        launcher.submit(shard(shard_id, FAKE, tmp_path))
+    received = {0: [], 1: [], 2: []}
+    wait_for(launcher, received, lambda: len(ready(received)) == 2)
+    (waiting,) = received.keys() - ready(received)
+    wait_for(launcher, received, lambda: any(isinstance(event, ShardStatus) for event in received[waiting]))
+    assert waiting not in ready(received)
 
     node = add_node(cluster)
-    wait_for(launcher, said, lambda: any(isinstance(event, ShardReady) for event in said[waiting]))
-    for number in range(3):
-        launcher.send(number, NoMore())
-    wait_for(launcher, said, lambda: all(isinstance(events[-1], ShardEnded) for events in said.values()))
+    wait_for(launcher, received, lambda: waiting in ready(received))
+    for shard_id in range(3):
+        launcher.send(shard_id, NoMore())
+    wait_for(launcher, received, lambda: all(isinstance(events[-1], ShardEnded) for events in received.values()))
     cluster.remove_node(node)
 
     assert not shards_alive()
 
 
-def wait_for(launcher, said, condition, seconds=90):
+def ready(received) -> set[int]:
+    """Return the shards that have sent ShardReady."""
+    return {shard_id for shard_id, events in received.items() if any(isinstance(one, ShardReady) for one in events)}
+
+
+def wait_for(launcher, received, condition, seconds=90):
     until = monotonic() + seconds
     while not condition():
-        assert monotonic() < until, said
-        for number, event in launcher.poll(0.5):
-            said[number].append(event)
+        assert monotonic() < until, received
+        for shard_id, event in launcher.poll(0.5):
+            received[shard_id].append(event)
 
 
 def test_a_cancelled_shard_is_gone_with_its_processes(launcher, tmp_path):
-    """At once, and there is no further word of it."""
+    """There is no further event of it."""
     launcher.submit(shard(0, FAKE, tmp_path))
     events_until(launcher, 0, ShardReady)
     assert shards_alive()
@@ -275,17 +282,17 @@ def test_a_cancelled_shard_is_gone_with_its_processes(launcher, tmp_path):
         sleep(0.05)
 
 
-def test_a_node_says_what_it_lacks_before_anything_runs_there(launcher, tmp_path, monkeypatch):
-    """A sentence for each package; physics of another version is other physics."""
-    monkeypatch.setattr(ray_launcher, "_versions", lambda names: {"mujoco": "2.9", "no-such-simulator": "1.0"})
+def test_a_node_is_checked_before_anything_runs_there(launcher, tmp_path, monkeypatch):
+    """There is a sentence for each package; results depend on the versions of simulators."""
+    monkeypatch.setattr(requirements, "_versions", lambda names: {"mujoco": "2.9", "no-such-simulator": "1.0"})
     launcher.submit(shard(0, FAKE, tmp_path))
 
     (failed,) = events_until(launcher, 0, ShardFailed)
 
     assert failed.exit_code == 2
     first, second = failed.message.splitlines()
-    assert first == f"On node 127.0.0.1, mujoco is {version('mujoco')} there, and 2.9 here."
-    assert second == "On node 127.0.0.1, no-such-simulator is not installed there, and 1.0 here."
+    assert first == f"On node 127.0.0.1, mujoco is {version('mujoco')}, and 2.9 on the driver's machine."
+    assert second == "On node 127.0.0.1, no-such-simulator is not installed, and 1.0 on the driver's machine."
 
 
 # ----------------------------------------------------------------------------------------------------- who may come in
@@ -293,22 +300,22 @@ def test_a_node_says_what_it_lacks_before_anything_runs_there(launcher, tmp_path
 
 @pytest.mark.parametrize("address", ["10.1.2.3:6379", "cluster.example:6379", "ray://10.1.2.3:10001", "[fd00::1]:6379"])
 def test_a_cluster_that_others_can_reach_must_ask_for_a_token(address, monkeypatch):
-    """It would run whatever anybody sends. Nothing is connected to before that is clear."""
+    """It would run whatever anybody sends. The address is refused before a connection is made."""
     monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
 
-    with pytest.raises(ConfigError, match=r"can be reached by others.*RAY_AUTH_MODE=token"):
-        RayLauncher(RayPlace(address))
+    with pytest.raises(ConfigError, match=r"can be reached by other machines.*RAY_AUTH_MODE=token"):
+        RayLauncher(RayOptions(address))
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "127.0.0.1", "localhost:nonsense"])
-def test_where_no_cluster_answers_is_said_at_once(address):
-    """Ray would go on trying for minutes."""
+def test_an_address_at_which_no_cluster_answers_is_refused_at_once(address):
+    """Ray itself would go on trying for minutes."""
     with pytest.raises(ConfigError, match=r"No Ray cluster answers at .* `ray start` printed"):
-        RayLauncher(RayPlace(address))
+        RayLauncher(RayOptions(address))
 
 
-def test_everything_of_it_listens_on_the_loopback_interface(launcher):
-    """Of a cluster on this machine."""
+def test_a_cluster_on_this_machine_listens_on_the_loopback_interface_alone(launcher):
+    """This holds for every socket of every process of it."""
     ours = {
         Path(f"/proc/{pid}/fd/{fd.name}").readlink().name for pid in [*processes_below(os.getpid())] for fd in fds(pid)
     }
@@ -330,11 +337,60 @@ def fds(pid):
         return []
 
 
-def test_flags_of_a_cluster_are_refused_elsewhere(capsys):
-    """A flag without effect is a misunderstanding."""
+# ------------------------------------------------------------------------------------------------------ the options
+
+
+def test_options_of_a_cluster_are_refused_for_other_launchers(capsys):
+    """An option without effect is a misunderstanding, and so is --devices for a cluster."""
     command = ["parallel", "--policy.type=random", f"--env.type={FAKE_BENCHMARK}", "--num-shards=2"]
 
     assert main([*command, "--ray-num-gpus=0.5"]) == 2
     assert "--ray-num-gpus is for --launcher ray" in capsys.readouterr().err
     assert main([*command, "--launcher=ray", "--devices=cuda:0"]) == 2
     assert "--ray-num-gpus instead of --devices" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("py_modules", "--ray-runtime-env is not JSON"), ("[1]", r"--ray-runtime-env is \[1\], not a JSON object")],
+)
+def test_a_runtime_environment_that_is_not_an_object_is_refused_before_anything_starts(text, message, tmp_path, capsys):
+    """The sentence shows an example."""
+    command = ["parallel", "--policy.type=random", f"--env.type={FAKE_BENCHMARK}", "--num-shards=2", "--launcher=ray"]
+
+    assert main([*command, f"--ray-runtime-env={text}", f"--output_dir={tmp_path / 'run'}"]) == 2
+
+    error = " ".join(capsys.readouterr().err.split())
+    assert re.search(message, error)
+    assert '{"py_modules": ["my_policy"]}' in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_command_line_passes_its_ray_options_to_the_launcher(monkeypatch):
+    """Each option is a field of the same name."""
+    given = {}
+    monkeypatch.setattr(
+        "proctor.cli.parallel.conduct_in_shards", lambda config, num_shards, **how: given.update(how) or 0
+    )
+    flags = ["--ray-address=h:1", "--ray-num-cpus=2", "--ray_num_gpus=0.5", "--ray-memory-gb=3"]
+
+    assert main(["parallel", "--launcher=ray", *flags, '--ray-runtime-env={"pip": ["x"]}']) == 0
+
+    options = given["launcher_options"]["options"]
+    assert options == RayOptions("h:1", 2.0, 0.5, 3.0, '{"pip": ["x"]}')
+    assert options.runtime_env() == {"pip": ["x"]}
+
+
+@pytest.mark.parametrize(
+    ("options", "policy", "expected"),
+    [
+        (RayOptions(), {}, {"num_cpus": 3, "num_gpus": 0.6666, "memory": None}),
+        (RayOptions(), {"device": "cpu"}, {"num_cpus": 3, "num_gpus": 0, "memory": None}),
+        (RayOptions(None, 0.5, 2, 1.5), {}, {"num_cpus": 0.5, "num_gpus": 2, "memory": 1_500_000_000}),
+    ],
+)
+def test_a_shard_claims_an_equal_part_of_the_cluster_unless_options_say_otherwise(options, policy, expected, tmp_path):
+    """The parts are rounded down, so that the cluster has room for all shards."""
+    run = ShardRun(0, RunConfig(policy=policy), {}, None, [], str(tmp_path / "log"), neighbours=3)
+
+    assert _resources(options, run, {"CPU": 11, "GPU": 2}) == expected

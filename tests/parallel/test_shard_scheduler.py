@@ -1,4 +1,4 @@
-"""Who is dealt which episodes: with integers for shards and no clock but a list of events."""
+"""Which shard is assigned which episodes. Shards are integers here, and the clock is a list of events."""
 
 from __future__ import annotations
 
@@ -15,111 +15,111 @@ def plan(n_tasks, n_episodes):
     return [EpisodeSpec("suite", task, index, 1000 + index) for task in range(n_tasks) for index in range(n_episodes)]
 
 
-def run(dealer, batch_size, seconds, dies=()):
-    """Simulate shards of ``batch_size`` until everything is over.
+def run(scheduler, batch_size, seconds, dies=()):
+    """Simulate shards of ``batch_size`` until every episode is over.
 
-    Gives when each shard finished its last episode, how many simulators were built, and what was run. ``dies`` holds
-    (time, shard): all that shard had is lost then, and it is back at once.
+    Returns when each shard finished its last episode, how many simulators were built, and how often each episode ran.
+    ``dies`` holds pairs (time, shard): the shard loses all its episodes at that time, and is ready again at once.
     """
     clock, events, ran = 0.0, [(time, -1, shard, None) for time, shard in dies], Counter()
-    ready = {shard: [] for shard in dealer.shards}
-    slots = {shard: [None] * batch_size for shard in dealer.shards}  # the task that each worker has built
-    busy = {shard: set() for shard in dealer.shards}
-    ended, builds = dict.fromkeys(dealer.shards, 0.0), 0
+    queued = {shard: [] for shard in scheduler.shard_ids}
+    built = {shard: [None] * batch_size for shard in scheduler.shard_ids}  # the task of each worker's simulator
+    busy = {shard: set() for shard in scheduler.shard_ids}
+    ended, builds = dict.fromkeys(scheduler.shard_ids, 0.0), 0
 
-    def begin(shard):
+    def start(shard):
         nonlocal builds
-        ready[shard] += dealer.deal(shard)
-        for slot in sorted(set(range(batch_size)) - busy[shard]):
-            same = [spec for spec in ready[shard] if spec.task == slots[shard][slot]]
-            if not (chosen := same or ready[shard]):
+        queued[shard] += scheduler.assign(shard)
+        for worker in sorted(set(range(batch_size)) - busy[shard]):
+            same = [spec for spec in queued[shard] if spec.task == built[shard][worker]]
+            if not (chosen := same or queued[shard]):
                 return
             spec = chosen[0]
-            ready[shard].remove(spec)
-            builds += slots[shard][slot] != spec.task
-            slots[shard][slot] = spec.task
-            busy[shard].add(slot)
-            heapq.heappush(events, (clock + seconds(spec, shard), slot, shard, spec))
+            queued[shard].remove(spec)
+            builds += built[shard][worker] != spec.task
+            built[shard][worker] = spec.task
+            busy[shard].add(worker)
+            heapq.heappush(events, (clock + seconds(spec, shard), worker, shard, spec))
 
     heapq.heapify(events)
-    for shard in dealer.shards:
-        dealer.joined(shard, batch_size)
-        begin(shard)
+    for shard in scheduler.shard_ids:
+        scheduler.joined(shard, batch_size)
+        start(shard)
     while events:
-        clock, slot, shard, spec = heapq.heappop(events)
+        clock, worker, shard, spec = heapq.heappop(events)
         if spec is None:
-            dealer.lost(shard)
+            scheduler.lost(shard)
             events = [event for event in events if event[2] != shard or event[3] is None]
             heapq.heapify(events)
-            ready[shard], slots[shard], busy[shard] = [], [None] * batch_size, set()
+            queued[shard], built[shard], busy[shard] = [], [None] * batch_size, set()
         else:
             ran[spec] += 1
-            busy[shard].remove(slot)
+            busy[shard].remove(worker)
             ended[shard] = clock
-            dealer.finished(shard, spec)
-        for every in dealer.shards if spec is None else [shard]:
-            begin(every)
+            scheduler.finished(shard, spec)
+        for every in scheduler.shard_ids if spec is None else [shard]:
+            start(every)
     return ended, builds, ran
 
 
 def length(spec, shard):
-    """Seconds of an episode: between 1 and 2."""
+    """Return the seconds that an episode takes, between 1 and 2."""
     return 1 + (hash((spec.task_id, spec.episode_index)) % 1000) / 1000
 
 
 @pytest.mark.parametrize(("n_tasks", "n_episodes"), [(1, 1), (1, 100), (10, 10), (50, 7), (130, 3)])
 @pytest.mark.parametrize("rules", [Rules(), Rules(static=True), Rules(max_parallel_tasks=3), Rules(max_lead=4)])
-def test_every_episode_is_dealt_exactly_once(n_tasks, n_episodes, rules):
-    """Whatever the shards and the rules."""
+def test_every_episode_is_assigned_exactly_once(n_tasks, n_episodes, rules):
+    """This holds for any number of shards and for all rules."""
     episodes = plan(n_tasks, n_episodes)
     for n_shards in (1, 4, 9):
-        dealer = ShardScheduler(episodes, n_shards, rules)
+        scheduler = ShardScheduler(episodes, n_shards, rules)
 
-        _, _, ran = run(dealer, 3, length)
+        _, _, ran = run(scheduler, 3, length)
 
         assert ran == Counter(episodes)
-        assert dealer.done
+        assert scheduler.done
 
 
 @pytest.mark.parametrize("rules", [Rules(), Rules(static=True)])
-def test_what_a_lost_shard_had_is_dealt_again(rules):
-    """And what it had finished is not."""
+def test_the_unfinished_episodes_of_a_lost_shard_are_assigned_again(rules):
+    """Its finished episodes are not."""
     episodes = plan(10, 10)
-    dealer = ShardScheduler(episodes, 4, rules)
+    scheduler = ShardScheduler(episodes, 4, rules)
 
-    _, _, ran = run(dealer, 3, length, dies=[(3.3, 1), (4.1, 2), (4.2, 1)])
+    _, _, ran = run(scheduler, 3, length, dies=[(3.3, 1), (4.1, 2), (4.2, 1)])
 
     assert ran == Counter(episodes)
-    assert dealer.done
+    assert scheduler.done
 
 
 @pytest.mark.parametrize("rules", [Rules(), Rules(static=True)])
 def test_the_others_take_over_from_a_shard_that_is_lost_for_good(rules):
-    """All of what it had, reserved or not."""
+    """They run all of its unfinished episodes, also those that a static plan had reserved for it."""
     episodes = plan(2, 20)
-    dealer = ShardScheduler(episodes, 2, rules)
-    dealer.joined(0, 2)
-    before = dealer.deal(0)
-    dealer.finished(0, before[0])
-    dealer.lost(0, for_good=True)
+    scheduler = ShardScheduler(episodes, 2, rules)
+    scheduler.joined(0, 2)
+    before = scheduler.assign(0)
+    scheduler.finished(0, before[0])
+    scheduler.lost(0, for_good=True)
 
-    _, _, ran = run(dealer, 2, length)
+    _, _, ran = run(scheduler, 2, length)
 
-    assert dealer.shards == [1]
+    assert scheduler.shard_ids == [1]
     assert ran == Counter(episodes) - Counter(before[:1])
 
 
-def test_no_shard_idles_while_another_holds_an_episode_that_has_not_begun():
-    """Shard 0 is five times slower, 5 to 10 s an episode: what it holds when the list ends is nearly over."""
-    dealer = ShardScheduler(plan(10, 40), 4)
+def test_no_shard_idles_while_another_holds_an_episode_that_has_not_started():
+    """Shard 0 needs 5 to 10 s an episode, five times as long as the others, and still ends at most 15 s after them."""
+    scheduler = ShardScheduler(plan(10, 40), 4)
 
-    ended, _, _ = run(dealer, 4, lambda spec, shard: length(spec, shard) * (5 if shard == 0 else 1))
+    ended, _, _ = run(scheduler, 4, lambda spec, shard: length(spec, shard) * (5 if shard == 0 else 1))
 
     assert max(ended.values()) - min(ended.values()) <= 15
 
 
-def test_a_static_list_ends_with_its_slowest_shard():
-    """The measure of what dealing on demand brings."""
+def test_a_static_plan_ends_with_its_slowest_shard():
+    """Assigning on demand takes less than half the time if one of four shards is five times slower."""
     slow = lambda spec, shard: length(spec, shard) * (5 if shard == 0 else 1)  # noqa: E731
     static, _, _ = run(ShardScheduler(plan(10, 40), 4, Rules(static=True)), 4, slow)
     dynamic, _, _ = run(ShardScheduler(plan(10, 40), 4), 4, slow)
@@ -127,75 +127,73 @@ def test_a_static_list_ends_with_its_slowest_shard():
     assert max(dynamic.values()) < 0.5 * max(static.values())
 
 
-def test_static_is_round_robin():
-    """As ``--eval.shard_id`` deals."""
+def test_a_static_plan_is_assigned_round_robin():
+    """Each shard runs the episodes that ``--eval.shard_id`` gives it."""
     episodes = plan(3, 7)
-    dealer = ShardScheduler(episodes, 4, Rules(static=True))
+    scheduler = ShardScheduler(episodes, 4, Rules(static=True))
 
-    assert dealer.deal(2) == episodes[2::4]
+    assert scheduler.assign(2) == episodes[2::4]
 
 
 def test_a_worker_keeps_the_task_it_has_built():
-    """With as many tasks as workers each is built once, and some again where the list ends."""
+    """With as many tasks as workers, each simulator is built once, and a few more at the end of the plan."""
     _, builds, _ = run(ShardScheduler(plan(12, 50), 4), 3, length)
 
     assert 12 <= builds <= 30
 
 
-def test_few_episodes_are_spread():
-    """Not all given to the first shard that comes."""
-    dealer = ShardScheduler(plan(1, 8), 4)
-    for shard in dealer.shards:
-        dealer.joined(shard, 64)
+def test_a_short_plan_is_spread_over_the_shards():
+    """The first shard that is ready does not get all of it."""
+    scheduler = ShardScheduler(plan(1, 8), 4)
+    for shard in scheduler.shard_ids:
+        scheduler.joined(shard, 64)
 
-    assert [len(dealer.deal(shard)) for shard in dealer.shards] == [2, 2, 2, 2]
+    assert [len(scheduler.assign(shard)) for shard in scheduler.shard_ids] == [2, 2, 2, 2]
 
 
-def test_more_lies_ready_while_much_waits_and_nothing_at_the_end():
-    """So that no worker waits for a message, and no other worker for an episode."""
-    dealer = ShardScheduler(plan(1, 1000), 2)
-    dealer.joined(0, 4)
-    held = dealer.deal(0)
+def test_a_shard_prefetches_episodes_until_the_end_of_the_plan_is_near():
+    """It holds two episodes per worker at first, and no episode that has not started at the end."""
+    scheduler = ShardScheduler(plan(1, 1000), 2)
+    scheduler.joined(0, 4)
+    held = scheduler.assign(0)
     first = len(held)
     while held:
         last = len(held)
-        dealer.finished(0, held.pop(0))
-        held += dealer.deal(0)
+        scheduler.finished(0, held.pop(0))
+        held += scheduler.assign(0)
 
     assert first == 8
     assert last == 1
-    assert dealer.done
+    assert scheduler.done
 
 
-def test_no_more_tasks_are_live_than_allowed():
-    """Over all shards together."""
-    dealer = ShardScheduler(plan(10, 5), 4, Rules(max_parallel_tasks=2))
-    held = {shard: [] for shard in dealer.shards}
-    for shard in dealer.shards:
-        dealer.joined(shard, 3)
-    while not dealer.done:
-        for shard in dealer.shards:
-            held[shard] += dealer.deal(shard)
-        live = {spec.task for specs in held.values() for spec in specs}
+def test_no_more_tasks_run_than_allowed():
+    """The limit holds over all shards together."""
+    scheduler = ShardScheduler(plan(10, 5), 4, Rules(max_parallel_tasks=2))
+    held = {shard: [] for shard in scheduler.shard_ids}
+    for shard in scheduler.shard_ids:
+        scheduler.joined(shard, 3)
+    while not scheduler.done:
+        for shard in scheduler.shard_ids:
+            held[shard] += scheduler.assign(shard)
+        running = {spec.task for specs in held.values() for spec in specs}
 
-        assert 1 <= len(live) <= 2
+        assert 1 <= len(running) <= 2
 
         shard = max(held, key=lambda shard: len(held[shard]))
-        dealer.finished(shard, held[shard].pop(0))
+        scheduler.finished(shard, held[shard].pop(0))
 
 
-def test_tasks_advance_together_where_all_of_them_decide_when_to_stop():
-    """None is further ahead of the last than allowed."""
-    dealer = ShardScheduler(plan(5, 30), 2, Rules(max_lead=4))
-    begun = Counter()
-    for shard in dealer.shards:
-        dealer.joined(shard, 3)
-    held = [(shard, spec) for shard in dealer.shards for spec in dealer.deal(shard)]
+def test_tasks_advance_together_if_all_of_them_decide_when_to_stop():
+    """No task is further ahead of the last one than allowed."""
+    scheduler = ShardScheduler(plan(5, 30), 2, Rules(max_lead=4))
+    for shard in scheduler.shard_ids:
+        scheduler.joined(shard, 3)
+    held = [(shard, spec) for shard in scheduler.shard_ids for spec in scheduler.assign(shard)]
     while held:
-        begun.update(spec.task_id for _, spec in held[-1:])
         shard, spec = held.pop(0)
-        dealer.finished(shard, spec)
-        new = dealer.deal(shard)
+        scheduler.finished(shard, spec)
+        new = scheduler.assign(shard)
         held += [(shard, spec) for spec in new]
         following = {}
         for _, waiting in held:
@@ -208,18 +206,27 @@ def test_tasks_advance_together_where_all_of_them_decide_when_to_stop():
         )
 
 
-def test_an_episode_that_is_given_up_is_not_dealt():
-    """Wherever it waits."""
+def test_a_policy_that_has_failed_everywhere_is_tried_at_the_task_with_fewest_failures():
+    """A shard otherwise goes on with the task whose simulator it has built."""
+    scheduler = ShardScheduler(plan(2, 10), 1)
+    (first,) = scheduler.assign(0)[:1]
+    scheduler.finished(0, first, policy_failed=True)
+
+    assert {spec.task for spec in scheduler.assign(0)} == {EpisodeSpec("suite", 1, 0, 0).task}
+
+
+def test_an_episode_that_is_given_up_is_not_assigned():
+    """This holds for an episode that waits for any shard, and for one that is reserved for one shard."""
     for rules in (Rules(), Rules(static=True)):
         episodes = plan(1, 3)
-        dealer = ShardScheduler(episodes, 1, rules)
-        dealer.give_up(episodes[1])
+        scheduler = ShardScheduler(episodes, 1, rules)
+        scheduler.give_up(episodes[1])
 
-        assert dealer.deal(0) == [episodes[0], episodes[2]][: 2 if rules.static else 1]
+        assert scheduler.assign(0) == [episodes[0], episodes[2]][: 2 if rules.static else 1]
 
 
 def test_a_decision_looks_at_tasks_and_not_at_episodes_or_shards():
-    """Counted, not timed: so it stays quick with 100 000 episodes on 1 000 shards."""
+    """The accesses are counted, not timed; so a decision is quick with 100 000 episodes on 1 000 shards, too."""
 
     class Counting(dict):
         looked = 0
@@ -229,20 +236,20 @@ def test_a_decision_looks_at_tasks_and_not_at_episodes_or_shards():
             return super().get(*arguments)
 
     for n_shards, n_episodes in ((10, 500), (100, 500), (10, 1000)):
-        dealer = ShardScheduler(plan(10, n_episodes), n_shards)
-        dealer._waiting = Counting(dealer._waiting)
+        scheduler = ShardScheduler(plan(10, n_episodes), n_shards)
+        scheduler._waiting = Counting(scheduler._waiting)
         Counting.looked = 0
 
-        run(dealer, 4, length)
+        run(scheduler, 4, length)
 
         assert Counting.looked <= 4 * 10 * n_episodes
 
 
-def test_a_simulator_whose_task_has_no_more_is_dealt_another_task():
-    """Although the shard has enough that lies ready: that is for its other simulators."""
-    dealer = ShardScheduler(plan(3, 12), 1)
-    dealer.joined(0, 2)
-    held = dealer.deal(0)
+def test_a_shard_is_assigned_another_task_if_a_simulators_task_has_no_episode_left():
+    """It has prefetched enough episodes, but these are for its other simulators."""
+    scheduler = ShardScheduler(plan(3, 12), 1)
+    scheduler.joined(0, 2)
+    held = scheduler.assign(0)
     (first, _), third = {spec.task for spec in held}, 2
     assert (len(held), third in {spec.task.task_id for spec in held}) == (4, False)
 
@@ -250,8 +257,8 @@ def test_a_simulator_whose_task_has_no_more_is_dealt_another_task():
     while first in {spec.task for spec in held}:
         over = next(spec for spec in held if spec.task == first)
         held.remove(over)
-        dealer.finished(0, over)
-        held += (dealt := dealer.deal(0))
-        tasks += [spec.task for spec in dealt]
+        scheduler.finished(0, over)
+        held += (assigned := scheduler.assign(0))
+        tasks += [spec.task for spec in assigned]
 
     assert third in {task.task_id for task in tasks}

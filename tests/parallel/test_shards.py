@@ -1,4 +1,4 @@
-"""Shards that die, hang, fail and come back, as their driver sees them: scripted, without a process or a clock."""
+"""A pool of shards that die, hang, fail and are started again. The shards are scripted; no process is started."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ import pytest
 from proctor.config import RunConfig
 from proctor.engine.load import Load
 from proctor.engine.worker.messages import ArrayBytes
-from proctor.errors import ConfigError, Interrupted, ResourceError
+from proctor.errors import ConfigError, Interrupted, PackedError, ResourceError
 from proctor.parallel import shards as shards_module
-from proctor.parallel.launchers.base import (
+from proctor.parallel.launchers.base import Launcher
+from proctor.parallel.messages import (
+    LAST_EVENTS,
     EpisodeDone,
     EpisodeStarted,
-    Launcher,
     NoMore,
     PolicyLoaded,
     RunEpisodes,
@@ -39,84 +40,88 @@ PLAN = [EpisodeSpec("suite", task, index, 1000 + index) for task in range(2) for
 
 
 class Script(Launcher):
-    """Shards of one worker that finish an episode whenever they are polled, unless ``faults`` says otherwise.
+    """A launcher whose shards have one worker and finish an episode at each poll, unless ``faults`` says otherwise.
 
-    ``faults`` maps the number of a start (0 is the first of all) to what that start does once it has begun its
-    ``after``-th episode: an event to end with, or "hang".
+    ``faults`` maps the number of a start (0 is the first start of any shard) to what that shard does once it has
+    started its ``after``-th episode: the event that it ends with, or "hang".
     """
 
     def __init__(self, faults=None, after=1):
         self.faults, self.after = faults or {}, after
         self.starts, self.orders, self.events = [], [], deque()
         self.shards = {}
-        self.cancelled, self.closed = [], False
+        self.cancelled, self.n_polls = [], 0
 
     def submit(self, run):
-        assert run.number not in self.shards
-        self.shards[run.number] = {"start": len(self.starts), "todo": deque(), "begun": 0, "opened": False}
-        self.starts.append(run.number)
-        self.tell(run.number, ShardReady(1))
+        assert run.shard_id not in self.shards
+        self.shards[run.shard_id] = {"start": len(self.starts), "todo": deque(), "n_started": 0, "loaded": False}
+        self.starts.append(run.shard_id)
+        self.report(run.shard_id, ShardReady(1))
 
-    def tell(self, number, report):
-        self.events.append((number, decode_report(encode(report)) if not isinstance(report, ShardLost) else report))
-        if isinstance(report, ShardEnded | ShardFailed | ShardLost):
-            del self.shards[number]
+    def report(self, shard_id, report):
+        self.events.append((shard_id, decode_report(encode(report)) if not isinstance(report, ShardLost) else report))
+        if isinstance(report, LAST_EVENTS):
+            del self.shards[shard_id]
 
-    def send(self, shard, order):
+    def send(self, shard_id, order):
         order = decode_order(encode(order))
-        self.orders.append((shard, order))
-        if shard not in self.shards:
+        self.orders.append((shard_id, order))
+        if shard_id not in self.shards:
             return
         match order:
             case RunEpisodes(episodes):
-                self.shards[shard]["todo"].extend(episodes)
+                self.shards[shard_id]["todo"].extend(episodes)
             case NoMore() | Stop():
-                self.tell(shard, ShardEnded())
+                self.report(shard_id, ShardEnded())
 
     def poll(self, timeout_s):
+        self.n_polls += 1
+        assert self.n_polls < 10_000, "the run does not end"
         if not self.events:
-            for number in list(self.shards):
-                self.turn(number, self.shards[number])
+            for shard_id in list(self.shards):
+                self.turn(shard_id, self.shards[shard_id])
         events, self.events = list(self.events), deque()
         return events
 
-    def turn(self, number, shard):
+    def turn(self, shard_id, shard):
         fault = self.faults.get(shard["start"])
-        if not shard["todo"] or (fault == "hang" and shard["begun"] >= self.after):
+        if not shard["todo"] or (fault == "hang" and shard["n_started"] >= self.after):
             return
-        if not shard["opened"]:
-            shard["opened"] = True
-            self.tell(number, PolicyLoaded({"type": "scripted"}))
+        if not shard["loaded"]:
+            shard["loaded"] = True
+            self.report(shard_id, PolicyLoaded({"type": "scripted"}))
         spec = shard["todo"].popleft()
-        shard["begun"] += 1
-        self.tell(number, EpisodeStarted(spec))
-        if fault is not None and shard["begun"] >= self.after:
+        shard["n_started"] += 1
+        self.report(shard_id, EpisodeStarted(spec))
+        if fault is not None and shard["n_started"] >= self.after:
             if fault != "hang":
-                self.tell(number, fault)
+                self.report(shard_id, fault)
             return
-        self.tell(number, ShardStatus(Load(simulating=1, running={spec.task: 1}, inference_share=0.5), True))
-        self.tell(number, EpisodeDone(result_of(spec), ArrayBytes.pack(np.full((2, 1), spec.seed))))
+        self.report(shard_id, ShardStatus(Load(simulating=1, running={spec.task: 1}, inference_share=0.5), True))
+        self.report(shard_id, EpisodeDone(result_of(spec), ArrayBytes.pack(np.full((2, 1), spec.seed))))
 
-    def cancel(self, shard):
-        self.cancelled.append(shard)
-        del self.shards[shard]
+    def cancel(self, shard_id):
+        self.cancelled.append(shard_id)
+        del self.shards[shard_id]
 
     def close(self):
-        self.closed = True
+        pass
 
 
 def result_of(spec):
     return EpisodeResult(spec, Outcome.SUCCESS, 1.0, 1.0, 2, 1, f"state-{spec.task_id}-{spec.seed}")
 
 
-def make_fleet(script, n_shards=2, *, plan=PLAN, max_attempts=2, patience_s=1e9, static=False):
-    runs = [ShardRun(number, RunConfig(), {}, None, [], f"shard_{number}.log", n_shards) for number in range(n_shards)]
-    dealer = ShardScheduler(plan, n_shards, Rules(static))
-    return ShardPool(script, runs, dealer, max_attempts=max_attempts, patience_s=patience_s)
+def make_pool(script, n_shards=2, *, plan=PLAN, max_attempts=2, patience_s=1e9, static=False):
+    runs = [
+        ShardRun(shard_id, RunConfig(), {}, None, [], f"shard_{shard_id}.log", n_shards) for shard_id in range(n_shards)
+    ]
+    scheduler = ShardScheduler(plan, n_shards, Rules(static))
+    return ShardPool(script, runs, scheduler, max_attempts=max_attempts, patience_s=patience_s)
 
 
-def run(fleet, on_result=None, on_tick=lambda: None):
-    """What came of each episode."""
+def run(pool, on_result=None, on_tick=lambda: None):
+    """Run a pool to its end. Returns the result of each episode, the same with its actions, and the policies."""
     results, policies = {}, []
 
     def keep(result, actions):
@@ -125,23 +130,23 @@ def run(fleet, on_result=None, on_tick=lambda: None):
         if on_result is not None:
             on_result(result)
 
-    fleet.run(keep, policies.append, on_tick)
+    pool.run(keep, policies.append, on_tick)
     return {spec: result for spec, (result, _) in results.items()}, results, policies
 
 
 def test_every_result_comes_with_the_actions_it_executed():
-    """Once, whichever shard ran it; each shard's policy is told before."""
-    results, kept, policies = run(make_fleet(Script(), 3))
+    """The pool passes each result on once, and the policy of each shard."""
+    results, kept, policies = run(make_pool(Script(), 3))
 
     assert results == {spec: result_of(spec) for spec in PLAN}
     assert all((actions == spec.seed).all() for spec, (_, actions) in kept.items())
     assert policies == [{"type": "scripted"}] * 3
 
 
-def test_shards_are_told_that_there_is_no_more():
-    """And end in good order, all of them."""
+def test_shards_are_told_that_no_episode_follows():
+    """Every shard has ended when the run is over."""
     script = Script()
-    run(make_fleet(script, 3))
+    run(make_pool(script, 3))
 
     assert [order for _, order in script.orders if not isinstance(order, RunEpisodes)] == [NoMore()] * 3
     assert not script.shards
@@ -149,22 +154,55 @@ def test_shards_are_told_that_there_is_no_more():
 
 @pytest.mark.parametrize("static", [False, True])
 def test_a_shard_that_dies_is_started_again_and_its_episodes_run(static):
-    """None twice, none left out; what became of the shard is said."""
+    """Each episode has one result, and the loss is reported in a sentence."""
     script = Script({1: ShardLost("was ended by SIGKILL")}, after=2)
-    fleet = make_fleet(script, static=static)
-    results, _, _ = run(fleet)
+    pool = make_pool(script, static=static)
+    results, _, _ = run(pool)
 
     assert set(results) == set(PLAN)
     assert script.starts == [0, 1, 1]
-    assert fleet.losses == ["Shard 1 was ended by SIGKILL; started again. See shard_1.log."]
+    assert pool.losses == ["Shard 1 was ended by SIGKILL; it is started again. See shard_1.log."]
     (error,) = [result.errors for result in results.values() if result.errors]
     assert [(one.kind, one.message) for one in error] == [("crashed", "its shard was ended by SIGKILL")]
 
 
+def test_an_idle_shard_runs_the_episodes_of_one_that_is_lost():
+    """It is assigned them although none of its own episodes ends."""
+
+    class OnlyTheFirstWorks(Script):
+        def turn(self, shard_id, shard):
+            if shard_id == 1 and shard["todo"] and not self.shards[0]["todo"]:
+                self.report(shard_id, ShardLost("exited with status 1"))
+            elif shard_id == 0:
+                super().turn(shard_id, shard)
+
+    pool = make_pool(OnlyTheFirstWorks(), plan=PLAN[:2])
+    results, _, _ = run(pool)
+
+    assert set(results) == set(PLAN[:2])
+    assert len(pool.losses) == 1
+
+
+def test_the_pool_knows_which_episodes_were_recorded_and_why_one_has_no_video():
+    """An episode that a shard did not record is not among them."""
+
+    class Recording(Script):
+        def report(self, shard_id, report):
+            if isinstance(report, EpisodeDone):
+                problem = {PLAN[0]: "", PLAN[1]: "The disk is full."}.get(report.result.spec)
+                report = EpisodeDone(report.result, report.actions, problem)
+            super().report(shard_id, report)
+
+    pool = make_pool(Recording())
+    run(pool)
+
+    assert pool.recorded == {PLAN[0]: "", PLAN[1]: "The disk is full."}
+
+
 def test_an_episode_that_ends_its_shard_each_time_is_an_error():
-    """As one is that ends its worker: after the attempts it has. The others are run."""
+    """It becomes an error after ``max_attempts``; the other episodes are run."""
     script = Script({start: ShardLost("was ended by SIGSEGV") for start in (0, 1)})
-    results, kept, _ = run(make_fleet(script, 1))
+    results, kept, _ = run(make_pool(script, 1))
 
     assert Counter(result.outcome for result in results.values()) == {Outcome.SUCCESS: 11, Outcome.ERROR: 1}
     (failed,) = [result for result in results.values() if result.outcome is Outcome.ERROR]
@@ -173,123 +211,123 @@ def test_an_episode_that_ends_its_shard_each_time_is_an_error():
     assert kept[failed.spec][1] is None
 
 
-def test_of_several_episodes_under_way_none_is_blamed():
-    """Nobody knows which one it was."""
+def test_no_attempt_is_counted_if_a_lost_shard_was_running_several_episodes():
+    """Any of them may have ended the shard."""
 
     class TwoAtATime(Script):
-        def turn(self, number, shard):
-            if shard["start"] == 0 and shard["todo"] and not shard["begun"]:
-                shard["begun"] = 1
-                self.tell(number, EpisodeStarted(shard["todo"][0]))
-                self.tell(number, EpisodeStarted(PLAN[-1]))
-                self.tell(number, ShardLost("was ended by SIGKILL"))
+        def turn(self, shard_id, shard):
+            if shard["start"] == 0 and shard["todo"] and not shard["n_started"]:
+                shard["n_started"] = 1
+                self.report(shard_id, EpisodeStarted(shard["todo"][0]))
+                self.report(shard_id, EpisodeStarted(PLAN[-1]))
+                self.report(shard_id, ShardLost("was ended by SIGKILL"))
             else:
-                super().turn(number, shard)
+                super().turn(shard_id, shard)
 
-    results, _, _ = run(make_fleet(TwoAtATime(), 1))
+    results, _, _ = run(make_pool(TwoAtATime(), 1))
 
     assert results == {spec: result_of(spec) for spec in PLAN}
 
 
 def test_a_shard_that_dies_again_and_again_leaves_its_episodes_to_the_others():
-    """It is started four times."""
+    """It is started four times: once, and again after each of three losses."""
 
     class Unlucky(Script):
-        def turn(self, number, shard):
-            if number == 1 and shard["todo"]:
-                self.tell(number, ShardLost("exited with status 1"))
+        def turn(self, shard_id, shard):
+            if shard_id == 1 and shard["todo"]:
+                self.report(shard_id, ShardLost("exited with status 1"))
             else:
-                super().turn(number, shard)
+                super().turn(shard_id, shard)
 
     script = Unlucky()
-    fleet = make_fleet(script)
-    results, _, _ = run(fleet)
+    pool = make_pool(script)
+    results, _, _ = run(pool)
 
     assert results == {spec: result_of(spec) for spec in PLAN}
     assert Counter(script.starts) == {0: 1, 1: 4}
-    assert "the others run its episodes" in fleet.losses[-1]
+    assert "the other shards run its episodes" in pool.losses[-1]
 
 
-def test_where_no_shard_lives_the_run_ends_with_a_sentence():
-    """Which says where to look."""
+def test_the_run_ends_with_a_sentence_if_no_shard_is_left():
+    """The sentence names the log of the last one."""
 
     class Broken(Script):
         def submit(self, run):
             super().submit(run)
             self.events.pop()
-            self.tell(run.number, ShardLost("exited with status 1"))
+            self.report(run.shard_id, ShardLost("exited with status 1"))
 
-    with pytest.raises(ResourceError, match=r"Every shard .* exited with status 1. See shard_\d.log"):
-        run(make_fleet(Broken()))
+    with pytest.raises(ResourceError, match=r"Every shard was lost 4 times; .* exited with status 1. See shard_\d.log"):
+        run(make_pool(Broken()))
 
 
-def test_what_is_wrong_everywhere_ends_the_run_at_once():
-    """With the shard's own sentence and status."""
-    script = Script({0: ShardFailed("The checkpoint is corrupt.", "Download it again.", 2)})
+def test_a_failure_that_every_shard_would_have_ends_the_run_at_once():
+    """The run ends with the shard's message, hint and exit status."""
+    script = Script({0: ShardFailed(PackedError("ConfigError", "The checkpoint is corrupt.", "Download it again.", 2))})
     with pytest.raises(ConfigError, match="checkpoint is corrupt") as caught:
-        run(make_fleet(script))
+        run(make_pool(script))
 
     assert (caught.value.exit_code, caught.value.hint) == (2, "Download it again.")
 
 
-def test_a_shard_without_memory_is_one_that_died():
-    """The others may have enough."""
-    script = Script({1: ShardFailed("The device has no memory.", "", 4)})
-    fleet = make_fleet(script)
-    results, _, _ = run(fleet)
+def test_a_shard_that_lacks_memory_is_treated_as_lost():
+    """The other shards may have enough memory."""
+    script = Script({1: ShardFailed(PackedError("ResourceError", "The device has no memory.", "", 4))})
+    pool = make_pool(script)
+    results, _, _ = run(pool)
 
     assert set(results) == set(PLAN)
-    assert fleet.losses == ["Shard 1 failed: The device has no memory; started again. See shard_1.log."]
+    assert pool.losses == ["Shard 1 failed: The device has no memory; it is started again. See shard_1.log."]
 
 
-def test_a_shard_that_says_nothing_any_more_is_ended(monkeypatch):
-    """By the monotonic clock; what it had begun runs again."""
+def test_a_shard_that_sends_nothing_any_more_is_killed(monkeypatch):
+    """The monotonic clock decides; the episodes of the shard run again."""
     moments = iter(range(10**6))
     monkeypatch.setattr(shards_module, "monotonic", lambda: float(next(moments)))
     script = Script({1: "hang"})
-    fleet = make_fleet(script, patience_s=60.0)
-    results, _, _ = run(fleet)
+    pool = make_pool(script, patience_s=60.0)
+    results, _, _ = run(pool)
 
     assert set(results) == set(PLAN)
     assert script.cancelled == [1]
-    assert "gave no sign of life for 60 s" in fleet.losses[0]
+    assert "sent nothing for 60 s" in pool.losses[0]
 
 
-def test_an_interrupted_run_stops_its_shards_and_keeps_what_they_still_say():
-    """Then says that it was interrupted."""
+def test_an_interrupted_run_stops_its_shards_and_keeps_the_results_that_still_arrive():
+    """It ends with the exit status of the signal."""
     script = Script()
-    fleet = make_fleet(script)
+    pool = make_pool(script)
     kept = []
 
     def stop(result):
         kept.append(result.spec)
         if len(kept) == 3:
-            fleet.interrupt(signal.SIGTERM)
+            pool.interrupt(signal.SIGTERM)
 
     with pytest.raises(Interrupted) as caught:
-        run(fleet, stop)
+        run(pool, stop)
 
     assert caught.value.exit_code == 143
     assert 3 <= len(kept) < len(PLAN)
     assert [order for _, order in script.orders if not isinstance(order, RunEpisodes)] == [Stop()] * 2
 
 
-def test_what_is_not_needed_any_more_is_not_run():
-    """Where enough is known before the end of the plan."""
-    fleet = make_fleet(Script())
-    results, _, _ = run(fleet, lambda _: fleet.begin_no_more())
+def test_the_rest_of_the_plan_is_not_run_if_it_is_not_needed():
+    """The run ends soon after enough is known."""
+    pool = make_pool(Script())
+    results, _, _ = run(pool, lambda _: pool.begin_no_more())
 
     assert 1 <= len(results) <= 3
 
 
-def test_the_load_of_all_is_one():
-    """Sums of workers, means of shares; the display reads it like an engine's."""
+def test_the_loads_of_all_shards_are_combined():
+    """Workers are added up and shares are averaged, so the display can read the result like an engine's."""
     loads = []
-    fleet = make_fleet(Script())
-    run(fleet, lambda _: loads.append(fleet.load()))
+    pool = make_pool(Script())
+    run(pool, lambda _: loads.append(pool.load()))
 
     assert loads[-1].simulating == 2
     assert loads[-1].inference_share == 0.5
     assert sum(loads[-1].running.values()) == 2
     assert not loads[-1].loading_policy
-    assert fleet.began_at <= fleet.measuring_since
+    assert pool.started_at <= pool.measuring_since

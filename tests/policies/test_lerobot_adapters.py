@@ -176,6 +176,6 @@ def test_a_policy_of_an_installed_package_is_found_by_its_name(checkpoints):
 
 def test_relative_actions_are_added_to_what_was_seen_last(checkpoints):
     """So such a policy looks at every step, as in LeRobot's loop."""
-    checkpoint = load({"path": str(checkpoints["pi0-relative"])})
+    source = load({"path": str(checkpoints["pi0-relative"])})
 
-    assert (checkpoint.n_action_steps, checkpoint.policy_type.randomness) == (1, "global")
+    assert (source.n_action_steps, source.checkpoint.policy_type.randomness) == (1, "global")

@@ -24,7 +24,7 @@ def refusal(path, error=CheckpointError, **fields):
 
 def test_a_checkpoint_knows_what_the_engine_must_know(bare):
     """Also as the directory of a training step, and with dashes in the names of fields."""
-    checkpoint = load({"path": str(bare.parent), "n-action-steps": "4", "device": "cpu"})
+    checkpoint = load({"path": str(bare.parent), "n-action-steps": "4", "device": "cpu"}).checkpoint
 
     assert (checkpoint.type, checkpoint.n_action_steps, checkpoint.chunk_size) == ("act", 4, 12)
     assert checkpoint.look_offsets == (0,)
@@ -33,7 +33,7 @@ def test_a_checkpoint_knows_what_the_engine_must_know(bare):
 def test_a_diffusion_policy_looks_back(bare):
     """As far as its number of observation steps, and executes what remains of the horizon at most."""
     edit_json(bare / "config.json", type="diffusion", n_obs_steps=3, horizon=16)
-    checkpoint = load({"path": str(bare)})
+    checkpoint = load({"path": str(bare)}).checkpoint
 
     assert (checkpoint.look_offsets, checkpoint.chunk_size) == ((-2, -1, 0), 14)
     assert "at most 14 steps" in refusal(bare, ConfigError, n_action_steps=15)
@@ -199,7 +199,7 @@ def test_an_old_checkpoint_with_its_normalisation_inside_needs_no_processors(bar
     write_safetensors(bare / "model.safetensors", {"normalize_inputs.buffer_observation_state.mean": 2})
     (bare / "policy_preprocessor.json").unlink()
 
-    assert load({"path": str(bare)}).files.preprocessor is None
+    assert load({"path": str(bare)}).checkpoint.files.preprocessor is None
 
 
 def adapter_of(base, directory):
@@ -216,12 +216,12 @@ def adapter_of(base, directory):
 def test_an_adapter_is_found_together_with_its_base(bare, tmp_path):
     """Both count for the fingerprint; ``--policy.use_peft`` must agree."""
     adapter = adapter_of(bare, tmp_path / "adapter")
-    checkpoint = load({"path": str(adapter), "use_peft": "true"})
+    source = load({"path": str(adapter), "use_peft": "true"})
 
-    assert checkpoint.files.is_adapter
-    assert checkpoint.files.weights == (bare / "model.safetensors",)
-    assert "peft" in checkpoint.distributions
-    before = checkpoint.fingerprint()["sha256"]
+    assert source.checkpoint.files.is_adapter
+    assert source.checkpoint.files.weights == (bare / "model.safetensors",)
+    assert "peft" in source.distributions
+    before = source.fingerprint()["sha256"]
     write_safetensors(bare / "model.safetensors", {"weight": 5})
     assert load({"path": str(adapter)}).fingerprint()["sha256"] != before
     assert "policy.use_peft is True, but" in refusal(bare, ConfigError, use_peft=True)
@@ -243,7 +243,8 @@ def test_an_adapter_without_its_base(bare, tmp_path):
         message = refusal(adapter)
         assert sentence in message
         assert message.endswith("--policy.base_path=<directory or Hub id>.")
-        assert load({"path": str(adapter), "base_path": str(bare)}).files.weights == (bare / "model.safetensors",)
+        files = load({"path": str(adapter), "base_path": str(bare)}).checkpoint.files
+        assert files.weights == (bare / "model.safetensors",)
     assert "policy.base_path is the base of a PEFT adapter, but" in refusal(bare, ConfigError, base_path=str(bare))
 
 

@@ -47,7 +47,7 @@ def test_a_state_in_the_directory_is_read(bare, name):
     write_safetensors(bare / name, {"mean": 1})
     name_state(bare, name)
 
-    assert bare / name in load({"path": str(bare)}).files.all_files
+    assert bare / name in load({"path": str(bare)}).checkpoint.files.all_files
 
 
 def test_links_are_followed(bare, tmp_path):
@@ -62,7 +62,7 @@ def test_links_are_followed(bare, tmp_path):
         (snapshot / file.name).symlink_to(os.path.relpath(blobs / str(number), snapshot))
     (tmp_path / "last").symlink_to(snapshot.parent)
 
-    assert load({"path": str(tmp_path / "last")}).type == "act"
+    assert load({"path": str(tmp_path / "last")}).checkpoint.type == "act"
 
 
 @pytest.mark.parametrize("name", [*OUTSIDE[:4], *NO_NAMES])
@@ -99,7 +99,7 @@ def test_another_model_on_disk_may_lie_anywhere(bare, tmp_path):
         (tmp_path / "vlm" / "model.safetensors.index.json").write_text(content)
         edit_json(bare / "config.json", vlm_model_name=str(tmp_path / "vlm"), other="~nobody/\0", third="\ud800")
 
-        assert load({"path": str(bare)}).type == "act"
+        assert load({"path": str(bare)}).checkpoint.type == "act"
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_an_adapter_names_no_module(bare):
         "auto_mapping": {"base_model_class": "ACTPolicy", "parent_library": "lerobot.policies.act.modeling_act"}
     }
     (bare / "adapter_config.json").write_text(json.dumps(adapter))
-    assert load({"path": str(bare)}).files.is_adapter
+    assert load({"path": str(bare)}).checkpoint.files.is_adapter
 
     edit_json(bare / "adapter_config.json", megatron_core="antigravity", megatron_config={"a": 1})
     assert "for which PEFT would import 'antigravity'" in refusal(bare)

@@ -148,13 +148,14 @@ def test_what_would_have_to_be_downloaded_is_named(checkpoints, tmp_path, monkey
 
 def test_a_policy_knows_its_checkpoint(checkpoints):
     """Contract, provenance and the engine's choices."""
-    act = load({"path": str(checkpoints["act"]), "device": "cpu"}).open(1)
+    source = load({"path": str(checkpoints["act"]), "device": "cpu"})
+    act = source.open(1)
     diffusion = load({"path": str(checkpoints["diffusion"])}).open(1)
 
     assert (act.n_action_steps, act.look_offsets, act.randomness, act.batch_size) == (5, (0,), "none", 1)
     assert (diffusion.n_action_steps, diffusion.look_offsets, diffusion.randomness) == (8, (-1, 0), "per_row")
     assert "diffusers" in diffusion.distributions
-    assert act.fingerprint() == act.checkpoint.fingerprint()
+    assert act.fingerprint() == source.fingerprint()
     assert load({"path": str(checkpoints["act"])}).open(1).fingerprint()["device"] is not None
 
 
@@ -168,10 +169,10 @@ def test_opening_from_an_offline_cache_prints_nothing_and_leaves_nothing_behind(
     temporary.mkdir()
     script = (
         "import sys; from proctor.policies.lerobot import load\n"
-        "checkpoint = load({'path': 'somebody/act-pusht', 'device': 'cpu'})\n"
+        "source = load({'path': 'somebody/act-pusht', 'device': 'cpu'})\n"
         "assert not {'torch', 'lerobot'} & set(sys.modules)\n"
-        "assert checkpoint.files.directory.name == 'a' * 40\n"
-        "checkpoint.open(1)\n"
+        "assert source.checkpoint.files.directory.name == 'a' * 40\n"
+        "source.open(1)\n"
     )
     environment = os.environ | {"HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1", "TMPDIR": str(temporary)}
 
@@ -188,5 +189,5 @@ def test_the_processors_renaming_is_kept_unless_another_is_given(copy):
     steps[0]["config"]["rename_map"] = {"observation.images.top": "observation.image"}
     edit_json(file, steps=steps)
 
-    assert load({"path": str(copy)}).rename_map == {"observation.images.top": "observation.image"}
-    assert load({"path": str(copy)}, {"a": "b"}).rename_map == {"a": "b"}
+    assert load({"path": str(copy)}).checkpoint.rename_map == {"observation.images.top": "observation.image"}
+    assert load({"path": str(copy)}, {"a": "b"}).checkpoint.rename_map == {"a": "b"}

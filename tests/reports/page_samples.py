@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from proctor.reports.html import ReportRun
-from proctor.reports.terminal import RunStatus
 from proctor.results.provenance import Provenance
-from proctor.results.run_dir import RUN_FILE, RunInfo, plan_by_task
+from proctor.results.run_dir import RUN_FILE
+from proctor.results.run_info import RunInfo, plan_by_task
+from proctor.results.run_status import RunStatus
 from proctor.results.summary import summarize
 from proctor.types import AttemptError, EpisodeResult, EpisodeSpec, Outcome, Task, Timings
 

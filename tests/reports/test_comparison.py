@@ -77,7 +77,7 @@ def test_that_tasks_weigh_the_same_is_said_where_the_pooled_numbers_would_say_so
 
     assert "81/110" in text
     assert "B is better than A: +20.0 points" in text
-    assert "in the difference tasks weigh the same." in text
+    assert "in the difference every task has the same weight." in text
 
 
 def test_of_many_tasks_the_clearest_are_shown():

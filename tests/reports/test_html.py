@@ -14,7 +14,7 @@ from page_samples import sample_run
 from proctor.reports.comparison import conclusion
 from proctor.reports.html import linked_videos, render_report
 from proctor.reports.html.episodes import COLUMNS
-from proctor.reports.terminal import headline
+from proctor.reports.sentences import headline_lines
 from proctor.results.compare import compare_where_possible
 
 
@@ -65,7 +65,7 @@ def test_the_headline_is_the_terminals(tmp_path):
 
     text = Elements(render(run)).text
 
-    for line in headline(run.summary):
+    for line in headline_lines(run.summary):
         assert words(line.plain) in text
     assert "Success rate 70.0 %" in text
 
@@ -73,7 +73,7 @@ def test_the_headline_is_the_terminals(tmp_path):
 @pytest.mark.parametrize(
     ("outcomes", "sentence"),
     [
-        (["+-!", "++-"], "1 episode ended in an error, which is no failure and in no rate."),
+        (["+-!", "++-"], "1 episode ended in an error, which is not a failure and in no rate."),
         (["+-!", "++-"], "First error: zoo/0 episode 2 (seed 1002): raised: the arm fell off"),
         (["+-.", "+.."], "3 of 6 planned episodes have no result yet."),
         (["...", "..."], "6 of 6 planned episodes have no result yet."),
@@ -90,7 +90,7 @@ def test_what_is_wrong_with_a_run_is_said(tmp_path, outcomes, sentence):
 def test_a_run_that_goes_on_is_said_to_and_not_where(tmp_path):
     """A page is given to others, and the name of a machine is not for them."""
     run = sample_run(tmp_path / "run", ["+-.", "..."])
-    run = replace(run, where=replace(run.where, writer="process 7 on secret-host, since this morning"))
+    run = replace(run, status=replace(run.status, writer="process 7 on secret-host, since this morning"))
 
     html = render(run)
 

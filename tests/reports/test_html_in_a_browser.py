@@ -150,7 +150,7 @@ def test_an_episode_without_a_video_offers_the_command_that_films_it(opened, run
 
     command = f"proctor replay {run} --task task-1 --episode 7"
     page.get_by_role("button", name="Copied").wait_for()
-    assert page.locator(".player .problem").inner_text() == "It has no video yet. VideoSpec it with:"
+    assert page.locator(".player .problem").inner_text() == "It has no video yet. Film it with:"
     assert page.locator(".replay code").inner_text() == command
     assert page.evaluate("navigator.clipboard.readText()") == command
     assert not page.locator("video").is_visible()

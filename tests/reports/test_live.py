@@ -11,8 +11,8 @@ from proctor.reports.progress import Progress, Stage, TaskProgress
 from proctor.statistics.counts import Counts
 from proctor.types import AttemptError, EpisodeSpec, Timings
 
-SOME = Counts(planned=5, successes=3, failures=1, errors=1)
-ALL = Counts(planned=10, successes=10)
+SOME = Counts(n_planned=5, n_successes=3, n_failures=1, n_errors=1)
+ALL = Counts(n_planned=10, n_successes=10)
 
 
 def run(n_tasks=3, done=(ALL, SOME), running=(), **fields):
@@ -40,7 +40,7 @@ def row(lines, name):
 
 def test_a_task_whose_success_is_not_reported_shows_its_reward():
     """And no interval of a rate that is not there."""
-    lines = shown(run(done=(Counts(planned=4, unknown=4, sum_reward=6.0, n_sum_rewards=4), SOME)))
+    lines = shown(run(done=(Counts(n_planned=4, n_unknown=4, total_sum_reward=6.0, n_sum_rewards=4), SOME)))
 
     assert row(lines, "feed-animal-number-0") == "feed-animal-number-0 4/10 reward 1.50"
     assert row(lines, "all").startswith("all 9/30 reward 1.50")

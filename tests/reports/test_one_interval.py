@@ -10,7 +10,7 @@ from rich.console import Console
 
 from proctor.reports.html import render_report
 from proctor.reports.progress import Progress, TaskProgress, line_of
-from proctor.reports.terminal import headline
+from proctor.reports.sentences import headline_lines
 from proctor.reports.text import percent_range
 from proctor.reports.wandb import measurements
 from proctor.results.eval_info import build_eval_info
@@ -34,11 +34,11 @@ def test_terminal_report_index_file_and_wandb_show_the_same_interval(tmp_path, o
     shown = headline_of(run.summary)
     interval = percent_range(shown.interval)
 
-    terminal = " ".join(line.plain for line in headline(run.summary)[:1])
+    terminal = " ".join(line.plain for line in headline_lines(run.summary)[:1])
     page = render_report([run], [], lambda *_: None)
     entry = _entry_of("id", "run", run.run, run.summary, live=False)
     info = build_eval_info(run.summary, run.run)
-    logged = dict(measurements(info))
+    logged = dict(measurements(run.run, run.summary))
 
     assert interval in terminal
     assert f"interval {interval}, {shown.method}" in page
@@ -53,7 +53,7 @@ def test_terminal_report_index_file_and_wandb_show_the_same_interval(tmp_path, o
 def test_the_live_display_ends_with_that_interval(tmp_path, outcomes):
     """Before, it shows the anytime-valid one and says so."""
     summary = sample_run(tmp_path / "run", outcomes, NAMES).summary
-    tasks = tuple(TaskProgress(t.task.name, t.counts.planned, t.counts, t.counts) for t in summary.tasks)
+    tasks = tuple(TaskProgress(t.task.name, t.counts.n_planned, t.counts, t.counts) for t in summary.tasks)
 
     at_the_end = " · ".join(line_of(Progress(tasks, 9.0, 9.0)))
     before = " · ".join(line_of(Progress((*tasks, TaskProgress("feed-owl", 1)), 9.0, 9.0)))
@@ -73,5 +73,5 @@ def test_the_same_rate_is_never_shown_with_two_intervals(tmp_path):
     assert len({part["pc_success"] for part in parts}) == 1
     assert len({tuple(part["pc_success_interval"]) for part in parts}) == 1
     out = Console(file=io.StringIO(), width=160)
-    out.print(*headline(run.summary))
+    out.print(*headline_lines(run.summary))
     assert out.file.getvalue().count("wilson") == 1

@@ -14,7 +14,7 @@ from proctor.types import AttemptError, EpisodeSpec, Timings
 
 
 def counts(successes, failures=0, errors=0):
-    return Counts(planned=successes + failures + errors, successes=successes, failures=failures, errors=errors)
+    return Counts(n_planned=successes + failures + errors, n_successes=successes, n_failures=failures, n_errors=errors)
 
 
 def progress(done=3, running_s=6.0, **fields):
@@ -42,7 +42,7 @@ def test_speed_and_time_left_are_of_this_session():
     """Episodes of an earlier session, and starting up, say nothing of how fast it goes."""
     fresh, resumed = progress(), progress(n_resumed=2)
 
-    assert (fresh.overall.done, fresh.overall.total, fresh.overall.counts.errors) == (3, 20, 1)
+    assert (fresh.overall.done, fresh.overall.total, fresh.overall.counts.n_errors) == (3, 20, 1)
     assert (fresh.episodes_per_s, fresh.eta_s) == (0.5, 34)
     assert resumed.episodes_per_s == pytest.approx(1 / 6)
     assert progress(n_resumed=3).eta_s is None
@@ -61,7 +61,7 @@ def test_the_rate_so_far_is_over_the_episodes_without_a_gap():
 
 def test_the_reward_so_far_takes_the_place_of_a_rate_that_is_not_reported():
     """Of two of three episodes, as the third has none that is finite."""
-    silent = Counts(planned=3, unknown=3, sum_reward=5.0, n_sum_rewards=2)
+    silent = Counts(n_planned=3, n_unknown=3, total_sum_reward=5.0, n_sum_rewards=2)
 
     (line,) = plain(Progress((TaskProgress("lion", 10, silent, silent),), 10.0, 6.0))
 

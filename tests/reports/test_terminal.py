@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from proctor.reports.terminal import RunStatus, print_run, print_summary, print_videos
+from proctor.reports.terminal import print_run, print_summary, print_videos
 from proctor.reports.text import duration, policy_name
 from proctor.results.lock import FileLock
 from proctor.results.provenance import Provenance
-from proctor.results.run_dir import RunInfo
+from proctor.results.run_info import RunInfo
+from proctor.results.run_status import RunStatus
 from proctor.results.summary import summarize
 from proctor.types import AttemptError, EpisodeResult, EpisodeSpec, Outcome, Task, Timings
 

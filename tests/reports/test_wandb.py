@@ -14,9 +14,9 @@ from proctor.cli import main
 from proctor.config import WandBConfig
 from proctor.reports.export import COLUMNS
 from proctor.reports.wandb import log_evaluation, measurements
-from proctor.results.eval_info import build_eval_info
-from proctor.results.summary import load_summary
+from proctor.results.summary import load_summary, summarize
 from proctor.testing.fakes import FAKE_BENCHMARK
+from result_samples import SPECS, TASKS, done, run_info
 
 BLOCK = 32_768
 
@@ -171,9 +171,7 @@ def test_secrets_stay_here(evaluated, tmp_path):
         enable=True, mode="offline", disable_artifact=True, add_tags=False, run_id="abc123", notes="pwd=hunter2"
     )
 
-    where = log_evaluation(
-        config, tmp_path, "token=hunter2", replace(summary, videos={}), build_eval_info(summary, run)
-    )
+    where = log_evaluation(config, tmp_path, "token=hunter2", run, replace(summary, videos={}))
 
     logged = Logged(tmp_path)
     assert logged.run.run_id == "abc123"
@@ -219,12 +217,13 @@ def test_without_the_package_nothing_begins(tmp_path, capsys, monkeypatch):
 
 
 def test_numbers_that_do_not_exist_are_left_out():
-    """A rate of no episodes, an interval of one."""
-    figures = {"pc_success": None, "pc_success_interval": None, "n_episodes": 0, "avg_length_interval": [1.0, 2.0]}
-    info = {"overall": figures, "macro": None, "headline": None, "per_group": {}, "per_task": []}
+    """A rate of no episodes, an interval of one; those that exist are there."""
+    results = [*map(done, SPECS[:4]), done(SPECS[4])]
 
-    assert dict(measurements(info)) == {
-        "overall/n_episodes": 0,
-        "overall/avg_length_low": 1.0,
-        "overall/avg_length_high": 2.0,
-    }
+    numbers = dict(measurements(run_info(), summarize(TASKS, SPECS, results)))
+
+    assert (numbers["task/attic/0/n_episodes"], numbers["task/attic/0/n_missing"]) == (0, 4)
+    assert not {name for name in numbers if name.startswith(("task/attic/0/pc_", "task/attic/0/avg_", "macro/"))}
+    assert numbers["task/zoo/1/avg_length"] == 10.0
+    assert "task/zoo/1/avg_length_low" not in numbers
+    assert numbers["task/zoo/0/avg_length_low"] < 11.5 < numbers["task/zoo/0/avg_length_high"]

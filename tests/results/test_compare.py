@@ -269,7 +269,7 @@ def test_lerobots_own_file_says_how_many_succeeded_and_not_which():
     task = read.tasks[TaskKey("pusht", 0)]
 
     assert (read.path, len(read.tasks), read.fingerprint, read.stopped_early) == (LEROBOTS, 1, {}, False)
-    assert (task.name, task.counts.successes, task.counts.failures, task.counts.planned) == ("pusht/0", 0, 4, 4)
+    assert (task.name, task.counts.n_successes, task.counts.n_failures, task.counts.n_planned) == ("pusht/0", 0, 4, 4)
     assert task.successes == {}
 
 
@@ -280,7 +280,7 @@ def test_the_directory_of_a_result_file_stands_for_it_and_nan_is_read_although_i
     (tmp_path / "eval_info.json").write_text(json.dumps(info))
 
     assert read_measured(tmp_path).path == tmp_path
-    assert read_measured(tmp_path).tasks[TaskKey("pusht", 0)].counts.failures == 4
+    assert read_measured(tmp_path).tasks[TaskKey("pusht", 0)].counts.n_failures == 4
 
 
 @pytest.mark.parametrize(

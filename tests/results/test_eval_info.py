@@ -4,17 +4,12 @@ import json
 from dataclasses import replace
 
 import pytest
-from result_samples import SPECS, TASKS, broken, done, run_info
 
-from proctor.results.eval_info import (
-    build_eval_info,
-    canonical_info,
-    eval_info_name,
-    without_timing,
-    write_eval_info,
-)
+from proctor.results.eval_info import build_eval_info, canonical_info, without_timing
+from proctor.results.run_dir import RunDirectory, Shard
 from proctor.results.summary import summarize
 from proctor.types import AttemptError, Outcome
+from result_samples import SPECS, TASKS, broken, done, run_info
 
 RESULTS = [done(spec, success=spec.episode_index < 3) for spec in SPECS]
 
@@ -44,7 +39,7 @@ def lerobot_users_script(path):
 
 def test_a_lerobot_users_script_reads_it(tmp_path):
     """Percent are percent, lists are of one length, averages are those of the lists."""
-    path = write_eval_info(tmp_path, info_of(RESULTS))
+    path = RunDirectory(tmp_path).write_eval_info(info_of(RESULTS))
 
     rows, headline = lerobot_users_script(path)
 
@@ -78,7 +73,7 @@ def test_without_a_completed_episode_numbers_are_null():
 
 def test_a_reward_that_is_not_a_number_is_null(tmp_path):
     """The file stays valid JSON whatever a simulator gave, and says over how many episodes the mean is."""
-    path = write_eval_info(tmp_path, info_of([replace(RESULTS[0], sum_reward=float("nan")), *RESULTS[1:]]))
+    path = RunDirectory(tmp_path).write_eval_info(info_of([replace(RESULTS[0], sum_reward=float("nan")), *RESULTS[1:]]))
 
     info = json.loads(path.read_text(), parse_constant=pytest.fail)
 
@@ -137,8 +132,8 @@ def test_two_runs_agree_in_every_byte_apart_from_time(tmp_path):
     second["provenance"]["date"] = "2027-07-07"
     assert first != second
 
-    one = write_eval_info(tmp_path / "one", without_timing(first)).read_bytes()
-    two = write_eval_info(tmp_path / "two", without_timing(second)).read_bytes()
+    one = RunDirectory(tmp_path / "one").write_eval_info(without_timing(first)).read_bytes()
+    two = RunDirectory(tmp_path / "two").write_eval_info(without_timing(second)).read_bytes()
 
     assert one == two
 
@@ -156,10 +151,10 @@ def test_a_crash_on_the_way_does_not_change_the_canonical_part():
 
 def test_a_shard_has_a_name_of_its_own(tmp_path):
     """So that forty of them share a directory."""
-    path = write_eval_info(tmp_path, info_of(RESULTS), shard_id=3, num_shards=40)
+    path = RunDirectory(tmp_path, Shard(3, 40)).write_eval_info(info_of(RESULTS))
 
     assert path.name == "shard_3_of_40.json"
-    assert eval_info_name(0, 1) == "eval_info.json"
+    assert RunDirectory(tmp_path).eval_info_file.name == "eval_info.json"
 
 
 def test_secrets_in_the_configuration_are_redacted():

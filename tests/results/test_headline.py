@@ -1,11 +1,11 @@
 """The one success rate of a run."""
 
 import pytest
-from result_samples import SPECS, TASKS, broken, done
 
 from proctor.results.headline import Basis, headline_of
 from proctor.results.summary import summarize
 from proctor.statistics.intervals import IntervalMethod, anytime, wilson
+from result_samples import SPECS, TASKS, broken, done
 
 FIRST_TASK = SPECS[:4]
 
@@ -38,7 +38,7 @@ def test_with_episodes_in_error_it_is_still_the_mean():
     shown = headline_of(summarize(TASKS, SPECS, results))
 
     assert (shown.rate, shown.basis) == (pytest.approx((1 + 0.75 + 0.75) / 3), Basis.TASKS)
-    assert shown.counts.errors == 1
+    assert shown.counts.n_errors == 1
 
 
 def test_without_a_completed_episode_of_a_task_it_is_of_those_there_are():

@@ -13,13 +13,15 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from result_samples import FINGERPRINT, SPECS, broken, done
 
 from proctor.errors import ConfigError, ResourceError, RunLockedError
-from proctor.results import journal as journal_module
-from proctor.results.journal import JournalWriter, read_actions, read_journal, read_journals
+from proctor.results import journal_writer, run_dir
+from proctor.results.journal import read_actions, read_journal
+from proctor.results.journal_records import ActionsRef
 from proctor.results.lock import FileLock
+from proctor.results.run_dir import WHOLE, RunDirectory, Shard
 from proctor.types import AttemptError
+from result_samples import FINGERPRINT, SPECS, broken, done
 
 OLD_JOURNAL = Path(__file__).parent.parent / "data" / "journal_v1.jsonl"
 
@@ -28,11 +30,12 @@ def actions_of(spec):
     return np.random.default_rng(spec.seed).normal(size=(5, 2)).astype(np.float32)
 
 
-def write(directory, specs, stem="journal"):
-    with JournalWriter(directory, FINGERPRINT, stem) as writer:
+def write(directory, specs, shard=WHOLE):
+    files = RunDirectory(directory, shard)
+    with files.open_journal(FINGERPRINT) as writer:
         for spec in specs:
             writer.append(done(spec), actions_of(spec))
-    return directory / f"{stem}.jsonl"
+    return files.journal_file
 
 
 def contents(directory):
@@ -82,7 +85,7 @@ def test_a_journal_that_does_not_exist_is_empty(tmp_path):
 
 def test_an_episode_without_actions_has_none(tmp_path):
     """An errored episode has executed nothing worth keeping; an empty one has an empty array."""
-    with JournalWriter(tmp_path, FINGERPRINT) as writer:
+    with RunDirectory(tmp_path).open_journal(FINGERPRINT) as writer:
         writer.append(broken(SPECS[0]), None)
         writer.append(done(SPECS[1]), np.zeros((0, 2), np.float32))
 
@@ -106,12 +109,12 @@ def test_the_journal_of_the_first_version_stays_readable(tmp_path):
 def test_a_journal_of_a_later_version_is_refused(tmp_path, monkeypatch):
     """What a newer Proctor wrote is not half understood, and certainly not cut."""
     with monkeypatch.context() as later:
-        later.setattr(journal_module, "FORMAT_VERSION", 99)
+        later.setattr(run_dir, "JOURNAL_FORMAT_VERSION", 99)
         path = write(tmp_path, SPECS[:2])
     content = path.read_bytes()
 
     with pytest.raises(ConfigError, match="format version 99"):
-        JournalWriter(tmp_path, FINGERPRINT)
+        RunDirectory(tmp_path).open_journal(FINGERPRINT)
 
     assert path.read_bytes() == content
     assert not (tmp_path / "journal.lock").exists()
@@ -120,9 +123,9 @@ def test_a_journal_of_a_later_version_is_refused(tmp_path, monkeypatch):
 def test_every_session_adds_a_header_and_its_time(tmp_path, monkeypatch):
     """A continued run knows how long it took altogether, although no session knew of the other."""
     now = [0.0]
-    monkeypatch.setattr(journal_module, "monotonic", lambda: now[0])
+    monkeypatch.setattr(journal_writer, "monotonic", lambda: now[0])
     for spec in SPECS[:2]:
-        with JournalWriter(tmp_path, FINGERPRINT) as writer:
+        with RunDirectory(tmp_path).open_journal(FINGERPRINT) as writer:
             now[0] += 30
             writer.append(done(spec), None)
             now[0] += 1000
@@ -231,7 +234,7 @@ def test_actions_that_are_damaged_are_not_replayed(tmp_path):
         {"dtype": "nonsense"},
         {"shape": (-1, 2)},
     ):
-        ref = journal_module.ActionsRef(**{"offset": 0, "shape": (5, 2), "dtype": "<f4", "crc32": 0} | fields)
+        ref = ActionsRef(**{"offset": 0, "shape": (5, 2), "dtype": "<f4", "crc32": 0} | fields)
         with pytest.raises(ConfigError, match="cannot be replayed"):
             read_actions(SimpleNamespace(actions=ref, actions_file=file))
 
@@ -239,7 +242,7 @@ def test_actions_that_are_damaged_are_not_replayed(tmp_path):
 def test_an_error_message_that_is_no_valid_text_is_kept(tmp_path):
     """A traceback may quote a file name that is not UTF-8; that must not cost the run."""
     odd = replace(done(SPECS[0]), errors=(AttemptError("raised", "no such file: \udcff", "\udcff"),))
-    with JournalWriter(tmp_path, FINGERPRINT) as writer:
+    with RunDirectory(tmp_path).open_journal(FINGERPRINT) as writer:
         writer.append(odd, None)
 
     (record,) = read_journal(tmp_path / "journal.jsonl").episodes
@@ -254,7 +257,7 @@ def test_an_error_message_that_is_no_valid_text_is_kept(tmp_path):
 @pytest.mark.parametrize("room", range(0, 440, 11))
 def test_a_disk_that_fills_up_leaves_whole_records(tmp_path, monkeypatch, room):
     """The last write is short without an error, then errors come: both files end as they were before the episode."""
-    writer = JournalWriter(tmp_path, FINGERPRINT)
+    writer = RunDirectory(tmp_path).open_journal(FINGERPRINT)
     writer.append(done(SPECS[0]), actions_of(SPECS[0]))
     before = contents(tmp_path)
     left = [room]
@@ -284,7 +287,7 @@ def test_a_disk_that_fills_up_leaves_whole_records(tmp_path, monkeypatch, room):
 def test_a_real_limit_of_the_operating_system_is_met_the_same_way(tmp_path):
     """With a limit on file size the kernel itself writes short, then refuses."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    with JournalWriter(tmp_path, FINGERPRINT) as writer:
+    with RunDirectory(tmp_path).open_journal(FINGERPRINT) as writer:
         for spec in SPECS[:4]:
             writer.append(done(spec), actions_of(spec))
         before = contents(tmp_path)
@@ -303,7 +306,7 @@ def test_a_directory_that_cannot_be_made_is_said_in_a_sentence(tmp_path):
     (tmp_path / "file").write_text("")
 
     with pytest.raises(ResourceError, match="cannot be written to"):
-        JournalWriter(tmp_path / "file" / "run", FINGERPRINT)
+        RunDirectory(tmp_path / "file" / "run").open_journal(FINGERPRINT)
 
 
 # --------------------------------------------------------------------------------------------------------- one writer
@@ -311,8 +314,8 @@ def test_a_directory_that_cannot_be_made_is_said_in_a_sentence(tmp_path):
 HOLDER = """
 import sys, time
 from pathlib import Path
-from proctor.results.journal import JournalWriter
-writer = JournalWriter(Path(sys.argv[1]), {})
+from proctor.results.run_dir import RunDirectory, Shard
+writer = RunDirectory(Path(sys.argv[1]), Shard(0, 2)).open_journal({})
 print("held", flush=True)
 time.sleep(60)
 """
@@ -324,24 +327,24 @@ def test_a_second_process_is_told_who_writes_until_that_one_is_killed(tmp_path):
     try:
         assert holder.stdout.readline() == "held\n"
         with pytest.raises(RunLockedError, match=rf"process {holder.pid} on \S+, since 20") as refused:
-            JournalWriter(tmp_path, FINGERPRINT)
+            RunDirectory(tmp_path, Shard(0, 2)).open_journal(FINGERPRINT)
         assert "\n" not in str(refused.value)
-        with JournalWriter(tmp_path, FINGERPRINT, "journal_1_of_2"):
+        with RunDirectory(tmp_path, Shard(1, 2)).open_journal(FINGERPRINT):
             pass  # another shard is another journal
     finally:
         holder.send_signal(signal.SIGKILL)
         holder.communicate()
 
-    write(tmp_path, SPECS[:1])
+    write(tmp_path, SPECS[:1], Shard(0, 2))
 
-    assert not (tmp_path / "journal.lock").exists()
+    assert not list(tmp_path.glob("*.lock"))
 
 
 def test_the_same_process_cannot_open_it_twice(tmp_path):
     """File locks do not hold against their own process; this one does."""
-    with JournalWriter(tmp_path, FINGERPRINT) as writer:
+    with RunDirectory(tmp_path).open_journal(FINGERPRINT) as writer:
         with pytest.raises(RunLockedError, match="this very process"):
-            JournalWriter(tmp_path, FINGERPRINT)
+            RunDirectory(tmp_path).open_journal(FINGERPRINT)
         writer.append(done(SPECS[0]), None)
 
     write(tmp_path, SPECS[1:2])
@@ -367,10 +370,10 @@ def test_a_lock_whose_file_was_removed_meanwhile_is_taken_anew(tmp_path, monkeyp
 
 def test_no_descriptor_and_no_lock_is_left_when_opening_fails(tmp_path, monkeypatch):
     """A failed start leaves the directory to the next one."""
-    monkeypatch.setattr(journal_module, "sync_directory", lambda _: (_ for _ in ()).throw(OSError(5, "I/O error")))
+    monkeypatch.setattr(journal_writer, "sync_directory", lambda _: (_ for _ in ()).throw(OSError(5, "I/O error")))
 
     with pytest.raises(ResourceError, match="I/O error"):
-        JournalWriter(tmp_path, FINGERPRINT)
+        RunDirectory(tmp_path).open_journal(FINGERPRINT)
 
     assert not open_files(tmp_path)
     assert not (tmp_path / "journal.lock").exists()
@@ -378,10 +381,10 @@ def test_no_descriptor_and_no_lock_is_left_when_opening_fails(tmp_path, monkeypa
 
 def test_shards_are_read_together(tmp_path):
     """A directory with the journals of several shards gives all of them, in a fixed order."""
-    write(tmp_path, SPECS[1::2], "journal_1_of_2")
-    write(tmp_path, SPECS[0::2], "journal_0_of_2")
+    write(tmp_path, SPECS[1::2], Shard(1, 2))
+    write(tmp_path, SPECS[0::2], Shard(0, 2))
 
-    first, second = read_journals(tmp_path)
+    first, second = RunDirectory(tmp_path).read_journals()
 
     assert specs_in(first) == list(SPECS[0::2])
     assert specs_in(second) == list(SPECS[1::2])

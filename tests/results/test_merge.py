@@ -5,12 +5,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from result_samples import FINGERPRINT, SPECS, broken, done, journal_of
 
 from proctor.errors import MergeError
-from proctor.results.journal import JournalWriter, key_of, read_journal, read_journals
+from proctor.results.journal import read_journal
+from proctor.results.journal_records import key_of
 from proctor.results.merge import canonical, merge_journals, remaining
+from proctor.results.run_dir import RunDirectory
 from proctor.types import AttemptError
+from result_samples import FINGERPRINT, SPECS, broken, done, journal_of
 
 
 def merged(journals):
@@ -39,20 +41,20 @@ def test_resume_runs_what_is_missing_and_what_ended_in_an_error(tmp_path):
 
 def test_a_run_resumed_from_a_cut_journal_equals_the_whole_one(tmp_path):
     """Whatever a crash left, running the rest gives the same results, each exactly once."""
-    with JournalWriter(tmp_path / "whole", FINGERPRINT) as writer:
+    with RunDirectory(tmp_path / "whole").open_journal(FINGERPRINT) as writer:
         for spec in SPECS:
             writer.append(done(spec), np.zeros((3, 2)))
     content = (tmp_path / "whole" / "journal.jsonl").read_bytes()
-    whole = merged(read_journals(tmp_path / "whole"))
+    whole = merged(RunDirectory(tmp_path / "whole").read_journals())
     for size in range(0, len(content), 97):
         run = tmp_path / f"cut{size}"
         run.mkdir()
         (run / "journal.jsonl").write_bytes(content[:size])
-        with JournalWriter(run, FINGERPRINT) as writer:
-            for spec in remaining(SPECS, merge_journals([writer.journal])):
+        with RunDirectory(run).open_journal(FINGERPRINT) as writer:
+            for spec in remaining(SPECS, merge_journals([writer.previous])):
                 writer.append(done(spec), np.zeros((3, 2)))
 
-        assert merged(read_journals(run)) == whole
+        assert merged(RunDirectory(run).read_journals()) == whole
         assert len(read_journal(run / "journal.jsonl").episodes) == len(SPECS)
 
 

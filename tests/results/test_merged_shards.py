@@ -15,7 +15,8 @@ import proctor
 from proctor.cli import main
 from proctor.errors import ConfigError, MergeError
 from proctor.results.eval_info import without_timing
-from proctor.results.journal import JournalWriter, read_actions, read_journals
+from proctor.results.journal import read_actions
+from proctor.results.run_dir import RunDirectory
 from proctor.results.shards import merge_shards
 from proctor.results.summary import load_summary
 from proctor.testing.fakes import FAKE_BENCHMARK, FakePolicy
@@ -107,7 +108,7 @@ def test_a_shard_may_be_there_twice(runs, shards, tmp_path):
     merge_shards([*shards, tmp_path / "again"], tmp_path / "merged")
 
     assert text_of(tmp_path / "merged") == text_of(runs / "whole")
-    assert len(read_journals(tmp_path / "merged")) == N_SHARDS + 1
+    assert len(RunDirectory(tmp_path / "merged").read_journals()) == N_SHARDS + 1
 
 
 def test_missing_episodes_are_listed(shards, tmp_path, capsys):
@@ -149,8 +150,8 @@ def test_shards_of_a_policy_that_cannot_be_recognised_are_not_put_together(tmp_p
 def test_results_that_contradict_each_other_are_refused(shards, tmp_path, capsys):
     """Both are shown, and nothing is written."""
     shutil.copytree(shards[0], tmp_path / "other")
-    (journal,) = read_journals(tmp_path / "other")
-    with JournalWriter(tmp_path / "other", journal.header.fingerprint) as writer:
+    (journal,) = RunDirectory(tmp_path / "other").read_journals()
+    with RunDirectory(tmp_path / "other").open_journal(journal.header.fingerprint) as writer:
         writer.append(replace(journal.episodes[0].result, length=1), None)
 
     status = main(["merge", *map(str, [*shards, tmp_path / "other"]), f"--output_dir={tmp_path / 'merged'}"])
@@ -232,13 +233,13 @@ def test_a_shard_goes_on_as_a_shard(tmp_path):
     assert main(["resume", str(tmp_path)]) == 0
 
     assert {path.name for path in tmp_path.glob("journal*.jsonl")} == {"journal_1_of_2.jsonl"}
-    assert len(read_journals(tmp_path)[0].episodes) == 3
+    assert len(RunDirectory(tmp_path).read_journals()[0].episodes) == 3
 
 
 def test_actions_are_found_where_they_were_moved_to(shards, tmp_path):
     """Every episode of the merged run can be replayed."""
     merge_shards(shards, tmp_path / "merged")
 
-    records = [record for journal in read_journals(tmp_path / "merged") for record in journal.episodes]
+    records = [record for journal in RunDirectory(tmp_path / "merged").read_journals() for record in journal.episodes]
     assert len(records) == 8
     assert all(len(read_actions(record)) == record.result.length for record in records)

@@ -1,12 +1,12 @@
 """A plan joined with its results."""
 
 import pytest
-from result_samples import FINGERPRINT, SPECS, TASKS, broken, done, run_info
 
 from proctor.errors import ConfigError, MergeError, Note
-from proctor.results.journal import JournalWriter, key_of
-from proctor.results.run_dir import write_run
+from proctor.results.journal_records import key_of
+from proctor.results.run_dir import RunDirectory, Shard
 from proctor.results.summary import describe, load_summary, require_complete, summarize
+from result_samples import FINGERPRINT, SPECS, TASKS, broken, done, run_info
 
 
 def test_results_come_in_the_order_of_the_plan():
@@ -23,10 +23,10 @@ def test_task_suite_and_overall_counts_agree():
 
     summary = summarize(TASKS, SPECS, results)
 
-    assert [task.counts.successes for task in summary.tasks] == [1, 1, 1]
-    assert summary.groups["zoo"].successes == 2
+    assert [task.counts.n_successes for task in summary.tasks] == [1, 1, 1]
+    assert summary.groups["zoo"].n_successes == 2
     overall = summary.overall
-    assert (overall.planned, overall.completed, overall.errors, overall.missing) == (12, 9, 1, 2)
+    assert (overall.n_planned, overall.n_completed, overall.n_errors, overall.n_missing) == (12, 9, 1, 2)
     assert summary.missing == SPECS[-2:]
     assert not summary.complete
 
@@ -35,7 +35,7 @@ def test_results_outside_the_plan_are_left_out():
     """A journal with fifty episodes answers a question about four with four."""
     summary = summarize(TASKS, SPECS[:2], [done(spec) for spec in SPECS])
 
-    assert summary.overall.planned == summary.overall.completed == 2
+    assert summary.overall.n_planned == summary.overall.n_completed == 2
     assert [task.task.name for task in summary.tasks] == ["feed-lion"]
 
 
@@ -67,23 +67,23 @@ def test_a_merge_that_must_be_whole_names_what_is_missing():
 
 def test_a_run_directory_is_summarised_from_its_files_alone(tmp_path):
     """Two shards, one of them unfinished: what is there counts, the rest is missing."""
-    write_run(tmp_path, run_info())
+    RunDirectory(tmp_path).write_run(run_info())
     for shard, specs in enumerate([SPECS[0::2], SPECS[1:4:2]]):
-        with JournalWriter(tmp_path, FINGERPRINT, f"journal_{shard}_of_2") as writer:
+        with RunDirectory(tmp_path, Shard(shard, 2)).open_journal(FINGERPRINT) as writer:
             for spec in specs:
                 writer.append(done(spec), None)
 
     run, summary = load_summary(tmp_path)
 
     assert run == run_info()
-    assert (summary.overall.completed, summary.overall.missing) == (8, 4)
+    assert (summary.overall.n_completed, summary.overall.n_missing) == (8, 4)
     assert summary.wall_s > 0
 
 
 def test_results_of_another_evaluation_than_the_run_file_describes_are_noted(tmp_path):
     """As where a journal was put beside another run.json, or two evaluations were mixed on purpose."""
-    write_run(tmp_path, run_info())
-    with JournalWriter(tmp_path, {**FINGERPRINT, "seed": "another"}) as writer:
+    RunDirectory(tmp_path).write_run(run_info())
+    with RunDirectory(tmp_path).open_journal({**FINGERPRINT, "seed": "another"}) as writer:
         writer.append(done(SPECS[0]), None)
 
     with pytest.warns(Note, match=r"than its run.json describes: seed: was \"another\", now "):

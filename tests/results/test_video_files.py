@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from proctor.results.videos import existing_videos, video_file
+from proctor.results.run_dir import RunDirectory, video_name
 from proctor.types import EpisodeSpec
 
 
 def test_a_video_is_named_after_its_suite_task_and_episode():
     """As LeRobot names it."""
-    assert video_file(EpisodeSpec("libero_10", 3, 7, 1007)) == "videos/libero_10_3/eval_episode_7.mp4"
+    assert video_name(EpisodeSpec("libero_10", 3, 7, 1007)) == "videos/libero_10_3/eval_episode_7.mp4"
 
 
 def test_no_suite_leads_out_of_the_folder():
     """Whatever a benchmark calls it."""
-    assert video_file(EpisodeSpec("../my suite", 0, 0, 1000)) == "videos/.._my_suite_0/eval_episode_0.mp4"
+    assert video_name(EpisodeSpec("../my suite", 0, 0, 1000)) == "videos/.._my_suite_0/eval_episode_0.mp4"
 
 
 def test_the_folder_says_which_videos_there_are(tmp_path):
     """Those of the episodes asked about, finished ones only, in the order asked."""
     specs = [EpisodeSpec("zoo", task_id, index, 1000 + index) for task_id in (0, 1) for index in range(3)]
-    assert existing_videos(tmp_path, specs) == {}
+    assert RunDirectory(tmp_path).existing_videos(specs) == {}
     for name in (
         "zoo_1/eval_episode_2.mp4",
         "zoo_0/eval_episode_1.mp4",
@@ -30,7 +30,7 @@ def test_the_folder_says_which_videos_there_are(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
 
-    found = existing_videos(tmp_path, specs)
+    found = RunDirectory(tmp_path).existing_videos(specs)
 
     assert list(found.items()) == [
         (specs[1], "videos/zoo_0/eval_episode_1.mp4"),

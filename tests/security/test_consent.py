@@ -14,7 +14,7 @@ from proctor.cli import main
 from proctor.config import RunConfig
 from proctor.errors import ConfigError
 from proctor.evaluation.prepared_run import prepare
-from proctor.results.run_dir import differing
+from proctor.results.fingerprint import differing
 from proctor.security.consent import gives_consent
 
 sys.path.append(str(Path(__file__).parents[1] / "view"))
@@ -137,7 +137,7 @@ def test_an_interrupted_run_says_how_it_is_gone_on_with(theirs):
         output_dir=str(theirs.run),
     )
 
-    assert prepare(config).how_to_go_on == f"go on with: proctor resume {theirs.run} {CONSENT}"
+    assert prepare(config).resume_hint == f"go on with: proctor resume {theirs.run} {CONSENT}"
 
 
 def test_the_commands_that_show_prints_hold_the_consent_they_take(theirs, capsys):
@@ -160,7 +160,7 @@ def test_a_run_of_a_module_in_the_working_directory_says_it_too(tmp_path, monkey
 
     job = prepare(RunConfig(policy={"type": "random"}, env=env, output_dir="run"))
 
-    assert job.how_to_go_on == f"go on with: proctor resume run {CONSENT}"
+    assert job.resume_hint == f"go on with: proctor resume run {CONSENT}"
 
 
 @pytest.mark.parametrize("words", [["resume"], ["replay", "--episode=0"]])

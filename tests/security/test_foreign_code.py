@@ -114,7 +114,7 @@ def test_an_evaluation_that_an_import_begins_is_refused(tmp_path, monkeypatch):
     (tmp_path / "begins.py").write_text("from proctor import evaluate\nevaluate({'type': 'zero'}, 'pusht')\n")
     monkeypatch.syspath_prepend(tmp_path)
 
-    with pytest.raises(ConfigError, match="begins begins an evaluation while it is imported"):
+    with pytest.raises(ConfigError, match="begins starts an evaluation while it is imported"):
         import_foreign("begins")
     refuse_while_importing()  # afterwards nothing is refused
 

@@ -4,15 +4,15 @@ import math
 from dataclasses import replace
 
 import pytest
-from result_samples import SPECS, broken, done
 
 from proctor.statistics.counts import Counts, macro, pooled_interval
 from proctor.statistics.intervals import Interval, IntervalMethod, anytime, exact, wilson
 from proctor.types import Outcome
+from result_samples import SPECS, broken, done
 
 
 def counted(successes, n, errors=0):
-    return Counts(planned=n + errors, successes=successes, failures=n - successes, errors=errors)
+    return Counts(n_planned=n + errors, n_successes=successes, n_failures=n - successes, n_errors=errors)
 
 
 def test_the_macro_average_gives_the_reference_numbers():
@@ -95,10 +95,9 @@ def test_counts_of_parts_add_up_to_the_counts_of_the_whole():
     whole = sum((Counts.of(result) for result in results), Counts())
 
     for n in range(1, 5):
-        parts = [sum((Counts.of(result) for result in results[k::n]), Counts()) for k in range(n)]
-        assert sum(parts, Counts()) == whole
+        assert sum(Counts.total(results[k::n]) for k in range(n)) == whole
 
-    assert (whole.planned, whole.completed, whole.successes, whole.errors, whole.missing) == (13, 12, 6, 1, 0)
+    assert (whole.n_planned, whole.n_completed, whole.n_successes, whole.n_errors, whole.n_missing) == (13, 12, 6, 1, 0)
     assert whole.mean_length == 11.5
 
 
@@ -127,7 +126,7 @@ def test_a_reward_that_is_not_a_number_is_in_no_mean_and_the_mean_says_over_how_
     without = replace(done(SPECS[1]), sum_reward=reward)
     counts = Counts.total([done(SPECS[0]), without])
 
-    assert (counts.completed, counts.n_sum_rewards, counts.mean_sum_reward) == (2, 1, 0.25)
+    assert (counts.n_completed, counts.n_sum_rewards, counts.mean_sum_reward) == (2, 1, 0.25)
     assert (counts.n_max_rewards, counts.mean_max_reward) == (2, 1.0)
     assert Counts.of(without).mean_sum_reward is None
 
@@ -137,7 +136,13 @@ def test_there_is_no_rate_while_the_success_of_an_episode_is_unknown():
     silent = replace(done(SPECS[1]), outcome=Outcome.UNKNOWN)
     counts = Counts.total([done(SPECS[0]), silent, broken(SPECS[2])])
 
-    assert (counts.completed, counts.successes, counts.failures, counts.unknown, counts.missing) == (2, 1, 0, 1, 0)
+    assert (counts.n_completed, counts.n_successes, counts.n_failures, counts.n_unknown, counts.n_missing) == (
+        2,
+        1,
+        0,
+        1,
+        0,
+    )
     assert (counts.rate, counts.bounds) == (None, None)
     assert [counts.interval(method) for method in IntervalMethod] == [None, None, None]
     assert counts.mean_length == 10.5

@@ -111,7 +111,7 @@ def test_episodes_after_the_stop_are_neither_counted_nor_missing():
     assert whole == ragged
     assert whole.stop == stop
     assert whole.complete
-    assert whole.overall.completed == whole.overall.planned == 3 * stop.episodes_per_task
+    assert whole.overall.n_completed == whole.overall.n_planned == 3 * stop.episodes_per_task
     assert whole.macro.interval.width <= WIDTH
 
 

@@ -53,7 +53,7 @@ def test_a_pass_has_a_time_a_share_of_kernels_and_memory(memory):
 
     found = time_passes(policy, 8, accelerator)
 
-    assert policy.asked.rows[1:] == [8] * (len(policy.asked.rows) - 1)
+    assert policy.wrapped.rows[1:] == [8] * (len(policy.wrapped.rows) - 1)
     assert found.rows == 8
     assert 9 * SECONDS <= found.seconds < 18 * SECONDS
     assert found.kernels == BUSY / 100

@@ -106,8 +106,8 @@ def test_what_could_not_be_measured_is_said():
     model = H100.model_of()
     reasons = advise(replace(model, costs=replace(model.costs, n_ended=0, cores_taken=4.0)), CONFIG).reasons
 
-    assert "No episode ended while measuring: each is taken to be as long as it can get." in reasons
-    assert "Other programs took 4.0 of the 16 cores while measuring." in reasons
+    assert "No episode ended during the measurement, so each is assumed to reach its step limit." in reasons
+    assert "Other programs took 4.0 of the 16 cores during the measurement." in reasons
 
 
 def test_a_configuration_is_the_same_after_a_way_over_the_command_line():
@@ -159,7 +159,7 @@ def of_a_function():
             eval=EvalConfig(n_episodes=20),
         )
         said: list[str] = []
-        return recommend(config, seconds=1.5, say=said.append), said
+        return recommend(config, seconds=1.5, on_progress=said.append), said
 
 
 def test_what_is_measured_is_what_an_evaluation_does(of_a_function):

@@ -17,7 +17,8 @@ from time import sleep
 import pytest
 from served_runs import STORED, ask, fake_run, viewing
 
-from proctor.results.journal import JournalWriter, read_actions, read_journal
+from proctor.results.journal import read_actions, read_journal
+from proctor.results.run_dir import RunDirectory
 
 
 class Process:
@@ -90,7 +91,7 @@ def test_a_page_hears_of_every_episode_and_of_the_end(viewer, folder):
     last = journal.episodes[-1]
     run = run_id(viewer, "live")
 
-    with JournalWriter(folder / "live", journal.header.fingerprint) as writer, events(viewer, run) as told:
+    with RunDirectory(folder / "live").open_journal(journal.header.fingerprint) as writer, events(viewer, run) as told:
         name, first = next(told)
         assert (name, first["live"], first["replays"]) == ("state", True, [])
         assert f'data-stamp="{first["stamp"]}"' in ask(viewer, f"/runs/{run}").text
@@ -138,7 +139,7 @@ def test_episodes_are_filmed_one_after_the_other(viewer, folder):
     assert (filmed["episode"], filmed["state"]) == (1, "done")
     assert (video.status, video.headers["content-type"], video.body[4:8]) == (200, "video/mp4", b"ftyp")
     assert (failed["episode"], failed["state"], failed["video"]) == (2, "failed", None)
-    assert "the recorded actions cannot be read" in failed["said"]
+    assert "the recorded actions cannot be read" in failed["message"]
 
 
 def damaged_actions(journal, episode):
@@ -166,7 +167,10 @@ def test_ctrl_c_ends_it_whatever_is_under_way(viewer, folder):
     assert watching.getresponse().read(1000) == bytes(1000)
     fingerprint = read_journal(STORED / "journal.jsonl").header.fingerprint
 
-    with JournalWriter(folder / "live", fingerprint), events(viewer, run_id(viewer, "live")) as told_of_live:
+    with (
+        RunDirectory(folder / "live").open_journal(fingerprint),
+        events(viewer, run_id(viewer, "live")) as told_of_live,
+    ):
         assert next(told_of_live)[1]["live"]
         assert film(viewer, run, 0, token_of(viewer, run)).status == 202
         with events(viewer, run) as told:

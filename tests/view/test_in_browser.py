@@ -12,7 +12,8 @@ import pytest
 from playwright.sync_api import expect
 from served_runs import STORED, fake_run, viewing
 
-from proctor.results.journal import JournalWriter, read_journal
+from proctor.results.journal import read_journal
+from proctor.results.run_dir import RunDirectory
 
 
 @pytest.fixture(scope="module")
@@ -130,8 +131,8 @@ def test_an_episode_without_a_video_is_filmed_on_request(page, folder):
     page.locator("#episodes tbody tr").nth(1).click()
     expect(page.locator(".player")).to_contain_text("It has no video yet.")
 
-    page.get_by_role("button", name="VideoSpec it now").click()
-    expect(page.locator(".filming")).to_contain_text("VideoReplayer …")
+    page.get_by_role("button", name="Film it now").click()
+    expect(page.locator(".filming")).to_contain_text("Filming …")
     page.wait_for_function("() => document.querySelector('video').currentTime > 0", timeout=40_000)
 
     assert len(list((folder / "second" / "unfilmed").glob("videos/*_1/eval_episode_1.mp4"))) == 1
@@ -148,9 +149,9 @@ def test_why_an_episode_cannot_be_filmed_is_said_in_the_page(page, folder):
     page.get_by_role("link", name="third").click()
     page.locator("#episodes tbody tr").first.click()
 
-    page.get_by_role("button", name="VideoSpec it now").click()
+    page.get_by_role("button", name="Film it now").click()
     expect(page.locator(".filming .failed")).to_contain_text("the recorded actions cannot be read", timeout=40_000)
-    expect(page.get_by_role("button", name="VideoSpec it again")).to_be_enabled()
+    expect(page.get_by_role("button", name="Film it again")).to_be_enabled()
 
 
 def test_a_run_that_goes_on_is_followed_to_its_end(page, folder):
@@ -187,7 +188,7 @@ def test_a_page_finds_its_way_back_to_a_server_that_was_away(browser, tmp_path):
     context = browser.new_context()
     page = context.new_page()
     fingerprint = read_journal(tmp_path / "run" / "journal.jsonl").header.fingerprint
-    with JournalWriter(tmp_path / "run", fingerprint):
+    with RunDirectory(tmp_path / "run").open_journal(fingerprint):
         with viewing(tmp_path) as viewer:
             page.goto(viewer.url)
             page.get_by_role("link", name="run").click()
@@ -199,6 +200,6 @@ def test_a_page_finds_its_way_back_to_a_server_that_was_away(browser, tmp_path):
         with viewing(tmp_path, viewer.port):
             expect(page.locator(".liveness")).to_have_text("running", timeout=15_000)
             expect(page.locator("#viewer")).not_to_have_attribute("data-token", token, timeout=15_000)
-            page.get_by_role("button", name="VideoSpec it now").click()
-            expect(page.locator(".filming button")).to_have_text("VideoReplayer …")
+            page.get_by_role("button", name="Film it now").click()
+            expect(page.locator(".filming button")).to_have_text("Filming …")
             context.close()

@@ -80,7 +80,7 @@ def test_a_video_is_made_for_pages_of_this_server_only(viewer, fake, given):
     headers = {} if given is None else {"x_proctor_token": given}
 
     answer = ask(viewer, f"/runs/{fake}/replays", "POST", EPISODE, **headers)
-    assert (answer.status, answer.text) == (403, "The token of this server's pages is missing.")
+    assert (answer.status, answer.text) == (403, "The request does not carry the token of this server's pages.")
 
 
 def test_the_token_is_another_in_every_process(fake, token, folder):
@@ -109,7 +109,7 @@ def test_a_port_that_is_taken_and_a_folder_that_is_none_are_sentences(viewer, fo
     """What to do about it."""
     with pytest.raises(ConfigError, match=f"Port {viewer.port} cannot be used: Address already in use; give --port=0"):
         Viewer(folder, port=viewer.port)
-    with pytest.raises(ConfigError, match="--port is 99999; it is between 1 and 65535"):
+    with pytest.raises(ConfigError, match="--port is 99999; it must be between 1 and 65535"):
         Viewer(folder, port=99999)
     with pytest.raises(ConfigError, match="is not a folder"):
         Viewer(folder / "nowhere")

@@ -1,1 +1,1 @@
-"""Benchmarks: what a task is and how its simulator is stepped. One adapter a file; :mod:`.base` is the contract."""
+"""Benchmarks: adapters that define tasks and step simulators, one file each; :mod:`.base` defines their interface."""

@@ -16,7 +16,7 @@ from proctor.benchmarks.base import (
     Step,
     import_simulator,
     mujoco_state,
-    require_at_least,
+    require_image_sizes,
     require_one_of,
 )
 from proctor.config import EnvConfig
@@ -29,7 +29,7 @@ CAMERAS = ("top", "angle", "front_close", "left_pillar", "right_pillar", "left_w
 
 @dataclass(frozen=True, kw_only=True)
 class AlohaConfig(EnvConfig):
-    """``--env.type=aloha``. ``task``: AlohaInsertion-v0 (if not given), AlohaTransferCube-v0, or both with a comma."""
+    """``--env.type=aloha``. ``task``: AlohaInsertion-v0 (the default), AlohaTransferCube-v0, or both with a comma."""
 
     type: str = "aloha"
 
@@ -47,15 +47,14 @@ class AlohaConfig(EnvConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_one_of("obs_type", self.obs_type, ("pixels_agent_pos", "pixels"))
-        require_at_least(1, self, "observation_width", "observation_height")
-        require_at_least(1, self, "visualization_width", "visualization_height")
+        require_image_sizes(self)
 
 
 class AlohaEnv(SimEnv):
     """One ALOHA task.
 
-    gym-aloha draws three cameras in every step and hands out one. Here a step observes joints alone, and the one camera
-    is drawn afterwards, when somebody looks. dm_control makes its GL context at the first drawing.
+    gym-aloha renders three cameras in every step and returns one image. Here a step observes joints only, and the one
+    camera is rendered afterwards, if a policy needs it. dm_control creates its GL context at the first rendering.
     """
 
     fps = 50.0
@@ -97,7 +96,7 @@ class AlohaEnv(SimEnv):
         )
 
     def _joints_alone(self, physics: Any) -> Mapping[str, Any]:
-        """In place of gym-aloha's observation, in its form."""
+        """Replacement of gym-aloha's ``get_observation`` that returns the joints in the same form, without images."""
         return {"qpos": self._task.get_qpos(physics), "images": {"top": np.empty(0, np.uint8)}}
 
     def _observe(self) -> Mapping[str, Array]:
@@ -118,7 +117,7 @@ class AlohaEnv(SimEnv):
         return np.ascontiguousarray(self._physics.render(height=height, width=width, camera_id=camera))
 
     def _make_room(self, width: int, height: int) -> None:
-        """Have a frame buffer that is large enough; dm_control refuses to draw beyond it."""
+        """Make the frame buffer large enough; dm_control refuses to render larger images than it."""
         room = self._physics.model.vis.global_
         if width > room.offwidth or height > room.offheight:
             if self._physics._contexts:  # noqa: SLF001 - it has no other way to make new ones
@@ -138,20 +137,20 @@ class Aloha(Benchmark):
     """ALOHA as LeRobot runs it (``lerobot.envs.configs.AlohaEnv``, ``gym_aloha/AlohaInsertion-v0``).
 
     ============  ======================================================================================
-    suite, task   ``aloha``; ``AlohaInsertion-v0`` and ``AlohaTransferCube-v0``, numbered as they are given;
+    suite, task   ``aloha``; ``AlohaInsertion-v0`` and ``AlohaTransferCube-v0``, numbered in the given order;
                   there is no instruction
     observation   ``observation.images.top`` uint8 (480, 640, 3); ``observation.state`` float64 (14,): per arm,
                   left first, six joint angles in radians and the gripper's opening in 0-1
-    action        float32 (14,): the same fourteen, as targets. A policy is not held to the declared bounds of
-                  [-1, 1]: shoulders and elbows begin beyond them
-    episode       400 steps of 0.02 s, then truncated; the seed draws where the objects lie
+    action        float32 (14,): targets for the same fourteen. Actions are not clipped to the declared bounds
+                  of [-1, 1]: shoulders and elbows start outside of them
+    episode       400 steps of 0.02 s, then truncated; the seed draws the positions of the objects
     success       full reward in this very step; ends the episode
-    reward        0-4, how far the task has come: objects touched, lifted, brought together, done
+    reward        0-4, the progress of the task: objects touched, lifted, brought together, done
     ============  ======================================================================================
 
-    Differences from LeRobot, all deliberate: one camera is drawn, not three; ``observation_width`` and
+    Differences from LeRobot, all deliberate: one camera is rendered, not three; ``observation_width`` and
     ``observation_height`` have an effect (LeRobot's do not reach the simulator); with ``obs_type=pixels`` the image has
-    the name it has beside the joints; and ``episode_length`` may shorten an episode, not prolong it.
+    the same name as with the joints; and ``episode_length`` can shorten an episode, not prolong it.
     """
 
     name: ClassVar[str] = "aloha"
@@ -172,7 +171,7 @@ class Aloha(Benchmark):
         return [Task("aloha", task_id, name, "", 400) for task_id, name in enumerate(names)]
 
     def preload(self) -> None:
-        import_simulator("mujoco", "aloha")  # dm_control makes a GL display when it is imported
+        import_simulator("mujoco", "aloha")  # not dm_control, which creates a GL display when it is imported
 
     def make_env(self, task: Task) -> SimEnv:
         return AlohaEnv(task, self.config)

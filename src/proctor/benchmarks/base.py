@@ -1,8 +1,8 @@
-"""What a benchmark is: a list of tasks, and for each task a simulator that steps without drawing.
+"""The interface of a benchmark: a list of tasks, and for each task a simulator that can step without rendering.
 
-A benchmark is a class registered under the entry-point group ``proctor.benchmarks`` (ours are registered the same way).
-It is constructed from its configuration, in the main process and again in every worker, so constructing it must not
-import a simulator; only :meth:`Benchmark.make_env` does, and only in a worker.
+A benchmark is a class registered under the entry-point group ``proctor.benchmarks``; Proctor's own are registered in
+the same way. It is constructed from its configuration, in the main process and again in every worker. Constructing it
+must therefore not import a simulator; only :meth:`Benchmark.make_env` does, and only in a worker.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from proctor.types import INSTRUCTION, Array, ArraySpec, Features, Task
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one step gave.
+    """The result of one control step.
 
-    ``success`` is what the simulator says of this very step, None if it says nothing; the runner latches it over the
-    episode. ``observation`` is None unless it was looked for (and may be None when the episode ended with this step:
-    nobody will look).
+    ``success`` is the simulator's report for this step, None if it reports nothing; the runner latches it over the
+    episode. ``observation`` maps names to arrays without a time axis. It is None unless it was requested; it may also
+    be None if this step ended the episode, because then no policy uses it.
     """
 
     reward: float
@@ -43,10 +43,10 @@ class Step:
 
 
 class SimEnv(ABC):
-    """One simulator holding one task. Lives in a worker process, used from one thread.
+    """One simulator of one task. It lives in a worker process and is used from one thread.
 
     Observations are mappings from LeRobot's feature names to arrays *without* a time axis: images uint8
-    ``(height, width, 3)``, vectors float ``(size,)``. Constructing one allocates no GL context.
+    ``(height, width, 3)``, vectors float ``(size,)``. The constructor must not create a GL context.
     """
 
     observation_space: gymnasium.spaces.Dict
@@ -54,41 +54,47 @@ class SimEnv(ABC):
     fps: float
     """Control steps per simulated second."""
     deterministic: bool = True
-    """Whether the same seed and actions give the same episode."""
+    """True if the same seed and actions give the same episode."""
     drawable: bool = True
-    """Whether :meth:`render` works."""
+    """True if :meth:`render` works."""
     cameras: tuple[str, ...] = ()
-    """The cameras :meth:`render` can be asked for; none where there is only the one."""
+    """Names that :meth:`render` accepts as its camera; empty if there is only one camera."""
     notes: tuple[str, ...] = ()
-    """Sentences that the user should read once, such as what a policy is not given of the observations."""
+    """Sentences that the user should read once, for example about observations that a policy does not get."""
     look_seconds: float = 0.0
-    """Time spent drawing so far; kept by :meth:`looking`."""
+    """Seconds spent rendering observations so far; updated by :meth:`looking`."""
 
     @abstractmethod
     def reset(self, seed: int, init_state_id: int | None, *, look: bool) -> Mapping[str, Array] | None:
-        """Begin an episode that depends on the arguments alone, whatever ran here before."""
+        """Begin an episode that depends on the arguments alone, not on earlier episodes of this simulator.
+
+        Returns the first observation (arrays without a time axis) if ``look`` is true, else None.
+        """
 
     @abstractmethod
     def step(self, action: Array, *, look: bool) -> Step:
-        """Advance by one control step. Without ``look`` nothing is drawn."""
+        """Advance by one control step with ``action``, an array of :attr:`action_space`'s shape.
+
+        If ``look`` is false, nothing is rendered.
+        """
 
     def prepare_to_look(self) -> None:
-        """Get what drawing needs (a GL context) now rather than at the first look. Changes nothing that is drawn."""
+        """Create what rendering needs (a GL context) now and not at the first look. Must not change any image."""
 
     @abstractmethod
     def render(self, camera: str | None = None, size: tuple[int, int] | None = None) -> Array:
-        """A frame for a video, uint8 ``(height, width, 3)``.
+        """Render a video frame, uint8 ``(height, width, 3)``.
 
-        ``camera`` is one of :attr:`cameras`, or the usual one; ``size`` is (width, height), or the usual one. A
-        simulator that cannot draw at a size draws at its own.
+        ``camera`` is one of :attr:`cameras`, or None for the usual one; ``size`` is (width, height) in pixels, or None
+        for the usual size. A simulator with a fixed size renders at that size.
         """
 
     @abstractmethod
     def state(self) -> Iterable[Array]:
-        """The simulator's state: equal arrays mean the same physics."""
+        """Return arrays that hold the whole state of the simulator: equal arrays mean the same physics."""
 
     def expert_action(self) -> Array:
-        """The scripted expert's action for the present state.
+        """Return the scripted expert's action for the current state, an array of :attr:`action_space`'s shape.
 
         Raises:
             NotImplementedError: the benchmark has no expert for this task.
@@ -96,11 +102,11 @@ class SimEnv(ABC):
         raise NotImplementedError
 
     def close(self) -> None:
-        """Free what the simulator holds. Called once, before another one is built in the same process."""
+        """Free the simulator's resources. It is called once, before another simulator is built in the same process."""
 
     @contextmanager
     def looking(self) -> Iterator[None]:
-        """Time a block that draws."""
+        """Add the duration of a block that renders to :attr:`look_seconds`."""
         started = perf_counter()
         try:
             yield
@@ -108,17 +114,18 @@ class SimEnv(ABC):
             self.look_seconds += perf_counter() - started
 
     def state_hash(self) -> str:
-        """A digest of :meth:`state`."""
+        """Return a digest of :meth:`state`, 32 hexadecimal digits."""
         return digest_of(self.state())
 
 
 class Benchmark(ABC):
-    """A suite or several, and how their simulators are built.
+    """One or several suites of tasks, and the construction of their simulators.
 
-    ``distributions`` names the installed packages whose versions move results; they are recorded with every result.
-    ``sources`` names what else makes the environments: modules by their name, functions, classes. Of these and of the
-    benchmark's own module, code that no distribution owns is recorded by its digest.
-    ``protocol`` names the version of the evaluation protocol; a change of anything an episode depends on changes it.
+    ``distributions`` names the installed packages whose versions can change results; the versions are recorded with
+    every result. ``sources`` lists other code that makes the environments: module names, functions, classes. If no
+    distribution owns that code or the benchmark's own module, its digest is recorded.
+    ``protocol`` is the version of the evaluation protocol; it changes whenever anything changes that an episode depends
+    on.
     """
 
     name: ClassVar[str]
@@ -126,16 +133,16 @@ class Benchmark(ABC):
     """The extra of Proctor that installs the simulator."""
     protocol: ClassVar[str]
     groups: ClassVar[tuple[str, ...]] = ()
-    """Values of ``--env.task`` that each select several tasks, and together every task there is; empty where there
-    are no groups."""
+    """Values of ``--env.task`` that each select several tasks. Together they cover every task; empty if there are no
+    groups."""
     distributions: tuple[str, ...] = ()
     draws_with_gl: ClassVar[bool] = True
-    """Whether it is worth finding out before a run what GL can draw with."""
+    """True if the usable renderers should be determined before a run."""
     needs_gl: ClassVar[bool] = False
-    """Whether everything it draws, it draws with MuJoCo's GL: then a ``MUJOCO_GL`` that cannot draw is refused before a
-    worker starts."""
+    """True if all rendering uses MuJoCo's GL: then a ``MUJOCO_GL`` that does not work is refused before a worker
+    starts."""
     worker_memory_mb: ClassVar[int | None] = None
-    """What each further worker with a simulator takes of memory, measured, in MB; None where nobody knows."""
+    """Measured memory of each further worker with a simulator, in MB; None if it was not measured."""
     config_class: ClassVar[type[EnvConfig]]
 
     def __init__(self, config: Any) -> None:
@@ -143,23 +150,24 @@ class Benchmark(ABC):
 
     @classmethod
     def fields_for(cls, name: str, fields: Mapping[str, Any]) -> dict[str, Any] | None:  # noqa: ARG003 - for subclasses
-        """The fields of ``--env.*`` with which this benchmark runs ``--env.type=<name>``, a name that no benchmark has.
+        """Return the fields of ``--env.*`` with which this benchmark runs ``--env.type=<name>``.
 
-        None if ``name`` means nothing to this benchmark. It imports no simulator.
+        It is called for a ``name`` that no benchmark has, and returns None if this benchmark cannot run it. It must not
+        import a simulator.
         """
         return None
 
     @property
     def sources(self) -> tuple[str | Callable[..., Any], ...]:
-        """See the class; asked for once :meth:`tasks` was called."""
+        """Further code that makes the environments (see the class); it is read after :meth:`tasks` was called."""
         return ()
 
     @abstractmethod
     def tasks(self) -> list[Task]:
-        """The tasks the configuration selects, in order. Imports no simulator where that is possible.
+        """Return the tasks that the configuration selects, in order. It should not import a simulator.
 
         Raises:
-            ConfigError: an unknown task or suite; names the nearest.
+            ConfigError: a task or suite is unknown; the message suggests the nearest name.
         """
 
     @abstractmethod
@@ -171,47 +179,49 @@ class Benchmark(ABC):
         """
 
     def cautions(self) -> list[str]:
-        """What the user must know of the installed versions before the numbers are trusted, a sentence each.
+        """Return warnings about installed versions that the user must read before trusting results, a sentence each.
 
-        It reads metadata only and imports no simulator.
+        It reads metadata only and must not import a simulator.
         """
         return []
 
     def preload(self) -> None:
-        """Import what :meth:`make_env` will need, in the process from which workers are forked: they all share it.
+        """Import what :meth:`make_env` needs in the process from which workers are forked, so that they share it.
 
-        It must touch no GL and start no thread; what does not keep to that is imported by each worker.
+        It must not touch GL or start a thread; code that does is imported by each worker instead.
         """
 
     def known_here(self) -> dict[str, Any]:
-        """What this process knows of the tasks, besides the configuration, and a worker does not: JSON values. Asked
-        after :meth:`tasks`.
+        """Return JSON values about the tasks that this process has and a worker cannot derive from the configuration.
+
+        It is called after :meth:`tasks`.
         """
         return {}
 
     def learn(self, known: dict[str, Any]) -> None:
-        """Take in, in a worker and before :meth:`make_env`, what :meth:`known_here` gave."""
+        """Receive, in a worker and before :meth:`make_env`, what :meth:`known_here` returned."""
 
     def only_here(self) -> str:
-        """Why no process but this one can build the simulators, a sentence; "" if workers can. Asked after
-        :meth:`tasks`.
+        """Return a sentence with the reason if only this process can build the simulators; "" if workers can.
+
+        It is called after :meth:`tasks`.
         """
         return ""
 
     def init_state_id(self, task: Task, episode_index: int) -> int | None:
-        """Which stored initial state an episode starts from, where the benchmark has stored ones."""
+        """Return the index of the stored initial state that an episode starts from; None if there are none."""
         return None
 
 
 def features_of(observation_space: gymnasium.spaces.Dict, action_space: gymnasium.spaces.Box) -> Features:
-    """Shapes and dtypes of an environment's two sides; an observed instruction is no array to a policy."""
+    """Return shapes and dtypes of observations and actions; an observed instruction is not an array for a policy."""
     seen = {key: ArraySpec(space.shape, space.dtype.name) for key, space in observation_space.items()}
     seen.pop(INSTRUCTION, None)
     return Features(seen, ArraySpec(action_space.shape, action_space.dtype.name))
 
 
 def digest_of(arrays: Iterable[Array]) -> str:
-    """A digest by which arrays are compared to the bit: of their dtypes, shapes and values, in their order."""
+    """Return a digest that is equal for bit-identical arrays: it covers dtypes, shapes, values and their order."""
     digest = hashlib.sha256()
     for array in arrays:
         values = np.ascontiguousarray(array)
@@ -227,7 +237,7 @@ def import_simulator(module: str, extra: str) -> Any:
     """Import a simulator's package, in :meth:`Benchmark.make_env`.
 
     Raises:
-        MissingExtraError: it, or something it needs, is not installed.
+        MissingExtraError: the package, or a package that it needs, is not installed.
     """
     try:
         return importlib.import_module(module)
@@ -236,36 +246,49 @@ def import_simulator(module: str, extra: str) -> Any:
 
 
 def require_one_of(field: str, value: str, allowed: Collection[str]) -> None:
-    """Refuse a configuration's value that is not among those allowed.
+    """Refuse a value of a configuration that is not allowed.
 
     Raises:
-        ConfigError: says which there are.
+        ConfigError: the value is not in ``allowed``; the message lists the allowed values.
     """
     if value not in allowed:
-        raise ConfigError(f"env.{field} is '{value}'; it is one of {', '.join(allowed)}.")
+        raise ConfigError(f"env.{field} is '{value}'; it must be one of {', '.join(allowed)}.")
 
 
 def require_at_least(minimum: int, config: EnvConfig, *fields: str) -> None:
     """Refuse numbers below a minimum, such as the sides of an image.
 
     Raises:
-        ConfigError: names the field.
+        ConfigError: a number is too small; the message names its field.
     """
     for field in fields:
         if (value := getattr(config, field)) < minimum:
             raise ConfigError(f"env.{field} is {value}; it must be at least {minimum}.")
 
 
+def require_image_sizes(config: EnvConfig, smallest_frame: int = 1) -> None:
+    """Refuse sizes of the image that a policy sees (``observation_*``) and of a video frame (``visualization_*``) that
+    cannot be drawn. A video frame has at least ``smallest_frame`` pixels per side.
+
+    Raises:
+        ConfigError: a size is too small; the message names the field.
+    """
+    require_at_least(1, config, "observation_width", "observation_height")
+    require_at_least(smallest_frame, config, "visualization_width", "visualization_height")
+
+
 def draw_without_display() -> None:
-    """Before pygame is imported: let it draw on a machine without a display, and import without a word."""
+    """Let pygame work without a display and without its greeting; call this before it is imported."""
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
     warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
 
 
 def mujoco_state(model: Any, data: Any) -> Array:
-    """All that MuJoCo's next step depends on besides the model, float64 (size,): time, positions, velocities,
-    activations, warm start, controls, applied forces, mocap poses.
+    """Return everything that MuJoCo's next step depends on besides the model, float64 (size,).
+
+    It contains time, positions, velocities, activations, warm start, controls, applied forces and mocap poses
+    (``mjSTATE_INTEGRATION``).
     """
     import mujoco
 
@@ -275,7 +298,7 @@ def mujoco_state(model: Any, data: Any) -> Array:
 
 
 def set_mujoco_state(model: Any, data: Any, values: Array) -> None:
-    """Put back what :func:`mujoco_state` gave."""
+    """Restore a state, float64 (size,), that :func:`mujoco_state` returned."""
     import mujoco
 
     mujoco.mj_setState(model, data, values, mujoco.mjtState.mjSTATE_INTEGRATION)

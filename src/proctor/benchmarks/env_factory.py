@@ -1,29 +1,22 @@
-"""Benchmarks whose environments somebody else's function makes: ``make_env(n_envs, use_async_envs)``, as in LeRobot.
+"""Benchmarks whose environments are made by a foreign function: ``make_env(n_envs, use_async_envs)``, as in LeRobot.
 
-Such a function gives an environment, a vector of them, or ``{suite: {task number: vector}}``. Which tasks there are is
-only known once it was called, so it is called in a process of its own when an evaluation is planned, and in every
-worker. Run as ``python -m proctor.benchmarks.env_factory RESULT_FD module:Benchmark CONFIGURATION`` it describes the
-tasks.
+Such a function returns an environment, a vector of them, or ``{suite: {task number: vector}}``. Its tasks are only
+known after the call, so it is called in a process of its own when an evaluation is planned, and in every worker.
 """
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import tempfile
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
 import gymnasium
-import msgspec
 from gymnasium.vector import SyncVectorEnv
 
 from proctor.benchmarks.base import Benchmark, SimEnv, draw_without_display
 from proctor.benchmarks.gymnasium import GymnasiumEnv, SuccessConfig
-from proctor.child import python_command
+from proctor.child.calls import Call, ChildError
 from proctor.config import structure
 from proctor.errors import ConfigError, did_you_mean
 from proctor.plugins import load_object
@@ -35,30 +28,23 @@ _LIMIT_S = 600.0
 Made = Mapping[str, Mapping[int, gymnasium.Env]]
 
 
-class _Description(msgspec.Struct):
-    """What the other process found out: tasks without a limit of their own have 0 steps."""
-
-    tasks: list[Task]
-    problem: str = ""
-
-
 class EnvFactoryBenchmark(Benchmark):
-    """A benchmark of environments that are made by :meth:`make`. ``--env.task`` names suites, all if not given."""
+    """A benchmark whose environments :meth:`make` makes. ``--env.task`` names suites; the default is all."""
 
     config: SuccessConfig
 
     @abstractmethod
     def make(self) -> Any:
-        """Call the function for one environment of each task, in this process. Whatever it gives.
+        """Call the function for one environment of each task, in this process, and return its result unchanged.
 
         Raises:
-            ConfigError: it cannot be called.
+            ConfigError: the function cannot be called.
         """
 
     @property
     @abstractmethod
     def maker(self) -> str:
-        """What makes the environments, for a sentence."""
+        """Name of the code that makes the environments, for a sentence."""
 
     def tasks(self) -> list[Task]:
         described = self._described_elsewhere()
@@ -74,7 +60,7 @@ class EnvFactoryBenchmark(Benchmark):
         return _OneOfAll(limited, task.name, self.config, made)
 
     def described(self) -> list[Task]:
-        """The tasks; those that do not say how many steps an episode has have 0. Makes all environments."""
+        """Make all environments and return their tasks; a task that declares no step limit has 0 steps."""
         made = self._made()
         found = [_task(suite, number, env) for suite, envs in made.items() for number, env in sorted(envs.items())]
         _close(made)
@@ -88,41 +74,26 @@ class EnvFactoryBenchmark(Benchmark):
         limit = task.max_episode_steps or self.config.episode_length
         if limit is None:
             raise ConfigError(
-                f"{task.name} of {self.maker} does not say after how many steps an episode ends; give "
-                "--env.episode_length."
+                f"{task.name} of {self.maker} has no maximum number of steps per episode; give --env.episode_length."
             )
         return replace(task, max_episode_steps=limit)
 
     def _described_elsewhere(self) -> list[Task]:
-        """:meth:`described` in a fresh process: simulators, and code that nobody here knows, stay out of this one."""
+        """Call :meth:`described` in a fresh process, which keeps simulators and unknown code out of this one."""
         kind = type(self)
-        arguments = [f"{kind.__module__}:{kind.__qualname__}", msgspec.json.encode(asdict(self.config)).decode()]
-        with tempfile.TemporaryFile() as result:
-            try:
-                done = subprocess.run(  # noqa: S603 - our own interpreter and module
-                    python_command(__spec__.name, str(result.fileno()), *arguments),
-                    stdin=subprocess.DEVNULL,
-                    capture_output=True,
-                    pass_fds=(result.fileno(),),
-                    timeout=_LIMIT_S,
-                    check=False,
-                )
-            except subprocess.TimeoutExpired:
+        address, configuration = f"{kind.__module__}:{kind.__qualname__}", asdict(self.config)
+        try:
+            return Call(f"{__name__}:describe", address, configuration, result=list[Task], limit_s=_LIMIT_S).result()
+        except ChildError as error:
+            if error.status is None:
                 raise ConfigError(f"{self.maker} did not make its environments within {_LIMIT_S:g} s.") from None
-            result.seek(0)
-            content = result.read()
-        if not content:
-            last_words = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["without a word"]
-            raise ConfigError(f"{self.maker} ended its process when it was called: {last_words[0]}")
-        description = msgspec.json.decode(content, type=_Description)
-        if description.problem:
-            raise ConfigError(description.problem)
-        return description.tasks
+            reason = error.last_line or f"it {error.how}"
+            raise ConfigError(f"{self.maker} ended its process when it was called: {reason}") from None
 
 
 class _OneOfAll(GymnasiumEnv):
-    """An environment, and the others that were made with it: they live as long, for closing one that has drawn would
-    spoil what this one draws.
+    """An environment, and the others that were made with it. They stay open as long as it, because closing an
+    environment that has rendered would spoil the images of this one.
     """
 
     def __init__(self, env: gymnasium.Env, name: str, config: SuccessConfig, made: Made) -> None:
@@ -135,10 +106,10 @@ class _OneOfAll(GymnasiumEnv):
 
 
 def normalised(made: Any, maker: str) -> Made:
-    """What a ``make_env`` gave, as ``{suite: {task number: environment}}``.
+    """Return the result of a ``make_env`` as ``{suite: {task number: environment}}``.
 
     Raises:
-        ConfigError: it is none of the forms that LeRobot knows, or steps in processes of its own.
+        ConfigError: it has none of the forms that LeRobot accepts, or its environments run in processes of their own.
     """
     if not isinstance(made, Mapping):
         spec = getattr(made, "spec", None)
@@ -152,8 +123,8 @@ def _single(made: Any, maker: str) -> gymnasium.Env:
     if isinstance(made, SyncVectorEnv):
         return made.envs[0]
     raise ConfigError(
-        f"{maker} gave a {type(made).__name__}; asked for one environment without processes of its own "
-        "(n_envs=1, use_async_envs=False), it must give an Env or a SyncVectorEnv, or {suite: {number: such a one}}."
+        f"{maker} returned a {type(made).__name__}; called for one environment without processes of its own "
+        "(n_envs=1, use_async_envs=False), it must return an Env, a SyncVectorEnv, or {suite: {number: one of these}}."
     )
 
 
@@ -178,19 +149,17 @@ def _close(made: Made) -> None:
             env.close()
 
 
-def main() -> None:
-    """Describe the tasks of a benchmark to whoever started this process."""
-    result, address, configuration = sys.argv[1:]
+def describe(address: str, configuration: dict[str, Any]) -> list[Task]:
+    """Give the tasks of a benchmark, :meth:`EnvFactoryBenchmark.described`; called in a process of its own.
+
+    Raises:
+        ConfigError: the function that makes the environments cannot be called, or raised something.
+    """
     kind: type[EnvFactoryBenchmark] = load_object(address)
-    benchmark = kind(structure(kind.config_class, msgspec.json.decode(configuration), "env"))
+    benchmark = kind(structure(kind.config_class, configuration, "env"))
     try:
-        description = _Description(benchmark.described())
-    except BaseException as error:  # noqa: BLE001 - whatever foreign code raises becomes a sentence
-        told = isinstance(error, ConfigError)
-        problem = described(error) if told else f"{benchmark.maker} raised {described(error)}"
-        description = _Description([], problem)
-    os.write(int(result), msgspec.json.encode(description))
-
-
-if __name__ == "__main__":
-    main()
+        return benchmark.described()
+    except ConfigError:
+        raise
+    except BaseException as error:  # whatever foreign code raises becomes a sentence
+        raise ConfigError(f"{benchmark.maker} raised {described(error)}") from error

@@ -1,4 +1,4 @@
-"""Any environment registered with Gymnasium, by its id."""
+"""Environments that are registered with Gymnasium, selected by id."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ _TRIED_SEED = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class SuccessConfig(EnvConfig):
-    """How success is told where the environment has no adapter that knows."""
+    """Options that define success for environments whose adapter does not know it."""
 
     success_key: str | None = None
-    """Where a step's info says whether it succeeded; where it then says nothing, that is a failure. If not given,
-    is_success, else success; and an environment that says nothing there has no success rate."""
+    """Key of a step's info that reports success; an episode without a report there is a failure. By default,
+    is_success and then success are read, and an environment that reports neither has no success rate."""
 
     success_threshold: float | None = None
-    """Where info says nothing: an episode whose rewards sum up to at least this much, at its end, has succeeded."""
+    """If info does not report success: an episode succeeds if the sum of its rewards, at its end, is at least this."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -58,15 +58,15 @@ class SuccessConfig(EnvConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class GymnasiumConfig(SuccessConfig):
-    """``--env.type=gymnasium``. ``task``: an environment's id, several with commas; ``module:id`` is the id, and the
-    module goes to ``module``.
+    """``--env.type=gymnasium``. ``task``: ids of environments, separated by commas. ``module:id`` is an id whose
+    module is added to ``module``.
     """
 
     type: str = "gymnasium"
 
     module: str | None = None
-    """Python package to import first, where importing it is what registers the ids: gym_pusht, gymnasium_robotics;
-    several with commas."""
+    """Python package to import first if the import registers the ids: gym_pusht, gymnasium_robotics; separate several
+    with commas."""
 
     kwargs: dict[str, Any] = field(default_factory=dict)
     """JSON: arguments of gymnasium.make, such as {"obs_type": "pixels_agent_pos"}."""
@@ -74,25 +74,25 @@ class GymnasiumConfig(SuccessConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if ours := sorted(_SET_BY_US & self.kwargs.keys()):
-            raise ConfigError(f"env.kwargs holds {', '.join(ours)}; use env.task and env.episode_length instead.")
+            raise ConfigError(f"env.kwargs contains {', '.join(ours)}; use env.task and env.episode_length instead.")
         named = [name.rpartition(":") for name in self.task_names()]
         if modules := dict.fromkeys(module for module, _, _ in named if module):
             object.__setattr__(self, "module", ",".join(dict.fromkeys([*self.modules(), *modules])))
             object.__setattr__(self, "task", ",".join(env_id for _, _, env_id in named))
 
     def modules(self) -> list[str]:
-        """``module`` split at its commas."""
+        """Return the names in ``module``, split at its commas."""
         return [name.strip() for name in (self.module or "").split(",") if name.strip()]
 
 
 class GymnasiumEnv(SimEnv):
-    """A Gymnasium environment, whoever made it. It observes in every step, so not looking saves nothing here.
+    """A Gymnasium environment of any origin. It observes in every step, so a step without ``look`` is not faster.
 
-    Whether it is deterministic it shows when it is built: two episodes of a few steps, with one seed and the same
-    actions, are the same or they are not.
+    The constructor tests if it is deterministic: it runs two episodes of a few steps with one seed and the same
+    actions, and compares them.
 
     Raises:
-        ConfigError: it cannot be seeded, is of Gym's old interface, or takes actions that a policy cannot give.
+        ConfigError: it cannot be seeded, has Gym's old interface, or has actions that a policy cannot give.
     """
 
     def __init__(self, env: Any, name: str, config: SuccessConfig) -> None:
@@ -121,7 +121,7 @@ class GymnasiumEnv(SimEnv):
             raise RuntimeError(f"{self._name} was tried for a few steps and raised {described(error)}") from error
 
     def _tried_episode(self) -> list[tuple[str, str, str]]:
-        """Rewards, observations and states of a few steps."""
+        """Return rewards, observations and states of a few steps, as digests."""
         actions = copy.deepcopy(self._env.action_space)
         actions.seed(_TRIED_SEED)
         first = self._env.reset(seed=_TRIED_SEED)
@@ -132,7 +132,7 @@ class GymnasiumEnv(SimEnv):
         for _ in range(_TRIED_STEPS):
             self._seen, reward, terminated, truncated, _ = self._env.step(actions.sample())
             moments.append((shown(reward), digest_of(self._observe().values()), self.state_hash()))
-            with suppress(ValueError):  # of a step of an episode: it becomes that episode's error
+            with suppress(ValueError):  # an episode's step raises it again, and it becomes that episode's error
                 if decided(terminated, "") or decided(truncated, ""):
                     break
         return moments
@@ -157,15 +157,15 @@ class GymnasiumEnv(SimEnv):
         )
 
     def _native(self, action: Array) -> Any:
-        """The action as the environment takes it; a discrete one is the nearest number there is."""
+        """Convert an action to the environment's form; a discrete action is rounded to the nearest valid number."""
         if isinstance(self._env.action_space, Discrete):
             return int(np.clip(np.rint(action[0]), self.action_space.low[0], self.action_space.high[0]))
         return np.asarray(action, self.action_space.dtype)
 
     def _succeeded(self, info: Any, *, over: bool) -> bool | None:
-        """What is known of success after a step: what info says, else the sum of rewards, else what the user said."""
+        """Return success after a step, from info, else from the sum of rewards, else from ``success_key`` being set."""
         key, threshold = self._config.success_key, self._config.success_threshold
-        # In the run.json of earlier versions the first usual key also stands for the second one.
+        # A run.json of earlier versions contains the first usual key, which then also means the second one.
         said = success_in(info, USUAL_SUCCESS_KEYS if key in (None, USUAL_SUCCESS_KEYS[0]) else (key,))
         if said is not None:
             return said
@@ -179,25 +179,25 @@ class GymnasiumEnv(SimEnv):
     def render(self, camera: str | None = None, size: tuple[int, int] | None = None) -> Array:
         if not self.drawable:
             raise ConfigError(
-                f"{self._name} cannot be drawn: it has no render mode rgb_array, or its constructor takes no "
+                f"{self._name} cannot be rendered: it has no render mode rgb_array, or its constructor takes no "
                 "render_mode."
             )
         if self._mujoco is None:
             return rgb_frame(self._env.render())
         before = mujoco_state(*self._mujoco)
         frame = rgb_frame(self._env.render())
-        set_mujoco_state(*self._mujoco, before)  # Fetch places its markers with a `forward`, which moves the solver
+        set_mujoco_state(*self._mujoco, before)  # Fetch places its markers with a `forward`, which changes the solver
         return frame
 
     def state(self) -> Iterable[Array]:
-        """MuJoCo's state where there is one, and the last observation, which may hold a goal."""
+        """MuJoCo's state if MuJoCo is used, and the last observation, which may contain a goal."""
         if self._mujoco is not None:
             yield mujoco_state(*self._mujoco)
         yield from self._observe().values()
 
     @property
     def _mujoco(self) -> tuple[Any, Any] | None:
-        """MuJoCo's model and data, if that is what simulates."""
+        """MuJoCo's model and data; None if the environment does not use MuJoCo."""
         simulator = self._env.unwrapped
         data = getattr(simulator, "data", None)
         return (simulator.model, data) if hasattr(data, "qpos") else None
@@ -207,25 +207,25 @@ class GymnasiumEnv(SimEnv):
 
 
 def _distributions_of(package: str) -> tuple[str, ...]:
-    """What an importable package was installed by; most often something of the same name."""
+    """Return the distributions that installed an importable package; usually one of the same name."""
     try:
         return (distribution(package).metadata["Name"],)
     except PackageNotFoundError:
-        return tuple(packages_distributions().get(package, ()))  # reads the files of everything that is installed
+        return tuple(packages_distributions().get(package, ()))  # slow: it reads the file lists of all distributions
 
 
 def _require_seeding(env: Any, name: str) -> None:
     parameters = inspect.signature(env.unwrapped.reset).parameters.values()
     if not any(parameter.name == "seed" or parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         raise ConfigError(
-            f"{name} cannot be seeded: its reset takes no seed, as Gymnasium's environments do since 0.26. Without one "
-            f"no episode could be told from another. {_REMEDY}"
+            f"{name} cannot be seeded: its reset takes no seed, as Gymnasium's environments do since 0.26; without a "
+            f"seed, episodes could not be repeated. {_REMEDY}"
         )
 
 
 _REMEDY = (
-    "Wrap an environment of the old interface so that reset(seed=…) gives (observation, info) and step gives "
-    "(observation, reward, terminated, truncated, info); the package shimmy has wrappers that do it."
+    "Wrap an environment of the old interface so that reset(seed=…) returns (observation, info) and step returns "
+    "(observation, reward, terminated, truncated, info); the package shimmy has wrappers for this."
 )
 
 
@@ -234,23 +234,23 @@ def _old_interface(name: str, why: str) -> ConfigError:
 
 
 def _require_present_interface(env: Any, name: str) -> None:
-    """Where a step of an environment fails inside Gymnasium's wrappers, see whether the old interface is why."""
+    """Raise an error if a step that failed inside Gymnasium's wrappers failed because of the old interface."""
     try:
         env.unwrapped.reset(seed=_TRIED_SEED)
         given = env.unwrapped.step(env.action_space.sample())
     except BaseException:  # noqa: BLE001 - it fails for another reason, which its first error says
         return
     if isinstance(given, tuple) and len(given) == 4:
-        raise _old_interface(name, "its step gives four values")
+        raise _old_interface(name, "its step returns four values")
     if not isinstance(given, tuple) or len(given) != 5:
         found = f"{len(given)} values" if isinstance(given, tuple) else type(given).__name__
         raise ConfigError(
-            f"{name}: its step gives {found}, and (observation, reward, terminated, truncated, info) is expected."
+            f"{name}: its step returns {found}; expected (observation, reward, terminated, truncated, info)."
         )
 
 
 def _make(task: Task, kwargs: Mapping[str, Any]) -> Any:
-    """Construct the environment, able to draw where it can. Drawing begins when it is asked for."""
+    """Construct the environment, with rendering if it supports it. Nothing is rendered before it is requested."""
     make = partial(
         gymnasium.make, task.name, max_episode_steps=task.max_episode_steps, disable_env_checker=True, **kwargs
     )
@@ -269,7 +269,7 @@ def _make(task: Task, kwargs: Mapping[str, Any]) -> Any:
     except TypeError as error:
         if "gymnasium.Env" not in str(error):
             raise
-        raise _old_interface(task.name, "it is no gymnasium.Env") from error
+        raise _old_interface(task.name, "it is not a gymnasium.Env") from error
 
 
 def _draws(creator: Callable[..., Any]) -> bool:
@@ -281,46 +281,47 @@ class Gymnasium(Benchmark):
     """Environments of the Gymnasium registry, run as registered.
 
     ============  ======================================================================================
-    suite, task   ``gymnasium``; the ids given, numbered in their order; there is no instruction
-    observation   an image (uint8, H x W x 3) is ``observation.image``, a vector ``observation.state``; of a
-                  dictionary, ``pixels`` is ``observation.image`` (or, a dictionary of cameras,
+    suite, task   ``gymnasium``; the given ids, numbered in their order; there is no instruction
+    observation   an image (uint8, H x W x 3) is ``observation.image``, a vector ``observation.state``; in a
+                  dictionary, ``pixels`` is ``observation.image`` (or, if it is a dictionary of cameras,
                   ``observation.images.<camera>``), ``agent_pos`` or ``observation`` is ``observation.state``
                   and any other key ``observation.<key>``; a text is the instruction; dtypes are the
-                  environment's. Images with channels first, grey or of floats become uint8 with channels
-                  last; Discrete is float32 (1,), MultiDiscrete and MultiBinary are float32, a Tuple of
-                  numbers and vectors is one vector; other arrays are given as they are; what is no array
-                  (Graph, Sequence) is left out, with a note
-    action        a vector, as the environment has it; Discrete(n) is float32 (1,), rounded to the nearest
-                  number (halves to the even one) and clipped to those there are
-    episode       until the environment terminates, or the registered number of steps, then truncated; the
-                  seed is passed to ``reset``, and whether it makes two episodes equal is tried when the
-                  environment is built: one that is not deterministic is filmed as it is measured
+                  environment's. Images with channels first, grey images and float images are converted to
+                  uint8 with channels last; Discrete is float32 (1,), MultiDiscrete and MultiBinary are
+                  float32, a Tuple of numbers and vectors is one vector; other arrays are not changed;
+                  spaces that are not arrays (Graph, Sequence) are left out, with a note
+    action        a vector, as the environment declares it; Discrete(n) is float32 (1,), rounded to the
+                  nearest number (halves to the even one) and clipped to the valid ones
+    episode       ends when the environment terminates it, or after the registered number of steps, then
+                  truncated; the seed is passed to ``reset``. When the environment is built, two episodes
+                  with one seed are compared: an environment that is not deterministic is recorded on video
+                  while it is measured
     success       ``info["is_success"]``, else ``info["success"]``, or ``info[success_key]``: a bool, 0 or 1, or
-                  an array of one of these; else, with ``success_threshold``, whether the sum of rewards has
-                  reached it when the episode ends; else, with ``success_key``, no; else unknown
+                  an array of one of these; else, with ``success_threshold``, true if the sum of rewards has
+                  reached it when the episode ends; else, with ``success_key``, false; else unknown
     reward        the environment's, a real number
     ============  ======================================================================================
 
-    What is none of this (a success of NaN, 0.5 or a dictionary; a reward, ``terminated`` or ``truncated`` that is an
-    array of two) is that episode's error: nobody knows what it was meant to say. None says nothing. A reward that is
-    NaN or infinite leaves the episode without a reward, and its success as it is.
+    Any other value (a success of NaN, 0.5 or a dictionary; a reward, ``terminated`` or ``truncated`` that is an array
+    of two) is recorded as that episode's error, because its meaning is unclear. None counts as no report. If a reward
+    is NaN or infinite, the episode has no reward; its success is not affected.
 
-    Where a step says nothing of success, the environment may not know of it (CartPole, Pendulum), or may report
-    successes only, and the two cannot be told apart. So an episode in which no step says anything is ``unknown``, and
-    a task with such an episode has no success rate, only rewards. A ``success_key`` that is given is the user's word
-    that the environment reports its successes there: then an episode without a report is a failure.
+    If a step does not report success, the environment may not define it (CartPole, Pendulum), or may report successes
+    only; the two cases cannot be distinguished. So an episode without any report is ``unknown``, and a task with such
+    an episode has no success rate, only rewards. By setting ``success_key`` the user declares that the environment
+    reports its successes there: then an episode without a report is a failure.
 
     An environment without a registered number of steps needs ``episode_length``. The ``reward_threshold`` that some
-    ids are registered with is not used: it is meant for the mean of a hundred episodes. The sum is compared at the end
-    because where rewards are negative it begins above any threshold.
+    ids are registered with is not used: it applies to the mean of a hundred episodes. The sum is compared only at the
+    end, because if rewards are negative it starts above any threshold.
 
-    Fetch and the hands (``proctor[gymnasium-robotics]``): ``module=gymnasium_robotics`` and ids such as
-    ``FetchReach-v4`` or ``HandReach-v3``, each 50 steps of 0.04 s; success is their ``info["is_success"]``, and the
-    goal to reach is ``observation.desired_goal``.
+    Fetch and the hands (``proctor[gymnasium-robotics]``) have ``module=gymnasium_robotics`` and ids such as
+    ``FetchReach-v4`` or ``HandReach-v3``, each with 50 steps of 0.04 s; success is their ``info["is_success"]``, and
+    the goal to reach is ``observation.desired_goal``.
     """
 
     name: ClassVar[str] = "gymnasium"
-    extra: ClassVar[str] = ""  # gymnasium itself is always installed; what an id needs besides is its own affair
+    extra: ClassVar[str] = ""  # gymnasium is always installed; the user installs what an id needs besides
     protocol: ClassVar[str] = "gymnasium-2"
     config_class: ClassVar[type[EnvConfig]] = GymnasiumConfig
     config: GymnasiumConfig
@@ -344,7 +345,7 @@ class Gymnasium(Benchmark):
         return tasks
 
     def known_here(self) -> dict[str, Any]:
-        """The registry's entries of the tasks, each as Gymnasium writes it in JSON."""
+        """Return the registry's entries of the tasks as JSON texts, by id, for workers."""
         return {"specs": self._specs}
 
     def learn(self, known: dict[str, Any]) -> None:
@@ -354,18 +355,18 @@ class Gymnasium(Benchmark):
         return self._only_here
 
     def _tell(self, spec: Any) -> None:
-        """Have workers know an id as this process has registered it."""
+        """Record the registry's entry of an id, if workers need it and can use it."""
         if (told := to_workers(spec)) is not None:
             self._specs[spec.id] = told
-        elif not self.config.modules() or is_made_in_main(spec):  # else workers register it by importing those
+        elif not self.config.modules() or is_made_in_main(spec):  # else workers register it by importing the modules
             self._only_here = (
-                f"{spec.id} is registered with what only this process has, so simulators run one at a time in this "
-                "process; to have several workers, move the environment's class into a module that can be imported."
+                f"{spec.id} is registered with objects that only this process has, so simulators run one at a time in "
+                "this process; to have several workers, move the environment's class into a module."
             )
 
     @property
     def sources(self) -> tuple[str | Callable[..., Any], ...]:
-        """The packages that register the ids, and what makes each environment."""
+        """The packages that register the ids, and the constructor of each environment."""
         specs = (gymnasium.registry.get(name) for name in self.config.task_names())
         makers = (spec.entry_point for spec in specs if spec is not None and spec.entry_point is not None)
         made_in = (maker.partition(":")[0] if isinstance(maker, str) else maker for maker in makers)
@@ -376,7 +377,7 @@ class Gymnasium(Benchmark):
         return GymnasiumEnv(_make(task, self.config.kwargs), task.name, self.config)
 
     def _register(self) -> None:
-        """Import the package that registers the ids, in whichever process this is."""
+        """Import the packages that register the ids, in this process, which may be a worker."""
         draw_without_display()  # many environments import pygame
         for module in self.config.modules():
             try:

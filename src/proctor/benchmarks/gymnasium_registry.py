@@ -1,5 +1,6 @@
-"""Gymnasium's registry, here and in workers: an id that a script or a notebook has registered reaches them as JSON,
-where they can import what constructs it.
+"""Gymnasium's registry in this process and in workers.
+
+An id that a script or a notebook has registered is sent to workers as JSON, if they can import its constructor.
 """
 
 from __future__ import annotations
@@ -17,27 +18,27 @@ from proctor.security.foreign_code import import_foreign
 
 
 def spec_of(env_id: str) -> EnvSpec:
-    """The registry's entry.
+    """Return the registry's entry for an id.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: the id is not registered.
     """
     try:
         return gymnasium.registry[env_id]
     except KeyError:
         raise ConfigError(
             f"No Gymnasium environment '{env_id}' is registered.{did_you_mean(env_id, gymnasium.registry)} "
-            "If a package registers it, name the package: --env.module=PACKAGE. What only a script registers is there "
-            "only in that script, for proctor.evaluate."
+            "If a package registers it, name the package: --env.module=PACKAGE. An id that a script registers exists "
+            "only in that script; call proctor.evaluate there."
         ) from None
 
 
 def creator_of(spec: EnvSpec) -> Any:
-    """What constructs the environment. The module it is in may be the user's.
+    """Return the constructor of an environment. Its module may be the user's.
 
     Raises:
-        ConfigError: importing that module fails, or begins an evaluation.
-        ImportError: it needs a package that is not installed.
+        ConfigError: importing that module fails, or starts an evaluation.
+        ImportError: the module needs a package that is not installed.
     """
     if callable(spec.entry_point):
         return spec.entry_point
@@ -46,8 +47,10 @@ def creator_of(spec: EnvSpec) -> Any:
 
 
 def to_workers(spec: EnvSpec) -> str | None:
-    """An entry as JSON; None where a worker could not construct the environment from it: its class is in ``__main__``,
-    in a function or in a module made at run time, or its arguments are not what JSON holds.
+    """Return an entry as JSON, or None if a worker could not construct the environment from it.
+
+    A worker cannot if the class is in ``__main__``, in a function or in a module made at run time, or if JSON cannot
+    hold the arguments.
     """
     address = _address(spec.entry_point)
     if address is None:
@@ -60,20 +63,20 @@ def to_workers(spec: EnvSpec) -> str | None:
 
 
 def is_made_in_main(spec: EnvSpec) -> bool:
-    """Whether a script or a notebook constructs the environment itself."""
+    """Return True if the environment's constructor is defined in the script or notebook itself."""
     where = getattr(spec.entry_point, "__module__", None) or str(spec.entry_point).partition(":")[0]
     return where == "__main__"
 
 
 def register_as_told(specs: Mapping[str, str]) -> None:
-    """In a worker: register what :func:`to_workers` gave, where it is not registered so already."""
+    """Register, in a worker, the entries that :func:`to_workers` returned, unless they are registered already."""
     for env_id, told in specs.items():
         if env_id not in gymnasium.registry or to_workers(gymnasium.registry[env_id]) != told:
             gymnasium.registry[env_id] = EnvSpec.from_json(told)
 
 
 def _address(entry_point: Any) -> str | None:
-    """Where a worker finds what constructs an environment, ``module:attribute``."""
+    """Return the address, ``module:attribute``, at which a worker finds an environment's constructor."""
     if callable(entry_point):
         module, name = getattr(entry_point, "__module__", None), getattr(entry_point, "__qualname__", "")
         if getattr(sys.modules.get(str(module)), name, None) is not entry_point:
@@ -84,9 +87,9 @@ def _address(entry_point: Any) -> str | None:
 
 
 def _is_found_elsewhere(module: str) -> bool:
-    """Whether another interpreter with the same path finds a module. Imports nothing."""
+    """Return True if another interpreter with the same path would find a module. Nothing is imported."""
     if module not in sys.modules:
-        return True  # it will be found there as it would be here
+        return True  # the other interpreter finds it as this one did
     path = getattr(sys.modules.get(module.rpartition(".")[0]), "__path__", None)
     finders = (getattr(finder, "find_spec", None) for finder in sys.meta_path)
     return module != "__main__" and any(find is not None and find(module, path) is not None for find in finders)

@@ -1,12 +1,12 @@
-"""Gymnasium's spaces as a policy knows them: which feature each part of an observation is, and what an action is.
+"""Mapping of Gymnasium's spaces to a policy's features: the name of each part of an observation, and the action.
 
 =======================================  ====================================================================
-space                                    what a policy is given
+space                                    feature of the policy
 =======================================  ====================================================================
 image: ``Box`` uint8 (H, W, 1, 3 or 4)   ``observation.image``; in a dictionary: under ``pixels`` the same, under
                                          ``pixels.<camera>`` ``observation.images.<camera>``
 the same as (1, 3 or 4, H, W), or (H,    the image with its channels last; there must be fewer channels than rows
-W), ``Box`` uint8 from 0 to 255          and columns, as LeRobot demands of an image
+W), ``Box`` uint8 from 0 to 255          and columns, as LeRobot requires of an image
 float image: ``Box`` with 3 channels,    the image in uint8: from 0 to 1 multiplied by 255, rounded
 first or last, from 0 to 1 or to 255
 vector: ``Box`` (n,); a number: ()       ``observation.state``; in a dictionary: under ``agent_pos`` the same, as
@@ -15,13 +15,13 @@ vector: ``Box`` (n,); a number: ()       ``observation.state``; in a dictionary:
 ``MultiBinary``
 ``Tuple`` of vectors and numbers         the same, joined to one vector in their order: float32, or float64 if a part
                                          needs it
-``Box`` of any other shape               the same, as it is: an array that a function can use
+``Box`` of any other shape               the same array, unchanged, which a function can use
 any of these elsewhere in a dictionary   ``observation.<key>``, inner dictionaries with a dot: ``observation.a.b``
-``Text``                                 the instruction, one at most; it takes the place of the task's
+``Text``                                 the instruction, at most one; it replaces the task's
 =======================================  ====================================================================
 
-Shapes and dtypes are the environment's where the table does not say otherwise. What it does not name (``Graph``,
-``Sequence``, ``OneOf``, a ``Tuple`` that holds images or dictionaries) is left out of what a policy sees, with a note.
+Shapes and dtypes are the environment's unless the table says otherwise. Spaces that it does not list (``Graph``,
+``Sequence``, ``OneOf``, a ``Tuple`` that contains images or dictionaries) are left out of the observation, with a note.
 """
 
 from __future__ import annotations
@@ -42,20 +42,20 @@ _PLACES: dict[_Path, str] = {
     (): "",
     ("pixels",): "",
     ("agent_pos",): "observation.state",
-    ("observation",): "observation.state",  # of a goal environment, beside achieved_goal and desired_goal
+    ("observation",): "observation.state",  # in a goal environment, beside achieved_goal and desired_goal
 }
-"""Where a part lies, and its name; without one it is what its space is."""
+"""Feature names of parts at fixed paths; the name of any other part depends on its space and its key."""
 
 _BYTES_OF_A_CHARACTER = 4
-"""At most, in UTF-8."""
+"""Maximum number of bytes of a character in UTF-8."""
 _CHANNELS = (1, 3, 4)
 _EXACT_IN_FLOAT32 = 1 << 24
 
 
 @dataclass(frozen=True)
 class _Part:
-    """One array that a policy is given: its ``space``, and how ``of`` makes it of what the environment gives, which may
-    have a batch axis in front.
+    """One array of a policy's observation: its ``space``, and the function ``of`` that makes it from the environment's
+    value, which may have a leading batch axis.
     """
 
     space: Box
@@ -64,9 +64,9 @@ class _Part:
 
 
 class ObservationNames:
-    """What a policy calls the parts of an environment's observations: see the table above.
+    """The feature names of the parts of an environment's observations: see the table above.
 
-    ``left_out`` is a sentence about the parts that a policy is not given, "" if there are none.
+    ``left_out`` is a sentence about the parts that are left out, "" if there are none.
 
     Raises:
         ConfigError: two parts would have the same name.
@@ -84,34 +84,36 @@ class ObservationNames:
             name = INSTRUCTION if isinstance(leaf, Text) else _feature_name(path, part)
             if name in self._parts:
                 both = " and ".join(".".join(each) for each in (self._paths[name], path))
-                raise ConfigError(f"{env_id}: {both} would both be {name}; leave one of them out of what it observes.")
+                raise ConfigError(
+                    f"{env_id}: {both} would both be named {name}; leave one of them out of the observation."
+                )
             self._paths[name], self._parts[name] = path, part
         self.space = Dict({name: part.space for name, part in self._parts.items()})
         self.left_out = ""
         if left_out:
             what = "none of these is" if len(left_out) > 1 else "this is not"
-            self.left_out = f"{env_id}: no policy is given {', '.join(left_out)}; {what} an image, numbers or a text."
+            self.left_out = f"{env_id}: policies are not given {', '.join(left_out)}; {what} an image, numbers or text."
 
     def of(self, observation: Any) -> dict[str, Array]:
-        """An observation under those names; of a vector environment, each part with its leading batch axis.
+        """Return an observation under feature names; in a vector environment, each part has a leading batch axis.
 
         Raises:
-            ValueError: a part is not what its space declares.
+            ValueError: a part does not have the form that its space declares.
         """
         return {name: self._array(name, _at(observation, path)) for name, path in self._paths.items()}
 
     def _array(self, name: str, value: Any) -> Array:
         array = self._parts[name].of(value)
-        if array.dtype.hasobject:  # a pointer means nothing to another process
-            raise ValueError(f"{name} is made of objects where the environment declares numbers: {value!r:.100}")
+        if array.dtype.hasobject:  # a pointer is meaningless in another process
+            raise ValueError(f"{name} consists of objects, but its space declares numbers: {value!r:.100}")
         return array
 
 
 def action_box(space: Any, env_id: str) -> Box:
-    """The actions as a policy gives them: a vector as it is; one of *n* as float32 (1,).
+    """Return the space of a policy's actions: a vector space unchanged, or float32 (1,) for one of *n*.
 
     Raises:
-        ConfigError: they are neither.
+        ConfigError: the space is neither.
     """
     if isinstance(space, Discrete):
         first = int(space.start)
@@ -122,14 +124,14 @@ def action_box(space: Any, env_id: str) -> Box:
 
 
 def rgb_frame(frame: Any) -> Array:
-    """A frame that an environment drew, as a video takes it: uint8 (height, width, 3).
+    """Convert an environment's frame to a video's: uint8 (height, width, 3).
 
-    A grey one, (height, width) or (height, width, 1), is repeated in all three channels; a fourth channel, which says
-    how transparent a pixel is, is dropped; channels that come first are moved to the end where there are fewer of them
-    than rows and columns; floats are from 0 to 1 and are multiplied by 255 and rounded.
+    A grey frame, (height, width) or (height, width, 1), is repeated in all three channels. A fourth channel, which is
+    the opacity of a pixel, is dropped. Channels that come first are moved to the end if there are fewer of them than
+    rows and columns. Floats must be in 0-1 and are multiplied by 255 and rounded.
 
     Raises:
-        ConfigError: it is none of these.
+        ConfigError: the frame has none of these forms.
     """
     array = np.asarray(frame) if frame is not None else np.empty(0, object)
     if array.dtype == np.uint8 and array.ndim == 3 and array.shape[2] == 3:
@@ -139,21 +141,21 @@ def rgb_frame(frame: Any) -> Array:
     if array.size == 0 or array.dtype.kind not in "bfiu" or (axis := _channel_axis(array.shape)) is None:
         found = "None" if frame is None else f"{type(frame).__name__} of {array.dtype} {array.shape}"
         raise ConfigError(
-            f"its environment draws {found}; a frame is uint8 (height, width, 3), grey, with a fourth channel, or of "
-            "floats from 0 to 1"
+            f"its environment renders {found}; a frame must be uint8 (height, width, 3), grey, with a fourth channel, "
+            "or of floats from 0 to 1"
         )
     top = 1 if array.dtype.kind in "bf" else 255
-    if not (array.min() >= 0 and array.max() <= top):  # NaN neither
+    if not (array.min() >= 0 and array.max() <= top):  # so that NaN is refused, too
         raise ConfigError(
-            f"its environment draws {array.dtype} from {array.min():g} to {array.max():g}; "
-            f"a frame of {array.dtype} is from 0 to {top}"
+            f"its environment renders {array.dtype} from {array.min():g} to {array.max():g}; "
+            f"a frame of {array.dtype} must be from 0 to {top}"
         )
     array = _bytes(np.moveaxis(array, axis, -1), 255 // top)
     return np.repeat(array, 3, axis=-1) if array.shape[2] == 1 else array[..., :3]
 
 
 def _leaves(space: Any, path: _Path = ()) -> Iterator[tuple[_Path, Any]]:
-    """Every space that is not a dictionary, with the keys that lead to it."""
+    """Yield every space that is not a dictionary, with the keys that lead to it."""
     if isinstance(space, Dict):
         for name, inner in space.items():
             yield from _leaves(inner, (*path, name))
@@ -168,7 +170,7 @@ def _at(observation: Any, path: _Path) -> Any:
 
 
 def _feature_name(path: _Path, part: _Part) -> str:
-    """What a policy calls this part of an observation."""
+    """Return the feature name of the part of an observation at ``path``."""
     if path[:1] == ("pixels",) and len(path) == 2:
         return f"observation.images.{path[1]}"
     by_kind = "observation.image" if part.is_image else "observation.state"
@@ -176,7 +178,7 @@ def _feature_name(path: _Path, part: _Part) -> str:
 
 
 def _part(space: Any) -> _Part | None:
-    """What a policy is given of a space that is not a dictionary; None where that is nothing."""
+    """Return the array that a policy is given for a space that is not a dictionary; None if it is left out."""
     match space:
         case Text():
             return _text(space)
@@ -190,7 +192,7 @@ def _part(space: Any) -> _Part | None:
 
 
 def _counted(space: Any) -> _Part | None:
-    """One of *n*, or several such, as floats, which is what a policy computes with."""
+    """Convert discrete spaces (one of *n*, or several of them) to floats, because policies compute with floats."""
     match space:
         case Discrete():
             first, last = int(space.start), int(space.start) + int(space.n) - 1
@@ -210,14 +212,14 @@ def _text(space: Text) -> _Part:
         if not isinstance(value, str):
             return np.stack([encode(text) for text in value])
         if len(encoded := value.encode()) > room:
-            raise ValueError(f"the text it observes is longer than its space allows: {value!r}")
+            raise ValueError(f"an observed text is longer than its space allows: {value!r}")
         return np.frombuffer(encoded.ljust(room, b"\0"), np.uint8)
 
-    return _Part(Box(0, 255, (room,), np.uint8), encode)  # as it travels
+    return _Part(Box(0, 255, (room,), np.uint8), encode)  # the form in which it is sent
 
 
 def _image(space: Box) -> _Part | None:
-    """An image with its channels last; None where nothing says that it is one."""
+    """Return an image with its channels last; None if the space does not look like an image."""
     if space.dtype == np.uint8 and len(space.shape) == 3 and space.shape[2] == 3:
         return _Part(space, np.asarray, is_image=True)
     shape = space.shape if len(space.shape) == 3 else (*space.shape, 1)
@@ -232,7 +234,7 @@ def _image(space: Box) -> _Part | None:
         if len(space.shape) == 2:
             array = array[..., np.newaxis]
         if not np.isfinite(array).all():
-            raise ValueError("an image that it observes holds numbers that are not finite")
+            raise ValueError("an observed image contains numbers that are not finite")
         return _bytes(np.moveaxis(array, axis, -1), 255 // top)
 
     channels = shape[axis]
@@ -241,8 +243,9 @@ def _image(space: Box) -> _Part | None:
 
 
 def _channel_axis(shape: tuple[int, ...]) -> int | None:
-    """Which axis of (height, width, channels) or (channels, height, width) holds the channels: there are fewer of them
-    than rows and columns, so it cannot be both.
+    """Return the axis of the channels in (height, width, channels) or (channels, height, width).
+
+    There are fewer channels than rows and columns, so at most one axis qualifies.
     """
     if len(shape) != 3:
         return None
@@ -253,7 +256,7 @@ def _channel_axis(shape: tuple[int, ...]) -> int | None:
 
 
 def _top(space: Box) -> int | None:
-    """The brightest value of a space that begins at 0 everywhere and ends at 255, or at 1 if it holds floats."""
+    """Return the maximum of a space that is 0 to 255 everywhere, or 0 to 1 for floats; None for any other space."""
     tops = (1, 255) if space.dtype.kind == "f" else (255,) if space.dtype == np.uint8 else ()
     return next((top for top in tops if np.all(space.low == 0) and np.all(space.high == top)), None)
 
@@ -275,7 +278,7 @@ def _floats(low: Array, high: Array) -> _Part:
 
 
 def _joined(parts: list[_Part | None]) -> _Part | None:
-    """One vector of several; None where one of them is none."""
+    """Join several parts into one vector; None if one of the parts is None."""
     vectors = [part for part in parts if part is not None and not part.is_image and len(part.space.shape) == 1]
     if not vectors or len(vectors) < len(parts):
         return None

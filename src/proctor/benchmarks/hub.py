@@ -1,4 +1,4 @@
-"""Environment code of the Hugging Face Hub, or of a folder: ``make_env`` in ``env.py`` (LeRobot's EnvHub)."""
+"""Environments made by code from the Hugging Face Hub or from a folder: ``make_env`` in ``env.py`` (LeRobot EnvHub)."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ _HUB_ID = re.compile(r"(?P<repository>[\w-][\w.-]*/[\w-][\w.-]*)(@(?P<revision>[
 
 @dataclass(frozen=True, kw_only=True)
 class HubConfig(SuccessConfig):
-    """``--env.type=hub``. ``task``: suites of what make_env gives, with commas; all if not given."""
+    """``--env.type=hub``. ``task``: suites that make_env returns, separated by commas; the default is all."""
 
     type: str = "hub"
 
     repo: str | None = None
-    """Where env.py is: user/repo[@revision][:path] on the Hub, or a folder[:path] here."""
+    """Location of env.py: user/repo[@revision][:path] on the Hub, or a local folder[:path]."""
 
     kwargs: dict[str, Any] = field(default_factory=dict)
     """JSON: further arguments of make_env."""
 
     trust_remote_code: bool = False
-    """Consent to running that code here, given by --trust_remote_code=true alone."""
+    """Consent to running that code here. It can only be given by --trust_remote_code=true."""
 
     code_sha256: str | None = None
-    """Of the code that was consented to; any other is refused. If not given, that of the code that is found."""
+    """SHA-256 of the code that was consented to; other code is refused. The default is that of the code found."""
 
 
 @dataclass(frozen=True)
 class Code:
-    """Python files, found: ``file`` holds ``make_env``, ``pinned`` is a ``--env.repo`` that names just these, and
-    ``sha256`` is a digest of all Python files in the file's folder and below.
+    """Python files that were found. ``file`` contains ``make_env``, ``pinned`` is a ``--env.repo`` that names exactly
+    these files, and ``sha256`` is a digest of all Python files in the file's folder and below.
     """
 
     file: Path
@@ -54,15 +54,15 @@ class Code:
 
 
 def find_code(repo: str) -> Code:
-    """Look a ``--env.repo`` up; what is on the Hub is downloaded. Runs nothing.
+    """Find the code of a ``--env.repo``; a Hub repository is downloaded. No code is run.
 
     Raises:
-        ConfigError: there is no such folder, repository or file.
+        ConfigError: the folder, the repository or the file does not exist.
     """
     place, _, path = repo.partition(":")
     path = path or _USUAL_FILE
     if ".." in PurePosixPath(path).parts or PurePosixPath(path).is_absolute():
-        raise ConfigError(f"env.repo is '{repo}'; the path behind the colon must lie inside {place}.")
+        raise ConfigError(f"env.repo is '{repo}'; the path after the colon must be inside {place}.")
     folder = Path(place).expanduser()
     if folder.is_dir():
         folder = folder.resolve()
@@ -70,7 +70,9 @@ def find_code(repo: str) -> Code:
     else:
         hub_id = _HUB_ID.fullmatch(place)
         if hub_id is None:
-            raise ConfigError(f"env.repo is '{repo}'; it is user/repo[@revision][:path] on the Hub, or a folder here.")
+            raise ConfigError(
+                f"env.repo is '{repo}'; it must be user/repo[@revision][:path] on the Hub, or a local folder."
+            )
         try:
             folder = snapshot_of(hub_id["repository"], hub_id["revision"])
         except ConfigError as error:
@@ -84,28 +86,28 @@ def find_code(repo: str) -> Code:
 
 
 class Hub(EnvFactoryBenchmark):
-    """Environments that code from the Hub makes, run as LeRobot's EnvHub would, once its reader consents.
+    """Environments made by code from the Hub, run as by LeRobot's EnvHub, after the user has given consent.
 
     ============  ======================================================================================
     suite, task   those of ``{suite: {number: environment}}``, which ``make_env(n_envs=1,
-                  use_async_envs=False)`` gives; a single environment is task 0 of its registered id, or of
+                  use_async_envs=False)`` returns; a single environment is task 0 of its registered id, or of
                   ``hub_env``; instructions are the environments' ``task_description``
-    observation   as of :class:`~proctor.benchmarks.gymnasium.Gymnasium`
-    action        as of :class:`~proctor.benchmarks.gymnasium.Gymnasium`
-    episode       until the environment ends it, after as many steps as it says at most, or
-                  ``episode_length``; the seed is passed to ``reset``
-    success       as of :class:`~proctor.benchmarks.gymnasium.Gymnasium`
+    observation   as for :class:`~proctor.benchmarks.gymnasium.Gymnasium`
+    action        as for :class:`~proctor.benchmarks.gymnasium.Gymnasium`
+    episode       ends when the environment ends it, or after the environment's own number of steps, or
+                  after ``episode_length``; the seed is passed to ``reset``
+    success       as for :class:`~proctor.benchmarks.gymnasium.Gymnasium`
     reward        the environment's
     ============  ======================================================================================
 
-    Nothing is downloaded and nothing runs without ``--trust_remote_code=true``. From when an evaluation is planned it
-    is held to the very code that was found then: a branch of the Hub becomes its commit, and the code's digest goes
-    into the configuration, so that it is in the fingerprint, and workers and later sessions refuse any other.
+    Nothing is downloaded and nothing runs without ``--trust_remote_code=true``. When an evaluation is planned, it is
+    pinned to the code found at that moment: a branch of the Hub becomes its commit, and the code's digest is added to
+    the configuration. So the digest is part of the fingerprint, and workers and later sessions refuse other code.
 
-    Each worker makes all environments that ``make_env`` gives and runs one at a time: if they are many and large, they
-    had better be made lazily, or chosen by an argument (``kwargs``).
+    Each worker makes all environments that ``make_env`` returns, and runs one at a time. If they are many and large,
+    make them lazily, or select them by an argument (``kwargs``).
 
-    Differences from LeRobot: a repository is fetched whole, since environments bring meshes and modules of their own.
+    Differences from LeRobot: a repository is downloaded whole, because environments need their own meshes and modules.
     """
 
     name: ClassVar[str] = "hub"
@@ -117,24 +119,24 @@ class Hub(EnvFactoryBenchmark):
 
     @cached_property
     def code(self) -> Code:
-        """What runs, once it may.
+        """The code to run, once the user has consented.
 
         Raises:
-            ConfigError: nobody consented, it cannot be had, or it is not what was consented to.
+            ConfigError: there is no consent, the code is not available, or it is not the code that was consented to.
         """
         repo = self.config.repo
         if not repo:
             raise ConfigError("hub needs --env.repo: user/repo[@revision][:path] on the Hub, or a folder with env.py.")
         if not self.config.trust_remote_code:
             raise ConfigError(
-                f"--env.repo={repo} means to run code: make_env of {repo.partition(':')[2] or _USUAL_FILE} in "
+                f"--env.repo={repo} would run code: make_env of {repo.partition(':')[2] or _USUAL_FILE} in "
                 f"{repo.partition(':')[0]}, on this machine and unconfined. Read it, and if you trust it consent with "
                 "--trust_remote_code=true; on the Hub, name the commit that you have read: user/repo@commit."
             )
         code = find_code(repo)
         if self.config.code_sha256 not in (None, code.sha256):
             raise ConfigError(
-                f"The code of {repo} is not the one that was consented to: its SHA-256 is {code.sha256}, and "
+                f"The code of {repo} is not the one that was consented to: its SHA-256 is {code.sha256}, but "
                 f"env.code_sha256 is {self.config.code_sha256}. Evaluate it anew, under another --output_dir."
             )
         return code
@@ -144,14 +146,14 @@ class Hub(EnvFactoryBenchmark):
         return f"make_env of {self.config.repo}"
 
     def tasks(self) -> list[Task]:
-        # From here on the configuration names this code and no other: in workers, fingerprint and later sessions.
+        # From here on the configuration pins this code: in workers, in the fingerprint and in later sessions.
         self.config = replace(self.config, repo=self.code.pinned, code_sha256=self.code.sha256)
         return super().tasks()
 
     def make(self) -> Any:
         make_env = getattr(_imported(self.code), "make_env", None)
         if make_env is None:
-            raise ConfigError(f"{self.config.repo} has no make_env(n_envs, use_async_envs).")
+            raise ConfigError(f"{self.config.repo} does not define make_env(n_envs, use_async_envs).")
         arguments: dict[str, Any] = {"n_envs": 1, "use_async_envs": False, **self.config.kwargs}
         wanted = inspect.signature(make_env).parameters.get("cfg")
         if wanted is not None and wanted.default is wanted.empty:
@@ -162,7 +164,7 @@ class Hub(EnvFactoryBenchmark):
 def _imported(code: Code) -> Any:
     name = f"proctor_hub_{code.sha256[:16]}"
     spec = importlib.util.spec_from_file_location(name, code.file)
-    assert spec is not None  # it is a Python file
+    assert spec is not None  # because it is a Python file
     assert spec.loader is not None
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     try:

@@ -1,4 +1,4 @@
-"""Environments that LeRobot knows and Proctor has no adapter for: its own, and those of ``lerobot_env_*`` packages."""
+"""Environments of LeRobot without an adapter in Proctor: LeRobot's own, and those of ``lerobot_env_*`` packages."""
 
 from __future__ import annotations
 
@@ -21,51 +21,51 @@ _PREFIX = "lerobot_env_"
 _LEROBOTS = frozenset(
     {"gym_manipulator", "isaaclab_arena", "libero_plus", "robocasa", "robomme", "robotwin", "vlabench"}
 )
-"""What LeRobot's own ``--env.type`` can be beyond the benchmarks that Proctor has adapters for (LeRobot 0.6.1)."""
+"""Values of LeRobot's own ``--env.type`` for which Proctor has no adapter (LeRobot 0.6.1)."""
 _WITHOUT_LENGTH = frozenset({"gym_manipulator"})
-"""Those whose configuration has no ``episode_length``."""
+"""LeRobot types whose configuration has no ``episode_length``."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LeRobotEnvConfig(SuccessConfig):
-    """``--env.type=lerobot_env``. ``task``: suites of what LeRobot makes, with commas; all if not given."""
+    """``--env.type=lerobot_env``. ``task``: suites that LeRobot makes, separated by commas; the default is all."""
 
     type: str = "lerobot_env"
 
     name: str | None = None
-    """Under which name the environment is registered with LeRobot: what LeRobot calls --env.type."""
+    """Name under which the environment is registered with LeRobot (LeRobot's --env.type)."""
 
     kwargs: dict[str, Any] = field(default_factory=dict)
-    """JSON: fields of its configuration, such as {"task": "PickPlace"}."""
+    """JSON: fields of LeRobot's configuration of the environment, such as {"task": "PickPlace"}."""
 
 
 _OURS = frozenset(field.name for field in fields(LeRobotEnvConfig)) - {"task", "type", "name", "kwargs"}
 
 
 def plug_ins() -> tuple[str, ...]:
-    """The installed packages that add environments to LeRobot, by the name under which they are imported."""
+    """Return the import names of the installed packages that add environments to LeRobot."""
     return distributions_named(_PREFIX)
 
 
 class LeRobotEnv(EnvFactoryBenchmark):
-    """Environments made by LeRobot's own ``make_env``, from a configuration that is registered with it.
+    """Environments that LeRobot's own ``make_env`` makes from a configuration registered with LeRobot.
 
     ============  ======================================================================================
     suite, task   LeRobot's; instructions are the environments' ``task_description``
-    observation   as of :class:`~proctor.benchmarks.gymnasium.Gymnasium`
-    action        as of :class:`~proctor.benchmarks.gymnasium.Gymnasium`
-    episode       until the environment ends it, after as many steps as it says at most, or
-                  ``episode_length``; the seed is passed to ``reset``
-    success       as of :class:`~proctor.benchmarks.gymnasium.Gymnasium`
+    observation   as for :class:`~proctor.benchmarks.gymnasium.Gymnasium`
+    action        as for :class:`~proctor.benchmarks.gymnasium.Gymnasium`
+    episode       ends when the environment ends it, or after the environment's own number of steps, or
+                  after ``episode_length``; the seed is passed to ``reset``
+    success       as for :class:`~proctor.benchmarks.gymnasium.Gymnasium`
     reward        the environment's
     ============  ======================================================================================
 
-    LeRobot's own types without an adapter here (robocasa, vlabench, robotwin, robomme, libero_plus, isaaclab_arena,
-    gym_manipulator), and a plug-in ``lerobot_env_<name>``, can be written as LeRobot writes them: ``--env.type=robocasa
-    --env.task=CloseFridge --env.split=test`` means ``--env.type=lerobot_env --env.name=robocasa
+    Options of LeRobot's types without an adapter here (robocasa, vlabench, robotwin, robomme, libero_plus,
+    isaaclab_arena, gym_manipulator) and of a plug-in ``lerobot_env_<name>`` can be written as for LeRobot:
+    ``--env.type=robocasa --env.task=CloseFridge --env.split=test`` means ``--env.type=lerobot_env --env.name=robocasa
     --env.kwargs={"task": "CloseFridge", "split": "test"}``.
 
-    Differences from LeRobot: processors that a plug-in's configuration brings for its observations are not applied.
+    Differences from LeRobot: a plug-in's own processors of observations are not applied.
     """
 
     name: ClassVar[str] = "lerobot_env"
@@ -80,7 +80,7 @@ class LeRobotEnv(EnvFactoryBenchmark):
 
     @classmethod
     def fields_for(cls, name: str, fields: Mapping[str, Any]) -> dict[str, Any] | None:
-        """As LeRobot's command line means them: fields that Proctor has not are those of LeRobot's configuration."""
+        """Read options as LeRobot's command line does: unknown fields are fields of LeRobot's configuration."""
         if name not in _LEROBOTS | {plug_in.removeprefix(_PREFIX) for plug_in in plug_ins()}:
             return None
         given = {field.replace("-", "_"): value for field, value in fields.items()}
@@ -93,7 +93,7 @@ class LeRobotEnv(EnvFactoryBenchmark):
 
     def tasks(self) -> list[Task]:
         if not self.config.name:
-            raise ConfigError("lerobot_env needs --env.name: what LeRobot calls --env.type, such as robocasa.")
+            raise ConfigError("lerobot_env needs --env.name: LeRobot's name of the environment, such as robocasa.")
         return super().tasks()
 
     @property
@@ -112,21 +112,21 @@ class LeRobotEnv(EnvFactoryBenchmark):
         known = configurations.get_known_choices()
         name = self.config.name
         if name not in known:
-            raise ConfigError(f"LeRobot knows no environment '{name}'.{did_you_mean(str(name), known)}")
+            raise ConfigError(f"LeRobot has no environment '{name}'.{did_you_mean(str(name), known)}")
         try:
             configuration = import_simulator("draccus", "lerobot").decode(known[name], self.config.kwargs)
-        except Exception as error:  # draccus has several, of different libraries
+        except Exception as error:  # draccus raises several kinds, from different libraries
             raise ConfigError(f"env.kwargs do not fit {self.maker}: {' '.join(str(error).split())}.") from error
         if hub_path := getattr(configuration, "hub_path", None):
             raise ConfigError(
-                f"{self.maker} is code of the Hub's repository {hub_path}, which only --env.type=hub runs: give "
-                f"--env.type=hub --env.repo={hub_path} {GIVE_CONSENT}, and in --env.kwargs what its make_env takes."
+                f"{self.maker} is code of the Hub's repository {hub_path}, which only --env.type=hub runs; give "
+                f"--env.type=hub --env.repo={hub_path} {GIVE_CONSENT}, and its make_env's arguments in --env.kwargs."
             )
         return factory.make_env(configuration, n_envs=1, use_async_envs=False)
 
 
 def _typed(value: Any) -> Any:
-    """A text of the command line as the YAML value that LeRobot reads in it."""
+    """Convert a text of the command line to the YAML value that LeRobot would read in it."""
     if not isinstance(value, str):
         return value
     from proctor.config.strict_yaml import load_yaml

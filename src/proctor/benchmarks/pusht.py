@@ -16,7 +16,7 @@ from proctor.benchmarks.base import (
     Step,
     draw_without_display,
     import_simulator,
-    require_at_least,
+    require_image_sizes,
     require_one_of,
 )
 from proctor.config import EnvConfig
@@ -28,17 +28,17 @@ _OBSERVED = {
     "pixels_agent_pos": ("pixels", "agent_pos"),
     "environment_state_agent_pos": ("environment_state", "agent_pos"),
 }
-"""What each ``obs_type`` of gym-pusht observes."""
+"""The parts of an observation for each ``obs_type`` of gym-pusht."""
 
 _FEATURES = {
     "pixels": "observation.image",
     "agent_pos": "observation.state",
     "environment_state": "observation.environment_state",
 }
-"""gym-pusht's names, and ours."""
+"""LeRobot's feature name of each part of an observation."""
 
 _SMALLEST_FRAME = 96
-"""Pixels a side: there gym-pusht's marker of the last action is a pixel thick, and below it cannot draw."""
+"""Pixels per side. At this size gym-pusht's marker of the last action is one pixel thick; below it drawing fails."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,15 +61,14 @@ class PushTConfig(EnvConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_one_of("obs_type", self.obs_type, _OBSERVED)
-        require_at_least(1, self, "observation_width", "observation_height")
-        require_at_least(_SMALLEST_FRAME, self, "visualization_width", "visualization_height")
+        require_image_sizes(self, _SMALLEST_FRAME)
 
 
 class PushTEnv(SimEnv):
     """One PushT simulator.
 
-    gym-pusht draws inside ``step`` whenever its ``obs_type`` holds pixels. Here it always steps as ``state``, which
-    draws nothing, and the observation is asked for afterwards, only when somebody looks and the episode goes on.
+    gym-pusht renders inside ``step`` if its ``obs_type`` contains pixels. Here it always steps with ``state``, which
+    renders nothing, and the observation is requested afterwards, only if a policy needs it and the episode goes on.
     """
 
     fps = 10.0
@@ -117,11 +116,11 @@ class PushTEnv(SimEnv):
         )
 
     def _coverage(self) -> float:
-        """How much of the outline the block covers, 0-1.
+        """Return the fraction of the outline that the block covers, 0-1.
 
-        As gym-pusht has it, except that the T's two bars come in one order. gym-pusht takes them from a set, which
-        orders them by where they lie in memory, so that the last bits of the reward differed from run to run in one
-        state in five with an overlap.
+        The computation is gym-pusht's, except that the T's two bars always come in the same order. gym-pusht takes them
+        from a set, whose order depends on memory addresses, so the last bits of its reward differed from run to run in
+        one of five states with an overlap.
         """
         sim = self._sim
         outline, block = (
@@ -152,7 +151,7 @@ class PushTEnv(SimEnv):
     def state(self) -> Iterable[Array]:
         """Poses and velocities of finger and block: x, y, angle, each float64 (6,).
 
-        pymunk's contact caches cannot be read. They follow from the steps before, so equal histories have equal ones.
+        pymunk's contact caches cannot be read. They follow from earlier steps, so equal histories have equal caches.
         """
         for body in (self._sim.agent, self._sim.block):
             yield np.array([*body.position, body.angle, *body.velocity, body.angular_velocity])
@@ -169,16 +168,16 @@ class PushT(Benchmark):
     observation   ``observation.image`` uint8 (96, 96, 3); ``observation.state`` float64 (2,), the finger's
                   position in 0-512; or, with ``obs_type=environment_state_agent_pos``,
                   ``observation.environment_state`` float64 (16,), eight corners (x, y), in place of the image
-    action        float32 (2,): where the finger shall go, absolute, 0-512
+    action        float32 (2,): the target position of the finger, absolute, 0-512
     episode       300 steps of 0.1 s, then truncated; the seed draws finger and block
     success       more than 95 % of the outline covered; ends the episode
     reward        coverage / 0.95, at most 1
     ============  ======================================================================================
 
     Differences from LeRobot, all deliberate: the reward is the same to the last bit in every run (gym-pusht's is not:
-    :meth:`PushTEnv._coverage`); the image has the size that ``observation_width`` and
-    ``observation_height`` say (LeRobot's fields say 384, do not reach the simulator, and 96 is what it gives);
-    and ``episode_length`` may shorten an episode, not prolong it.
+    :meth:`PushTEnv._coverage`); the image has the size given by ``observation_width`` and ``observation_height``
+    (LeRobot's fields are 384 but do not reach the simulator, which gives 96); and ``episode_length`` can shorten an
+    episode, not prolong it.
     """
 
     name: ClassVar[str] = "pusht"
@@ -194,7 +193,7 @@ class PushT(Benchmark):
     def tasks(self) -> list[Task]:
         for given in self.config.task_names():
             if given != _TASK:
-                raise ConfigError(f"env.task is '{given}', and pusht has one task.{did_you_mean(given, [_TASK])}")
+                raise ConfigError(f"env.task is '{given}', but pusht has one task.{did_you_mean(given, [_TASK])}")
         return [Task("pusht", 0, _TASK, "", 300)]
 
     def preload(self) -> None:

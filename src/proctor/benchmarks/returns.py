@@ -1,10 +1,10 @@
-"""What an environment returns from a step, read strictly: success, the end of the episode, the reward.
+"""Strict reading of the values that an environment returns from a step: success, the end of the episode, the reward.
 
-Any object of Python is true or false: ``bool(info["is_success"])`` makes a success of ``{"task": False}`` and of NaN.
-Here only these say yes or no: a bool, 0 or 1 (of Python or numpy), and an array or tensor that holds just one of them.
-Of success, None says nothing, and so does a key that is absent. Everything else raises a ValueError that names what was
-returned and what was expected; the runner makes it that episode's error. Every adapter of foreign environments reads
-through these functions, and so does the runner what any adapter gives it.
+Every Python object is true or false: ``bool(info["is_success"])`` makes a success of ``{"task": False}`` and of NaN.
+These functions accept only a bool, 0 or 1 (of Python or numpy), or an array or tensor that holds exactly one of them.
+For success, None and an absent key mean that nothing was reported. Everything else raises a ValueError that names the
+returned value and the expected ones; the runner records it as the episode's error. Every adapter of foreign
+environments uses these functions, and the runner applies them to the steps of every adapter.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from typing import Any
 import numpy as np
 
 USUAL_SUCCESS_KEYS = ("is_success", "success")
-"""Where info says whether a step succeeded, if nobody names another key; the first one that says something counts."""
+"""Keys of a step's info that are read for success if no other key is configured; the first that reports it counts."""
 
 _repr = reprlib.Repr()
 _repr.maxstring = _repr.maxother = _repr.maxlong = 60
 
 
 def yes_or_no(value: Any, what: str) -> bool | None:
-    """Read a statement that is true or false. None says nothing.
+    """Read a value that is true or false; None stays None.
 
     Raises:
-        ValueError: it is something else; ``what`` names it in the message.
+        ValueError: the value is neither; ``what`` is its name in the message.
     """
     if value is None or value is True or value is False:
         return value
@@ -40,10 +40,10 @@ def yes_or_no(value: Any, what: str) -> bool | None:
 
 
 def decided(value: Any, what: str) -> bool:
-    """Read a statement that has to be made, such as whether an episode is over: None is an error too.
+    """Read a value that must be true or false, such as the end of an episode; None is an error, too.
 
     Raises:
-        ValueError: it is something else; ``what`` names it in the message.
+        ValueError: the value is neither; ``what`` is its name in the message.
     """
     if (said := yes_or_no(value, what)) is None:
         raise _no_statement(value, what)
@@ -54,7 +54,7 @@ def real_number(value: Any, what: str) -> float:
     """Read a real number, which may be infinite or NaN, in double precision.
 
     Raises:
-        ValueError: it is none; ``what`` names it in the message.
+        ValueError: the value is not a real number; ``what`` is its name in the message.
     """
     if isinstance(value, float):
         return float(value)
@@ -68,10 +68,10 @@ def real_number(value: Any, what: str) -> float:
 
 
 def success_in(info: Any, keys: Sequence[str] = USUAL_SUCCESS_KEYS) -> bool | None:
-    """Read what a step's ``info`` says of success under the first of ``keys`` that says something.
+    """Read success from a step's ``info``, under the first of ``keys`` whose value is not None.
 
     Raises:
-        ValueError: a value there says neither yes nor no, or ``info`` is not a mapping.
+        ValueError: a value is neither true nor false, or ``info`` is not a mapping.
     """
     if not isinstance(info, (dict, Mapping)):  # dict first: asking for a Mapping takes ten times as long
         raise ValueError(f"the info of a step is {shown(info)}; expected a dict")  # noqa: TRY004 - one kind for all
@@ -82,18 +82,18 @@ def success_in(info: Any, keys: Sequence[str] = USUAL_SUCCESS_KEYS) -> bool | No
 
 
 def latched(before: bool | None, said: bool | None) -> bool | None:  # noqa: FBT001 - two statements
-    """What is known of an episode's success after one more step: a success stays one, and None adds nothing."""
+    """Return an episode's success after one more step: a success is never lost, and None changes nothing."""
     return before or said if said is not None else before
 
 
 def shown(value: Any) -> str:
-    """A foreign value for a sentence: short, on one line, and without control characters."""
+    """Return a foreign value as short text on one line, without control characters, for an error message."""
     text = " ".join(_repr.repr(value).split())
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
 def if_finite(total: float, largest: float) -> tuple[float, float] | tuple[None, None]:
-    """The sum and the largest of an episode's rewards; neither exists if a reward was NaN or infinite."""
+    """Return the sum and the maximum of an episode's rewards; (None, None) if a reward was NaN or infinite."""
     return (total, largest) if math.isfinite(total) else (None, None)
 
 
@@ -102,13 +102,13 @@ def _no_statement(value: Any, what: str) -> ValueError:
 
 
 def _single(value: Any) -> Any:
-    """The one element of a numpy scalar, array or tensor as Python's own; any other value, and None, as it is.
+    """Return the one element of a numpy scalar, array or tensor as a Python object; return other values unchanged.
 
-    So is a masked element, whose value counts as missing.
+    A masked element is returned unchanged, too: its value is missing.
     """
     if isinstance(value, Real) or not hasattr(value, "item") or np.ma.is_masked(value):  # type: ignore[no-untyped-call]
         return value
     try:
         return value.item()
-    except Exception:  # noqa: BLE001 - it holds several elements, or none: whatever its library raises then
+    except Exception:  # noqa: BLE001 - it does not hold exactly one element; each library raises its own error
         return value

@@ -25,15 +25,21 @@ _NEGATIVE = re.compile(r"-\.?\d")
 _CONFIG_PATH = "config_path"
 _GROUPS_OF_FIELDS = ("env", "policy")
 _OLD_PATH = "-p"
-"""What LeRobot called --policy.path before its version 0.2."""
+"""The name of --policy.path in LeRobot before its version 0.2."""
 _OLD_NAMES = {"pretrained_policy_name_or_path": "policy.path", "use_amp": "policy.use_amp", "device": "policy.device"}
-"""Other options of LeRobot before 0.2, and what they are called since."""
-_SWITCHES = {"help", "version", "json", "anyway", "static", "embed", "open"}
-"""Options that take no value: what follows one is not its value."""
+"""Other options of LeRobot before 0.2, and their names since."""
+SWITCHES = {"help", "version", "json", "anyway", "static", "embed", "open", "trust_remote_code"}
+"""Options that need no value: only the word ``true`` or ``false`` behind one is its value. Every boolean option of a
+command must be among them (a test compares them), else it would take the command's argument for its value."""
+_TRUTH_VALUES = ("true", "false")
 
 
 def expand(arguments: Sequence[str]) -> list[str]:
-    """The command line with every option as ``--key=value`` (or ``--key``), each once: the last one written counts."""
+    """Return the command line with every option once, as ``--key=value`` (or ``--key``); the last one written counts.
+
+    Raises:
+        ConfigError: the file of ``--config_path`` cannot be used, or an option names a part of a field.
+    """
     require_utf8(arguments)
     positional: list[str] = []
     options: dict[str, str | None] = {}
@@ -57,19 +63,23 @@ def expand(arguments: Sequence[str]) -> list[str]:
 
 
 def _require_whole_fields(options: Iterable[str]) -> None:
-    """Fields of ``--env.*`` and ``--policy.*`` have no parts of their own on the command line."""
+    """Refuse an option for a part of a field of ``--env.*`` or ``--policy.*``, which are given as a whole.
+
+    Raises:
+        ConfigError: names the option, and the one to give instead.
+    """
     for key in options:
         group, *rest = key.split(".")
         if group in _GROUPS_OF_FIELDS and len(rest) > 1:
             whole, part = f"--{group}.{rest[0]}", ".".join(rest[1:])
-            raise ConfigError(f"--{key} is no option; give {whole} as a whole: {whole}='{{\"{part}\": …}}'.")
+            raise ConfigError(f"--{key} is not an option; give {whole} as a whole: {whole}='{{\"{part}\": …}}'.")
 
 
 def read_config_file(path: Path) -> dict[str, Any]:
-    """A YAML or JSON file (JSON is YAML) with the same names as the command line, nested or dotted.
+    """Read a YAML or JSON file (JSON is YAML) with the same names as the command line, nested or dotted.
 
     Raises:
-        ConfigError: it cannot be read, is too large, or holds no mapping.
+        ConfigError: the file cannot be read, is too large, or does not hold a mapping.
     """
     from proctor.config.strict_yaml import load_yaml
 
@@ -87,7 +97,7 @@ def read_config_file(path: Path) -> dict[str, Any]:
 
 
 def _split(arguments: Sequence[str]) -> Iterator[tuple[str | None, str | None]]:
-    """Key and value of each option; positional arguments have no key."""
+    """Give the key and the value of each option; the key of a positional argument is None."""
     rest = list(arguments)
     while rest:
         argument = rest.pop(0)
@@ -103,7 +113,7 @@ def _split(arguments: Sequence[str]) -> Iterator[tuple[str | None, str | None]]:
             key = _renamed(f"--{key}", _OLD_NAMES[key])
         if equals:
             yield key, value
-        elif key not in _SWITCHES and rest and _is_value(rest[0]):
+        elif rest and (rest[0] in _TRUTH_VALUES if key in SWITCHES else _is_value(rest[0])):
             yield key, rest.pop(0)
         else:
             yield key, None
@@ -115,22 +125,22 @@ def _renamed(old: str, new: str) -> str:
 
 
 def _without_lerobots(options: Mapping[str, str | None]) -> dict[str, str | None]:
-    """The options without those of ``--eval.*`` that only LeRobot has; a benchmark knows its own ``--env.*``."""
+    """Remove the options of ``--eval.*`` that only LeRobot has; those of ``--env.*`` are left to the benchmark."""
     prefix = "eval."
-    switched_on = "true"  # an option without a value
+    switched_on = "true"  # what an option without a value means
     ours = {key.removeprefix(prefix): value or switched_on for key, value in options.items() if key.startswith(prefix)}
     kept = without_lerobots("eval", ours, known=())
     return {key: v for key, v in options.items() if not key.startswith(prefix) or key.removeprefix(prefix) in kept}
 
 
 def _as_json(value: str) -> str:
-    """A list or a mapping as JSON, if it is written as YAML; any other text as it is."""
+    """Rewrite a list or a mapping from YAML to JSON; return any other text unchanged."""
     if not value.lstrip().startswith(("{", "[")):
         return value
     try:
         return json.dumps(read_value(value), ensure_ascii=False)
     except ConfigError:
-        return value  # the command that takes the option says what is wrong with it
+        return value  # the command that takes the option reports what is wrong with it
 
 
 def _is_value(argument: str) -> bool:

@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.console import Console
+
+from proctor.cli.output import print_json
 from proctor.errors import ConfigError
 
 if TYPE_CHECKING:
-    from proctor.results.compare import Challenge, Comparison
+    from proctor.results.compare import Comparison, RunComparison
     from proctor.results.measured import MeasuredRun
 
 WORSE = 6
@@ -26,26 +29,24 @@ def compare_command(
 ) -> int:
     """Compare evaluations with the first one: is a policy better, and how many more episodes would tell?
 
-    Each is a run directory, finished or not, or an eval_info.json, also LeRobot's. Episodes that both ran (same task,
-    episode, seed) are compared in pairs; without any, the two are independent samples.
+    An evaluation is a run directory, finished or not, or an eval_info.json, also LeRobot's. Episodes that both ran
+    (same task, episode, seed) are compared in pairs; if there are none, the two are independent samples.
 
     Parameters
     ----------
     first
-        What the others are compared with.
+        The evaluation with which the others are compared.
     second
         An evaluation.
     more
         Further evaluations.
     json
-        As JSON, all tasks and numbers.
+        Print the numbers of all tasks as JSON.
     anyway
         Compare although benchmark, protocol, environment or n_action_steps differ.
     fail_if_worse
         End with status 6 if one is worse than the first over all tasks, at this level of significance, such as 0.05.
     """
-    from rich.console import Console
-
     from proctor.reports.comparison import print_comparison
     from proctor.results.compare import Verdict, compare, tasks_without_rate
     from proctor.results.measured import read_measured
@@ -54,29 +55,27 @@ def compare_command(
         raise ConfigError(f"--fail_if_worse is {fail_if_worse}; it is a level of significance, such as 0.05.")
     evaluations = [read_measured(path) for path in (first, second, *more)]
     remarks = [_remarks(evaluations[0], other, anyway=anyway) for other in evaluations[1:]]
-    challenges = compare(evaluations)
+    compared = compare(evaluations)
     if fail_if_worse is not None and any(tasks_without_rate(evaluations[0], other) for other in evaluations[1:]):
         raise ConfigError(
-            "--fail_if_worse cannot be decided: of a task both have run there is no success rate, as its environment "
-            "did not say of every episode whether it succeeded. Evaluate with --env.success_key or "
+            "--fail_if_worse cannot be decided: a task that both have run has no success rate, because its environment "
+            "did not report for every episode whether it succeeded. Evaluate with --env.success_key or "
             "--env.success_threshold, or compare without --fail_if_worse."
         )
     if json:
-        from proctor.cli.output import print_json
-
-        print_json([_plain(challenge, said) for challenge, said in zip(challenges, remarks, strict=True)])
+        print_json([_plain(comparison, said) for comparison, said in zip(compared, remarks, strict=True)])
     else:
-        print_comparison(Console(), challenges, remarks)
+        print_comparison(Console(), compared, remarks)
     level = fail_if_worse
-    failed = level and any(challenge.overall.verdict_at(level) is Verdict.WORSE for challenge in challenges)
+    failed = level and any(comparison.overall.verdict_at(level) is Verdict.WORSE for comparison in compared)
     return WORSE if failed else 0
 
 
 def _remarks(a: MeasuredRun, b: MeasuredRun, *, anyway: bool) -> list[str]:
-    """What one must know of the circumstances of two evaluations.
+    """Give sentences on how two evaluations came about that a reader of their comparison needs.
 
     Raises:
-        ConfigError: they are different exams, and nobody wants them compared anyway.
+        ConfigError: the evaluations are different exams, and the user did not ask to compare them anyway.
     """
     from proctor.results.compare import circumstances, different_exams
 
@@ -90,14 +89,14 @@ def _remarks(a: MeasuredRun, b: MeasuredRun, *, anyway: bool) -> list[str]:
     return circumstances(a, b)
 
 
-def _plain(challenge: Challenge, remarks: Sequence[str]) -> dict[str, Any]:
+def _plain(comparison: RunComparison, remarks: Sequence[str]) -> dict[str, Any]:
     return {
-        "a": str(challenge.a.path),
-        "b": str(challenge.b.path),
-        "paired": challenge.overall.paired,
-        "overall": _numbers(challenge.overall),
-        "per_task": [{"task": task.name, **_numbers(task)} for task in challenge.tasks],
-        "n_tasks_left_out": challenge.n_tasks_left_out,
+        "a": str(comparison.a.path),
+        "b": str(comparison.b.path),
+        "paired": comparison.overall.paired,
+        "overall": _numbers(comparison.overall),
+        "per_task": [{"task": task.name, **_numbers(task)} for task in comparison.tasks],
+        "n_tasks_left_out": comparison.n_tasks_left_out,
         "remarks": remarks,
     }
 
@@ -107,7 +106,7 @@ def _numbers(comparison: Comparison) -> dict[str, Any]:
     interval = comparison.interval
     return {
         **{
-            side: {**score._asdict(), "n_errors": counts.errors, "n_missing": counts.missing}
+            side: {**score._asdict(), "n_errors": counts.n_errors, "n_missing": counts.n_missing}
             for side, score, counts in zip("ab", contrast.scores, (comparison.a, comparison.b), strict=True)
         },
         "difference": contrast.difference,

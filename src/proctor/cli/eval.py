@@ -21,14 +21,14 @@ _NOTHING = RunConfig()
 def eval_command(config: Annotated[RunConfig, Parameter(name="*")] = _NOTHING) -> int:
     """Evaluate a policy on a benchmark.
 
-    Results are written to the output directory, and a summary is printed. What that directory holds of the same
-    evaluation already is kept, and the rest is run.
+    Results are written to the output directory, and a summary is printed. Episodes of the same evaluation that the
+    directory holds already are kept, and the rest is run.
     """
     return conduct(config)
 
 
 def conduct(config: RunConfig) -> int:
-    """Run an evaluation, or what is left of it, and say what came of it."""
+    """Run an evaluation, or what is left of it, print its results, and return the exit status."""
     from proctor.evaluation.prepared_run import prepare
     from proctor.evaluation.run import run
     from proctor.reports.wandb import check_wandb
@@ -39,15 +39,16 @@ def conduct(config: RunConfig) -> int:
 
 def show(result: EvalResult) -> None:
     """Print the final block; videos may still have to be made."""
-    from proctor.reports.terminal import RunStatus, print_summary
-    from proctor.results.run_dir import read_run
+    from proctor.reports.terminal import print_summary
+    from proctor.results.run_dir import RunDirectory
+    from proctor.results.run_status import RunStatus
 
     where = replace(RunStatus.of(result.directory), writer=None, n_videos_to_come=result.n_videos_to_come)
-    print_summary(Console(), result.summary, where, read_run(result.directory))
+    print_summary(Console(), result.summary, where, RunDirectory(result.directory).read_run())
 
 
 def conclude(result: EvalResult, config: RunConfig) -> int:
-    """Say what became of the videos, and log what is to be logged; the exit status says whether errors remain."""
+    """Print where the videos are, log the results if that was asked for, and return the exit status."""
     from proctor.reports.terminal import print_videos
 
     print_videos(Console(), result.directory, result.summary.videos, result.video_problems)
@@ -57,12 +58,12 @@ def conclude(result: EvalResult, config: RunConfig) -> int:
 
 
 def _log(result: EvalResult, config: RunConfig) -> None:
-    """Weights & Biases is no part of the evaluation: what goes wrong there is said, and changes no exit status."""
+    """Log the results to Weights & Biases. A failure there is printed, and changes neither results nor exit status."""
     from proctor.reports.terminal import print_logged, print_not_logged
     from proctor.reports.wandb import WandBError, log_evaluation
 
     try:
-        where = log_evaluation(config.wandb, result.directory, config.job_name, result.summary, result.info)
+        where = log_evaluation(config.wandb, result.directory, config.job_name, result.run, result.summary)
     except WandBError as error:
         print_not_logged(Console(), str(error), f"proctor resume {shlex.quote(str(result.directory))}")
     else:

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rich.console import Console
+
 from proctor.errors import ConfigError
 
 
 def export_command(run_dir: Path, /, *, format: str = "csv", output: Path | None = None) -> int:  # noqa: A002 - a flag
     """Write the episodes of an evaluation as a table, one row each, for spreadsheets and data frames.
 
-    What has finished by now is written, also of a run that goes on. docs/results-format.md has the columns.
+    Episodes that have finished by now are written, also those of a run that goes on. docs/results-format.md describes
+    the columns.
 
     Parameters
     ----------
     run_dir
         The directory that the evaluation printed.
     format
-        csv, or parquet (needs pyarrow).
+        The format of the file: csv, or parquet (needs pyarrow).
     output
-        The file; episodes.csv or episodes.parquet in RUN_DIR if not given.
+        The file to write; episodes.csv or episodes.parquet in RUN_DIR if not given.
     """
-    from rich.console import Console
-
     from proctor.reports.export import WRITERS, episode_rows
     from proctor.reports.text import count, safe
     from proctor.results.summary import load_summary

@@ -1,4 +1,4 @@
-"""What ``--help`` shows besides the options: examples for each command. A test parses every one of them."""
+"""What ``--help`` shows besides the options: first steps, and examples for each command. A test parses all of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ First steps:
   proctor list metaworld            Which tasks are there?
   proctor eval --policy.type=expert --env.type=metaworld --env.task=reach-v3
   proctor eval --policy.path=CHECKPOINT --env.type=pusht
-  proctor show RUN_DIR              The results, also while it runs.
+  proctor show RUN_DIR              The results, also while the run goes on.
 
 proctor COMMAND --help shows a command's options, and more examples.
 """
@@ -47,7 +47,7 @@ Exit status: 0 done, 2 wrong usage or configuration, 3 episodes ended in an erro
 On the GPUs of this machine, with as many processes as proctor autotune recommends:
   proctor parallel --num-shards auto policy.path=user/smolvla_libero env.type=libero env.task=libero_spatial
 
-As many as you say, on two of them:
+A given number of processes, on two of them:
   proctor parallel --num-shards 4 --devices cuda:0,cuda:1 --policy.path=user/act_metaworld \\
                    --env.type=metaworld --env.task=MT10 --eval.batch_size=8
 """,
@@ -70,7 +70,7 @@ Example:
   proctor check --policy.path=outputs/train/act/checkpoints/last/pretrained_model \\
                 --env.type=pusht --env.episode_length=50
 
-Exit status: 0 equal to the bit in every way, 6 not.
+Exit status: 0 if all results are equal to the bit, 6 if not.
 """,
     "show": """\
 Examples:
@@ -88,7 +88,7 @@ Examples:
   proctor compare outputs/eval/act lerobots/eval_info.json --json
   proctor compare outputs/eval/released outputs/eval/candidate --fail-if-worse 0.05
 
-Exit status: 0; 6 with --fail-if-worse, if one is worse.
+Exit status: 0, or 6 if one is worse and --fail-if-worse is given.
 """,
     "plan": """\
 Examples:
@@ -115,7 +115,7 @@ Examples:
 """,
     "view": """\
 Examples:
-  proctor view                      What is in outputs/eval.
+  proctor view                      The runs in outputs/eval.
   proctor view outputs/eval/2026-11-21 --port=0 --open
 """,
     "export": """\
@@ -134,18 +134,18 @@ Examples:
   proctor doctor
   proctor doctor --json
 
-Exit status: 0 usable, perhaps with warnings; 4 something that is needed is broken.
+Exit status: 0 if the machine is usable, perhaps with warnings; 4 if something that is needed is broken.
 """,
     "completion": """\
 Examples:
-  proctor completion                For the shell this is started from.
+  proctor completion                For the shell from which it is started.
   proctor completion zsh
 """,
 }
 
 
 def print_panel(console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
-    """Print a box of ``--help`` with its texts flowing: in the source, a docstring's lines end where the code's do."""
+    """Print a box of ``--help``, in which texts are wrapped to the terminal and not as in the source."""
     from cyclopts.help.formatters import DefaultFormatter
     from rich.text import Text
 

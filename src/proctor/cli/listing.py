@@ -1,4 +1,4 @@
-"""What can be evaluated, and with what: benchmarks, their tasks, and policies. Imports no simulator, loads nothing."""
+"""The benchmarks with their tasks, and the policies that are installed. No simulator and no weights are loaded."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from proctor.types import Task
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A benchmark or a policy. ``problem`` says why it cannot be used even where its requirements are met."""
+    """A benchmark or a policy.
+
+    ``problem`` says why it cannot be used although its requirements are met, and is empty if it can.
+    """
 
     name: str
     summary: str
@@ -30,27 +33,28 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class ListedTask:
-    """A task, and the groups of ``--env.task`` that hold it."""
+    """A task, and the names of the groups in ``--env.task`` that it belongs to."""
 
     task: Task
     groups: tuple[str, ...]
 
 
 def benchmarks() -> list[Entry]:
-    """All benchmarks; a broken plug-in among them says so."""
+    """List all benchmarks; the entry of a broken plug-in has a ``problem``."""
     return [_entry(point) for point in installed(BENCHMARKS).values()]
 
 
 def policies() -> list[Entry]:
-    """All policy types; a broken plug-in among them says so."""
+    """List all policy types; the entry of a broken plug-in has a ``problem``."""
     return [_entry(point) for point in installed(POLICIES).values()]
 
 
 def tasks_of(name: str) -> list[ListedTask]:
-    """Every task of a benchmark once, in the order of its groups.
+    """List every task of a benchmark once, in the order of its groups.
 
     Raises:
-        ConfigError: no such benchmark, or one whose tasks cannot be listed: says what to give for ``--env.task``.
+        ConfigError: there is no such benchmark, or its tasks cannot be listed. The message then says what to give for
+            ``--env.task``.
     """
     benchmark: type[Benchmark] = load_object(find(BENCHMARKS, name))
     by_name: dict[str, Task] = {}
@@ -63,13 +67,38 @@ def tasks_of(name: str) -> list[ListedTask]:
 
 
 def group_sizes(name: str) -> Mapping[str, int]:
-    """How many tasks each of a benchmark's groups has.
+    """Return the number of tasks in each of a benchmark's groups.
 
     Raises:
-        ConfigError: no such benchmark.
+        ConfigError: there is no such benchmark.
     """
     benchmark: type[Benchmark] = load_object(find(BENCHMARKS, name))
     return {group: len(_tasks(benchmark, group)) for group in benchmark.groups}
+
+
+def plain_entry(entry: Entry) -> dict[str, Any]:
+    """Make plain values of a benchmark or a policy, for JSON."""
+    needs = entry.requirements
+    return {
+        "name": entry.name,
+        "summary": entry.summary,
+        "usable": entry.usable,
+        "present": needs.present,
+        "missing": needs.missing,
+        "install": None if needs.met else needs.command,
+        "problem": entry.problem or None,
+    }
+
+
+def plain_task(listed: ListedTask) -> dict[str, Any]:
+    """Make plain values of a task, for JSON."""
+    task = listed.task
+    return {
+        "task": task.name,
+        "instruction": task.instruction,
+        "max_episode_steps": task.max_episode_steps,
+        "groups": listed.groups,
+    }
 
 
 def _tasks(benchmark: type[Benchmark], group: str | None) -> list[Task]:
@@ -83,7 +112,7 @@ def _entry(point: EntryPoint) -> Entry:
         plugin = load_object(point.value)
     except ConfigError as error:
         return Entry(point.name, "", needs, str(error))
-    # A benchmark's module is one benchmark; a policy's may hold several.
+    # A benchmark's module describes that benchmark alone; a policy's module may hold several loaders.
     described = inspect.getmodule(plugin) if inspect.isclass(plugin) else plugin
     return Entry(point.name, _first_sentence(inspect.getdoc(described) or ""), needs)
 

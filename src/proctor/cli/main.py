@@ -24,14 +24,14 @@ _GROUPS = {
         "resume": "Go on with an interrupted evaluation.",
         "merge": "Put the shards of an evaluation together.",
         "check": "Check that a policy's results do not depend on how they are computed.",
-        "plan": "Say how many episodes tell two policies apart.",
+        "plan": "Compute how many episodes tell two policies apart.",
         "autotune": "Measure an evaluation on this machine, and recommend how to run it fast.",
     },
     "Look at results": {
         "show": "Show the results of an evaluation, finished or not.",
-        "profile": "Say where the time of an evaluation went.",
-        "compare": "Say whether a policy is better than another, and how sure that is.",
-        "replay": "VideoSpec episodes of an evaluation by running them again.",
+        "profile": "Show where the time of an evaluation went.",
+        "compare": "Compare policies: is one better than another, and how sure is that?",
+        "replay": "Render videos of episodes of an evaluation by running them again.",
         "report": "Write a page of HTML that shows evaluations and their episodes.",
         "view": "Show a folder of evaluations in the browser, also while they run.",
         "export": "Write episodes as a table: CSV or Parquet.",
@@ -55,7 +55,7 @@ def _make_app() -> App:
         group_commands=Group("Options", sort_key=len(_GROUPS)),
         group_parameters=Group("Options", sort_key=len(_GROUPS), help_formatter=print_panel),
         result_action="return_value",
-        suppress_keyboard_interrupt=False,  # main has a word to say about it
+        suppress_keyboard_interrupt=False,  # main prints its own message
     )
     for number, (title, commands) in enumerate(_GROUPS.items()):
         group = Group(title, sort_key=number)
@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and give its exit status: see :mod:`proctor.errors`."""
     _open_standard_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # as lenient as standard error where a locale lacks a character
+        sys.stdout.reconfigure(errors="replace")  # characters that the locale lacks are replaced, as on standard error
     prepare_surroundings()
     with warnings.catch_warnings():
         warnings.simplefilter("always", Note)
@@ -83,15 +83,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _open_standard_streams() -> None:
-    """Have a command that was started with closed streams (``>&-``) use the null device in place of them.
+    """Open the null device in place of standard streams that were closed when the command was started (``>&-``).
 
-    The next file or pipe would get such a stream's number, and workers would print into it.
+    Else the next file or pipe would get such a stream's number, and workers would print into it.
     """
     for number in (0, 1, 2):
         try:
             os.fstat(number)
         except OSError:
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # it is given the lowest free number
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the null device gets the lowest free number
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115 - until the process ends
@@ -136,7 +136,7 @@ def _print_error(message: str) -> None:
 
 
 def _print(message: str, label: str = "", style: str = "") -> None:
-    """For people to read: what it quotes of a file or a simulator does not control the terminal."""
+    """Print a message on standard error, without control characters that it may quote from a file or a simulator."""
     from rich.console import Console
     from rich.text import Text
 

@@ -1,4 +1,4 @@
-"""What commands print for programs."""
+"""JSON on standard output, for programs that read what a command prints."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def print_json(value: Any) -> None:
-    """Print ``value`` as indented JSON; numbers that JSON does not have become null."""
-    import msgspec
+    """Print ``value`` as indented JSON; NaN and infinity, which JSON does not have, become null."""
+    import msgspec  # not needed for --help
 
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.console import Console
+from rich.text import Text
+
 from proctor.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
-    from rich.text import Text
-
     from proctor.results.summary import Summary, TaskSummary
     from proctor.types import EpisodeResult
 
@@ -28,39 +30,39 @@ def replay_command(  # noqa: PLR0913 - the command's flags
     fps: float = 20.0,
     trust_remote_code: bool = False,
 ) -> int:
-    """VideoSpec episodes of an evaluation by running their recorded actions again.
+    """Render videos of episodes of an evaluation by running their recorded actions again.
 
-    A replay that does not end as the episode did (length, reward, success, simulator state) is said, leaves no video,
-    and gives exit status 1. The policy is not needed, the simulator is.
+    If a replay does not end as the episode did (length, reward, success, simulator state), the difference is printed,
+    there is no video, and the exit status is 1. The policy is not needed, but the simulator is.
 
     Parameters
     ----------
     run_dir
         The directory that the evaluation printed.
     episode
-        Numbers with commas (0,3,7), failures, or all.
+        The numbers of the episodes, with commas (0,3,7), or failures, or all.
     task
-        Its name, or SUITE/NUMBER. Needed where the run has several tasks.
+        The name of the task, or SUITE/NUMBER. Needed if the run has several tasks.
     camera
-        Which camera films; the one the policy sees if not given.
+        The camera that films; the one whose images the policy sees if not given.
     size
-        Width and height in pixels, 640x480; the simulator's usual size if not given.
+        Width and height of the video in pixels, such as 640x480; the simulator's usual size if not given.
     fps
-        At most this many frames per simulated second.
+        The largest number of frames per simulated second.
     trust_remote_code
         Consent to running code that is not installed here; RUN_DIR does not hold consent that was given before.
     """
-    from rich.console import Console
-
-    from proctor.config import EvalConfig
+    from proctor.engine import VideoOptions
     from proctor.evaluation.videos import replay
     from proctor.reports.terminal import print_unfilmed
     from proctor.results.summary import load_summary
 
     run, summary = load_summary(run_dir)
     episodes = _chosen(_task(summary, task), episode)
-    config = EvalConfig(video="all", video_camera=camera, video_size=size, video_fps=fps)
-    problems = replay(run_dir, run, episodes, config, trust_remote_code=trust_remote_code)
+    if not fps > 0:  # NaN is not either
+        raise ConfigError(f"--fps is {fps}; it must be positive.")
+    options = VideoOptions("all", fps=fps, camera=camera, size=None if size is None else _pixels(size))
+    problems = replay(run_dir, run, episodes, options, trust_remote_code=trust_remote_code)
     console = Console()
     for result in episodes:
         if result.spec not in problems:
@@ -69,17 +71,26 @@ def replay_command(  # noqa: PLR0913 - the command's flags
     return _SOME_UNFILMED if problems else 0
 
 
-def _said(result: EpisodeResult, run_dir: Path) -> Text:
-    """How the episode went, and where its video is."""
-    from proctor.reports.text import count, number, safe
-    from proctor.results.videos import video_file
+def _pixels(size: str) -> tuple[int, int]:
+    """Width and height."""
+    match = re.fullmatch(r"(\d{1,4})x(\d{1,4})", size)
+    if match is None or min(int(match[1]), int(match[2])) < 2:
+        raise ConfigError(f"--size is '{size}'; it is WIDTHxHEIGHT in pixels, such as 640x480.")
+    return int(match[1]), int(match[2])
 
+
+def _said(result: EpisodeResult, run_dir: Path) -> Text:
+    """Describe how the episode went, and where its video is."""
+    from proctor.reports.text import count, number, safe
+    from proctor.results.run_dir import RunDirectory
+
+    assert result.length is not None  # a run directory knows it
     how = f"{result.outcome} after {count(result.length, 'step')}, reward {number(result.sum_reward)}"
-    return safe(f"{result.spec}: {how}, as recorded: {run_dir / video_file(result.spec)}")
+    return safe(f"{result.spec}: {how}, as recorded: {RunDirectory(run_dir).video_file(result.spec)}")
 
 
 def _task(summary: Summary, asked: str | None) -> TaskSummary:
-    """The task that is meant."""
+    """Find the task that the user asked for."""
     tasks = {f"{task.task.suite}/{task.task.task_id}": task for task in summary.tasks}
     found = [task for key, task in tasks.items() if asked in (None, key, task.task.name)]
     if len(found) == 1:
@@ -91,7 +102,7 @@ def _task(summary: Summary, asked: str | None) -> TaskSummary:
 
 
 def _chosen(task: TaskSummary, asked: str) -> Sequence[EpisodeResult]:
-    """The episodes that are meant; of each there is a recording."""
+    """Find the episodes that the user asked for; only completed episodes have a recording."""
     from proctor.reports.text import count
     from proctor.types import Outcome
 
@@ -100,8 +111,8 @@ def _chosen(task: TaskSummary, asked: str) -> Sequence[EpisodeResult]:
         chosen = [result for result in completed.values() if asked == "all" or result.success is False]
         if not chosen:
             hint = (
-                f" Of {count(unknown, 'episode')} the environment did not say whether it succeeded: --episode=all."
-                if (unknown := task.counts.unknown)
+                f" The environment did not report whether {count(unknown, 'episode')} succeeded: give --episode=all."
+                if (unknown := task.counts.n_unknown)
                 else ""
             )
             raise ConfigError(f"{task.task.name} has no {'completed' if asked == 'all' else 'failed'} episode.{hint}")

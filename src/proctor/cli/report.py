@@ -4,33 +4,33 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rich.console import Console
+
 
 def report_command(run: Path, /, *more: Path, output: Path | None = None, embed: bool = False) -> int:
     """Write a page that shows evaluations, their comparison with the first, and every episode with its video.
 
-    Each is a run directory, finished or not. The page opens from disk and makes no request; videos stay where they are,
-    and are linked relative to the page.
+    An evaluation is a run directory, finished or not. The page opens from disk and makes no request; videos stay where
+    they are, and are linked relative to the page.
 
     Parameters
     ----------
     run
         The directory that an evaluation printed.
     more
-        Further ones, compared with the first.
+        Further directories, which are compared with the first.
     output
         The file to write; report.html in the first directory if not given.
     embed
-        Put the videos into the page, so that it is a single file.
+        Put the videos into the page, so that the report is a single file.
     """
-    from rich.console import Console
-
     from proctor.reports.html import embedded_videos, linked_videos, read_report_run, render_report
     from proctor.reports.text import safe
     from proctor.results.compare import compare_where_possible
     from proctor.results.files import replacing
 
     runs = [read_report_run(path) for path in (run, *more)]
-    page = output or runs[0].where.directory / "report.html"
+    page = output or runs[0].status.directory / "report.html"
     comparisons = compare_where_possible([each.measured for each in runs])
     text = render_report(runs, comparisons, embedded_videos if embed else linked_videos(page))
     with replacing(page) as file:

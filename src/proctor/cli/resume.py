@@ -14,7 +14,7 @@ from proctor.security.consent import GIVE_CONSENT, of_run
 from proctor.security.redaction import REDACTED
 
 if TYPE_CHECKING:
-    from proctor.results.run_dir import RunInfo
+    from proctor.results.run_info import RunInfo
 
 
 def resume_command(
@@ -27,28 +27,31 @@ def resume_command(
 ) -> int:
     """Go on with an evaluation that was interrupted, and try again what ended in an error.
 
-    The configuration is read from RUN_DIR; episodes that have finished are kept. A directory in which one shard was run
-    goes on with that shard; one that holds several, or was merged, with all that is missing.
+    The configuration is read from RUN_DIR, and episodes that have finished are kept. If one shard was run in the
+    directory, that shard is resumed; if several were run there, or were merged, all missing episodes are run.
 
     Parameters
     ----------
     run_dir
         The directory that the evaluation printed.
     num_shards
-        Go on in so many interpreters at once, or auto: see proctor parallel.
+        Go on in this many interpreters at once, or auto: see proctor parallel.
     devices
-        The accelerators that these are dealt in turn, cuda:0,cuda:1; all that are visible if not given.
+        The accelerators that are assigned to these in turn, cuda:0,cuda:1; all that are visible if not given.
     trust_remote_code
         Consent to running code that is not installed here; RUN_DIR does not hold consent that was given before.
     """
-    from proctor.results.run_dir import require_code
+    from proctor.results.run_dir import RUN_FILE
+    from proctor.results.run_info import require_code
 
-    info = _what_to_go_on_with(run_dir)
+    info = _run_to_resume(run_dir)
     given = {"num_shards": num_shards, "devices": devices}
     options = [f"--{name}={value}" for name, value in given.items() if value is not None]
     command = shlex.join(["proctor", "resume", str(run_dir.absolute()), *options])
     if REDACTED in str(info.config):
-        raise ConfigError(f"{run_dir} was run with a secret that run.json does not hold; give the whole command again.")
+        raise ConfigError(
+            f"{run_dir} was run with a secret that {RUN_FILE} does not hold; give the whole command again."
+        )
     fields = of_run(info.config, command, consent=trust_remote_code)
     require_code(info, ("env", "policy"), f"{command} {GIVE_CONSENT}" if trust_remote_code else command)
     config = structure(RunConfig, {**fields, "output_dir": str(run_dir)}, "run")
@@ -57,12 +60,12 @@ def resume_command(
     return conduct(config)
 
 
-def _what_to_go_on_with(run_dir: Path) -> RunInfo:
-    from proctor.results.eval_info import eval_info_name
-    from proctor.results.run_dir import RUN_FILE, read_runs
+def _run_to_resume(run_dir: Path) -> RunInfo:
+    """Choose the shard if the directory holds a single one, and the whole run otherwise."""
+    from proctor.results.run_dir import WHOLE, RunDirectory
 
-    runs = read_runs(run_dir)
-    if (whole := runs.pop(RUN_FILE, None)) is None:
-        raise ConfigError(f"{run_dir} is not a run directory: it has no {RUN_FILE}.")
-    merged = (run_dir / eval_info_name(0, 1)).exists()
-    return next(iter(runs.values())) if len(runs) == 1 and not merged else whole
+    directory = RunDirectory(run_dir)
+    whole = directory.require_run()
+    shards = [run for shard, run in directory.read_runs().items() if shard != WHOLE]
+    merged = directory.eval_info_file.exists()
+    return shards[0] if len(shards) == 1 and not merged else whole

@@ -4,30 +4,31 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rich.console import Console
+
+from proctor.cli.output import print_json
+
 
 def show_command(run_dir: Path, /, *, json: bool = False) -> int:
     """Show the results of an evaluation that has finished, still runs, or was interrupted.
 
-    Read from the files in RUN_DIR alone, all its shards together; whoever is writing there is not disturbed.
+    Only the files in RUN_DIR are read, those of all its shards together. A process that writes there is not disturbed.
 
     Parameters
     ----------
     run_dir
         The directory that the evaluation printed.
     json
-        The numbers as JSON: eval_info.json without what depends on how the run went (times, attempts, machine).
+        Print the numbers as JSON: eval_info.json without what depends on how the run went (times, attempts, machine).
     """
-    from rich.console import Console
-
-    from proctor.reports.terminal import RunStatus, print_run, print_summary
+    from proctor.reports.terminal import print_run, print_summary
+    from proctor.results.eval_info import build_eval_info, canonical_info
+    from proctor.results.run_status import RunStatus
     from proctor.results.summary import load_summary
 
     run, summary = load_summary(run_dir)
     console = Console()
     if json:
-        from proctor.cli.output import print_json
-        from proctor.results.eval_info import build_eval_info, canonical_info
-
         print_json(canonical_info(build_eval_info(summary, run)))
         return 0
     print_run(console, run)

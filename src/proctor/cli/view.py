@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import webbrowser
 from pathlib import Path
+
+from rich.console import Console
+
+from proctor.errors import MissingExtraError
 
 _HERE = Path("outputs/eval")
 
@@ -17,25 +22,21 @@ def view_command(
 ) -> int:
     """Show a folder of evaluations in a browser on this machine: an index, the report of each, comparisons.
 
-    A report follows a run that goes on, and films episodes that have no video when they are chosen. Ctrl-C ends it.
+    A report is updated while its run goes on. An episode that has no video is filmed when it is chosen. Ctrl-C stops
+    the server.
 
     Parameters
     ----------
     directory
-        A folder with runs in it, however deep.
+        The folder in which runs are looked for, in its subfolders too.
     port
-        0 takes a free one.
+        The port of the server; 0 takes a free one.
     host
-        127.0.0.1 or ::1. From another machine use a tunnel: ssh -L 8631:localhost:8631 THIS_MACHINE
+        The address of the server, 127.0.0.1 or ::1. From another machine use a tunnel:
+        ssh -L 8631:localhost:8631 THIS_MACHINE
     open
-        Open it in the browser.
+        Open the page in the browser.
     """
-    import webbrowser
-
-    from rich.console import Console
-
-    from proctor.errors import MissingExtraError
-
     try:
         from proctor.view import Viewer
     except ModuleNotFoundError as error:

@@ -29,7 +29,8 @@ from proctor.engine.plan import plan_episodes, plan_tasks
 from proctor.engine.policy_failures import require_result
 from proctor.errors import ConfigError
 from proctor.evaluation.arguments import env_fields, names, policy_of, switch, vector_env, whole_number
-from proctor.evaluation.prepared_run import PreparedRun, load_policy, make_benchmark
+from proctor.evaluation.components import load_policy, make_benchmark
+from proctor.evaluation.prepared_run import PreparedRun
 from proctor.evaluation.run import run
 from proctor.plugins import BENCHMARKS, find
 from proctor.policies.base import EpisodeMemory, LocalPolicy, Policy
@@ -150,7 +151,7 @@ def _run_in_engine(env: TaskVectorEnv, policy: Any, n_episodes: int, seed: int) 
         config = RunConfig(policy={}, env=fields, eval=evaluation, seed=seed, output_dir=directory)
         address = find(BENCHMARKS, env.benchmark.config.type)
         result = run(PreparedRun(config, env.benchmark, address, policy, [env.task], plan, Path(directory)))
-        require_result(result.summary.overall.completed, result.summary.first_error)
+        require_result(result.summary.overall.n_completed, result.summary.first_error)
     names = ("sum_reward", "max_reward", "success", "seed", "outcome")
     return [
         {"episode_ix": episode["episode_index"]} | {name: episode[name] for name in names}
@@ -220,7 +221,7 @@ def _lockstep_batch(
 
 def _refill(policy: Policy, rows: Sequence[_Row]) -> None:
     """Ask the policy for those that have no action left."""
-    if policy.randomness == "global":
+    if policy.runs_alone:
         for row in rows:
             with row.memory.stream.swapped_in():
                 (chunk,) = policy.predict([row.observation(policy.look_offsets)], [row.memory])

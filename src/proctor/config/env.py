@@ -1,4 +1,4 @@
-"""What every benchmark's configuration has in common; a benchmark adds its own fields in a subclass."""
+"""The configuration fields that all benchmarks share; a benchmark adds its own fields in a subclass."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ class EnvConfig:
     """The environment: ``--env.<field>``."""
 
     type: str
-    """Benchmark: pusht, aloha, metaworld, libero, gymnasium, or a plug-in's."""
+    """Name of the benchmark: pusht, aloha, metaworld, libero, gymnasium, or the name of a plug-in."""
 
     task: str | None = comma_separated(None)
-    """Task or group of tasks; several with commas."""
+    """Task or group of tasks; separate several with commas."""
 
     episode_length: int | None = None
-    """Steps after which an episode ends; the benchmark's own limit if not given, and never more than it."""
+    """Maximum number of steps per episode. The default is the benchmark's own limit, which cannot be exceeded."""
 
     max_parallel_tasks: int = 0
-    """How many distinct tasks may be live at once (bounds memory); 0 leaves it to the engine."""
+    """Maximum number of different tasks whose simulators exist at the same time, to bound memory; 0 sets no limit."""
 
     render_device: str = "auto"
-    """What simulators draw with: egl (the policy's GPU, where it is one), osmesa (software), or auto: egl if it draws,
-    else osmesa. auto keeps what MUJOCO_GL says."""
+    """Renderer of the simulators: egl (on the policy's GPU if it has one), osmesa (software) or auto: egl if it works,
+    else osmesa. With auto, the environment variable MUJOCO_GL takes precedence if it is set."""
 
     def __post_init__(self) -> None:
         if self.episode_length is not None and self.episode_length < 1:
-            raise ConfigError(f"env.episode_length is {self.episode_length}; an episode has at least 1 step.")
+            raise ConfigError(f"env.episode_length is {self.episode_length}; it must be at least 1.")
         if self.max_parallel_tasks < 0:
-            raise ConfigError(f"env.max_parallel_tasks is {self.max_parallel_tasks}; it cannot be negative.")
+            raise ConfigError(f"env.max_parallel_tasks is {self.max_parallel_tasks}; it must be at least 0.")
         if self.render_device not in _RENDER_DEVICES:
             raise ConfigError(
-                f"env.render_device is '{self.render_device}'; it is one of {', '.join(_RENDER_DEVICES)}."
+                f"env.render_device is '{self.render_device}'; it must be one of {', '.join(_RENDER_DEVICES)}."
             )
 
     def task_names(self) -> list[str]:
-        """``task`` split at its commas."""
+        """Return the names in ``task``, split at the commas and without empty ones."""
         return [name.strip() for name in (self.task or "").split(",") if name.strip()]

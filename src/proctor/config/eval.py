@@ -1,4 +1,4 @@
-"""How an evaluation is run."""
+"""Options that say how an evaluation is run: ``--eval.<field>``."""
 
 from __future__ import annotations
 
@@ -19,79 +19,78 @@ class EvalConfig:
     """The evaluation: ``--eval.<field>``."""
 
     n_episodes: int = 50
-    """Episodes per task."""
+    """Number of episodes per task."""
 
     batch_size: int = 0
-    """Environments stepping in parallel; 0 chooses from the usable cores, the number of episodes and the policy."""
+    """Number of environments that step in parallel; 0 chooses it from the usable cores, the episodes and the policy."""
 
     use_async_envs: bool = True
-    """A process per environment; false (or a batch size of 1 that is asked for) runs everything in this process, for
-    debugging: there a crash of the simulator ends the run, and breakpoint() reaches the terminal."""
+    """Run each environment in a process of its own. false, or an explicit batch size of 1, runs everything in this
+    process for debugging: breakpoint() works there, and a crash of the simulator ends the run."""
 
     shard_id: int = 0
-    """Which shard of the plan this process runs, from 0."""
+    """Index of the shard that this process runs, from 0."""
 
     num_shards: int = 1
-    """Into how many shards the plan is dealt."""
+    """Number of shards into which the episodes are divided."""
 
     inference_batch_size: int = 0
-    """Observations per forward pass, padded to exactly this many so that results do not depend on who shares a
-    batch; 0 chooses 16 on an accelerator, on a CPU 4 for Diffusion and 1 for others. Part of what results depend
-    on."""
+    """Rows of a forward pass. Short batches are padded, so results do not change with batching; changing this value can
+    change the last digits of results. 0 chooses 16 on an accelerator; on a CPU 4 for Diffusion and 1 for others."""
 
     inference_threads: int = 1
-    """CPU threads of one forward pass. Part of what results depend on (to the last bit)."""
+    """CPU threads of one forward pass. Changing this value can change the last digits of results."""
 
     max_inference_batch: int = 0
-    """At most this many episodes share a forward pass; 0 means as many as its shape has rows."""
+    """Maximum number of episodes that share a forward pass; 0 sets no limit other than inference_batch_size."""
 
     batch_wait_timeout_s: float | None = None
-    """A batch that is not full is closed this many seconds after its first observation came. If not given, it is closed
-    where waiting would cost more than it gains, by what has been measured so far."""
+    """Seconds that a batch that is not full waits after its first observation. By default, the wait is chosen
+    automatically from measured arrival times."""
 
     max_attempts: int = 2
-    """How often an episode is tried before it is recorded as an error."""
+    """Number of times that an episode is tried before it is recorded as an error."""
 
     step_timeout_s: float = 120.0
-    """A worker that completes no step for this long is replaced."""
+    """Seconds after which a worker is replaced if it completes no step."""
 
     reset_timeout_s: float = 600.0
-    """The same for constructing and resetting a simulator."""
+    """Seconds after which a worker is replaced if it makes no progress while it builds or resets its simulator."""
 
     n_episodes_to_render: int = 10
-    """Videos per task."""
+    """Number of videos per task."""
 
     video: str = "first"
-    """Which episodes are filmed, once everything is measured: first (the first ones of each task), failures (the first
-    failed ones), all (of them, whatever n_episodes_to_render says), none."""
+    """Episodes to record as videos after all episodes are measured: first (the first of each task), failures (the first
+    that failed), all (regardless of n_episodes_to_render) or none."""
 
     video_fps: float = 20.0
-    """At most this many frames per simulated second; a video plays at real-time speed in any case."""
+    """Maximum number of video frames per simulated second; a video plays at real-time speed at any value."""
 
     video_camera: str | None = None
-    """Which camera films; the one the policy sees if not given."""
+    """Camera that records videos; the default is a camera that the policy sees."""
 
     video_size: str | None = None
-    """Width and height of a video in pixels, 640x480; the simulator's usual size if not given."""
+    """Width and height of videos in pixels, such as 640x480; the default is the simulator's usual size."""
 
     ci: str | None = None
-    """Interval of success rates: wilson, exact (Clopper-Pearson: never covers less than it says, wider), anytime (valid
-    however often it is looked at, wider still). wilson if not given, and anytime with stop_at_ci_width. The mean over
-    several tasks has one of the same kind, for an effective number of episodes."""
+    """Confidence interval of success rates: wilson, exact (Clopper-Pearson; its coverage is never below the nominal
+    level, and it is wider) or anytime (valid at every moment of a run; wider still). The default is wilson, and anytime
+    with stop_at_ci_width. The mean over several tasks gets the same kind, for an effective number of episodes."""
 
     stop_at_ci_width: float | None = None
-    """End the evaluation once the interval of the success rate over all tasks is this narrow: 0.1 for ten points. At
-    most n_episodes per task; those that count do not depend on the number of workers."""
+    """Stop the evaluation as soon as the interval of the success rate over all tasks is this narrow: 0.1 means ten
+    points. n_episodes is still the maximum per task. The number of workers does not affect which episodes count."""
 
     display: str = "auto"
-    """Progress: auto (live on a terminal, else plain lines), plain or none. While it is shown, what libraries print
-    goes into worker.log."""
+    """Progress display: auto (live on a terminal, else plain lines), plain or none. While it is shown, output of
+    libraries is written to worker.log."""
 
     trace: bool = False
-    """Write trace.json into the run directory, for ui.perfetto.dev: what each worker and the policy did when."""
+    """Write trace.json into the run directory: a timeline of workers and policy, for ui.perfetto.dev."""
 
     allow_mismatch: bool = False
-    """Continue a run directory although its fingerprint differs from this evaluation."""
+    """Continue the run in the run directory although its fingerprint differs from that of this evaluation."""
 
     def __post_init__(self) -> None:
         at_least = {"n_episodes": 1, "num_shards": 1, "batch_size": 0, "inference_batch_size": 0}
@@ -106,18 +105,20 @@ class EvalConfig:
                 f"shards are numbered 0 to {self.num_shards - 1}."
             )
         for name in ("step_timeout_s", "reset_timeout_s", "video_fps"):
-            if not getattr(self, name) > 0:  # NaN neither
+            if not getattr(self, name) > 0:  # so that NaN is refused, too
                 raise ConfigError(f"eval.{name} is {getattr(self, name)}; it must be positive.")
         if self.batch_wait_timeout_s is not None and not self.batch_wait_timeout_s >= 0:
             raise ConfigError(f"eval.batch_wait_timeout_s is {self.batch_wait_timeout_s}; it must not be negative.")
         for name, allowed in _CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise ConfigError(
-                    f"eval.{name} is '{getattr(self, name)}'; it is one of {', '.join(filter(None, allowed))}."
+                    f"eval.{name} is '{getattr(self, name)}'; it must be one of {', '.join(filter(None, allowed))}."
                 )
         self._check_stopping()
         if self.video_size is not None and min(self.video_pixels or (0,)) < 2:
-            raise ConfigError(f"eval.video_size is '{self.video_size}'; it is WIDTHxHEIGHT in pixels, such as 640x480.")
+            raise ConfigError(
+                f"eval.video_size is '{self.video_size}'; it must be WIDTHxHEIGHT in pixels, such as 640x480."
+            )
 
     def _check_stopping(self) -> None:
         if self.stop_at_ci_width is None:
@@ -126,7 +127,7 @@ class EvalConfig:
             raise ConfigError(f"eval.stop_at_ci_width is {self.stop_at_ci_width}; it must be between 0 and 1.")
         if self.ci not in (None, "anytime"):
             raise ConfigError(
-                f"eval.ci is '{self.ci}', but only the anytime-valid interval stays true when it decides when to stop; "
+                f"eval.ci is '{self.ci}', but only the anytime-valid interval may decide when to stop; "
                 "leave out eval.ci or eval.stop_at_ci_width."
             )
         if self.num_shards > 1:
@@ -134,6 +135,6 @@ class EvalConfig:
 
     @property
     def video_pixels(self) -> tuple[int, int] | None:
-        """``video_size`` as (width, height); None if it is not given, or not of that form."""
+        """``video_size`` as (width, height) in pixels; None if it is not given or malformed."""
         match = re.fullmatch(r"(\d{1,4})x(\d{1,4})", self.video_size or "")
         return (int(match[1]), int(match[2])) if match else None

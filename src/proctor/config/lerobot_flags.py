@@ -1,8 +1,8 @@
-"""Options of ``lerobot-eval`` that Proctor has no use for: pasted commands work, or are answered by name.
+"""Options of ``lerobot-eval`` that Proctor does not need: a pasted command works, or an error names the alternative.
 
-Each is answered in one of two ways. If leaving the option out changes no result, it is taken and a note says so. If the
-user relies on it, it is refused, and the sentence names what to use instead. Source: ``lerobot/envs/configs.py`` and
-``lerobot/configs/default.py`` of LeRobot 0.6.1.
+If an option changes no result, it is ignored with a note. If the user relies on it, it is refused, and the error
+message says what to use instead. Source: ``lerobot/envs/configs.py`` and ``lerobot/configs/default.py`` of LeRobot
+0.6.1.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Any
 from proctor.errors import ConfigError, note
 
 _OFF: tuple[Any, ...] = (None, False, "", {}, [], "false", "False", "null", "None", "{}", "[]")
-"""Values that switch an option off, as Python has them and as a command line spells them."""
+"""Values that switch an option off, as Python objects and as text from a command line."""
 
 
 @dataclass(frozen=True)
 class _Answer:
-    """What is said of an option: ``sentence`` follows its name. A ``needed`` one is refused if it is switched on."""
+    """The message about an option; ``sentence`` follows its name. A ``needed`` option is refused if it is on."""
 
     sentence: str
     needed: bool = False
@@ -29,15 +29,15 @@ _ENV = {
     "fps": _Answer(
         "has no effect: simulators step at their own rate, and videos play at real-time speed (--eval.video_fps)"
     ),
-    "hard_reset": _Answer("has no effect: every reset gives what LeRobot's hard_reset=true gives"),
-    "render_mode": _Answer("has no effect: simulators draw offscreen, and videos are made by --eval.video"),
+    "hard_reset": _Answer("has no effect: every reset does what LeRobot's hard_reset=true does"),
+    "render_mode": _Answer("has no effect: simulators render offscreen, and --eval.video makes videos"),
     "disable_env_checker": _Answer("has no effect: Gymnasium's checker never runs during an evaluation"),
     "init_states": _Answer("has no effect: this benchmark has no stored initial states"),
     "multitask_eval": _Answer("has no effect: --env.task names one task, several, or a group"),
-    "visualization_width": _Answer("has no effect: --eval.video_size says how large videos are"),
-    "visualization_height": _Answer("has no effect: --eval.video_size says how large videos are"),
+    "visualization_width": _Answer("has no effect: --eval.video_size sets the size of videos"),
+    "visualization_height": _Answer("has no effect: --eval.video_size sets the size of videos"),
     "features": _Answer(
-        "is not supported: what an environment observes is asked of the environment; give --rename_map to rename it",
+        "is not supported: features are read from the environment itself; give --rename_map to rename observations",
         needed=True,
     ),
     "features_map": _Answer(
@@ -56,7 +56,7 @@ _ENV = {
 
 _EVAL = {
     "recording": _Answer(
-        "is not supported: Proctor keeps the seed and the actions of every episode instead of a dataset; `proctor "
+        "is not supported: Proctor stores the seed and the actions of every episode instead of a dataset; `proctor "
         "replay` renders any episode from them, and `proctor export` writes the episodes as a table",
         needed=True,
     ),
@@ -75,12 +75,12 @@ _ANSWERS: Mapping[str, Mapping[str, _Answer]] = {"env": _ENV, "eval": _EVAL, "po
 
 
 def without_lerobots(group: str, fields: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
-    """``fields`` of ``--<group>.*`` without those that only LeRobot has; a note says of each that it has no effect.
+    """Return ``fields`` of ``--<group>.*`` without options that only LeRobot has, with a note for each ignored option.
 
-    Fields among ``known`` are the evaluation's own, whatever LeRobot means by them.
+    Fields in ``known`` are the evaluation's own options and are kept, even if LeRobot has an option of that name.
 
     Raises:
-        ConfigError: one of them would have an effect in LeRobot; the message names what to use instead.
+        ConfigError: an option would have an effect in LeRobot; the message says what to use instead.
     """
     answers = _ANSWERS.get(group, {})
     kept = {}

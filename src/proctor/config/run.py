@@ -1,4 +1,4 @@
-"""One evaluation, whole: what the command line, a file and Python all build."""
+"""The configuration of one evaluation, which the command line, a file and Python all build."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from proctor.config.eval import EvalConfig
-from proctor.config.lerobot import WandBConfig
+from proctor.config.wandb import WandBConfig
 from proctor.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """An evaluation. ``policy`` and ``env`` hold fields whose meaning the policy's and benchmark's type decide."""
+    """An evaluation. The meaning of the fields in ``policy`` and ``env`` depends on the policy and the benchmark."""
 
     policy: dict[str, Any] = field(default_factory=dict)
     """The policy: --policy.path=… for a LeRobot checkpoint (Hub id or directory), or --policy.type=expert, random,
-    zero, function. Further fields override those of the checkpoint's configuration: --policy.n_action_steps=5."""
+    zero, function. Further fields override the checkpoint's configuration: --policy.n_action_steps=5."""
 
     env: dict[str, Any] = field(default_factory=dict)
     """The benchmark: --env.type=pusht, metaworld, libero, …; --env.task=…; --env.episode_length=…"""
@@ -26,19 +26,20 @@ class RunConfig:
     wandb: WandBConfig = field(default_factory=WandBConfig)
 
     seed: int = 1000
-    """Episode i of a task runs with seed + i."""
+    """Base seed: episode i of a task runs with seed + i."""
 
     output_dir: str | None = None
-    """Results and videos; if not given a new one, outputs/eval/<date>/<time>_<job_name>. An existing run goes on."""
+    """Run directory for results and videos. An unfinished run in it is resumed. The default is a new directory,
+    outputs/eval/<date>/<time>_<job_name>."""
 
     job_name: str | None = None
-    """Name in the output path and in reports; <env.type>_<policy.type> if not given."""
+    """Name in the output path and in reports; the default is <env.type>_<policy.type>."""
 
     rename_map: dict[str, str] = field(default_factory=dict)
-    """JSON or YAML: observation key of the environment → key of the policy."""
+    """JSON or YAML that maps observation keys of the environment to keys of the policy."""
 
     trust_remote_code: bool = False
-    """Consent to running code that is not installed here, such as the Hub's; for this command only."""
+    """Allow this command to run code that is not installed here, such as code from the Hub."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**31:  # simulators take 32 bits, and the last episode's seed is larger

@@ -1,7 +1,7 @@
-"""YAML as a configuration needs it: plain values only, read in time and memory proportional to the text.
+"""A YAML reader for configurations: it accepts plain values only, in time and memory proportional to the text.
 
-A configuration has no use for YAML's aliases (a few hundred bytes of them expand to all memory), tags, dates or
-duplicate keys, of which YAML keeps the last without a word. All of them are refused. JSON is YAML, too.
+Aliases (a few hundred bytes of them can expand to all memory), tags, dates and duplicate keys (YAML silently keeps the
+last one) have no use in a configuration and are refused. JSON is valid YAML, so this reader also reads JSON.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from typing import Any
 import yaml
 
 _DEEPEST = 32
-"""How deeply values may be nested. PyYAML needs several Python frames per level, and so would overflow the stack."""
+"""Maximum nesting depth. PyYAML needs several Python frames per level, so deeper values would overflow the stack."""
 
 
 def load_yaml(text: str) -> Any:
-    """The value that ``text`` denotes: texts, numbers, booleans, None, lists, and mappings with texts as keys.
+    """Parse ``text`` into texts, numbers, booleans, None, lists, and mappings whose keys are texts.
 
-    A date stays the text that was written.
+    A date stays a text, as it was written.
 
     Raises:
-        ValueError: ``text`` is not YAML, or uses what a configuration may not contain; one line says what and where.
+        ValueError: ``text`` is not YAML, or contains something that is refused; one line gives the reason and place.
     """
     try:
         return _Loader(text).get_single_data()
@@ -34,7 +34,7 @@ def load_yaml(text: str) -> Any:
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, without what :func:`load_yaml` refuses."""
+    """PyYAML's safe loader without the features that :func:`load_yaml` refuses."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML declares it as a class attribute
         first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":timestamp", ":merge"))]
@@ -72,5 +72,5 @@ class _Loader(yaml.SafeLoader):
 
 
 def _refusal(problem: str, at: Any) -> yaml.MarkedYAMLError:
-    """What is wrong with a node or an event, and where it stands."""
+    """Return an error that describes the problem and gives the position of ``at``, a node or an event."""
     return yaml.MarkedYAMLError(problem=problem, problem_mark=at.start_mark)

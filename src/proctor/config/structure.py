@@ -1,4 +1,4 @@
-"""From loose fields (a command line, a file, keyword arguments) to a validated dataclass."""
+"""Conversion of loose fields (a command line, a file, keyword arguments) to a validated dataclass."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ _COMMAS = "comma-separated"
 
 
 def comma_separated(default: Any) -> Any:
-    """A field of a configuration that holds several names in one text, with commas; :func:`structure` takes a list."""
+    """A configuration field that holds several names in one text, separated by commas; it also accepts a list."""
     return dataclasses.field(default=default, metadata={_COMMAS: True})
 
 
 def structure(cls: type[T], fields: Mapping[str, Any], prefix: str) -> T:
     """Build ``cls`` from ``fields``.
 
-    Strings are read as numbers, booleans, JSON or YAML if the field's type asks for it; a list of names becomes a text
-    with commas if the field is one of :func:`comma_separated`. Options that only LeRobot has are left out, with a note
-    (:mod:`proctor.config.lerobot_flags`). ``-`` and ``_`` are interchangeable in names. ``prefix`` is how the user
-    knows the group: ``env`` for ``--env.task``.
+    Texts are converted to numbers, booleans, JSON or YAML if the field's type requires it. A list of names is joined
+    with commas if the field is a :func:`comma_separated` one. Options that only LeRobot has are left out, with a note
+    (:mod:`proctor.config.lerobot_flags`). ``-`` and ``_`` are interchangeable in names. ``prefix`` is the group's name
+    in messages: ``env`` for ``--env.task``.
 
     Raises:
-        ConfigError: an unknown field (names the nearest), a value of the wrong type, a missing required field.
+        ConfigError: a field is unknown (the message suggests the nearest name), has a value of the wrong type, or is
+            required and missing.
     """
     import msgspec
 
@@ -54,10 +55,10 @@ def structure(cls: type[T], fields: Mapping[str, Any], prefix: str) -> T:
 
 
 def read_value(value: Any) -> Any:
-    """A text that holds a list or a mapping, decoded from JSON or YAML; a text that says null, None; else as it is.
+    """Decode ``value`` if it is the text of a JSON or YAML list or mapping, or "null"; else return it unchanged.
 
     Raises:
-        ConfigError: it begins like a list or a mapping and is neither JSON nor YAML.
+        ConfigError: the text begins like a list or a mapping but is neither JSON nor YAML.
     """
     if not isinstance(value, str):
         return value
@@ -72,4 +73,4 @@ def read_value(value: Any) -> Any:
     try:
         return load_yaml(value)
     except ValueError as error:
-        raise ConfigError(f"{value!r} is neither JSON nor YAML: {error}.") from None
+        raise ConfigError(f"{value!r} is neither JSON nor YAML: {error}; check brackets and quotation marks.") from None

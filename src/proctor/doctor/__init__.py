@@ -1,10 +1,10 @@
-"""Looks whether a machine is ready, by trying: every check does what an evaluation would do, in a process of its own.
+"""Finds out whether a machine is ready, by trying: every check does what an evaluation would do, in its own process.
 
-==============  ======================================================================================
-``findings``    what a check says
-``checks``      the checks themselves; each runs in a child, so that a crash or a hang is a finding too
-``examination`` which checks there are here, and running them
-==============  ======================================================================================
+==============  ==============================================================================================
+``findings``    the result of a check
+``checks``      the checks themselves; each runs in a child process, so that a crash or a hang is a finding too
+``examination`` the list of the checks for this machine, and how they are run
+==============  ==============================================================================================
 """
 
 from proctor.doctor.examination import Check, checks_of_this_machine, examine

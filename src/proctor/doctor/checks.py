@@ -1,11 +1,10 @@
-"""The checks. Each is called in a fresh process and gives a finding; raising or crashing says something too.
+"""The checks. Each is called in a fresh process and returns a finding; a check that raises or crashes is one too.
 
-Nothing heavy is imported but where it is checked.
+Only the check of a library imports that library.
 """
 
 from __future__ import annotations
 
-import ctypes.util
 import importlib.util
 import os
 import platform
@@ -20,6 +19,7 @@ from time import perf_counter
 
 from proctor.doctor.findings import Finding, Status
 from proctor.machine.resources import available_memory, usable_cores
+from proctor.rendering.frame import draw_test_frame
 
 _TESTED_PYTHONS = ((3, 11), (3, 12))
 _MIN_DESCRIPTORS = 1024
@@ -28,15 +28,6 @@ _LITTLE_DISK = 2 << 30
 _SHARED_BYTES = 64 << 20
 _SEED = 1000
 _NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
-_SOFTWARE_RENDERERS = ("llvmpipe", "softpipe", "swrast")
-
-_RED_BALL = """
-<mujoco><worldbody>
-  <light pos="0 0 3"/>
-  <geom type="sphere" size="0.5" rgba="1 0 0 1"/>
-  <camera name="above" pos="0 0 2"/>
-</worldbody></mujoco>
-"""
 
 
 # -------------------------------------------------------------------------------------------------------- the machine
@@ -111,36 +102,15 @@ def disk(directory: str) -> Finding:
 
 
 def gl() -> Finding:
-    """Draw a red ball with MuJoCo, through the backend that ``MUJOCO_GL`` names."""
+    """Draw a frame with MuJoCo, through the backend that ``MUJOCO_GL`` names."""
     if importlib.util.find_spec("mujoco") is None:
         return Finding(Status.ABSENT, "no simulator that draws with GL is installed")
-    if os.environ.get("MUJOCO_GL") == "osmesa" and ctypes.util.find_library("OSMesa") is None:
-        raise RuntimeError("the OSMesa library is not installed")
-    import mujoco
-
-    began = perf_counter()
-    model = mujoco.MjModel.from_xml_string(_RED_BALL)
-    data = mujoco.MjData(model)
-    mujoco.mj_forward(model, data)
-    with mujoco.Renderer(model, 64, 64) as renderer:
-        renderer.update_scene(data, "above")
-        image = renderer.render()
-        renderer_name = _gl_renderer()
-    middle, corner = image[32, 32], image[0, 0]
-    if not (middle[0] > 100 > middle[1] and corner[0] < 100):
-        raise RuntimeError(f"it draws a wrong image: {middle.tolist()} where red should be (by {renderer_name})")
-    message = f"drew a frame in {perf_counter() - began:.1f} s by {renderer_name}"
-    if _NVIDIA_DRIVER.exists() and any(name in renderer_name for name in _SOFTWARE_RENDERERS):
+    frame = draw_test_frame()
+    message = f"drew a frame in {frame.seconds:.1f} s by {frame.renderer}"
+    if frame.misses_the_gpu:
         remedy = "install NVIDIA's GL libraries (libnvidia-gl-…; in a container NVIDIA_DRIVER_CAPABILITIES=all)"
         return Finding(Status.WARNING, f"{message}, not by the GPU", remedy)
     return Finding(Status.OK, message)
-
-
-def _gl_renderer() -> str:
-    """What draws, in the driver's words. A context must be current."""
-    from OpenGL import GL
-
-    return str(GL.glGetString(GL.GL_RENDERER).decode())
 
 
 def simulator(benchmark_name: str) -> Finding:

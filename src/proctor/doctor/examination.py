@@ -1,32 +1,28 @@
-"""Which checks there are on this machine, and running each in a process of its own with a time limit."""
+"""Lists the checks for this machine, and makes each in a process of its own with a time limit."""
 
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-import msgspec
-
-from proctor.child import python_command
+from proctor.child.calls import Call, ChildError
 from proctor.config import EvalConfig
 from proctor.doctor.findings import Finding, Status
+from proctor.errors import ProctorError
 from proctor.machine.resources import usable_cores
 from proctor.plugins import BENCHMARKS, installed
 
 _CHECKS = "proctor.doctor.checks"
-_MAX_RESULT_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A check: the ``function`` (``module:attribute``) that makes it, in a process with ``environment`` added.
+    """A check: ``function`` (``module:attribute``) makes it, in a process that has ``environment`` in addition.
 
-    ``failure`` and ``remedy`` are the finding's where the check raises, crashes or exceeds ``limit_s``.
+    If it raises, crashes or takes longer than ``limit_s`` seconds, the finding has ``failure`` and ``remedy``.
     """
 
     name: str
@@ -39,7 +35,7 @@ class Check:
 
 
 def checks_of_this_machine(output_dir: str = "outputs/eval") -> list[Check]:
-    """Everything worth checking here."""
+    """Give all checks that make sense on this machine. ``output_dir`` is where results are to be written."""
     backend = os.environ.get("MUJOCO_GL", "egl")
     return [
         Check("python", f"{_CHECKS}:python"),
@@ -65,7 +61,7 @@ def checks_of_this_machine(output_dir: str = "outputs/eval") -> list[Check]:
 
 
 def _gl_checks(chosen: str) -> list[Check]:
-    """The backend that evaluations use, and those that could stand in for it."""
+    """Give a check of the backend that evaluations use, and one of each backend that could replace it."""
     if not sys.platform.startswith("linux"):
         return [Check("GL", f"{_CHECKS}:gl", limit_s=60.0)]
     remedies = {
@@ -89,40 +85,44 @@ def _gl_checks(chosen: str) -> list[Check]:
 
 
 def examine(checks: Sequence[Check]) -> Iterator[tuple[Check, Finding]]:
-    """Make the checks, as many side by side as there are cores; findings come in the order of the checks."""
+    """Make the checks, as many side by side as there are cores; findings come in the order of the checks.
+
+    If the iterator is closed early, or the user interrupts it, the checks that still run are killed.
+    """
     threads = ThreadPoolExecutor(usable_cores())
+    running: set[Call[Finding]] = set()
+
+    def make_killable(check: Check) -> Finding:
+        call = _start(check)
+        running.add(call)
+        try:
+            return _finding(check, call)
+        finally:
+            running.discard(call)
+
     try:
-        yield from zip(checks, threads.map(make, checks), strict=True)
+        yield from zip(checks, threads.map(make_killable, checks), strict=True)
     finally:
-        threads.shutdown(cancel_futures=True)
+        threads.shutdown(wait=False, cancel_futures=True)
+        for call in [*running]:
+            call.kill()
 
 
 def make(check: Check) -> Finding:
     """Make one check."""
-    readable, writable = os.pipe()
+    return _finding(check, _start(check))
+
+
+def _start(check: Check) -> Call[Finding]:
+    return Call(check.function, *check.arguments, result=Finding, limit_s=check.limit_s, environment=check.environment)
+
+
+def _finding(check: Check, call: Call[Finding]) -> Finding:
     try:
-        done = subprocess.run(  # noqa: S603 - our own interpreter and module
-            python_command("proctor.doctor.child", str(writable), check.function, *check.arguments),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            pass_fds=(writable,),
-            env={**os.environ, **check.environment},
-            timeout=check.limit_s,
-            check=False,
-        )
-        if done.returncode == 0:
-            return msgspec.json.decode(os.read(readable, _MAX_RESULT_BYTES), type=Finding)
-        return Finding(check.failure, _how_it_failed(done.returncode, done.stdout), check.remedy)
-    except subprocess.TimeoutExpired:
-        return Finding(check.failure, f"no answer within {check.limit_s:g} s", check.remedy)
-    finally:
-        os.close(readable)
-        os.close(writable)
-
-
-def _how_it_failed(status: int, output: bytes) -> str:
-    if status < 0:
-        return f"it was ended by {signal.Signals(-status).name}"
-    lines = [line.strip() for line in output.decode(errors="replace").splitlines() if line.strip()]
-    return lines[-1].removeprefix("RuntimeError: ") if lines else f"it exited with status {status}"
+        return call.result()
+    except ProctorError as error:
+        message = str(error)
+    except ChildError as error:
+        printed = error.last_line.removeprefix("RuntimeError: ") if error.status and error.status > 0 else ""
+        message = printed or f"it {error.how}"
+    return Finding(check.failure, message, check.remedy)

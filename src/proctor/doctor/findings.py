@@ -1,4 +1,4 @@
-"""What a check says."""
+"""The result of a check."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Status(StrEnum):
-    """How it is. ``absent`` is something that is not there, and is not needed for what is."""
+    """The state of what was checked. ``absent`` means that it is not installed, and that nothing installed needs it."""
 
     OK = "ok"
     WARNING = "warning"
@@ -17,7 +17,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was found, and what to do about it ("" where there is nothing to do)."""
+    """A sentence that says what was found, and what to do about it ("" if there is nothing to do)."""
 
     status: Status
     message: str

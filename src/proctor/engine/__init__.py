@@ -1,12 +1,24 @@
-"""Runs a plan: simulators in worker processes, inference on its own threads, and the scheduler between them.
+"""Runs a plan: simulators in worker processes, inference on threads of its own, and the scheduler between them.
 
-Writes no file but the workers' log and videos, and knows nothing of journals and reports: what it finds out leaves
-through one callback, an :class:`~proctor.types.EpisodeResult` at a time.
+The engine writes no file but the workers' log, videos and a trace, and knows nothing of journals and reports. Each
+episode leaves it through one callback, as an :class:`~proctor.types.EpisodeResult`.
 """
 
 from proctor.engine.engine import Engine
+from proctor.engine.observer import Observer
+from proctor.engine.options import EngineOptions, EngineSetup, VideoOptions
 from proctor.engine.video_replay import VideoReplayer, VideoTask
 from proctor.engine.worker.messages import VideoSpec
-from proctor.engine.workers import Crew, EngineSetup
+from proctor.engine.workers import Workers
 
-__all__ = ["Crew", "Engine", "EngineSetup", "VideoReplayer", "VideoSpec", "VideoTask"]
+__all__ = [
+    "Engine",
+    "EngineOptions",
+    "EngineSetup",
+    "Observer",
+    "VideoOptions",
+    "VideoReplayer",
+    "VideoSpec",
+    "VideoTask",
+    "Workers",
+]

@@ -1,20 +1,21 @@
-"""When a batch of observations is closed: what waiting for one more gains against what it costs. Plain state.
+"""Decides when a batch of observations is closed, by what waiting for more of them gains and costs. It is plain state.
 
-An accelerator makes one forward pass at a time, and with one fixed batch shape every pass takes the same time ``T``,
-there and back: until then nobody else is served. When it is free and ``k`` observations are ready, it may begin at once
-or wait ``t`` seconds for more of them to come:
+An accelerator makes one forward pass at a time, and with one fixed batch shape every pass takes the same time ``T``
+from its request to its result. No other observation is served in that time. If the accelerator is free and ``k``
+observations are ready, the pass may begin at once, or wait ``t`` seconds for more observations to come:
 
-- everyone who will be served by this pass or by the next, the ``k`` and the ``n`` that arrive within ``T``, is served
-  ``t`` later;
+- the ``k`` that are ready and the ``n`` that arrive within ``T`` are served by this pass or by the next one, and all of
+  them ``t`` later;
 - the ``m`` that arrive within ``t`` share this pass instead of waiting for the next one, and are served ``T`` earlier.
 
-So waiting gains ``m T - t (k + n)`` seconds of workers' time, and pays where that is positive. It is computed for each
-expected arrival, and the best one is waited for. Of observations that come evenly spread nothing is gained by waiting,
-as the rule says by itself (``m / t`` is ``n / T`` then); it waits for those that come in a bunch, and it does not wait
-at all where the batch is full. Waiting longer than ``T`` never pays, so nobody waits longer.
+So waiting gains ``m T - t (k + n)`` seconds of workers' time, and it pays if that is positive. The gain is computed for
+each expected arrival, and the best arrival is waited for. If observations arrive evenly, ``m / t`` is ``n / T`` and the
+rule does not wait; it waits for observations that arrive in a bunch, and never if the batch is full. As waiting longer
+than ``T`` never pays, no batch stays open longer.
 
-When observations come is learnt: how long a worker took for so many actions of such a task, and how far it was off. A
-worker that is later than usual is expected in the mean excess of a normal distribution, which is its mean deviation.
+The arrival of observations is learnt: how long a worker took for that many actions of such a task, and the mean
+deviation from it. A worker that is later than usual is expected within the mean deviation, which is the mean excess of
+a normal distribution.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ from math import inf
 from proctor.types import TaskKey
 
 _WEIGHT = 1 / 8
-"""Of the latest duration in what is expected: the last ten or so count."""
+"""The weight of the newest duration in the moving average; about the last ten durations matter."""
 
 
 @dataclass(slots=True)
 class _Expected:
-    """A duration in seconds, and the mean by which it is missed."""
+    """An expected duration in seconds, and the mean deviation from it."""
 
     seconds: float
     deviation: float = 0.0
@@ -42,9 +43,10 @@ class _Expected:
 
 
 class Batching:
-    """Knows who is on the way, and says how long to wait for them.
+    """Tracks the workers whose next observation has not arrived, and says how long a batch waits for them.
 
-    ``wait_s`` replaces the rule: a batch that is not full is closed so many seconds after its first observation came.
+    If ``wait_s`` is given, it replaces the rule: a batch that is not full is closed ``wait_s`` seconds after its first
+    observation arrived. All moments are on one clock, in seconds.
     """
 
     def __init__(self, wait_s: float | None = None) -> None:
@@ -54,33 +56,35 @@ class Batching:
         self._pass: _Expected | None = None
         self._ready_since = self._open_since = inf
 
-    def left(self, worker: int, task: TaskKey, n_actions: int, now: float) -> None:
-        """A worker was sent ``n_actions`` to execute; 0 is a reset."""
-        self._on_the_way[worker] = (task, n_actions), now
+    def left(self, worker_id: int, task: TaskKey, n_actions: int, now: float) -> None:
+        """Take note that a worker was sent ``n_actions`` actions to execute; 0 means that it was sent to reset."""
+        self._on_the_way[worker_id] = (task, n_actions), now
 
-    def came(self, worker: int, now: float) -> None:
-        """Its observation is ready."""
-        kind, since = self._on_the_way.pop(worker)
+    def came(self, worker_id: int, now: float) -> None:
+        """Take note that the observation of a worker has arrived."""
+        kind, since = self._on_the_way.pop(worker_id)
         self._learn(kind, now - since)
         self._ready_since = min(self._ready_since, now)
 
-    def lost(self, worker: int) -> None:
-        """It will not come: its episode is over."""
-        self._on_the_way.pop(worker, None)
+    def lost(self, worker_id: int) -> None:
+        """No longer expect an observation of a worker, as its episode is over."""
+        self._on_the_way.pop(worker_id, None)
 
     def passed(self, seconds: float) -> None:
-        """A forward pass took so long, from when it was asked for until its actions came."""
+        """Take note that a forward pass took ``seconds`` from its request to its result."""
         if self._pass is None:
             self._pass = _Expected(seconds)
         else:
             self._pass.learn(seconds)
 
     def closed(self, n_left: int, now: float) -> None:
-        """A batch was taken; so many observations are still ready."""
+        """Take note that a batch was closed, and that ``n_left`` observations are still ready."""
         self._ready_since, self._open_since = now if n_left else inf, inf
 
     def seconds_to_wait(self, n_ready: int, size: int, now: float) -> float:
-        """How long a batch of ``size`` may stay open, ``n_ready`` being ready and inference free; 0 closes it."""
+        """How long a batch of ``size`` stays open if ``n_ready`` observations are ready and inference is free; 0 closes
+        it.
+        """
         if not n_ready or n_ready >= size:
             return 0.0
         if self._wait_s is not None:
@@ -92,15 +96,16 @@ class Batching:
 
     def _best_wait(self, n_ready: int, size: int, now: float, pass_seconds: float) -> float:
         arrivals = sorted(arrival for arrival in self._arrivals(now) if arrival < pass_seconds)
-        best, wait = 0.0, 0.0
+        best, wait = 0.0, 0.0  # not to wait gains nothing, and is the choice if no wait gains anything
         for n_more, arrival in enumerate(arrivals[: size - n_ready], start=1):
+            # n_more are served a pass earlier; all that this pass or the next one serves are served later.
             gain = n_more * pass_seconds - arrival * (n_ready + len(arrivals))
             if gain > best:
                 best, wait = gain, arrival
         return wait
 
     def _arrivals(self, now: float) -> list[float]:
-        """In how many seconds the observations of the workers are expected, as far as anything is known of them."""
+        """In how many seconds observations are expected, of the workers about which something is known."""
         return [
             max(expected.seconds - (now - since), expected.deviation)
             for kind, since in self._on_the_way.values()

@@ -1,23 +1,35 @@
-"""The engine: measures a plan. One loop that listens to workers and inference, and hands out what comes next."""
+"""The engine: measures a plan, in turns. In each, events come in from workers and inference, and work goes out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from math import inf
 from time import monotonic
 from types import MappingProxyType
 
-from proctor.engine.batching import Batching
+from proctor.engine.devices import Devices, OnPolicyLoaded
 from proctor.engine.episode import Episode, LookPlan
-from proctor.engine.inference import Inference, InferenceRequest, InferenceResult
+from proctor.engine.inference import InferenceRequest, InferenceResult
 from proctor.engine.load import Load
-from proctor.engine.timesheet import Timesheet
+from proctor.engine.observer import Observer
+from proctor.engine.options import EngineSetup
+from proctor.engine.timesheet import Timesheets
 from proctor.engine.trace import Trace
 from proctor.engine.video_replay import check_camera
-from proctor.engine.worker.messages import Built, Finished, Observed, Reply, Start, VideoSpec
-from proctor.engine.worker.video_recorder import keep_video
-from proctor.engine.workers import Crew, EngineSetup
+from proctor.engine.worker.messages import Built, Start, VideoSpec
+from proctor.engine.worker.video_recorder import discard_video, keep_video
+from proctor.engine.workers import (
+    TICK_S,
+    AttemptFailed,
+    EnvBuilt,
+    EpisodeFinished,
+    EpisodeGivenUp,
+    EpisodeObserved,
+    Event,
+    WorkerReplaced,
+    Workers,
+    repeat,
+)
 from proctor.errors import ContractError, EpisodeLostError, PolicyError
 from proctor.policies.base import PolicySource
 from proctor.types import (
@@ -26,226 +38,248 @@ from proctor.types import (
     AttemptError,
     EpisodeResult,
     EpisodeSpec,
-    Features,
     Outcome,
     TaskKey,
     Timings,
 )
 
 OnResult = Callable[[EpisodeResult, Array | None], None]
+"""Is given the result of an episode, and the actions that it executed, ``(length, action_size)``; None for an error."""
 
 
-class Engine(Crew):
-    """Runs a plan. ``policy`` is None if the actions come from inside the workers (``setup.action_source``).
+class Engine:
+    """Measures the episodes of a plan.
 
-    Of simulators that cannot be replayed, ``films`` says which episodes are filmed while they run.
-    ``predecessor`` has run to its end and hands over its workers.
+    Args:
+        setup: how the workers are set up, and the engine's options.
+        plan: the episodes; :meth:`add` adds others.
+        policy: where actions come from; None if they come from inside the workers (``setup.action_source``).
+        video_specs: the episodes that are filmed while they run, if their simulator cannot replay them.
+        workers: idle workers of an engine that has run to its end; by default the engine has workers of its own.
+        observers: who else is told what happens.
+        on_policy_loaded: is given the policy's fingerprint once the policy is loaded, on the thread that loads it and
+            once per device; what it raises ends the run as if loading had failed.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what an engine is made of
         self,
         setup: EngineSetup,
         plan: Sequence[EpisodeSpec],
         policy: PolicySource | None,
-        films: Mapping[EpisodeSpec, VideoSpec] = MappingProxyType({}),
-        predecessor: Engine | None = None,
+        video_specs: Mapping[EpisodeSpec, VideoSpec] = MappingProxyType({}),
+        *,
+        workers: Workers | None = None,
+        observers: Sequence[Observer] = (),
+        on_policy_loaded: OnPolicyLoaded | None = None,
     ) -> None:
-        super().__init__(setup, plan, films, predecessor, n_devices=len(policy.per_device) if policy is not None else 1)
-        self.filmed: dict[EpisodeSpec, str] = {}
-        """Those that were, and why there is no video of it; "" if there is one."""
-        self._films_live: set[TaskKey] = set()
+        self.setup = setup
         self._policy = policy
-        self._looks = LookPlan(policy.look_offsets, policy.n_action_steps) if policy else LookPlan()
-        config, sources = setup.config, policy.per_device if policy is not None else ()
-        self._inferences = [
-            Inference(source, n_threads=config.inference_threads, batch_size=config.inference_batch_size)
-            for source in sources
-        ]
-        """One per device."""
-        self._batching = [Batching(config.batch_wait_timeout_s) for _ in range(self.scheduler.n_devices)]
-        """The same: who is on the way to it."""
-        for inference in self._inferences:
-            self.pool.watch(inference.wake_descriptor)
+        self._look_plan = LookPlan(policy.look_offsets, policy.n_action_steps) if policy else LookPlan()
+        self._trace = Trace(setup.trace, monotonic()) if setup.trace is not None else None
+        self._timesheets = Timesheets(self._trace)
+        self._inference = Devices(policy, setup.options, self._trace, on_policy_loaded)
+        self.workers = workers if workers is not None else Workers(setup)
+        n_devices = max(1, len(self._inference))
+        self.workers.begin(setup, plan, (self._timesheets, self._inference, *observers), n_devices)
+        for descriptor in self._inference.wake_descriptors:
+            self.workers.watch(descriptor)
         self._episodes: dict[int, Episode] = {}
-        now = monotonic()
-        self._trace = Trace(setup.trace, now) if setup.trace is not None else None
-        self._slots = [self._trace.device(n) for n in range(len(self._inferences))] if self._trace is not None else []
-        self._timesheets = {number: self._timesheet(number, now) for number in self.scheduler.workers}
-        self.features: dict[TaskKey, Features] = {} if predecessor is None else predecessor.features
-        self.began_at: float | None = None
-        """When the first episode was asked for, on the monotonic clock."""
+        self._video_specs = video_specs
+        self._filmed_live: set[TaskKey] = set()
+        self.recorded: dict[EpisodeSpec, str] = {}
+        """The episodes that were filmed while they ran: "" if there is a video, else why there is none."""
+        self.started_at: float | None = None
+        """The moment at which the first episode was sent to a worker, on the monotonic clock; None before."""
+        self.expects_more = False
+        """True if the engine is to go on once every episode is over, because others may be added."""
+        self._patience_s = 0.0
+        """The seconds after which there is something to do although nothing has happened."""
         self._on_result: OnResult
 
     def run(self, on_result: OnResult, on_tick: Callable[[], None] = lambda: None) -> None:
-        """Run the plan to its end; every episode leaves through ``on_result`` with the actions it executed.
+        """Run until every episode is over and no more are expected.
+
+        Every episode leaves through ``on_result``; ``on_tick`` is called a few times a second.
 
         Raises:
-            ProctorError: see :meth:`Crew.run_to_end`.
+            ContractError: policy and environment do not fit.
+            EnvironmentBuildError: the simulator cannot be constructed.
+            ResourceError: too many workers were lost.
+            Interrupted: :meth:`interrupt` was called.
+            ProctorError: the policy cannot be loaded.
         """
         self._on_result = on_result
-        self.run_to_end(on_tick)
+        repeat(self.step, lambda: self.workers.done and not self.expects_more, on_tick)
 
     def step(self) -> None:
-        self.hear_workers()
-        self._hear_inference()
-        self.hand_out()
-        self._infer()
+        """One turn."""
+        for event in self.workers.receive(min(TICK_S, self._patience_s)):
+            self._handle(event)
+        for result in self._inference.results():
+            self._act(result)
+        for worker_id, spec in self.workers.assign():
+            self._begin(worker_id, spec)
+        self._patience_s = self._inference.start_passes(self.workers.scheduler, self._request_of)
+
+    # ----------------------------------------------------------------------------------------- while the engine runs
+
+    def add(self, specs: Iterable[EpisodeSpec]) -> None:
+        """Add episodes to the plan, while it runs or before."""
+        self.workers.add(specs)
+
+    def begin_no_more(self) -> None:
+        """Drop the episodes that have not begun; those that have are run to their end."""
+        self.workers.drop_waiting()
+
+    def interrupt(self, signal_number: int) -> None:
+        """End the run at its next turn. May be called from a signal handler.
+
+        Results of finished episodes have left the engine; the episodes under way are dropped.
+        """
+        self.workers.interrupt(signal_number)
+
+    def watch(self, descriptor: int, callback: Callable[[], None]) -> None:
+        """Call ``callback`` at the beginning of each turn in which ``descriptor`` is readable."""
+        self.workers.watch(descriptor, callback)
+
+    def kill_a_worker(self, besides: EpisodeSpec) -> bool:
+        """Kill a worker in the midst of an episode other than ``besides``, to see that results do not depend on it.
+
+        Returns whether there was one.
+        """
+        return self.workers.kill_one(besides)
 
     @property
     def measuring_since(self) -> float | None:
         """When the first episode could go on from its first observation, on the monotonic clock; None before."""
-        if self.began_at is None or not self._inferences:
-            return self.began_at
-        loaded = [inference.loaded_at for inference in self._inferences if inference.loaded_at is not None]
-        return max(self.began_at, min(loaded)) if loaded else None
+        if self.started_at is None or not len(self._inference):
+            return self.started_at
+        loaded_at = self._inference.first_loaded_at
+        return max(self.started_at, loaded_at) if loaded_at is not None else None
+
+    @property
+    def notes(self) -> Iterable[str]:
+        """Sentences of the simulators for the user, each once, in the order in which they came."""
+        return self.workers.notes
 
     def load(self) -> Load:
-        """What workers and inference are doing now."""
-        now, inferences = monotonic(), self._inferences
-        shares = [share for inference in inferences if (share := inference.busy_share(now)) is not None]
-        n_passes = sum(inference.n_passes for inference in inferences)
+        """Tell what workers and inference are doing now."""
         return replace(
-            super().load(),
-            loading_policy=any(inference.policy is None for inference in inferences),
-            inference_share=sum(shares) / len(shares) if shares else None,
-            mean_batch=sum(inference.n_questions for inference in inferences) / n_passes if n_passes else None,
+            self.workers.load(),
+            loading_policy=self._inference.loading,
+            inference_share=self._inference.busy_share(monotonic()),
+            mean_batch=self._inference.mean_batch,
         )
 
     def close_inference(self) -> None:
-        """End the inference threads and let go of the policy; the workers stay."""
-        while self._inferences:
-            inference = self._inferences.pop()
-            self.pool.unwatch(inference.wake_descriptor)
-            inference.close()
+        """End all of the engine but its workers: inference, the policy and the trace. No video is left unfinished.
+
+        Whoever takes the workers of an engine that has run to its end closes them; the engine need not be closed then.
+        """
+        for descriptor in self._inference.wake_descriptors:
+            self.workers.unwatch(descriptor)
+        self._inference.close()
+        if self._trace is not None:
+            self._timesheets.close(monotonic())
+            self._trace.close()
+        self._discard_videos()
 
     def close(self) -> None:
+        """End the engine and its workers. Safe to call at any time, also twice."""
         self.close_inference()
-        super().close()
-        if self._trace is not None:
-            for timesheet in self._timesheets.values():
-                timesheet.settle(monotonic())
-            self._trace.close()
+        self.workers.close()
+        self._discard_videos()  # a worker in the midst of an episode may have written one until now
 
-    # ------------------------------------------------------------------------------------------ what is handed out
+    # -------------------------------------------------------------------------------------------------- inside a turn
 
-    def worker_started(self, number: int) -> None:
-        self._timesheets[number] = self._timesheet(number, monotonic())
+    def _handle(self, event: Event) -> None:
+        match event:
+            case EpisodeObserved(worker_id, _, reply):
+                self._episodes[worker_id].observe(reply, self.workers.arrays(worker_id))
+            case EpisodeFinished():
+                self._finish(event)
+            case EnvBuilt(worker_id, spec, reply):
+                self._check_env(spec, reply)
+                self._begin(worker_id, spec)
+            case AttemptFailed(worker_id) | WorkerReplaced(worker_id):
+                self._episodes.pop(worker_id, None)
+            case EpisodeGivenUp(spec, errors):
+                self._on_result(EpisodeResult(spec, Outcome.ERROR, errors=tuple(errors), timings=Timings()), None)
 
-    def _timesheet(self, number: int, since: float) -> Timesheet:
-        return Timesheet(since, self._trace.worker(number) if self._trace is not None else None)
+    def _begin(self, worker_id: int, spec: EpisodeSpec) -> None:
+        """Send an episode's first request to a worker that has the simulator for it."""
+        if self.started_at is None:
+            self.started_at = monotonic()
+        task = self.setup.tasks[spec.task]
+        self._episodes[worker_id] = Episode(spec, task, self._look_plan)
+        self.workers.send(worker_id, Start(spec, task.max_episode_steps, self._live_video(spec)))
 
-    def begin(self, number: int, spec: EpisodeSpec) -> None:
-        self._episodes[number] = Episode(spec, self.setup.tasks[spec.task], self._looks)
-        self._timesheets[number].begin(str(spec), monotonic())
-        super().begin(number, spec)
+    def _request_of(self, worker_id: int) -> InferenceRequest:
+        episode = self._episodes[worker_id]
+        return InferenceRequest(worker_id, episode.observation, episode.memory)
 
-    def start(self, number: int, spec: EpisodeSpec) -> None:
-        if self.began_at is None:
-            self.began_at = monotonic()
-        self._on_the_way(number, spec.task, 0)
-        self.pool.send(number, Start(spec, self.setup.tasks[spec.task].max_episode_steps, self._live_film(spec)))
-
-    def _live_film(self, spec: EpisodeSpec) -> VideoSpec | None:
-        return self.films.get(spec) if spec.task in self._films_live else None
-
-    def _infer(self) -> None:
-        """Close the batches that it does not pay to keep open; come back in time for the others."""
-        self.patience_s = inf
-        for device, inference in enumerate(self._inferences):
-            while inference.has_free_slot() and (ready := self.scheduler.ready(device, inference.fixed_rows)):
-                size, now = self._rows(inference), monotonic()
-                if wait := self._batching[device].seconds_to_wait(len(ready), size, now):
-                    self.patience_s = min(self.patience_s, wait)
-                    break
-                batch = ready[:size]
-                self.scheduler.think(batch)
-                self._batching[device].closed(self.scheduler.n_ready(device), now)
-                self._ask(inference, batch)
-
-    def _on_the_way(self, number: int, task: TaskKey, n_actions: int) -> None:
-        self._batching[self.scheduler.device_of(number)].left(number, task, n_actions, monotonic())
-
-    def _rows(self, inference: Inference) -> int:
-        """How many episodes may share a forward pass."""
-        return min(inference.batch_size, self.setup.config.max_inference_batch or inference.batch_size)
-
-    def _ask(self, inference: Inference, batch: Sequence[int]) -> None:
-        episodes = [self._episodes[number] for number in batch]
-        inference.ask(
-            [InferenceRequest(number, e.observation, e.memory) for number, e in zip(batch, episodes, strict=True)]
-        )
-
-    # --------------------------------------------------------------------------------------------- what is heard
-
-    def _hear_inference(self) -> None:
-        for device, inference in enumerate(self._inferences):
-            for answers in inference.answers():
-                first = answers[0]
-                self._batching[device].passed(monotonic() - first.asked)
-                assert inference.loaded_at is not None
-                if self._slots:
-                    self._slots[device].passed(first.began, first.seconds, len(answers), inference.loaded_at)
-                for answer in answers:
-                    self._act(answer, inference.loaded_at)
-
-    def _act(self, answer: InferenceResult, loaded_at: float) -> None:
-        number, episode = answer.question.worker, self._episodes.get(answer.question.worker)
-        if episode is None or episode.memory is not answer.question.memory:
-            return  # the worker died while its observation was in inference; the episode runs again elsewhere
-        self._timesheets[number].inferred(answer.seconds, loaded_at, monotonic())
-        try:
-            if isinstance(answer.chunk, AttemptError | EpisodeLostError):
-                error = answer.chunk if isinstance(answer.chunk, AttemptError) else None
-                self.give_up_attempt(number, error, env_stands=True)
-                return
-            request = episode.act(answer.chunk, self.features[episode.spec.task].action)
-        except PolicyError as error:
-            self.give_up_attempt(number, AttemptError(POLICY_FAILED, str(error)), env_stands=True)
+    def _act(self, result: InferenceResult) -> None:
+        worker_id = result.request.worker_id
+        episode = self._episodes.get(worker_id)
+        if episode is None or episode.memory is not result.request.memory:
+            return  # the worker was lost while its observation was in inference; the episode runs again elsewhere
+        self.workers.observers.inferred(worker_id, episode.spec, result.seconds, result.loaded_at, monotonic())
+        if isinstance(result.chunk, AttemptError | EpisodeLostError):
+            self._policy_failed(worker_id, result.chunk if isinstance(result.chunk, AttemptError) else None)
             return
-        self.scheduler.acted(number)
-        self._on_the_way(number, episode.spec.task, request.actions.shape[0])
-        self.pool.send(number, request)
-
-    def stands(self, number: int, spec: EpisodeSpec, built: Built) -> None:
-        self._timesheets[number].worked(built.spent, monotonic())
-        if (film := next(iter(self.films.values()), None)) is not None:
-            check_camera(film, built.cameras, self.setup.tasks[spec.task].name)
-        if built.drawable and not built.replayable:
-            self._films_live.add(spec.task)
-        if spec.task not in self.features:
-            self.features[spec.task] = built.features
-            if self._policy is not None:
-                self._check_contract(self._policy, built)
-
-    @staticmethod
-    def _check_contract(policy: PolicySource, built: Built) -> None:
         try:
-            policy.check_contract(built.features)
-        except ContractError as error:  # what is missing may be what was left out
-            raise ContractError("\n".join([str(error), *built.notes])) from error
+            request = episode.act(result.chunk, self.workers.features[episode.spec.task].action)
+        except PolicyError as error:
+            self._policy_failed(worker_id, AttemptError(POLICY_FAILED, str(error)))
+            return
+        self.workers.send(worker_id, request)
 
-    def replied(self, number: int, reply: Reply) -> None:
-        match reply:
-            case Observed():
-                now = monotonic()
-                self._timesheets[number].worked(reply.spent, now)
-                self._episodes[number].observe(reply, self.pool.arrays(number))
-                self._batching[self.scheduler.device_of(number)].came(number, now)
-                self.scheduler.observed(number)
-            case Finished():
-                episode, timesheet, now = self._episodes[number], self._timesheets[number], monotonic()
-                timesheet.worked(reply.spent, now)
-                timings = timesheet.settle(now)
-                self.attempt_ended(number)
-                result = episode.result(reply, self.scheduler.errors_of(episode.spec), timings)
-                if (film := self._live_film(episode.spec)) is not None:
-                    self.filmed[episode.spec] = reply.unfilmed or keep_video(film)
-                self._on_result(result, reply.actions.unpack())
+    def _policy_failed(self, worker_id: int, error: AttemptError | None) -> None:
+        del self._episodes[worker_id]
+        for event in self.workers.fail(worker_id, error):
+            self._handle(event)
 
-    def attempt_ended(self, number: int) -> None:
-        self._episodes.pop(number, None)
-        self._timesheets[number].settle(monotonic())
-        self._batching[self.scheduler.device_of(number)].lost(number)
+    def _finish(self, event: EpisodeFinished) -> None:
+        episode, reply = self._episodes.pop(event.worker_id), event.reply
+        if (video_spec := self._live_video(event.spec)) is not None:
+            self.recorded[event.spec] = reply.video_problem or keep_video(video_spec)
+        timings = self._timesheets.timings(event.worker_id)
+        self._on_result(episode.result(reply, event.errors, timings), reply.actions.unpack())
 
-    def given_up(self, spec: EpisodeSpec, errors: Sequence[AttemptError]) -> None:
-        self._on_result(EpisodeResult(spec, Outcome.ERROR, errors=tuple(errors), timings=Timings()), None)
+    def _discard_videos(self) -> None:
+        for video_spec in self._video_specs.values():
+            discard_video(video_spec)
+
+    def _live_video(self, spec: EpisodeSpec) -> VideoSpec | None:
+        """The video of an episode that is to be filmed while it runs; None if there is to be no such video."""
+        return self._video_specs.get(spec) if spec.task in self._filmed_live else None
+
+    def _check_env(self, spec: EpisodeSpec, built: Built) -> None:
+        """See that videos and the policy can have of a simulator what they need.
+
+        Raises:
+            ConfigError: the simulator has no camera of the name that is asked for.
+            ContractError: the policy does not fit.
+        """
+        for video_spec in self._video_specs.values():
+            check_camera(video_spec, built.cameras, self.setup.tasks[spec.task].name)
+            break  # all videos have the same camera
+        if built.drawable and not built.replayable:
+            self._filmed_live.add(spec.task)
+        if spec.task not in self.workers.features:
+            self.workers.features[spec.task] = built.features
+            if self._policy is not None:
+                check_contract(self._policy, built)
+
+
+def check_contract(policy: PolicySource, built: Built) -> None:
+    """See that a policy fits a simulator.
+
+    Raises:
+        ContractError: it does not; the message also has the simulator's notes, as they may say what was left out of the
+            observations.
+    """
+    try:
+        policy.check_contract(built.features)
+    except ContractError as error:
+        raise ContractError("\n".join([str(error), *built.notes])) from error

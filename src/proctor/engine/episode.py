@@ -1,4 +1,4 @@
-"""A running episode, as the engine sees it. It owns everything a policy may know: history, memory, random stream."""
+"""A running episode in the engine. It has all that a policy may use: the history, the memory and the random stream."""
 
 from __future__ import annotations
 
@@ -29,7 +29,14 @@ from proctor.types import (
 
 @dataclass(frozen=True, slots=True)
 class LookPlan:
-    """When a policy looks and what it then sees: see :class:`~proctor.policies.base.Policy`."""
+    """At which steps a policy looks, and at which steps' observations it looks then.
+
+    ``offsets`` and ``n_action_steps`` are the policy's ``look_offsets`` and ``n_action_steps``, see
+    :class:`~proctor.policies.base.Policy`.
+
+    Raises:
+        ConfigError: the policy declares offsets that do not ascend up to 0, or no action steps.
+    """
 
     offsets: tuple[int, ...] = (0,)
     n_action_steps: int = 1
@@ -41,9 +48,9 @@ class LookPlan:
             raise ConfigError(f"A policy's n_action_steps is {self.n_action_steps}; it must be at least 1.")
 
     def looks(self, n_actions: int) -> tuple[bool, ...]:
-        """After which of a chunk's actions an observation is needed, so that the next looks see their offsets.
+        """For each of a chunk's actions, return whether the observation after it is needed at the next look or later.
 
-        Where the offsets have gaps, what lies in one now may be wanted by a later look.
+        If the offsets have gaps, a step that lies in a gap now may be needed at a later look.
         """
         return tuple(done - n_actions >= self.offsets[0] for done in range(1, n_actions + 1))
 
@@ -57,24 +64,25 @@ class Episode:
         self.memory = EpisodeMemory(RandomStream(spec))
         self._looks = looks
         self._seen: dict[int, dict[str, Array]] = {}
-        self._asked: tuple[int, ...] = (0,)
+        self._expected_steps: tuple[int, ...] = (0,)
+        """The steps whose observations the next reply brings."""
         self._n_steps = 0
         self._observation: Observation | None = None
 
     @property
     def observation(self) -> Observation:
-        """What the policy sees now."""
+        """The observation that the policy sees now, with the history that it declared."""
         assert self._observation is not None
         return self._observation
 
     def observe(self, reply: Observed, arrays: SharedArrays) -> None:
-        """Take in what the worker looked at. Its memory is read in place, and copied only for a later look."""
+        """Take in a worker's observation. The memory is read in place, and copied only if a later look needs it."""
         frames = {placed.key: arrays.read(placed) for placed in reply.arrays}
         instruction = self._instruction(frames.pop(INSTRUCTION, None))
         if self._looks.offsets == (0,):
             self._observation = Observation(frames, instruction)
             return
-        for index, step in enumerate(self._asked):
+        for index, step in enumerate(self._expected_steps):
             self._seen[step] = {key: array[index].copy() for key, array in frames.items()}
         wanted = [max(0, self._n_steps + offset) for offset in self._looks.offsets]
         self._seen = {step: frame for step, frame in self._seen.items() if step >= wanted[0]}
@@ -82,11 +90,11 @@ class Episode:
         self._observation = Observation(history, instruction)
 
     def _instruction(self, observed: Array | None) -> str:
-        """What the environment says now, if it says something, else the task's."""
+        """The instruction that the environment gives now, if it gives one, else the task's."""
         return self.task.instruction if observed is None else observed[-1].tobytes().rstrip(b"\0").decode()
 
     def act(self, chunk: Array, action: ArraySpec) -> Act:
-        """Turn a predicted chunk into the request that executes it.
+        """Turn a chunk ``(steps, action_size)`` into the request that executes it.
 
         Raises:
             PolicyError: the chunk cannot be executed.
@@ -96,13 +104,13 @@ class Episode:
         before, self._n_steps = self._n_steps, self._n_steps + len(actions)
         looks = self._looks.looks(len(actions))
         if self._n_steps >= self.task.max_episode_steps:
-            looks = (False,) * len(actions)  # it ends here: nobody will look
-        self._asked = tuple(before + done for done, look in enumerate(looks, start=1) if look)
+            looks = (False,) * len(actions)  # the episode ends here, so there is no next look
+        self._expected_steps = tuple(before + done for done, look in enumerate(looks, start=1) if look)
         self._observation = None
         return Act(ArrayBytes.pack(actions), looks)
 
     def result(self, reply: Finished, errors: Sequence[AttemptError], timings: Timings) -> EpisodeResult:
-        """The finished episode."""
+        """The result of the episode, which has finished with ``reply``."""
         return EpisodeResult(
             spec=self.spec,
             outcome=Outcome.of_completed(reply.success),

@@ -1,11 +1,13 @@
-"""How long things will take, as far as the run has taught: building a task's simulator, and one of its episodes."""
+"""Expected durations, learnt from the run itself: of building a task's simulator, and of one of its episodes."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
 
-from proctor.types import TaskKey
+from proctor.engine.observer import Observer
+from proctor.engine.worker.messages import Built, Finished
+from proctor.types import EpisodeSpec, TaskKey
 
 
 @dataclass(slots=True)
@@ -23,7 +25,7 @@ class _Mean:
 
 
 class _Means:
-    """A mean per task. Of a task about which nothing is known, what is known of all of them together."""
+    """A mean per task. For a task that has no value yet it is the mean over all tasks."""
 
     def __init__(self) -> None:
         self._of_task: defaultdict[TaskKey, _Mean] = defaultdict(_Mean)
@@ -38,22 +40,35 @@ class _Means:
         return known.value if known is not None else self._overall.value
 
 
-class Forecast:
-    """Expected seconds; 0 before anything is known."""
+class Forecast(Observer):
+    """Expected durations in seconds; an expected duration is 0 before any of its kind is known."""
 
     def __init__(self) -> None:
         self._builds, self._episodes = _Means(), _Means()
+        self._reset_at: dict[int, float] = {}
 
-    def built(self, task: TaskKey, seconds: float) -> None:
-        """A task's simulator was built in so long."""
+    def learn_build(self, task: TaskKey, seconds: float) -> None:
+        """Take note that building a simulator of ``task`` took ``seconds``."""
         self._builds.learn(task, seconds)
 
-    def finished(self, task: TaskKey, seconds: float) -> None:
-        """An episode took so long, in a simulator that stood."""
+    def learn_episode(self, task: TaskKey, seconds: float) -> None:
+        """Take note that an episode of ``task`` took ``seconds`` from its reset to its end."""
         self._episodes.learn(task, seconds)
 
     def build_seconds(self, task: TaskKey) -> float:
+        """The seconds that building a simulator of ``task`` is expected to take."""
         return self._builds.of(task)
 
     def episode_seconds(self, task: TaskKey) -> float:
+        """The seconds that an episode of ``task`` is expected to take in a simulator that is built."""
         return self._episodes.of(task)
+
+    def built(self, worker_id: int, spec: EpisodeSpec, reply: Built, now: float) -> None:
+        self.learn_build(spec.task, reply.spent.construct)
+
+    def acted(self, worker_id: int, spec: EpisodeSpec, n_actions: int, now: float) -> None:
+        if not n_actions:
+            self._reset_at[worker_id] = now
+
+    def finished(self, worker_id: int, spec: EpisodeSpec, reply: Finished, now: float) -> None:
+        self.learn_episode(spec.task, now - self._reset_at[worker_id])

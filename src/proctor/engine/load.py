@@ -1,4 +1,4 @@
-"""What a running engine is busy with, for people who watch."""
+"""The state of a running engine, for a display."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from proctor.types import TaskKey
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Workers by what they do at this moment, and how well inference is used.
+    """The number of workers in each state at this moment, and how well inference is used.
 
-    ``waiting`` workers have nothing to do: their episode waits for the policy, or there is no episode left. ``running``
-    counts the episodes under way per task. ``inference_share`` is the part of the time since the policy was loaded that
-    its slots were busy, 0 to 1; it and ``mean_batch``, the observations per forward pass, are None before, and where
-    the actions come from inside the workers.
+    A worker is ``waiting`` if its episode waits for the policy, or if there is no episode for it. ``running`` is the
+    number of episodes under way per task. ``inference_share`` is the part of the time since the policy was loaded that
+    its slots were busy, 0 to 1, and ``mean_batch`` the observations per forward pass. Both are None before the policy
+    is loaded, and if the actions come from inside the workers.
     """
 
     starting: int = 0
@@ -29,4 +29,5 @@ class Load:
 
     @property
     def workers(self) -> int:
+        """The number of workers."""
         return self.starting + self.building + self.simulating + self.waiting

@@ -1,4 +1,4 @@
-"""The plan: the list of episodes, written down before anything runs."""
+"""The plan: the list of episodes, which is made before anything runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from proctor.types import EpisodeSpec, Task
 
 MAX_AUTO_BATCH_SIZE = 64
 _MOST_EPISODES = 10_000_000
-"""A plan of more would fill the memory before anything runs."""
+"""A longer plan would fill the memory before anything runs."""
 CORES_PER_ENV = 1 / 0.7
 
 
@@ -21,7 +21,7 @@ def plan_tasks(benchmark: Benchmark) -> list[Task]:
     """The benchmark's tasks, with ``env.episode_length`` applied.
 
     Raises:
-        ConfigError: an unknown task, or an episode length beyond the benchmark's own.
+        ConfigError: a task is unknown, or the episode length is beyond the benchmark's own.
     """
     with without_stdin(), refusing_exits(f"{benchmark.name} cannot say which tasks there are"):
         tasks = benchmark.tasks()
@@ -40,10 +40,10 @@ def plan_tasks(benchmark: Benchmark) -> list[Task]:
 
 
 def plan_episodes(benchmark: Benchmark, tasks: Sequence[Task], n_episodes: int, seed: int) -> list[EpisodeSpec]:
-    """Every episode of every task, ordered by (suite, task, episode): episode *i* has seed ``seed + i``.
+    """Every episode of every task, task by task in the order of ``tasks``. Episode *i* of a task has seed ``seed + i``.
 
     Raises:
-        ConfigError: there would be more than ten million.
+        ConfigError: there would be more than ten million episodes.
     """
     if n_episodes * len(tasks) > _MOST_EPISODES:
         raise ConfigError(
@@ -57,7 +57,7 @@ def plan_episodes(benchmark: Benchmark, tasks: Sequence[Task], n_episodes: int, 
 
 
 def shard_episodes(n_episodes: int, shard_id: int, num_shards: int) -> list[int]:
-    """The positions of the plan that a shard runs, round-robin.
+    """The positions in the plan of the episodes that a shard runs: every ``num_shards``-th one.
 
     >>> shard_episodes(100, 2, 5)[:3]
     [2, 7, 12]
@@ -71,11 +71,12 @@ def shard_episodes(n_episodes: int, shard_id: int, num_shards: int) -> list[int]
 
 
 def choose_batch_size(config: EvalConfig, n_planned: int, usable_cores: int, episodes_per_pass: int = 1) -> int:
-    """How many environments step in parallel.
+    """The number of environments that step in parallel.
 
-    A requested size is kept, up to the number of episodes planned. Otherwise 0.7 per usable core, at least one, and
-    two where there are two cores, so that looking and thinking overlap (LeRobot would take one). Of a policy whose
-    passes had better be shared, so many times as many: most of them wait for it.
+    A requested size is kept, up to the number of planned episodes. Otherwise it is 0.7 per usable core, at least one,
+    and two if there are two cores, so that drawing and inference overlap (LeRobot would take one). If
+    ``episodes_per_pass`` episodes had better share a forward pass of the policy, it is that many times as many, because
+    most of them wait for the policy.
     """
     if config.batch_size:
         return min(config.batch_size, n_planned)
@@ -85,5 +86,5 @@ def choose_batch_size(config: EvalConfig, n_planned: int, usable_cores: int, epi
 
 
 def row_of(spec: EpisodeSpec, batch_size: int) -> int:
-    """An episode's row in every pass, where it matters which: it follows from what the episode is."""
+    """The row that an episode has in every forward pass if rows matter; it depends on nothing but the episode."""
     return (spec.episode_index + spec.task_id) % batch_size

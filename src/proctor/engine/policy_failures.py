@@ -1,4 +1,4 @@
-"""A policy that fails in every episode: it is found out early, and said in one sentence."""
+"""Finds out early that a policy fails in every episode, and reports it in one sentence."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from proctor.types import POLICY_FAILED, AttemptError, EpisodeResult, EpisodeSpe
 
 _N_FIRST = 3
 _VARIES = re.compile(r"0x[0-9a-fA-F]+|[-+]?\d+(\.\d+)?([eE][-+]?\d+)?|\s+")
-"""What differs between two messages of the same error: addresses, numbers, white space."""
+"""The parts that differ between two messages of the same error: addresses, numbers and white space."""
 _FRAME = re.compile(r'^ +File "(?P<file>.+)", line (?P<line>\d+), in (?P<function>.+)$', re.MULTILINE)
 
 
 def first_episodes(plan: Sequence[EpisodeSpec]) -> list[EpisodeSpec]:
-    """The episodes that tell whether a policy fails everywhere: the first one of each of the first three tasks.
+    """The three episodes that show whether a policy fails everywhere: the first one of each of the first three tasks.
 
-    A policy may fail at one task's instruction only. If there are fewer tasks, their second and third episodes make up
-    the number; of a plan that is shorter all episodes are given.
+    Several tasks are taken because a policy may fail at one task's instruction only. If there are fewer tasks, their
+    second and third episodes make up the number. If the plan is shorter, all its episodes are returned.
     """
     n_before: Counter[TaskKey] = Counter()
     in_rounds = []
@@ -31,9 +31,10 @@ def first_episodes(plan: Sequence[EpisodeSpec]) -> list[EpisodeSpec]:
 
 
 class FewestFailures:
-    """Which tasks to go on with as long as no episode has reached its end: those at which the policy failed least.
+    """Says which tasks to go on with while no episode has reached its end: those at which the policy failed least.
 
-    A policy that fails everywhere has then soon failed at several tasks. What has reached its end once is not affected.
+    In this way a policy that fails everywhere soon fails at several tasks. Once an episode has reached its end, any
+    task may go on.
     """
 
     def __init__(self) -> None:
@@ -41,26 +42,26 @@ class FewestFailures:
         self._some_ended = False
 
     def failed(self, spec: EpisodeSpec) -> None:
-        """The last attempt at an episode failed in the policy."""
+        """Take note that the last attempt at an episode failed in the policy."""
         self._n_failed[spec.task] += 1
 
     def ended(self) -> None:
-        """An episode has reached its end."""
+        """Take note that an episode has reached its end."""
         self._some_ended = True
 
     @property
     def everywhere(self) -> bool:
-        """Whether the policy has failed in every episode that is over."""
+        """True if the policy has failed in every episode that is over."""
         return bool(self._n_failed) and not self._some_ended
 
     def fewest_of(self, tasks: Sequence[TaskKey]) -> list[TaskKey]:
-        """Those of ``tasks`` to go on with."""
+        """The tasks, among ``tasks``, to go on with."""
         fewest = min((self._n_failed[task] for task in tasks), default=0)
         return [task for task in tasks if self._n_failed[task] == fewest]
 
 
 class FirstFailures:
-    """The errors of the first episodes of a plan. Which worker ran them, and in which order, is of no account."""
+    """The errors of the first episodes of a plan. They do not depend on which worker ran them, or in which order."""
 
     def __init__(self, plan: Sequence[EpisodeSpec]) -> None:
         self._missing = set(first_episodes(plan))
@@ -78,7 +79,7 @@ class FirstFailures:
             self._errors.clear()
 
     def check(self) -> None:
-        """Say that the policy fails everywhere, as soon as that is known.
+        """Raise as soon as it is known that the policy fails everywhere.
 
         Raises:
             NoResultError: the policy failed alike in every one of the first episodes.
@@ -91,7 +92,7 @@ class FirstFailures:
 
 
 def alike(error: AttemptError) -> str:
-    """The error's message without what differs from episode to episode."""
+    """The error's message without the parts that differ from episode to episode."""
     return _VARIES.sub("#", error.message)
 
 
@@ -99,7 +100,7 @@ def require_result(n_completed: int, first_error: tuple[EpisodeSpec, AttemptErro
     """See that at least one episode was run to its end.
 
     Raises:
-        NoResultError: none was; shows the first error.
+        NoResultError: there is none; the message shows the first error.
     """
     if not n_completed and first_error is not None:
         spec, error = first_error
@@ -107,7 +108,7 @@ def require_result(n_completed: int, first_error: tuple[EpisodeSpec, AttemptErro
 
 
 def no_result(what: str, error: AttemptError) -> NoResultError:
-    """An exception that shows an episode's error in its sentence, and the whole traceback as its cause."""
+    """Make an exception that has an episode's error in its message, and the whole traceback as its cause."""
     first_line = next(iter(error.message.strip().splitlines()), error.kind)
     frames: Sequence[re.Match[str]] = list(_FRAME.finditer(error.traceback))
     where = ""

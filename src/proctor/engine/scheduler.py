@@ -1,7 +1,7 @@
-"""Decides which worker runs which episode, and which observations are inferred together. Plain state.
+"""Decides which worker runs which episode, and which observations are inferred together. It is plain state.
 
-Starts no process, imports no torch, reads no clock: the engine tells it what happened and asks what to do next. What
-it decides is only *when* and *where* an episode runs; what an episode *is* was written down in the plan.
+The scheduler starts no process, imports no torch and reads no clock: it is told what happened and asked what to do
+next. It decides only *when* and *where* an episode runs; what an episode *is* was written down in the plan.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from proctor.types import POLICY_FAILED, AttemptError, EpisodeSpec, TaskKey
 
 
 class Phase(Enum):
-    """What a worker is doing."""
+    """The states of a worker."""
 
     STARTING = auto()
-    """Its process comes up."""
+    """Its process is being started."""
     IDLE = auto()
-    """Nothing to do: an episode can begin here."""
+    """It has nothing to do, and an episode can begin on it."""
     BUILDING = auto()
-    """Its simulator is being built for the episode it was given."""
+    """It builds the simulator for the episode that it was given."""
     SIMULATING = auto()
-    """Resetting or stepping."""
+    """It resets or steps its simulator."""
     READY = auto()
-    """Its episode's observation waits for inference."""
-    THINKING = auto()
-    """Its episode is part of a batch being inferred."""
+    """The observation of its episode waits for inference."""
+    INFERRING = auto()
+    """Its episode is part of a batch that is being inferred."""
 
 
 @dataclass(slots=True)
-class WorkerState:
-    """One worker: what it does, the task its simulator stands for, the episode it runs."""
+class _Worker:
+    """A worker: what it does, the task whose simulator it has built, and the episode that it runs."""
 
     phase: Phase = Phase.STARTING
     built: TaskKey | None = None
@@ -47,9 +47,9 @@ class WorkerState:
 class Limits:
     """The bounds within which the scheduler decides.
 
-    ``max_parallel_tasks`` of 0 means any number of tasks may be live; ``max_lead`` is how many episodes a task may be
-    ahead of the one that is furthest behind, 0 means any number. ``n_devices`` are those that infer: each worker's
-    observations always go to the same one.
+    If ``max_parallel_tasks`` is 0, any number of tasks may be under way. ``max_lead`` is the number of episodes by
+    which a task may be ahead of the one that is furthest behind; 0 means any number. ``n_devices`` is the number of
+    devices that infer; a worker's observations always go to the same device.
     """
 
     batch_size: int
@@ -59,20 +59,24 @@ class Limits:
     n_devices: int = 1
 
 
-class Scheduler:
-    """The state of a run: episodes that wait, workers and what they do, episodes that are over.
+def device_of(worker_id: int, n_devices: int) -> int:
+    """The index of the device, of ``n_devices``, that infers for a worker."""
+    return worker_id % n_devices
 
-    ``workers`` are those of a run that is over, idle by now, with the simulators they have built. ``forecast`` is told
-    by others how long things take.
+
+def _running(worker: _Worker) -> EpisodeSpec:
+    assert worker.spec is not None
+    return worker.spec
+
+
+class Scheduler:
+    """The state of a run: the episodes that wait, the workers and what they do, and the errors of failed attempts.
+
+    Every method that reports an event of an episode returns the episode. ``forecast`` learns from others how long
+    things take.
     """
 
-    def __init__(
-        self,
-        plan: Iterable[EpisodeSpec],
-        limits: Limits,
-        workers: Mapping[int, WorkerState] | None = None,
-        forecast: Forecast | None = None,
-    ) -> None:
+    def __init__(self, plan: Iterable[EpisodeSpec], limits: Limits, forecast: Forecast | None = None) -> None:
         self._limits = limits
         self._forecast = forecast or Forecast()
         self._waiting: dict[TaskKey, deque[EpisodeSpec]] = {}
@@ -81,189 +85,238 @@ class Scheduler:
         self._ready: list[deque[int]] = [deque() for _ in range(limits.n_devices)]
         self._errors: dict[EpisodeSpec, list[AttemptError]] = {}
         self._failures = FewestFailures()
-        self.workers: dict[int, WorkerState] = dict(workers or {})
+        self._workers: dict[int, _Worker] = {}
         self.n_lost = 0
+        """The number of workers that were lost."""
+
+    def with_plan(self, plan: Iterable[EpisodeSpec], limits: Limits) -> Scheduler:
+        """Return a scheduler for another plan that takes over the workers and their simulators.
+
+        To be called once this scheduler's plan is over, as its workers have no episode then.
+        """
+        successor = Scheduler(plan, limits, self._forecast)
+        successor._workers = self._workers
+        return successor
 
     def add(self, specs: Iterable[EpisodeSpec]) -> None:
-        """Let more episodes wait."""
+        """Add episodes to those that wait."""
         for spec in specs:
             self._waiting.setdefault(spec.task, deque()).append(spec)
             self._unfinished += 1
 
+    def drop_waiting(self) -> None:
+        """Drop the episodes that wait."""
+        self._unfinished -= sum(map(len, self._waiting.values()))
+        for waiting in self._waiting.values():
+            waiting.clear()
+
     @property
     def done(self) -> bool:
+        """True if every episode is over."""
         return not self._unfinished
 
-    def errors_of(self, spec: EpisodeSpec) -> list[AttemptError]:
-        """Why earlier attempts at this episode failed."""
-        return self._errors.get(spec, [])
+    def errors_of(self, spec: EpisodeSpec) -> tuple[AttemptError, ...]:
+        """Why the attempts at an episode failed, first attempt first."""
+        return tuple(self._errors.get(spec, ()))
+
+    def given_up(self, spec: EpisodeSpec) -> bool:
+        """True if the last attempt at an episode that is allowed has failed."""
+        return len(self._errors.get(spec, ())) >= self._limits.max_attempts
+
+    @property
+    def worker_ids(self) -> list[int]:
+        """The workers, in the order in which they were started."""
+        return list(self._workers)
+
+    def phase_of(self, worker_id: int) -> Phase:
+        """The state of a worker."""
+        return self._workers[worker_id].phase
+
+    def episode_of(self, worker_id: int) -> EpisodeSpec | None:
+        """The episode that a worker runs, None if it runs none."""
+        return self._workers[worker_id].spec
+
+    def phases(self) -> Counter[Phase]:
+        """The number of workers in each phase."""
+        return Counter(worker.phase for worker in self._workers.values())
+
+    def workers_per_task(self) -> Counter[TaskKey]:
+        """The number of workers that run an episode of each task."""
+        return Counter(worker.spec.task for worker in self._workers.values() if worker.spec is not None)
 
     # ------------------------------------------------------------------------------------------ what to do next
 
     def workers_to_start(self) -> int:
-        """How many more workers the episodes that are left can use."""
-        return max(0, min(self._limits.batch_size, self._unfinished) - len(self.workers))
+        """The number of workers that the episodes that are left can use in addition."""
+        return max(0, min(self._limits.batch_size, self._unfinished) - len(self._workers))
 
     def assign(self) -> list[tuple[int, EpisodeSpec]]:
-        """Give every idle worker an episode, as far as there are any. Their simulators may have to be built first."""
+        """Give idle workers an episode, as far as there are any that it pays to begin.
+
+        Afterwards a worker's phase is BUILDING if it has to build the simulator first, else SIMULATING.
+        """
         assigned: list[tuple[int, EpisodeSpec]] = []
-        idle = [(number, worker) for number, worker in self.workers.items() if worker.phase is Phase.IDLE]
+        idle = [(worker_id, worker) for worker_id, worker in self._workers.items() if worker.phase is Phase.IDLE]
         if not idle:
             return assigned
-        crowd = self._workers_per_task()
-        for number, worker in idle:
-            if (spec := self._next_episode(worker, crowd)) is not None:
+        workers_on_task = self.workers_per_task()
+        for worker_id, worker in idle:
+            if (spec := self._next_episode(worker, workers_on_task)) is not None:
                 worker.spec = spec
                 worker.phase = Phase.SIMULATING if worker.built == spec.task else Phase.BUILDING
-                crowd[spec.task] += 1
-                assigned.append((number, spec))
+                workers_on_task[spec.task] += 1
+                assigned.append((worker_id, spec))
         return assigned
 
-    @property
-    def n_devices(self) -> int:
-        return self._limits.n_devices
-
-    def device_of(self, number: int) -> int:
-        """Which of the devices infers for a worker."""
-        return number % self._limits.n_devices
-
     def n_ready(self, device: int = 0) -> int:
-        """How many observations wait for a device."""
+        """The number of observations that wait for a device."""
         return len(self._ready[device])
 
     def ready(self, device: int = 0, rows: int | None = None) -> list[int]:
         """The workers whose observations a device can infer together, those that have waited longest first.
 
-        With ``rows``, every episode has its row of so many: no two of the same.
+        If ``rows`` is given, a pass has that many rows, every episode has a fixed one of them, and no two of the
+        workers have episodes with the same row.
         """
         if rows is None:
             return list(self._ready[device])
         chosen: dict[int, int] = {}
-        for number in self._ready[device]:
-            spec = self.workers[number].spec
+        for worker_id in self._ready[device]:
+            spec = self._workers[worker_id].spec
             assert spec is not None
-            chosen.setdefault(row_of(spec, rows), number)
+            chosen.setdefault(row_of(spec, rows), worker_id)
         return list(chosen.values())
 
-    def think(self, batch: Iterable[int]) -> None:
-        """The observations of these workers are being inferred."""
-        for number in batch:
-            self._ready[self.device_of(number)].remove(number)
-            self.workers[number].phase = Phase.THINKING
-
-    def drop_waiting(self) -> None:
-        """Forget the episodes that wait."""
-        self._unfinished -= sum(map(len, self._waiting.values()))
-        for waiting in self._waiting.values():
-            waiting.clear()
+    def mark_inferring(self, batch: Iterable[int]) -> None:
+        """Take note that the observations of these workers are being inferred."""
+        for worker_id in batch:
+            self._queue_of(worker_id).remove(worker_id)
+            self._workers[worker_id].phase = Phase.INFERRING
 
     # -------------------------------------------------------------------------------------------- what happened
 
-    def started(self, number: int) -> None:
-        """A worker's process was started."""
-        self.workers[number] = WorkerState()
+    def started(self, worker_id: int) -> None:
+        """Take note that a worker's process was started."""
+        self._workers[worker_id] = _Worker()
 
-    def joined(self, number: int) -> None:
-        """It is up and can be given work."""
-        self.workers[number].phase = Phase.IDLE
+    def joined(self, worker_id: int) -> None:
+        """Take note that a worker is ready for its first episode."""
+        self._workers[worker_id].phase = Phase.IDLE
 
-    def built(self, number: int) -> EpisodeSpec:
-        """Its simulator stands; returns the episode that it was built for."""
-        worker = self.workers[number]
-        assert worker.spec is not None
-        worker.built, worker.phase = worker.spec.task, Phase.SIMULATING
-        return worker.spec
+    def built(self, worker_id: int) -> EpisodeSpec:
+        """Take note that a worker has built the simulator for its episode."""
+        worker = self._workers[worker_id]
+        spec = _running(worker)
+        worker.built, worker.phase = spec.task, Phase.SIMULATING
+        return spec
 
-    def observed(self, number: int) -> None:
-        """Its episode waits for the policy."""
-        self.workers[number].phase = Phase.READY
-        self._ready[self.device_of(number)].append(number)
+    def observed(self, worker_id: int) -> EpisodeSpec:
+        """Take note that a worker's episode waits for the policy."""
+        worker = self._workers[worker_id]
+        worker.phase = Phase.READY
+        self._queue_of(worker_id).append(worker_id)
+        return _running(worker)
 
-    def acted(self, number: int) -> None:
-        """It was sent actions."""
-        self.workers[number].phase = Phase.SIMULATING
+    def acted(self, worker_id: int) -> EpisodeSpec:
+        """Take note that a worker was sent what to simulate."""
+        worker = self._workers[worker_id]
+        worker.phase = Phase.SIMULATING
+        return _running(worker)
 
-    def finished(self, number: int) -> TaskKey:
-        """Its episode, of the task that is returned, reached its end."""
-        spec = self._release(number)
-        assert spec is not None
+    def finished(self, worker_id: int) -> EpisodeSpec:
+        """Take note that a worker's episode has reached its end."""
+        spec = _running(self._workers[worker_id])
+        self._release(worker_id)
         self._unfinished -= 1
         self._failures.ended()
-        return spec.task
+        return spec
 
-    def failed(self, number: int, error: AttemptError | None, *, env_stands: bool = False) -> EpisodeSpec | None:
-        """Its episode failed; the worker lives. Without an error its episode had no part in it.
+    def failed(self, worker_id: int, error: AttemptError | None, *, keep_env: bool = False) -> EpisodeSpec:
+        """Take note that the attempt at a worker's episode failed. Unless ``keep_env``, its simulator is closed.
 
-        Returns the episode if that was its last attempt.
+        ``error`` is None if the episode had no part in the failure; then the attempt does not count.
         """
-        if not env_stands:
-            self.workers[number].built = None
-        return self._failed_attempt(self._release(number), error)
+        if not keep_env:
+            self._workers[worker_id].built = None
+        spec = _running(self._workers[worker_id])
+        self._release(worker_id)
+        self._attempt_failed(spec, error)
+        return spec
 
-    def lost(self, number: int, error: AttemptError | None) -> EpisodeSpec | None:
-        """The worker is gone; without an error its episode had no part in it.
+    def lost(self, worker_id: int, error: AttemptError | None) -> EpisodeSpec | None:
+        """Take note that a worker is gone; ``error`` is None if its episode had no part in that.
 
-        Returns the episode that it ran, if that was its last attempt.
+        Returns the episode that the worker ran, None if it ran none.
         """
         self.n_lost += 1
-        spec = self._release(number)
-        del self.workers[number]
-        return self._failed_attempt(spec, error)
+        spec = self._workers[worker_id].spec
+        self._release(worker_id)
+        del self._workers[worker_id]
+        if spec is not None:
+            self._attempt_failed(spec, error)
+        return spec
 
     # --------------------------------------------------------------------------------------------------- inside
 
-    def _release(self, number: int) -> EpisodeSpec | None:
-        worker = self.workers[number]
+    def _queue_of(self, worker_id: int) -> deque[int]:
+        return self._ready[device_of(worker_id, self._limits.n_devices)]
+
+    def _release(self, worker_id: int) -> None:
+        worker = self._workers[worker_id]
         if worker.phase is Phase.READY:
-            self._ready[self.device_of(number)].remove(number)
-        spec, worker.spec, worker.phase = worker.spec, None, Phase.IDLE
-        return spec
+            self._queue_of(worker_id).remove(worker_id)
+        worker.spec, worker.phase = None, Phase.IDLE
 
-    def _failed_attempt(self, spec: EpisodeSpec | None, error: AttemptError | None) -> EpisodeSpec | None:
-        if spec is None:
-            return None
+    def _attempt_failed(self, spec: EpisodeSpec, error: AttemptError | None) -> None:
         if error is None:
-            self._waiting[spec.task].appendleft(spec)
-            return None
-        attempts = self._errors.setdefault(spec, [])
-        attempts.append(error)
+            self._waiting[spec.task].appendleft(spec)  # this was not an attempt, so it is the next one to begin
+            return
+        self._errors.setdefault(spec, []).append(error)
         in_policy = error.kind == POLICY_FAILED
-        if len(attempts) < self._limits.max_attempts:
-            waiting = self._waiting[spec.task]
-            (waiting.appendleft if in_policy else waiting.append)(spec)
-            return None
-        self._unfinished -= 1
-        if in_policy:
-            self._failures.failed(spec)
-        return spec
+        if self.given_up(spec):
+            self._unfinished -= 1
+            if in_policy:
+                self._failures.failed(spec)
+        elif in_policy:
+            self._waiting[spec.task].appendleft(spec)  # a policy that fails everywhere is to be found out soon
+        else:
+            self._waiting[spec.task].append(spec)
 
-    def _next_episode(self, worker: WorkerState, crowd: Mapping[TaskKey, int]) -> EpisodeSpec | None:
-        """An episode of the task the worker has built, else of the one that will take longest, if that pays."""
-        full = 0 < self._limits.max_parallel_tasks <= len(crowd)
-        open_tasks = [task for task in self._not_too_far_ahead() if task in crowd or not full]
+    def _next_episode(self, worker: _Worker, workers_on_task: Mapping[TaskKey, int]) -> EpisodeSpec | None:
+        """Take the episode that a worker is to run next from those that wait, if it pays to begin one."""
+        task = self._next_task(worker, workers_on_task)
+        return self._waiting[task].popleft() if task is not None else None
+
+    def _next_task(self, worker: _Worker, workers_on_task: Mapping[TaskKey, int]) -> TaskKey | None:
+        full = 0 < self._limits.max_parallel_tasks <= len(workers_on_task)
+        open_tasks = [task for task in self._not_too_far_ahead() if task in workers_on_task or not full]
         if self._failures.everywhere:
             open_tasks = self._failures.fewest_of(open_tasks)
-        if worker.built in open_tasks:
-            return self._waiting[worker.built].popleft()
-        joinable = [task for task in open_tasks if self._pays_to_join(task, crowd.get(task, 0))]
-        if not joinable:
-            return None
-        return self._waiting[max(joinable, key=lambda task: self._work(task) / (crowd.get(task, 0) + 1))].popleft()
+        if worker.built in open_tasks:  # nothing needs to be built
+            return worker.built
+        joinable = [task for task in open_tasks if self._pays_to_join(task, workers_on_task.get(task, 0))]
+
+        def seconds_left_if_joined(task: TaskKey) -> float:
+            return self._seconds_waiting(task) / (workers_on_task.get(task, 0) + 1)
+
+        # The run ends when its last task ends. So the worker joins the task that would, even with its help, take
+        # longest: that spreads the workers over the tasks in proportion to the work that waits.
+        return max(joinable, key=seconds_left_if_joined, default=None)
 
     def _pays_to_join(self, task: TaskKey, n_workers: int) -> bool:
-        """Whether a simulator built now would stand before those who are at the task have begun the last of it."""
-        return not n_workers or self._forecast.build_seconds(task) <= self._work(task) / n_workers
+        """Return whether building another simulator would finish before the workers already on the task have begun its
+        last episode.
+        """
+        return not n_workers or self._forecast.build_seconds(task) <= self._seconds_waiting(task) / n_workers
 
-    def _work(self, task: TaskKey) -> float:
-        """The seconds that a task's waiting episodes will take; their number, while nothing is known."""
+    def _seconds_waiting(self, task: TaskKey) -> float:
+        """The seconds that a task's waiting episodes will take; their number if no duration is known yet."""
         return len(self._waiting[task]) * (self._forecast.episode_seconds(task) or 1.0)
 
     def _not_too_far_ahead(self) -> list[TaskKey]:
-        """The tasks with episodes that wait, apart from those whose turn it is not yet."""
+        """The tasks with episodes that wait, without those that are too far ahead of the others."""
         following = {task: waiting[0].episode_index for task, waiting in self._waiting.items() if waiting}
         if not self._limits.max_lead:
             return list(following)
-        return [task for task, index in following.items() if index < min(following.values()) + self._limits.max_lead]
-
-    def _workers_per_task(self) -> Counter[TaskKey]:
-        return Counter(worker.spec.task for worker in self.workers.values() if worker.spec is not None)
+        furthest_behind = min(following.values(), default=0)
+        return [task for task, index in following.items() if index < furthest_behind + self._limits.max_lead]

@@ -1,8 +1,8 @@
 """A trace of a run for ui.perfetto.dev or chrome://tracing: what each worker and each inference slot did, side by side.
 
-Trace Event Format, as an array of events, streamed to disk: a killed run leaves all but the last moments, without the
-closing bracket, which both viewers read. Timestamps are microseconds since the engine began. On a track, events are in
-the order of time and every "B" has its "E".
+The file is in the Trace Event Format, as an array of events that is streamed to disk. A killed run leaves all but the
+last moments without the closing bracket, which both viewers can read. Timestamps are microseconds since the engine
+began. On a track, events are in the order of time and every "B" has its "E".
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _WORKERS, _DEVICES = 1, 2
 """Process numbers in the trace."""
 _NAMES = {"construct": "build", "step": "chunk", "startup": "start-up"}
 _GAPS = ("idle", "other")
-"""What a gap shows better than a slice."""
+"""The parts of a timesheet that are shown as a gap."""
 
 
 class Track:
-    """A row of the trace."""
+    """One row of the trace, on which slices of time are drawn."""
 
     def __init__(self, trace: Trace, process: int, thread: int, name: str) -> None:
         self._trace = trace
@@ -34,19 +34,20 @@ class Track:
         trace.write({"ph": "M", "name": "thread_sort_index", **self._where, "args": {"sort_index": thread}})
 
     def begin(self, name: str, at: float) -> None:
-        """Begin a slice around others."""
+        """Begin a slice that contains others."""
         self._trace.write({"ph": "B", "name": name, "ts": self._trace.microseconds(at), **self._where})
 
     def end(self, at: float) -> None:
+        """End the slice that was begun last."""
         self._trace.write({"ph": "E", "ts": self._trace.microseconds(at), **self._where})
 
     def slice(self, name: str, at: float, seconds: float, **shown: Any) -> None:
-        """A slice, with what a click on it shows."""
+        """Draw a slice; a click on it shows ``shown``."""
         event = {"ph": "X", "name": name, "ts": self._trace.microseconds(at), "dur": round(1e6 * seconds, 3)}
         self._trace.write({**event, **self._where, **({"args": shown} if shown else {})})
 
     def sequence(self, at: float, seconds: Mapping[str, float]) -> None:
-        """Parts of a time, one after another."""
+        """Draw parts of a time as slices, one after another."""
         for part, length in seconds.items():
             if length > 0 and part not in _GAPS:
                 self.slice(_NAMES.get(part, part), at, length)
@@ -54,14 +55,14 @@ class Track:
 
 
 class DeviceTracks:
-    """A device's slots. Which slot a pass has is not known, but that it was a free one."""
+    """The tracks of a device's inference slots. A pass is drawn on any slot that was free."""
 
     def __init__(self, trace: Trace, device: int, began: float) -> None:
         self._trace, self._device, self._began = trace, device, began
         self._slots: list[tuple[float, Track]] = []
 
     def passed(self, began: float, seconds: float, rows: int, loaded_at: float) -> None:
-        """A forward pass of so many observations, by a policy that was loaded at ``loaded_at``."""
+        """Draw a forward pass of ``rows`` observations, by a policy that was loaded at ``loaded_at``."""
         if not self._slots:
             self._free_track(self._began, loaded_at).slice("load policy", self._began, loaded_at - self._began)
         self._free_track(began, began + seconds).slice(f"pass of {rows}", began, seconds, rows=rows)
@@ -78,7 +79,7 @@ class DeviceTracks:
 
 
 class Trace:
-    """A trace being written.
+    """The file of a trace, which is being written. ``origin`` is the moment 0 of the trace.
 
     Raises:
         ResourceError: the file cannot be written.
@@ -95,17 +96,24 @@ class Trace:
         for process, name in ((_WORKERS, "workers"), (_DEVICES, "inference")):
             self.write({"ph": "M", "name": "process_name", "pid": process, "tid": 0, "args": {"name": name}})
 
-    def worker(self, number: int) -> Track:
-        return Track(self, _WORKERS, number, f"worker {number}")
+    def worker(self, worker_id: int) -> Track:
+        """A new track for a worker."""
+        return Track(self, _WORKERS, worker_id, f"worker {worker_id}")
 
     def device(self, number: int) -> DeviceTracks:
+        """The tracks for a device."""
         return DeviceTracks(self, number, self._origin)
 
     def microseconds(self, at: float) -> float:
-        """A moment of the monotonic clock, as the trace has it."""
+        """The trace's timestamp of a moment of the monotonic clock."""
         return round(1e6 * (at - self._origin), 3)
 
     def write(self, event: Mapping[str, Any]) -> None:
+        """Append an event.
+
+        Raises:
+            ResourceError: the file cannot be written.
+        """
         try:
             self._file.write(self._separator + self._encode(event))
         except OSError as error:
@@ -113,7 +121,11 @@ class Trace:
         self._separator = b",\n"
 
     def close(self) -> None:
-        """Safe to call twice."""
+        """Complete the file. Safe to call twice.
+
+        Raises:
+            ResourceError: the file cannot be written.
+        """
         if self._file.closed:
             return
         try:
@@ -127,6 +139,6 @@ class Trace:
 
 
 def new_trace_path(directory: Path, stem: str) -> Path:
-    """Where a session's trace goes: ``trace.json``, ``trace-2.json`` for the next, with a shard's ``stem`` in it."""
+    """A path for a session's trace that is free: ``trace.json``, then ``trace-2.json``; ``stem`` replaces ``trace``."""
     names = chain([stem], (f"{stem}-{session}" for session in count(2)))
     return next(path for name in names if not (path := directory / f"{name}.json").exists())

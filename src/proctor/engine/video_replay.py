@@ -1,91 +1,111 @@
-"""Replays recorded episodes and films them. A replay checks itself: it must end as the episode did."""
+"""Replays recorded episodes and films them. A replay checks itself: it must end as the recorded episode did."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from proctor.engine.worker.messages import ArrayBytes, Built, Finished, Replay, Reply, VideoSpec
+from proctor.engine.options import EngineSetup
+from proctor.engine.worker.messages import ArrayBytes, Finished, Replay, VideoSpec
 from proctor.engine.worker.video_recorder import discard_video, keep_video
-from proctor.engine.workers import Crew, EngineSetup
+from proctor.engine.workers import TICK_S, EnvBuilt, EpisodeFinished, EpisodeGivenUp, Event, Workers, repeat
 from proctor.errors import ConfigError, did_you_mean
-from proctor.types import Array, AttemptError, EpisodeResult, EpisodeSpec
+from proctor.types import Array, EpisodeResult, EpisodeSpec
 
 
 @dataclass(frozen=True)
 class VideoTask:
-    """A finished episode that is to be filmed, and the actions it executed, ``(length, action_size)``."""
+    """A finished episode that is to be filmed, and the actions that it executed, ``(length, action_size)``."""
 
     result: EpisodeResult
     actions: Array
-    film: VideoSpec
+    video_spec: VideoSpec
 
 
-OnFilmed = Callable[[EpisodeSpec, str], None]
-"""Is told of each episode why it has no video; "" if it has one."""
+OnVideo = Callable[[EpisodeSpec, str], None]
+"""Is called with each episode and "" if the episode has a video now, else with the reason why it has none."""
 
 
-def check_camera(film: VideoSpec, cameras: Sequence[str], task: str) -> None:
-    """See that the simulator has the camera that is asked for.
+def check_camera(video_spec: VideoSpec, cameras: Sequence[str], task: str) -> None:
+    """See that a simulator has the camera that is asked for.
 
     Raises:
-        ConfigError: it has not; says which there are.
+        ConfigError: it has no camera of this name; the message says which cameras there are.
     """
-    if film.camera is None or film.camera in cameras:
+    if video_spec.camera is None or video_spec.camera in cameras:
         return
     if not cameras:
-        raise ConfigError(f"{task} has no camera '{film.camera}'; it has only one, so leave the camera out.")
+        raise ConfigError(f"{task} has no camera '{video_spec.camera}'; it has only one, so leave the camera out.")
     known = ", ".join(cameras)
-    raise ConfigError(f"{task} has no camera '{film.camera}'; it has {known}.{did_you_mean(film.camera, cameras)}")
+    hint = did_you_mean(video_spec.camera, cameras)
+    raise ConfigError(f"{task} has no camera '{video_spec.camera}'; it has {known}.{hint}")
 
 
-class VideoReplayer(Crew):
-    """Films episodes, on the workers of an engine that has finished if there is one."""
+class VideoReplayer:
+    """Films episodes by running their actions again.
 
-    def __init__(self, setup: EngineSetup, shots: Sequence[VideoTask], predecessor: Crew | None = None) -> None:
-        self._shots: Mapping[EpisodeSpec, VideoTask] = {shot.result.spec: shot for shot in shots}
-        films = {spec: shot.film for spec, shot in self._shots.items()}
-        super().__init__(setup, list(films), films, predecessor)
-        self._on_filmed: OnFilmed
+    ``workers`` are those of an engine that has run to its end; if they are not given, the replayer has its own.
+    """
 
-    def run(self, on_filmed: OnFilmed, on_tick: Callable[[], None] = lambda: None) -> None:
-        """VideoSpec every episode.
+    def __init__(self, setup: EngineSetup, tasks: Sequence[VideoTask], workers: Workers | None = None) -> None:
+        self._setup = setup
+        self._tasks: Mapping[EpisodeSpec, VideoTask] = {task.result.spec: task for task in tasks}
+        self._workers = workers if workers is not None else Workers(setup)
+        self._workers.begin(setup, self._tasks)
+        self._on_video: OnVideo
+
+    def run(self, on_video: OnVideo, on_tick: Callable[[], None] = lambda: None) -> None:
+        """Film every episode; ``on_tick`` is called a few times a second.
 
         Raises:
-            ConfigError: a simulator has not the camera that is asked for.
-            ProctorError: see :meth:`Crew.run_to_end`.
+            ConfigError: a simulator has no camera of the name that is asked for.
+            EnvironmentBuildError: the simulator cannot be constructed.
+            ResourceError: too many workers were lost.
+            Interrupted: :meth:`interrupt` was called.
         """
-        self._on_filmed = on_filmed
-        self.run_to_end(on_tick)
+        self._on_video = on_video
+        repeat(self._step, lambda: self._workers.done, on_tick)
 
-    def step(self) -> None:
-        self.hand_out()
-        self.hear_workers()
+    def interrupt(self, signal_number: int) -> None:
+        """End at the next turn. May be called from a signal handler."""
+        self._workers.interrupt(signal_number)
 
-    def stands(self, number: int, spec: EpisodeSpec, built: Built) -> None:
-        check_camera(self.films[spec], built.cameras, self.setup.tasks[spec.task].name)
+    def close(self) -> None:
+        """End the workers, and leave no unfinished video. Safe to call at any time, also twice."""
+        self._workers.close()
+        for task in self._tasks.values():
+            discard_video(task.video_spec)
 
-    def start(self, number: int, spec: EpisodeSpec) -> None:
-        shot = self._shots[spec]
-        max_steps = self.setup.tasks[spec.task].max_episode_steps
-        self.pool.send(number, Replay(spec, max_steps, ArrayBytes.pack(shot.actions), shot.film))
+    def _step(self) -> None:
+        for worker_id, spec in self._workers.assign():
+            self._replay(worker_id, spec)
+        for event in self._workers.receive(TICK_S):
+            self._handle(event)
 
-    def replied(self, number: int, reply: Reply) -> None:
-        assert isinstance(reply, Finished)
-        spec = self.scheduler.workers[number].spec
-        assert spec is not None
-        shot = self._shots[spec]
-        problem = reply.unfilmed or _difference(shot.result, reply) or keep_video(shot.film)
+    def _handle(self, event: Event) -> None:
+        match event:
+            case EnvBuilt(worker_id, spec, reply):
+                check_camera(self._tasks[spec].video_spec, reply.cameras, self._setup.tasks[spec.task].name)
+                self._replay(worker_id, spec)
+            case EpisodeFinished(_, spec, reply):
+                self._finish(self._tasks[spec], reply)
+            case EpisodeGivenUp(spec, errors):
+                self._on_video(spec, errors[-1].message)
+
+    def _replay(self, worker_id: int, spec: EpisodeSpec) -> None:
+        task, max_steps = self._tasks[spec], self._setup.tasks[spec.task].max_episode_steps
+        self._workers.send(worker_id, Replay(spec, max_steps, ArrayBytes.pack(task.actions), task.video_spec))
+
+    def _finish(self, task: VideoTask, reply: Finished) -> None:
+        """Keep the video if it shows the episode that was recorded."""
+        problem = reply.video_problem or _difference(task.result, reply) or keep_video(task.video_spec)
         if problem:
-            discard_video(shot.film)
-        self._on_filmed(spec, problem)
-
-    def given_up(self, spec: EpisodeSpec, errors: Sequence[AttemptError]) -> None:
-        self._on_filmed(spec, errors[-1].message)
+            discard_video(task.video_spec)
+        self._on_video(task.result.spec, problem)
 
 
 def _difference(recorded: EpisodeResult, replayed: Finished) -> str:
-    """In which way a replay was another episode than the one recorded; "" if it was the same."""
+    """Say how a replay differs from the recorded episode; "" if it is the same episode."""
     then = {
         "success": recorded.success,
         "length": recorded.length,

@@ -1,213 +1,176 @@
-"""Workers kept busy with episodes: started, given a simulator, replaced when they die, until every episode is over."""
+"""The workers: started, given simulators and episodes, and replaced if they are lost.
+
+:class:`Workers` knows nothing of policies and results. What happens to an episode on a worker comes out as an event,
+and whoever has the workers sends the requests that run the episode.
+"""
 
 from __future__ import annotations
 
 import os
-from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from math import inf
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from time import monotonic
-from typing import Any
+from typing import NamedTuple
 
 from proctor.child import import_path
-from proctor.config import EvalConfig
 from proctor.engine.forecast import Forecast
 from proctor.engine.load import Load
+from proctor.engine.observer import Observer, Observers
+from proctor.engine.options import EngineSetup
 from proctor.engine.scheduler import Limits, Phase, Scheduler
-from proctor.engine.worker.messages import Build, Built, Finished, Ready, Reply, RequestFailed, Setup, VideoSpec
+from proctor.engine.worker.arrays import SharedArrays
+from proctor.engine.worker.messages import (
+    Act,
+    Build,
+    Built,
+    Finished,
+    Observed,
+    Ready,
+    Replay,
+    RequestFailed,
+    Setup,
+    Start,
+)
 from proctor.engine.worker.pool import Deadlines, Pool, WorkerLost
-from proctor.engine.worker.video_recorder import discard_video
 from proctor.errors import ConfigError, EnvironmentBuildError, Interrupted, ResourceError
-from proctor.types import AttemptError, EpisodeSpec, Task, TaskKey
+from proctor.types import AttemptError, EpisodeSpec, Features, TaskKey
 
 _ALIKE_BUILD_FAILURES = 3
 _LOSSES_PER_WORKER = 4
-_TICK_S = 0.25
-LEAD_WHEN_STOPPING = 10
-"""Episodes by which a task may be ahead of the others where all of them together decide when to stop. More would be
-run for nothing; fewer would have simulators built again and again."""
+TICK_S = 0.25
+"""The longest time that a turn waits for something to happen, so that signals and the display are attended to."""
 
 
-@dataclass(frozen=True)
-class EngineSetup:
-    """What an engine needs to know before it starts.
+# ------------------------------------------------------------------------------------------------------------- events
 
-    ``benchmark`` is the address (``module:attribute``) at which workers find it and ``env`` its configuration's
-    fields; ``action_source`` the address of a policy that lives in the workers, if it is one of those.
-    ``log`` takes what workers print, ``trace`` what everybody did when. ``batch_size`` simulators run side by side.
+
+class EnvBuilt(NamedTuple):
+    """A worker has built the simulator for an episode, and waits for the episode's first request."""
+
+    worker_id: int
+    spec: EpisodeSpec
+    reply: Built
+
+
+class EpisodeObserved(NamedTuple):
+    """An episode's next observation is there; its arrays lie in :meth:`Workers.arrays`."""
+
+    worker_id: int
+    spec: EpisodeSpec
+    reply: Observed
+
+
+class EpisodeFinished(NamedTuple):
+    """An episode has reached its end. ``errors`` says why earlier attempts at it failed."""
+
+    worker_id: int
+    spec: EpisodeSpec
+    reply: Finished
+    errors: Sequence[AttemptError]
+
+
+class AttemptFailed(NamedTuple):
+    """The simulator failed in an attempt at an episode, and was closed. The worker goes on."""
+
+    worker_id: int
+    spec: EpisodeSpec
+    reply: RequestFailed
+
+
+class WorkerReplaced(NamedTuple):
+    """A worker is gone, and another one is started if it is needed. ``spec`` is None if the worker had no episode."""
+
+    worker_id: int
+    spec: EpisodeSpec | None
+    reply: WorkerLost
+
+
+class EpisodeGivenUp(NamedTuple):
+    """The last attempt at an episode has failed; ``errors`` says why each attempt did."""
+
+    spec: EpisodeSpec
+    errors: Sequence[AttemptError]
+
+
+Event = EnvBuilt | EpisodeObserved | EpisodeFinished | AttemptFailed | WorkerReplaced | EpisodeGivenUp
+
+
+# ------------------------------------------------------------------------------------------------------------ workers
+
+
+class Workers:
+    """The processes of an engine, the scheduler that says which of them runs which episode, and the forecast it uses.
+
+    The workers outlive a plan: another plan can begin on them (:meth:`begin`) once theirs is over, with the simulators
+    that they have built.
     """
 
-    benchmark: str
-    env: Mapping[str, Any]
-    tasks: Mapping[TaskKey, Task]
-    action_source: str | None
-    config: EvalConfig
-    batch_size: int
-    log: Path | None = None
-    trace: Path | None = None
-    in_process: bool = False
-    """Whether the one simulator there is then runs in this process, because the user wants it so: one worker that
-    Proctor chose is a process like any other."""
-    known: Mapping[str, Any] = field(default_factory=dict)
-    """What workers are told beside the configuration: ``Benchmark.known_here``."""
-
-    @property
-    def n_workers(self) -> int:
-        return 1 if self.in_process else self.batch_size
-
-
-def _warnings_as_errors() -> str:
-    """What the user may have set that makes libraries fail where they would warn."""
-    value = os.environ.get("PYTHONWARNINGS", "")
-    return f" (with PYTHONWARNINGS={value}, which makes errors of libraries' warnings)" if "error" in value else ""
-
-
-class Crew(ABC):
-    """Workers, the scheduler that says which runs which episode, and what happens when one fails.
-
-    What is done with an episode, a subclass says: the :class:`~proctor.engine.engine.Engine` measures it, the
-    :class:`~proctor.engine.video_replay.VideoReplayer` replays it. ``films`` are those that may be taken meanwhile.
-    ``predecessor`` hands over its workers and their simulators.
-    """
-
-    def __init__(
-        self,
-        setup: EngineSetup,
-        plan: Sequence[EpisodeSpec],
-        films: Mapping[EpisodeSpec, VideoSpec],
-        predecessor: Crew | None = None,
-        n_devices: int = 1,
-    ) -> None:
-        self.setup = setup
-        self.films = films
-        limits = Limits(
-            setup.n_workers,
-            setup.config.max_attempts,
-            setup.env.get("max_parallel_tasks", 0),
-            max_lead=0 if setup.config.stop_at_ci_width is None else LEAD_WHEN_STOPPING,
-            n_devices=n_devices,
+    def __init__(self, setup: EngineSetup) -> None:
+        self._setup = setup
+        self._pool = Pool(
+            Setup(setup.benchmark, dict(setup.env), setup.action_source, import_path(), dict(setup.known)),
+            in_process=setup.in_process,
+            log=setup.log,
+            deadlines=Deadlines(setup.options.step_timeout_s, setup.options.reset_timeout_s),
         )
-        if predecessor is None:
-            self.forecast = Forecast()
-            self.scheduler = Scheduler(plan, limits, forecast=self.forecast)
-            self.pool = Pool(
-                Setup(setup.benchmark, dict(setup.env), setup.action_source, import_path(), dict(setup.known)),
-                in_process=setup.in_process,
-                log=setup.log,
-                deadlines=Deadlines(setup.config.step_timeout_s, setup.config.reset_timeout_s),
-            )
-        else:
-            self.forecast = predecessor.forecast
-            self.scheduler = Scheduler(plan, limits, predecessor.scheduler.workers, self.forecast)
-            self.pool = predecessor.pool
-        self._episode_began: dict[int, float] = {}
-        self._some_simulator_stood = False
+        self._forecast = Forecast()
+        self.features: dict[TaskKey, Features] = {}
+        """The features of observations and actions, for each task whose simulator has been built."""
+        self.notes: dict[str, None] = {}
+        """Sentences of the simulators for the user, each once, in the order in which they came."""
+        self.scheduler = Scheduler((), self._limits(n_devices=1), self._forecast)
+        self.begin(setup, ())
+
+    def begin(
+        self, setup: EngineSetup, plan: Iterable[EpisodeSpec], observers: Sequence[Observer] = (), n_devices: int = 1
+    ) -> None:
+        """Begin a plan, of whose events ``observers`` are told. The plan before it has to be over.
+
+        ``setup`` may differ from the one before in the tasks, the number of workers and the bounds of the scheduler.
+        """
+        self._setup = setup
+        self.scheduler = self.scheduler.with_plan(plan, self._limits(n_devices))
+        self.observers = Observers((self._forecast, *observers))
+        self._some_simulator_built = False
         self._build_failures: Counter[str] = Counter()
         self._signal: int | None = None
-        self.notes: dict[str, None] = {}
-        """What the simulators have to say to the user, each sentence once, in the order in which they came."""
-        self.expects_more = False
-        """Whether to stay up once every episode is over, because others may be added."""
-        self.patience_s = inf
-        """How soon there is something to do though nobody says anything."""
+        for worker_id in self.scheduler.worker_ids:
+            self.observers.worker_started(worker_id, monotonic())
 
-    def run_to_end(self, on_tick: Callable[[], None]) -> None:
-        """Turn until every episode is over and no more are expected. ``on_tick`` is called a few times a second.
+    def _limits(self, n_devices: int) -> Limits:
+        options = self._setup.options
+        return Limits(
+            self._setup.n_workers,
+            options.max_attempts,
+            options.max_parallel_tasks,
+            options.max_lead,
+            n_devices,
+        )
 
-        Raises:
-            ContractError: policy and environment do not fit.
-            EnvironmentBuildError: the simulator cannot be constructed.
-            ResourceError: too many workers died.
-            Interrupted: :meth:`interrupt` was called.
-        """
-        next_tick = 0.0
-        while self.expects_more or not self.scheduler.done:
-            self.step()
-            if monotonic() >= next_tick:
-                on_tick()
-                next_tick = monotonic() + _TICK_S
-        on_tick()
+    # ---------------------------------------------------------------------------------------------- from the engine
 
-    @abstractmethod
-    def step(self) -> None:
-        """One turn: hear what happened, then hand out what can be done now."""
-
-    def interrupt(self, signal_number: int) -> None:
-        """End the run at its next turn, from a signal handler. Finished episodes are kept, those under way dropped."""
-        self._signal = signal_number
+    @property
+    def done(self) -> bool:
+        """True if every episode of the plan is over."""
+        return self.scheduler.done
 
     def add(self, specs: Iterable[EpisodeSpec]) -> None:
-        """Let more episodes wait, while it runs or before."""
+        """Add episodes to the plan, while it runs or before."""
         self.scheduler.add(specs)
 
-    def begin_no_more(self) -> None:
+    def drop_waiting(self) -> None:
         """Drop the episodes that have not begun; those that have are run to their end."""
         self.scheduler.drop_waiting()
 
-    def kill_a_worker(self, besides: EpisodeSpec) -> bool:
-        """End a worker in the midst of another episode, as a crash would: to see that results do not depend on it.
+    def interrupt(self, signal_number: int) -> None:
+        """Have the next :meth:`assign` raise ``Interrupted``. May be called from a signal handler."""
+        self._signal = signal_number
 
-        Returns whether there was one.
-        """
-        for number, worker in self.scheduler.workers.items():
-            if worker.spec not in (None, besides):
-                self.pool.kill(number)
-                return True
-        return False
+    def assign(self) -> Iterator[tuple[int, EpisodeSpec]]:
+        """Start the workers that are needed, and give the idle ones episodes.
 
-    def load(self) -> Load:
-        """What the workers are doing now."""
-        workers = self.scheduler.workers.values()
-        phases = Counter(worker.phase for worker in workers)
-        return Load(
-            starting=phases[Phase.STARTING],
-            building=phases[Phase.BUILDING],
-            simulating=phases[Phase.SIMULATING],
-            waiting=phases[Phase.IDLE] + phases[Phase.READY] + phases[Phase.THINKING],
-            running=Counter(worker.spec.task for worker in workers if worker.spec is not None),
-        )
-
-    def close(self) -> None:
-        """End the workers, and leave no video unfinished. Safe to call at any time, also twice."""
-        self.pool.close()
-        for film in self.films.values():
-            discard_video(film)
-
-    # ----------------------------------------------------------------------------------------- what a subclass says
-
-    @abstractmethod
-    def start(self, number: int, spec: EpisodeSpec) -> None:
-        """A simulator of its task stands: send the worker what it is to do with the episode."""
-
-    @abstractmethod
-    def replied(self, number: int, reply: Reply) -> None:
-        """A worker says something of its episode."""
-
-    @abstractmethod
-    def given_up(self, spec: EpisodeSpec, errors: Sequence[AttemptError]) -> None:
-        """The last attempt at an episode has failed too."""
-
-    def worker_started(self, number: int) -> None:
-        """A worker's process was started."""
-
-    def stands(self, number: int, spec: EpisodeSpec, built: Built) -> None:
-        """A simulator has been built for an episode."""
-
-    def attempt_ended(self, number: int) -> None:
-        """An attempt at an episode is over without a result."""
-
-    # ---------------------------------------------------------------------------------------------- inside a turn
-
-    def hear_workers(self) -> None:
-        """Take in what the workers say, waiting a moment for it."""
-        for number, event in self.pool.wait(min(_TICK_S, self.patience_s)):
-            self._hear(number, event)
-
-    def hand_out(self) -> None:
-        """Start the workers that are wanted, and give the idle ones episodes.
+        Yields the workers that can begin their episode at once. Others are told to build its simulator, and it can
+        begin when :meth:`receive` yields :class:`EnvBuilt`.
 
         Raises:
             Interrupted: the run was asked to end.
@@ -215,79 +178,159 @@ class Crew(ABC):
         if self._signal is not None:
             raise Interrupted(self._signal)
         for _ in range(self.scheduler.workers_to_start()):
-            number = self.pool.start_worker()
-            self.scheduler.started(number)
-            self.worker_started(number)
-        for number, spec in self.scheduler.assign():
-            self.begin(number, spec)
+            worker_id = self._pool.start_worker()
+            self.scheduler.started(worker_id)
+            self.observers.worker_started(worker_id, monotonic())
+        for worker_id, spec in self.scheduler.assign():
+            self.observers.started(worker_id, spec, monotonic())
+            if self.scheduler.phase_of(worker_id) is Phase.BUILDING:
+                self._pool.send(worker_id, Build(self._setup.tasks[spec.task]))
+            else:
+                yield worker_id, spec
 
-    def begin(self, number: int, spec: EpisodeSpec) -> None:
-        """Begin an episode on a worker, with a simulator of its own if it has another task's."""
-        if self.scheduler.workers[number].phase is Phase.BUILDING:
-            self.pool.send(number, Build(self.setup.tasks[spec.task]))
-        else:
-            self._start(number, spec)
+    def send(self, worker_id: int, request: Start | Act | Replay) -> None:
+        """Send a worker what it is to simulate next of its episode."""
+        n_actions = request.actions.shape[0] if isinstance(request, Act) else 0
+        self.observers.acted(worker_id, self.scheduler.acted(worker_id), n_actions, monotonic())
+        self._pool.send(worker_id, request)
 
-    def give_up_attempt(self, number: int, error: AttemptError | None, *, env_stands: bool) -> None:
-        """End an attempt at a worker's episode; it will be tried again unless this was the last.
+    def fail(self, worker_id: int, error: AttemptError | None) -> Sequence[EpisodeGivenUp]:
+        """End the attempt at a worker's episode, which the policy has failed; the worker keeps its simulator.
 
-        Without an error the episode had no part in it, and the attempt does not count.
+        ``error`` is None if the episode had no part in the failure; then the attempt does not count. Returns an event
+        if this was the last attempt, else nothing.
         """
-        self.attempt_ended(number)
-        self._out_of_attempts(self.scheduler.failed(number, error, env_stands=env_stands))
+        spec = self.scheduler.failed(worker_id, error, keep_env=True)
+        self.observers.lost(worker_id, spec, monotonic())
+        return self._if_given_up(spec)
 
-    def _start(self, number: int, spec: EpisodeSpec) -> None:
-        self._episode_began[number] = monotonic()
-        self.start(number, spec)
+    def arrays(self, worker_id: int) -> SharedArrays:
+        """The memory in which the observations of a worker lie."""
+        return self._pool.arrays(worker_id)
 
-    def _hear(self, number: int, event: Reply | WorkerLost) -> None:
-        match event:
-            case Ready():
-                self.scheduler.joined(number)
-            case Built():
-                self._built(number, event)
-            case RequestFailed():
-                self._failed(number, event)
-            case WorkerLost():
-                self._lost(number, event)
-            case Finished():
-                self.replied(number, event)
-                task = self.scheduler.finished(number)
-                self.forecast.finished(task, monotonic() - self._episode_began[number])
-            case _:
-                self.replied(number, event)
+    def watch(self, descriptor: int, callback: Callable[[], None] | None = None) -> None:
+        """Let :meth:`receive` also return when ``descriptor`` is readable, and call ``callback`` then."""
+        self._pool.watch(descriptor, callback)
 
-    def _built(self, number: int, event: Built) -> None:
-        self._some_simulator_stood = True
-        self.notes |= dict.fromkeys(event.notes)
-        spec = self.scheduler.built(number)
-        self.forecast.built(spec.task, event.spent.construct)
-        self.stands(number, spec, event)
-        self._start(number, spec)
+    def unwatch(self, descriptor: int) -> None:
+        """No longer watch a descriptor; to be called before it is closed."""
+        self._pool.unwatch(descriptor)
 
-    def _failed(self, number: int, event: RequestFailed) -> None:
-        if event.users_fault:
-            raise ConfigError(event.message)
-        if event.during == "setup":
-            raise EnvironmentBuildError(f"A worker cannot be set up: {event.message}")
-        if event.during == "build":
-            self._build_failures[event.message] += 1
-            if not self._some_simulator_stood and self._build_failures[event.message] >= _ALIKE_BUILD_FAILURES:
-                spec = self.scheduler.workers[number].spec
-                assert spec is not None
-                raise EnvironmentBuildError(
-                    f"The simulator of {self.setup.tasks[spec.task].name} failed to construct "
-                    f"{_ALIKE_BUILD_FAILURES} times alike: {event.message}{_warnings_as_errors()}"
-                )
-        self.give_up_attempt(number, AttemptError("raised", event.message, event.traceback), env_stands=False)
+    def kill_one(self, besides: EpisodeSpec) -> bool:
+        """Kill a worker in the midst of an episode other than ``besides``; returns whether there was one."""
+        for worker_id in self.scheduler.worker_ids:
+            if self.scheduler.episode_of(worker_id) not in (None, besides):
+                self._pool.kill(worker_id)
+                return True
+        return False
 
-    def _lost(self, number: int, event: WorkerLost) -> None:
-        self.attempt_ended(number)
-        error = AttemptError(event.kind, event.message) if event.begun else None
-        self._out_of_attempts(self.scheduler.lost(number, error))
-        if self.scheduler.n_lost > _LOSSES_PER_WORKER * self.setup.n_workers:
-            raise ResourceError(f"{self.scheduler.n_lost} workers were lost, the last because {event.message}.")
+    def load(self) -> Load:
+        """Count the workers by what they are doing now."""
+        phases = self.scheduler.phases()
+        return Load(
+            starting=phases[Phase.STARTING],
+            building=phases[Phase.BUILDING],
+            simulating=phases[Phase.SIMULATING],
+            waiting=phases[Phase.IDLE] + phases[Phase.READY] + phases[Phase.INFERRING],
+            running=self.scheduler.workers_per_task(),
+        )
 
-    def _out_of_attempts(self, spec: EpisodeSpec | None) -> None:
+    def close(self) -> None:
+        """End the workers. Safe to call at any time, also twice."""
+        self._pool.close()
+
+    # --------------------------------------------------------------------------------------------- from the workers
+
+    def receive(self, timeout_s: float) -> Iterator[Event]:
+        """Yield what has happened on the workers, waiting up to ``timeout_s`` seconds for it.
+
+        Raises:
+            ConfigError: a worker's failure is the user's mistake, and would be the same on every worker.
+            EnvironmentBuildError: the simulator cannot be constructed.
+            ResourceError: too many workers were lost.
+        """
+        for worker_id, reply in self._pool.wait(timeout_s):
+            now = monotonic()
+            match reply:
+                case Observed():
+                    yield self._observed(worker_id, reply, now)
+                case Finished():
+                    yield self._finished(worker_id, reply, now)
+                case Built():
+                    yield self._built(worker_id, reply, now)
+                case Ready():
+                    self.scheduler.joined(worker_id)
+                case RequestFailed():
+                    yield from self._failed(worker_id, reply, now)
+                case WorkerLost():
+                    yield from self._lost(worker_id, reply, now)
+
+    def _observed(self, worker_id: int, reply: Observed, now: float) -> EpisodeObserved:
+        spec = self.scheduler.observed(worker_id)
+        self.observers.observed(worker_id, spec, reply, now)
+        return EpisodeObserved(worker_id, spec, reply)
+
+    def _finished(self, worker_id: int, reply: Finished, now: float) -> EpisodeFinished:
+        spec = self.scheduler.finished(worker_id)
+        self.observers.finished(worker_id, spec, reply, now)
+        return EpisodeFinished(worker_id, spec, reply, self.scheduler.errors_of(spec))
+
+    def _built(self, worker_id: int, reply: Built, now: float) -> EnvBuilt:
+        spec = self.scheduler.built(worker_id)
+        self._some_simulator_built = True
+        self.notes |= dict.fromkeys(reply.notes)
+        self.observers.built(worker_id, spec, reply, now)
+        return EnvBuilt(worker_id, spec, reply)
+
+    def _failed(self, worker_id: int, reply: RequestFailed, now: float) -> Iterator[Event]:
+        if reply.users_fault:
+            raise ConfigError(reply.message)
+        if reply.during == "setup":
+            raise EnvironmentBuildError(f"A worker cannot be set up: {reply.message}")
+        error = AttemptError("raised", reply.message, reply.traceback)
+        spec = self.scheduler.failed(worker_id, error)
+        if reply.during == "build":
+            self._count_build_failure(spec, reply.message)
+        self.observers.lost(worker_id, spec, now)
+        yield AttemptFailed(worker_id, spec, reply)
+        yield from self._if_given_up(spec)
+
+    def _count_build_failure(self, spec: EpisodeSpec, message: str) -> None:
+        # Once a simulator has been built, what fails is that task's matter, and the others can go on.
+        self._build_failures[message] += 1
+        if not self._some_simulator_built and self._build_failures[message] >= _ALIKE_BUILD_FAILURES:
+            raise EnvironmentBuildError(
+                f"The simulator of {self._setup.tasks[spec.task].name} failed to construct "
+                f"{_ALIKE_BUILD_FAILURES} times alike: {message}{_warnings_as_errors()}"
+            )
+
+    def _lost(self, worker_id: int, reply: WorkerLost, now: float) -> Iterator[Event]:
+        error = AttemptError(reply.kind, reply.message) if reply.begun else None
+        spec = self.scheduler.lost(worker_id, error)
+        self.observers.lost(worker_id, spec, now)
+        yield WorkerReplaced(worker_id, spec, reply)
         if spec is not None:
-            self.given_up(spec, self.scheduler.errors_of(spec))
+            yield from self._if_given_up(spec)
+        if self.scheduler.n_lost > _LOSSES_PER_WORKER * self._setup.n_workers:
+            raise ResourceError(f"{self.scheduler.n_lost} workers were lost, the last because {reply.message}.")
+
+    def _if_given_up(self, spec: EpisodeSpec) -> Sequence[EpisodeGivenUp]:
+        errors = self.scheduler.errors_of(spec)
+        return [EpisodeGivenUp(spec, errors)] if self.scheduler.given_up(spec) else []
+
+
+def repeat(turn: Callable[[], None], over: Callable[[], bool], on_tick: Callable[[], None]) -> None:
+    """Call ``turn`` until ``over()``; ``on_tick`` is called a few times a second meanwhile, and once at the end."""
+    next_tick = 0.0
+    while not over():
+        turn()
+        if monotonic() >= next_tick:
+            on_tick()
+            next_tick = monotonic() + TICK_S
+    on_tick()
+
+
+def _warnings_as_errors() -> str:
+    """Say, after a failure's message, that the user's environment turns libraries' warnings into errors, if it does."""
+    value = os.environ.get("PYTHONWARNINGS", "")
+    return f" (with PYTHONWARNINGS={value}, which makes errors of libraries' warnings)" if "error" in value else ""

@@ -1,1 +1,13 @@
-"""One evaluation from its configuration to its result: prepared, measured, summarised, its videos made."""
+"""One evaluation, from its configuration to its result.
+
+arguments      the Python arguments of an evaluation, checked and converted to fields
+components     the benchmark and the policy, made from fields
+identity       what the results depend on: fingerprint, code, provenance
+capacity       how many simulators this machine can run at a time
+prepared_run   a configuration with everything decided: components, plan, run directory
+run            the three steps: measure, summarise, make videos
+run_state      the episodes that have results, the progress, and the result that is written
+videos         which episodes get a video, and making it by replay
+terminal       what surrounds work that a person waits for: display, log, Ctrl-C
+determinism    the same episodes run in several ways and compared to the last bit
+"""

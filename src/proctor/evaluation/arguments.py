@@ -14,13 +14,11 @@ import gymnasium
 from proctor.benchmarks.base import Benchmark
 from proctor.config import EnvConfig
 from proctor.errors import ConfigError, did_you_mean
-from proctor.evaluation.prepared_run import AnyPolicy
 from proctor.plugins import BENCHMARKS, POLICIES, installed
-from proctor.policies.base import LocalPolicy
+from proctor.policies.base import AnyPolicy, is_policy, require_policy
 from proctor.policies.function import FunctionPolicy
 from proctor.policies.lerobot.live import live_policy
 
-_SOURCE = ("open", "check_contract", "fingerprint", "look_offsets", "n_action_steps")
 _METHODS = ("predict", "infer", "select_action", "act", "get_action")
 """Names under which libraries have the method that gives actions."""
 _A_POLICY = (
@@ -106,7 +104,7 @@ def policy_of(
     Raises:
         ConfigError: what is given is no policy; says what it is, and what to give.
     """
-    if not _is_policy(policy) and (live := live_policy(policy, preprocessor, postprocessor, rename_map)) is not None:
+    if not is_policy(policy) and (live := live_policy(policy, preprocessor, postprocessor, rename_map)) is not None:
         return live
     if preprocessor is not None or postprocessor is not None:
         raise ConfigError(
@@ -125,9 +123,8 @@ def policy_of(
 def _policy_object(policy: Any) -> AnyPolicy:
     if isinstance(policy, type):
         raise ConfigError(f"policy is the class {policy.__name__}, not an instance of it; {_A_POLICY}.")
-    if _is_policy(policy):
-        known: AnyPolicy = policy
-        return known
+    if is_policy(policy):
+        return require_policy(policy, "policy is")
     if _is_environment(policy):
         raise ConfigError(f"policy is the environment {_shown(policy)}; the policy comes first: evaluate(policy, env).")
     if callable(policy):
@@ -236,10 +233,6 @@ def _existing(path: Path) -> str:
     if not path.expanduser().exists():
         raise ConfigError(f"policy is the path {path}, where there is nothing; a Hub id is given as text.")
     return str(path)
-
-
-def _is_policy(value: Any) -> bool:
-    return isinstance(value, LocalPolicy) or all(hasattr(value, name) for name in _SOURCE)
 
 
 def _is_environment(value: Any) -> bool:

@@ -101,22 +101,24 @@ def verdict(agreements: Sequence[Agreement]) -> tuple[Level, str]:
     )
 
 
-def run_variants(job: PreparedRun, on_compared: Callable[[Agreement], None] = lambda _: None) -> list[Agreement]:
-    """Run a job's episodes in every way; the policy is loaded once. Nothing is written but the workers' log.
+def run_variants(prepared: PreparedRun, on_compared: Callable[[Agreement], None] = lambda _: None) -> list[Agreement]:
+    """Run the episodes in every way; the policy is loaded once. Nothing is written but the workers' log.
 
     Raises:
         ConfigError: there is only one episode, which has nobody to depend on.
         ProctorError: an episode, or the whole, cannot be run.
     """
-    if len(job.specs) < 2:
+    if len(prepared.specs) < 2:
         raise ConfigError("Checking needs at least two episodes, to run one beside another: --episodes=2.")
-    choose_renderer(job.benchmark, job.config.policy.get("device"), draws=not isinstance(job.policy, LocalPolicy))
-    source = job.policy
-    policy = None if isinstance(source, LocalPolicy) else source.open(job.config.eval.inference_threads)
+    choose_renderer(
+        prepared.benchmark, prepared.config.policy.get("device"), draws=not isinstance(prepared.policy, LocalPolicy)
+    )
+    source = prepared.policy
+    policy = None if isinstance(source, LocalPolicy) else source.open(prepared.config.eval.inference_threads)
     reference: Results | None = None
     agreements = []
     for variant in WAYS:
-        results = run_way(job.engine_setup(), job.specs, policy, variant)
+        results = run_way(prepared.engine_setup(), prepared.specs, policy, variant)
         if reference is None:
             reference = results
             continue
@@ -130,8 +132,8 @@ def run_way(setup: EngineSetup, specs: Sequence[EpisodeSpec], policy: PolicySour
     results: dict[EpisodeSpec, EpisodeResult] = {}
     plan = list(reversed(specs)) if variant.reverse else specs
     # Whatever the user's: workers are processes here, and the episode of a killed one is run again.
-    config = replace(setup.config, max_attempts=2)
-    setup = replace(setup, config=config, in_process=False, batch_size=min(variant.batch_size, len(plan)))
+    options = replace(setup.options, max_attempts=2)
+    setup = replace(setup, options=options, in_process=False, batch_size=min(variant.batch_size, len(plan)))
     with closing(Engine(setup, plan, policy)) as engine:
         to_kill = variant.kill
 

@@ -1,30 +1,26 @@
-"""Runs an evaluation: the engine's results into the journal, the journal summed up, the episodes filmed. Wires the
-parts, no more.
-"""
+"""Runs an evaluation in three steps: measure the episodes, summarise the results, make the videos that are missing."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing, suppress
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from proctor.config import EnvConfig, EvalConfig, RunConfig, structure
-from proctor.engine import Engine, EngineSetup
+from proctor.engine import Engine, EngineSetup, VideoOptions, Workers
 from proctor.engine.policy_failures import require_result
 from proctor.errors import ConfigError, NoResultError, ProctorError, ResourceError, note
 from proctor.evaluation.arguments import env_fields, path_text, plain, policy_of, whole_number
-from proctor.evaluation.claim import Claim, in_own_directory
 from proctor.evaluation.prepared_run import PreparedRun, prepare
 from proctor.evaluation.run_state import EvalResult, RunState
 from proctor.evaluation.terminal import quiet_terminal, watched
-from proctor.evaluation.videos import film_of, make_videos, may_be_filmed, remove_videos, wanted_videos
-from proctor.policies.announced import AnnouncedPolicy
+from proctor.evaluation.videos import make_videos, remove_videos, video_spec_of, wanted_videos
 from proctor.policies.base import LocalPolicy, PolicySource
 from proctor.policies.function import PredictFunction
 from proctor.rendering import choose_renderer
-from proctor.results.journal import JournalWriter
+from proctor.results.journal_records import key_of
 from proctor.types import Array, EpisodeResult, EpisodeSpec
 
 
@@ -52,10 +48,10 @@ def evaluate(  # noqa: PLR0913 - what a caller may say of an evaluation
         policy: a checkpoint (path or Hub id), the fields of ``--policy.*``, a LeRobot ``PreTrainedPolicy``, a
             :class:`~proctor.policies.base.Policy`, or any callable (:mod:`proctor.policies.function` says what it is
             given).
-        env: a benchmark's name, the fields of ``--env.*``, or a benchmark's configuration.
+        env: the name of a benchmark, the fields of ``--env.*``, or the configuration of a benchmark.
         preprocessor: the ``PolicyProcessorPipeline`` of a ``PreTrainedPolicy``; by default the one beside the weights
             that its configuration's ``pretrained_path`` names, if the policy still has those weights.
-        postprocessor: the same for its actions.
+        postprocessor: the pipeline that its actions pass; by default found as the ``preprocessor`` is.
         seed: episode *i* of a task runs with ``seed + i``.
         output_dir: the run directory; an unfinished run in it goes on, if the policy is known to be the same. If not
             given, a new one.
@@ -80,111 +76,154 @@ def evaluate(  # noqa: PLR0913 - what a caller may say of an evaluation
         trust_remote_code=trust_remote_code,
     )
     result = run(prepare(config, loaded))
-    require_result(result.summary.overall.completed, result.summary.first_error)
+    require_result(result.summary.overall.n_completed, result.summary.first_error)
     return result
 
 
-def measure(job: PreparedRun, setup: EngineSetup, ledger: RunState) -> Engine:
-    """Run the episodes that have no result yet, in workers of this process, and keep them in the ledger.
+@dataclass(frozen=True)
+class Measured:
+    """The outcome of the first step, besides the results, which are in the journal.
 
-    The engine that is returned still has its workers and their simulators.
+    ``recorded`` are the episodes that were recorded while they ran, and why there is no video of an episode; "" if
+    there is one. ``losses`` tells what happened to shards that died. ``workers`` and their simulators make the videos
+    that are missing; if there are none, new workers are started for that.
     """
-    config = job.config.eval
-    films = {spec: film_of(job.directory, spec, config) for spec in ledger.todo if may_be_filmed(config, spec)}
+
+    recorded: Mapping[EpisodeSpec, str]
+    losses: tuple[str, ...] = ()
+    workers: Workers | None = None
+
+    def close(self) -> None:
+        """End the workers."""
+        if self.workers is not None:
+            self.workers.close()
+
+
+Measure = Callable[[PreparedRun, EngineSetup, RunState], Measured]
+
+
+def measure(prepared: PreparedRun, setup: EngineSetup, state: RunState) -> Measured:
+    """Run the episodes that have no result yet, in workers of this process, and keep their results in ``state``."""
+    config = prepared.config.eval
+    videos = VideoOptions.of(config)
+    video_specs = {
+        spec: video_spec_of(prepared.directory, spec, videos) for spec in state.todo if videos.may_include(spec)
+    }
     with quiet_terminal(config, setup.log) as console:
-        policy = None
-        if ledger.todo and not isinstance(job.policy, LocalPolicy):
-            policy = AnnouncedPolicy(job.policy, ledger.opened)
-        engine = Engine(setup, ledger.todo, policy, films)
+        policy = prepared.policy if state.todo and not isinstance(prepared.policy, LocalPolicy) else None
+        engine = Engine(setup, state.todo, policy, video_specs, on_policy_loaded=state.opened)
 
         def keep(result: EpisodeResult, actions: Array | None) -> None:
-            ledger.keep(result, actions)
-            if ledger.decided:
+            state.keep(result, actions)
+            if state.decided:
                 engine.begin_no_more()
 
         try:
-            if ledger.todo:
-                with watched(engine, console, config, str(job.directory)) as display:
-                    engine.run(keep, lambda: display.update(ledger.progress(engine)))
+            if state.todo:
+                with watched(engine, console, config, str(prepared.directory)) as display:
+                    engine.run(keep, lambda: display.update(state.progress(engine)))
             engine.close_inference()
         except BaseException:
             engine.close()
             raise
     for sentence in engine.notes:
         note(sentence)
-    return engine
+    return Measured(engine.recorded, workers=engine.workers)
 
 
 def run(
-    job: PreparedRun,
+    prepared: PreparedRun,
     on_measured: Callable[[EvalResult], None] = lambda _: None,
-    measure: Callable[[PreparedRun, EngineSetup, RunState], Engine] = measure,
+    measure_with: Measure = measure,
     n_workers: int | None = None,
 ) -> EvalResult:
-    """Run a job, or what is left of it where its run directory holds an unfinished run.
+    """Run an evaluation, or the rest of it if its run directory holds an unfinished run.
 
-    ``on_measured`` is told the result, which is on disk by then, before videos are made. ``measure`` runs the episodes
-    and gives an engine that makes the videos; where not in this process's workers, in ``n_workers``, 0 if nobody knows.
+    ``on_measured`` receives the result, which is on disk by then, before videos are made. ``measure_with`` runs the
+    episodes. If it does so outside this process, ``n_workers`` is the number of workers there, or 0 if that is unknown.
 
     Raises:
         RunLockedError, FingerprintError: the directory is in use, or holds another evaluation's results.
+        ResourceError: this machine has too little memory for so many simulators, or the directory cannot be made.
         ProctorError: the run ended early. What finished is in the journal and in a partial ``eval_info.json``.
     """
-    choose_renderer(job.benchmark, job.config.policy.get("device"), draws=job.draws)
-    with in_own_directory(job) as job_there:
-        return _run(job_there, on_measured, measure, n_workers)
+    choose_renderer(prepared.benchmark, prepared.config.policy.get("device"), draws=prepared.draws)
+    with prepared.in_own_directory() as placed:
+        setup = placed.engine_setup()
+        if why := placed.benchmark.only_here():
+            note(why)
+        with placed.open_session(setup.n_workers if n_workers is None else n_workers) as session:
+            state = RunState(placed, session)
+            with closing(_measure(placed, setup, state, measure_with)) as measured:
+                result, missing = _summarise(placed, state, measured)
+                on_measured(replace(result, n_videos_to_come=len(missing)))
+                problems = {spec: problem for spec, problem in measured.recorded.items() if problem}
+                if missing:
+                    problems |= _make_videos(placed, setup, state, missing, measured.workers)
+                    result = state.write_result()
+                return replace(result, video_problems=problems, losses=measured.losses)
 
 
-def _run(
-    job: PreparedRun,
-    on_measured: Callable[[EvalResult], None],
-    measure: Callable[[PreparedRun, EngineSetup, RunState], Engine],
-    n_workers: int | None,
-) -> EvalResult:
-    claim, setup = Claim(job), job.engine_setup()
-    if why := job.benchmark.only_here():
-        note(why)
-    n_workers = setup.n_workers if n_workers is None else n_workers
-    with JournalWriter(job.directory, job.run_info.fingerprint, job.journal_stem, n_workers) as journal:
-        claim.write_down(journal.journal)
-        ledger = RunState(job, journal, claim)
+def _measure(prepared: PreparedRun, setup: EngineSetup, state: RunState, measure_with: Measure) -> Measured:
+    """Run the episodes that are missing."""
+
+    def hint(error: ProctorError) -> str:
+        if isinstance(error, ConfigError) and not state.session.journal.n_episodes:
+            return ""  # there are no results, and another session would end the same way
+        then = "once the policy is mended, " if isinstance(error, NoResultError) else ""
+        return f"{state.n_completed} of {len(prepared.specs)} episodes are kept; {then}{prepared.resume_hint}"
+
+    with _keeping_results(state, hint):
         try:
-            engine = measure(job, setup, ledger)
-        except ProctorError as error:
-            if isinstance(error, ConfigError) and not journal.n_episodes:
-                raise  # nothing is there, and going on would end the same way
-            then = "once the policy is mended, " if isinstance(error, NoResultError) else ""
-            kept = f"{ledger.n_completed} of {len(job.specs)} episodes are kept"
-            error.hint = f"{kept}; {then}{job.how_to_go_on}"
-            with suppress(ResourceError):  # a full disk takes no summary; the journal has everything
-                ledger.sum_up()
-            raise
-        with closing(engine):
-            result = ledger.sum_up()
-            wanted = wanted_videos(job.config.eval, result.summary.episodes)
-            if unwanted := engine.filmed.keys() - {episode.spec for episode in wanted}:
-                remove_videos(job.directory, unwanted)
-                result = ledger.sum_up()
-            done = result.summary.videos.keys() | engine.filmed.keys()
-            missing = [episode for episode in wanted if episode.spec not in done]
-            on_measured(replace(result, n_videos_to_come=len(missing)))
-            problems = {spec: problem for spec, problem in engine.filmed.items() if problem}
-            if missing:
-                problems |= _film(job, ledger, missing, engine)
-                result = ledger.sum_up()
-            return replace(result, video_problems=problems)
+            return measure_with(prepared, setup, state)
+        finally:
+            state.stop_clock()
 
 
-def _film(
-    job: PreparedRun, ledger: RunState, missing: Sequence[EpisodeResult], engine: Engine
+def _summarise(
+    prepared: PreparedRun, state: RunState, measured: Measured
+) -> tuple[EvalResult, Sequence[EpisodeResult]]:
+    """Write the result; gives also the episodes of which a video is still to be made."""
+    result = state.write_result()
+    wanted = wanted_videos(VideoOptions.of(prepared.config.eval), result.summary.episodes)
+    if unwanted := measured.recorded.keys() - {episode.spec for episode in wanted}:
+        remove_videos(prepared.directory, unwanted)
+        result = state.write_result()
+    done = result.summary.videos.keys() | measured.recorded.keys()
+    return result, [episode for episode in wanted if episode.spec not in done]
+
+
+def _make_videos(
+    prepared: PreparedRun,
+    setup: EngineSetup,
+    state: RunState,
+    missing: Sequence[EpisodeResult],
+    workers: Workers | None,
 ) -> Mapping[EpisodeSpec, str]:
-    """Make the videos that are missing; gives those that could not be made, and why."""
+    """Make the videos that are missing; gives the episodes of which that failed, and why."""
+
+    def hint(error: ProctorError) -> str:
+        if isinstance(error, ConfigError):  # another session would end the same way
+            return "The results are complete."
+        return f"The results are complete. For the videos that are missing, {prepared.resume_hint}"
+
+    config = prepared.config.eval
+    records = [state.session.records[key_of(episode.spec)] for episode in missing]
+    with _keeping_results(state, hint):
+        return make_videos(prepared.directory, setup, config, records, options=VideoOptions.of(config), workers=workers)
+
+
+@contextmanager
+def _keeping_results(state: RunState, hint: Callable[[ProctorError], str]) -> Iterator[None]:
+    """If the block fails, write the result of what has finished, and give the error a hint at how to continue.
+
+    The error passes unchanged, and nothing is written, if its hint is "".
+    """
     try:
-        return make_videos(job.directory, engine.setup, job.config.eval, missing, engine)
+        yield
     except ProctorError as error:
-        error.hint = "The results are complete."
-        if not isinstance(error, ConfigError):  # going on would end the same way
-            error.hint += f" For the videos that are missing, {job.how_to_go_on}"
-        with suppress(ResourceError):
-            ledger.sum_up()
+        if hint_of_error := hint(error):
+            error.hint = hint_of_error
+            with suppress(ResourceError):  # a full disk takes no summary; the journal has everything
+                state.write_result()
         raise

@@ -1,4 +1,4 @@
-"""Which episodes get a video, and the making of them: by replay, once everything has been measured."""
+"""Chooses the episodes that get a video, and makes the videos by replay, once everything has been measured."""
 
 from __future__ import annotations
 
@@ -11,126 +11,131 @@ from pathlib import Path
 from time import monotonic
 
 from proctor.config import EvalConfig
-from proctor.engine import Crew, EngineSetup, VideoReplayer, VideoSpec, VideoTask
+from proctor.engine import EngineOptions, EngineSetup, VideoOptions, VideoReplayer, VideoSpec, VideoTask, Workers
 from proctor.errors import ConfigError
-from proctor.evaluation.prepared_run import make_benchmark, n_simulators, runs_in_process
+from proctor.evaluation.capacity import n_simulators, runs_in_process
+from proctor.evaluation.components import make_benchmark
 from proctor.evaluation.terminal import quiet_terminal, watched
 from proctor.rendering import choose_renderer
 from proctor.reports.progress import Stage
-from proctor.results.journal import key_of, read_actions, read_journals
+from proctor.results.journal import EpisodeRecord, read_actions
+from proctor.results.journal_records import key_of
 from proctor.results.merge import merge_journals
-from proctor.results.run_dir import RunInfo, require_code
-from proctor.results.videos import video_file
+from proctor.results.run_dir import RUN_FILE, RunDirectory
+from proctor.results.run_info import RunInfo, require_code
 from proctor.security.consent import GIVE_CONSENT, of_run
 from proctor.security.redaction import REDACTED
 from proctor.types import EpisodeResult, EpisodeSpec, Outcome, TaskKey
 
 
-def may_be_filmed(config: EvalConfig, spec: EpisodeSpec) -> bool:
-    """Whether ``--eval.video`` may turn out to ask for this episode; before it has run."""
-    if config.video == "first":
-        return spec.episode_index < config.n_episodes_to_render
-    return config.video != "none"
-
-
-def wanted_videos(config: EvalConfig, results: Iterable[EpisodeResult]) -> list[EpisodeResult]:
-    """The completed episodes that ``--eval.video`` and ``--eval.n_episodes_to_render`` ask for. ``results`` are in the
-    order of the plan.
-    """
+def wanted_videos(options: VideoOptions, results: Iterable[EpisodeResult]) -> list[EpisodeResult]:
+    """Choose the completed episodes of which ``options`` ask for a video. ``results`` are in the order of the plan."""
     wanted: list[EpisodeResult] = []
     n_failures: Counter[TaskKey] = Counter()
     for result in results:
-        if result.outcome is Outcome.ERROR or not may_be_filmed(config, result.spec):
+        if result.outcome is Outcome.ERROR or not options.may_include(result.spec):
             continue
-        if config.video == "failures":
-            if result.success is not False or n_failures[result.spec.task] >= config.n_episodes_to_render:
+        if options.which == "failures":
+            if result.success is not False or n_failures[result.spec.task] >= options.per_task:
                 continue
             n_failures[result.spec.task] += 1
         wanted.append(result)
     return wanted
 
 
-def film_of(directory: Path, spec: EpisodeSpec, config: EvalConfig) -> VideoSpec:
-    """How an episode of the run in ``directory`` is filmed."""
-    path = (directory / video_file(spec)).absolute()  # a worker's working directory may be another
-    return VideoSpec(str(path), config.video_fps, config.video_camera, config.video_pixels)
+def video_spec_of(directory: Path, spec: EpisodeSpec, options: VideoOptions) -> VideoSpec:
+    """Describe the video of an episode of the run in ``directory``."""
+    # A worker may have another working directory.
+    return options.spec(RunDirectory(directory).video_file(spec).absolute())
 
 
 def remove_videos(directory: Path, specs: Iterable[EpisodeSpec]) -> None:
-    """Remove videos of episodes that turned out not to be wanted."""
+    """Remove the videos of episodes that are not to have one."""
     for spec in specs:
-        (directory / video_file(spec)).unlink(missing_ok=True)
+        RunDirectory(directory).video_file(spec).unlink(missing_ok=True)
 
 
 def replay(
     directory: Path,
     run: RunInfo,
     episodes: Sequence[EpisodeResult],
-    config: EvalConfig,
+    options: VideoOptions,
     *,
     trust_remote_code: bool = False,
 ) -> dict[EpisodeSpec, str]:
-    """VideoSpec episodes of the ``run`` in ``directory`` long after it: see :func:`make_videos`. Needs no policy.
+    """Render videos of episodes of a finished ``run`` in ``directory``: see :func:`make_videos`. Needs no policy.
 
     Raises:
-        ConfigError: the simulator's code is not installed here, and there is no consent to running it.
+        ConfigError: the simulator's code is not installed here, and there is no consent to running it; or the run was
+            started with a secret.
         ProctorError: see :func:`make_videos`.
     """
     if REDACTED in str(run.config["env"]):
-        raise ConfigError(f"{directory} was run with a secret that run.json does not hold: it cannot be filmed later.")
+        raise ConfigError(
+            f"{directory} was run with a secret that {RUN_FILE} does not hold: it cannot be filmed later."
+        )
     command = f"proctor replay {shlex.quote(str(directory.absolute()))} …"
     fields = of_run({"env": run.config["env"]}, command, consent=trust_remote_code)
     require_code(run, ("env",), f"{command} {GIVE_CONSENT}" if trust_remote_code else command)
+    config = EvalConfig()  # a replay runs as an evaluation does if the user asks for nothing
     benchmark, address = make_benchmark(fields["env"], trust_remote_code=trust_remote_code)
     choose_renderer(benchmark)
+    files = RunDirectory(directory)
     setup = EngineSetup(
         benchmark=address,
         env=asdict(benchmark.config),
         tasks={task.key: task for task in run.tasks},
         action_source=None,
-        config=config,
+        options=EngineOptions.of(config, benchmark.config.max_parallel_tasks),
         batch_size=n_simulators(benchmark, config, len(episodes)),
-        log=directory / "worker.log",
+        log=files.worker_log,
         in_process=runs_in_process(benchmark, config),
     )
-    return make_videos(directory, setup, config, episodes)
+    records = merge_journals(files.read_journals())
+    wanted = [records[key_of(episode.spec)] for episode in episodes]
+    return make_videos(directory, setup, config, wanted, options=options)
 
 
-def make_videos(
+def make_videos(  # noqa: PLR0913 - where, how, and of what
     directory: Path,
     setup: EngineSetup,
     config: EvalConfig,
-    episodes: Sequence[EpisodeResult],
-    predecessor: Crew | None = None,
+    episodes: Sequence[EpisodeRecord],
+    *,
+    options: VideoOptions,
+    workers: Workers | None = None,
 ) -> dict[EpisodeSpec, str]:
-    """VideoSpec episodes of the run in ``directory``; on the workers of ``predecessor`` if there is one.
+    """Render videos of episodes of the run in ``directory``.
 
-    Returns the episodes that have no video now, and why: above all, that their replay was not the episode that was
-    recorded.
+    ``config`` says how progress is displayed. ``workers`` are those of an engine that has run to its end; if they are
+    not given, workers are started.
+
+    Returns the episodes that have no video afterwards, and why:
+    most often because the replay did not end as the recorded episode did.
 
     Raises:
         ConfigError: the simulator has no such camera.
-        ProctorError: see :meth:`~proctor.engine.workers.Crew.run_to_end`.
+        ProctorError: see :meth:`~proctor.engine.video_replay.VideoReplayer.run`.
     """
-    began, filmed = monotonic(), dict[EpisodeSpec, str]()
-    shots = []
-    records = merge_journals(read_journals(directory))
-    for result in episodes:
+    started_at, problems = monotonic(), dict[EpisodeSpec, str]()
+    tasks = []
+    results = [episode.result for episode in episodes]
+    for result, episode in zip(results, episodes, strict=True):
         try:
-            actions = read_actions(records[key_of(result.spec)])
+            actions = read_actions(episode)
         except ConfigError as error:
-            filmed[result.spec] = str(error)
+            problems[result.spec] = str(error)
         else:
-            assert actions is not None  # only an error has none
-            shots.append(VideoTask(result, actions, film_of(directory, result.spec, config)))
+            assert actions is not None  # only an error has no actions
+            tasks.append(VideoTask(result, actions, video_spec_of(directory, result.spec, options)))
 
     with (
         quiet_terminal(config, setup.log) as console,
-        closing(VideoReplayer(setup, shots, predecessor)) as filming,
-        watched(filming, console, config, str(directory)) as display,
+        closing(VideoReplayer(setup, tasks, workers)) as replayer,
+        watched(replayer, console, config, str(directory)) as display,
     ):
-        filming.run(
-            filmed.__setitem__,
-            lambda: display.update(Stage("videos", len(filmed), len(episodes), monotonic() - began)),
+        replayer.run(
+            problems.__setitem__,
+            lambda: display.update(Stage("videos", len(problems), len(episodes), monotonic() - started_at)),
         )
-    return {result.spec: problem for result in episodes if (problem := filmed[result.spec])}
+    return {result.spec: problem for result in results if (problem := problems[result.spec])}

@@ -1,1 +1,1 @@
-"""Whether something is the same as before: digests of code without a version, and of functions with all they hold."""
+"""Identity: digests that tell if code without a version, or a function with all its values, is the same as before."""

@@ -1,17 +1,18 @@
-"""Which function, object or class it is: a digest of everything that what it does depends on.
+"""The identity of a function, object or class: a digest of everything that its behaviour depends on.
 
-Two things that differ in a value they use have different digests, and the same code in another interpreter gives the
-same one. A function is its byte code, what it closes over, its defaults, its attributes and the globals it names; a
-method also what it is bound to; an object its class and its attributes; a tensor or an array its type, shape and bytes.
-Code that a distribution owns, Python's and Proctor's is known by its name (:mod:`proctor.identity.source_files`), and
-the distributions that were met are told. The order of a dictionary counts, for a function may go through it; that of a
-set does not.
+Two values that differ in anything they use have different digests, and the same code in another interpreter has the
+same digest. The digest of a function covers its byte code, closure, defaults, attributes and the globals it names; that
+of a method also the object it is bound to; that of an object its class and attributes; that of a tensor or an array its
+type, shape and bytes. Code that belongs to a distribution, to Python or to Proctor is identified by name
+(:mod:`proctor.identity.source_files`), and the distributions are reported. The order of a dictionary counts, because a
+function may iterate over it; the order of a set does not.
 
-Something that cannot be known again makes the whole unidentified: a file, a socket, an iterator, a random generator of
-its own (its state moves), and any object of an extension module that is not listed here. What a function reaches only
-by its own doing while it runs, such as a file it opens or a name it looks up in ``globals()``, is not seen.
+The whole is unidentified if it contains something that cannot be recognised later: a file, a socket, an iterator, its
+own random generator (whose state moves), or any object of an extension module that is not listed here. Dependencies
+that a function reaches only while it runs, such as a file it opens or a name it looks up in ``globals()``, are not
+found.
 
-Nothing of what is looked at is called, copied or pickled: values are read where Python keeps them.
+The walk does not call, copy or pickle any value: it reads values where Python stores them.
 """
 
 from __future__ import annotations
@@ -31,24 +32,25 @@ _MOST_VALUES = 5_000_000
 _WORDS: dict[type, Callable[[Any], str]] = {
     type(None): repr,
     bool: repr,
-    int: hex,  # a decimal of thousands of digits is refused
+    int: hex,  # Python refuses to convert an integer of thousands of digits to a decimal
     float: float.hex,
     complex: lambda value: f"{value.real.hex()} {value.imag.hex()}",
     str: lambda value: value,
     type(...): repr,
     type(NotImplemented): repr,
 }
-"""Values that hold no others, and a text that tells two of a type apart."""
+"""Types whose values contain no others, with a function that gives equal values of a type the same text."""
 _TREES = (bytes, tuple, frozenset, CodeType)
-"""Constants are taken whole wherever they stand: whether two are one object in memory differs between interpreters."""
+"""Constants that are always written out in full: interpreters differ in which equal constants share one object."""
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What :func:`identify` found.
+    """The result of :func:`identify`.
 
-    ``sha256`` is None if it could not be identified, and ``unidentified`` says why: "a _io.TextIOWrapper in f.log".
-    ``modules`` are those without a version whose code was met, and ``distributions`` those that own the rest.
+    ``sha256`` is None if the value could not be identified, and ``unidentified`` gives the reason: "a
+    _io.TextIOWrapper in f.log". ``modules`` are the modules without a version whose code was found, and
+    ``distributions`` those that own the rest.
     """
 
     sha256: str | None
@@ -58,7 +60,7 @@ class Identity:
 
 
 def identify(value: Any) -> Identity:
-    """Find out which ``value`` it is. Reads all its arrays: about a second for each gigabyte."""
+    """Compute the identity of ``value``. Reads all its arrays: about a second per gigabyte."""
     walk = _Walk()
     sha256, reason = None, ""
     try:
@@ -73,17 +75,17 @@ def identify(value: Any) -> Identity:
 
 @dataclass(frozen=True)
 class Code:
-    """Code without a version: its digests by name, and why some of it is not known ("" if all is)."""
+    """Code without a version: its digests by name, and the reason if part of it is unidentified ("" if none is)."""
 
     digests: dict[str, str]
     unidentified: str = ""
 
 
 def code_of(sources: Iterable[str | Callable[..., Any]], distributions: Iterable[str]) -> Code:
-    """The digests of what of ``sources`` (modules by name, functions, classes) and ``distributions`` has no version.
+    """Return digests of the unversioned code in ``sources`` (module names, functions, classes) and ``distributions``.
 
-    A class is its module's code; one of a script or a notebook, and a function, is what :func:`identify` finds, so
-    that another line of the script may change.
+    A class is represented by the code of its module. A function, or a class of a script or a notebook, is represented
+    by the result of :func:`identify`, so that other lines of the script may change.
     """
     modules, unknown = set[str](), ""
     digests: dict[str, str] = {}
@@ -100,7 +102,7 @@ def code_of(sources: Iterable[str | Callable[..., Any]], distributions: Iterable
 
 
 class _Where(NamedTuple):
-    """The way to a value: a link for each step, so that it costs nothing until it is to be told."""
+    """The path to a value, as a linked list, so that it costs nothing until it is written out."""
 
     before: _Where | None
     step: str
@@ -115,14 +117,15 @@ class _Where(NamedTuple):
 
 @dataclass
 class _Walk:
-    """A walk over all that a value depends on, in an order that is the same everywhere.
+    """A walk over everything that a value depends on, in an order that is the same in every process.
 
-    ``numbers`` holds what was met, so that a value that leads back to itself, or is met twice, is told by its number.
+    ``numbers`` holds the values that were visited: a value that refers to itself, or occurs twice, is written as its
+    number.
     """
 
     numbers: dict[int, int] = field(default_factory=dict)
     met: list[Any] = field(default_factory=list)
-    """Keeps them alive: another object at a freed one's address would be taken for it."""
+    """References that keep visited values alive: otherwise a new object at a freed address would be taken for one."""
     modules: set[str] = field(default_factory=set)
     known: set[str] = field(default_factory=set)
 
@@ -134,10 +137,10 @@ class _Walk:
         return self._digest.hexdigest()
 
     def take(self, value: Any, where: _Where) -> None:
-        """Add a value and all that it depends on.
+        """Add a value and everything that it depends on.
 
         Raises:
-            Opaque: some of it cannot be identified; says what and where.
+            Opaque: part of it cannot be identified; the message says which part and where.
         """
         stack = [(value, where)]
         while stack:
@@ -161,13 +164,13 @@ class _Walk:
         except Opaque as opaque:
             raise Opaque(f"{opaque} in {where}") from None
         except Exception as error:  # noqa: BLE001 - reading an attribute may run code of anybody's
-            raise Opaque(f"something that raises {type(error).__name__} when it is looked at, in {where}") from None
+            raise Opaque(f"something that raises {type(error).__name__} when it is read, in {where}") from None
         self._put(str(len(part.words)), *part.words, str(len(part.children)), str(len(part.unordered)))
         stack.extend((child, _Where(where, step)) for step, child in reversed(part.children))
         self._put_unordered(part, where)
 
     def _put_unordered(self, part: Part, where: _Where) -> None:
-        """Add the elements of a set, by the digest of each."""
+        """Add the elements of a set, ordered by their digests."""
         digests = []
         for element in part.unordered:
             alone = _Walk(dict(self.numbers), self.met, self.modules, self.known)

@@ -1,4 +1,4 @@
-"""The parts of a value for :mod:`proctor.identity.code`: words that tell it from others, and values it depends on."""
+"""Decomposition of a value for :mod:`proctor.identity.code`: words that identify it, and values that it depends on."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 IsKnown = Callable[[str], bool]
-"""Whether a module's version says which code it is; what is asked for is remembered."""
+"""A function that returns True if a module's version identifies its code; callers record the modules it is given."""
 
 _MANAGED_DICT = 1 << 4
 _POINTER = object.__basicsize__ // 2
@@ -35,7 +35,7 @@ _MADE_BY_PYTHON = re.compile(
     "_abc_impl|__(abstractmethods|annotate_func|annotations|annotations_cache|dataclass_fields|dataclass_params|dict|doc"
     "|firstlineno|match_args|module|orig_bases|parameters|slotnames|static_attributes|weakref)__"
 )
-"""Attributes of a class that Python makes of its source, or that say nothing of what it does."""
+"""Class attributes that Python derives from the source, or that do not affect behaviour."""
 _SAID_BY_REPR = (dt.date, dt.time, dt.timedelta, dt.tzinfo, decimal.Decimal, np.dtype)
 _SAID_BY_REPR_NAMES = ("torch.dtype", "torch.device", "torch.layout", "torch.memory_format", "collections._tuplegetter")
 _LOOKUPS = (operator.itemgetter, operator.attrgetter, operator.methodcaller)
@@ -62,14 +62,14 @@ _EXTENSIONS = (
 _CACHED = type(functools.lru_cache(len))
 
 
-class Opaque(Exception):  # noqa: N818 - no error: the caller runs the policy all the same
-    """A value that cannot be identified; says which."""
+class Opaque(Exception):  # noqa: N818 - it is not an error: the caller still runs the policy
+    """A value that cannot be identified; the message describes it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """``words`` tell a value from others of its kind; ``children`` are values it depends on, each after the step that
-    leads to it; ``unordered`` are those whose order says nothing.
+    """``words`` distinguish a value from others of its kind. ``children`` are the values that it depends on, each after
+    the step that leads to it; ``unordered`` are children whose order has no meaning.
     """
 
     words: tuple[str | bytes | memoryview, ...]
@@ -78,10 +78,10 @@ class Part:
 
 
 def part_of(value: Any, is_known: IsKnown) -> Part:
-    """Take a value apart by one level.
+    """Decompose a value by one level.
 
     Raises:
-        Opaque: nobody knows what is in it.
+        Opaque: its contents cannot be read.
     """
     for kind, take_apart in _KINDS:
         if isinstance(value, kind):
@@ -106,7 +106,7 @@ def _function(value: types.FunctionType, is_known: IsKnown) -> Part:
         (".__defaults__", value.__defaults__),
         (".__kwdefaults__", value.__kwdefaults__),
     ]
-    if is_known(module):  # but a wrapper that a library made around a function of the user's holds that function
+    if is_known(module):  # but a library's wrapper around a user's function refers to that function
         return _with_attributes(Part(("function", module, code.co_qualname), tuple(state)), value)
     names = sorted({name for name in _global_names(code) if name[0] in value.__globals__})
     found = ((f".{'.'.join(name)}", _resolved(name, value.__globals__, is_known)) for name in names)
@@ -116,7 +116,7 @@ def _function(value: types.FunctionType, is_known: IsKnown) -> Part:
 
 
 def _by_name(value: Any, is_known: IsKnown) -> Part | None:
-    """A function of a known module, or something else that is called, if its name leads to it; else None."""
+    """Identify a callable of a known module by its name if the name leads to it; else return None."""
     module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
     if not (isinstance(module, str) and isinstance(name, str) and is_known(module)):
         return None
@@ -141,7 +141,7 @@ def _code(value: types.CodeType, is_known: IsKnown) -> Part:
 
 @functools.lru_cache(maxsize=4096)
 def _global_names(code: types.CodeType) -> tuple[tuple[str, ...], ...]:
-    """The globals that a function and those inside it name, each with the attributes that it is asked for."""
+    """Return the globals that a function and its inner functions name, each with the attributes that they read."""
     names: list[tuple[str, ...]] = []
     chain: tuple[str, ...] = ()
     for instruction in dis.get_instructions(code):
@@ -158,14 +158,14 @@ def _global_names(code: types.CodeType) -> tuple[tuple[str, ...], ...]:
 
 @functools.lru_cache(maxsize=4096)
 def _imports(code: types.CodeType) -> tuple[str, ...]:
-    """The modules that a function and those inside it import as they run."""
+    """Return the modules that a function and its inner functions import when they run."""
     own = (str(each.argval) for each in dis.get_instructions(code) if each.opname == "IMPORT_NAME" and each.argval)
     inner = (name for each in code.co_consts if isinstance(each, types.CodeType) for name in _imports(each))
     return (*own, *inner)
 
 
 def _resolved(name: tuple[str, ...], found_in: Mapping[str, Any], is_known: IsKnown) -> Any:
-    """What ``name.attribute.attribute`` is, as far as the dots lead through modules without a version."""
+    """Resolve ``name.attribute.attribute`` as far as the dots lead through modules without a version."""
     value = found_in[name[0]]
     for attribute in name[1:]:
         if not isinstance(value, types.ModuleType) or is_known(value.__name__):
@@ -177,7 +177,7 @@ def _resolved(name: tuple[str, ...], found_in: Mapping[str, Any], is_known: IsKn
 
 
 def _module(value: types.ModuleType, is_known: IsKnown) -> Part:
-    """A module in the place of a value; one without a version may hold settings that somebody assigned to it."""
+    """Decompose a module that is used as a value; a module without a version may hold settings assigned to it."""
     if is_known(value.__name__):
         return Part(("module", value.__name__))
     own = {name: each for name, each in vars(value).items() if not isinstance(each, types.ModuleType)}
@@ -199,7 +199,7 @@ def _bound(value: types.MethodType, is_known: IsKnown) -> Part:
 
 
 def _of_an_extension(value: Any, is_known: IsKnown) -> Part:
-    """A function or method of an extension module, or of Python itself."""
+    """Identify a function or method of an extension module, or of Python itself."""
     if (named := _by_name(value, is_known)) is not None:
         return named
     bound_to = getattr(value, "__self__", None)
@@ -273,7 +273,7 @@ def _set(value: Any, is_known: IsKnown) -> Part:
 
 
 def _container(kind: str, children: list[tuple[str, Any]], value: Any) -> Part:
-    """A built-in container; one of a subclass has attributes and a class besides."""
+    """Decompose a built-in container; an instance of a subclass also has attributes and a class."""
     if type(value).__module__ in ("builtins", "collections"):
         return Part((kind,), tuple(children))
     return _with_attributes(Part((kind,), (*children, (".__class__", type(value)))), value)
@@ -284,7 +284,7 @@ def _builtin_base(value: Any) -> type:
 
 
 def _plain(base: type) -> Callable[[Any, IsKnown], Part]:
-    """A subclass of a built-in type of values."""
+    """Return a function that decomposes instances of a subclass of ``base``, a built-in type of values."""
 
     def take_apart(value: Any, is_known: IsKnown) -> Part:
         plain = {int: int.__int__, float: float.__float__, str: str.__str__}[base](value)
@@ -302,7 +302,7 @@ def _said(value: Any, is_known: IsKnown) -> Part:
 
 
 def _object(value: Any, is_known: IsKnown) -> Part:
-    """Any other object: its class and its attributes, if these are all it has."""
+    """Decompose any other object into its class and its attributes, if it has nothing else."""
     kind = type(value)
     if _name_of(kind) in _GENERATORS or any(_name_of(base) in _GENERATORS for base in kind.__mro__):
         if any(value is each for each in _global_generators()):
@@ -316,9 +316,9 @@ def _object(value: Any, is_known: IsKnown) -> Part:
 
 
 def _with_attributes(part: Part, value: Any) -> Part:
-    """A part, and the attributes that an object itself holds, in the order of their names."""
+    """Return ``part`` extended by the attributes of the object itself, in the order of their names."""
     found = dict(getattr(value, "__dict__", None) or {})
-    if not isinstance(value, types.FunctionType | functools.partial):  # whose members are no attributes of the user's
+    if not isinstance(value, types.FunctionType | functools.partial):  # their members are not set by the user
         for base in type(value).__mro__:
             for name, member in vars(base).items():
                 if isinstance(member, types.MemberDescriptorType):
@@ -333,19 +333,19 @@ def _with_members(part: Part, members: Mapping[str, Any]) -> Part:
 
 
 def _has_attributes_alone(kind: type) -> bool:
-    """Whether an object holds nothing that its attributes do not show; extension modules keep things elsewhere."""
+    """Return True if an object's attributes show all its contents; extension modules may store more elsewhere."""
     return not kind.__itemsize__ and kind.__basicsize__ <= _visible_size(kind)
 
 
 def _visible_size(kind: type) -> int:
-    """The bytes of an object that holds no more than its attributes; as ``object.__reduce_ex__`` reckons it."""
+    """Return the size in bytes of an object that has only attributes, computed as ``object.__reduce_ex__`` does."""
     slots = sum(isinstance(each, types.MemberDescriptorType) for base in kind.__mro__ for each in vars(base).values())
     has_dict = kind.__dictoffset__ != 0 and not kind.__flags__ & _MANAGED_DICT
     return object.__basicsize__ + _POINTER * (slots + has_dict + (kind.__weakrefoffset__ > 0))
 
 
 def _global_generators() -> Iterator[Any]:
-    """The generators whose states every episode gets anew: to draw from them is no memory."""
+    """Yield the global generators. Every episode resets their states, so drawing from them carries no memory."""
     yield random._inst  # noqa: SLF001 - it has no other name
     yield np.random.mtrand._rand  # noqa: SLF001 - it has no other name
     if (torch := sys.modules.get("torch")) is not None:
@@ -357,7 +357,7 @@ def _name_of(kind: type) -> str:
 
 
 class _TorchTensor(type):
-    """Stands for ``torch.Tensor`` where torch may not have been imported."""
+    """Represents ``torch.Tensor`` in type checks without importing torch."""
 
     def __instancecheck__(cls, value: object) -> bool:
         torch = sys.modules.get("torch")
@@ -401,6 +401,6 @@ _KINDS: tuple[tuple[Any, Callable[[Any, IsKnown], Part]], ...] = (
     (property, lambda value, _: Part(("property",), (("", (value.fget, value.fset, value.fdel)),))),
     (_CACHED, lambda value, _: Part(("cached", repr(value.cache_parameters())), (("", value.__wrapped__),))),
     (functools.cached_property, lambda value, _: Part(("cached_property",), (("", value.func),))),
-    ((logging.Logger, *_LOCKS), lambda value, _: Part((_name_of(type(value)),))),  # they change no action
+    ((logging.Logger, *_LOCKS), lambda value, _: Part((_name_of(type(value)),))),  # they do not affect actions
 )
-"""How values of a kind are taken apart; the first that fits."""
+"""Decomposition functions by type; the first match is used."""

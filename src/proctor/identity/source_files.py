@@ -1,9 +1,9 @@
-"""Code that no installed distribution owns, and the digest that stands for it in a result.
+"""Code that belongs to no installed distribution, and the digest that identifies it in a result.
 
-A distribution's version says which code it is. A script, a module on ``PYTHONPATH`` and a package that is installed
-editable have no such version: their files may change between two sessions of one run. Proctor itself is never counted
-among them, however it is installed: the protocol's version in every fingerprint stands for its code, and it is tested
-that a change of the code moves no result under the same one.
+A distribution's version identifies its code. A script, a module on ``PYTHONPATH`` and a package installed in editable
+mode have no such version: their files may change between two sessions of one run. Proctor itself never counts as
+unversioned, however it is installed: every fingerprint contains the protocol's version, and tests check that a change
+of Proctor's code does not change results under the same protocol version.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from proctor.errors import ConfigError
 
 _SITES = ("site-packages", "dist-packages")
 _KNOWN = {*sys.stdlib_module_names, *sys.builtin_module_names, "proctor"}
-"""Top-level modules whose version is known without looking: Python's, and ours."""
+"""Top-level modules whose version is always known: Python's own, and Proctor."""
 
 
 def python_files(folder: Path) -> Iterator[Path]:
-    """The Python files in a folder and below that are not hidden, in an order of their own."""
+    """Yield the Python files in a folder and below that are not hidden, in a fixed order."""
     for file in sorted(folder.rglob("*.py")):
         if not any(part.startswith(".") for part in file.relative_to(folder).parts):
             yield file
 
 
 def digest_of_files(folder: Path, files: Iterable[Path]) -> str:
-    """SHA-256 over the names, relative to the folder, and the contents of files, in their order.
+    """Return SHA-256 over the names (relative to the folder) and contents of files, in the given order.
 
     Raises:
-        ConfigError: one of them cannot be read.
+        ConfigError: a file cannot be read.
     """
     digest = hashlib.sha256()
     for file in files:
@@ -46,8 +46,8 @@ def digest_of_files(folder: Path, files: Iterable[Path]) -> str:
             content = file.read_bytes()
         except OSError as error:
             raise ConfigError(
-                f"{file} cannot be read ({error.strerror}), so nobody could tell whether it is the same code later; "
-                "make it readable, or move it out of its package."
+                f"{file} cannot be read ({error.strerror}), so a later session could not check that the code is the "
+                "same; make it readable, or move it out of its package."
             ) from None
         digest.update(f"{file.relative_to(folder).as_posix()} {len(content)}\n".encode())
         digest.update(content)
@@ -55,14 +55,14 @@ def digest_of_files(folder: Path, files: Iterable[Path]) -> str:
 
 
 def top_level(module: str) -> str:
-    """The first part of a module's dotted name."""
+    """Return the first part of a module's dotted name."""
     return module.partition(".")[0]
 
 
 def is_known(module: str) -> bool:
-    """Whether a version says which code a module is: it is Python's, ours, or installed by a distribution.
+    """Return True if a version identifies a module's code: it is Python's, Proctor's, or installed by a distribution.
 
-    ``__main__``, and a module that is not found, are not.
+    ``__main__``, and a module that is not found, are not known.
     """
     name = top_level(module)
     places = () if name in _KNOWN else _places(name)
@@ -70,16 +70,16 @@ def is_known(module: str) -> bool:
 
 
 def owner_of(module: str) -> str | None:
-    """The distribution that installed a module; None if there is none, or if it is installed editable."""
+    """Return the distribution that installed a module; None if there is none, or if it is installed editable."""
     name = top_level(module)
     return next((found for place in _places(name) if (found := owner(name, place))), None)
 
 
 def unowned_code(modules: Iterable[str], distribution_names: Iterable[str] = ()) -> dict[str, str]:
-    """The SHA-256 digest of code that has no version, by the name of its top-level module or package.
+    """Return SHA-256 digests of code without a version, by the name of its top-level module or package.
 
-    That is what of ``modules`` no distribution owns, with whatever such code they import in turn, and the packages of
-    those of ``distribution_names`` that are installed editable. Runs none of it.
+    This covers those of ``modules`` that no distribution owns, the unversioned code that they import in turn, and the
+    packages of those ``distribution_names`` that are installed editable. None of the code is run.
     """
     found: dict[str, str] = {}
     todo = [top_level(module) for module in modules]
@@ -95,24 +95,24 @@ def unowned_code(modules: Iterable[str], distribution_names: Iterable[str] = ())
 
 
 def is_found(module: str) -> bool:
-    """Whether a top-level module could be imported, also from the working directory, where functions are looked for."""
+    """Return True if a top-level module can be imported, also from the working directory."""
     return bool(_places(module)) or Path(f"{module}.py").is_file() or Path(module).is_dir()
 
 
 def unowned_places(modules: Iterable[str]) -> dict[str, str]:
-    """The absolute directories in which top-level modules without a version were found."""
+    """Return the absolute directories in which top-level modules without a version were found."""
     names = {top_level(module) for module in modules}
     return {name: str(files[0][0].resolve()) for name in sorted(names) if (files := _unowned_files(name))}
 
 
 def owner(name: str, place: Path) -> str | None:
-    """The distribution that installed a top-level module which lies at ``place``."""
+    """Return the distribution that installed the top-level module at ``place``."""
     return _owner(name, str(place.parent))
 
 
 @cache
 def _owner(name: str, location: str) -> str | None:
-    for found in distributions(name=name, path=[location]):  # most are called as what they install
+    for found in distributions(name=name, path=[location]):  # most distributions have the name of their module
         if _installs(found, location):
             return str(found.metadata["Name"])
     return _owners_in(location).get(name)
@@ -120,7 +120,7 @@ def _owner(name: str, location: str) -> str | None:
 
 @cache
 def _owners_in(location: str) -> dict[str, str]:
-    """The top-level modules of a folder of the import path, and what installed them; reads every distribution there."""
+    """Map top-level modules in a folder of the import path to their distributions; reads all distributions there."""
     return {
         module: str(found.metadata["Name"])
         for found in distributions(path=[location])
@@ -130,7 +130,7 @@ def _owners_in(location: str) -> dict[str, str]:
 
 
 def _listed_modules(found: Distribution) -> set[str]:
-    """Its top-level modules, as it lists them; ``Distribution.files`` would look each file up."""
+    """Return a distribution's top-level modules from its own list; ``Distribution.files`` would check each file."""
     if listed := (found.read_text("top_level.txt") or "").split():
         return set(listed)
     lines = (found.read_text("RECORD") or "").splitlines()
@@ -138,14 +138,14 @@ def _listed_modules(found: Distribution) -> set[str]:
 
 
 def _installs(found: Distribution, location: str) -> bool:
-    """Whether a distribution that is found in a folder put its code there: a source tree may hold metadata too."""
+    """Return True if a distribution's code is in ``location``: a source tree may contain only its metadata."""
     return _editable_folder(found) is None and (
         found.read_text("METADATA") is not None or Path(location).name in _SITES
     )
 
 
 def _editable_folder(found: Distribution) -> Path | None:
-    """Where the source tree of an editable install is; None if it is installed as usual."""
+    """Return the source tree of an editable install; None if the distribution is installed normally."""
     try:
         origin = json.loads(found.read_text("direct_url.json") or "{}")
         editable = origin.get("dir_info", {}).get("editable")
@@ -155,7 +155,7 @@ def _editable_folder(found: Distribution) -> Path | None:
 
 
 def _editable_modules(name: str) -> list[str]:
-    """The top-level modules of a distribution whose version says nothing; none if it is installed as usual."""
+    """Return the top-level modules of an editable install; empty if the distribution is installed normally."""
     try:
         found = distribution(name)
     except (PackageNotFoundError, ValueError):
@@ -163,18 +163,18 @@ def _editable_modules(name: str) -> list[str]:
     if (folder := _editable_folder(found)) is None and found.read_text("METADATA") is not None:
         return []
     names = {name.replace("-", "_"), *(found.read_text("top_level.txt") or "").split()}
-    if folder is not None:  # not every build tool lists its modules
+    if folder is not None:  # some build tools do not list their modules
         names |= {file.parent.name for where in ("*", "src/*") for file in folder.glob(f"{where}/__init__.py")}
     return sorted(name for name in names - {"test", "tests"} if not is_known(name))
 
 
 def _places(name: str) -> tuple[Path, ...]:
-    """The file or the folders of a top-level module; empty if there are none."""
+    """Return the file or the folders of a top-level module; empty if it does not exist."""
     if name in ("", "__main__"):
         return ()
     try:
         spec = importlib.util.find_spec(name)
-    except (ImportError, ValueError, AttributeError):  # it is being imported, or was made by hand
+    except (ImportError, ValueError, AttributeError):  # it is being imported, or was created by hand
         return ()
     if spec is None:
         return ()
@@ -184,7 +184,7 @@ def _places(name: str) -> tuple[Path, ...]:
 
 
 def _unowned_files(name: str) -> list[tuple[Path, Path]]:
-    """The files of a top-level module without a version, each after the folder of the import path it was found in."""
+    """Return the files of a top-level module without a version, each after the import path folder that contains it."""
     if name in _KNOWN:
         return []
     return [
@@ -204,7 +204,7 @@ def _digest(files: Iterable[tuple[Path, Path]]) -> str:
 
 
 def _imported(files: Iterable[Path]) -> Iterator[str]:
-    """The top-level modules that Python files import, wherever in them."""
+    """Yield the top-level modules that Python files import, anywhere in the files."""
     for file in files:
         try:
             tree = ast.parse(file.read_bytes())

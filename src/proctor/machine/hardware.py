@@ -1,4 +1,4 @@
-"""What the machine has and what processes take of it, as the system and the driver tell it."""
+"""The hardware of the machine, and the resources that processes use, as the system and the driver report them."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _MIB = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """An accelerator, as it is now. Memory in bytes.
+    """An accelerator in its current state. Memory is in bytes.
 
-    ``busy`` is the part of the driver's last sample period (up to a second) in which kernels ran, 0 to 1; 1 where the
-    driver does not say.
+    ``busy`` is the fraction, 0 to 1, of the driver's last sample period (up to a second) in which kernels ran; it is 1
+    if the driver does not report it.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Gpu:
 
 @dataclass(frozen=True, slots=True)
 class Hardware:
-    """What an evaluation may use. ``memory_bytes`` is what is available; None where that cannot be told."""
+    """The hardware that an evaluation may use. ``memory_bytes`` is the available memory; None if it is unknown."""
 
     cores: int
     memory_bytes: int | None
@@ -43,12 +43,12 @@ class Hardware:
 
 
 def probe_hardware() -> Hardware:
-    """The cores this process may use, the memory that is available, the accelerators that are visible."""
+    """Return the cores that this process may use, the available memory and the visible accelerators."""
     return Hardware(usable_cores(), available_memory(), tuple(visible_gpus()))
 
 
 def visible_gpus() -> list[Gpu]:
-    """The accelerators that this process may use, in the driver's order; none without a driver that answers."""
+    """Return the accelerators that this process may use, in the driver's order; empty if no driver answers."""
     if (command := shutil.which(_DRIVER_COMMAND)) is None:
         return []
     try:
@@ -60,13 +60,13 @@ def visible_gpus() -> list[Gpu]:
             timeout=_DRIVER_LIMIT_S,
             check=True,
         )
-    except (OSError, subprocess.SubprocessError):  # no driver behind it: as good as none
+    except (OSError, subprocess.SubprocessError):  # the tool is there, but no working driver
         return []
     return list(_read_gpus(done.stdout, os.environ.get("CUDA_VISIBLE_DEVICES")))
 
 
 def _read_gpus(listing: str, visible: str | None) -> Iterator[Gpu]:
-    """The driver's table, a line per accelerator, as far as ``CUDA_VISIBLE_DEVICES`` lets them be seen."""
+    """Parse the driver's table, one line per accelerator, and keep those that ``CUDA_VISIBLE_DEVICES`` allows."""
     found = {}
     for index, uuid, name, total, free, busy in csv.reader(listing.splitlines(), skipinitialspace=True):
         share = float(busy) / 100 if busy.strip().isdigit() else 1.0
@@ -77,7 +77,7 @@ def _read_gpus(listing: str, visible: str | None) -> Iterator[Gpu]:
     for wanted in filter(None, (part.strip() for part in visible.split(","))):
         match = next((gpu for (index, uuid), gpu in found.items() if wanted == index or uuid.startswith(wanted)), None)
         if match is None:
-            return  # as CUDA does: what follows an unknown one is not visible
+            return  # CUDA does the same: everything after an unknown device is invisible
         yield match
 
 
@@ -85,7 +85,7 @@ def _read_gpus(listing: str, visible: str | None) -> Iterator[Gpu]:
 
 
 def core_seconds_in_use() -> float:
-    """Seconds that the cores this process may use have worked so far, for whomever; 0 where the system does not say."""
+    """Return the busy time, in seconds, of the cores that this process may use; 0 if the system does not report it."""
     if not hasattr(os, "sched_getaffinity"):
         return 0.0
     ours = {f"cpu{number}" for number in os.sched_getaffinity(0)}
@@ -101,7 +101,7 @@ def core_seconds_in_use() -> float:
 
 
 def descendants(pid: int) -> list[int]:
-    """The processes that a process has started, and those that they have."""
+    """Return the ids of all processes below ``pid``: its children, their children, and so on."""
     children: dict[int, list[int]] = {}
     for stat in _PROC.glob("[0-9]*/stat"):
         if (fields := _stat_fields(stat)) is not None:
@@ -115,13 +115,13 @@ def descendants(pid: int) -> list[int]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Seconds of CPU time a process has taken so far, all its threads; 0 where it is gone or cannot be asked."""
+    """Return the CPU time in seconds of a process, all threads included; 0 if it is gone or cannot be read."""
     fields = _stat_fields(_PROC / str(pid) / "stat")
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") if fields else 0.0
 
 
 def memory_bytes(pid: int) -> int:
-    """Bytes of memory a process takes, pages that it shares divided among those who share them; 0 as above."""
+    """Return the memory of a process in bytes (PSS: shared pages are divided among their users); 0 if unreadable."""
     try:
         lines = (_PROC / str(pid) / "smaps_rollup").read_text().splitlines()
     except OSError:
@@ -130,7 +130,7 @@ def memory_bytes(pid: int) -> int:
 
 
 def _stat_fields(stat: Path) -> list[str] | None:
-    """From the state on: what stands before may hold spaces and brackets."""
+    """Return the fields from the state on; the fields before it may contain spaces and brackets."""
     try:
         return stat.read_text().rpartition(")")[2].split()
     except OSError:

@@ -1,7 +1,7 @@
-"""What libraries expect of a user: a name, a home, and a place for caches that can be written to.
+"""The surroundings that libraries expect of a user: a name, a home, and a writable place for caches.
 
-A container that runs under a bare number has none of them, and torch, numba, matplotlib and others fail there. A
-temporary directory then takes their place for this process and those it starts, and is removed at the end.
+A container that runs under a bare user number has none of them, and torch, numba, matplotlib and others fail there. A
+temporary directory then replaces them for this process and its children, and is removed at the end.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from functools import cache
 from pathlib import Path
 
 _CACHES = {"HF_HOME": "huggingface", "TORCH_HOME": "torch"}
-"""Caches that hold what was downloaded: where there is one that can be read, it is still read."""
+"""Caches of downloaded files: an existing cache that can be read is still used."""
 
 
 @cache
 def prepare_surroundings() -> None:
-    """Set the environment variables that stand for what is missing. What the user has set stays as it is."""
+    """Set environment variables for whatever is missing. Variables that the user has set are not changed."""
     home = Path(os.path.expanduser("~"))  # noqa: PTH111 - pathlib raises where nobody knows of a home
     if _has_a_name() and home.is_absolute() and _can_be_written(_cache(home)):
         return
@@ -51,7 +51,7 @@ def _cache(home: Path) -> Path:
 
 
 def _can_be_written(directory: Path) -> bool:
-    """Whether files can be made in a directory, which is made with its parents where it is missing."""
+    """Return True if files can be made in a directory, which is created with its parents if it does not exist."""
     nearest = next(path for path in (directory, *directory.parents) if path.exists())
     return nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
 

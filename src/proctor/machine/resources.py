@@ -1,4 +1,4 @@
-"""What this process may use of the machine."""
+"""Limits of this process: the cores, memory and open files that it may use."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ _CGROUP = Path("/sys/fs/cgroup")
 _CGROUP_CPU_MAX = _CGROUP / "cpu.max"
 _MEMINFO = Path("/proc/meminfo")
 _FILES_PER_WORKER = 3
-"""Open files that a worker costs its engine: the connection, the shared memory, the process."""
+"""Open files per worker in the engine's process: the connection, the shared memory, the process."""
 _OTHER_FILES = 128
-"""For everything else: more than ten times what an engine without workers was seen to have open."""
+"""Open files for everything else: more than ten times the number measured in an engine without workers."""
 
 
 def usable_cores(cgroup: Path = _CGROUP_CPU_MAX) -> int:
-    """Cores this process may use: its affinity, bounded by the container's quota, not the host's count."""
+    """Return the number of cores this process may use: its affinity, bounded by the container's quota."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = cgroup.read_text().split()
@@ -28,8 +28,9 @@ def usable_cores(cgroup: Path = _CGROUP_CPU_MAX) -> int:
 
 
 def available_memory(meminfo: Path = _MEMINFO, cgroup: Path = _CGROUP) -> int | None:
-    """Bytes this process may still use: what the machine has available, bounded by what its container is allowed.
-    None where that cannot be told.
+    """Return the bytes this process may still use: the machine's available memory, bounded by the container's limit.
+
+    None means that it is unknown.
     """
     try:
         fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
@@ -38,13 +39,13 @@ def available_memory(meminfo: Path = _MEMINFO, cgroup: Path = _CGROUP) -> int | 
         return None
     try:
         allowed, used = (int((cgroup / name).read_text()) for name in ("memory.max", "memory.current"))
-    except (OSError, ValueError):  # not in a container, or "max"
+    except (OSError, ValueError):  # there is no container, or its limit is "max"
         return available
     return max(0, min(available, allowed - used))
 
 
 def workers_by_open_files(n_workers: int) -> int:
-    """How many of so many workers this process may have for its limit of open files, which is raised if it can be."""
+    """Bound ``n_workers`` by this process's limit of open files, which is raised first if possible."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = _FILES_PER_WORKER * n_workers + _OTHER_FILES
     if soft != resource.RLIM_INFINITY and soft < needed:

@@ -1,9 +1,9 @@
-"""One evaluation in several interpreters at once, on one machine or many.
+"""One evaluation in several interpreters at once, the shards, on one machine or many.
 
-driver   owns the plan and the journal: `proctor parallel`
-fleet    shards kept busy, replaced when they die
-dealer   which shard runs which episodes next
-shard    one of them: an engine that is dealt its episodes
-
-How shards are started is a launcher's affair: :mod:`proctor.parallel.launchers`.
+- :mod:`~proctor.parallel.driver` is the process that owns the plan and the journal: ``proctor parallel``.
+- :mod:`~proctor.parallel.shards` keeps the shards busy, and replaces those that die.
+- :mod:`~proctor.parallel.scheduler` decides which shard runs which episode next.
+- :mod:`~proctor.parallel.shard` is one shard: an engine that runs the episodes the driver sends.
+- :mod:`~proctor.parallel.messages` is what the driver and a shard send each other.
+- :mod:`~proctor.parallel.launchers` start shards, at another kind of place each.
 """

@@ -1,8 +1,9 @@
 """Evaluates in several shards at once: interpreters that each have a policy and simulators of their own.
 
-This process owns the plan and the one journal, so the run directory is that of any run, and so is what comes after the
-measurements. What it adds is where the episodes run: see :mod:`proctor.parallel.shards` and
-:mod:`proctor.parallel.launchers.base`.
+The driver is the process that the user starts. It owns the plan and the only journal, so the run directory, and all
+that is done with the results, is the same as without shards. Only the episodes run elsewhere:
+:mod:`proctor.parallel.shards` keeps the shards busy, and a launcher (:mod:`proctor.parallel.launchers.base`) starts
+them.
 """
 
 from __future__ import annotations
@@ -16,33 +17,39 @@ from typing import Any
 
 from proctor.child import import_path
 from proctor.config import RunConfig
-from proctor.engine import Engine, EngineSetup
+from proctor.engine import EngineSetup
+from proctor.engine.options import LEAD_WHEN_STOPPING
 from proctor.engine.plan import choose_batch_size
-from proctor.engine.workers import LEAD_WHEN_STOPPING
 from proctor.errors import ConfigError, ResourceError, did_you_mean, note
-from proctor.evaluation.prepared_run import PreparedRun, runs_in_process, simulators_in_memory
-from proctor.evaluation.run import run
+from proctor.evaluation.capacity import runs_in_process, simulators_in_memory
+from proctor.evaluation.prepared_run import PreparedRun
+from proctor.evaluation.run import Measured, run
 from proctor.evaluation.run_state import EvalResult, RunState
 from proctor.evaluation.terminal import quiet_terminal, watched
 from proctor.machine.hardware import visible_gpus
 from proctor.machine.resources import available_memory, usable_cores
 from proctor.parallel.launchers import LAUNCHERS
-from proctor.parallel.launchers.base import Launcher, ShardRun
+from proctor.parallel.launchers.base import Launcher
+from proctor.parallel.messages import ShardRun
 from proctor.parallel.scheduler import Rules, ShardScheduler
 from proctor.parallel.shards import ShardPool
 from proctor.plugins import load_object
-from proctor.types import Array, EpisodeResult, EpisodeSpec
+from proctor.results.run_dir import RunDirectory
+from proctor.types import Array, EpisodeResult
 
-_RENDERING = ("MUJOCO_GL", "PYOPENGL_PLATFORM")
-"""What :mod:`proctor.rendering` settles, and shards on another machine do not inherit."""
+_RENDERING_VARIABLES = ("MUJOCO_GL", "PYOPENGL_PLATFORM")
+"""What :mod:`proctor.rendering` sets. A shard on another machine does not inherit these variables."""
 
 
 @dataclass(frozen=True)
 class Sharding:
-    """How an evaluation is spread: ``num_shards`` of them by a ``launcher`` (its name).
+    """How an evaluation is divided: into ``num_shards`` shards, which the launcher named ``launcher`` starts.
 
-    ``devices`` are dealt to shards in turn (``cuda:0``); empty if each may choose. ``static`` deals the whole plan up
-    front. ``launcher_options`` are what the launcher is called with.
+    ``devices`` (``cuda:0``) are assigned to the shards in turn; if it is empty, each shard chooses for itself.
+    ``static`` assigns the whole plan at the start. ``launcher_options`` are the launcher's keyword arguments.
+
+    Raises:
+        ConfigError: there are no shards, or there is no such launcher.
     """
 
     num_shards: int
@@ -57,111 +64,145 @@ class Sharding:
         if self.launcher not in LAUNCHERS:
             raise ConfigError(f"Unknown launcher '{self.launcher}'.{did_you_mean(self.launcher, LAUNCHERS)}")
 
+    def launcher_class(self) -> type[Launcher]:
+        """Import the launcher's class.
+
+        Raises:
+            ConfigError: the class cannot be imported, or is not a launcher.
+        """
+        address = LAUNCHERS[self.launcher]
+        found = load_object(address)
+        if not (isinstance(found, type) and issubclass(found, Launcher)):
+            raise ConfigError(f"{address} is not a launcher; expected a subclass of {Launcher.__module__}.Launcher.")
+        return found
+
 
 def run_in_shards(
-    job: PreparedRun, sharding: Sharding, on_measured: Callable[[EvalResult], None] = lambda _: None
+    prepared: PreparedRun, sharding: Sharding, on_measured: Callable[[EvalResult], None] = lambda _: None
 ) -> EvalResult:
-    """Run a job, or what is left of it, in shards. ``eval.batch_size`` is each one's.
+    """Run an evaluation, or what is left of it, in shards. ``eval.batch_size`` is the batch size of each shard.
 
     Raises:
-        ConfigError: the job is itself a shard, or asks for what one process alone can give.
-        ResourceError: this machine has too little memory for so many simulators; says what to lower.
+        ConfigError: the run is itself one shard of several, or asks for what only a single process can give.
+        ResourceError: this machine has too little memory for so many simulators; the message says what to lower.
         ProctorError: see :func:`proctor.evaluation.run.run` and :meth:`proctor.parallel.shards.ShardPool.run`.
     """
-    if job.config.eval.num_shards > 1:
-        raise ConfigError("Episodes are dealt among the shards in any case; leave out eval.shard_id and num_shards.")
-    if job.config.eval.trace:
-        raise ConfigError("eval.trace shows the workers of one process; leave it out where there are several.")
-    make_launcher: type[Launcher] = load_object(LAUNCHERS[sharding.launcher])
-    batch_size = job.config.eval.batch_size
-    if make_launcher.shares_machine:
-        batch_size = _batch_size(job, sharding.num_shards)
-        job = replace(job, go_on_with=f" --num_shards={sharding.num_shards}")
-    losses: list[str] = []
+    # 1. Refuse what shards cannot do.
+    _require_divisible(prepared.config)
+    launcher_class = sharding.launcher_class()
 
-    def measure(job: PreparedRun, setup: EngineSetup, ledger: RunState) -> Engine:
-        filmed: Mapping[EpisodeSpec, str] = {}
-        if ledger.todo:
-            with closing(make_launcher(**sharding.launcher_options)) as launcher:
-                runs = shard_runs(job, sharding, batch_size)
-                fleet = make_fleet(job, ledger, launcher, runs, static=sharding.static)
-                _run_fleet(fleet, job, setup, ledger)
-            losses.extend(fleet.losses)
-            filmed = fleet.filmed
-        engine = Engine(setup, (), None)
-        engine.filmed.update(filmed)
-        return engine
+    # 2. Divide this machine, if the shards share it. A shard on another machine chooses its batch size there.
+    batch_size = prepared.config.eval.batch_size
+    if launcher_class.shares_machine:
+        batch_size = _batch_size_per_shard(prepared, sharding.num_shards)
+        prepared = replace(prepared, resume_options=f" --num_shards={sharding.num_shards}")
 
-    result = run(job, on_measured, measure, n_workers=batch_size * sharding.num_shards)
-    return replace(result, losses=tuple(losses))
+    # 3. Run the episodes in a pool of shards; the rest of the evaluation is that of a run without shards.
+    def measure(prepared: PreparedRun, setup: EngineSetup, state: RunState) -> Measured:
+        if not state.todo:
+            return Measured({})
+        runs = shard_runs(prepared, sharding, batch_size)
+        with closing(launcher_class(**sharding.launcher_options)) as launcher:
+            pool = make_shard_pool(prepared, state, launcher, runs, static=sharding.static)
+            _run_pool(pool, prepared, setup, state)
+        return Measured(pool.recorded, tuple(pool.losses))
+
+    return run(prepared, on_measured, measure, n_workers=batch_size * sharding.num_shards)
 
 
-def shard_runs(job: PreparedRun, sharding: Sharding, batch_size: int) -> list[ShardRun]:
-    """What each shard needs to know."""
-    directory = job.directory.absolute()
-    in_process = runs_in_process(job.benchmark, job.config.eval)  # a shard cannot see who chose its batch size
-    evaluation = replace(job.config.eval, batch_size=batch_size, use_async_envs=not in_process)
-    config = replace(job.config, eval=evaluation, output_dir=str(directory))
-    environment = {name: os.environ[name] for name in _RENDERING if name in os.environ}
-    environment["OMP_NUM_THREADS"] = str(evaluation.inference_threads)
+def shard_runs(prepared: PreparedRun, sharding: Sharding, batch_size: int) -> list[ShardRun]:
+    """Return what each shard needs to know to start."""
+    directory = RunDirectory(prepared.directory.absolute())
+    config = _shard_config(prepared, batch_size, has_device=bool(sharding.devices))
+    environment = {name: os.environ[name] for name in _RENDERING_VARIABLES if name in os.environ}
+    environment["OMP_NUM_THREADS"] = str(config.eval.inference_threads)
     return [
         ShardRun(
-            number=number,
-            config=_on_one_device(config) if sharding.devices else config,
+            shard_id=shard_id,
+            config=config,
             environment=environment,
-            device=sharding.devices[number % len(sharding.devices)] if sharding.devices else None,
+            device=sharding.devices[shard_id % len(sharding.devices)] if sharding.devices else None,
             import_path=import_path(),
-            log=str(directory / f"shard_{number}.log"),
+            log=str(directory.shard_log(shard_id)),
             neighbours=sharding.num_shards,
         )
-        for number in range(sharding.num_shards)
+        for shard_id in range(sharding.num_shards)
     ]
 
 
-def make_fleet(
-    job: PreparedRun, ledger: RunState, launcher: Launcher, runs: Sequence[ShardRun], *, static: bool
+def _shard_config(prepared: PreparedRun, batch_size: int, *, has_device: bool) -> RunConfig:
+    """Return the evaluation's configuration as every shard gets it.
+
+    ``has_device`` says that each shard sees exactly one accelerator.
+    """
+    config = prepared.config
+    # A batch size of 1 that a user asks for means simulators in the engine's own process; one that the driver chose
+    # does not. A shard cannot tell the two apart, so the driver decides here.
+    in_process = runs_in_process(prepared.benchmark, config.eval)
+    policy = config.policy
+    if has_device and "device" in policy:
+        # The one accelerator that a shard sees has index 0 there: the driver's "cuda:1" would be another one, or none.
+        policy = {**policy, "device": str(policy["device"]).partition(":")[0]}
+    return replace(
+        config,
+        policy=policy,
+        eval=replace(config.eval, batch_size=batch_size, use_async_envs=not in_process),
+        output_dir=str(prepared.directory.absolute()),
+    )
+
+
+def make_shard_pool(
+    prepared: PreparedRun, state: RunState, launcher: Launcher, runs: Sequence[ShardRun], *, static: bool
 ) -> ShardPool:
-    """The shards for what is left of a job."""
-    config = job.config.eval
+    """Make the pool that runs what is left of an evaluation."""
+    config = prepared.config.eval
     rules = Rules(
         static,
-        max_parallel_tasks=job.benchmark.config.max_parallel_tasks,
+        max_parallel_tasks=prepared.benchmark.config.max_parallel_tasks,
         max_lead=0 if config.stop_at_ci_width is None else LEAD_WHEN_STOPPING,
     )
-    dealer = ShardScheduler(ledger.todo, len(runs), rules)
-    return ShardPool(launcher, runs, dealer, max_attempts=config.max_attempts, patience_s=config.reset_timeout_s)
+    scheduler = ShardScheduler(state.todo, len(runs), rules)
+    return ShardPool(launcher, runs, scheduler, max_attempts=config.max_attempts, patience_s=config.reset_timeout_s)
 
 
-def _run_fleet(fleet: ShardPool, job: PreparedRun, setup: EngineSetup, ledger: RunState) -> None:
-    config = job.config.eval
+def _run_pool(pool: ShardPool, prepared: PreparedRun, setup: EngineSetup, state: RunState) -> None:
+    config = prepared.config.eval
 
     def keep(result: EpisodeResult, actions: Array | None) -> None:
-        ledger.keep(result, actions)
-        if ledger.decided:
-            fleet.begin_no_more()
+        state.keep(result, actions)
+        if state.decided:
+            pool.begin_no_more()
 
     with (
         quiet_terminal(config, setup.log) as console,
-        watched(fleet, console, config, str(job.directory)) as display,
+        watched(pool, console, config, str(prepared.directory)) as display,
     ):
-        fleet.run(keep, ledger.opened, lambda: display.update(ledger.progress(fleet)))
-    for sentence in fleet.notes:
+        pool.run(keep, state.opened, lambda: display.update(state.progress(pool)))
+    for sentence in pool.notes:
         note(sentence)
 
 
-def _on_one_device(config: RunConfig) -> RunConfig:
-    """For a shard that sees one accelerator alone: ``cuda:1`` is another shard's name for it."""
-    if "device" not in config.policy:
-        return config
-    return replace(config, policy={**config.policy, "device": str(config.policy["device"]).partition(":")[0]})
+def _require_divisible(config: RunConfig) -> None:
+    if config.eval.num_shards > 1:
+        raise ConfigError(
+            f"eval.num_shards is {config.eval.num_shards}, so this run is one part of a plan; episodes are assigned to "
+            "parallel shards in any case, so leave out eval.shard_id and eval.num_shards."
+        )
+    if config.eval.trace:
+        raise ConfigError("eval.trace shows the workers of one process; leave it out if there are several processes.")
 
 
-def _batch_size(job: PreparedRun, num_shards: int) -> int:
-    """How many simulators each of this machine's shards steps in parallel."""
-    benchmark, config = job.benchmark, job.config.eval
+def _batch_size_per_shard(prepared: PreparedRun, num_shards: int) -> int:
+    """Return how many simulators each shard runs in parallel if all shards share this machine.
+
+    Raises:
+        ResourceError: this machine has too little memory for that many simulators.
+    """
+    benchmark, config = prepared.benchmark, prepared.config.eval
     cores = max(1, usable_cores() // num_shards)
-    batch_size = choose_batch_size(config, ceil(len(job.plan) / num_shards), cores, job.episodes_per_pass)
+    batch_size = choose_batch_size(config, ceil(len(prepared.plan) / num_shards), cores, prepared.episodes_per_pass)
     fitting = simulators_in_memory(benchmark, otherwise=batch_size * num_shards)
+    # Only a batch size that the user did not ask for is lowered; one that was asked for is refused below.
     if not config.batch_size:
         batch_size = max(1, min(batch_size, fitting // num_shards))
     if batch_size * num_shards > fitting:
@@ -174,23 +215,29 @@ def _batch_size(job: PreparedRun, num_shards: int) -> int:
     return batch_size
 
 
-def choose_devices(config: RunConfig, asked: str | None) -> tuple[str, ...]:
-    """The accelerators that shards are dealt: those ``asked`` for, or that ``--policy.device`` numbers; else all that
-    are visible, unless the policy is to run elsewhere.
+def choose_devices(config: RunConfig, devices: str | None) -> tuple[str, ...]:
+    """Return the accelerators that are assigned to the shards in turn; empty if each shard chooses for itself.
+
+    These are ``devices`` (``cuda:0,cuda:1``) if given, else those to which ``--policy.device`` gives an index, else all
+    visible accelerators unless the policy is to run on another kind of device.
 
     Raises:
-        ConfigError: what is asked for is none, or not here.
+        ConfigError: a name has no index or is not CUDA's, or this process does not see that accelerator.
     """
-    wanted = str(config.policy.get("device") or "")
-    named = asked or (wanted if ":" in wanted else None)
-    if named is None:
-        return tuple(f"cuda:{n}" for n in range(len(visible_gpus()))) if wanted in ("", "cuda") else ()
-    devices = tuple(name.strip() for name in named.split(","))
+    policy_device = str(config.policy.get("device") or "")
+    if not devices and ":" not in policy_device:
+        return tuple(f"cuda:{n}" for n in range(len(visible_gpus()))) if policy_device in ("", "cuda") else ()
+    option, text = ("--devices", devices) if devices else ("--policy.device", policy_device)
+    chosen = tuple(name.strip() for name in text.split(","))
     n_visible = len(visible_gpus())
-    for device in devices:
-        kind, _, number = device.partition(":")
-        if kind != "cuda" or not number.isdecimal():
-            raise ConfigError(f"'{device}' is no accelerator of a number; expected cuda:0,cuda:1,….")
-        if int(number) >= n_visible:
-            raise ConfigError(f"There is no {device}: this process sees {n_visible} accelerators.")
-    return devices
+    for name in chosen:
+        kind, _, index = name.partition(":")
+        if kind != "cuda" or not index.isdecimal():
+            problem = "has no device index" if name == "cuda" else "is not a CUDA device with an index"
+            raise ConfigError(f"{option}: '{name}' {problem}; write cuda:0,cuda:1.")
+        if int(index) >= n_visible:
+            raise ConfigError(
+                f"{option}: there is no {name}; this process sees {n_visible} GPUs, counted from cuda:0. Name one of "
+                "these, or leave the option out."
+            )
+    return chosen

@@ -1,8 +1,8 @@
-"""A shard: an engine that runs the episodes a driver deals it, and sends each result back at once.
+"""A shard: an engine that runs the episodes that a driver sends it, and sends each result back at once.
 
 Started as ``python -m proctor.parallel.shard CONNECTION_FD PARENT_PID``; the first message on the connection is the
-:class:`~proctor.parallel.launchers.base.ShardRun`, what follows is in :mod:`proctor.parallel.launchers.base`. It writes
-no journal.
+:class:`~proctor.parallel.messages.ShardRun`, the messages after it are described there too. A shard
+writes no journal.
 """
 
 from __future__ import annotations
@@ -10,26 +10,26 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 from proctor.child import extend_import_path
-from proctor.engine import Engine, EngineSetup, VideoSpec
+from proctor.engine import Engine, EngineSetup, Observer, VideoOptions, VideoSpec
 from proctor.engine.plan import choose_batch_size
 from proctor.engine.worker.messages import ArrayBytes
 from proctor.engine.worker.process import die_with
 from proctor.errors import Interrupted, ProctorError
 from proctor.evaluation.prepared_run import PreparedRun, prepare
-from proctor.evaluation.videos import film_of, may_be_filmed
+from proctor.evaluation.videos import video_spec_of
 from proctor.machine.resources import usable_cores
-from proctor.parallel.launchers.base import (
+from proctor.parallel.messages import (
     EpisodeDone,
     EpisodeStarted,
     NoMore,
+    Order,
     PolicyLoaded,
     Report,
     RunEpisodes,
@@ -43,7 +43,6 @@ from proctor.parallel.launchers.base import (
     decode_run,
     encode,
 )
-from proctor.policies.announced import AnnouncedPolicy
 from proctor.policies.base import LocalPolicy
 from proctor.rendering import choose_renderer
 from proctor.types import Array, EpisodeResult, EpisodeSpec
@@ -60,97 +59,113 @@ def main() -> None:
 
 
 def serve(run: ShardRun, connection: Connection) -> None:
-    """Run what the driver at the other end of ``connection`` deals, until it says that there is no more, or is gone.
+    """Run the episodes that the driver at the other end of ``connection`` sends, until there are no more or it is gone.
 
-    Returns once :class:`Ended` or :class:`Failed` is sent; any other exception is a bug of ours or of a plug-in.
+    Returns once :class:`ShardEnded` or :class:`ShardFailed` is sent. An exception is a bug of Proctor or of a plug-in.
     """
     driver = _Driver(connection)
     try:
-        job = prepare(run.config)
-        choose_renderer(job.benchmark, run.config.policy.get("device"), draws=job.draws)
-        with closing(_ShardEngine(job, _setup(run, job), driver)) as engine:
-            driver.tell(ShardReady(engine.setup.batch_size))
-            engine.run(engine.keep, engine.tell_load)
+        prepared = prepare(run.config)
+        choose_renderer(prepared.benchmark, run.config.policy.get("device"), draws=prepared.draws)
+        shard = _Shard(prepared, driver)
+        with closing(shard.make_engine(_setup(run, prepared))) as engine:
+            driver.send(ShardReady(engine.setup.batch_size))
+            engine.run(shard.send_result, shard.send_status)
     except Interrupted:
-        driver.tell(ShardEnded())
+        driver.send(ShardEnded())
     except ProctorError as error:
-        driver.tell(ShardFailed(str(error), error.hint, error.exit_code))
+        driver.send(ShardFailed(error.packed()))
     else:
-        driver.tell(ShardEnded())
+        driver.send(ShardEnded())
 
 
-def _setup(run: ShardRun, job: PreparedRun) -> EngineSetup:
-    """The job's, with this shard's part of the machine."""
+def _setup(run: ShardRun, prepared: PreparedRun) -> EngineSetup:
+    """The engine's setup with this shard's part of the machine."""
     cores = max(1, usable_cores() // run.neighbours)
-    batch_size = choose_batch_size(run.config.eval, len(job.plan), cores, job.episodes_per_pass)
+    batch_size = choose_batch_size(run.config.eval, len(prepared.plan), cores, prepared.episodes_per_pass)
     in_process = not run.config.eval.use_async_envs  # a batch size of 1 may be what the driver chose
-    return replace(job.engine_setup(batch_size), log=Path(run.log), in_process=in_process)
+    return replace(prepared.engine_setup(batch_size), log=Path(run.log), in_process=in_process)
 
 
 class _Driver:
-    """The driver, as the shard sees it. Told things by two threads: the engine's, and the one that loads the policy."""
+    """The connection to the driver. Two threads send: the engine's, and the one that loads the policy."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self._lock = threading.Lock()
 
-    def tell(self, report: Report) -> None:
-        with self._lock, suppress(OSError):  # it is gone, which the next order will show
+    def send(self, report: Report) -> None:
+        with self._lock, suppress(OSError):  # the driver is gone, which reading its next order will show
             self.connection.send_bytes(encode(report))
 
+    def orders(self) -> Iterator[Order]:
+        """Yield the orders that have come.
 
-class _ShardEngine(Engine):
-    """An engine that hears its driver at the beginning of each turn."""
+        Raises:
+            EOFError, OSError: the driver is gone.
+        """
+        while self.connection.poll():
+            yield decode_order(self.connection.recv_bytes())
 
-    def __init__(self, job: PreparedRun, setup: EngineSetup, driver: _Driver) -> None:
-        self._job, self._driver = job, driver
-        self._films: dict[EpisodeSpec, VideoSpec] = {}
-        policy = None if isinstance(job.policy, LocalPolicy) else AnnouncedPolicy(job.policy, self._opened)
-        super().__init__(setup, (), policy, self._films)
-        self.expects_more = True
-        self.pool.watch(driver.connection.fileno())
 
-    def step(self) -> None:
-        self._hear_driver()
-        super().step()
+class _Shard(Observer):
+    """Connects an engine with the driver: orders come in, and results and reports go out."""
 
-    def begin(self, number: int, spec: EpisodeSpec) -> None:
-        self._driver.tell(EpisodeStarted(spec))
-        super().begin(number, spec)
+    def __init__(self, prepared: PreparedRun, driver: _Driver) -> None:
+        self._prepared, self._driver = prepared, driver
+        self._video_options = VideoOptions.of(prepared.config.eval)
+        self._video_specs: dict[EpisodeSpec, VideoSpec] = {}
+        self._engine: Engine
 
-    def keep(self, result: EpisodeResult, actions: Array | None) -> None:
-        """Send a result."""
+    def make_engine(self, setup: EngineSetup) -> Engine:
+        """An engine that has no episodes yet, and follows the driver's orders while it runs."""
+        policy = self._prepared.policy
+        self._engine = Engine(
+            setup,
+            (),
+            None if isinstance(policy, LocalPolicy) else policy,
+            self._video_specs,
+            observers=[self],
+            on_policy_loaded=lambda fingerprint: self._driver.send(PolicyLoaded(dict(fingerprint))),
+        )
+        self._engine.expects_more = True
+        self._engine.watch(self._driver.connection.fileno(), self._obey)
+        return self._engine
+
+    def started(self, worker_id: int, spec: EpisodeSpec, now: float) -> None:
+        self._driver.send(EpisodeStarted(spec))
+
+    def send_result(self, result: EpisodeResult, actions: Array | None) -> None:
+        """Send the result of an episode, and what became of its video if it was filmed."""
         packed = None if actions is None else ArrayBytes.pack(actions)
-        self._driver.tell(EpisodeDone(result, packed, self.filmed.pop(result.spec, None)))
-        self._films.pop(result.spec, None)
+        self._driver.send(EpisodeDone(result, packed, self._engine.recorded.pop(result.spec, None)))
+        self._video_specs.pop(result.spec, None)
 
-    def tell_load(self) -> None:
-        """Say what it is doing."""
-        self._driver.tell(ShardStatus(self.load(), self.measuring_since is not None, tuple(self.notes)))
+    def send_status(self) -> None:
+        """Send what the engine is doing."""
+        engine = self._engine
+        self._driver.send(ShardStatus(engine.load(), engine.measuring_since is not None, tuple(engine.notes)))
 
-    def _opened(self, fingerprint: Mapping[str, Any]) -> None:
-        self._driver.tell(PolicyLoaded(dict(fingerprint)))
-
-    def _hear_driver(self) -> None:
-        connection = self._driver.connection
+    def _obey(self) -> None:
+        """Execute the driver's orders that have come."""
         try:
-            while connection.poll():
-                match decode_order(connection.recv_bytes()):
+            for order in self._driver.orders():
+                match order:
                     case RunEpisodes(episodes):
-                        self._take(episodes)
+                        self._add(episodes)
                     case NoMore():
-                        self.expects_more = False
+                        self._engine.expects_more = False
                     case Stop():
-                        self.interrupt(signal.SIGTERM)
+                        self._engine.interrupt(signal.SIGTERM)
                         return
         except (EOFError, OSError):  # the driver is gone, so nobody wants the results
-            self.interrupt(signal.SIGTERM)
+            self._engine.interrupt(signal.SIGTERM)
 
-    def _take(self, episodes: tuple[EpisodeSpec, ...]) -> None:
-        config = self._job.config.eval
-        wanted = [spec for spec in episodes if may_be_filmed(config, spec)]
-        self._films.update({spec: film_of(self._job.directory, spec, config) for spec in wanted})
-        self.add(episodes)
+    def _add(self, episodes: Sequence[EpisodeSpec]) -> None:
+        directory, options = self._prepared.directory, self._video_options
+        filmed = [spec for spec in episodes if options.may_include(spec)]
+        self._video_specs.update({spec: video_spec_of(directory, spec, options) for spec in filmed})
+        self._engine.add(episodes)
 
 
 if __name__ == "__main__":

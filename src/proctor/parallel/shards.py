@@ -1,6 +1,7 @@
-"""Shards kept busy with a plan's episodes: started, dealt to, replaced when they die, until every episode is over.
+"""Keeps shards busy with a plan's episodes: starts them, sends them episodes, and replaces those that die.
 
-To an engine what an engine is to its workers. A shard that dies is an event; what it had begun runs again elsewhere.
+The pool is to its shards what an engine is to its workers. A shard that dies is an event, not an exception; the
+episodes that it had not finished run again.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ from time import monotonic
 from typing import Any
 
 from proctor.engine.load import Load
-from proctor.errors import ConfigError, Interrupted, ProctorError, ResourceError
-from proctor.parallel.launchers.base import (
+from proctor.errors import Interrupted, ResourceError
+from proctor.parallel.launchers.base import Launcher
+from proctor.parallel.messages import (
+    LAST_EVENTS,
     EpisodeDone,
     EpisodeStarted,
     Event,
-    Launcher,
     NoMore,
     Order,
     PolicyLoaded,
@@ -33,218 +35,237 @@ from proctor.parallel.launchers.base import (
 from proctor.parallel.scheduler import ShardScheduler
 from proctor.types import POLICY_FAILED, Array, AttemptError, EpisodeResult, EpisodeSpec, Outcome, TaskKey
 
-_LOSSES_PER_SHARD = 3
-"""How often a shard is replaced; after the next loss the others run its episodes."""
+_RESTARTS_PER_SHARD = 3
+"""How often a lost shard is started again; after its next loss the other shards run its episodes."""
 _TICK_S = 0.25
-_LAST_WORDS_S = 3.0
-"""How long shards may take to end once they are told to: by then every result is here, and only their simulators are
-closed."""
+_EXIT_GRACE_S = 3.0
+"""Seconds that shards may take to end after the last order. By then every result has arrived, and the shards only close
+their simulators."""
 
 OnResult = Callable[[EpisodeResult, Array | None], None]
-OnOpened = Callable[[Mapping[str, Any]], None]
+OnPolicyLoaded = Callable[[Mapping[str, Any]], None]
 
 
 @dataclass(slots=True)
 class _Shard:
-    """One shard, as far as the driver knows."""
+    """What the pool knows about one shard since its latest start."""
 
     run: ShardRun
-    heard_at: float
-    up: bool = False
+    last_event_at: float
+    ready: bool = False
     load: Load = field(default_factory=lambda: Load(loading_policy=True))
-    under_way: set[EpisodeSpec] = field(default_factory=set)
+    running: set[EpisodeSpec] = field(default_factory=set)
     n_lost: int = 0
+    """How often this shard was lost before this start."""
 
 
 class ShardPool:
-    """The shards of an evaluation. ``launcher`` starts them, ``dealer`` says which runs what.
+    """The shards of an evaluation. ``launcher`` starts them; ``scheduler`` decides which shard runs which episode.
 
-    An episode is tried ``max_attempts`` times before it is an error; a shard that says nothing for ``patience_s`` is
-    ended and counts as lost.
+    An episode that ends its shard ``max_attempts`` times becomes an error. A shard that sends nothing for
+    ``patience_s`` seconds is killed and counts as lost.
     """
 
     def __init__(
         self,
         launcher: Launcher,
         runs: Sequence[ShardRun],
-        dealer: ShardScheduler,
+        scheduler: ShardScheduler,
         *,
         max_attempts: int,
         patience_s: float,
     ) -> None:
-        self._launcher, self._dealer = launcher, dealer
+        self._launcher, self._scheduler = launcher, scheduler
         self._max_attempts, self._patience_s = max_attempts, patience_s
-        self._shards = {run.number: _Shard(run, monotonic()) for run in runs}
+        self._shards = {run.shard_id: _Shard(run, monotonic()) for run in runs}
         self._errors: dict[EpisodeSpec, list[AttemptError]] = {}
         self._signal: int | None = None
         self._enough = False
-        self.began_at: float | None = None
-        """When the first episode began, on the monotonic clock."""
+        self._on_result: OnResult
+        self._on_policy_loaded: OnPolicyLoaded
+        self.started_at: float | None = None
+        """When the first episode started, on the monotonic clock."""
         self.measuring_since: float | None = None
         """When the first shard had built and loaded what it needs, on the monotonic clock."""
-        self.filmed: dict[EpisodeSpec, str] = {}
-        """Episodes that were filmed while they ran, and why there is no video of it; "" if there is one."""
+        self.recorded: dict[EpisodeSpec, str] = {}
+        """The episodes that shards recorded while they ran, each with why there is no video, "" if there is one."""
         self.losses: list[str] = []
-        """What became of shards that died, a sentence each."""
-        self._on_result: OnResult
+        """A sentence for each shard that was lost."""
         self.notes: dict[str, None] = {}
-        """What simulators have to say to the user, each sentence once."""
-        self._on_opened: OnOpened
+        """The simulators' sentences for the user, each once."""
 
-    def run(self, on_result: OnResult, on_opened: OnOpened, on_tick: Callable[[], None] = lambda: None) -> None:
-        """Run the plan to its end. ``on_result`` is given each episode and its actions, ``on_opened`` the fingerprint
-        of each shard's policy before any result of it, and ``on_tick`` is called a few times a second.
+    def run(
+        self, on_result: OnResult, on_policy_loaded: OnPolicyLoaded, on_tick: Callable[[], None] = lambda: None
+    ) -> None:
+        """Run the plan to its end.
+
+        ``on_result`` is called with each episode's result and its actions, ``on_policy_loaded`` with the fingerprint of
+        each shard's policy before any result of that shard, and ``on_tick`` a few times a second.
 
         Raises:
-            ConfigError, ProctorError: what a shard ended with, where every shard would.
+            ConfigError, ProctorError: a shard failed for a reason that holds for every shard.
             ResourceError: no shard is left.
             Interrupted: :meth:`interrupt` was called.
         """
-        self._on_result, self._on_opened = on_result, on_opened
+        self._on_result, self._on_policy_loaded = on_result, on_policy_loaded
         for shard in self._shards.values():
             self._launcher.submit(shard.run)
         try:
-            self._turn_to_end(on_tick)
+            self._run_episodes(on_tick)
         except Interrupted:
-            self._dismiss(Stop())
+            self._shut_down(Stop())
             raise
-        self._dismiss(Stop() if self._enough else NoMore())
+        self._shut_down(Stop() if self._enough else NoMore())
         on_tick()
 
     def interrupt(self, signal_number: int) -> None:
-        """End the run soon, from a signal handler. Finished episodes are kept, those under way dropped."""
+        """End the run soon, from a signal handler. Finished episodes are kept, running ones are dropped."""
         self._signal = signal_number
 
     def begin_no_more(self) -> None:
-        """The rest of the plan is not needed: end soon."""
+        """End the run soon, because the rest of the plan is not needed."""
         self._enough = True
 
     def load(self) -> Load:
-        """What all shards together are doing."""
-        return _together([shard.load for shard in self._shards.values()])
+        """Return what all shards together are doing."""
+        return _combined([shard.load for shard in self._shards.values()])
 
-    # ---------------------------------------------------------------------------------------------- inside a turn
+    # ------------------------------------------------------------------------------------------------- the event loop
 
-    def _turn_to_end(self, on_tick: Callable[[], None]) -> None:
+    def _run_episodes(self, on_tick: Callable[[], None]) -> None:
         next_tick = 0.0
-        while not (self._dealer.done or self._enough):
+        while not (self._scheduler.done or self._enough):
             if self._signal is not None:
                 raise Interrupted(self._signal)
-            for number, event in self._launcher.poll(_TICK_S):
-                self._hear(number, event)
+            for shard_id, event in self._launcher.poll(_TICK_S):
+                self._handle(shard_id, event)
             if monotonic() >= next_tick:
-                self._end_the_silent()
+                self._kill_silent_shards()
                 on_tick()
                 next_tick = monotonic() + _TICK_S
 
-    def _dismiss(self, order: Order) -> None:
-        """Let the shards end, and keep what they still have to say."""
-        for number in self._shards:
-            self._launcher.send(number, order)
-        until = monotonic() + _LAST_WORDS_S
-        while self._shards and monotonic() < until:
-            for number, event in self._launcher.poll(_TICK_S):
+    def _shut_down(self, order: Order) -> None:
+        """Send every shard its last order, and keep the results that arrive until the shards have ended."""
+        for shard_id in self._shards:
+            self._launcher.send(shard_id, order)
+        deadline = monotonic() + _EXIT_GRACE_S
+        while self._shards and monotonic() < deadline:
+            for shard_id, event in self._launcher.poll(_TICK_S):
                 if isinstance(event, EpisodeDone):
-                    self._kept(number, event)
-                elif isinstance(event, ShardEnded | ShardFailed | ShardLost):
-                    del self._shards[number]
+                    self._keep(shard_id, event)
+                elif isinstance(event, LAST_EVENTS):
+                    del self._shards[shard_id]
 
-    def _hear(self, number: int, event: Event) -> None:
-        shard = self._shards[number]
-        shard.heard_at = monotonic()
+    def _handle(self, shard_id: int, event: Event) -> None:
+        shard = self._shards[shard_id]
+        shard.last_event_at = monotonic()
         match event:
             case ShardReady(batch_size):
-                shard.up = True
-                self._dealer.joined(number, batch_size)
-                self._deal(number)
+                shard.ready = True
+                self._scheduler.joined(shard_id, batch_size)
+                self._assign(shard_id)
             case PolicyLoaded(fingerprint):
-                self._on_opened(fingerprint)
+                self._on_policy_loaded(fingerprint)
             case EpisodeStarted(episode):
-                shard.under_way.add(episode)
-                self.began_at = self.began_at or shard.heard_at
+                shard.running.add(episode)
+                self.started_at = self.started_at or shard.last_event_at
             case ShardStatus(load, measuring, notes):
                 shard.load = load
                 self.notes |= dict.fromkeys(notes)
                 if measuring:
-                    self.measuring_since = self.measuring_since or shard.heard_at
+                    self.measuring_since = self.measuring_since or shard.last_event_at
             case EpisodeDone():
-                self._kept(number, event)
-                self._deal(number)
+                self._keep(shard_id, event)
+                self._assign(shard_id)
             case ShardFailed():
-                self._failed(number, event)
+                self._shard_failed(shard_id, event)
             case ShardLost(reason):
-                self._lost(number, reason)
+                self._shard_lost(shard_id, reason)
             case ShardEnded():
-                self._lost(number, "ended before its time")
+                self._shard_lost(shard_id, "ended before its last episode was over")
 
-    def _deal(self, number: int) -> None:
-        if episodes := self._dealer.deal(number):
-            self._launcher.send(number, RunEpisodes(tuple(episodes)))
+    def _assign(self, shard_id: int) -> None:
+        if episodes := self._scheduler.assign(shard_id):
+            self._launcher.send(shard_id, RunEpisodes(tuple(episodes)))
 
-    def _kept(self, number: int, kept: EpisodeDone) -> None:
-        result = kept.result
-        self._shards[number].under_way.discard(result.spec)
+    def _keep(self, shard_id: int, done: EpisodeDone) -> None:
+        result = done.result
+        self._shards[shard_id].running.discard(result.spec)
         self.measuring_since = self.measuring_since or monotonic()
-        if kept.unfilmed is not None:
-            self.filmed[result.spec] = kept.unfilmed
+        if done.video_problem is not None:
+            self.recorded[result.spec] = done.video_problem
         policy_failed = result.outcome is Outcome.ERROR and result.errors[-1].kind == POLICY_FAILED
-        self._dealer.finished(number, result.spec, policy_failed=policy_failed)
+        self._scheduler.finished(shard_id, result.spec, policy_failed=policy_failed)
         if before := self._errors.get(result.spec):
             result = replace(result, errors=(*before, *result.errors))
-        self._on_result(result, kept.actions.unpack() if kept.actions is not None else None)
+        self._on_result(result, done.actions.unpack() if done.actions is not None else None)
 
-    def _failed(self, number: int, failed: ShardFailed) -> None:
-        if failed.exit_code == ResourceError.exit_code:  # the others may have what this one lacks
-            self._lost(number, f"failed: {failed.message.rstrip('.')}")
+    # ---------------------------------------------------------------------------------------------- losses and failures
+
+    def _shard_failed(self, shard_id: int, failed: ShardFailed) -> None:
+        # Another shard may have the memory or disk space that this one lacks, so the run goes on. Every other failure
+        # is one of the evaluation: each shard would end with it, so the run ends with it now.
+        if failed.error.exit_code == ResourceError.exit_code:
+            self._shard_lost(shard_id, f"failed: {failed.error.message.rstrip('.')}")
             return
-        error = (
-            ConfigError(failed.message) if failed.exit_code == ConfigError.exit_code else ProctorError(failed.message)
-        )
-        error.exit_code, error.hint = failed.exit_code, failed.hint
-        raise error
+        raise failed.error.unpacked()
 
-    def _end_the_silent(self) -> None:
+    def _kill_silent_shards(self) -> None:
         now = monotonic()
-        for number, shard in list(self._shards.items()):
-            if now - shard.heard_at > self._patience_s:
-                self._launcher.cancel(number)
-                self._lost(number, f"gave no sign of life for {self._patience_s:g} s")
+        for shard_id, shard in list(self._shards.items()):
+            # A working shard sends its status several times a second, and a launcher that waits for a machine sends one
+            # in the shard's place. So silence means that the shard hangs, and only killing it frees its episodes.
+            if now - shard.last_event_at > self._patience_s:
+                self._launcher.cancel(shard_id)
+                self._shard_lost(shard_id, f"sent nothing for {self._patience_s:g} s")
 
-    def _lost(self, number: int, reason: str) -> None:
-        """Replace a shard, or leave its episodes to the others."""
-        shard = self._shards[number]
-        for_good = shard.n_lost >= _LOSSES_PER_SHARD
-        what_follows = "the others run its episodes" if for_good else "started again"
-        self.losses.append(f"Shard {number} {reason}; {what_follows}. See {shard.run.log}.")
-        self._dealer.lost(number, for_good=for_good)
-        self._blame(shard, reason)
+    def _shard_lost(self, shard_id: int, reason: str) -> None:
+        """Start a lost shard again, or leave its episodes to the other shards.
+
+        Raises:
+            ResourceError: no shard is left.
+        """
+        shard = self._shards[shard_id]
+        # One loss may be an accident (a kill for memory, a node that is gone), so the shard is started again. Several
+        # losses mean that shards do not work at this place, and each start costs the time of loading the policy.
+        for_good = shard.n_lost >= _RESTARTS_PER_SHARD
+        consequence = "the other shards run its episodes" if for_good else "it is started again"
+        self.losses.append(f"Shard {shard_id} {reason}; {consequence}. See {shard.run.log}.")
+        self._scheduler.lost(shard_id, for_good=for_good)
+        self._count_attempt(shard, reason)
         if not for_good:
-            self._shards[number] = _Shard(shard.run, monotonic(), n_lost=shard.n_lost + 1)
+            self._shards[shard_id] = _Shard(shard.run, monotonic(), n_lost=shard.n_lost + 1)
             self._launcher.submit(shard.run)
         else:
-            del self._shards[number]
+            del self._shards[shard_id]
             if not self._shards:
                 raise ResourceError(
-                    f"Every shard was lost again and again; the last one {reason}. See {shard.run.log}."
+                    f"Every shard was lost {_RESTARTS_PER_SHARD + 1} times; the last one {reason}. See {shard.run.log}."
                 )
-        for other, state in self._shards.items():
-            if state.up:
-                self._deal(other)
+        # The lost episodes wait again. Shards are assigned episodes when one is over, and an idle shard has none that
+        # could be over, so each shard is offered some now.
+        for other_id, other in self._shards.items():
+            if other.ready:
+                self._assign(other_id)
 
-    def _blame(self, shard: _Shard, reason: str) -> None:
-        """Count an attempt at the one episode that was under way; among several nobody knows whose fault it was."""
-        if len(shard.under_way) != 1:
+    def _count_attempt(self, shard: _Shard, reason: str) -> None:
+        """Count a failed attempt at the episode that a lost shard was running, and give the episode up after the last.
+
+        If several episodes were running, no attempt is counted: any of them may have ended the shard, and an episode
+        without fault must not become an error.
+        """
+        if len(shard.running) != 1:
             return
-        (spec,) = shard.under_way
+        (spec,) = shard.running
         errors = self._errors.setdefault(spec, [])
         errors.append(AttemptError("crashed", f"its shard {reason}"))
         if len(errors) >= self._max_attempts:
-            self._dealer.give_up(spec)
+            self._scheduler.give_up(spec)
             self._on_result(EpisodeResult(spec, Outcome.ERROR, errors=tuple(errors)), None)
 
 
-def _together(loads: Sequence[Load]) -> Load:
-    """The loads of all shards as one: sums, and means of what is a share."""
+def _combined(loads: Sequence[Load]) -> Load:
+    """Return the loads of all shards as one: the sums of what is counted, the means of what is a share."""
     running: Counter[TaskKey] = Counter()
     for load in loads:
         running.update(load.running)

@@ -1,4 +1,4 @@
-"""What a policy returned as an array of actions, whichever library's, or a sentence that says what it is instead."""
+"""Turns what a policy returned, from whichever library, into an array of actions, or says what it is instead."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ _KEYS = ("actions", "action", "action_chunk", "action_pred")
 
 
 def to_array(returned: Any) -> Array:
-    """The numbers of an array, a tensor (with a gradient, on an accelerator, of any width), or lists of these.
+    """Give the numbers of an array, a tensor (with a gradient, on an accelerator, of any width), or lists of these, in
+    their shape and dtype; types that numpy does not have become float32.
 
     Raises:
-        PolicyError: it is something else; says what, and what to return.
+        PolicyError: it is something else; the message says what it is, and what to return.
     """
     if isinstance(returned, np.ndarray):
         if isinstance(returned, np.ma.MaskedArray) and returned.mask.any():
@@ -41,7 +42,7 @@ def to_array(returned: Any) -> Array:
 
 
 def _no_array(returned: Any) -> str:
-    """What something is that is never an array; "" if it may be one."""
+    """Describe a value that is never an array; "" if it may be one."""
     problem = ""
     match returned:
         case None:
@@ -61,10 +62,11 @@ def _no_array(returned: Any) -> str:
 
 
 def check_actions(returned: Any, action: ArraySpec) -> Array:
-    """What a policy returned as a chunk that an environment can execute: ``(steps, *action.shape)``, real and finite.
+    """Give what a policy returned as a chunk that an environment can execute: ``(steps, *action.shape)`` with at least
+    one step, of real and finite numbers.
 
     Raises:
-        PolicyError: it is none; says what it is, and what is expected.
+        PolicyError: it is not such a chunk; the message says what it is, and what is expected.
     """
     actions = to_array(returned)
     if not actions.ndim or not len(actions) or actions.shape[1:] != action.shape:
@@ -82,7 +84,7 @@ def check_actions(returned: Any, action: ArraySpec) -> Array:
 
 
 def _detached(tensor: Any) -> Any:
-    """A tensor as numpy can take it: without its gradient, in main memory, of a type that numpy has."""
+    """Give a tensor that numpy can read: without its gradient, in main memory, of a type that numpy has."""
     if not hasattr(tensor, "detach"):
         return tensor
     tensor = tensor.detach().cpu()
@@ -91,12 +93,12 @@ def _detached(tensor: Any) -> Any:
 
 
 def _widened(array: Array) -> Array:
-    """Numbers of a type that numpy has from elsewhere (bfloat16, float8) as float32, which holds them all."""
+    """Give numbers of a type that a library has added to numpy (bfloat16, float8) as float32, which holds them all."""
     return array.astype(np.float32) if array.dtype.kind == "V" and array.dtype.names is None else array
 
 
 def _stacked(parts: Sequence[Any]) -> Array:
-    """A list whose parts numpy does not take as they are."""
+    """Give the array of a list whose parts numpy cannot read as they are."""
     for part in parts:
         if problem := _no_array(part):
             raise PolicyError(f"the policy gave a list that holds {problem}")

@@ -1,22 +1,39 @@
 """What a policy is: a function from a batch of observations to a batch of action chunks.
 
-Two kinds. A :class:`Policy` holds weights and lives in the main process, where observations of any episodes, at any
-phase, of any task come together in one forward pass. An :class:`ActionSource` needs no shared weights (a scripted
-expert, random actions) and lives inside the worker, beside the simulator, without a message per step.
+There are two kinds. A :class:`Policy` holds weights and lives in the main process, where observations of any episodes,
+at any phase, of any task share one forward pass. An :class:`ActionSource` needs no shared weights (a scripted expert,
+random actions) and lives inside the worker, beside the simulator, so that no step needs a message.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
 from typing import Any, Protocol
 
+from proctor.errors import ConfigError
 from proctor.streams import RandomStream
 from proctor.types import Array, Features, Observation
 
+Source = str | Callable[..., Any]
+"""Code that makes actions: a module by its name, a function or a class."""
+
+
+class Randomness(StrEnum):
+    """How a policy draws random numbers. The plain texts (``"per_row"``) may be given in place of the members."""
+
+    NONE = "none"
+    """:meth:`Policy.predict` draws none."""
+    PER_ROW = "per_row"
+    """What it draws for an observation comes from that episode's stream, so that episodes may share a pass."""
+    GLOBAL = "global"
+    """It draws from the global generators of Python, numpy and torch, or holds one episode at a time. Such a policy is
+    given one observation at a time, with the episode's generator states swapped in."""
+
 
 class EpisodeMemory:
-    """What a policy may remember about one episode. Made at the episode's start, dropped at its end.
+    """What a policy may remember about one episode. It is made at the episode's start and dropped at its end.
 
     ``stream`` is the episode's randomness. ``state`` belongs to the policy: a temporal ensemble, a recurrent state.
     A policy keeps nothing about an episode anywhere else.
@@ -30,9 +47,10 @@ class EpisodeMemory:
 
 
 class PolicySource(Protocol):
-    """A policy that may still have to be loaded: what the engine must know before, and how to get the rest.
+    """A policy that may still have to be loaded: all that the engine must know before, and how to load it.
 
-    Loading happens on the inference thread while simulators come up.
+    It is loaded on the inference thread while simulators start. :class:`Policy` explains the attributes. A class need
+    not inherit from this one, but must have all of its members: :func:`require_policy` says which are missing.
     """
 
     @property
@@ -44,6 +62,18 @@ class PolicySource(Protocol):
     @property
     def episodes_per_pass(self) -> int: ...
 
+    @property
+    def distributions(self) -> tuple[str, ...]: ...
+
+    @property
+    def sources(self) -> tuple[Source, ...]: ...
+
+    @property
+    def pinned(self) -> Mapping[str, Any]: ...
+
+    @property
+    def unidentified(self) -> str: ...
+
     def check_contract(self, features: Features) -> None:
         """See :meth:`Policy.check_contract`."""
 
@@ -51,55 +81,69 @@ class PolicySource(Protocol):
         """See :meth:`Policy.fingerprint`."""
 
     @property
-    def unidentified(self) -> str:
-        """See :class:`Policy`."""
-
-    @property
     def per_device(self) -> Sequence[PolicySource]:
-        """The policy once for each device it is to run on, where that is more than one."""
+        """The policy once for each device on which it is to run; itself alone if that is one device."""
 
     def open(self, n_threads: int) -> Policy:
         """Load it, on the first of its devices. ``n_threads`` is the number of CPU threads of one forward pass."""
+
+
+_MEMBERS = tuple(name for name in vars(PolicySource) if not name.startswith("_"))
 
 
 class Policy(ABC):
     """A policy whose inference runs in the main process.
 
     Attributes:
-        n_action_steps: actions executed before the policy looks again; a returned chunk may be shorter.
-        look_offsets: the steps it sees when it looks, relative to the present and ascending: ``(0,)``, or ``(-1, 0)``.
-        randomness: ``"none"`` if :meth:`predict` draws no random numbers; ``"per_row"`` if what it draws for an
-            observation comes from that episode's stream, so that episodes may share a pass; ``"global"`` if it draws
-            from the global generators, or holds one episode at a time. Such a policy is asked for one observation at a
-            time, with the episode's generator states swapped in.
-        place_matters: whether an observation's place in the batch moves the last bits of its actions. Every episode
-            then has one place, which follows from what it is; two that have the same do not share a pass.
-        batch_size: observations per forward pass where the user asks for nothing else.
-        episodes_per_pass: as many episodes share a pass at little more than what one costs, on a CPU too. Where the
-            user asks for nothing else, so many times as many environments are stepped.
-        n_slots: forward passes that run well side by side: 1 on an accelerator, one per core on a CPU.
-        distributions: installed packages whose versions move results.
-        sources: what else makes the actions, besides the policy's class: modules by their name, functions, classes.
-            Code that no distribution owns is recorded by its digest.
-        unidentified: why nobody can tell whether another policy is this one, as what it holds: "a random generator of
-            its own in predict.rng"; "" if :meth:`fingerprint` tells. Nothing is added to the results of such a policy
-            once its evaluation has ended.
+        n_action_steps: the number of actions that are executed before the policy looks again; a chunk may be shorter.
+        look_offsets: the steps that it sees when it looks, relative to the present and ascending: ``(0,)``, or
+            ``(-1, 0)``.
+        randomness: how it draws random numbers: see :class:`Randomness`.
+        place_matters: an observation's place in the batch changes the last bits of its actions. Every episode then has
+            one place, which follows from what the episode is; two that have the same place do not share a pass.
+        batch_size: the number of observations per forward pass if the user asks for nothing else.
+        episodes_per_pass: the number of episodes that can share a forward pass for little more than the cost of one.
+            Unless the user sets ``eval.batch_size``, the number of environments is multiplied by it.
+        n_slots: the number of forward passes that run well side by side: 1 on an accelerator, one per core on a CPU.
+        distributions: the installed packages on whose versions results depend.
+        sources: code that makes the actions, besides the policy's class: modules by their name, functions, classes.
+            A digest of code that no distribution owns is recorded.
+        pinned: fields of ``--policy.*`` that name this very policy, also when a link or a revision has moved on.
+        unidentified: the reason why it cannot be known whether another policy is this one, as what it holds: "a random
+            generator of its own in predict.rng"; "" if :meth:`fingerprint` identifies it. Nothing is added to the
+            results of an unidentified policy once its evaluation has ended.
     """
 
     n_action_steps: int = 1
     look_offsets: tuple[int, ...] = (0,)
-    randomness: str = "none"
+    randomness: str = Randomness.NONE
     place_matters: bool = False
     batch_size: int = 1
     episodes_per_pass: int = 1
     n_slots: int = 1
     distributions: tuple[str, ...] = ()
-    sources: tuple[str | Callable[..., Any], ...] = ()
+    sources: tuple[Source, ...] = ()
     unidentified: str = ""
 
     @property
+    def pinned(self) -> Mapping[str, Any]:
+        return {}
+
+    @property
+    def runs_alone(self) -> bool:
+        """:meth:`predict` is given one observation at a time.
+
+        Raises:
+            ConfigError: ``randomness`` is none of the three.
+        """
+        if self.randomness not in list(Randomness):
+            known = ", ".join(f"'{each}'" for each in Randomness)
+            raise ConfigError(f"{type(self).__name__}.randomness is {self.randomness!r}; set it to one of {known}.")
+        return self.randomness == Randomness.GLOBAL
+
+    @property
     def per_device(self) -> Sequence[PolicySource]:
-        """A policy that is loaded already is on the device it is on."""
+        """The policy itself: once loaded, it is on one device."""
         return (self,)
 
     def open(self, n_threads: int) -> Policy:
@@ -108,10 +152,18 @@ class Policy(ABC):
 
     @abstractmethod
     def predict(self, observations: Sequence[Observation], memories: Sequence[EpisodeMemory]) -> list[Array]:
-        """Give one action chunk per observation, in the same order: arrays ``(steps, action_size)``.
+        """Give one action chunk per observation, in the same order.
 
-        May be called from several threads at once unless ``randomness`` is ``"global"``. Where it raises, it leaves the
-        memories as they were: the observations are then asked one by one, to find whose fault it is.
+        Args:
+            observations: one of each episode; every array has a leading time axis as long as ``look_offsets``. Images
+                are uint8 ``(looks, height, width, 3)``, vectors ``(looks, size)`` of any real dtype.
+            memories: what the policy remembers of each of the episodes.
+
+        Returns:
+            Arrays ``(steps, action_size)`` of real, finite numbers, with at least one step.
+
+        It may be called from several threads at once unless ``randomness`` is ``"global"``. If it raises, it leaves
+        the memories as they were: the observations are then given to it one by one, to find the one that fails.
         """
 
     def disconnect(self) -> None:
@@ -128,42 +180,85 @@ class Policy(ABC):
         """
 
     def fingerprint(self) -> Mapping[str, Any]:
-        """What identifies the policy in a result: two equal fingerprints give equal results.
+        """Give what identifies the policy in a result: two policies with equal fingerprints give equal results.
 
-        A policy that has none of its own counts as unidentified.
+        A policy that does not override this counts as unidentified.
         """
         return {"type": type(self).__name__}
 
 
 class ActionSource(Protocol):
-    """A policy that lives in the worker. Constructed there from the options of the :class:`LocalPolicy`."""
+    """A policy that lives in the worker. It is constructed there, without arguments."""
 
     def reset(self, env: Any, stream: RandomStream) -> None:
         """Begin an episode in ``env`` (a SimEnv that has just been reset)."""
 
     def act(self) -> Array:
-        """The next action, ``(action_size,)``."""
+        """Give the next action, ``(action_size,)`` of the action space's dtype."""
 
 
 class LocalPolicy:
-    """A policy that runs inside the workers: where its :class:`ActionSource` is found, as ``module:attribute``."""
+    """A policy that runs inside the workers. ``source`` is the address of its :class:`ActionSource`,
+    ``module:attribute``.
+    """
 
     unidentified: str = ""
+    distributions: tuple[str, ...] = ()
 
     def __init__(self, source: str) -> None:
         self.source = source
 
     @property
-    def sources(self) -> tuple[str, ...]:
+    def sources(self) -> tuple[Source, ...]:
         """See :class:`Policy`."""
         return (self.source.partition(":")[0],)
 
+    @property
+    def pinned(self) -> Mapping[str, Any]:
+        """See :class:`Policy`."""
+        return {}
+
     def fingerprint(self) -> Mapping[str, Any]:
+        """See :meth:`Policy.fingerprint`."""
         return {"type": self.source}
 
 
-def why_unidentified(policy: PolicySource | LocalPolicy) -> str:
-    """Why nobody can tell whether another policy is this one: see :class:`Policy`; "" if its fingerprint tells."""
+AnyPolicy = PolicySource | LocalPolicy
+
+
+def is_policy(value: Any) -> bool:
+    """Say whether ``value`` is a :class:`LocalPolicy`, or has all members of a :class:`PolicySource`."""
+    return isinstance(value, LocalPolicy) or not (isinstance(value, type) or _missing(value))
+
+
+def require_policy(value: Any, subject: str) -> AnyPolicy:
+    """Give ``value`` if it is a policy. ``subject`` begins the sentence if it is not: "my_module:load returned".
+
+    Raises:
+        ConfigError: it is not; the message says what it lacks.
+    """
+    if is_policy(value):
+        policy: AnyPolicy = value
+        return policy
+    what = f"the class {value.__name__}" if isinstance(value, type) else f"a {type(value).__name__}"
+    lacking = "" if isinstance(value, type) else f", which lacks {', '.join(_missing(value))}"
+    raise ConfigError(
+        f"{subject} {what}{lacking}; a policy is a proctor.Policy, or an object with all members of "
+        "proctor.policies.base.PolicySource."
+    )
+
+
+def _missing(value: Any) -> list[str]:
+    """List the members of a policy that ``value`` does not have; all of them if it cannot be opened."""
+    lacking = [name for name in _MEMBERS if not hasattr(value, name)]
+    return ["open"] if "open" in lacking else lacking
+
+
+def why_unidentified(policy: AnyPolicy) -> str:
+    """Give the reason why it cannot be known whether another policy is this one; "" if its fingerprint identifies it.
+
+    :class:`Policy` explains the attribute.
+    """
     if isinstance(policy, Policy) and type(policy).fingerprint is Policy.fingerprint:
         return f"a {type(policy).__name__} without a fingerprint of its own"
-    return str(getattr(policy, "unidentified", ""))
+    return policy.unidentified

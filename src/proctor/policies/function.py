@@ -22,7 +22,7 @@ from proctor.errors import ConfigError
 from proctor.identity.code import identify
 from proctor.plugins import load_object
 from proctor.policies.actions import to_array
-from proctor.policies.base import EpisodeMemory, Policy
+from proctor.policies.base import EpisodeMemory, Policy, Randomness
 from proctor.types import Array, Observation
 
 PredictFunction = Callable[[dict[str, Any]], Any]
@@ -40,9 +40,9 @@ class FunctionPolicyConfig:
 
 
 class FunctionPolicy(Policy):
-    """A callable as a policy."""
+    """A callable as a policy. It raises ConfigError if ``function`` cannot be called."""
 
-    randomness = "global"
+    randomness = Randomness.GLOBAL
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class FunctionPolicy(Policy):
         return [self._actions(observation) for observation in observations]
 
     def fingerprint(self) -> Mapping[str, Any]:
-        """Name of the callable, and a digest of all that it depends on: see :mod:`proctor.identity.code`."""
+        """Give the callable's name and a digest of all that it depends on: see :mod:`proctor.identity.code`."""
         function = self._function if inspect.isroutine(self._function) else type(self._function)
         name = f"{function.__module__}:{function.__qualname__}"
         steps = None if self.n_action_steps == sys.maxsize else self.n_action_steps
@@ -78,7 +78,11 @@ class FunctionPolicy(Policy):
 
 
 def load(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None) -> FunctionPolicy:
-    """Any callable: ``--policy.type=function --policy.function=my_module:predict``."""
+    """Any callable: ``--policy.type=function --policy.function=my_module:predict``.
+
+    Raises:
+        ConfigError: there is no such callable, or a field has a value that it cannot have.
+    """
     if "sha256" in fields:  # what run.json says of a function that was given from Python
         raise ConfigError(
             f"The function {fields.get('function')} was given to proctor.evaluate, and only a call of that can go on "

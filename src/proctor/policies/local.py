@@ -15,7 +15,7 @@ from proctor.types import Array
 
 
 class Expert(ActionSource):
-    """The benchmark's scripted expert. It sees the simulator's state, not its images."""
+    """The benchmark's scripted expert. It reads the simulator's state, not its images."""
 
     def reset(self, env: SimEnv, stream: RandomStream) -> None:
         self._env = env
@@ -30,7 +30,7 @@ class Expert(ActionSource):
 
 
 class Random(ActionSource):
-    """Uniform actions within the bounds of the action space, from the episode's stream (normal where unbounded)."""
+    """Uniform actions within the bounds of the action space, normal ones if it has none, from the episode's stream."""
 
     def reset(self, env: SimEnv, stream: RandomStream) -> None:
         self._space, self._generator = env.action_space, stream.generator
@@ -44,7 +44,7 @@ class Random(ActionSource):
 
 
 class Zero(ActionSource):
-    """Zeros."""
+    """Actions of zeros."""
 
     def reset(self, env: SimEnv, stream: RandomStream) -> None:
         self._action = np.zeros(env.action_space.shape, env.action_space.dtype)

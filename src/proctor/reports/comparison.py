@@ -1,4 +1,4 @@
-"""One evaluation against another: a row per task, then in words what is shown over all of them."""
+"""The comparison of one evaluation with another: a row per task, then the result over all tasks in words."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from proctor.reports.text import NONE, count, name_cell, safe
-from proctor.results.compare import Challenge, Comparison, Verdict
+from proctor.results.compare import Comparison, RunComparison, Verdict
 from proctor.statistics.differences import Score, Strata
 from proctor.statistics.intervals import LEVEL, Interval
 from proctor.statistics.power import POWER
@@ -18,22 +18,22 @@ MAX_TASK_ROWS = 20
 _STYLES = {Verdict.BETTER: "green", Verdict.WORSE: "red", Verdict.UNDECIDED: ""}
 
 
-def print_comparison(console: Console, challenges: Sequence[Challenge], remarks: Sequence[Sequence[str]]) -> None:
-    """Print every challenge; the remarks on each, which say what must be known of it, come before its numbers."""
-    console.print(_named("A", challenges[0].a.path), soft_wrap=True)
-    for position, (challenge, said) in enumerate(zip(challenges, remarks, strict=True)):
+def print_comparison(console: Console, comparisons: Sequence[RunComparison], remarks: Sequence[Sequence[str]]) -> None:
+    """Print every comparison. The remarks on each, which a reader must know, come before its numbers."""
+    console.print(_named("A", comparisons[0].a.path), soft_wrap=True)
+    for position, (comparison, said) in enumerate(zip(comparisons, remarks, strict=True)):
         name = letter(position + 1)
-        console.print(_named(name, challenge.b.path), Text(""), sep="\n", soft_wrap=True)
-        for remark in [*said, *gaps(challenge, name)]:
+        console.print(_named(name, comparison.b.path), Text(""), sep="\n", soft_wrap=True)
+        for remark in [*said, *gaps(comparison, name)]:
             console.print(safe(f"Note: {remark}", "yellow"), soft_wrap=not console.is_terminal)
-        console.print(_table(challenge, name))
-        for line in [*adjustment(challenge), *_left_out(challenge), Text(""), *conclusion(challenge.overall, name)]:
+        console.print(_table(comparison, name))
+        for line in [*adjustment(comparison), *_left_out(comparison), Text(""), *conclusion(comparison.overall, name)]:
             console.print(line, soft_wrap=not console.is_terminal)
         console.print()
 
 
 def letter(position: int) -> str:
-    """What an evaluation is called beside others: A, B, C, … and beyond Z numbers."""
+    """Name an evaluation among others by its position: A, B, C, … and by numbers beyond Z."""
     return chr(ord("A") + position) if position < 26 else f"#{position + 1}"
 
 
@@ -41,22 +41,22 @@ def _named(letter: str, path: object) -> Text:
     return Text.assemble((f"{letter}  ", "bold"), safe(str(path)))
 
 
-def _table(challenge: Challenge, name: str) -> Table:
+def _table(comparison: RunComparison, name: str) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("task", min_width=8)
-    for column in ("A", name, "points", *column_names(challenge)):
+    for column in ("A", name, "points", *column_names(comparison)):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
-    for task in _shown(challenge.tasks):
+    for task in _shown(comparison.tasks):
         table.add_row(*_row(task))
-    if len(challenge.tasks) > 1:
+    if len(comparison.tasks) > 1:
         table.add_section()
-        table.add_row(*_row(challenge.overall), style="bold")
+        table.add_row(*_row(comparison.overall), style="bold")
     return table
 
 
 def _shown(tasks: Sequence[Comparison]) -> list[Comparison]:
-    """All tasks, or those with the clearest differences."""
+    """Choose all tasks, or those with the clearest differences if there are many."""
     clearest = sorted(tasks, key=lambda task: (task.adjusted_p, -abs(task.contrast.difference)))[:MAX_TASK_ROWS]
     kept = {id(task) for task in clearest}
     return [task for task in tasks if id(task) in kept]
@@ -74,16 +74,16 @@ def _row(comparison: Comparison) -> list[Text | str]:
     ]
 
 
-def column_names(challenge: Challenge) -> tuple[str, str]:
-    """Over the intervals and the p values of a comparison's rows."""
-    if any(row.is_adjusted for row in (*challenge.tasks, challenge.overall)):
+def column_names(comparison: RunComparison) -> tuple[str, str]:
+    """Name the columns of the intervals and of the p values of a comparison's rows."""
+    if any(row.is_adjusted for row in (*comparison.tasks, comparison.overall)):
         return "adj. interval", "adj. p"
     return f"{LEVEL:.0%} interval", "p"
 
 
-def adjustment(challenge: Challenge) -> Iterator[Text]:
-    """For how many comparisons p values and intervals are adjusted, if they are."""
-    counts = {"single tasks": challenge.tasks[0].n_comparisons, "all tasks": challenge.overall.n_comparisons}
+def adjustment(comparison: RunComparison) -> Iterator[Text]:
+    """Explain for how many comparisons p values and intervals are adjusted, if they are."""
+    counts = {"single tasks": comparison.tasks[0].n_comparisons, "all tasks": comparison.overall.n_comparisons}
     said = [f"{n} of {what}" for what, n in counts.items() if n > 1]
     if said:
         yield Text(
@@ -93,15 +93,15 @@ def adjustment(challenge: Challenge) -> Iterator[Text]:
         )
 
 
-def _left_out(challenge: Challenge) -> Iterator[Text]:
-    if more := len(challenge.tasks) - len(_shown(challenge.tasks)):
+def _left_out(comparison: RunComparison) -> Iterator[Text]:
+    if more := len(comparison.tasks) - len(_shown(comparison.tasks)):
         yield Text(f"{count(more, 'more task')} with less clear differences; --json has all.", "dim")
-    if challenge.n_tasks_left_out:
-        yield Text(f"{count(challenge.n_tasks_left_out, 'task')} measured of one of the two only.", "dim")
+    if comparison.n_tasks_left_out:
+        yield Text(f"{count(comparison.n_tasks_left_out, 'task')} evaluated by only one of the two.", "dim")
 
 
 def conclusion(overall: Comparison, name: str) -> Iterator[Text]:
-    """The verdict, what it rests on, and what would help where there is none."""
+    """State the verdict, the numbers it rests on, and how many more episodes would show a difference."""
     contrast = overall.contrast
     said = {
         Verdict.BETTER: f"{name} is better than A",
@@ -120,13 +120,12 @@ def conclusion(overall: Comparison, name: str) -> Iterator[Text]:
     yield Text(
         f"The same {count(contrast.scores[0].n, 'episode')} under both policies."
         if overall.paired
-        else "The two did not run the same episodes, as far as is known: compared as independent samples.",
+        else "The two did not run the same episodes, as far as is known; they are compared as independent samples.",
         "dim",
     )
     if isinstance(contrast, Strata):
-        yield Text(
-            "Of some tasks there are more episodes than of others; in the difference tasks weigh the same.", "dim"
-        )
+        text = "Some tasks have more episodes than others; in the difference every task has the same weight."
+        yield Text(text, "dim")
     if overall.more_episodes is not None:
         yield Text(
             f"About {count(overall.more_episodes, 'more episode')} of each would show a true difference of this size "
@@ -134,18 +133,19 @@ def conclusion(overall: Comparison, name: str) -> Iterator[Text]:
         )
 
 
-def gaps(challenge: Challenge, name: str) -> Iterator[str]:
-    """What is missing or in error, and what of it is not in the comparison."""
-    overall = challenge.overall
+def gaps(comparison: RunComparison, name: str) -> Iterator[str]:
+    """Name the episodes that are missing, in error, or not in the comparison."""
+    overall = comparison.overall
     for side, counts in (("A", overall.a), (name, overall.b)):
-        if counts.missing:
-            yield f"{side} is incomplete: {counts.missing} of {count(counts.planned, 'episode')} have no result yet."
-        if counts.errors:
-            yield f"{side} has {count(counts.errors, 'episode')} in error, not compared."
-        if overall.paired and (alone := counts.completed - overall.contrast.scores[0].n):
+        if counts.n_missing:
+            planned = count(counts.n_planned, "episode")
+            yield f"{side} is incomplete: {counts.n_missing} of {planned} have no result yet."
+        if counts.n_errors:
+            yield f"{side} has {count(counts.n_errors, 'episode')} in error, not compared."
+        if overall.paired and (alone := counts.n_completed - overall.contrast.scores[0].n):
             yield f"{side} has {count(alone, 'more episode')}, not completed by the other."
     if overall.bounds is not None:
-        yield f"Whatever those in error would become, the difference of the rates is {points_range(overall.bounds)}."
+        yield f"Whatever the episodes in error would become, the difference is {points_range(overall.bounds)}."
 
 
 def _score(score: Score) -> str:
@@ -153,10 +153,12 @@ def _score(score: Score) -> str:
 
 
 def points(difference: float) -> str:
+    """Format a difference of rates (-1 to 1) in percentage points, with its sign."""
     return f"{100 * difference:+.1f}"
 
 
 def points_range(interval: Interval | None) -> str:
+    """Format an interval of differences of rates in percentage points."""
     return NONE if interval is None else f"{100 * interval.low:+.1f} … {100 * interval.high:+.1f}"
 
 
@@ -166,4 +168,5 @@ def _p_is(p: float) -> str:
 
 
 def p_value(p: float) -> str:
+    """Format a p value with three digits."""
     return "< .001" if p < 0.001 else f"{p:.3f}"

@@ -1,4 +1,4 @@
-"""What shows the progress of a run: live on a terminal, plain lines elsewhere, or nothing."""
+"""Displays of the progress of a run: live on a terminal, plain lines elsewhere, or nothing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ PLAIN_EVERY_S = 10.0
 class Display(Protocol):
     """Shows progress between ``__enter__`` and ``__exit__``. ``update`` is cheap and may be called at every event."""
 
-    def update(self, progress: Progress | Stage) -> None: ...
+    def update(self, progress: Progress | Stage) -> None:
+        """Take note of the latest progress."""
 
     def __enter__(self) -> Self: ...
 
@@ -26,7 +27,13 @@ class Display(Protocol):
 
 
 def make_display(console: Console, mode: str, title: str = "") -> Display:
-    """The display for ``--eval.display``: ``auto`` is live on a terminal and plain elsewhere. ``title`` heads it."""
+    """Make the display for ``--eval.display``: ``auto`` is live on a terminal, and plain elsewhere.
+
+    Args:
+        console: the console on which progress is shown.
+        mode: ``auto``, ``plain`` or ``none``.
+        title: the line above the progress.
+    """
     if mode == "none":
         return SilentDisplay()
     if mode == "auto" and console.is_interactive:
@@ -37,10 +44,10 @@ def make_display(console: Console, mode: str, title: str = "") -> Display:
 
 
 class SilentDisplay:
-    """Shows nothing."""
+    """A display that shows nothing."""
 
     def update(self, progress: Progress | Stage) -> None:
-        """Ignore it."""
+        """Ignore the progress."""
 
     def __enter__(self) -> Self:
         return self
@@ -50,7 +57,7 @@ class SilentDisplay:
 
 
 class PlainDisplay:
-    """A line every ten seconds, and one at the end: for logs. The title comes first, when measuring begins."""
+    """A display for logs: a line every ten seconds and one at the end, after the title."""
 
     def __init__(self, console: Console, title: str = "", clock: Callable[[], float] = monotonic) -> None:
         self._console = console

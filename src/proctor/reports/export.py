@@ -1,8 +1,8 @@
 """Episodes as a table for other programs: CSV and Parquet, one row for each episode that has a result.
 
-The columns and their order are part of the format (docs/results-format.md). Numbers come back from either file with
-the same bits. What a simulator names as it likes is data in both: in a CSV file, a text that a spreadsheet would take
-for a formula has an apostrophe in front.
+The columns and their order are part of the format (docs/results-format.md). Numbers are read back from either file
+with the same bits. Names from a simulator are data in both formats: in a CSV file, a text that a spreadsheet would
+take for a formula begins with an apostrophe.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from proctor.types import EpisodeResult, Outcome, Task, Timings
 Cell = str | int | float | bool | None
 
 _BATCH = 65_536
-"""Rows that are in memory at a time."""
+"""The number of rows that are in memory at a time."""
 
 _FORMULA_STARTS = frozenset("=+-@\t\r\n＝＋－＠")  # noqa: RUF001 - full-width signs begin a formula too
 _APOSTROPHE = "'"
 
 
 class ExportRow(NamedTuple):
-    """One episode with what belongs to it: its task, its video relative to the run directory."""
+    """One episode with its task, and its video's path relative to the run directory, None if there is no video."""
 
     task: Task
     result: EpisodeResult
@@ -39,7 +39,7 @@ class ExportRow(NamedTuple):
 
 @dataclass(frozen=True)
 class Column:
-    """``kind`` is the type of every cell that is not None (empty, null)."""
+    """A column of the table; ``kind`` is the type of every cell that is not None (empty in CSV, null in Parquet)."""
 
     name: str
     kind: Literal["text", "integer", "number", "boolean"]
@@ -78,17 +78,17 @@ COLUMNS = (
 
 
 def episode_rows(summary: Summary) -> Iterator[ExportRow]:
-    """The episodes that have a result, in the order of the plan."""
+    """Give a row for each episode that has a result, in the order of the plan."""
     for task in summary.tasks:
         for result in task.episodes:
             yield ExportRow(task.task, result, summary.videos.get(result.spec))
 
 
 def write_csv(path: Path, rows: Iterable[ExportRow]) -> None:
-    """Write ``rows`` as CSV in UTF-8 with a header line. Texts are quoted, what does not exist is empty.
+    """Write ``rows`` as CSV in UTF-8 with a header line. Texts are quoted, and None is an empty cell.
 
     Raises:
-        ResourceError: it cannot be written. What was at ``path`` is untouched.
+        ResourceError: the file cannot be written; what was at ``path`` before is unchanged.
     """
     with replacing(path) as file:
         writer = csv.writer(codecs.getwriter("utf-8")(file), quoting=csv.QUOTE_NONNUMERIC)
@@ -97,7 +97,10 @@ def write_csv(path: Path, rows: Iterable[ExportRow]) -> None:
 
 
 def _csv_cell(value: Cell) -> Cell:
-    """A text that begins with an apostrophe gets one as well: taking the first away gives every text back."""
+    """Protect a text from a spreadsheet by an apostrophe in front.
+
+    A text that begins with an apostrophe gets another one, so that removing the first one restores every text.
+    """
     if isinstance(value, str) and value[:1] in {*_FORMULA_STARTS, _APOSTROPHE}:
         return _APOSTROPHE + value
     return value
@@ -108,7 +111,7 @@ def write_parquet(path: Path, rows: Iterable[ExportRow]) -> None:
 
     Raises:
         MissingExtraError: pyarrow is not installed.
-        ResourceError: it cannot be written. What was at ``path`` is untouched.
+        ResourceError: the file cannot be written; what was at ``path`` before is unchanged.
     """
     try:
         import pyarrow as pa
@@ -125,4 +128,4 @@ def write_parquet(path: Path, rows: Iterable[ExportRow]) -> None:
 
 
 WRITERS: dict[str, Callable[[Path, Iterable[ExportRow]], None]] = {"csv": write_csv, "parquet": write_parquet}
-"""By the name of the format, which is the ending of its files too."""
+"""The function for each format by its name, which is also the ending of its files."""

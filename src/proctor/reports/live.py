@@ -1,4 +1,4 @@
-"""The live display: a few rows that redraw themselves, as many as the terminal has room for."""
+"""The live display: rows that are redrawn in place, as many as fit into the terminal."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _NO_BREAK = "\N{NO-BREAK SPACE}"
 _WIDE_ENOUGH_FOR_INTERVALS = 56
 _WIDE_ENOUGH_FOR_BARS = 72
 _LINES_BESIDE_TASKS = 5
-"""Title, head, the row for all, an empty line, and a last one that stays free."""
+"""The title, the head, the row for all tasks, an empty line, and a last line that stays free."""
 
 
 class LiveDisplay:
-    """Redraws itself four times a second and is gone at the end; nothing is drawn in :meth:`update`."""
+    """A display that is redrawn four times a second and erased at the end; :meth:`update` draws nothing."""
 
     def __init__(self, console: Console, title: str = "") -> None:
         self._view = LiveView(title)
@@ -59,7 +59,7 @@ class LiveDisplay:
 
 
 class LiveView:
-    """The latest progress, drawn in the width and height there are."""
+    """The latest progress, drawn in the width and height of the console."""
 
     def __init__(self, title: str = "") -> None:
         self.progress: Progress | Stage | None = None
@@ -90,7 +90,7 @@ class LiveView:
 
 
 def _totals(progress: Progress, hidden: Sequence[str]) -> Table:
-    """What holds for all tasks together, a line each, under its name."""
+    """Make a row for each fact about all tasks together, with its name."""
     lines = {"more": hidden, "pace": pace(progress), "busy": busyness(progress), "time": time_shares(progress.timings)}
     table = Table.grid(padding=(0, 2))
     for name, parts in lines.items():
@@ -127,15 +127,15 @@ def _table(progress: Progress, shown: Sequence[TaskProgress], width: int) -> Tab
     table.add_column("", no_wrap=True)
     rows = [*shown, progress.overall] if len(progress.tasks) > 1 else shown
     for task in rows:
-        (rate, interval), errors = progress.success(task), task.counts.errors
+        headline, n_errors = progress.headline_of(task), task.counts.n_errors
         cells: list[Text | ProgressBar] = [name_cell(task.name)]
         if bar:
             cells.append(_bar(task.done, task.total, bar))
-        known = f"reward {mean_reward(task.so_far)}" if task.counts.unknown else "" if rate is None else share(rate)
-        cells += [Text(f"{task.done}/{task.total}"), Text(known)]
+        reward = f"reward {mean_reward(task.so_far)}" if task.counts.n_unknown else ""
+        cells += [Text(f"{task.done}/{task.total}"), Text(share(headline.rate) if headline else reward)]
         if with_interval:
-            cells.append(Text("" if interval is None else percent_range(interval, 0), "dim"))
-        cells.append(Text(count(errors, "error") if errors else "", "red"))
+            cells.append(Text(percent_range(headline.interval, 0) if headline else "", "dim"))
+        cells.append(Text(count(n_errors, "error") if n_errors else "", "red"))
         table.add_row(*cells, style="bold" if task is progress.overall else "")
     return table
 
@@ -145,26 +145,28 @@ def _bar(done: int, total: int, width: int) -> ProgressBar:
 
 
 def _bar_width(width: int) -> int:
-    """Of a terminal's width; none where it is narrow."""
+    """Choose the width of a bar for the width of a terminal; 0 if the terminal is narrow."""
     return 0 if width < _WIDE_ENOUGH_FOR_BARS else min(32, width // 5)
 
 
 def _most_interesting(tasks: Sequence[TaskProgress], n: int) -> list[TaskProgress]:
-    """At most ``n`` tasks in their order: those under way, then those with errors, the unfinished, the finished."""
+    """Choose at most ``n`` tasks: first those that run, then those with errors, the unfinished, and the finished ones.
+    The chosen tasks keep their order.
+    """
     if len(tasks) <= n:
         return list(tasks)
 
     def rank(position: int) -> tuple[bool, bool, bool, int]:
         task = tasks[position]
         finished = task.done >= task.total
-        # Of the finished ones the last, of the others the first: they are next.
-        return not task.running, not task.counts.errors, finished, -position if finished else position
+        # The last of the finished tasks and the first of the others are closest to the ones that run.
+        return not task.running, not task.counts.n_errors, finished, -position if finished else position
 
     return [tasks[position] for position in sorted(sorted(range(len(tasks)), key=rank)[:n])]
 
 
 def _hidden(tasks: Sequence[TaskProgress], shown: Sequence[TaskProgress]) -> list[str]:
-    """How many tasks are not shown, and how far they are."""
+    """Count the tasks that are not shown, by whether they are finished."""
     kept = {id(task) for task in shown}
     rest = [task for task in tasks if id(task) not in kept]
     finished = sum(task.done >= task.total for task in rest)

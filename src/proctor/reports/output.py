@@ -1,4 +1,4 @@
-"""Keeps the terminal for what Proctor has to say: what libraries and simulators print goes into a log meanwhile."""
+"""Keeps the terminal for what Proctor prints, and diverts what libraries and simulators print into a log."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ _STDOUT, _STDERR = 1, 2
 
 @contextmanager
 def printing_into(log: Path | None) -> Iterator[Console]:
-    """While this lasts, standard output and error of the whole process lead into ``log``, also for native code; gives
-    a console on what standard error was.
+    """Divert standard output and error of the whole process into ``log`` while this is entered, also for native code.
 
-    Nothing is diverted without a ``log``, or where somebody (a notebook, a test) has put something else in the place of
-    ``sys.stderr``.
+    Nothing is diverted without a ``log``, or if ``sys.stderr`` has been replaced by something else (in a notebook, a
+    test).
+
+    Yields:
+        A console on what standard error was before.
     """
     if log is None or not _stderr_is_the_process_own():
         yield Console(stderr=True)
@@ -42,15 +44,15 @@ def printing_into(log: Path | None) -> Iterator[Console]:
 
 
 class _TerminalConsole(Console):
-    """A console as large as the terminal it writes to. rich asks the standard streams, which lead elsewhere here."""
+    """A console with the size of the terminal it writes to. rich asks the standard streams, which are diverted here."""
 
-    @property  # type: ignore[misc]  # nobody sets it
+    @property  # type: ignore[misc]  # rich lets it be set, which is not needed here
     def size(self) -> ConsoleDimensions:
         try:
             columns, lines = os.get_terminal_size(self.file.fileno())
         except OSError:
             return super().size
-        return ConsoleDimensions(columns, lines) if columns and lines else super().size  # some say 0 by 0
+        return ConsoleDimensions(columns, lines) if columns and lines else super().size  # some terminals report 0 by 0
 
 
 def _stderr_is_the_process_own() -> bool:

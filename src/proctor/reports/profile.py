@@ -1,4 +1,4 @@
-"""Where the time of an evaluation's workers went: a bar for each kind of work, and a row for each task."""
+"""Prints where the time of an evaluation's workers went: a bar for each kind of work, and a row for each task."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _BAR_WIDTH = 40
 
 
 def print_profile(console: Console, profile: Profile) -> None:
-    """Print where the time went, in total and for each task; of many tasks those that took most."""
+    """Print where the time went, in total and for each task; if there are many tasks, for those that took most."""
     if not profile.tasks or not profile.total.total:
-        console.print("No episode has finished yet, so there is nothing to say of their time.")
+        console.print("No episode has finished yet, so there are no times to show.")
         return
     console.print(Text(_heading(profile), "bold"), Text(""), sep="\n")
     console.print(_bars(profile), Text(""), sep="\n")
@@ -32,7 +32,7 @@ def print_profile(console: Console, profile: Profile) -> None:
 
 def _heading(profile: Profile) -> str:
     if profile.wall_s is None or profile.worker_s is None:
-        return f"{duration(profile.total.total)} of workers' time; how many there were was not recorded"
+        return f"{duration(profile.total.total)} of workers' time; the number of workers was not recorded"
     workers = round(profile.worker_s / profile.wall_s) if profile.wall_s else 0
     return f"{duration(profile.wall_s)} with {count(workers, 'worker')}: {duration(profile.worker_s)} of workers' time"
 

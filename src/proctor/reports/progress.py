@@ -1,9 +1,8 @@
 """The progress of a run, and how it is put into words.
 
-A rate shown here is over the *contiguous beginning* of each task's episodes (``TaskProgress.so_far``): successes end
-early, so among the episodes finished first there are too many of them. Its interval is the anytime-valid one: it may be
-looked at as often as one likes, and is labelled as such. Of all tasks together it speaks of them as far as each has
-been run. Once every episode has a result, the rates and intervals are those of the results.
+Which success rate may be shown is decided by :mod:`proctor.results.headline`. While episodes are missing, the rate of a
+task is that of its complete rounds, which for one task are the episodes up to the first without a result
+(``TaskProgress.so_far``), and the bottom row pools these over the tasks. Its interval is labelled as anytime-valid.
 """
 
 from __future__ import annotations
@@ -14,18 +13,18 @@ from functools import cached_property
 
 from proctor.engine.load import Load
 from proctor.reports.text import count, duration, mean_reward, percent_range, share
-from proctor.results.headline import headline_of_tasks
+from proctor.results.headline import Headline, headline_of_tasks, headline_so_far
 from proctor.statistics.counts import Counts
-from proctor.statistics.intervals import LEVEL, Interval, IntervalMethod
+from proctor.statistics.intervals import LEVEL, IntervalMethod
 from proctor.types import AttemptError, EpisodeSpec, Timings
 
 
 @dataclass(frozen=True, slots=True)
 class TaskProgress:
-    """One task of ``total`` episodes.
+    """The progress of one task of ``total`` episodes, or of all tasks together.
 
-    ``counts`` are of all episodes with a result, those of an earlier session too; ``so_far`` of the longest beginning
-    of the task's list of episodes that has results without a gap. ``running`` episodes are under way.
+    ``counts`` are of all episodes with a result, those of an earlier session included; ``so_far`` of those that come
+    before the first episode without a result. ``running`` is the number of episodes that are running now.
     """
 
     name: str
@@ -37,17 +36,17 @@ class TaskProgress:
     @property
     def done(self) -> int:
         """Episodes with a result, errors included."""
-        return self.counts.planned
+        return self.counts.n_planned
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where the measurements stand.
+    """The progress of a run at one moment.
 
-    ``n_resumed`` episodes were there when this session began ``elapsed_s`` ago and say nothing of its speed. Episodes
-    have been running for ``running_s``; None while workers start and the policy loads. ``timings`` says where the time
-    of the finished episodes went, ``last_error`` why the latest one could not be run. ``method`` is that of the
-    intervals in the results.
+    ``n_resumed`` episodes had a result when this session began ``elapsed_s`` seconds ago, so they do not count for its
+    speed. Episodes have been running for ``running_s`` seconds; it is None while workers start and the policy loads.
+    ``timings`` are summed over the finished episodes. ``last_error`` is the latest episode that could not be run, with
+    the reason. ``method`` is the method of the intervals in the results.
     """
 
     tasks: tuple[TaskProgress, ...]
@@ -64,26 +63,23 @@ class Progress:
         """Whether every episode has a result."""
         return all(task.done >= task.total for task in self.tasks)
 
-    def success(self, row: TaskProgress) -> tuple[float | None, Interval | None]:
-        """The success rate of a task, or of :attr:`overall`, and its interval; None before there is one, and once the
-        success of an episode is unknown.
-        """
-        if row.counts.unknown:
-            return None, None
+    def headline_of(self, row: TaskProgress) -> Headline | None:
+        """Return the success rate of a task, or of :attr:`overall`, as far as one may be shown."""
+        if row.counts.n_unknown:
+            return None
         if not self.finished:
-            return row.so_far.rate, row.so_far.interval(IntervalMethod.ANYTIME)
+            return headline_so_far(row.so_far)
         rows = self.tasks if row is self.overall else (row,)
-        shown = headline_of_tasks([task.counts for task in rows], self.method)
-        return (None, None) if shown is None else (shown.rate, shown.interval)
+        return headline_of_tasks([task.counts for task in rows], self.method)
 
     @property
     def interval_name(self) -> str:
-        """Which interval :meth:`success` gives."""
+        """The name of the interval that :meth:`headline_of` gives."""
         return f"{LEVEL:.0%} {'interval' if self.finished else 'anytime'}"
 
     @cached_property
     def overall(self) -> TaskProgress:
-        """All tasks as one."""
+        """The progress of all tasks together."""
         return TaskProgress(
             "all",
             sum(task.total for task in self.tasks),
@@ -94,19 +90,23 @@ class Progress:
 
     @property
     def episodes_per_s(self) -> float | None:
-        """Of this session once everything had started; None before it has finished an episode."""
+        """The speed of this session since its first episodes run; None before it has finished an episode."""
         n = self.overall.done - self.n_resumed
         return n / self.running_s if n > 0 and self.running_s else None
 
     @property
     def eta_s(self) -> float | None:
+        """Seconds until every episode has a result, at the present speed; None if that is not known."""
         speed = self.episodes_per_s
         return (self.overall.total - self.overall.done) / speed if speed else None
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Something that goes on when all is measured, such as making videos: ``done`` of ``total`` after ``elapsed_s``."""
+    """The progress of what follows the measurements, such as making videos.
+
+    ``done`` of ``total`` pieces are finished after ``elapsed_s`` seconds.
+    """
 
     name: str
     done: int
@@ -115,6 +115,7 @@ class Stage:
 
     @property
     def eta_s(self) -> float | None:
+        """Seconds until everything is done; None before the first piece is."""
         return self.elapsed_s / self.done * (self.total - self.done) if self.done else None
 
 
@@ -122,7 +123,7 @@ class Stage:
 
 
 def starting(load: Load) -> str:
-    """What a run waits for before its first episode."""
+    """Name what a run waits for before its first episode."""
     parts = ["loading the policy"] if load.loading_policy else []
     if load.starting:
         parts.append(f"starting {count(load.starting, 'worker')}")
@@ -132,7 +133,7 @@ def starting(load: Load) -> str:
 
 
 def pace(progress: Progress) -> list[str]:
-    """How fast it goes and how long it will, as far as that is known."""
+    """Give the speed of a run, the time that has passed, and the time that is left, as far as they are known."""
     parts = [f"{duration(progress.elapsed_s)} elapsed"]
     if (speed := progress.episodes_per_s) is not None:
         parts = [f"{60 * speed:.1f} episodes/min", *parts, f"{duration(progress.eta_s)} left"]
@@ -140,7 +141,7 @@ def pace(progress: Progress) -> list[str]:
 
 
 def busyness(progress: Progress) -> list[str]:
-    """What part of the time workers and inference have been busy."""
+    """Give the parts of the time in which workers and inference have been busy."""
     load, timings = progress.load, progress.timings
     parts = [count(load.workers, "worker")]
     if timings.total:
@@ -153,6 +154,7 @@ def busyness(progress: Progress) -> list[str]:
 
 
 def line_of(progress: Progress | Stage) -> Iterator[str]:
+    """Give the parts of one line about the progress of a run, for a log."""
     if isinstance(progress, Stage):
         yield f"{progress.name} {progress.done}/{progress.total}"
         yield f"{duration(progress.elapsed_s)} elapsed"
@@ -165,13 +167,12 @@ def line_of(progress: Progress | Stage) -> Iterator[str]:
         yield starting(progress.load)
         yield f"{duration(progress.elapsed_s)} elapsed"
         return
-    rate, interval = progress.success(overall)
-    if rate is not None:
+    if (shown := progress.headline_of(overall)) is not None:
         name = "success" if progress.finished else "success so far"
-        yield f"{name} {share(rate)} ({progress.interval_name} {percent_range(interval)})"
-    elif overall.counts.unknown:
+        yield f"{name} {share(shown.rate)} ({progress.interval_name} {percent_range(shown.interval)})"
+    elif overall.counts.n_unknown:
         yield f"reward so far {mean_reward(overall.so_far)}, success not reported"
-    if overall.counts.errors:
-        yield count(overall.counts.errors, "error")
+    if overall.counts.n_errors:
+        yield count(overall.counts.n_errors, "error")
     yield from pace(progress)
     yield f"busy: {', '.join(busyness(progress))}"

@@ -1,4 +1,4 @@
-"""Numbers and foreign names as text for a terminal."""
+"""Formats numbers and foreign names for the terminal and for pages."""
 
 from __future__ import annotations
 
@@ -15,84 +15,90 @@ from proctor.types import AttemptError, EpisodeSpec, Timings
 
 NONE = "-"
 WORTH_SAYING = 0.005
-"""The part of a time below which it is not mentioned."""
+"""The smallest part of a time that is shown."""
 _PART_NAMES = {"wait": "waiting", "startup": "start-up"}
 
 
 def safe(text: str, style: str = "") -> Text:
-    """A name from a simulator or an error message, as one line: no control character of it reaches the terminal.
+    """Make one line of a name from a simulator or of an error message, without control characters.
 
-    Being a ``Text``, it is not read as rich's markup either.
+    The result is a ``Text``, so rich does not take it for markup either.
     """
     return Text("".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text), style)
 
 
 def name_cell(text: str, style: str = "") -> Text:
-    """A foreign name in a table: it gives way to the numbers beside it, and is cut rather than folded."""
+    """Make a table's cell of a foreign name. It leaves room for the numbers beside it, and is cut instead of folded."""
     cell = safe(text, style)
     cell.no_wrap, cell.overflow = True, "ellipsis"
     return cell
 
 
 def first_line(text: str, limit: int = 200) -> str:
-    """The first line of a message that says something."""
+    """Return the first line of a message that is not blank, cut to ``limit`` characters."""
     line = next((line.strip() for line in text.splitlines() if line.strip()), "")
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
 def episode_error(spec: EpisodeSpec, error: AttemptError) -> Text:
-    """Which episode could not be run, and why, in one line."""
+    """Describe in one line which episode could not be run, and why."""
     return safe(f"{spec}: {error.kind}: {first_line(error.message)}")
 
 
 def count(n: int, noun: str) -> str:
+    """Format a number of things: ``1 episode``, ``2 episodes``."""
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def percent(rate: float | None) -> str:
+    """Format a rate (0 to 1) in percent, with a tenth."""
     return NONE if rate is None else f"{100 * rate:.1f} %"
 
 
 def share(part: float) -> str:
-    """A part of something, 0 to 1, where a whole percent is exact enough."""
+    """Format a part of something (0 to 1) in whole percent."""
     return f"{100 * part:.0f} %"
 
 
 def percent_range(interval: Interval | None, digits: int = 1) -> str:
+    """Format an interval of rates (0 to 1) in percent, without the sign."""
     return NONE if interval is None else f"{100 * interval.low:.{digits}f} … {100 * interval.high:.{digits}f}"
 
 
 def number(value: float | None, digits: int = 2) -> str:
+    """Format a number with a fixed number of digits after the point."""
     return NONE if value is None else f"{value:.{digits}f}"
 
 
 def number_range(interval: Interval | None, digits: int = 2) -> str:
+    """Format an interval of numbers with a fixed number of digits after the point."""
     return NONE if interval is None else f"{interval.low:.{digits}f} … {interval.high:.{digits}f}"
 
 
 def tally(counts: Counts) -> str:
-    """Successes of completed episodes: ``3/4``; nothing if the success of one of them is unknown."""
-    return NONE if counts.unknown else f"{counts.successes}/{counts.completed}"
+    """Format the successes of the completed episodes: ``3/4``, or ``-`` if the success of one of them is unknown."""
+    return NONE if counts.n_unknown else f"{counts.n_successes}/{counts.n_completed}"
 
 
 def mean_reward(counts: Counts) -> str:
-    """The mean of the episodes' rewards, and over how many it is if not every completed episode has one."""
+    """Format the mean reward, with the number of episodes that have one if not every completed episode does."""
     mean, n = number(counts.mean_sum_reward), counts.n_sum_rewards
-    return mean if n == counts.completed or not n else f"{mean} (of {n})"
+    return mean if n == counts.n_completed or not n else f"{mean} (of {n})"
 
 
 def no_success_rate(counts: Counts) -> str:
-    """Why episodes of which some have an unknown success have no success rate, and what would give them one."""
-    if counts.unknown == counts.completed:
+    """Explain why episodes, of which the success of some is unknown, have no success rate, and what would give one."""
+    if counts.n_unknown == counts.n_completed:
         return "Success: this environment reports none; give --env.success_key or --env.success_threshold."
     return (
-        f"No success rate: in {counts.unknown} of {count(counts.completed, 'episode')} the environment said nothing of "
-        "success. If it reports successes only, give --env.success_key: what it does not report is then a failure."
+        f"No success rate: the environment did not report success or failure of {counts.n_unknown} of "
+        f"{count(counts.n_completed, 'episode')}. If it reports successes only, give --env.success_key: an episode "
+        "without a reported success is then a failure."
     )
 
 
 def duration(seconds: float | None) -> str:
-    """``8.3 s``, ``2 min 05 s``, ``1 h 02 min``."""
+    """Format a duration: ``8.3 s``, ``2 min 05 s``, ``1 h 02 min``."""
     if seconds is None:
         return NONE
     if seconds < 60:
@@ -104,12 +110,15 @@ def duration(seconds: float | None) -> str:
 
 
 def part_name(part: str) -> str:
-    """How a part of :class:`~proctor.types.Timings` is called."""
+    """Return the name under which a part of :class:`~proctor.types.Timings` is shown."""
     return _PART_NAMES.get(part, part)
 
 
 def time_shares(timings: Timings, tail: float = 0.0) -> list[str]:
-    """Where the time of workers went, largest first, as far as it is worth saying. ``tail`` is no episode's."""
+    """Format the parts of the workers' time, the largest first, without negligible ones.
+
+    ``tail`` is the time that belongs to no episode, in seconds.
+    """
     seconds = {part_name(part.name): float(getattr(timings, part.name)) for part in fields(timings)} | {"tail": tail}
     total = sum(seconds.values())
     ranked = sorted(seconds, key=lambda name: -seconds[name])
@@ -117,8 +126,8 @@ def time_shares(timings: Timings, tail: float = 0.0) -> list[str]:
 
 
 def policy_name(policy: Mapping[str, Any]) -> str:
-    """What a run's ``config.policy`` is called: its checkpoint's path, relative if it lies in the working directory, or
-    its type.
+    """Name a run's policy by the path of its checkpoint, relative to the working directory if it is in there, or by its
+    type; ``policy`` is the run's ``config.policy``.
     """
     if not (path := policy.get("path")):
         return str(policy.get("type") or "")

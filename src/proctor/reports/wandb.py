@@ -1,7 +1,7 @@
 """An evaluation in Weights & Biases: rates with their intervals, a table of episodes with their videos, the files.
 
-It is told of results that are on disk; what goes wrong there costs none of them. Nothing is sent that is not in the
-run directory: no host name, no environment, no code, and the configuration without its secrets.
+The results are on disk before they are sent, so no failure of the service loses any. Nothing is sent that is not in the
+run directory: no host name, no environment variable, no code, and the configuration without its secrets.
 """
 
 from __future__ import annotations
@@ -11,12 +11,15 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from msgspec import to_builtins
+
 from proctor.config import WandBConfig
 from proctor.errors import MissingExtraError, ProctorError
 from proctor.reports.export import COLUMNS, episode_rows
 from proctor.reports.text import first_line
-from proctor.results.eval_info import eval_info_name
-from proctor.results.run_dir import RUN_FILE
+from proctor.results.eval_info import stream_eval_info
+from proctor.results.run_dir import RunDirectory, Shard
+from proctor.results.run_info import RunInfo
 from proctor.results.summary import Summary
 from proctor.security.redaction import redact_text
 
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
     import wandb
 
 _MAX_ROWS = 10_000
-"""Of a table; Weights & Biases shows no more. The file in the artifact has all episodes."""
+"""The most rows of a table that Weights & Biases shows. The file in the artifact has all episodes."""
 
 _MAX_TAG = 64
 _LOGIN_TIMEOUT_S = 60
@@ -35,25 +38,26 @@ class WandBError(ProctorError):
 
 
 def check_wandb(config: WandBConfig) -> None:
-    """See to it, before anything runs, that what is asked for can be done.
+    """Check, before anything runs, that the evaluation can be logged if that is asked for.
 
     Raises:
-        MissingExtraError: it is enabled, and the package is not installed.
+        MissingExtraError: logging is enabled, and the package is not installed.
     """
     if config.wanted:
         try:
-            import wandb  # noqa: F401 - whether it can be
+            import wandb  # noqa: F401 - only to see whether it can be imported
         except ImportError as error:
             raise MissingExtraError("wandb", "wandb", str(error)) from None
 
 
-def log_evaluation(
-    config: WandBConfig, directory: Path, job_name: str | None, summary: Summary, info: Mapping[str, Any]
-) -> str:
-    """Log the evaluation in ``directory``, whose ``eval_info.json`` holds ``info``. Gives where it is, for the user.
+def log_evaluation(config: WandBConfig, directory: Path, job_name: str | None, run: RunInfo, summary: Summary) -> str:
+    """Log the evaluation in ``directory``, which holds its ``eval_info.json``.
+
+    Returns:
+        The address of what was logged, for people to read.
 
     Raises:
-        WandBError: it could not be logged; the message says why.
+        WandBError: the evaluation could not be logged; the message gives the reason.
     """
     import wandb
 
@@ -75,37 +79,38 @@ def log_evaluation(
             entity=config.entity,
             name=redact_text(job_name or directory.resolve().name),
             notes=redact_text(config.notes) if config.notes else None,
-            tags=_tags(info) if config.add_tags else None,
+            tags=_tags(run) if config.add_tags else None,
             id=config.run_id,
             resume="allow" if config.run_id else None,
             mode=config.mode,  # type: ignore[arg-type]  # WandBConfig has checked which there are
             job_type="eval",
-            config={name: info[name] for name in ("config", "fingerprint", "provenance")},
+            config={name: to_builtins(getattr(run, name)) for name in ("config", "fingerprint", "provenance")},
             settings=settings,
-        ) as run:
-            run.summary.update(dict(measurements(info)))
-            run.log({"tasks": _tasks(info), "episodes": _episodes(summary), **_videos(directory, summary)})
+        ) as logged:
+            logged.summary.update(dict(measurements(run, summary)))
+            logged.log({"tasks": _tasks(run, summary), "episodes": _episodes(summary), **_videos(directory, summary)})
             if not config.disable_artifact:
-                run.log_artifact(_artifact(directory, info, run.id))
-    except Exception as error:  # whatever a service and its client raise
+                logged.log_artifact(_artifact(directory, run, logged.id))
+    except Exception as error:  # the client raises errors of many kinds, also those of the network
         reason = first_line(str(error)).rstrip(".") or type(error).__name__
         raise WandBError(f"Weights & Biases did not take them: {reason}.") from error
     finally:
-        wandb.teardown()  # only then everything is in the offline run's file, and no process is left
-    if run.offline:
-        folder = Path(run.dir).parent
+        wandb.teardown()  # writes everything into an offline run's file, and ends wandb's own process
+    if logged.offline:
+        folder = Path(logged.dir).parent
         return f"{folder} (upload it with: wandb sync {folder})"
-    return run.url or run.path
+    return logged.url or logged.path
 
 
-def measurements(info: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """Every rate, mean, count and end of an interval by its name: overall, of the mean over tasks, of the headline, by
-    suite, by task.
+def measurements(run: RunInfo, summary: Summary) -> Iterator[tuple[str, float]]:
+    """Give every rate, mean, count and end of an interval with its name: overall, of the mean over tasks, of the
+    headline, by suite, by task.
 
-    ``overall/pc_success``, ``macro/pc_success_low``, ``suite/libero_goal/n_errors``,
-    ``task/libero_goal/3/avg_length_high``: as in ``eval_info.json``, with the number of the task. A number that does
+    The names are those of ``eval_info.json``, with the number of the task: ``overall/pc_success``,
+    ``macro/pc_success_low``, ``suite/libero_goal/n_errors``, ``task/libero_goal/3/avg_length_high``. A number that does
     not exist is left out.
     """
+    info = stream_eval_info(summary, run)
     yield from _numbers("overall", info["overall"])
     yield from _numbers("macro", info["macro"] or {})
     yield from _numbers("headline", info["headline"] or {})
@@ -125,16 +130,16 @@ def _numbers(prefix: str, figures: Mapping[str, Any]) -> Iterator[tuple[str, flo
             yield from zip((f"{prefix}/{stem}_low", f"{prefix}/{stem}_high"), value, strict=True)
 
 
-def _tags(info: Mapping[str, Any]) -> list[str]:
-    """As LeRobot tags its training runs."""
-    fingerprint, asked = info["fingerprint"], info["config"]["policy"]
+def _tags(run: RunInfo) -> list[str]:
+    """Make the tags that LeRobot gives its training runs."""
+    fingerprint, asked = run.fingerprint, run.config["policy"]
     policy = fingerprint["policy"]["type"] if asked.get("path") else asked.get("type", "function")
     tags = [f"policy:{policy}", f"seed:{fingerprint['seed']}", f"env:{fingerprint['benchmark']['name']}"]
     return [tag[:_MAX_TAG] for tag in tags]
 
 
-def _tasks(info: Mapping[str, Any]) -> wandb.Table:
-    """A row per task: what it is, its counts, rate and means, each with the ends of its interval."""
+def _tasks(run: RunInfo, summary: Summary) -> wandb.Table:
+    """Make a table with a row per task: its name, counts, rate and means, each with the ends of its interval."""
     import wandb
 
     rows = [
@@ -144,7 +149,7 @@ def _tasks(info: Mapping[str, Any]) -> wandb.Table:
             "task": task["task"],
             **dict(_numbers("", {name: value for name, value in task.items() if name != "task_id"})),
         }
-        for task in info["per_task"]
+        for task in stream_eval_info(summary, run)["per_task"]
     ]
     names = list(dict.fromkeys(name for row in rows for name in row))
     data = [[row.get(name) for name in names] for row in rows]
@@ -152,7 +157,7 @@ def _tasks(info: Mapping[str, Any]) -> wandb.Table:
 
 
 def _episodes(summary: Summary) -> wandb.Table:
-    """A row per episode, as ``proctor export`` writes them."""
+    """Make a table with a row per episode, as ``proctor export`` writes it."""
     import wandb
 
     rows = islice(episode_rows(summary), _MAX_ROWS)
@@ -161,7 +166,10 @@ def _episodes(summary: Summary) -> wandb.Table:
 
 
 def _videos(directory: Path, summary: Summary) -> dict[str, list[wandb.Video]]:
-    """By task, named as their folder is. Not in the table: its videos would lie outside the run directory."""
+    """Make a panel of videos for each task, named by its folder.
+
+    They are not in the table of episodes, because wandb copies a table's videos to a place outside the run directory.
+    """
     import wandb
 
     videos: dict[str, list[wandb.Video]] = {}
@@ -173,12 +181,13 @@ def _videos(directory: Path, summary: Summary) -> dict[str, list[wandb.Video]]:
     return videos
 
 
-def _artifact(directory: Path, info: Mapping[str, Any], run_id: str) -> wandb.Artifact:
-    """The files that say everything, as they are."""
+def _artifact(directory: Path, run: RunInfo, run_id: str) -> wandb.Artifact:
+    """Make an artifact of the two files that hold the whole evaluation, unchanged."""
     import wandb
 
-    evaluation = info["config"]["eval"]
+    evaluation = run.config["eval"]
     artifact = wandb.Artifact(f"evaluation-{run_id}", type="evaluation")
-    for name in (RUN_FILE, eval_info_name(evaluation["shard_id"], evaluation["num_shards"])):
-        artifact.add_file(str(directory / name), policy="immutable")
+    files = RunDirectory(directory, Shard(evaluation["shard_id"], evaluation["num_shards"]))
+    for file in (files.whole.run_file, files.eval_info_file):
+        artifact.add_file(str(file), policy="immutable")
     return artifact

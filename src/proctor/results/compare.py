@@ -1,4 +1,4 @@
-"""Is B better than A? Evaluations of several policies against the first of them, by task and over all tasks."""
+"""Compares evaluations of several policies with the first of them, by task and over all tasks: is B better than A?"""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from enum import StrEnum
 from functools import cached_property
 
 from proctor.errors import ConfigError
+from proctor.results.fingerprint import differing
 from proctor.results.measured import EpisodeId, MeasuredRun, MeasuredTask, with_named_tasks
-from proctor.results.run_dir import differing
 from proctor.statistics.counts import Counts
 from proctor.statistics.differences import Contrast, Pairs, Samples, Score, agreeing_interval, holm, pool
 from proctor.statistics.intervals import LEVEL, Interval
@@ -20,7 +20,7 @@ _MOST_NAMES = 3
 
 
 class Verdict(StrEnum):
-    """What is known of B against A, at the usual level."""
+    """Whether a comparison shows that B is better or worse than A."""
 
     BETTER = "better"
     WORSE = "worse"
@@ -29,10 +29,10 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Comparison:
-    """B against A, in one task or over all.
+    """The comparison of B with A, in one task or over all tasks.
 
-    ``a`` and ``b`` are all that was measured there, ``contrast`` what of it is compared. ``p_value`` is by its test
-    alone, ``adjusted_p`` by Holm's method among all ``n_comparisons`` of the kind.
+    ``a`` and ``b`` count all episodes there, ``contrast`` holds those that are compared. ``p_value`` is the result of
+    its test alone; ``adjusted_p`` is adjusted by Holm's method among all ``n_comparisons`` of the kind.
     """
 
     name: str
@@ -45,40 +45,43 @@ class Comparison:
 
     @property
     def paired(self) -> bool:
-        """Whether both policies ran the episodes that are compared."""
+        """Whether the same episodes under both policies are compared."""
         return isinstance(self.contrast, Pairs)
 
     @property
     def verdict(self) -> Verdict:
+        """The verdict at the usual level of significance, 5 %."""
         return self.verdict_at(1 - LEVEL)
 
     def verdict_at(self, level: float) -> Verdict:
-        """The verdict if one accepts to be wrong with a probability of ``level``."""
+        """Return the verdict at a level of significance: the probability of a difference that is not there."""
         if self.adjusted_p > level or self.contrast.difference == 0:
             return Verdict.UNDECIDED
         return Verdict.BETTER if self.contrast.difference > 0 else Verdict.WORSE
 
     @property
     def error(self) -> float:
-        """The level of significance at which its own p must be so that :attr:`verdict` says there is a difference: 5 %,
-        or less among several comparisons, by as much as p was adjusted.
+        """The largest ``p_value`` with which :attr:`verdict` is a difference: 5 %, or less among several comparisons,
+        by the factor by which p was adjusted.
         """
         return (1 - LEVEL) * self.p_value / self.adjusted_p if self.adjusted_p else 1 - LEVEL
 
     @property
     def is_adjusted(self) -> bool:
-        """Whether it is one of several comparisons of its kind, so that its p had to be adjusted."""
+        """Whether the comparison is one of several of its kind, so that its p value was adjusted."""
         return self.n_comparisons > 1
 
     @cached_property
     def interval(self) -> Interval:
-        """Of the difference, at the level of its test: it contains 0 if and only if no difference is shown."""
+        """The interval of the difference at the level of its test: it contains 0 if and only if no difference is
+        shown.
+        """
         return agreeing_interval(self.contrast, self.p_value, self.error)
 
     @property
     def more_episodes(self) -> int | None:
-        """About so many more of each policy would show a true difference like the observed one with a probability of
-        80 %; None where it is shown already, and where there is none.
+        """About how many more episodes of each policy would show a true difference like the observed one with a
+        probability of 80 %; None if the difference is shown already, or if there is none.
         """
         needed = self.contrast.episodes_needed(1 - self.error)
         if needed is None or self.verdict is not Verdict.UNDECIDED:
@@ -87,55 +90,54 @@ class Comparison:
 
     @property
     def bounds(self) -> Interval | None:
-        """Within which the difference lies whatever the episodes in error would have become; None without any."""
+        """The bounds of the difference, whatever the episodes in error would have become; None if there are none."""
         a, b = self.a.bounds, self.b.bounds
-        if a is None or b is None or not self.a.errors + self.b.errors:
+        if a is None or b is None or not self.a.n_errors + self.b.n_errors:
             return None
         return Interval(b.low - a.high, b.high - a.low)
 
 
 @dataclass(frozen=True)
-class Challenge:
-    """One evaluation against the first: over all tasks, and by task."""
+class RunComparison:
+    """The comparison of an evaluation ``b`` with the first, ``a``: over all tasks, and by task."""
 
     a: MeasuredRun
     b: MeasuredRun
     overall: Comparison
     tasks: tuple[Comparison, ...]
     n_tasks_left_out: int
-    """Tasks that only one of the two has run; those without a rate are among the :attr:`circumstances`."""
+    """The number of tasks that only one of the two has run. Tasks without a rate are named in :attr:`circumstances`."""
 
     @property
     def circumstances(self) -> list[str]:
+        """Sentences on how the two evaluations came about that a reader of the comparison needs."""
         return circumstances(self.a, self.b)
 
 
 @dataclass(frozen=True)
 class Incomparable:
-    """Two evaluations whose rates do not mean the same, and why."""
+    """Two evaluations whose rates cannot be compared, and the reasons."""
 
     a: MeasuredRun
     b: MeasuredRun
     reasons: tuple[str, ...]
 
 
-def compare(evaluations: Sequence[MeasuredRun]) -> list[Challenge]:
+def compare(evaluations: Sequence[MeasuredRun]) -> list[RunComparison]:
     """Compare every evaluation with the first.
 
-    Holm's adjustment is over the challengers for what is said of all tasks, and over tasks and challengers together for
-    what is said of single tasks. A comparison is of pairs where its two evaluations share episodes, else of samples.
+    The p values over all tasks are adjusted for the number of evaluations, and those of single tasks for the number of
+    evaluations times tasks (Holm's method). If two evaluations share episodes in every task, these pairs are compared,
+    else independent samples.
 
     Raises:
         ConfigError: two evaluations have no task in common in which both completed episodes and have a success rate.
     """
     first, *others = with_named_tasks(evaluations)
-    challenges = [_challenge(first, other) for other in others]
-    overall = _adjusted([challenge.overall for challenge in challenges])
-    single = _adjusted([task for challenge in challenges for task in challenge.tasks])
-    return [
-        replace(challenge, overall=next(overall), tasks=tuple(next(single) for _ in challenge.tasks))
-        for challenge in challenges
-    ]
+    compared = [_compare(first, other) for other in others]
+    overall = _adjusted([each.overall for each in compared])
+    single = _adjusted([task for each in compared for task in each.tasks])
+    return [replace(each, overall=next(overall), tasks=tuple(next(single) for _ in each.tasks)) for each in compared]
 
 
 def _adjusted(family: Sequence[Comparison]) -> Iterator[Comparison]:
@@ -144,16 +146,20 @@ def _adjusted(family: Sequence[Comparison]) -> Iterator[Comparison]:
         yield replace(comparison, adjusted_p=p, n_comparisons=len(family))
 
 
-def compare_where_possible(evaluations: Sequence[MeasuredRun]) -> list[Challenge | Incomparable]:
-    """The same, without those that are another exam than the first or have no task in common with it."""
-    with suppress(ConfigError):  # the task that a file does not name could be any of several: none is in common then
+def compare_where_possible(evaluations: Sequence[MeasuredRun]) -> list[RunComparison | Incomparable]:
+    """Compare every evaluation with the first, if it is the same exam and has a task in common with it.
+
+    Returns:
+        A comparison for each evaluation but the first, or the reasons why there is none.
+    """
+    with suppress(ConfigError):  # if a task without a name could be any of several, it has none in common
         evaluations = with_named_tasks(evaluations)
     first, *others = evaluations
     reasons = [_reasons_against(first, other) for other in others]
     comparable = [other for other, against in zip(others, reasons, strict=True) if not against]
-    challenges = iter(compare([first, *comparable]))
+    compared = iter(compare([first, *comparable]))
     return [
-        Incomparable(first, other, against) if against else next(challenges)
+        Incomparable(first, other, against) if against else next(compared)
         for other, against in zip(others, reasons, strict=True)
     ]
 
@@ -163,19 +169,20 @@ def _reasons_against(a: MeasuredRun, b: MeasuredRun) -> tuple[str, ...]:
 
 
 def common_tasks(a: MeasuredRun, b: MeasuredRun) -> list[TaskKey]:
-    """Tasks of which both completed episodes and have a success rate."""
+    """Return the tasks in which both completed episodes and have a success rate."""
     return [key for key in _completed_by_both(a, b) if _unknown(a, key) + _unknown(b, key) == 0]
 
 
 def tasks_without_rate(a: MeasuredRun, b: MeasuredRun) -> list[TaskKey]:
-    """Tasks of which both completed episodes, and of one the success of an episode is unknown: no rates to compare."""
+    """Return the tasks in which both completed episodes, but for one of which the success of an episode is unknown."""
     return [key for key in _completed_by_both(a, b) if _unknown(a, key) + _unknown(b, key)]
 
 
 def different_exams(a: MeasuredRun, b: MeasuredRun) -> list[str]:
-    """Why two evaluations are not the same exam: ``policy.n_action_steps: 8 and 4``. Empty where nothing is known.
+    """Return the differences by which two evaluations are not the same exam: ``policy.n_action_steps: 8 and 4``.
 
-    The benchmark, its protocol, every field of the environment but the choice of tasks, ``n_action_steps``.
+    The benchmark, its protocol, every field of the environment but the choice of tasks, and ``n_action_steps`` are
+    compared, as far as both evaluations recorded them.
     """
     return [
         f"{name}: {before} and {now}"
@@ -187,7 +194,7 @@ def different_exams(a: MeasuredRun, b: MeasuredRun) -> list[str]:
 
 
 def different_versions(a: MeasuredRun, b: MeasuredRun) -> list[str]:
-    """What results may depend on and was of different versions: ``mujoco: 3.3.1 and 3.3.7``, ``the code of my_env``."""
+    """Return what differs in version and may change results: ``mujoco: 3.3.1 and 3.3.7``, ``the code of my_env``."""
     if not (a.fingerprint and b.fingerprint):
         return []
     one, other = (evaluation.fingerprint.get("versions", {}) for evaluation in (a, b))
@@ -202,7 +209,7 @@ def different_versions(a: MeasuredRun, b: MeasuredRun) -> list[str]:
 
 
 def circumstances(a: MeasuredRun, b: MeasuredRun) -> list[str]:
-    """What one must know of how two evaluations came about, a sentence each."""
+    """Return sentences on how two evaluations came about that a reader of their comparison needs."""
     differences, versions = different_exams(a, b), different_versions(a, b)
     remarks = []
     if versions:
@@ -235,13 +242,13 @@ def _both_have_action_steps(a: MeasuredRun, b: MeasuredRun, name: str) -> bool:
 _Sides = Sequence[tuple[MeasuredTask, MeasuredTask]]
 
 
-def _challenge(a: MeasuredRun, b: MeasuredRun) -> Challenge:
+def _compare(a: MeasuredRun, b: MeasuredRun) -> RunComparison:
     if not (common := common_tasks(a, b)):
         raise ConfigError(f"{a.path} and {b.path} have {_why_nothing_in_common(a, b)}.")
     sides = [(a.tasks[key], b.tasks[key]) for key in common]
     whole, by_task = _of_pairs(sides) or _of_samples(sides)
     counts_a, counts_b = (sum((task.counts for task in side), Counts()) for side in zip(*sides, strict=True))
-    return Challenge(
+    return RunComparison(
         a,
         b,
         _comparison("all tasks", counts_a, counts_b, whole),
@@ -258,11 +265,11 @@ def _completed_by_both(a: MeasuredRun, b: MeasuredRun) -> list[TaskKey]:
 
 
 def _completed(measured: MeasuredRun, key: TaskKey) -> int:
-    return measured.tasks[key].counts.completed
+    return measured.tasks[key].counts.n_completed
 
 
 def _unknown(measured: MeasuredRun, key: TaskKey) -> int:
-    return measured.tasks[key].counts.unknown
+    return measured.tasks[key].counts.n_unknown
 
 
 def _why_nothing_in_common(a: MeasuredRun, b: MeasuredRun) -> str:
@@ -272,18 +279,18 @@ def _why_nothing_in_common(a: MeasuredRun, b: MeasuredRun) -> str:
 
 
 def _without_rate(a: MeasuredRun, b: MeasuredRun, tasks: Sequence[TaskKey]) -> str:
-    """Why success rates in these tasks cannot be compared, and what was measured there instead."""
+    """Explain why success rates in these tasks cannot be compared, and give the mean rewards."""
     names = ", ".join(a.tasks[key].name for key in tasks[:_MOST_NAMES]) + (", …" if len(tasks) > _MOST_NAMES else "")
     counts = [sum((evaluation.tasks[key].counts for key in tasks), Counts()) for evaluation in (a, b)]
     rewards = ["none" if each.mean_sum_reward is None else f"{each.mean_sum_reward:.2f}" for each in counts]
     return (
-        f"the environment of {names} did not say of every episode whether it succeeded (--env.success_key and "
-        f"--env.success_threshold make it); the mean rewards there are {rewards[0]} and {rewards[1]}"
+        f"the environment of {names} did not report for every episode whether it succeeded (with --env.success_key or "
+        f"--env.success_threshold it does); the mean rewards there are {rewards[0]} and {rewards[1]}"
     )
 
 
 def _of_pairs(sides: _Sides) -> tuple[Contrast, Sequence[Contrast]] | None:
-    """Over all tasks, and each; None unless every task has episodes that both ran."""
+    """Return the pairs over all tasks, and of each task; None unless every task has episodes that both ran."""
     pairs = [_pairs(a.successes, b.successes) for a, b in sides]
     return (sum(pairs, Pairs()), pairs) if all(task.n for task in pairs) else None
 
@@ -294,7 +301,7 @@ def _pairs(a: Mapping[EpisodeId, bool], b: Mapping[EpisodeId, bool]) -> Pairs:
 
 def _of_samples(sides: _Sides) -> tuple[Contrast, Sequence[Contrast]]:
     counts = [(a.counts, b.counts) for a, b in sides]
-    samples = [Samples(Score(a.successes, a.completed), Score(b.successes, b.completed)) for a, b in counts]
+    samples = [Samples(Score(a.n_successes, a.n_completed), Score(b.n_successes, b.n_completed)) for a, b in counts]
     return pool(samples), samples
 
 

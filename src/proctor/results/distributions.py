@@ -1,4 +1,4 @@
-"""How the lengths and rewards of episodes are distributed: histograms with the same bins for several evaluations."""
+"""Histograms of the lengths and rewards of episodes, with the same bins for several evaluations."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from proctor.results.summary import Summary
+from proctor.statistics.bootstrap import number_or_nan
 from proctor.types import Array, Outcome
 
 MOST_BINS = 40
@@ -18,19 +19,21 @@ _SPLIT = (Outcome.SUCCESS, Outcome.FAILURE, Outcome.UNKNOWN)
 
 @dataclass(frozen=True, eq=False)
 class Values:
-    """A quantity in one evaluation's completed episodes, floats ``(episodes,)``; not finite where it is unknown."""
+    """A quantity of one evaluation's completed episodes by their outcome, floats ``(episodes,)`` each.
+
+    A value is not finite if it is unknown.
+    """
 
     of_successes: Array
     of_failures: Array
     of_unknown: Array
-    """Of episodes whose success is unknown."""
 
 
 @dataclass(frozen=True)
 class Histogram:
-    """How many episodes of each outcome have a value in each bin; ``edges`` are one more than bins.
+    """The numbers of episodes of each outcome in each bin; there is one more of ``edges`` than of bins.
 
-    ``whole`` says that all values are whole numbers; then every bin holds equally many of them, between its edges.
+    If ``whole`` is true, all values are whole numbers, and every bin holds equally many of them, between its edges.
     """
 
     whole: bool
@@ -41,9 +44,9 @@ class Histogram:
 
 
 def lengths_and_rewards(summary: Summary) -> tuple[Values, Values]:
-    """The lengths of completed episodes in steps, and their sums of rewards."""
+    """Return the lengths of completed episodes in steps, and their sums of rewards."""
     rows = (
-        (_SPLIT.index(result.outcome), result.length, math.nan if result.sum_reward is None else result.sum_reward)
+        (_SPLIT.index(result.outcome), number_or_nan(result.length), number_or_nan(result.sum_reward))
         for result in summary.episodes
         if result.outcome is not Outcome.ERROR
     )
@@ -55,7 +58,7 @@ def lengths_and_rewards(summary: Summary) -> tuple[Values, Values]:
 
 
 def histograms(evaluations: Sequence[Values]) -> list[Histogram]:
-    """One for each evaluation; values that are not finite are left out. Empty where no value is known."""
+    """Make a histogram for each evaluation. Values that are not finite are left out; the list is empty if all are."""
     known = [
         [part[np.isfinite(part)] for part in (each.of_successes, each.of_failures, each.of_unknown)]
         for each in evaluations
@@ -69,7 +72,7 @@ def histograms(evaluations: Sequence[Values]) -> list[Histogram]:
 
 
 def _edges(values: Array, *, whole: bool) -> Array:
-    """As many bins as Sturges' rule says, up to :data:`MOST_BINS`: outliers do not make them many."""
+    """Compute the edges of as many bins as Sturges' rule gives, but at most :data:`MOST_BINS`."""
     most = min(MOST_BINS, 1 + math.ceil(math.log2(len(values))))
     if not whole:
         return np.histogram_bin_edges(values, bins=most)

@@ -2,10 +2,10 @@
 
 LeRobot's readers find ``per_task``, ``per_group`` and ``overall`` with the names and units they know: rates in
 percent, averages over completed episodes. Everything else is an addition. A number that does not exist (a rate of no
-episodes) is null, never NaN, which is not JSON.
+episodes) is null, never NaN, because JSON has no NaN.
 
-The bytes depend on the results alone, apart from what :func:`without_timing` strips. What may not even depend on
-crashes, workers and shards is :func:`canonical_info`.
+The bytes depend on the results alone, apart from what :func:`without_timing` removes. What :func:`canonical_info`
+leaves does not depend on crashes, workers and shards either.
 """
 
 from __future__ import annotations
@@ -14,14 +14,12 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from proctor.results.files import write_json
 from proctor.results.headline import headline_of
-from proctor.results.run_dir import RunInfo
+from proctor.results.run_info import RunInfo
 from proctor.results.summary import Summary, TaskSummary
 from proctor.statistics.bootstrap import RESAMPLES, MeanIntervals
 from proctor.statistics.counts import Counts
@@ -30,30 +28,14 @@ from proctor.types import EpisodeResult, Outcome
 
 FORMAT_VERSION = 1
 
-# What depends on how a run went, not on what it measured.
+# These keys depend on how a run went, not on what it measured.
 _TIMES = ("eval_s", "eval_ep_s", "startup_s", "worker_s")
 _OF_THE_ATTEMPTS = ("attempts", "errors", "timings")
 _OF_THE_RUN = ("config", "provenance", "errors")
 
 
-def eval_info_name(shard_id: int, num_shards: int) -> str:
-    """``eval_info.json`` for a whole run, ``shard_K_of_N.json`` for a part of one."""
-    return "eval_info.json" if num_shards == 1 else f"shard_{shard_id}_of_{num_shards}.json"
-
-
-def write_eval_info(directory: Path, info: Mapping[str, Any], shard_id: int = 0, num_shards: int = 1) -> Path:
-    """Write ``info`` (:func:`stream_eval_info`, or the whole of it) where readers look for it, atomically.
-
-    Raises:
-        ResourceError: it cannot be written.
-    """
-    path = directory / eval_info_name(shard_id, num_shards)
-    write_json(path, info)
-    return path
-
-
 def build_eval_info(summary: Summary, run: RunInfo) -> dict[str, Any]:
-    """The whole structure, as plain JSON values."""
+    """Make the whole structure, as plain JSON values."""
     return {
         name: list(part) if isinstance(part, Iterator) else part
         for name, part in stream_eval_info(summary, run).items()
@@ -61,8 +43,9 @@ def build_eval_info(summary: Summary, run: RunInfo) -> dict[str, Any]:
 
 
 def stream_eval_info(summary: Summary, run: RunInfo) -> dict[str, Any]:
-    """The same for :func:`write_eval_info`, with iterators over tasks and episodes: as dictionaries, a million episodes
-    take gigabytes.
+    """Make the structure with iterators over tasks and episodes, for a file that is written an element at a time.
+
+    As dictionaries, a million episodes would take gigabytes of memory.
     """
     return {
         "format_version": FORMAT_VERSION,
@@ -87,7 +70,7 @@ def stream_eval_info(summary: Summary, run: RunInfo) -> dict[str, Any]:
 
 
 def without_timing(info: Mapping[str, Any]) -> dict[str, Any]:
-    """``info`` without the keys that carry time: what two runs of the same command agree on."""
+    """Remove the keys that carry time from ``info``, so that two runs of the same command give equal results."""
     return {
         **info,
         "overall": _without(info["overall"], _TIMES),
@@ -97,7 +80,7 @@ def without_timing(info: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def canonical_info(info: Mapping[str, Any]) -> dict[str, Any]:
-    """``info`` without all that depends on how it was run: what is the same after crashes, with shards or without."""
+    """Remove all that depends on how a run went from ``info``, so that crashes, workers and shards change nothing."""
     return {
         **_without(info, _OF_THE_RUN),
         "overall": _without(info["overall"], _TIMES),
@@ -148,7 +131,7 @@ def _overall(summary: Summary) -> dict[str, Any]:
 
 
 def _videos(summary: Summary, suite: str | None = None) -> list[str]:
-    """All videos, or a suite's, in plan order."""
+    """List the videos of all suites, or of one, in the order of the plan."""
     specs = (spec for task in summary.tasks if suite in (None, task.task.suite) for spec in task.specs)
     return [summary.videos[spec] for spec in specs if spec in summary.videos]
 
@@ -170,17 +153,17 @@ def _rates(counts: Counts, interval: Interval | None) -> dict[str, Any]:
         "pc_success": _percent(counts.rate),
         "pc_success_interval": _percents(interval),
         "pc_success_bounds": _percents(counts.bounds),
-        "n_episodes": counts.completed,
-        "n_successes": None if counts.unknown else counts.successes,
-        "n_unknown": counts.unknown,
-        "n_errors": counts.errors,
-        "n_missing": counts.missing,
+        "n_episodes": counts.n_completed,
+        "n_successes": None if counts.n_unknown else counts.n_successes,
+        "n_unknown": counts.n_unknown,
+        "n_errors": counts.n_errors,
+        "n_missing": counts.n_missing,
     }
 
 
 def _times(summary: Summary) -> dict[str, Any]:
-    """LeRobot's; its time per episode is over those evaluated."""
-    n, wall_s = summary.overall.completed, summary.wall_s
+    """Give the times under LeRobot's names; the time per episode is over completed episodes, as in LeRobot."""
+    n, wall_s = summary.overall.n_completed, summary.wall_s
     per_episode = wall_s / n if wall_s is not None and n else None
     return {"eval_s": wall_s, "eval_ep_s": per_episode, "startup_s": summary.startup_s, "worker_s": summary.worker_s}
 
@@ -208,7 +191,7 @@ def _headline(summary: Summary) -> dict[str, Any] | None:
 
 
 def _intervals(summary: Summary) -> dict[str, Any]:
-    """By which methods; that of the mean over tasks stands beside it."""
+    """Name the methods of the intervals; ``macro`` names the method of the mean over tasks itself."""
     return {"level": LEVEL, "pc_success": summary.method.value, "averages": f"bootstrap ({RESAMPLES} resamples)"}
 
 
@@ -217,10 +200,10 @@ def _stop(summary: Summary) -> dict[str, Any] | None:
 
 
 def _errors(summary: Summary) -> dict[str, Any]:
-    """How many episodes remained errors, and of what kind the attempts were that failed, recovered ones included."""
+    """Count the episodes that remained errors, and by kind all attempts that failed, also if a later one succeeded."""
     attempts = sum((task.failed_attempts for task in summary.tasks), Counter[str]())
     return {
-        "n_episodes": summary.overall.errors,
+        "n_episodes": summary.overall.n_errors,
         "n_attempts": attempts.total(),
         "attempts_by_kind": dict(sorted(attempts.items())),
     }

@@ -1,4 +1,4 @@
-"""Writing a file so that a reader, or a crash, finds the old one or the new one and nothing between."""
+"""Writes files so that a reader finds the old file or the new one, also after a crash, and never a part of one."""
 
 from __future__ import annotations
 
@@ -14,9 +14,12 @@ from proctor.errors import ResourceError
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` as indented JSON: see :func:`replacing`.
+    """Write ``value`` as indented JSON, atomically: see :func:`replacing`.
 
-    Where it is a mapping, an iterator among its values is written as an array, an element at a time.
+    If ``value`` is a mapping, an iterator among its values is written as an array, an element at a time.
+
+    Raises:
+        ResourceError: see :func:`replacing`.
     """
     with replacing(path) as file:
         file.writelines(_object(value) if isinstance(value, Mapping) else _value(value))
@@ -25,7 +28,7 @@ def write_json(path: Path, value: Any) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file to write, which becomes ``path`` once the block has ended well; makes the directory.
+    """Give a file to write, which becomes ``path`` if the block ends without an error; makes the directory.
 
     Raises:
         ResourceError: the disk is full or does not take the file. What was at ``path`` is untouched.
@@ -47,7 +50,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def sync_directory(directory: Path) -> None:
-    """Make a file just created or renamed in ``directory`` survive a power cut: its name is the directory's data."""
+    """Make a file that was created or renamed in ``directory`` survive a power cut: names are data of the directory."""
     fd = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(fd)
@@ -67,7 +70,7 @@ def _value(value: Any) -> Iterator[bytes]:
 
 
 def _enclosed(opening: bytes, members: Iterable[tuple[bytes, Any]], closing: bytes) -> Iterator[bytes]:
-    """A JSON object or array of members, each a name and its value, as :func:`msgspec.json.format` lays them out."""
+    """Lay out a JSON object or array of members, each a name and its value, as :func:`msgspec.json.format` does."""
     yield opening
     separator = b""
     for name, value in members:

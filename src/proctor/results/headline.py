@@ -1,6 +1,14 @@
 """The one success rate of a run, and its interval: what the terminal, reports, pages, and files give first.
 
-Whoever shows a run's success rate takes it from here, so that all of them show the same number.
+Everything that shows a run's success rate takes it from here, so that the same number is shown everywhere. The rule:
+
+- If the success of a completed episode is unknown, a run has no success rate.
+- If every planned episode has a result, the rate is the mean over tasks of their rates, with the interval that the run
+  was asked for. If all episodes of a task ended in an error there is no such mean, and the rate is that of all
+  completed episodes.
+- If episodes are missing, the rate is that of the complete rounds of the plan (:mod:`proctor.statistics.rounds`), with
+  the anytime-valid interval. Successful episodes are shorter and finish first, so a rate of whatever has finished would
+  be too high; and an unfinished run is looked at again and again, which other intervals do not allow for.
 """
 
 from __future__ import annotations
@@ -16,7 +24,7 @@ from proctor.statistics.rounds import counts_of_complete_rounds
 
 
 class Basis(StrEnum):
-    """What a headline's rate is of."""
+    """The episodes that a headline's rate is computed from, and how."""
 
     TASK = "task"
     TASKS = "mean over tasks"
@@ -26,7 +34,10 @@ class Basis(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Headline:
-    """A success rate (0 to 1) with its interval, how that was computed (``method``), and the episodes it is of."""
+    """A success rate, 0 to 1.
+
+    ``method`` names the method of its ``interval``; ``counts`` are of the episodes that the rate is computed from.
+    """
 
     rate: float
     interval: Interval
@@ -36,25 +47,21 @@ class Headline:
 
 
 def headline_of(summary: Summary) -> Headline | None:
-    """The success rate of a run; None before one can be given, and if the success of an episode is unknown.
-
-    While episodes are missing it is over the rounds of the plan that are complete, because successful episodes are
-    shorter and finish first, and its interval is the one that may be looked at however often.
-    """
-    if summary.overall.unknown:
+    """Return the success rate of a run; None if the rule above gives none."""
+    if summary.overall.n_unknown:
         return None
     if summary.missing:
-        return _pooled(
-            counts_of_complete_rounds(summary.episodes, summary.missing), IntervalMethod.ANYTIME, Basis.ROUNDS
-        )
+        return headline_so_far(counts_of_complete_rounds(summary.episodes, summary.missing))
     return headline_of_tasks([task.counts for task in summary.tasks], summary.method)
 
 
-def headline_of_tasks(tasks: Sequence[Counts], method: IntervalMethod) -> Headline | None:
-    """The success rate of tasks that have run to their end: the mean over them.
+def headline_so_far(complete_rounds: Counts) -> Headline | None:
+    """Return the success rate of an unfinished run, or of an unfinished task, whose rounds are its episodes."""
+    return _pooled(complete_rounds, IntervalMethod.ANYTIME, Basis.ROUNDS)
 
-    If all episodes of a task ended in an error there is no such mean, and it is the rate of the completed episodes.
-    """
+
+def headline_of_tasks(tasks: Sequence[Counts], method: IntervalMethod) -> Headline | None:
+    """Return the success rate of tasks of which every episode has a result."""
     counts, mean = sum(tasks, Counts()), macro(tasks, method)
     if mean is None:
         return _pooled(counts, method, Basis.POOL)

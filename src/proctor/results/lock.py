@@ -1,8 +1,9 @@
-"""One writer per journal: a lock that dies with its holder and says who holds it.
+"""A lock that has one holder, ends with the holder's process, and names the holder.
 
-``lockf`` and not ``flock``: a worker forked from the holder must not inherit the lock and keep it when the holder is
-killed. The price is that ``lockf`` locks are per process: the same process may take one twice, and closing *any*
-descriptor of the file gives it up. Hence ``_HELD``, and a file that serves no other purpose.
+The lock is taken by ``lockf`` and not by ``flock``, so that a worker forked from the holder does not inherit the lock
+and keep it when the holder is killed. But ``lockf`` locks are per process: the same process may take one twice, and
+closing *any* descriptor of the file releases it. Therefore ``_HELD`` remembers the locks of this process, and the lock
+file serves no other purpose.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ _HELD: set[Path] = set()
 
 
 class FileLock:
-    """Holds ``path`` exclusively between ``acquire`` and ``release``, also as a context manager.
+    """Locks ``path`` exclusively between ``acquire`` and ``release``, also as a context manager.
 
-    The file holds one line for people, ``<pid> <host> <since>``. It is removed on release; after a SIGKILL it stays
-    and holds nothing.
+    The file holds one line for people, ``<pid> <host> <since>``. The file is removed when the lock is released; after
+    a SIGKILL the file stays, but the lock is free.
     """
 
     def __init__(self, path: Path) -> None:
@@ -34,7 +35,7 @@ class FileLock:
         """Take the lock, without waiting.
 
         Raises:
-            RunLockedError: it is held; names the holder.
+            RunLockedError: the lock is held; names the holder.
             OSError: the file cannot be made, or its file system has no locks.
         """
         if self.path in _HELD:
@@ -52,7 +53,7 @@ class FileLock:
                 raise
             if self._is_current(fd):
                 break
-            os.close(fd)  # the previous holder removed the file between our open and our lock: take the new one
+            os.close(fd)  # the previous holder removed the file between our open and our lock; take the new file
         since = datetime.now().astimezone().isoformat(timespec="seconds")
         os.ftruncate(fd, 0)
         os.pwrite(fd, f"{os.getpid()} {socket.gethostname()} {since}\n".encode(), 0)
@@ -60,10 +61,10 @@ class FileLock:
         self._fd = fd
 
     def release(self) -> None:
-        """Give the lock up and remove its file. Does nothing when it is not held."""
+        """Release the lock and remove its file. Does nothing if the lock is not held."""
         if self._fd is None:
             return
-        self.path.unlink(missing_ok=True)  # while still locked, so that nobody's new file is removed
+        self.path.unlink(missing_ok=True)  # while it is still locked, so that no other process's new file is removed
         os.close(self._fd)
         self._fd = None
         _HELD.discard(self.path)
@@ -76,7 +77,7 @@ class FileLock:
         self.release()
 
     def _is_current(self, fd: int) -> bool:
-        """Whether the file we locked is still the one that its name leads to."""
+        """Compare the file that was locked with the file that has its name now."""
         try:
             return os.path.samestat(os.fstat(fd), self.path.stat())
         except FileNotFoundError:
@@ -84,7 +85,7 @@ class FileLock:
 
 
 def holder_of(path: Path) -> str | None:
-    """Who holds the lock at ``path``, in words; None where nobody does. Does not disturb the holder."""
+    """Describe the process that holds the lock at ``path``; None if the lock is free. Does not disturb the holder."""
     if path.absolute() in _HELD:
         return "this process"
     try:

@@ -1,27 +1,27 @@
-"""What policies have been measured to do, read for comparison: run directories, and ``eval_info.json`` files alone.
+"""Evaluations in the form in which they are compared, read from run directories or from ``eval_info.json`` files alone.
 
-LeRobot's own files are read too. They say how many episodes of each task succeeded, but not which: nothing in them
-identifies an episode. LeRobot's up to 0.3 give the seeds of their episodes, but not the name of the task.
+LeRobot's own files are read too. They hold how many episodes of each task succeeded, but nothing that identifies an
+episode. Those of LeRobot up to 0.3 give the seeds of their episodes, but not the name of the task.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from proctor.errors import ConfigError
-from proctor.results.result_file import RESULT_FILE, UNNAMED_TASK, read_result_file
-from proctor.results.run_dir import RUN_FILE, RunInfo
+from proctor.results.result_file import UNNAMED_TASK, read_result_file
+from proctor.results.run_dir import RESULT_FILE, RunDirectory
+from proctor.results.run_info import RunInfo
 from proctor.results.summary import Summary, load_summary
 from proctor.statistics.counts import Counts
 from proctor.types import TaskKey
 
 
 class EpisodeId(NamedTuple):
-    """What makes two runs' episodes of a task the same one."""
+    """The identity of an episode within a task: two runs' episodes with equal ids are the same episode."""
 
     episode_index: int
     seed: int
@@ -30,7 +30,7 @@ class EpisodeId(NamedTuple):
 
 @dataclass(frozen=True)
 class MeasuredTask:
-    """One task: how many episodes came out how, and the successes of those that can be identified."""
+    """The counts of one task, and whether each of its identified episodes succeeded."""
 
     name: str
     counts: Counts
@@ -41,8 +41,8 @@ class MeasuredTask:
 class MeasuredRun:
     """An evaluation as far as a comparison needs it.
 
-    ``fingerprint`` is empty where none was recorded. ``stopped_early`` says that its own results decided how many
-    episodes it has.
+    ``fingerprint`` is empty if none was recorded. ``stopped_early`` is true if the evaluation's own results decided how
+    many episodes it has.
     """
 
     path: Path
@@ -52,22 +52,34 @@ class MeasuredRun:
 
 
 def read_measured(path: Path) -> MeasuredRun:
-    """Read a run directory (finished or not), a directory that holds an ``eval_info.json``, or such a file.
+    """Read an evaluation for a comparison.
 
     Raises:
-        ConfigError: it is none of these, damaged, or from a newer version of Proctor.
+        ConfigError, MergeError: as :func:`read_results`.
+    """
+    return measured_run(path, *read_results(path))
+
+
+def read_results(path: Path) -> tuple[RunInfo | None, Summary]:
+    """Read a run directory (finished or not), a directory that holds an ``eval_info.json``, or such a file.
+
+    Returns:
+        The description of the run, None if the file does not hold one (LeRobot's do not), and its results.
+
+    Raises:
+        ConfigError: ``path`` is none of these, damaged, or from a newer version of Proctor.
         MergeError: the run's journals contradict each other.
     """
-    if (path / RUN_FILE).exists():
-        return measured_run(path, *load_summary(path))
-    return measured_run(path, *read_result_file(path / RESULT_FILE if path.is_dir() else path))
+    if RunDirectory(path).holds_run:
+        return load_summary(path)
+    return read_result_file(path / RESULT_FILE if path.is_dir() else path)
 
 
 def with_named_tasks(evaluations: Sequence[MeasuredRun]) -> list[MeasuredRun]:
-    """The evaluations; the task of one that does not name it is taken for the only task that the others have.
+    """Return the evaluations, of which a task without a name is taken for the only task that the others have.
 
     Raises:
-        ConfigError: the others have several tasks, any of which it could be.
+        ConfigError: the others have several tasks, and the task without a name could be any of them.
     """
     named = {key: task for each in evaluations for key, task in each.tasks.items() if key != UNNAMED_TASK}
     unnamed = [each for each in evaluations if UNNAMED_TASK in each.tasks]
@@ -75,8 +87,8 @@ def with_named_tasks(evaluations: Sequence[MeasuredRun]) -> list[MeasuredRun]:
         return list(evaluations)
     if len(named) > 1:
         raise ConfigError(
-            f"{unnamed[0].path} does not say of which task its episodes are, and there are {len(named)} tasks that it "
-            "could be; compare it with the run of a single task."
+            f"{unnamed[0].path} does not name the task of its episodes, which could be any of {len(named)} tasks; "
+            "compare it with the run of a single task."
         )
     ((key, task),) = named.items()
     return [
@@ -86,7 +98,7 @@ def with_named_tasks(evaluations: Sequence[MeasuredRun]) -> list[MeasuredRun]:
 
 
 def measured_run(path: Path, run: RunInfo | None, summary: Summary) -> MeasuredRun:
-    """What a run measured that has been read already; without ``run`` nothing says what was evaluated."""
+    """Make the form for a comparison of an evaluation that has been read; ``run`` is None if it is not described."""
     tasks = {
         task.task.key: MeasuredTask(
             task.task.name,
@@ -94,7 +106,7 @@ def measured_run(path: Path, run: RunInfo | None, summary: Summary) -> MeasuredR
             {
                 EpisodeId(result.spec.episode_index, result.spec.seed, result.spec.init_state_id): success
                 for result in task.episodes
-                if (success := result.success) is not None and not math.isnan(result.spec.seed)
+                if (success := result.success) is not None and result.spec.seed is not None
             },
         )
         for task in summary.tasks

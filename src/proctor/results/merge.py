@@ -1,12 +1,12 @@
-"""Which record of an episode counts: the rule by which runs are resumed and shards put together.
+"""The rule that decides which record of an episode counts when a run is resumed or shards are put together.
 
-An episode is identified by suite, task and index. Where it has more than one record:
+An episode is identified by suite, task and index. If it has more than one record:
 
 - A completed episode (success, failure, unknown) beats an error, and nothing replaces it. An error is run again on
   resume.
-- Of two errors in one journal the later one counts: it is the latest word on why.
-- Two completed records must say the same, apart from how long it took and what went wrong on the way
-  (:func:`canonical`). If they do not, one of them is not what it claims to be, and no rule can say which: MergeError.
+- Of two errors in one journal the later one counts: it tells why the latest attempts failed.
+- Two completed records must be equal, apart from durations and from attempts that failed before (:func:`canonical`).
+  If they differ, one of them belongs to another evaluation, and no rule can tell which: MergeError.
 
 The result does not depend on the order in which journals are given, and merging them twice changes nothing.
 """
@@ -19,17 +19,18 @@ from dataclasses import replace
 import msgspec
 
 from proctor.errors import MergeError
-from proctor.results.journal import EpisodeKey, EpisodeRecord, Journal, key_of
+from proctor.results.journal import EpisodeRecord, Journal
+from proctor.results.journal_records import EpisodeKey, key_of
 from proctor.types import EpisodeResult, EpisodeSpec, Outcome, Timings
 
 
 def canonical(result: EpisodeResult) -> EpisodeResult:
-    """``result`` without what may differ from run to run: timings, and the attempts that did not succeed."""
+    """Remove what may differ from run to run from ``result``: timings, and the attempts that failed."""
     return replace(result, errors=(), timings=Timings())
 
 
 def merge_journals(journals: Iterable[Journal]) -> dict[EpisodeKey, EpisodeRecord]:
-    """The record that counts for each episode, over all journals.
+    """Find the record that counts for each episode, over all journals, in the order of the plan.
 
     Raises:
         MergeError: two completed records of one episode contradict each other; shows both.
@@ -37,13 +38,13 @@ def merge_journals(journals: Iterable[Journal]) -> dict[EpisodeKey, EpisodeRecor
     kept: dict[EpisodeKey, EpisodeRecord] = {}
     for journal in journals:
         for key, record in _of_one_journal(journal.episodes).items():
-            # Sorted by content, so that the outcome is the same whichever journal came first.
+            # The two are sorted by content, so that the outcome does not depend on the order of the journals.
             kept[key] = _settle(*sorted([kept[key], record], key=_content)) if key in kept else record
     return {key: kept[key] for key in sorted(kept)}
 
 
 def remaining(specs: Sequence[EpisodeSpec], kept: Mapping[EpisodeKey, EpisodeRecord]) -> list[EpisodeSpec]:
-    """What of the plan is still to run: everything without a completed episode, errors included."""
+    """List the episodes of the plan that are still to run: those without a record, and those that are errors."""
     return [spec for spec in specs if (record := kept.get(key_of(spec))) is None or _is_error(record)]
 
 

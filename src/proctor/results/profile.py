@@ -1,10 +1,10 @@
-"""Where the time of an evaluation's workers went, without a gap.
+"""The time of an evaluation's workers, by what it was spent for, without a gap.
 
-Each worker is, at every moment of the wall time, in one state: it starts up or waits for the policy to load, builds a
+At every moment of the wall time a worker is in one state: it starts up or waits for the policy to load, builds a
 simulator, resets, steps or looks, is in a forward pass or waits for one, exchanges messages, or has nothing to do. All
-but the last are booked on the episode they are spent for, which gives the parts of a task. What remains of wall time
-times workers is ``rest``: workers that found no episode left while the others ran theirs to the end (the tail), and
-attempts that failed. So the parts and the rest add up to wall time times workers.
+states but the last are attributed to the episode for which the time is spent, which gives the parts of a task. What
+remains of wall time times workers is ``rest``: workers for which no episode was left while the others finished theirs
+(the tail), and attempts that failed. So the parts and the rest add up to wall time times workers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from proctor.types import Task, Timings
 
 @dataclass(frozen=True, slots=True)
 class TaskProfile:
-    """What a task's episodes took of the workers' time, in seconds."""
+    """The time that workers spent for a task's episodes, in seconds."""
 
     task: Task
     n_episodes: int
@@ -27,9 +27,9 @@ class TaskProfile:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """An evaluation's time: ``wall_s`` is what passed, ``worker_s`` the same for each worker, summed, in seconds.
+    """The time of an evaluation in seconds: ``wall_s`` is its wall time, ``worker_s`` the same summed over the workers.
 
-    Both are None where they were not recorded, and then nothing is known of the rest.
+    Both are None if they were not recorded. Then the rest is unknown.
     """
 
     tasks: tuple[TaskProfile, ...]
@@ -39,18 +39,18 @@ class Profile:
 
     @property
     def rest_s(self) -> float | None:
-        """Workers' time that is no episode's: the tail, and attempts that failed."""
+        """The workers' time that belongs to no episode: the tail, and attempts that failed."""
         return None if self.worker_s is None else max(0.0, self.worker_s - self.total.total)
 
 
 def profile_of(summary: Summary) -> Profile:
-    """Where the time of a run went, all its sessions together."""
+    """Compute where the time of a run went, in all its sessions together."""
     tasks = tuple(TaskProfile(task.task, len(task.episodes), task.timings) for task in summary.tasks)
     return Profile(tasks, summary.timings, summary.wall_s, summary.worker_s)
 
 
 def plain_profile(profile: Profile) -> dict[str, Any]:
-    """The seconds as plain values, for JSON."""
+    """Make plain values of the seconds, for JSON."""
     return {
         "wall_s": profile.wall_s,
         "worker_s": profile.worker_s,

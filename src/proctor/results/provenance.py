@@ -1,4 +1,4 @@
-"""Where results come from: versions, machine, source revision. Never who: no host name, no environment, no secrets."""
+"""The provenance of results: versions, machine, source revision; but no host name, no environment and no secrets."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ _EQUALITY = r"^core\.(filemode|symlinks|ignorecase|precomposeunicode|autocrlf|eo
 
 @dataclass(frozen=True, slots=True)
 class GitState:
-    """The revision of the code the command was started in; ``dirty`` with changes that are not committed, None if git
-    cannot tell.
+    """The revision of the repository in which the command was started.
+
+    ``dirty`` is true if there are changes that are not committed, and None if git cannot determine it.
     """
 
     commit: str
@@ -32,7 +33,8 @@ class GitState:
 class Provenance:
     """What the numbers may depend on beyond the configuration.
 
-    ``packages`` maps a distribution to its version, None where it is not installed. ``gl_backend`` is ``MUJOCO_GL``.
+    ``packages`` maps a distribution to its version, which is None if it is not installed. ``gl_backend`` is the
+    environment variable ``MUJOCO_GL``.
     """
 
     date: str
@@ -46,7 +48,7 @@ class Provenance:
 
 
 def collect_provenance(distributions: Iterable[str], usable_cores: int) -> Provenance:
-    """Look at this machine and at the installed ``distributions``."""
+    """Record this machine, the revision of the working directory, and the versions of ``distributions``."""
     return Provenance(
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         python=platform.python_version(),
@@ -76,7 +78,7 @@ def _cpu_model() -> str:
 
 
 def _git_state() -> GitState | None:
-    """Of the working directory; None without git or outside a repository."""
+    """Return the revision of the working directory; None without git or outside a repository."""
     places = ("--path-format=absolute", "--git-path", "objects", "--git-path", "index", "--show-toplevel")
     try:
         objects, index, top, commit = _git("rev-parse", *places, "HEAD").splitlines()
@@ -86,11 +88,11 @@ def _git_state() -> GitState | None:
 
 
 def _is_dirty(objects: str, index: str, top: str, commit: str) -> bool | None:
-    """Whether files that git tracks differ from the commit; None if git cannot tell.
+    """Return whether files that git tracks differ from the commit; None if git cannot determine it.
 
     A repository's configuration may name programs that git runs (``core.fsmonitor``, hooks, filters, drivers of diff),
     and the repository may be somebody else's. So git reads its objects and its index as those of an empty repository,
-    which names none. What is changed inside a submodule is not looked at.
+    which names none. Changes inside a submodule are ignored.
     """
     with tempfile.TemporaryDirectory() as empty:
         Path(empty, "refs").mkdir()
@@ -111,7 +113,7 @@ def _is_dirty(objects: str, index: str, top: str, commit: str) -> bool | None:
 
 
 def _settings() -> list[str]:
-    """Those of the repository that say which files are equal; each is a word, and none names a program."""
+    """Return the repository's settings that decide which files are equal; none of them names a program."""
     try:
         return [line.replace(" ", "=", 1) for line in _git("config", "--get-regexp", _EQUALITY).splitlines()]
     except subprocess.CalledProcessError:
@@ -119,7 +121,7 @@ def _settings() -> list[str]:
 
 
 def _git(*arguments: str, **places: str) -> str:
-    # No lock is taken on the index: somebody may be committing at this moment.
+    # git takes no lock on the index, because a commit may be under way at this moment.
     command = ["git", "--no-optional-locks", *arguments]
     environment = {**os.environ, **places, "GIT_NO_LAZY_FETCH": "1"}
     where = places.get("GIT_WORK_TREE")

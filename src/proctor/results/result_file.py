@@ -8,31 +8,26 @@ seeds and lengths are not a number then, and nothing is made of them. LeRobot's 
 from __future__ import annotations
 
 import json
-import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
 from proctor.errors import ConfigError
 from proctor.results.eval_info import FORMAT_VERSION
 from proctor.results.provenance import Provenance
-from proctor.results.run_dir import RunInfo
+from proctor.results.run_dir import RESULT_FILE, RunDirectory
+from proctor.results.run_info import RunInfo
 from proctor.results.summary import Summary, TaskSummary
-from proctor.results.videos import existing_videos
 from proctor.statistics.intervals import IntervalMethod
 from proctor.statistics.stopping import EarlyStop
 from proctor.types import AttemptError, EpisodeResult, EpisodeSpec, Outcome, Task, TaskKey, Timings
 
-RESULT_FILE = "eval_info.json"
-
 UNNAMED_TASK = TaskKey("unnamed", 0)
 """The only task of a file that does not say which task it is about."""
-
-_UNKNOWN = cast("int", math.nan)
 
 
 def read_result_file(file: Path) -> tuple[RunInfo | None, Summary]:
@@ -50,7 +45,7 @@ def read_result_file(file: Path) -> tuple[RunInfo | None, Summary]:
         tasks,
         [result for task in tasks for result in task.episodes],
         wall_s=info.overall.eval_s,
-        videos=existing_videos(file.parent, [spec for task in tasks for spec in task.specs]),
+        videos=RunDirectory(file.parent).existing_videos(spec for task in tasks for spec in task.specs),
         method=info.intervals.pc_success,
         stop=info.stopped_early,
     )
@@ -89,13 +84,13 @@ class _Episode:
     suite: str
     task_id: int
     episode_index: int
-    seed: int
+    seed: int | None
     init_state_id: int | None = None
     success: bool | None = None
     outcome: Outcome | None = None
     sum_reward: float | None = None
     max_reward: float | None = None
-    length: int = 0
+    length: int | None = 0
     errors: tuple[AttemptError, ...] = ()
     timings: Timings = field(default_factory=Timings)
 
@@ -147,11 +142,11 @@ class _OldInfo:
             _Episode(
                 *UNNAMED_TASK,
                 episode.episode_ix,
-                _UNKNOWN if episode.seed is None else episode.seed,
+                episode.seed,
                 success=episode.success,
                 sum_reward=episode.sum_reward,
                 max_reward=episode.max_reward,
-                length=_UNKNOWN,
+                length=None,
                 # an episode with a reward was completed, whatever is known of its success
                 outcome=Outcome.UNKNOWN if episode.success is None and episode.sum_reward is not None else None,
             )
@@ -169,10 +164,10 @@ def _read(file: Path) -> _Info:
         info = msgspec.convert(content, _Info)
     except OSError as error:
         raise ConfigError(
-            f"{file} cannot be read: {error.strerror}; give a run directory or an eval_info.json."
+            f"{file} cannot be read: {error.strerror}; give a run directory or an {RESULT_FILE}."
         ) from None
     except (ValueError, msgspec.ValidationError) as error:
-        raise ConfigError(f"{file} is not an eval_info.json of Proctor or LeRobot ({error}).") from None
+        raise ConfigError(f"{file} is not an {RESULT_FILE} of Proctor or LeRobot ({error}).") from None
     if info.format_version > FORMAT_VERSION:
         raise ConfigError(
             f"{file} has format version {info.format_version}, this Proctor reads up to {FORMAT_VERSION}: "
@@ -185,7 +180,7 @@ def _task_summary(task: _Task, episodes: Sequence[_Episode] | None) -> TaskSumma
     results = tuple(map(_result, episodes) if episodes else _nameless(task))
     name = task.task or f"{task.task_group}/{task.task_id}"
     return TaskSummary(
-        Task(task.task_group, task.task_id, name, task.instruction, max_episode_steps=_UNKNOWN),
+        Task(task.task_group, task.task_id, name, task.instruction, max_episode_steps=0),
         tuple(result.spec for result in results),
         results,
         tuple(_missing(task, results)),
@@ -216,10 +211,10 @@ def _nameless(task: _Task) -> Iterator[EpisodeResult]:
     rewards = zip(task.metrics.sum_rewards, task.metrics.max_rewards, strict=False)
     for index, success in enumerate(task.metrics.successes):
         yield EpisodeResult(
-            EpisodeSpec(*task.key, index, _UNKNOWN),
+            EpisodeSpec(*task.key, index, seed=None),
             Outcome.of_completed(success),
             *next(rewards, (None, None)),
-            length=_UNKNOWN,
+            length=None,
         )
 
 
@@ -228,4 +223,4 @@ def _missing(task: _Task, results: Sequence[EpisodeResult]) -> Iterator[EpisodeS
     there = {result.spec.episode_index for result in results}
     for index in range(len(results) + task.n_missing):
         if index not in there:
-            yield EpisodeSpec(*task.key, index, _UNKNOWN)
+            yield EpisodeSpec(*task.key, index, seed=None)

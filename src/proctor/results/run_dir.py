@@ -1,201 +1,312 @@
-"""``run.json``: what a run directory is an evaluation of, written down before the first episode runs.
+"""A run directory: the names of its files, and everything that is read from and written to it.
 
-Together with the journals beside it, it is all that a report, a merge or a resume needs. Shards of one run that share a
-directory share it too: the plan in it is the whole one. What is each shard's own (its part, its machine, its command)
-stands in ``run_K_of_N.json``.
+::
+
+    run.json                 what is evaluated, for all shards together
+    run_K_of_N.json          the same as shard K of N was started
+    journal.jsonl            one line per finished episode; of a shard journal_K_of_N.jsonl
+    journal.actions.bin      the executed actions that the journal's lines refer to
+    journal.lock             held by the process that writes the journal
+    eval_info.json           the results; of a shard shard_K_of_N.json
+    trace.json, trace-2.json what each worker did when, a file per session (--eval.trace)
+    worker.log, shard_N.log  what simulators and shards printed
+    videos/SUITE_TASK/…mp4   recorded episodes
+
+Other modules take these names from :class:`RunDirectory` and spell none of them.
 """
 
 from __future__ import annotations
 
-import os
-import shlex
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, count
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Self
 
 import msgspec
 
-from proctor.errors import ConfigError, FingerprintError
-from proctor.identity.source_files import is_found
+from proctor.errors import ConfigError, ResourceError, RunLockedError
 from proctor.results.files import write_json
-from proctor.results.provenance import Provenance
-from proctor.security.consent import GIVE_CONSENT, uninstalled_code, without_consent
-from proctor.security.redaction import REDACTED, redact, redact_command, redact_for_comparison
-from proctor.statistics.stopping import Precision
-from proctor.types import EpisodeSpec, Task, TaskKey
+from proctor.results.journal import Journal, read_journal
+from proctor.results.journal_records import FORMAT_VERSION as JOURNAL_FORMAT_VERSION
+from proctor.results.journal_records import Header
+from proctor.results.journal_writer import JournalWriter
+from proctor.results.lock import FileLock, holder_of
+from proctor.results.run_info import FORMAT_VERSION, RunInfo
+from proctor.types import EpisodeSpec
 
 RUN_FILE = "run.json"
-_RUN_FILES = "run*.json"
-FORMAT_VERSION = 1
-_CODE = "code"
-_ONLY_SOURCE = "policy.source_sha256"
-_ABSENT = "absent"
-_NOT_KNOWN = (
-    "policy: it is a function of which an earlier version of Proctor recorded the source alone, and not what that "
-    "depends on; so whether it is the same is not known"
-)
+"""A directory that holds a file of this name is a run directory."""
+RESULT_FILE = "eval_info.json"
+"""The name under which LeRobot's readers look for results."""
+
+_VIDEO_FOLDER = "videos"
+_RUN_FILE_OF_SHARD = re.compile(r"run_(\d+)_of_(\d+)\.json")
 
 
-class PlannedEpisode(NamedTuple):
-    """One episode of a task, as short as it can be written."""
+@dataclass(frozen=True, slots=True, order=True)
+class Shard:
+    """Part ``id`` of the ``count`` parts into which a plan is divided; ``Shard()`` is the whole plan."""
 
-    episode_index: int
-    seed: int
-    init_state_id: int | None
+    id: int = 0
+    count: int = 1
+
+    @property
+    def is_whole(self) -> bool:
+        """There is only one part."""
+        return self.count == 1
+
+    @property
+    def suffix(self) -> str:
+        """The end of the names of the shard's files: ``_0_of_2``, and "" for the whole plan."""
+        return "" if self.is_whole else f"_{self.id}_of_{self.count}"
+
+
+WHOLE = Shard()
 
 
 @dataclass(frozen=True, slots=True)
-class PlannedTask:
-    """A task and its episodes."""
+class RunDirectory:
+    """The run directory at ``path``, as the process that runs ``shard`` of the plan uses it.
 
-    task: Task
-    episodes: tuple[PlannedEpisode, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class RunInfo:
-    """An evaluation, written down: everything that is known of it before it runs.
-
-    ``fingerprint`` holds what the results depend on, and so what must not change when the run is continued; the
-    number of episodes, the batch size and the shards are not in it. ``opened_policy`` is the policy's own fingerprint
-    once its weights were loaded, None before: it says where inference runs when nobody asked for a place.
-    ``code_places`` are the absolute directories in which code without a version was found, by its module's name.
-
-    None of it holds a secret, whatever it is made of: see :mod:`proctor.security.redaction`.
+    The object holds no state: whatever it gives is read from the files at that moment. The directory need not exist.
     """
 
-    config: dict[str, Any]
-    fingerprint: dict[str, Any]
-    provenance: Provenance
-    command: tuple[str, ...]
-    plan: tuple[PlannedTask, ...]
-    opened_policy: dict[str, Any] | None = None
-    code_places: dict[str, str] = field(default_factory=dict)
-    format_version: int = field(default=FORMAT_VERSION, kw_only=True)
+    path: Path
+    shard: Shard = WHOLE
 
-    def __post_init__(self) -> None:
-        _require_mappings("config", self.config, ("policy", "env", "eval"))
-        _require_mappings("fingerprint", self.fingerprint, (_CODE,))
-        code, opened = self.fingerprint.get(_CODE, {}), self.opened_policy
-        _require_mappings(f"fingerprint.{_CODE}", code, code)
-        public = {
-            "config": redact(self.config),
-            "fingerprint": redact_for_comparison(self.fingerprint),
-            "command": redact_command(self.command),
-            "opened_policy": None if opened is None else redact_for_comparison(opened),
-        }
-        for name, value in public.items():
-            object.__setattr__(self, name, value)
+    @classmethod
+    def create(cls, wanted: Path, shard: Shard = WHOLE) -> Self:
+        """Make a new directory under the name ``wanted``, or under ``wanted_2``, ``wanted_3``, … if that exists.
+
+        The operating system makes a directory only once, so that of two processes that start in the same second each
+        gets its own.
+
+        Raises:
+            ResourceError: the directory cannot be made.
+        """
+        names = chain([wanted], (wanted.with_name(f"{wanted.name}_{number}") for number in count(2)))
+        try:
+            wanted.parent.mkdir(parents=True, exist_ok=True)
+            return cls(next(filter(_make_new, names)), shard)
+        except OSError as error:
+            raise ResourceError(f"{wanted} cannot be made: {error.strerror or error}.") from error
 
     @property
-    def tasks(self) -> tuple[Task, ...]:
-        return tuple(planned.task for planned in self.plan)
+    def whole(self) -> Self:
+        """The directory without the choice of a shard."""
+        return replace(self, shard=WHOLE)
+
+    # --------------------------------------------------------------------------------------------------------- names
 
     @property
-    def specs(self) -> tuple[EpisodeSpec, ...]:
-        """The plan as the engine takes it, all shards together."""
-        return tuple(
-            EpisodeSpec(planned.task.suite, planned.task.task_id, *episode)
-            for planned in self.plan
-            for episode in planned.episodes
-        )
+    def run_file(self) -> Path:
+        """The file that holds the :class:`RunInfo`."""
+        return self.path / f"run{self.shard.suffix}.json"
 
     @property
-    def precision(self) -> Precision:
-        """How uncertainty is stated, and whether the plan may end early for it."""
-        return Precision.of(self.config.get("eval", {}))
+    def journal_file(self) -> Path:
+        """The journal that this run or shard writes."""
+        return self.path / f"journal{self.shard.suffix}.jsonl"
 
     @property
-    def success_key(self) -> str | None:
-        """The key of info whose absence counts as a failure, None if there is none: ``--env.success_key``."""
-        env = self.config.get("env", {})
-        return env.get("success_key") if env.get("success_threshold") is None else None
+    def lock_file(self) -> Path:
+        """The lock that the writer of :attr:`journal_file` holds."""
+        return self.path / f"journal{self.shard.suffix}.lock"
+
+    @property
+    def eval_info_file(self) -> Path:
+        """The results of this run or shard."""
+        return self.path / (RESULT_FILE if self.shard.is_whole else f"shard{self.shard.suffix}.json")
+
+    @property
+    def worker_log(self) -> Path:
+        """The file that receives what simulators and libraries print."""
+        return self.path / "worker.log"
+
+    def shard_log(self, number: int) -> Path:
+        """The file that receives what shard ``number`` of ``proctor parallel`` prints."""
+        return self.path / f"shard_{number}.log"
+
+    def new_trace_file(self) -> Path:
+        """The first trace file name that is not in use: each session writes a trace of its own."""
+        stem = f"trace{self.shard.suffix}"
+        names = chain([stem], (f"{stem}-{session}" for session in count(2)))
+        return next(path for name in names if not (path := self.path / f"{name}.json").exists())
+
+    @property
+    def videos(self) -> Path:
+        """The folder of all videos."""
+        return self.path / _VIDEO_FOLDER
+
+    def video_file(self, spec: EpisodeSpec) -> Path:
+        """The video of an episode, whether it exists or not."""
+        return self.path / video_name(spec)
+
+    # ------------------------------------------------------------------------------------------------------- reading
+
+    @property
+    def holds_run(self) -> bool:
+        """The directory has a ``run.json``."""
+        return self.whole.run_file.exists()
+
+    def read_run(self) -> RunInfo | None:
+        """Read what is evaluated here, by the whole run or by this shard; None if there is no such file.
+
+        Raises:
+            ConfigError: the file is damaged, or a newer version of Proctor wrote it.
+        """
+        try:
+            content = self.run_file.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return _decode_run(self.run_file, content)
+
+    def require_run(self) -> RunInfo:
+        """Read ``run.json``.
+
+        Raises:
+            ConfigError: there is none; or see :meth:`read_run`.
+        """
+        if (run := self.whole.read_run()) is None:
+            raise ConfigError(f"{self.path} is not a run directory: it has no {RUN_FILE}.")
+        return run
+
+    def read_runs(self) -> dict[Shard, RunInfo]:
+        """Read ``run.json`` and the file of every shard, in the order of shards; the whole run first.
+
+        Raises:
+            ConfigError: see :meth:`read_run`.
+        """
+        shards = [WHOLE, *sorted(map(_shard_of, self.run_files_of_shards()))]
+        return {shard: run for shard in shards if (run := replace(self, shard=shard).read_run()) is not None}
+
+    def run_files_of_shards(self) -> list[Path]:
+        """Every ``run_K_of_N.json`` that exists."""
+        return [path for path in sorted(self.path.glob("run_*.json")) if _RUN_FILE_OF_SHARD.fullmatch(path.name)]
+
+    def journal_files(self) -> list[Path]:
+        """Every journal: that of a whole run, those of shards, and those that a merge copied here under new names."""
+        return sorted(self.path.glob("journal*.jsonl"))
+
+    def read_journals(self) -> list[Journal]:
+        """Read every journal from its beginning to its end.
+
+        Raises:
+            ConfigError: a newer version of Proctor wrote one of them.
+        """
+        return [read_journal(path) for path in self.journal_files()]
+
+    def existing_videos(self, specs: Iterable[EpisodeSpec]) -> dict[EpisodeSpec, str]:
+        """Find the videos of ``specs``: file names relative to the run directory, for those episodes that have one."""
+        found = {path.relative_to(self.path).as_posix() for path in self.video_files()}
+        return {spec: name for spec in specs if (name := video_name(spec)) in found} if found else {}
+
+    def video_files(self) -> Iterator[Path]:
+        """Every video that exists."""
+        return self.videos.glob("*/*.mp4")
+
+    def shown_files(self) -> Iterator[Path]:
+        """Every file by which a page about the run may change: results, videos, and locks, which show a writer."""
+        yield self.whole.run_file
+        for pattern in (RESULT_FILE, "shard_*.json", "journal*.jsonl", "journal*.lock"):
+            yield from sorted(self.path.glob(pattern))
+        yield from sorted(self.video_files())
+
+    # -------------------------------------------------------------------------------------------------------- status
+
+    def writer(self) -> str | None:
+        """Describe the process that writes any journal of the directory; None if there is none."""
+        return next(filter(None, map(holder_of, sorted(self.path.glob("journal*.lock")))), None)
+
+    def own_writer(self) -> str | None:
+        """Describe the process that writes the journal of this run or shard; None if there is none."""
+        return holder_of(self.lock_file)
+
+    def _refuse_excluded_writer(self) -> None:
+        """A whole run has the directory to itself; a shard shares it with other shards."""
+        excluded = self.path.glob("journal_*.lock") if self.shard.is_whole else [self.whole.lock_file]
+        if (writer := next(filter(None, map(holder_of, excluded)), None)) is not None:
+            raise RunLockedError(
+                f"{self.path} is being written to by {writer}: wait for it, stop it, or choose another --output_dir."
+            )
+
+    # ------------------------------------------------------------------------------------------------------- writing
+
+    def write_run(self, run: RunInfo) -> None:
+        """Write what is evaluated, by the whole run or by this shard.
+
+        Raises:
+            ResourceError: the file cannot be written.
+        """
+        write_json(self.run_file, run)
+
+    def write_eval_info(self, info: Mapping[str, Any]) -> Path:
+        """Write the results (:func:`~proctor.results.eval_info.stream_eval_info`), atomically; gives their file.
+
+        Raises:
+            ResourceError: the file cannot be written.
+        """
+        write_json(self.eval_info_file, info)
+        return self.eval_info_file
+
+    def open_journal(
+        self,
+        fingerprint: Mapping[str, Any],
+        n_workers: int = 0,
+        check: Callable[[Sequence[Journal]], None] = lambda _: None,
+    ) -> JournalWriter:
+        """Lock the journal of this run or shard, read every journal of the directory once, and begin a session.
+
+        ``check`` is called with the journals while the lock is held and before the journal is written to; an error that
+        it raises ends the call. The writer holds the lock until it is closed. ``n_workers`` workers will run the
+        session's episodes; 0 if the number is not known.
+
+        Raises:
+            RunLockedError: another process writes this journal, or a whole run and a shard exclude each other; names
+                that process.
+            ResourceError: the files cannot be created.
+            ConfigError: a newer version of Proctor wrote one of the journals.
+        """
+        lock = FileLock(self.lock_file)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+            self._refuse_excluded_writer()
+            journals = self.read_journals()
+            check(journals)
+            header = Header(JOURNAL_FORMAT_VERSION, dict(fingerprint), n_workers)
+            return JournalWriter(self.journal_file, header, journals, lock)
+        except OSError as error:
+            lock.release()
+            raise ResourceError(f"{self.path} cannot be written to: {error.strerror}.") from error
+        except BaseException:
+            lock.release()
+            raise
 
 
-def _require_mappings(whose: str, fields: Mapping[str, Any], names: Iterable[str]) -> None:
-    """Raises ValueError for a field that is there and no mapping: somebody edited the file."""
-    for name in names:
-        if not isinstance(fields.get(name, {}), Mapping):
-            raise ValueError(f"{whose}.{name} is no mapping")  # noqa: TRY004 - msgspec's decoder passes on a ValueError
+def video_name(spec: EpisodeSpec) -> str:
+    """Name the video of an episode, relative to the run directory."""
+    suite = re.sub(r"[^\w.-]+", "_", spec.suite)
+    return f"{_VIDEO_FOLDER}/{suite}_{spec.task_id}/eval_episode_{spec.episode_index}.mp4"
 
 
-def plan_by_task(tasks: Sequence[Task], specs: Sequence[EpisodeSpec]) -> tuple[PlannedTask, ...]:
-    """The plan in the form that :class:`RunInfo` holds."""
-    episodes: dict[TaskKey, list[PlannedEpisode]] = {task.key: [] for task in tasks}
-    for spec in specs:
-        episodes[spec.task].append(PlannedEpisode(spec.episode_index, spec.seed, spec.init_state_id))
-    return tuple(PlannedTask(task, tuple(episodes[task.key])) for task in tasks)
-
-
-def require_code(run: RunInfo, sides: Collection[str], command: str) -> None:
-    """Refuse to go on with a run whose own code (of the ``env``, of the ``policy``) is not found from here.
-
-    Where it was is told and not looked at: a run directory may come from somebody else, and to name a folder in it must
-    not be enough to run what lies there.
-
-    Raises:
-        ConfigError: names the modules, where they were, and a ``command`` that finds them.
-    """
-    names = {name for side in sides for name in run.fingerprint.get(_CODE, {}).get(side, {})}
-    missing = [name for name in sorted(names & run.code_places.keys()) if not is_found(name)]
-    if not missing:
-        return
-    places = list(dict.fromkeys(run.code_places[name] for name in missing))
-    before = f"{os.pathsep}$PYTHONPATH" if os.environ.get("PYTHONPATH") else ""
-    modules, are, they = ("module", "is", "it was") if len(missing) == 1 else ("modules", "are", "they were")
-    raise ConfigError(
-        f"The run's {modules} {', '.join(missing)} {are} not found from here; {they} in {', '.join(places)}. If you "
-        f"trust the code there: PYTHONPATH={shlex.quote(os.pathsep.join(places))}{before} {command}"
-    )
-
-
-def resume_command(run: RunInfo, directory: Path, options: str = "") -> str:
-    """What continues the run in ``directory``, as the end of a sentence: that holds no secret and no function."""
-    where, policy = shlex.quote(str(directory)), run.config.get("policy")
-    if isinstance(policy, Mapping) and "sha256" in policy:
-        return f"the same call with output_dir={str(directory)!r}"
-    if REDACTED in str(run.config):
-        return f"the same command with --output_dir={where}"
-    consent = f" {GIVE_CONSENT}" if uninstalled_code(run.config) else ""
-    return f"proctor resume {where}{options}{consent}"
-
-
-def run_file(shard_id: int, num_shards: int) -> str:
-    """``run.json`` for a whole run, ``run_K_of_N.json`` for one of its shards."""
-    return RUN_FILE if num_shards == 1 else f"run_{shard_id}_of_{num_shards}.json"
-
-
-def write_run(directory: Path, run: RunInfo, name: str = RUN_FILE) -> None:
-    """Write ``run.json``.
-
-    Raises:
-        ResourceError: it cannot be written.
-    """
-    write_json(directory / name, run)
-
-
-def read_runs(directory: Path) -> dict[str, RunInfo]:
-    """``run.json`` and those of shards, by file name.
-
-    Raises:
-        ConfigError: see :func:`read_run`.
-    """
-    names = sorted(path.name for path in directory.glob(_RUN_FILES))
-    return {name: run for name in names if (run := read_run(directory, name)) is not None}
-
-
-def read_run(directory: Path, name: str = RUN_FILE) -> RunInfo | None:
-    """What ``directory`` is an evaluation of; None where it does not hold one.
-
-    Raises:
-        ConfigError: its ``run.json`` is damaged, or from a newer version of Proctor.
-    """
-    path = directory / name
+def _make_new(path: Path) -> bool:
     try:
-        content = path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
+        path.mkdir()
+    except FileExistsError:
+        return False
+    return True
+
+
+def _shard_of(run_file: Path) -> Shard:
+    match = _RUN_FILE_OF_SHARD.fullmatch(run_file.name)
+    assert match is not None
+    return Shard(int(match[1]), int(match[2]))
+
+
+def _decode_run(path: Path, content: bytes) -> RunInfo:
     try:
         run = msgspec.json.decode(content, type=RunInfo)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
@@ -203,89 +314,3 @@ def read_run(directory: Path, name: str = RUN_FILE) -> RunInfo | None:
     if run.format_version > FORMAT_VERSION:
         raise ConfigError(f"{path} has format version {run.format_version}: update Proctor to read it.")
     return run
-
-
-_Paths = tuple[str | None, str | None]
-
-
-def check_fingerprint(
-    old: Mapping[str, Any], new: Mapping[str, Any], *, allow_mismatch: bool, paths: _Paths = (None, None)
-) -> list[str]:
-    """The differences between two fingerprints, a line each: ``policy.n_action_steps: was 8, now 4``.
-
-    What an earlier version of Proctor did not record (:func:`not_recorded`) is no difference. ``paths`` are where the
-    two checkpoints are, so that the user is told of them and not of digests.
-
-    Raises:
-        FingerprintError: there are some, and ``allow_mismatch`` is false; shows all of them.
-    """
-    differences = _in_words(contradictions(old, new), paths)
-    if differences and not allow_mismatch:
-        raise FingerprintError(
-            "The run directory holds results of a different evaluation:\n  "
-            + "\n  ".join(differences)
-            + "\nChoose another --output_dir, or mix the two with --eval.allow_mismatch=true."
-        )
-    return differences
-
-
-def not_recorded(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """The code in ``new`` of which ``old`` says nothing, as earlier versions of Proctor did, by its modules' names."""
-    return [] if _CODE in old else sorted({name for side in new.get(_CODE, {}).values() for name in side})
-
-
-def _in_words(found: Mapping[str, tuple[str, str]], paths: _Paths) -> list[str]:
-    """Differences for people to read: who knows a checkpoint or code by its digest?"""
-    if _ONLY_SOURCE in found and found[_ONLY_SOURCE][1] == _ABSENT:
-        return [_NOT_KNOWN]
-    return [_line(name, before, now, paths) for name, (before, now) in found.items()]
-
-
-def _line(name: str, before: str, now: str, paths: _Paths) -> str:
-    whose, _, what = name.rpartition(".")
-    if what == "sha256" and all(paths) and whose in ("", "policy"):
-        one, other = paths
-        return (
-            f"policy: the files of {one} have changed since"
-            if one == other
-            else f"policy: was the checkpoint {one}, now {other}"
-        )
-    if what == "sha256" and whose in ("", "policy"):
-        return "policy: its code, or something that it depends on, is not what it was"
-    if whose.partition(".")[0] == _CODE and _ABSENT not in (before, now):
-        return f"{name}: the code has changed since"
-    return f"{name}: was {before}, now {now}"
-
-
-def contradictions(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
-    """In what two fingerprints differ, as :func:`differing`, apart from what the ``old`` one does not record."""
-    if not_recorded(old, new):
-        new = {name: value for name, value in new.items() if name != _CODE}
-    return differing(old, new)
-
-
-def differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
-    """In what two fingerprints differ: dotted names, and both values as text."""
-    before, now = dict(_leaves(_plain(old))), dict(_leaves(_plain(new)))
-    return {
-        name: (_shown(name, before), _shown(name, now))
-        for name in sorted(before.keys() | now.keys())
-        if name not in before or name not in now or before[name] != now[name]
-    }
-
-
-def _plain(fingerprint: Mapping[str, Any]) -> Any:
-    """As it is read back from a file: tuples become lists. Earlier versions wrote consent and secrets into it."""
-    return redact_for_comparison(without_consent(msgspec.json.decode(msgspec.json.encode(fingerprint)), mark=False))
-
-
-def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict) and value:
-        for key, child in value.items():
-            yield from _leaves(child, f"{name}.{key}" if name else key)
-    else:
-        yield name, value
-
-
-def _shown(name: str, leaves: Mapping[str, Any]) -> str:
-    return msgspec.json.encode(leaves[name]).decode() if name in leaves else _ABSENT

@@ -1,8 +1,8 @@
-"""Puts the shards of a run together, wherever they were run.
+"""Puts the shards of a run together, from one directory or several.
 
 The merged directory holds the shards' journals as they are, with actions and videos, so that everything that reads a
-run directory (a report, a replay, a resume) reads this one. Which record of an episode counts is decided in
-:mod:`proctor.results.merge`, in no particular order; so merging again, or in another order, changes nothing.
+run directory (a report, a replay, a resume) reads the merged one too. :mod:`proctor.results.merge` decides which record
+of an episode counts, whatever the order of the journals; so merging again, or in another order, changes nothing.
 """
 
 from __future__ import annotations
@@ -16,56 +16,55 @@ from pathlib import Path
 
 import msgspec
 
-from proctor.errors import ConfigError, MergeError, ResourceError
-from proctor.results.eval_info import stream_eval_info, write_eval_info
+from proctor.errors import MergeError, ResourceError
+from proctor.results.eval_info import stream_eval_info
 from proctor.results.files import sync_directory
-from proctor.results.journal import Journal, read_journals
+from proctor.results.fingerprint import contradictions, differing
+from proctor.results.journal import Journal
+from proctor.results.journal_records import actions_file_of
 from proctor.results.merge import merge_journals
-from proctor.results.run_dir import RUN_FILE, RunInfo, contradictions, differing, read_runs, write_run
+from proctor.results.run_dir import WHOLE, RunDirectory, Shard
+from proctor.results.run_info import RunInfo
 from proctor.results.summary import Summary, load_summary
-from proctor.results.videos import existing_videos
 
 
 def merge_shards(directories: Sequence[Path], output: Path) -> Summary:
-    """Put the runs in ``directories`` together in ``output``, which may be one of them, and write its
-    ``eval_info.json``: a partial one where episodes are missing.
+    """Put the runs in ``directories`` together in ``output``, which may be one of them, and write its results.
+
+    The results are partial if episodes are missing.
 
     Raises:
-        ConfigError: one of them is no run directory.
+        ConfigError: one of the directories is not a run directory.
         MergeError: they are not shards of one evaluation, or their journals contradict each other. Nothing is written.
         ResourceError: the output cannot be written.
     """
-    every = list(dict.fromkeys(path.resolve() for path in [*directories, *([output] if _holds_run(output) else [])]))
-    run = _common_run({directory: _runs_of(directory) for directory in every})
-    journals = {directory: read_journals(directory) for directory in every}
+    merged = RunDirectory(output)
+    sources = [*directories, *([output] if merged.holds_run else [])]
+    every = [RunDirectory(path) for path in dict.fromkeys(path.resolve() for path in sources)]
+    run = _common_run({directory.path: _runs_of(directory) for directory in every})
+    journals = {directory: directory.read_journals() for directory in every}
     _require_own_results(run, journals)
     merge_journals(journal for found in journals.values() for journal in found)
     try:
         for directory in every:
-            if directory != output.resolve():
+            if directory.path != output.resolve():
                 _copy(directory, output, run)
     except OSError as error:
         raise ResourceError(f"{output} cannot be written to: {error.strerror}.") from error
-    write_run(output, _of_whole(run, output))
+    merged.write_run(run.of_all_shards(output_dir=str(output)))
     whole, summary = load_summary(output)
-    write_eval_info(output, stream_eval_info(summary, whole))
+    merged.write_eval_info(stream_eval_info(summary, whole))
     return summary
 
 
-def _holds_run(directory: Path) -> bool:
-    return (directory / RUN_FILE).exists()
+def _runs_of(directory: RunDirectory) -> Mapping[Shard, RunInfo]:
+    directory.require_run()
+    return directory.read_runs()
 
 
-def _runs_of(directory: Path) -> Mapping[str, RunInfo]:
-    runs = read_runs(directory)
-    if RUN_FILE not in runs:
-        raise ConfigError(f"{directory} is not a run directory: it has no {RUN_FILE}.")
-    return runs
-
-
-def _common_run(runs: Mapping[Path, Mapping[str, RunInfo]]) -> RunInfo:
-    """What all of them are an evaluation of; the machine and command that stand in it are one shard's."""
-    wholes = {directory: found[RUN_FILE] for directory, found in runs.items()}
+def _common_run(runs: Mapping[Path, Mapping[Shard, RunInfo]]) -> RunInfo:
+    """Give what all directories are an evaluation of; the machine and the command in it are those of one shard."""
+    wholes = {directory: found[WHOLE] for directory, found in runs.items()}
     (first, one), *others = wholes.items()
     for directory, other in others:
         if found := differing(one.fingerprint, other.fingerprint):
@@ -85,24 +84,19 @@ def _common_run(runs: Mapping[Path, Mapping[str, RunInfo]]) -> RunInfo:
     return replace(chosen, opened_policy=opened[0][1] if opened else None)
 
 
-def _require_own_results(run: RunInfo, journals: Mapping[Path, Sequence[Journal]]) -> None:
-    """Refuse journals whose own headers say that they hold another evaluation's results, or several of which nobody can
-    tell that they do not, unless that was allowed.
+def _require_own_results(run: RunInfo, journals: Mapping[RunDirectory, Sequence[Journal]]) -> None:
+    """Refuse journals whose headers name another evaluation, and several journals of an evaluation that cannot be
+    recognised, unless the user allowed that.
     """
-    if run.config.get("eval", {}).get("allow_mismatch"):
+    if run.may_mix:
         return
-    reason = run.fingerprint.get("unidentified")
+    reason = run.unidentified
     if reason and sum(bool(journal.episodes) for found in journals.values() for journal in found) > 1:
         raise MergeError(f"Whether these are shards of one evaluation is not known, because {reason}.")
     for directory, found in journals.items():
         for header in (header for journal in found for header in journal.measured_by):
             if differences := contradictions(header.fingerprint, run.fingerprint):
-                raise MergeError(_not_the_same(directory, directory / RUN_FILE, differences))
-
-
-def _of_whole(run: RunInfo, output: Path) -> RunInfo:
-    evaluation = {**run.config.get("eval", {}), "shard_id": 0, "num_shards": 1}
-    return replace(run, config={**run.config, "eval": evaluation, "output_dir": str(output)})
+                raise MergeError(_not_the_same(directory.path, directory.run_file, differences))
 
 
 def _not_the_same(one: Path, other: Path, found: Mapping[str, tuple[str, str]]) -> str:
@@ -110,29 +104,28 @@ def _not_the_same(one: Path, other: Path, found: Mapping[str, tuple[str, str]]) 
     return "\n".join(["These are not shards of one evaluation:", *lines])
 
 
-def _copy(source: Path, target: Path, run: RunInfo) -> None:
-    """Journals with their actions, what is known of each shard, and videos; what is there already stays."""
+def _copy(source: RunDirectory, target: Path, run: RunInfo) -> None:
+    """Copy journals with their actions, the files of shards, and videos; a file that exists in ``target`` stays."""
     target.mkdir(parents=True, exist_ok=True)
-    for journal in sorted(source.glob("journal*.jsonl")):
+    for journal in source.journal_files():
         _copy_journal(journal, target)
-    for path in sorted(source.glob("run_*.json")):
+    for path in source.run_files_of_shards():
         _copy_file(path, target / path.name)
-    for video in existing_videos(source, run.specs).values():
-        _copy_file(source / video, target / video)
+    for video in source.existing_videos(run.specs).values():
+        _copy_file(source.path / video, target / video)
     sync_directory(target)
 
 
 def _copy_journal(journal: Path, target: Path) -> None:
-    """Under its name, or one that its content gives it where another has that."""
+    """Copy a journal under its name; if another journal has that name, its checksum is added to the name."""
     content = journal.read_bytes()
-    stem = journal.stem
-    if (there := target / journal.name).exists() and there.read_bytes() != content:
-        stem = f"{journal.stem}_{zlib.crc32(content):08x}"
-    actions = ".actions.bin"
-    if (source := journal.with_suffix(actions)).exists():
-        _copy_file(source, target / f"{stem}{actions}")  # before the lines that refer to it
-    if not (whole := target / f"{stem}.jsonl").exists():
-        with _unfinished(whole) as path:
+    copy = target / journal.name
+    if copy.exists() and copy.read_bytes() != content:
+        copy = copy.with_stem(f"{journal.stem}_{zlib.crc32(content):08x}")
+    if (actions := actions_file_of(journal)).exists():
+        _copy_file(actions, actions_file_of(copy))  # before the lines that refer to them
+    if not copy.exists():
+        with _unfinished(copy) as path:
             path.write_bytes(content)
 
 
@@ -144,7 +137,7 @@ def _copy_file(source: Path, target: Path) -> None:
 
 @contextmanager
 def _unfinished(target: Path) -> Iterator[Path]:
-    """A file beside ``target`` that takes its name once it is whole."""
+    """Give the path of a file beside ``target``; the file gets the name ``target`` once it is whole."""
     target.parent.mkdir(parents=True, exist_ok=True)
     path = target.with_name(f".{target.name}.tmp")
     yield path

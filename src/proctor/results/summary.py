@@ -1,4 +1,4 @@
-"""What came of an evaluation: the plan joined with its results. What every report is made from."""
+"""The results of an evaluation, joined with its plan: every report is made from a :class:`Summary`."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from proctor.errors import ConfigError, MergeError, note
-from proctor.results.journal import EpisodeKey, Journal, RecordedResults, key_of, read_journals
+from proctor.results.fingerprint import check_fingerprint
+from proctor.results.journal import Journal, RecordedResults
+from proctor.results.journal_records import EpisodeKey, key_of
 from proctor.results.merge import merge_journals
-from proctor.results.run_dir import RunInfo, check_fingerprint, read_run
-from proctor.results.videos import existing_videos
+from proctor.results.run_dir import RUN_FILE, RunDirectory
+from proctor.results.run_info import RunInfo
 from proctor.statistics.bootstrap import MeanIntervals, Resampled, mean_intervals, quantities, resample_task
 from proctor.statistics.counts import Counts, Macro, macro, pooled_interval
 from proctor.statistics.intervals import Interval, IntervalMethod
@@ -29,7 +31,7 @@ _Known = TypeVar("_Known")
 
 @dataclass(frozen=True)
 class _Totals:
-    """What is counted of a task's episodes, all in one reading of them."""
+    """All that is counted of a task's episodes, in one reading of them."""
 
     counts: Counts
     timings: Timings
@@ -48,10 +50,11 @@ class _Totals:
 
 @dataclass(frozen=True)
 class TaskSummary:
-    """One task: its episodes with a result, errors included, and those without one.
+    """The results of one task.
 
-    The ``episodes`` of a run on disk are read from there each time they are asked for, as a million would fill the
-    memory; ``specs`` are the planned ones of which there are results.
+    ``episodes`` are the episodes with a result, errors included, and ``specs`` are theirs; ``missing`` are the planned
+    episodes without a result. The ``episodes`` of a run on disk are read each time they are iterated over, because a
+    million would fill the memory.
     """
 
     task: Task
@@ -65,21 +68,21 @@ class TaskSummary:
 
     @cached_property
     def counts(self) -> Counts:
-        return self._totals.counts + Counts(planned=len(self.missing))
+        return self._totals.counts + Counts(n_planned=len(self.missing))
 
     @property
     def timings(self) -> Timings:
-        """Where the time of its episodes together went."""
+        """The times of the task's episodes, summed."""
         return self._totals.timings
 
     @property
     def failed_attempts(self) -> Counter[str]:
-        """Attempts that did not succeed, by kind of error; also where a later one did."""
+        """The number of failed attempts by kind of error, also of episodes that a later attempt completed."""
         return self._totals.failed_attempts
 
     @cached_property
     def resampled(self) -> Resampled:
-        """Rewards and lengths of its episodes, for the intervals of their means."""
+        """Resamples of the rewards and lengths of the task's episodes, for the intervals of their means."""
         return resample_task(self.task.key, self._totals.quantities)
 
     @cached_property
@@ -89,14 +92,14 @@ class TaskSummary:
 
 @dataclass(frozen=True)
 class Summary:
-    """Results in the order of the plan: suites as given, then by task and episode.
+    """The results of an evaluation in the order of the plan: suites as given, then by task and episode.
 
-    ``episodes`` is everything that has a result, read from the files each time where a run is on disk.
-    ``wall_s`` is how long the evaluation took, all sessions together, ``worker_s`` the same summed over the workers of
-    each; ``startup_s`` the part of the last session before
-    its first episode began (imports, loading, construction). None where nobody measured it. ``videos`` are the files of
-    the episodes that have one, relative to the run directory. Intervals of success rates are by ``method``. With an
-    early ``stop``, episodes after it are neither counted nor missing. ``success_key`` is the key of info whose absence
+    ``episodes`` are all episodes that have a result; those of a run on disk are read each time they are iterated over.
+    ``wall_s`` is the duration of all sessions together in seconds, and ``worker_s`` the same summed over the workers of
+    each session. ``startup_s`` is the part of the last session before its first episode began (imports, loading,
+    construction). Each of the three is None if it was not measured. ``videos`` maps episodes to their video files,
+    relative to the run directory. ``method`` is the method of the intervals of success rates. If there is an early
+    ``stop``, episodes after it are neither counted nor missing. ``success_key`` is the key of ``info`` whose absence
     counts as a failure, None if there is none.
     """
 
@@ -112,12 +115,17 @@ class Summary:
 
     @cached_property
     def missing(self) -> tuple[EpisodeSpec, ...]:
-        """Everything planned that has none."""
+        """The planned episodes that have no result."""
         return tuple(spec for task in self.tasks for spec in task.missing)
+
+    @property
+    def has_suites(self) -> bool:
+        """Whether suites group the tasks: tasks that were named one by one are each a suite of that name."""
+        return any(task.task.suite != task.task.name for task in self.tasks)
 
     @cached_property
     def groups(self) -> dict[str, Counts]:
-        """Counts per suite."""
+        """The counts per suite."""
         groups: dict[str, Counts] = {}
         for task in self.tasks:
             groups[task.task.suite] = groups.get(task.task.suite, Counts()) + task.counts
@@ -125,33 +133,36 @@ class Summary:
 
     @cached_property
     def overall(self) -> Counts:
-        """All episodes in one pool."""
+        """The counts of all episodes in one pool."""
         return sum(self.groups.values(), Counts())
 
     @cached_property
     def macro(self) -> Macro | None:
+        """The mean over tasks of their success rates; None unless every task has one."""
         return macro([task.counts for task in self.tasks], self.method)
 
     def interval(self, counts: Counts) -> Interval | None:
-        """Of the success rate of some of the episodes; None before there is one."""
+        """Return the interval of the success rate of ``counts``; None if there is no rate."""
         return counts.interval(self.method)
 
     def pooled_interval(self, suite: str | None = None) -> Interval | None:
-        """Of the success rate of all episodes in one pool, or of a suite's; None before there is one."""
+        """Return the interval of the success rate of all episodes in one pool, or of those of a suite; None if there is
+        no rate.
+        """
         return pooled_interval([task.counts for task in self.tasks if suite in (None, task.task.suite)], self.method)
 
     @cached_property
     def mean_intervals(self) -> MeanIntervals:
-        """Of the mean rewards and lengths of all episodes."""
+        """The intervals of the mean rewards and lengths of all episodes."""
         return mean_intervals([task.resampled for task in self.tasks])
 
     def mean_intervals_of(self, suite: str) -> MeanIntervals:
-        """The same for one suite."""
+        """Return the intervals of the mean rewards and lengths of the episodes of one suite."""
         return mean_intervals([task.resampled for task in self.tasks if task.task.suite == suite])
 
     @cached_property
     def timings(self) -> Timings:
-        """Where the time of all episodes together went."""
+        """The times of all episodes, summed."""
         return _together(task.timings for task in self.tasks)
 
     @property
@@ -161,8 +172,8 @@ class Summary:
 
     @property
     def first_error(self) -> tuple[EpisodeSpec, AttemptError] | None:
-        """The first episode that remained an error, and why its last attempt failed."""
-        for result in (result for task in self.tasks if task.counts.errors for result in task.episodes):
+        """The first episode that remained an error, and the error of its last attempt."""
+        for result in (result for task in self.tasks if task.counts.n_errors for result in task.episodes):
             if result.outcome is Outcome.ERROR:
                 return result.spec, result.errors[-1] if result.errors else AttemptError(
                     "unknown", "no reason recorded"
@@ -171,6 +182,7 @@ class Summary:
 
     @property
     def episodes_per_s(self) -> float | None:
+        """Episodes with a result per second of wall time; None if that was not measured."""
         return len(self.episodes) / self.wall_s if self.wall_s else None
 
 
@@ -183,8 +195,8 @@ def summarize(
 ) -> Summary:
     """Join a plan (or a shard's part of one) with results. Results that are not in the plan are left out.
 
-    Tasks without an episode in ``specs`` are left out too: a shard reports what it was given. Where ``precision`` is
-    reached before the end of the plan, what comes after is no part of it.
+    Tasks without an episode in ``specs`` are left out too, because a shard reports only its own part. If ``precision``
+    is reached before the end of the plan, the episodes after that do not belong to the summary.
     """
     known = {key_of(result.spec): result for result in results}
     return replace(_join(tasks, specs, known, tuple, precision), wall_s=wall_s)
@@ -197,7 +209,7 @@ def _join(
     results: Callable[[Sequence[_Known]], Sequence[EpisodeResult]],
     precision: Precision,
 ) -> Summary:
-    """Join a plan with what is ``known`` of episodes; ``results`` gives the results of some of that."""
+    """Join a plan with what is ``known`` of its episodes; ``results`` turns such values into results."""
     position = {suite: number for number, suite in enumerate(dict.fromkeys(task.suite for task in tasks))}
     by_task = {task.key: task for task in tasks}
     of_plan = results([known[key] for spec in specs if (key := key_of(spec)) in known])
@@ -216,53 +228,55 @@ def _join(
 
 
 def load_summary(directory: Path) -> tuple[RunInfo, Summary]:
-    """What ``directory`` holds by now, be the run finished, going on or dead. Shards count as running side by side.
+    """Read the results that ``directory`` holds by now, of a run that has finished, goes on, or was interrupted.
 
-    A note says if some of its results are another evaluation's than ``run.json`` describes.
+    Shards count as running side by side. If some of the results were measured by another evaluation than ``run.json``
+    describes, a note is given.
 
     Raises:
-        ConfigError: it is not a run directory.
+        ConfigError: ``directory`` is not a run directory.
         MergeError: its journals contradict each other.
     """
-    if (run := read_run(directory)) is None:
-        raise ConfigError(f"{directory} holds no run: there is no run.json in it.")
-    journals, specs = read_journals(directory), run.specs
+    run_directory = RunDirectory(directory)
+    if (run := run_directory.read_run()) is None:
+        raise ConfigError(f"{directory} holds no run: there is no {RUN_FILE} in it.")
+    journals, specs = run_directory.read_journals(), run.specs
     _note_results_of_another(directory, run, journals)
     summary = _join(run.tasks, specs, merge_journals(journals), RecordedResults, run.precision)
     wall_s = max((journal.wall_s for journal in journals), default=None)
     worker_s = (
         None if any(journal.worker_s is None for journal in journals) else sum(j.worker_s or 0.0 for j in journals)
     )
-    videos = existing_videos(directory, specs)
+    videos = run_directory.existing_videos(specs)
     return run, replace(summary, wall_s=wall_s, worker_s=worker_s, videos=videos, success_key=run.success_key)
 
 
 def _note_results_of_another(directory: Path, run: RunInfo, journals: Iterable[Journal]) -> None:
-    """The sessions of a journal say themselves whose results theirs are; ``run.json`` was written by the last one."""
+    """Give a note if a session of a journal has another fingerprint than ``run.json``, which the last one wrote."""
     measured = [header.fingerprint for journal in journals for header in journal.measured_by]
     found = (check_fingerprint(each, run.fingerprint, allow_mismatch=True) for each in measured)
     if differences := dict.fromkeys(line for lines in found for line in lines):
         note(
-            f"{directory} holds results that were measured by another evaluation than its run.json describes: "
+            f"{directory} holds results that were measured by another evaluation than its {RUN_FILE} describes: "
             f"{'; '.join(differences)}."
         )
 
 
 def require_complete(summary: Summary) -> None:
-    """For a merge that must be of the whole plan.
+    """Check that every planned episode has a result, as a merge of all shards must.
 
     Raises:
         MergeError: episodes are missing; lists them as ranges.
     """
     if summary.missing:
         raise MergeError(
-            f"{len(summary.missing)} of {summary.overall.planned} planned episodes are missing: "
+            f"{len(summary.missing)} of {summary.overall.n_planned} planned episodes are missing: "
             f"{describe(key_of(spec) for spec in summary.missing)}."
         )
 
 
 def describe(keys: Iterable[EpisodeKey]) -> str:
-    """Episodes as ranges: ``libero_spatial/3 episodes 2, 7-9; libero_spatial/4 episodes 0``."""
+    """Describe episodes as ranges: ``libero_spatial/3 episodes 2, 7-9; libero_spatial/4 episodes 0``."""
     parts = []
     for (suite, task_id), group in groupby(keys, key=lambda key: (key.suite, key.task_id)):
         indices = sorted(key.episode_index for key in group)

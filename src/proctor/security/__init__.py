@@ -1,1 +1,1 @@
-"""Which code may run, with whose consent, what it may do to this process, and what must not be written down."""
+"""Security: consent to run foreign code, guards around such code, and redaction of secrets."""

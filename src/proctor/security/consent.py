@@ -1,6 +1,8 @@
-"""Consent to running code that is not installed here. ``--trust_remote_code=true`` on a command line gives it, or the
-keyword ``trust_remote_code`` in Python, for this one call. No file gives it: neither a configuration file nor a run
-directory, which may be somebody else's. What is written down says only that consent was given once.
+"""Consent to running code that is not installed here.
+
+Consent is given by ``--trust_remote_code=true`` on a command line, or by the keyword ``trust_remote_code`` in Python,
+for this one call. A file cannot give consent: neither a configuration file nor a run directory, which may come from
+somebody else. Files record only that consent was given once.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from proctor.errors import ConfigError
 CONSENT = "trust_remote_code"
 GIVE_CONSENT = f"--{CONSENT}=true"
 NOT_KEPT = "<not kept>"
-"""What a run directory holds in place of consent."""
+"""Text that a run directory contains in place of consent."""
 
 _REFUSED = ("", "0", "false", "no", "none", "null", "off")
 _IN_TEXT = re.compile(rf"trust[-_ ]?remote[-_ ]?code\W*[:=]\W*(?!({'|'.join(_REFUSED[1:])})\b)\w", re.IGNORECASE)
@@ -28,15 +30,13 @@ _MAY_NAME_CODE = ("type", "function", "module", "task")
 
 
 def is_consent(name: object) -> bool:
-    """Whether a field of this name gives consent, in whatever spelling: ``env.trust-remote-code``."""
+    """Return True if a field of this name gives consent, in any spelling: ``env.trust-remote-code``."""
     last = str(name).rpartition(".")[2]
     return re.sub(r"[\W_]", "", last).lower() == CONSENT.replace("_", "")
 
 
 def gives_consent(value: Any) -> bool:
-    """Whether a field in ``value``, however deep, gives consent, or says that it was given: also in a text of JSON or
-    YAML.
-    """
+    """Return True if a field at any depth of ``value`` gives consent or records it, also inside a JSON or YAML text."""
     match value:
         case Mapping():
             return any(
@@ -52,7 +52,7 @@ def gives_consent(value: Any) -> bool:
 
 
 def without_consent(value: Any, *, mark: bool = True) -> Any:
-    """``value`` for a file: consent in it is replaced by :data:`NOT_KEPT`, or left out."""
+    """Return ``value`` for a file: consent in it is replaced by :data:`NOT_KEPT`, or left out if ``mark`` is False."""
     return _replaced(value, NOT_KEPT if mark else None)
 
 
@@ -70,7 +70,7 @@ def _replaced(value: Any, consent: Any) -> Any:
 
 
 def _decoded(text: str) -> Any:
-    """The list or mapping that a text of JSON or YAML holds; any other text as it is."""
+    """Return the list or mapping in a JSON or YAML text; return any other text unchanged."""
     try:
         decoded = read_value(text)
     except (ConfigError, RecursionError):
@@ -79,15 +79,15 @@ def _decoded(text: str) -> Any:
 
 
 def of_run(config: Mapping[str, Any], command: str, *, consent: bool) -> dict[str, Any]:
-    """The configuration that a run directory holds, to be run again by ``command``, with the consent given there.
+    """Return a run directory's configuration for running it again by ``command``, with the consent given there.
 
     Raises:
-        ConfigError: it needs consent, and there is none; names the command that gives it.
+        ConfigError: it needs consent and there is none; the message gives the command that consents.
     """
     if not consent and (code := uninstalled_code(config)):
         raise ConfigError(
-            f"This run means to run code that is not installed here ({', '.join(code)}), and a run directory cannot "
-            f"consent to that: read the code, and if you trust it: {command} {GIVE_CONSENT}"
+            f"This run would execute code that is not installed here ({', '.join(code)}), and a run directory cannot "
+            f"consent to that; read the code, and if you trust it, run: {command} {GIVE_CONSENT}"
         )
     if any(map(_is_here, _named_modules(config))):
         extend_import_path([str(Path.cwd())])
@@ -98,9 +98,10 @@ def of_run(config: Mapping[str, Any], command: str, *, consent: bool) -> dict[st
 
 
 def uninstalled_code(config: Mapping[str, Any], *, on_import_path: bool = False) -> list[str]:
-    """What the configuration of a run directory would have this machine run without its being installed, for a
-    sentence: code that needs consent, and modules that only the working directory has; with ``on_import_path``, also
-    those that ``PYTHONPATH`` or an editable installation leads to.
+    """Describe the code that a run directory's configuration would execute although it is not installed here.
+
+    The texts fit into a sentence. They name code that needs consent, and modules that only the working directory has;
+    with ``on_import_path``, also modules on ``PYTHONPATH`` or of an editable installation.
     """
     env = config.get("env")
     repo = env.get("repo") if isinstance(env, Mapping) else None
@@ -129,7 +130,7 @@ def _spec_of(module: str) -> ModuleSpec | None:
 
 
 def _is_here(module: str) -> bool:
-    """Whether only the working directory has it, of which nobody said that it is to be searched."""
+    """Return True if only the working directory, which the user has not put on the import path, has the module."""
     here, spec = str(Path.cwd()), _spec_of(module)
     if spec is None:
         return PathFinder.find_spec(module.partition(".")[0], [here]) is not None
@@ -138,7 +139,7 @@ def _is_here(module: str) -> bool:
 
 
 def _is_installed(module: str) -> bool:
-    """Whether it is Python's own, or of an installed package, as far as its place tells; or there is none to run."""
+    """Return True if the module's location is Python's or an installed package's, or if there is nothing to run."""
     spec = _spec_of(module)
     if spec is None or spec.name == __name__.partition(".")[0]:
         return True

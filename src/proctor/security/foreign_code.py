@@ -1,6 +1,6 @@
-"""What surrounds other people's code (a simulator, a module that the user named) where it runs in this process.
+"""Guards around foreign code (a simulator, a module that the user named) that runs in this process.
 
-Such code finds nothing on standard input, cannot end the process by an exception, and cannot begin an evaluation while
+Foreign code finds an empty standard input, cannot end the process by an exception, and cannot start an evaluation while
 it is imported.
 """
 
@@ -26,11 +26,11 @@ _being_imported: ContextVar[str] = ContextVar("_being_imported", default="")
 
 
 def import_foreign(module: str, purpose: str = "") -> ModuleType:
-    """Import a module whose code is not ours. ``purpose`` stands behind its name in the error.
+    """Import a foreign module. ``purpose`` follows its name in the error message.
 
     Raises:
-        ImportError: it, or something that it imports, is not there.
-        ConfigError: importing it fails in another way, even by ``SystemExit``, or begins an evaluation.
+        ImportError: the module, or a module that it imports, is not installed.
+        ConfigError: the import fails in another way, even by ``SystemExit``, or starts an evaluation.
     """
     token = _being_imported.set(module)
     try:
@@ -47,23 +47,23 @@ def import_foreign(module: str, purpose: str = "") -> ModuleType:
 
 
 def refuse_while_importing() -> None:
-    """Called where an evaluation begins: one that importing a module begins would begin again in every worker.
+    """Refuse to start an evaluation during an import, because every worker would import the module and start it again.
 
     Raises:
-        ConfigError: a module is being imported by :func:`import_foreign`.
+        ConfigError: :func:`import_foreign` is importing a module.
     """
     if module := _being_imported.get():
         raise ConfigError(
-            f"{module} begins an evaluation while it is imported for another one; "
-            "put what begins it below `if __name__ == '__main__':`."
+            f"{module} starts an evaluation while it is imported for another one; "
+            "move the code that starts it below `if __name__ == '__main__':`."
         )
 
 
 @contextmanager
 def without_stdin() -> Iterator[None]:
-    """Have this process read from ``/dev/null`` in place of its standard input, also in native code.
+    """Replace this process's standard input by ``/dev/null`` for a block, also for native code.
 
-    A debugger keeps the terminal: nothing changes while one traces, and ``breakpoint()`` gets standard input back.
+    A debugger keeps the terminal: nothing changes while one traces, and ``breakpoint()`` restores standard input.
     """
     if sys.gettrace() is not None:
         yield
@@ -71,7 +71,7 @@ def without_stdin() -> Iterator[None]:
     stdin, ask = sys.stdin, sys.breakpointhook
     try:
         saved = os.dup(_STDIN)
-    except OSError:  # it is closed, so nobody can read from it
+    except OSError:  # it is closed, so nothing can read from it
         yield
         return
 
@@ -95,11 +95,11 @@ def without_stdin() -> Iterator[None]:
 
 @contextmanager
 def refusing_exits(sentence: str) -> Iterator[None]:
-    """Have other people's code end this process by no exception: what is no ``Exception`` becomes a sentence.
+    """Turn any exception of foreign code that is not an ``Exception`` into a ConfigError, so the process goes on.
 
     Raises:
-        ConfigError: it raised ``SystemExit`` or the like: ``sentence``, a colon, and what it raised. The user's Ctrl-C
-            is passed on.
+        ConfigError: the code raised ``SystemExit`` or similar; the message is ``sentence``, a colon and the exception.
+            The user's Ctrl-C is not converted.
     """
     try:
         yield
@@ -112,8 +112,9 @@ def refusing_exits(sentence: str) -> Iterator[None]:
 
 
 def is_ctrl_c(error: BaseException) -> bool:
-    """Whether an exception that other people's code let through is the user's Ctrl-C. Where a signal does not raise
-    one, as in a run that waits for it and in a worker, that code has raised it itself.
+    """Return True if an exception that came out of foreign code is the user's Ctrl-C.
+
+    If a signal does not raise KeyboardInterrupt here, as in a worker, the foreign code has raised it itself.
     """
     may_be = threading.current_thread() is threading.main_thread()
     may_be = may_be and signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -121,12 +122,13 @@ def is_ctrl_c(error: BaseException) -> bool:
 
 
 def described(error: BaseException) -> str:
-    """An exception of other people's in words that can be written down: its type and its message, at most 4000
-    characters of it, without characters that UTF-8 cannot hold. One of ours is its own sentence.
+    """Return an exception's type and message as text: at most 4000 characters, all of which UTF-8 can encode.
+
+    A ConfigError is its own sentence, without the type.
     """
     try:
         text = str(error)
-    except BaseException as second:  # noqa: BLE001 - `__str__` is their code too
+    except BaseException as second:  # noqa: BLE001 - `__str__` is foreign code too
         text = f"its message cannot be read, {type(second).__name__}"
     if not isinstance(error, ConfigError):
         text = f"{type(error).__name__}: {text}" if text else type(error).__name__
@@ -134,19 +136,19 @@ def described(error: BaseException) -> str:
 
 
 def encodable(text: str) -> str:
-    """Text with a backslash sequence for what UTF-8 cannot hold: a byte of a file's name, half of a character."""
+    """Replace whatever UTF-8 cannot encode (a byte of a file name, a lone surrogate) by a backslash sequence."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 def require_utf8(texts: Iterable[str]) -> None:
-    """Refuse names that cannot be written down.
+    """Refuse names that cannot be written to files.
 
     Raises:
-        ConfigError: one of them is not UTF-8, or Python did not read it as UTF-8.
+        ConfigError: a name is not UTF-8, or Python did not read it as UTF-8.
     """
     for text in texts:
         if text != (shown := encodable(text)):
             raise ConfigError(
-                f"'{shown}' is not UTF-8, as everything that Proctor writes is: choose another name, or set "
+                f"'{shown}' is not UTF-8, but Proctor writes all its files in UTF-8; choose another name, or set "
                 "PYTHONUTF8=1 if the name is right and the locale is not."
             )

@@ -1,8 +1,8 @@
-"""Secrets are kept out of everything that is written or sent: results, reports, command lines, error messages.
+"""Redaction of secrets in everything that is written or sent: results, reports, command lines, error messages.
 
-A text is a secret by the name it stands under (``api_key``, ``hf_token``, ``Authorization``), or by what it looks like
-(the password in an address, a bearer's token, a private key). Names are looked at in mappings, in pairs, in options of
-a command line, and in texts of JSON and YAML.
+A text is a secret because of its name (``api_key``, ``hf_token``, ``Authorization``) or its form (the password in an
+address, a bearer token, a private key). Names are checked in mappings, in pairs, in options of a command line, and in
+JSON and YAML texts.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from proctor.errors import ConfigError
 REDACTED = "<redacted>"
 
 Hide = Callable[[str], str]
-"""What is written in place of a secret."""
+"""A function that returns the replacement of a secret."""
 
 _ROUNDS = 200_000
 _DIGITS = 6
@@ -57,7 +57,7 @@ _OF_DATA = re.compile(
 
 
 def is_secret_name(name: object) -> bool:
-    """Whether what stands under ``name`` is a secret, in whatever spelling: ``apiKey``, ``--env.hf-token``."""
+    """Return True if a value named ``name`` is a secret, in any spelling: ``apiKey``, ``--env.hf-token``."""
     text = str(name).lstrip("-")
     return not text.startswith(_FEATURES) and _is_secret_name(text)
 
@@ -108,9 +108,9 @@ _KNOWN = re.compile(
 
 
 def redact(value: Any, *, hide: Hide = lambda _: REDACTED) -> Any:
-    """``value`` (of mappings, lists, texts, numbers) with every secret in it replaced by ``hide`` of it.
+    """Return ``value`` (mappings, lists, texts, numbers) with every secret in it replaced by ``hide(secret)``.
 
-    Booleans and None stay, and so do numbers, unless they are a password.
+    Booleans and None are not changed, nor are numbers, unless they are a password.
     """
     match value:
         case {"name": str(name), "value": _} if is_secret_name(name):
@@ -127,33 +127,33 @@ def redact(value: Any, *, hide: Hide = lambda _: REDACTED) -> Any:
 
 
 def redact_for_comparison(value: Any) -> Any:
-    """``value`` with every secret replaced by a digest, by which two evaluations with different ones are told apart.
+    """Return ``value`` with every secret replaced by a digest, so that evaluations with different secrets differ.
 
-    The digest is slow to compute and short: whoever guesses needs a tenth of a second for each guess, and one wrong
-    guess in 16 million has the same digest.
+    The digest is slow to compute and short: each guess costs a tenth of a second, and one wrong guess in 16 million has
+    the same digest.
     """
     return redact(value, hide=_digest)
 
 
 def redact_command(arguments: Sequence[str]) -> tuple[str, ...]:
-    """A command line with its secrets replaced, as ``--name=value``, ``--name value`` and inside of values."""
+    """Return a command line with its secrets replaced, as ``--name=value``, ``--name value`` and inside of values."""
     return tuple(_redacted_words(arguments, lambda _: REDACTED))
 
 
 def redact_text(text: str, secrets: Sequence[str] = ()) -> str:
-    """A message with what looks like a secret replaced, and each of ``secrets`` wherever it stands."""
+    """Return a message without texts that look like a secret, and without any of ``secrets``."""
     for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, REDACTED)
     return _in_text(text, lambda _: REDACTED)
 
 
 def secrets_in(value: Any) -> list[str]:
-    """The secrets in ``value`` that are long enough to be looked for in other texts."""
+    """Return the secrets in ``value`` that are long enough to be searched for in other texts."""
     return _collected(lambda hide: redact(value, hide=hide))
 
 
 def secrets_in_command(arguments: Sequence[str]) -> list[str]:
-    """Those of a command line: see :func:`secrets_in`."""
+    """Return the secrets of a command line that are long enough to be searched for: see :func:`secrets_in`."""
     return _collected(lambda hide: list(_redacted_words(arguments, hide)))
 
 
@@ -175,14 +175,14 @@ def _digest(secret: str) -> str:
 
 
 def _under(name: object, value: Any, hide: Hide) -> Any:
-    """What stands under a name."""
+    """Redact the value of a name."""
     if not is_secret_name(name):
         return redact(value, hide=hide)
     return _all(value, hide, numbers=_is_surely_secret(str(name).rpartition(".")[2]))
 
 
 def _all(value: Any, hide: Hide, *, numbers: bool) -> Any:
-    """Of a value that stands under a secret's name, everything."""
+    """Hide everything in the value of a secret name."""
     match value:
         case Mapping():
             return {name: _all(child, hide, numbers=numbers) for name, child in value.items()}
@@ -213,12 +213,12 @@ def _redacted_words(arguments: Sequence[str], hide: Hide) -> Iterator[str]:
 
 
 def _option(name: str) -> str:
-    """An option that is called just key is no key of data."""
+    """Return an option's name for the check; an option called just "key" is an API key, not a key of data."""
     return "api_key" if name.lstrip("-").lower() == "key" else name
 
 
 def _in_text(text: str, hide: Hide) -> str:
-    """A text that may be JSON or YAML, and else may quote a secret."""
+    """Redact a text that may be JSON or YAML, or may quote a secret."""
     if text[:1] in ("{", "[") and len(text) <= _LONGEST_OPTION:
         try:
             whole = read_value(text)

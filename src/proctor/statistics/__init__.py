@@ -1,1 +1,1 @@
-"""Counts of episodes, intervals, comparisons of two rates, and when to stop. Pure functions of numbers."""
+"""Counts of episodes, intervals, comparisons of two rates, and the rule for an early stop: pure functions."""

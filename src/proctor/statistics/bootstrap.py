@@ -1,4 +1,4 @@
-"""How sure one can be of mean rewards and lengths: they follow no known distribution, so episodes are resampled."""
+"""Intervals of mean rewards and lengths. These follow no known distribution, so episodes are resampled (bootstrap)."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from proctor.types import Array, EpisodeResult, Outcome, TaskKey
 
 RESAMPLES = 2000
 _DRAWS_AT_ONCE = 1 << 18
-"""Few enough that what is drawn stays in the cache, and a task of a million episodes in memory."""
+"""The most indices that are drawn at once: few enough for the cache, and for the memory with a million episodes."""
 
 
 class MeanIntervals(NamedTuple):
-    """Of the means over completed episodes; None where there is none (:func:`mean_intervals`)."""
+    """Intervals of the means over completed episodes, each None if there is none (:func:`mean_intervals`)."""
 
     sum_reward: Interval | None = None
     max_reward: Interval | None = None
@@ -28,10 +28,10 @@ class MeanIntervals(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Resampled:
-    """One task's completed episodes, drawn again and again as many as there are.
+    """Resamples of one task's completed episodes, each as large as the task.
 
-    ``sums`` are those of the resamples, floats (RESAMPLES, quantities), and ``n`` the numbers of episodes that they are
-    over, ints (quantities,): an episode of which a quantity is not finite is left out of its resamples.
+    ``sums`` holds the sum of each resample, floats (RESAMPLES, quantities), and ``n`` the numbers of episodes in a
+    resample, ints (quantities,). An episode whose quantity is not finite is left out of that quantity's resamples.
     """
 
     n: Array
@@ -39,9 +39,9 @@ class Resampled:
 
 
 def quantities(episodes: Iterable[EpisodeResult]) -> Array:
-    """What :class:`MeanIntervals` are of, as floats (completed episodes, quantities); NaN where there is no reward."""
+    """Return the quantities of :class:`MeanIntervals`, floats (completed episodes, quantities); no reward gives NaN."""
     rows = [
-        (_number(result.sum_reward), _number(result.max_reward), float(result.length))
+        (number_or_nan(result.sum_reward), number_or_nan(result.max_reward), number_or_nan(result.length))
         for result in episodes
         if result.outcome is not Outcome.ERROR
     ]
@@ -49,12 +49,12 @@ def quantities(episodes: Iterable[EpisodeResult]) -> Array:
 
 
 def resample_task(task: TaskKey, values: Array) -> Resampled:
-    """Draw from a task's :func:`quantities`. The draw is seeded by the task, so equal results give equal resamples."""
+    """Resample a task's :func:`quantities`. The draw is seeded by the task, so equal results give equal resamples."""
     return resample(values, seed=crc32(f"{task.suite}/{task.task_id}".encode(errors="backslashreplace")))
 
 
 def resample(values: Array, seed: int) -> Resampled:
-    """Draw from ``values``, floats (episodes, quantities)."""
+    """Resample ``values``, floats (episodes, quantities)."""
     known = np.isfinite(values)
     if known.all():  # one draw for all quantities: several times as fast
         sums = _resampled_sums(values, seed)
@@ -71,16 +71,17 @@ def _resampled_sums(values: Array, seed: int) -> Array:
     sums = np.empty((RESAMPLES, values.shape[1]))
     for part in np.array_split(sums, min(RESAMPLES, 1 + RESAMPLES * n // _DRAWS_AT_ONCE)):
         drawn = generator.integers(n, size=(len(part), n))
-        # Transposed, as adding whole rows is several times as fast as adding along a resample; the order is the same.
+        # The draw is transposed because adding whole rows is several times as fast as adding along a resample. The
+        # order of additions is the same, so the sums are equal to the bit.
         values.take(drawn.T, axis=0).sum(axis=0, out=part)
     return sums
 
 
 def mean_intervals(tasks: Sequence[Resampled], level: float = LEVEL) -> MeanIntervals:
-    """Percentile bootstrap intervals of the means over all tasks' episodes.
+    """Compute percentile bootstrap intervals of the means over all tasks' episodes (docs/statistics.md).
 
-    Each task's episodes are resampled among themselves, as the list of tasks is fixed. There is no interval where a
-    task has a single episode, which says nothing of how much they vary.
+    Each task's episodes are resampled among themselves, because the list of tasks is fixed. A quantity has no interval
+    if a task has a single episode with it, because one episode does not show how much they vary.
     """
     if not tasks:
         return MeanIntervals()
@@ -94,5 +95,6 @@ def mean_intervals(tasks: Sequence[Resampled], level: float = LEVEL) -> MeanInte
     )
 
 
-def _number(reward: float | None) -> float:
-    return math.nan if reward is None else reward
+def number_or_nan(value: float | None) -> float:
+    """Return ``value``, or NaN if it is not known."""
+    return math.nan if value is None else value

@@ -1,7 +1,7 @@
 """Counts that add up, and what is derived from them: rates, and the mean over a fixed list of tasks.
 
-An error is not a failure: an episode that could not be run to its end is in no rate. How much it could matter is said
-by :attr:`Counts.bounds`.
+An error is not a failure: an episode that could not be run to its end is in no rate. :attr:`Counts.bounds` is how much
+the errors could matter.
 """
 
 from __future__ import annotations
@@ -20,112 +20,127 @@ from proctor.types import Array, EpisodeResult, Outcome
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Counts that add up: episode to task, task to suite, suite to overall. Rates and means are derived.
+    """Counts of episodes that add up: episode to task, task to suite, suite to overall. Rates and means are derived.
 
-    ``planned`` episodes are completed (a success, a failure, or ``unknown``: nothing was said of success), in error, or
-    missing: not run yet. ``length`` is summed over the completed ones, ``sum_reward`` over the ``n_sum_rewards`` of
-    them that have one, and ``max_reward`` likewise: a reward that is NaN or infinite is none.
+    Each of ``n_planned`` episodes is completed (a success, a failure, or unknown if the environment did not report
+    whether it succeeded), in error, or missing, which means that it has no result yet. ``total_sum_reward``,
+    ``total_max_reward`` and ``total_length`` (in steps) are sums over completed episodes, of which ``n_sum_rewards``,
+    ``n_max_rewards`` and ``n_lengths`` have the quantity: a reward that is NaN or infinite counts as none, and
+    LeRobot's result files record no lengths.
     """
 
-    planned: int = 0
-    successes: int = 0
-    failures: int = 0
-    errors: int = 0
-    sum_reward: float = 0.0
-    max_reward: float = 0.0
-    length: int = 0
-    unknown: int = 0
+    n_planned: int = 0
+    n_successes: int = 0
+    n_failures: int = 0
+    n_errors: int = 0
+    n_unknown: int = 0
+    total_sum_reward: float = 0.0
+    total_max_reward: float = 0.0
+    total_length: int = 0
     n_sum_rewards: int = 0
     n_max_rewards: int = 0
+    n_lengths: int = 0
 
     @classmethod
     def of(cls, result: EpisodeResult) -> Counts:
-        """One episode."""
+        """Count one episode."""
         return cls.total([result])
 
     @classmethod
     def total(cls, results: Iterable[EpisodeResult]) -> Counts:
-        """Of many episodes; what adding them one by one gives, without an object for each."""
-        planned = successes = unknown = errors = length = n_sum_rewards = n_max_rewards = 0
-        sum_reward = max_reward = 0.0
+        """Count many episodes: the sum of their :meth:`of`, without an object for each."""
+        n_planned = n_successes = n_unknown = n_errors = 0
+        total_length = n_sum_rewards = n_max_rewards = n_lengths = 0
+        total_sum_reward = total_max_reward = 0.0
         for result in results:
-            planned += 1
+            n_planned += 1
             if result.outcome is Outcome.ERROR:
-                errors += 1
+                n_errors += 1
                 continue
-            successes += result.outcome is Outcome.SUCCESS
-            unknown += result.outcome is Outcome.UNKNOWN
+            n_successes += result.outcome is Outcome.SUCCESS
+            n_unknown += result.outcome is Outcome.UNKNOWN
             if result.sum_reward is not None and math.isfinite(result.sum_reward):
                 n_sum_rewards += 1
-                sum_reward += result.sum_reward
+                total_sum_reward += result.sum_reward
             if result.max_reward is not None and math.isfinite(result.max_reward):
                 n_max_rewards += 1
-                max_reward += result.max_reward
-            length += result.length
-        failures = planned - errors - successes - unknown
+                total_max_reward += result.max_reward
+            if result.length is not None:
+                n_lengths += 1
+                total_length += result.length
         return cls(
-            planned,
-            successes,
-            failures,
-            errors,
-            sum_reward,
-            max_reward,
-            length,
-            unknown,
+            n_planned,
+            n_successes,
+            n_planned - n_errors - n_successes - n_unknown,
+            n_errors,
+            n_unknown,
+            total_sum_reward,
+            total_max_reward,
+            total_length,
             n_sum_rewards,
             n_max_rewards,
+            n_lengths,
         )
 
     def __add__(self, other: Counts) -> Counts:
         return Counts(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))
 
-    @property
-    def completed(self) -> int:
-        return self.successes + self.failures + self.unknown
+    def __radd__(self, start: int) -> Counts:
+        """Let ``sum(counts)`` begin with its usual 0."""
+        return self if start == 0 else NotImplemented
 
     @property
-    def missing(self) -> int:
-        return self.planned - self.completed - self.errors
+    def n_completed(self) -> int:
+        return self.n_successes + self.n_failures + self.n_unknown
+
+    @property
+    def n_missing(self) -> int:
+        return self.n_planned - self.n_completed - self.n_errors
 
     @property
     def rate(self) -> float | None:
-        """Successes over completed episodes; None before there are any, and while the success of one is unknown."""
-        return self.successes / self.completed if self.completed and not self.unknown else None
+        """Successes over completed episodes, 0 to 1.
+
+        None if no episode is completed, or if it is unknown of a completed episode whether it succeeded.
+        """
+        return self.n_successes / self.n_completed if self.n_completed and not self.n_unknown else None
 
     def interval(self, method: IntervalMethod) -> Interval | None:
-        """Of :attr:`rate`; None before there is one."""
-        return None if self.rate is None else method.interval(self.successes, self.completed)
+        """The interval of :attr:`rate`; None if there is no rate."""
+        return None if self.rate is None else method.interval(self.n_successes, self.n_completed)
 
     @property
     def bounds(self) -> Interval | None:
-        """The rate had every error been a failure, and had every one been a success; None without a rate to bound."""
-        run = self.completed + self.errors
-        if not run or self.unknown:
+        """The rate if every error had been a failure, and if every error had been a success; None if a success is
+        unknown, or no episode has a result.
+        """
+        n_run = self.n_completed + self.n_errors
+        if not n_run or self.n_unknown:
             return None
-        return Interval(self.successes / run, (self.successes + self.errors) / run)
+        return Interval(self.n_successes / n_run, (self.n_successes + self.n_errors) / n_run)
 
     @property
     def mean_sum_reward(self) -> float | None:
-        """Over the episodes that have one; None if none has."""
-        return self.sum_reward / self.n_sum_rewards if self.n_sum_rewards else None
+        """The mean sum of rewards, over the episodes that have one; None if no episode has one."""
+        return self.total_sum_reward / self.n_sum_rewards if self.n_sum_rewards else None
 
     @property
     def mean_max_reward(self) -> float | None:
-        """Over the episodes that have one; None if none has."""
-        return self.max_reward / self.n_max_rewards if self.n_max_rewards else None
+        """The mean largest reward, over the episodes that have one; None if no episode has one."""
+        return self.total_max_reward / self.n_max_rewards if self.n_max_rewards else None
 
     @property
     def mean_length(self) -> float | None:
-        """None also for LeRobot's files, which do not say how long an episode was."""
-        return self.length / self.completed if self.completed and math.isfinite(self.length) else None
+        """The mean length in steps, over the episodes whose length is recorded; None if no length is."""
+        return self.total_length / self.n_lengths if self.n_lengths else None
 
 
 @dataclass(frozen=True, slots=True)
 class Macro:
-    """The mean over tasks of their success rates, each task weighing the same.
+    """The mean over ``n_tasks`` tasks of their success rates (0 to 1); every task has the same weight.
 
-    ``method`` says where the interval is from: that of one rate for a single task, ``wilson-effective`` or
-    ``exact-effective`` for the effective number of episodes of several, or ``anytime``.
+    ``method`` names the method of the interval: for a single task that of one rate, else ``wilson-effective`` or
+    ``exact-effective`` (for the effective number of episodes), or ``anytime``.
     """
 
     rate: float
@@ -137,11 +152,11 @@ class Macro:
 def macro(
     tasks: Sequence[Counts], method: IntervalMethod = IntervalMethod.WILSON, level: float = LEVEL
 ) -> Macro | None:
-    """The macro average over a fixed list of tasks; None unless every one of them has a completed episode.
+    """Return the macro average over a fixed list of tasks; None unless every task has a success rate.
 
-    The interval speaks of these tasks, not of others like them (:mod:`proctor.statistics.task_mean`). The anytime-valid
-    one holds for the mean at the end of every round through the tasks, whatever each task's own rate, so it counts the
-    rounds that every task has completed (docs/statistics.md).
+    The interval is for these tasks, and not for others like them (:mod:`proctor.statistics.task_mean`). The
+    anytime-valid interval holds for the mean at the end of every round through the tasks, whatever each task's own
+    rate, so it counts only the rounds that every task has completed (docs/statistics.md).
     """
     rates = [counts.rate for counts in tasks if counts.rate is not None]
     if not rates or len(rates) < len(tasks):
@@ -159,16 +174,17 @@ def macro(
 
 
 def _arrays(tasks: Sequence[Counts]) -> tuple[Array, Array]:
-    """Successes and completed episodes, integers (tasks,) each."""
-    return np.array([counts.successes for counts in tasks]), np.array([counts.completed for counts in tasks])
+    """Return the numbers of successes and of completed episodes, integers (tasks,) each."""
+    return np.array([counts.n_successes for counts in tasks]), np.array([counts.n_completed for counts in tasks])
 
 
 def pooled_interval(tasks: Sequence[Counts], method: IntervalMethod) -> Interval | None:
-    """Of the rate of all these tasks' episodes in one pool; None before there is one.
+    """Return the interval of the success rate of all episodes of ``tasks`` in one pool; None if there is no rate.
 
-    If every task has completed equally many, that rate is the mean over tasks, and the interval the mean's.
+    If every task has completed equally many episodes, that rate is the mean over tasks, and so the interval is that of
+    the mean: the same number is never shown with two intervals.
     """
     mean = macro(tasks, method)
-    if mean is not None and len({counts.completed for counts in tasks}) == 1:
+    if mean is not None and len({counts.n_completed for counts in tasks}) == 1:
         return mean.interval
     return sum(tasks, Counts()).interval(method)

@@ -1,6 +1,6 @@
-"""Two success rates, A's and B's: their difference, its interval, and whether chance explains it.
+"""The difference of two success rates, A's and B's: its interval, and a test of whether chance explains it.
 
-A difference is B's rate minus A's. Three situations, one interface (:class:`Contrast`): the same episodes under both
+A difference is B's rate minus A's. :class:`Contrast` is the interface of three situations: the same episodes under both
 policies (:class:`Pairs`), different episodes (:class:`Samples`), and different episodes of several tasks in unequal
 numbers (:class:`Strata`). docs/statistics.md has formulae and sources.
 """
@@ -17,13 +17,13 @@ from proctor.statistics.intervals import LEVEL, Interval, wilson, z_score
 from proctor.statistics.power import episodes_if_independent, episodes_if_paired
 
 _BOSCHLOO_UP_TO = 200
-"""Episodes of a policy; above, Boschloo's test takes seconds and Fisher's loses little."""
+"""The most episodes of a policy for Boschloo's test. With more it takes seconds, and Fisher's test loses little."""
 _NORMAL = NormalDist()
 _SMALLEST_P = 1e-300
 
 
 class Score(NamedTuple):
-    """Successes of a number of episodes."""
+    """A number of successes in ``n`` episodes."""
 
     successes: int
     n: int
@@ -34,11 +34,11 @@ class Score(NamedTuple):
 
 
 class Contrast(Protocol):
-    """What can be said of the difference between two rates."""
+    """The data for a comparison of two rates, and what follows from them."""
 
     @property
     def scores(self) -> tuple[Score, Score]:
-        """Of A and of B, in the episodes that are compared."""
+        """The scores of A and of B in the episodes that are compared."""
 
     @property
     def difference(self) -> float:
@@ -49,20 +49,20 @@ class Contrast(Protocol):
         """The name of the test that gives :meth:`p_value`."""
 
     def interval(self, level: float = LEVEL) -> Interval:
-        """Of :attr:`difference`, two-sided."""
+        """Return the two-sided interval of :attr:`difference`."""
 
     def p_value(self) -> float:
-        """Two-sided: how probable so large a difference is between equal policies."""
+        """Return the two-sided p value: the probability of so large a difference between equal policies."""
 
     def episodes_needed(self, level: float = LEVEL) -> int | None:
-        """Episodes of each policy that show a true difference as large as this one with a probability of 80 %; None
-        where there is none.
+        """Return the number of episodes of each policy that show a true difference as large as this one with a
+        probability of 80 %; None if there is no difference.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """The same episodes under both policies: in how many both succeeded, only A, only B, neither."""
+    """The same episodes under both policies: the numbers in which both succeeded, only A, only B, neither."""
 
     both: int = 0
     only_a: int = 0
@@ -73,7 +73,7 @@ class Pairs:
 
     @classmethod
     def of(cls, a: bool, b: bool) -> Pairs:  # noqa: FBT001 - an outcome each
-        """One pair."""
+        """Count one pair: whether A succeeded, and whether B did."""
         return cls(int(a and b), int(a and not b), int(b and not a), int(not a and not b))
 
     def __add__(self, other: Pairs) -> Pairs:
@@ -92,8 +92,10 @@ class Pairs:
         return (self.only_b - self.only_a) / self.n
 
     def interval(self, level: float = LEVEL) -> Interval:
-        """Newcombe's for paired proportions (his method 10): Wilson's two, combined under their correlation."""
-        a, b = (_Reach.of(score, level) for score in self.scores)
+        """Newcombe's interval for paired proportions (his method 10), which combines Wilson's intervals of both rates
+        under the correlation of the outcomes.
+        """
+        a, b = (_Distances.of(score, level) for score in self.scores)
         phi = self._correlation()
 
         def distance(x: float, y: float) -> float:
@@ -105,7 +107,7 @@ class Pairs:
         )
 
     def _correlation(self) -> float:
-        """Between the outcomes, with Newcombe's correction for continuity where it is positive."""
+        """The correlation between the outcomes; if it is positive, with Newcombe's correction for continuity."""
         margins = (
             (self.both + self.only_a)
             * (self.only_b + self.neither)
@@ -120,7 +122,7 @@ class Pairs:
         return determinant / math.sqrt(margins)
 
     def p_value(self) -> float:
-        """McNemar's exact test: among the pairs that differ, a fair coin says who succeeds."""
+        """McNemar's exact test: if the policies are equal, each one succeeds in half of the pairs that differ."""
         from scipy.stats import binomtest
 
         differing = self.only_a + self.only_b
@@ -152,8 +154,8 @@ class Samples:
         return self.b.rate - self.a.rate
 
     def interval(self, level: float = LEVEL) -> Interval:
-        """Newcombe's: Wilson's two, combined."""
-        a, b = (_Reach.of(score, level) for score in self.scores)
+        """Newcombe's interval, which combines Wilson's intervals of the two rates."""
+        a, b = (_Distances.of(score, level) for score in self.scores)
         return Interval(
             self.difference - math.hypot(b.below, a.above),
             self.difference + math.hypot(b.above, a.below),
@@ -164,7 +166,7 @@ class Samples:
         return "Boschloo" if max(self.a.n, self.b.n) <= _BOSCHLOO_UP_TO else "Fisher"
 
     def p_value(self) -> float:
-        """By Boschloo's exact test, Fisher's where there are many episodes."""
+        """Boschloo's exact test, or Fisher's if there are many episodes (:attr:`test`)."""
         from scipy.stats import boschloo_exact, fisher_exact
 
         table = [[score.successes for score in self.scores], [score.n - score.successes for score in self.scores]]
@@ -180,7 +182,7 @@ class Samples:
 
 @dataclass(frozen=True, slots=True)
 class Strata:
-    """Different episodes of several tasks. Tasks weigh the same, however many episodes each policy has of them."""
+    """Different episodes of several tasks. Tasks have equal weights, however many episodes each policy has of them."""
 
     tasks: Sequence[Samples]
 
@@ -188,7 +190,7 @@ class Strata:
 
     @property
     def scores(self) -> tuple[Score, Score]:
-        """In one pool; the difference is not between their rates."""
+        """The scores in one pool of all tasks; :attr:`difference` is not the difference of their rates."""
         return sum(self.tasks[1:], self.tasks[0]).scores
 
     @property
@@ -196,7 +198,7 @@ class Strata:
         return fmean(task.difference for task in self.tasks)
 
     def interval(self, level: float = LEVEL) -> Interval:
-        """The tasks' intervals, combined as Newcombe combines two."""
+        """The tasks' intervals, combined in the way in which Newcombe combines two."""
         intervals = [task.interval(level) for task in self.tasks]
         below = (task.difference - interval.low for task, interval in zip(self.tasks, intervals, strict=True))
         above = (interval.high - task.difference for task, interval in zip(self.tasks, intervals, strict=True))
@@ -204,10 +206,11 @@ class Strata:
         return Interval(self.difference - math.hypot(*below) / n, self.difference + math.hypot(*above) / n)
 
     def p_value(self) -> float:
-        """Successes beyond what each task's margins let expect, summed over the tasks; without correction.
+        """The Cochran-Mantel-Haenszel test without correction for continuity.
 
-        Their sum weighs tasks by their episodes, the difference does not. It is 1 if the two do not point to the same
-        policy, because no direction is shown then.
+        It sums over the tasks by how much B's successes exceed the number expected from the margins of a task's table.
+        This sum weighs tasks by their episodes, and the difference does not; if the two favour different policies, the
+        p value is 1, because no direction is shown.
         """
         excess = variance = 0.0
         for task in self.tasks:
@@ -225,41 +228,45 @@ class Strata:
 
 
 def agreeing_interval(contrast: Contrast, p_value: float, error: float) -> Interval:
-    """The interval of a difference at level ``1 - error``: it contains 0 if and only if ``p_value`` is above ``error``.
+    """Return an interval of a difference at level ``1 - error`` that contains 0 if and only if ``p_value`` is above
+    ``error``.
 
-    It is the contrast's own interval if that agrees with the test on 0. If it does not, its end on the side of 0 is the
-    test-based one, ``difference * (1 - z / z_of_p)``, which is 0 exactly if p is ``error``.
+    It is the contrast's own interval if that agrees with the test on 0. If it does not, the end on the side of 0 is
+    replaced by the test-based one, ``difference * (1 - z / z_of_p)``, which is exactly 0 if p is ``error``.
     """
     interval, difference = contrast.interval(1 - error), contrast.difference
     contains_0 = interval.low <= 0 <= interval.high
     if not difference or contains_0 == (p_value > error):
         return interval
     z_of_p = -_NORMAL.inv_cdf(max(p_value, _SMALLEST_P) / 2)
-    # A test that says nothing (p = 1) moves the end as far beyond 0 as the difference is before it.
+    # With p = 1 the test-based end would be infinitely far; it is kept at most as far beyond 0 as the difference is
+    # from 0 on the other side.
     end = difference * (1 - min(2.0, z_score(1 - error) / max(z_of_p, _SMALLEST_P)))
     return Interval(end, interval.high) if difference > 0 else Interval(interval.low, end)
 
 
-class _Reach(NamedTuple):
-    """How far a rate's Wilson interval reaches below and above it."""
+class _Distances(NamedTuple):
+    """The distances from a rate down and up to the ends of its Wilson interval."""
 
     below: float
     above: float
 
     @classmethod
-    def of(cls, score: Score, level: float) -> _Reach:
+    def of(cls, score: Score, level: float) -> _Distances:
         interval = wilson(*score, level)
         return cls(score.rate - interval.low, interval.high - score.rate)
 
 
 def pool(tasks: Sequence[Samples]) -> Samples | Strata:
-    """Several tasks as one sample, where each policy has equally many episodes of every task; else as strata."""
+    """Join several tasks: into one sample if each policy has equally many episodes of every task, else into strata."""
     balanced = len({(task.a.n, task.b.n) for task in tasks}) == 1
     return sum(tasks[1:], tasks[0]) if balanced else Strata(tuple(tasks))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's adjustment: each compared with a level, all of them together err no more often than it says."""
+    """Adjust p values by Holm's method: if each is compared with the same level, the probability of at least one false
+    rejection among all of them is at most that level.
+    """
     adjusted, largest = [0.0] * len(p_values), 0.0
     for rank, position in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[position]))

@@ -1,12 +1,12 @@
-"""How sure one can be of a success rate: three intervals for one proportion.
+"""Three intervals for one success rate.
 
-- **Wilson**: the score interval; covers close to its level on average, for any count.
-- **Exact** (Clopper and Pearson): covers at least its level for every rate, and is wider for it.
-- **Anytime**: a confidence sequence. Of the intervals after 1, 2, 3, … episodes *all* contain the rate, with a
-  probability of at least the level. The others do not survive being looked at again and again.
+- **Wilson**: the score interval. On average it covers close to its level, for any count.
+- **Exact** (Clopper and Pearson): covers at least its level for every rate, and is wider in return.
+- **Anytime**: a confidence sequence. *All* intervals after 1, 2, 3, … episodes contain the rate together, with a
+  probability of at least the level. The other two lose their level if one looks at them again and again.
 
-Wilson's and the sequence are a few lines of arithmetic and written out, because importing scipy.stats takes two
-seconds; the tests hold them against it. docs/statistics.md has formulae and sources.
+Wilson's interval and the sequence are written out in a few lines, because importing scipy.stats takes two seconds; the
+tests compare them with scipy's. docs/statistics.md has formulae and sources.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from statistics import NormalDist
 LEVEL = 0.95
 
 _PRIOR = 0.5
-"""Both parameters of the Beta distribution over which the sequence's likelihood ratio is averaged."""
+"""Both parameters of the Beta distribution over which the likelihood ratio of the sequence is averaged."""
 _HALVINGS = 60
-"""Of the bracket around an end of the sequence's interval: to the last bit of a number between 0 and 1."""
+"""How often the bracket around an end of the sequence's interval is halved: to the last bit of a number in 0 to 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +38,17 @@ class Interval:
 
 
 class IntervalMethod(StrEnum):
-    """Which interval is given for a success rate: ``--eval.ci``."""
+    """The methods for the interval of a success rate: ``--eval.ci``."""
 
     WILSON = "wilson"
     EXACT = "exact"
     ANYTIME = "anytime"
 
     def interval(self, successes: float, n: float, level: float = LEVEL) -> Interval:
-        """Of a rate observed as ``successes`` of ``n``, two-sided.
+        """Return the two-sided interval of a rate observed as ``successes`` of ``n``.
 
-        Neither need be a whole number: a mean of several rates is one of an effective number of episodes.
+        Neither must be a whole number, because a mean of several rates is treated as the rate of an effective number of
+        episodes.
         """
         return _METHODS[self](successes, n, level)
 
@@ -62,7 +63,7 @@ def wilson(successes: float, n: float, level: float = LEVEL) -> Interval:
     rate, z2 = successes / n, z_score(level) ** 2
     centre = (rate + z2 / (2 * n)) / (1 + z2 / n)
     half = math.sqrt(z2 * (rate * (1 - rate) / n + z2 / (4 * n * n))) / (1 + z2 / n)
-    # The ends are 0 and 1 exactly there; rounding would leave 1e-17.
+    # At rates of 0 and 1 the end is exactly 0 or 1; rounding would leave 1e-17.
     return Interval(0.0 if rate == 0 else centre - half, 1.0 if rate == 1 else centre + half)
 
 
@@ -97,7 +98,7 @@ def _log_beta(a: float, b: float) -> float:
 
 
 def _boundary(outside: float, inside: float, excluded: Callable[[float], bool]) -> float:
-    """Where the rates that are excluded end, between one that is and one that is not."""
+    """Find the boundary between excluded and included rates, from an excluded one and an included one."""
     for _ in range(_HALVINGS):
         middle = (outside + inside) / 2
         if not 0 < middle < 1 or excluded(middle):

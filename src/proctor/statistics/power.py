@@ -1,6 +1,6 @@
-"""How many episodes tell two policies apart.
+"""The number of episodes that tell two policies apart.
 
-For tests at a two-sided level of 5 % by their normal approximations; the exact tests ask for a little more
+The numbers are for tests at a two-sided level of 5 % by their normal approximations. The exact tests need a little more
 (docs/statistics.md).
 """
 
@@ -14,12 +14,15 @@ from proctor.statistics.intervals import LEVEL, z_score
 
 POWER = 0.8
 CORRELATION = 0.3
-"""Between two policies' outcomes in the same episode, where nothing is known of it."""
+"""The correlation between two policies' outcomes in the same episode that is assumed if it is not known."""
 
 
 def episodes_if_independent(rate_a: float, rate_b: float, power: float = POWER, level: float = LEVEL) -> int:
-    """Episodes *of each policy* so that two different rates, in 0 to 1, are told apart with a probability of ``power``
-    on different episodes.
+    """Return how many episodes *of each policy* tell two different rates (0 to 1) apart with a probability of ``power``
+    if the policies run different episodes.
+
+    Raises:
+        ValueError: the rates are equal.
     """
     mean, difference = (rate_a + rate_b) / 2, rate_b - rate_a
     under_equality = math.sqrt(2 * mean * (1 - mean))
@@ -28,16 +31,21 @@ def episodes_if_independent(rate_a: float, rate_b: float, power: float = POWER, 
 
 
 def episodes_if_paired(only_a: float, only_b: float, power: float = POWER, level: float = LEVEL) -> int:
-    """The same where both run the same episodes: in a part ``only_a`` of them only A succeeds, in ``only_b`` only B."""
+    """Return how many episodes *of each policy* tell two rates apart with a probability of ``power`` if both policies
+    run the same episodes. In a part ``only_a`` of the episodes (0 to 1) only A succeeds, in ``only_b`` only B.
+
+    Raises:
+        ValueError: the two parts, and so the rates, are equal.
+    """
     differing, difference = only_a + only_b, only_b - only_a
     return _episodes(math.sqrt(differing), math.sqrt(differing - difference**2), difference, power, level)
 
 
 def discordance(rate_a: float, rate_b: float, correlation: float = CORRELATION) -> tuple[float, float]:
-    """The parts of the episodes in which only A succeeds, and only B.
+    """Return the parts of the episodes (0 to 1) in which only A succeeds, and in which only B succeeds.
 
     Raises:
-        ConfigError: outcomes with these rates cannot be so correlated.
+        ConfigError: outcomes with these rates cannot have this correlation.
     """
     both = rate_a * rate_b + correlation * math.sqrt(rate_a * (1 - rate_a) * rate_b * (1 - rate_b))
     if not max(0.0, rate_a + rate_b - 1) <= both <= min(rate_a, rate_b):
@@ -49,7 +57,9 @@ def discordance(rate_a: float, rate_b: float, correlation: float = CORRELATION) 
 
 
 def _episodes(under_equality: float, as_they_are: float, difference: float, power: float, level: float) -> int:
-    """From the standard deviations of one episode's difference, if the rates were equal and as they are."""
+    """Compute the number of episodes from two standard deviations of one episode's difference: if the rates were equal,
+    and with the rates as they are.
+    """
     if difference == 0:
         raise ValueError("Equal rates cannot be told apart.")
     needed = z_score(level) * under_equality + NormalDist().inv_cdf(power) * as_they_are

@@ -1,33 +1,35 @@
-"""When enough is known: ``--eval.stop_at_ci_width``.
+"""The rule by which an evaluation stops early: ``--eval.stop_at_ci_width``.
 
-Two things make stopping early valid. The interval is anytime-valid, so looking after every episode costs nothing. And
-the rule looks at the plan alone: at its *rounds*, the first episode of every task, the second of every task, and so on,
-as far as they are complete. Which episodes happen to finish first, with how many workers, does not matter; those beyond
-the round at which the rule stops are not counted.
+Two things make stopping early valid. The interval is anytime-valid, so it holds however often one looks. And the rule
+looks at the complete rounds of the plan alone (:mod:`proctor.statistics.rounds`), so it does not matter which episodes
+happen to finish first, with how many workers. Episodes beyond the round at which the rule stops are not counted.
 """
 
 from __future__ import annotations
 
-from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 from proctor.statistics.counts import Counts
 from proctor.statistics.intervals import Interval, IntervalMethod, anytime
+from proctor.statistics.rounds import CompleteRounds
 from proctor.types import EpisodeResult, EpisodeSpec
 
 
 @dataclass(frozen=True, slots=True)
 class Precision:
-    """How uncertainty is stated, and from which width of the interval on (in 0 to 1) more episodes are not needed."""
+    """The method of a success rate's interval, and the width (0 to 1) at which the run stops.
+
+    ``stop_at_width`` is None for a run that does not stop early.
+    """
 
     method: IntervalMethod = IntervalMethod.WILSON
     stop_at_width: float | None = None
 
     @classmethod
     def of(cls, eval_fields: Mapping[str, Any]) -> Self:
-        """As the fields of :class:`~proctor.config.EvalConfig` say, those of an older ``run.json`` too."""
+        """Read it from fields of :class:`~proctor.config.EvalConfig`, of which an older ``run.json`` may lack some."""
         width = eval_fields.get("stop_at_ci_width")
         usual = IntervalMethod.WILSON if width is None else IntervalMethod.ANYTIME
         return cls(IntervalMethod(eval_fields.get("ci") or usual), width)
@@ -37,7 +39,8 @@ class Precision:
 class EarlyStop:
     """The round at which the interval of the success rate over all tasks was narrow enough.
 
-    ``episodes_per_task`` of ``planned_per_task`` count.
+    ``width`` is the width that was asked for. Of the ``planned_per_task`` episodes of each task, the first
+    ``episodes_per_task`` count.
     """
 
     width: float
@@ -45,7 +48,7 @@ class EarlyStop:
     planned_per_task: int
 
     def reached_by(self, spec: EpisodeSpec) -> bool:
-        """Whether an episode belongs to what counts."""
+        """Return whether an episode counts: it belongs to the rounds up to the stop."""
         return spec.episode_index < self.episodes_per_task
 
 
@@ -54,35 +57,24 @@ class StoppingRule:
 
     An episode in error may yet be run and become a success or a failure, so the interval must be narrow whichever it
     will be: its low end counts errors as failures, its high end as successes. A later result can then only confirm the
-    stop, or put it earlier. Once the success of an episode is unknown there is no rate to be sure of, and no stop.
+    stop, or put it earlier. If the success of an episode is unknown, the rule never stops, because there is no rate.
     """
 
     def __init__(self, plan: Iterable[EpisodeSpec], width: float) -> None:
-        rounds = Counter(spec.episode_index for spec in plan)
-        self._sizes = deque(rounds[index] for index in sorted(rounds))
-        self._planned, self._width = len(rounds), width
-        self._waiting: dict[int, Counts] = {}
-        self._counted = Counts()
-        self._n_rounds = 0
+        self._rounds, self._width = CompleteRounds(plan), width
         self.stop: EarlyStop | None = None
 
     def add(self, result: EpisodeResult) -> None:
-        """Take in an episode's result, once for each episode."""
-        index = result.spec.episode_index
-        self._waiting[index] = self._waiting.get(index, Counts()) + Counts.of(result)
-        while self.stop is None and self._sizes and self._is_complete():
-            self._counted += self._waiting.pop(self._n_rounds)
-            self._sizes.popleft()
-            self._n_rounds += 1
-            if _whatever_errors_become(self._counted).width <= self._width and self._sizes:
-                self.stop = EarlyStop(self._width, self._n_rounds, self._planned)
-
-    def _is_complete(self) -> bool:
-        return self._waiting.get(self._n_rounds, Counts()).planned == self._sizes[0]
+        """Take an episode's result into account, once for each episode."""
+        for n_rounds, counts in self._rounds.add(result):
+            # A run that is narrow enough only after its last round has not stopped early.
+            is_last = n_rounds == self._rounds.n_rounds_planned
+            if self.stop is None and not is_last and _widest_interval(counts).width <= self._width:
+                self.stop = EarlyStop(self._width, n_rounds, self._rounds.n_rounds_planned)
 
 
 def find_stop(plan: Sequence[EpisodeSpec], results: Iterable[EpisodeResult], width: float | None) -> EarlyStop | None:
-    """Where the rule stops, by what is known; None if it does not."""
+    """The stop that the rule finds in the results so far; None if it finds none, or no ``width`` was asked for."""
     if width is None:
         return None
     rule = StoppingRule(plan, width)
@@ -91,8 +83,11 @@ def find_stop(plan: Sequence[EpisodeSpec], results: Iterable[EpisodeResult], wid
     return rule.stop
 
 
-def _whatever_errors_become(counts: Counts) -> Interval:
-    n = counts.planned
-    if counts.unknown:
+def _widest_interval(counts: Counts) -> Interval:
+    """An interval that holds the rate's interval whatever the episodes in error become; all of 0 to 1 if a success is
+    unknown.
+    """
+    if counts.n_unknown:
         return Interval(0.0, 1.0)
-    return Interval(anytime(counts.successes, n).low, anytime(counts.successes + counts.errors, n).high)
+    n = counts.n_planned
+    return Interval(anytime(counts.n_successes, n).low, anytime(counts.n_successes + counts.n_errors, n).high)

@@ -33,13 +33,13 @@ from proctor.errors import ConfigError
 from proctor.plugins import load_object
 from proctor.rendering import choose_renderer
 from proctor.testing.episodes import (
-    Elsewhere,
+    FreshProcessEpisode,
     Moment,
     always,
     episode,
-    episode_elsewhere,
+    episode_in_fresh_process,
+    opened,
     random_actions,
-    standing,
 )
 from proctor.types import INSTRUCTION, Array, ArraySpec
 
@@ -50,8 +50,8 @@ _SEEDS = range(1000, 1005)
 
 
 class Frame(NamedTuple):
-    """A frame that was drawn: of a camera, with a size (width, height) that was asked for or the usual one, and what
-    it was: dtype, shape, standard deviation, digest.
+    """A frame that was drawn: its camera, the size (width, height) that was asked for, None for the usual one, and the
+    array's dtype, shape, standard deviation and digest.
     """
 
     camera: str | None
@@ -64,79 +64,99 @@ class Frame(NamedTuple):
 
 @dataclass(frozen=True)
 class Recording:
-    """Episodes of one seed and the same actions, each run in another way, and what was found out beside them."""
+    """Episodes of one seed and the same actions, each run in another way, and what else was measured.
+
+    Attributes:
+        deterministic: what the simulator says of itself.
+        drawable: what the simulator says of itself.
+        observed: the episode with an observation after every step, in a new simulator.
+        observed_at_times: with an observation after every fourth step.
+        unobserved: without observations.
+        after_others: after three other episodes in the same simulator, one of them ended early.
+        reopened: in a second simulator, the first one closed, after ``prepare_to_look``.
+        filmed: with frames of every camera and of several sizes drawn in between.
+        frames: these frames.
+        first_states: the states after resets with several seeds.
+        observation: what was seen after a reset, copied.
+        later: the same arrays after one more step.
+        look_seconds: the simulator's time for looks, of the observed episode and of the unobserved one.
+        action: shape and dtype of an action.
+        fps: steps per simulated second.
+        problems: in what an observation does not fit the declared space.
+    """
 
     deterministic: bool
     drawable: bool
-    watched: list[Moment]
-    """Looked at after every step, in a new simulator."""
-    glanced: list[Moment]
-    """Looked at after every fourth step."""
-    unseen: list[Moment]
+    observed: list[Moment]
+    observed_at_times: list[Moment]
+    unobserved: list[Moment]
     after_others: list[Moment]
-    """After three other episodes in the same simulator, one of them ended early."""
     reopened: list[Moment]
-    """In a second simulator, the first one closed, with what drawing needs made beforehand."""
     filmed: list[Moment]
-    """With frames of every camera and of several sizes drawn in between."""
     frames: list[Frame]
     first_states: set[str]
-    """After resets with several seeds."""
     observation: dict[str, Array]
-    """What was seen after a reset, copied."""
     later: dict[str, Array]
-    """The same arrays after one more step."""
     look_seconds: tuple[float, float]
-    """Of the episode that was watched, and of the one that was not."""
     action: ArraySpec
     fps: float
     problems: list[str]
-    """In what an observation does not fit the declared space."""
 
 
 @cache
 def record(address: str, configuration: str) -> Recording:
-    """Run all that is looked at, once for all tests. ``address`` and ``configuration`` are as a worker gets them."""
+    """Run all that is compared, once for all tests. ``address`` and ``configuration`` are as a worker gets them."""
     kind: type[Benchmark] = load_object(address)
     benchmark = kind(structure(kind.config_class, json.loads(configuration), "env"))
     start = benchmark.init_state_id(plan_tasks(benchmark)[0], 0)
-
-    with standing(benchmark) as env:
-        watched = episode(env, SEED, N_STEPS, look=always, init_state_id=start)
-        watching = env.look_seconds
-        glanced = episode(env, SEED, N_STEPS, look=lambda i: i % 4 == 0, init_state_id=start)
-        glancing = env.look_seconds
-        unseen = episode(env, SEED, N_STEPS, init_state_id=start)
-        look_seconds = watching, env.look_seconds - glancing
-        for seed, n_steps in ((1, 60), (2, 5), (3, 30)):
-            episode(env, seed, n_steps, init_state_id=start)
-        after_others = episode(env, SEED, N_STEPS, look=always, init_state_id=start)
-        first_states = {episode(env, seed, 0, init_state_id=start)[0].state for seed in _SEEDS}
-        seen = dict(env.reset(SEED, start, look=True) or {})
-        kept = {key: array.copy() for key, array in seen.items()}
-        env.step(random_actions(env, SEED, 1)[0], look=True)
-        problems = _problems(env, seen)
-        deterministic, drawable, fps = env.deterministic, env.drawable, env.fps
-        action = features_of(env.observation_space, env.action_space).action
-
-    with standing(benchmark) as env:
+    with opened(benchmark) as env:
+        first = _record_first(env, start)
+    with opened(benchmark) as env:
         env.prepare_to_look()
         reopened = episode(env, SEED, N_STEPS, look=always, init_state_id=start)
-        filmed, frames = _film(env, start) if drawable else ([], [])
+        filmed, frames = _film(env, start) if env.drawable else ([], [])
+    return Recording(**first, reopened=reopened, filmed=filmed, frames=frames)
 
-    return Recording(
-        deterministic, drawable, watched, glanced, unseen, after_others, reopened, filmed, frames, first_states,
-        kept, seen, look_seconds, action, fps, problems,
-    )  # fmt: skip
+
+def _record_first(env: SimEnv, start: int | None) -> dict[str, Any]:
+    """Run what the first simulator runs; gives the fields of a :class:`Recording`."""
+    observed = episode(env, SEED, N_STEPS, look=always, init_state_id=start)
+    seconds = [env.look_seconds]
+    observed_at_times = episode(env, SEED, N_STEPS, look=lambda i: i % 4 == 0, init_state_id=start)
+    seconds.append(env.look_seconds)
+    unobserved = episode(env, SEED, N_STEPS, init_state_id=start)
+    seconds.append(env.look_seconds)
+    for seed, n_steps in ((1, 60), (2, 5), (3, 30)):
+        episode(env, seed, n_steps, init_state_id=start)
+    after_others = episode(env, SEED, N_STEPS, look=always, init_state_id=start)
+    first_states = {episode(env, seed, 0, init_state_id=start)[0].state for seed in _SEEDS}
+    seen = dict(env.reset(SEED, start, look=True) or {})
+    kept = {key: array.copy() for key, array in seen.items()}
+    env.step(random_actions(env, SEED, 1)[0], look=True)
+    return {
+        "deterministic": env.deterministic,
+        "drawable": env.drawable,
+        "observed": observed,
+        "observed_at_times": observed_at_times,
+        "unobserved": unobserved,
+        "after_others": after_others,
+        "first_states": first_states,
+        "observation": kept,
+        "later": seen,
+        "look_seconds": (seconds[0], seconds[2] - seconds[1]),
+        "action": features_of(env.observation_space, env.action_space).action,
+        "fps": env.fps,
+        "problems": _problems(env, seen),
+    }
 
 
 @cache
-def _record_elsewhere(address: str, configuration: str) -> Elsewhere:
-    return episode_elsewhere(address, configuration, SEED, N_STEPS)
+def _record_in_fresh_process(address: str, configuration: str) -> FreshProcessEpisode:
+    return episode_in_fresh_process(address, configuration, SEED, N_STEPS)
 
 
 def _as_sent(benchmark: Benchmark) -> tuple[str, str]:
-    """A benchmark as a worker gets it: address and configuration."""
+    """Give a benchmark as a worker gets it: address and configuration."""
     kind = type(benchmark)
     return f"{kind.__module__}:{kind.__qualname__}", json.dumps(asdict(benchmark.config))
 
@@ -158,7 +178,7 @@ def _film(env: SimEnv, init_state_id: int | None) -> tuple[list[Moment], list[Fr
 
 
 def _problems(env: SimEnv, seen: dict[str, Array]) -> list[str]:
-    """In what an observation and the spaces do not fit each other, or a policy."""
+    """List in what an observation and the spaces do not fit each other, or a policy."""
     declared: dict[str, Any] = dict(env.observation_space.items())
     found = [f"{key} is declared and was not seen" for key in declared.keys() - seen.keys()]
     found += [f"{key} was seen and is not declared" for key in seen.keys() - declared.keys()]
@@ -180,7 +200,7 @@ def _problems(env: SimEnv, seen: dict[str, Array]) -> list[str]:
 
 
 def _require_same(one: list[Moment], other: list[Moment], how: str, *, physics_alone: bool = False) -> None:
-    """Say at which step two episodes part, and in what."""
+    """Fail with the first step at which two episodes differ, and the field that differs."""
     for i, (a, b) in enumerate(zip(one, other, strict=False)):
         for field in Moment._fields[:4] if physics_alone else Moment._fields:
             assert getattr(a, field) == getattr(b, field), (
@@ -193,7 +213,7 @@ class BenchmarkConformance:
     """Inherit these tests, and give a fixture ``benchmark``."""
 
     seeds_matter = True
-    """Whether different seeds begin in different states."""
+    """Different seeds begin in different states."""
 
     @pytest.fixture
     def benchmark(self) -> Benchmark:
@@ -202,14 +222,14 @@ class BenchmarkConformance:
 
     @pytest.fixture
     def recording(self, benchmark: Benchmark) -> Recording:
-        """Its episodes, run once."""
+        """The benchmark's episodes, run once."""
         choose_renderer(benchmark)
         return record(*_as_sent(benchmark))
 
     @pytest.fixture
-    def elsewhere(self, benchmark: Benchmark, recording: Recording) -> Elsewhere:
-        """An episode in a fresh process, which draws after this one has drawn. Run once."""
-        return _record_elsewhere(*_as_sent(benchmark))
+    def in_fresh_process(self, benchmark: Benchmark, recording: Recording) -> FreshProcessEpisode:
+        """An episode in a fresh process, which draws after this process has drawn; run once."""
+        return _record_in_fresh_process(*_as_sent(benchmark))
 
     def test_tasks_are_listed_the_same_every_time(self, benchmark: Benchmark) -> None:
         """Each once, with a limit; a worker that is sent the configuration lists the same."""
@@ -230,7 +250,7 @@ class BenchmarkConformance:
 
     def test_rewards_are_numbers(self, recording: Recording) -> None:
         """Finite ones, and success is true, false, or None where the simulator says nothing of it."""
-        for moment in recording.watched:
+        for moment in recording.observed:
             assert isinstance(moment.reward, float), f"a reward is {moment.reward!r}"
             assert np.isfinite(moment.reward), f"a reward is {moment.reward}"
             said = moment.success
@@ -238,34 +258,40 @@ class BenchmarkConformance:
             assert isinstance(moment.over, bool), f"terminated or truncated is {moment.over!r}, not True or False"
 
     def test_looking_changes_nothing_and_always_shows_the_same(self, recording: Recording) -> None:
-        """Looked at always, every fourth step or never: the same states, rewards and success, the same observations."""
-        watched, glanced, unseen = recording.watched, recording.glanced, recording.unseen
-        assert all(moment.seen for moment in watched if not moment.over), "looked at, it shows nothing"
-        assert not any(moment.seen for moment in unseen), "it shows what nobody asked for"
+        """With a look at every step, at every fourth or at none: states, rewards, success, observations are equal."""
+        observed, at_times, unobserved = recording.observed, recording.observed_at_times, recording.unobserved
+        assert all(moment.seen for moment in observed if not moment.over), "asked for an observation, it gives none"
+        assert not any(moment.seen for moment in unobserved), "it gives an observation that nobody asked for"
         self._require_determinism(recording)
-        _require_same(watched, glanced, "looked at every fourth step", physics_alone=True)
-        _require_same(watched, unseen, "not looked at", physics_alone=True)
-        seen = [moment.seen for moment in watched[::4]]
-        assert [moment.seen for moment in glanced[::4]] == seen, "looked at every fourth step, it shows something else"
+        _require_same(observed, at_times, "with a look at every fourth step", physics_alone=True)
+        _require_same(observed, unobserved, "without looks", physics_alone=True)
+        seen = [moment.seen for moment in observed[::4]]
+        assert [moment.seen for moment in at_times[::4]] == seen, (
+            "with a look at every fourth step, its observations differ"
+        )
 
     def test_an_episode_does_not_depend_on_those_before_it(self, recording: Recording) -> None:
-        """After three others in the same simulator, one of them ended early, it is what it was in a new one."""
+        """After three others in the same simulator, one of them ended early, it is the same as in a new simulator."""
         self._require_determinism(recording)
-        _require_same(recording.watched, recording.after_others, "after three other episodes")
+        _require_same(recording.observed, recording.after_others, "after three other episodes")
 
     def test_closed_and_opened_again_it_is_the_same(self, recording: Recording) -> None:
-        """In the same process, what drawing needs there from the beginning."""
+        """In the same process, where what drawing needs exists from the beginning."""
         self._require_determinism(recording)
-        _require_same(recording.watched, recording.reopened, "in a second simulator")
+        _require_same(recording.observed, recording.reopened, "in a second simulator")
 
-    def test_a_fresh_process_gives_the_same_episode(self, recording: Recording, elsewhere: Elsewhere) -> None:
+    def test_a_fresh_process_gives_the_same_episode(
+        self, recording: Recording, in_fresh_process: FreshProcessEpisode
+    ) -> None:
         """Nothing of an episode depends on the process."""
         self._require_determinism(recording)
-        _require_same(recording.watched, elsewhere.moments, "in a fresh process")
+        _require_same(recording.observed, in_fresh_process.moments, "in a fresh process")
 
-    def test_it_takes_as_much_memory_as_it_says(self, benchmark: Benchmark, elsewhere: Elsewhere) -> None:
+    def test_it_takes_as_much_memory_as_it_says(
+        self, benchmark: Benchmark, in_fresh_process: FreshProcessEpisode
+    ) -> None:
         """Within a factor of two: what it takes depends on what draws."""
-        said, taken = benchmark.worker_memory_mb, elsewhere.memory_mb
+        said, taken = benchmark.worker_memory_mb, in_fresh_process.memory_mb
         if said is None or taken is None:
             pytest.skip("nobody says how much that is")
         assert taken / 2 <= said <= taken * 2, f"worker_memory_mb is {said}, but a process took {taken} MB"
@@ -278,13 +304,13 @@ class BenchmarkConformance:
             fits = frame.dtype == "uint8" and len(frame.shape) == 3 and frame.shape[2] == 3
             assert fits, f"a frame is {frame.dtype}{list(frame.shape)}, not uint8 (height, width, 3)"
         self._require_determinism(recording)
-        _require_same(recording.watched[: len(recording.filmed)], recording.filmed, "filmed")
+        _require_same(recording.observed[: len(recording.filmed)], recording.filmed, "filmed")
 
     def test_what_cannot_be_drawn_says_so(self, benchmark: Benchmark, recording: Recording) -> None:
         """As a user's mistake, when a frame is asked for."""
         if recording.drawable:
             pytest.skip("it can be drawn")
-        with standing(benchmark) as env:
+        with opened(benchmark) as env:
             env.reset(SEED, None, look=False)
             with pytest.raises(ConfigError):
                 env.render()
@@ -301,7 +327,7 @@ class BenchmarkConformance:
             if array.ndim != 3:
                 continue
             assert array.std() > 0, f"{key} is of one colour"
-            shown = {moment.seen[key] for moment in recording.watched if moment.seen}
+            shown = {moment.seen[key] for moment in recording.observed if moment.seen}
             assert len(shown) > 1, f"{key} never changes"
 
     def test_nobody_spends_time_looking_at_what_is_not_asked_for(self, recording: Recording) -> None:

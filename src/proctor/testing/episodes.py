@@ -1,13 +1,8 @@
-"""Short episodes of a simulator and what is remembered of them, for comparing one run with another to the bit.
-
-``python -m proctor.testing.episodes module:Benchmark CONFIGURATION SEED N_STEPS`` prints what an episode was.
-"""
+"""Short episodes of a simulator and what is recorded of them, for comparing one run with another to the bit."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from proctor.benchmarks.base import Benchmark, SimEnv, digest_of
-from proctor.child import python_command
+from proctor.child.calls import Call
 from proctor.config import structure
 from proctor.engine.plan import plan_tasks
 from proctor.plugins import load_object
@@ -26,7 +21,7 @@ Look = Callable[[int], bool]
 
 
 class Moment(NamedTuple):
-    """What a reset or a step left behind. Digests stand for the state and for each array seen."""
+    """The result of a reset or of a step. Digests stand for the state and for each array of the observation."""
 
     state: str
     reward: float
@@ -34,24 +29,20 @@ class Moment(NamedTuple):
     over: bool
     seen: dict[str, str] | None
 
-    @property
-    def physics(self) -> tuple[str, float, bool | None, bool]:
-        return self[:4]
-
 
 def always(_: int) -> bool:
-    """To look after every step."""
+    """Look after every step."""
     return True
 
 
 def never(_: int) -> bool:
-    """To look at nothing."""
+    """Look at nothing."""
     return False
 
 
 @contextmanager
-def standing(benchmark: Benchmark) -> Iterator[SimEnv]:
-    """The simulator of a benchmark's first task. Closed before another may be drawn in this process."""
+def opened(benchmark: Benchmark) -> Iterator[SimEnv]:
+    """Build the simulator of a benchmark's first task, and close it before another one may draw in this process."""
     env = benchmark.make_env(plan_tasks(benchmark)[0])
     try:
         yield env
@@ -60,7 +51,7 @@ def standing(benchmark: Benchmark) -> Iterator[SimEnv]:
 
 
 def random_actions(env: SimEnv, seed: int, n_steps: int) -> Array:
-    """Actions ``(n_steps, size)`` within the action space's bounds, or within ±1 where it has none."""
+    """Draw actions ``(n_steps, size)`` within the action space's bounds, or within ±1 if it has no bounds."""
     space = env.action_space
     low, high = np.maximum(space.low, -1e6), np.minimum(space.high, 1e6)
     low, high = np.where(np.isinf(space.low), -1, low), np.where(np.isinf(space.high), 1, high)
@@ -70,7 +61,7 @@ def random_actions(env: SimEnv, seed: int, n_steps: int) -> Array:
 def episode(
     env: SimEnv, seed: int, n_steps: int, *, look: Look = never, init_state_id: int | None = None
 ) -> list[Moment]:
-    """Reset and random actions, up to the episode's end; ``look(i)`` says whether to look after *i* steps."""
+    """Reset, then take random actions until the episode ends; ``look(i)`` says whether to look after *i* steps."""
     seen = env.reset(seed, init_state_id, look=look(0))
     moments = [Moment(env.state_hash(), 0.0, False, False, digests(seen))]
     for i, action in enumerate(random_actions(env, seed, n_steps), start=1):
@@ -83,53 +74,44 @@ def episode(
 
 
 def digests(seen: Mapping[str, Array] | None) -> dict[str, str] | None:
-    """A digest of each array of an observation."""
+    """Give a digest of each array of an observation."""
     return None if seen is None else {key: digest_of([array]) for key, array in sorted(seen.items())}
 
 
-class Elsewhere(NamedTuple):
-    """An episode in a fresh process, and the memory in MB that this process had to itself; None where nobody says."""
+class FreshProcessEpisode(NamedTuple):
+    """An episode in a fresh process, and the memory in MB that this process had to itself; None if the system does not
+    say.
+    """
 
     moments: list[Moment]
     memory_mb: int | None
 
 
-def episode_elsewhere(address: str, configuration: str, seed: int, n_steps: int) -> Elsewhere:
-    """An episode of a benchmark's first task in a fresh process, always looked at: nothing of this process is there.
+def episode_in_fresh_process(address: str, configuration: str, seed: int, n_steps: int) -> FreshProcessEpisode:
+    """Run an episode of a benchmark's first task in a process that has done nothing else, looking after every step.
 
     ``address`` (``module:Benchmark``) and ``configuration`` (JSON) are as a worker gets them.
 
     Raises:
-        RuntimeError: that process fails; with its last words.
+        RuntimeError: that process fails; the message holds the end of what it printed.
     """
-    command = python_command(__spec__.name, address, configuration, str(seed), str(n_steps))
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-    if done.returncode:
-        raise RuntimeError(f"a fresh process cannot run an episode of {address}:\n{done.stderr}")
-    moments, memory_mb = json.loads(done.stdout.splitlines()[-1])
-    return Elsewhere([Moment(*moment) for moment in moments], memory_mb)
+    return Call(f"{__name__}:run_episode", address, configuration, seed, n_steps, result=FreshProcessEpisode).result()
+
+
+def run_episode(address: str, configuration: str, seed: int, n_steps: int) -> FreshProcessEpisode:
+    """Run an episode in this process; :func:`episode_in_fresh_process` calls this in another one."""
+    kind: type[Benchmark] = load_object(address)
+    benchmark = kind(structure(kind.config_class, json.loads(configuration), "env"))
+    start = benchmark.init_state_id(plan_tasks(benchmark)[0], 0)
+    with opened(benchmark) as env:
+        moments = episode(env, seed, n_steps, look=always, init_state_id=start)
+        return FreshProcessEpisode(moments, private_memory_mb())
 
 
 def private_memory_mb(smaps: Path = Path("/proc/self/smaps_rollup")) -> int | None:
-    """What this process has of memory and shares with nobody, in MB; None where the system does not say."""
+    """Give the memory in MB that this process shares with no other; None if the system does not say."""
     try:
         lines = smaps.read_text().splitlines()
     except OSError:
         return None
     return sum(int(line.split()[1]) for line in lines if line.startswith("Private_Dirty")) >> 10
-
-
-def main() -> None:
-    """Print an episode as JSON, on the last line."""
-    address, configuration, seed, n_steps = sys.argv[1:]
-    kind: type[Benchmark] = load_object(address)
-    benchmark = kind(structure(kind.config_class, json.loads(configuration), "env"))
-    start = benchmark.init_state_id(plan_tasks(benchmark)[0], 0)
-    with standing(benchmark) as env:
-        moments = episode(env, int(seed), int(n_steps), look=always, init_state_id=start)
-        memory = private_memory_mb()
-    sys.stdout.write(f"\n{json.dumps([moments, memory])}\n")
-
-
-if __name__ == "__main__":
-    main()

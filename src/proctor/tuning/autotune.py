@@ -1,4 +1,4 @@
-"""Recommends how to run an evaluation on this machine: measures it, and searches what the model says of choices."""
+"""Recommends how to run an evaluation on this machine: measures it, and searches for the best choice in the model."""
 
 from __future__ import annotations
 
@@ -16,29 +16,30 @@ from proctor.config import RunConfig
 from proctor.errors import ResourceError
 from proctor.evaluation.prepared_run import prepare
 from proctor.machine.hardware import Hardware, probe_hardware
-from proctor.tuning.child import MeasureRequest, measure_in_child
-from proctor.tuning.measure import Say
+from proctor.tuning.child import measure_in_child
+from proctor.tuning.measure import OnProgress
 from proctor.tuning.model import FORMULA, Choice, Costs, Model, Prediction, short_time
 
 TOLERANCE = 0.02
-"""A choice that is faster by no more than this part is not worth more processes or other results."""
+"""A choice that is faster by at most this part is not preferred to one with fewer processes or unchanged results."""
 
 _MAX_WORKERS = 256
 _MAX_SHARDS_PER_DEVICE = 8
 _MAX_SHARDS = 64
 _STEPS_OF_A_LADDER = 1.25
 _WORTH_SAYING = 0.1
-"""The part of the cores that other programs may take without a word."""
+"""The part of the cores above which the use by other programs is reported."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AutotuneRecommendation:
-    """How to run an evaluation here, how long that takes, and what it rests on.
+    """The recommended way to run an evaluation on this machine, its duration, and the measurements behind it.
 
-    ``batch_size`` is the workers of each shard. ``inference_batch_size`` is the observations per forward pass, 0 where
-    the policy lives in the workers; where it is not what evaluations use anyway, ``moves_results`` says that results
-    depend on it. ``gl_backend`` is what simulators draw with, "" if not with GL. ``seconds`` are for all episodes, of
-    which ``start_seconds`` for loading and building; ``episodes_per_hour`` is the rate in between.
+    ``batch_size`` is the number of workers of each shard. ``inference_batch_size`` is the number of observations per
+    forward pass, 0 if the policy runs in the workers; ``moves_results`` is true if it differs from what evaluations use
+    by default, because results depend on it. ``gl_backend`` is the backend with which simulators render, "" if they do
+    not use GL. The evaluation takes ``seconds``, of which ``start_seconds`` are for loading and building;
+    ``episodes_per_hour`` is the rate in between.
     """
 
     num_shards: int
@@ -54,37 +55,38 @@ class AutotuneRecommendation:
     reasons: tuple[str, ...]
     formula: tuple[str, ...]
     bounds: dict[str, float]
-    """What each part of the machine can do at most, chunks per second; the lowest counts."""
+    """The bound of each part of the machine in chunks per second; the lowest one limits the rate."""
     alternatives: tuple[Prediction, ...]
     hardware: Hardware
     costs: Costs
 
 
-def recommend(config: RunConfig, *, seconds: float = 20.0, say: Say = lambda _: None) -> AutotuneRecommendation:
-    """Measure an evaluation on this machine and recommend how to run it: about ``seconds``, and the time to load and
-    build. Nothing is written.
+def recommend(
+    config: RunConfig, *, seconds: float = 20.0, on_progress: OnProgress = lambda _: None
+) -> AutotuneRecommendation:
+    """Measure an evaluation on this machine and recommend how to run it. Nothing is written.
 
     Args:
-        config: the evaluation. Its ``eval.batch_size`` and shards are what is looked for, and not taken from it.
-        seconds: how long workers are timed once all of them are at work.
-        say: told what is being done, for people who wait.
+        config: the evaluation. Its ``eval.batch_size`` and shards are ignored, because they are what is recommended.
+        seconds: how long workers are timed once all of them run episodes. Loading and building take time besides.
+        on_progress: called with a phrase for people who wait whenever another thing is measured.
 
     Raises:
-        ConfigError: what is asked for cannot be done; the message says what to do.
-        ResourceError: an episode could not be run, or there is not enough memory for a single copy.
+        ConfigError: the evaluation cannot be run; the message says what to do.
+        ResourceError: an episode could not be run, or there is not enough memory for one shard with one worker.
     """
     config = replace(config, eval=replace(config.eval, batch_size=0, shard_id=0, num_shards=1))
-    job = prepare(replace(config, eval=replace(config.eval, trace=False), output_dir=os.devnull))
+    prepared = prepare(replace(config, eval=replace(config.eval, trace=False), output_dir=os.devnull))
     hardware = _asked_for(probe_hardware(), config.policy.get("device"))
-    costs = measure_in_child(MeasureRequest(job.config, hardware, seconds), say)
-    return advise(Model(hardware, costs, len(job.plan), len(job.tasks)), config)
+    costs = measure_in_child(prepared.config, hardware, seconds, on_progress)
+    return advise(Model(hardware, costs, len(prepared.plan), len(prepared.tasks)), config)
 
 
 def advise(model: Model, config: RunConfig) -> AutotuneRecommendation:
-    """The recommendation that follows from a model. Measures nothing.
+    """Derive the recommendation from a model, without measuring.
 
     Raises:
-        ResourceError: not even one copy fits.
+        ResourceError: there is not enough memory for one shard with one worker.
     """
     best, others = search(model)
     choice, forward = best.choice, best.choice.forward
@@ -112,13 +114,13 @@ def advise(model: Model, config: RunConfig) -> AutotuneRecommendation:
 
 
 def search(model: Model) -> tuple[Prediction, list[Prediction]]:
-    """The best choice, and all that there is memory for.
+    """Return the best choice, and all choices for which there is memory.
 
-    Of those that are as good within :data:`TOLERANCE` it is the one with the fewest shards, the drawing and the pass
-    that are in use, and the fewest workers.
+    Of the choices that are as fast within :data:`TOLERANCE`, the best one has the fewest shards, then the drawing and
+    the pass that evaluations use by default, then the fewest workers.
 
     Raises:
-        ResourceError: there is memory for none.
+        ResourceError: there is not enough memory for any choice.
     """
     candidates = list(choices(model))
     fitting = [choice for choice in candidates if not model.shortage(choice)]
@@ -142,7 +144,7 @@ def search(model: Model) -> tuple[Prediction, list[Prediction]]:
 
 
 def choices(model: Model) -> Iterator[Choice]:
-    """Everything that is considered: each number up to a few, and further ones in steps of a quarter."""
+    """Give all choices to consider: every small number of shards and of workers, and larger ones in steps of 25 %."""
     most = _MAX_SHARDS_PER_DEVICE * model.n_devices if model.costs.on_accelerator else model.hardware.cores
     for num_shards in _ladder(min(most, _MAX_SHARDS, model.n_episodes), model.n_devices):
         per_shard = ceil(model.n_episodes / num_shards)
@@ -167,7 +169,9 @@ def _size(choice: Choice) -> tuple[int, int, int, int]:
 
 
 def _near(best: Prediction, others: Sequence[Prediction]) -> Iterator[Prediction]:
-    """The recommended number of shards with fewer and more workers, then the best of other shards, passes, drawings."""
+    """Give the choices to show beside the best one: with fewer and more workers, then the best one with another number
+    of shards, another pass, and another drawing.
+    """
     chosen = best.choice
     alike = [other for other in others if replace(other.choice, batch_size=chosen.batch_size) == chosen]
     at = next(position for position, other in enumerate(alike) if other.choice == chosen)
@@ -178,7 +182,7 @@ def _near(best: Prediction, others: Sequence[Prediction]) -> Iterator[Prediction
             yield min(different, key=lambda other: other.seconds)
 
 
-# -------------------------------------------------------------------------------------------------- what is said of it
+# -------------------------------------------------------------------------------------------------------- the reasons
 
 
 def _reasons(model: Model, best: Prediction, others: Sequence[Prediction]) -> Iterator[str]:
@@ -193,9 +197,9 @@ def _reasons(model: Model, best: Prediction, others: Sequence[Prediction]) -> It
     if choice.drawing is not costs.drawings[0]:
         yield f"Drawn with {choice.drawing.backend}, as there is little memory on the accelerator or it is faster."
     if not costs.n_ended:
-        yield "No episode ended while measuring: each is taken to be as long as it can get."
+        yield "No episode ended during the measurement, so each is assumed to reach its step limit."
     if costs.cores_taken > _WORTH_SAYING * model.hardware.cores:
-        yield f"Other programs took {costs.cores_taken:.1f} of the {model.hardware.cores} cores while measuring."
+        yield f"Other programs took {costs.cores_taken:.1f} of the {model.hardware.cores} cores during the measurement."
     in_use = Choice(1, costs.n_workers, costs.passes[0] if costs.passes else None, costs.drawings[0])
     predicted = model.predict(in_use).chunks_per_second
     rounds = "chunks" if costs.passes else "episodes"
@@ -211,7 +215,7 @@ def _limit(model: Model, best: Prediction) -> str:
         return f"The cores are the limit: {chunk} takes {took} of one, and there are {model.hardware.cores}."
     if best.limit == "workers":
         took = short_time(model.cycle(choice))
-        return f"Workers are the limit: each takes {took} from {chunk} to the next; more do not pay, or not fit."
+        return f"Workers are the limit: each takes {took} from {chunk} to the next; more do not pay, or do not fit."
     if best.limit == "interpreter":
         return f"The main process is the limit: it is busy for {1e6 * costs.engine:.0f} us with {chunk}."
     assert choice.forward is not None
@@ -226,7 +230,7 @@ def _why_so_many_shards(best: Prediction, others: Sequence[Prediction]) -> str:
 
 
 def command(config: RunConfig, model: Model, choice: Choice) -> str:
-    """A line for a shell that runs the evaluation as recommended."""
+    """Make the shell command that runs the evaluation as recommended."""
     forward, costs = choice.forward, model.costs
     rows = forward.rows if forward is not None and forward is not costs.passes[0] else config.eval.inference_batch_size
     evaluation = replace(config.eval, batch_size=choice.batch_size, inference_batch_size=rows)
@@ -239,7 +243,7 @@ def command(config: RunConfig, model: Model, choice: Choice) -> str:
 
 
 def arguments(config: RunConfig) -> list[str]:
-    """The options of a command line that say the same as ``config``: what is not as it would be without them."""
+    """Make the command-line options for ``config``: one for each value that differs from the default."""
     return list(_options(config, RunConfig(), "--"))
 
 
@@ -264,7 +268,7 @@ def _written(value: Any) -> str:
 
 
 def _asked_for(hardware: Hardware, device: object) -> Hardware:
-    """The machine with the accelerators that ``--policy.device`` leaves; all of them if it leaves that open."""
+    """Return the machine with the accelerators that ``--policy.device`` names; with all of them if it names none."""
     names = [name.strip() for name in str(device or "").split(",") if name.strip()]
     numbers = [number for _, colon, number in (name.partition(":") for name in names) if colon]
     if not names or (not numbers and names != ["cpu"]):

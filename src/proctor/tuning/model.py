@@ -1,29 +1,29 @@
-"""How fast an evaluation runs, from what its parts cost: a few bounds, of which the lowest counts.
+"""A model of how fast an evaluation runs, from the costs of its parts: its rate is the lowest of a few bounds.
 
-A *chunk* is what goes round and round: a worker executes the actions of one prediction and looks, and the policy takes
-a forward pass for the next ones. (A policy that lives in the workers has no pass; its chunk is a whole episode.) With
-K shards of N workers, passes of B rows, C cores and G accelerators, chunks per second are at most
+A *chunk* is the unit that repeats: a worker executes the actions of one prediction and renders an observation, and the
+policy makes a forward pass for the next actions. (A policy that runs in the workers has no pass, and its chunk is a
+whole episode.) With K shards of N workers, passes of B rows, C cores and G accelerators, chunks per second are at most
 
 ::
 
-    cores        C / core                        core: CPU seconds of a chunk, everything included; C is without what
-                                                 other programs took while measuring
+    cores        C / core                        core: CPU seconds of a chunk in all processes; C does not include the
+                                                 cores that other programs used during the measurement
     workers      K N / cycle                     cycle: a worker's seconds from one chunk to the next
     inference    K slots min(B, N) / pass        pass: seconds of one of B rows; slots: passes that run side by side
     device       min(K, G) min(B, N) / kernels   kernels: the seconds of a pass in which the accelerator computes
-    interpreter  K / engine                      engine: seconds the main process is busy with a chunk besides passes
+    interpreter  K / engine                      engine: seconds of the main process for a chunk, besides passes
 
-The cycle is ``simulate + overhead + pass``. In a shard that makes one pass at a time, an observation that comes while
-the pass of the others runs waits for its end, so that a cycle is at least two passes; and shards that share an
-accelerator wait for the kernels of the others.
+The cycle is ``simulate + overhead + pass``. In a shard that makes one pass at a time, an observation that arrives
+during a pass of other observations waits for its end, so a cycle takes at least two passes. Shards that share an
+accelerator also wait for the kernels of the others.
 
-Where cores and workers bound alike, neither bound is reached: of the workers, a random number waits for passes, and
-while there are many of them, cores stand idle. That is taken off (:meth:`Model.predict`).
+If the core bound and the worker bound are close, neither is reached: a random number of workers waits for inference,
+and while it is large, cores are idle. :meth:`Model.predict` subtracts that loss.
 
-The whole takes the start (the policy loads while simulators are built), the episodes at that rate, the further
-simulators that several tasks need, and half an episode at the end, when workers run out of work one by one. What a
-second copy of the policy would gain on the same accelerator follows from ``kernels`` alone, and what drawing takes of
-the accelerator is not in it.
+The whole evaluation takes the start (the policy loads while simulators are built), the episodes at that rate, the time
+to build further simulators if there are several tasks, and half an episode at the end, when workers run out of work one
+by one. The gain of a second copy of the policy on the same accelerator follows from ``kernels`` alone; the
+accelerator's time for rendering is not modelled.
 """
 
 from __future__ import annotations
@@ -36,22 +36,22 @@ from proctor.machine.hardware import Hardware
 
 _HALVINGS = 20
 HEADROOM = 0.9
-"""The part of available memory that is planned with."""
+"""The part of the available memory that a choice may use."""
 
 FORMULA = (
     "chunks/s = the lowest of: cores C / core; workers K N / (simulate + pass + overhead), or K N / 2 passes;",
     "inference K slots min(B, N) / pass; device G min(B, N) / kernels; interpreter K / engine",
 )
-"""The model in two lines, as people are shown it."""
+"""The model in two lines, as proctor autotune prints it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """A forward pass of ``rows`` observations, alone on its device.
+    """The cost of a forward pass of ``rows`` observations, alone on its device.
 
-    ``kernels`` is the part of its ``seconds`` in which an accelerator computes, 0 to 1 (1 where it was not measured).
-    ``device_bytes`` is what the policy takes of the accelerator's memory once it has made such passes: weights,
-    activations and the runtime; 0 on a CPU.
+    ``kernels`` is the part of its ``seconds`` in which an accelerator computes, 0 to 1 (1 if it was not measured).
+    ``device_bytes`` is the accelerator's memory that the policy uses after such passes: weights, activations and the
+    runtime; 0 on a CPU.
     """
 
     rows: int
@@ -62,7 +62,10 @@ class Pass:
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """What a look costs with one GL backend: seconds, and bytes of an accelerator's memory per worker."""
+    """The cost of rendering an observation with one GL backend.
+
+    ``look`` is in seconds, ``device_bytes`` are bytes of an accelerator's memory per worker.
+    """
 
     backend: str
     look: float
@@ -71,18 +74,18 @@ class Drawing:
 
 @dataclass(frozen=True, kw_only=True)
 class Costs:
-    """What was measured. Seconds and bytes; "per chunk" is defined above.
+    """The measured costs of an evaluation's parts, in seconds and bytes; a chunk is defined in the module's docstring.
 
-    ``drawings`` and ``passes`` begin with those that are in use unless something else is chosen. ``passes`` is empty
-    where the policy lives in the workers. ``core`` was measured with the first drawing.
+    The first of ``drawings`` and of ``passes`` are those that an evaluation uses unless it is told otherwise.
+    ``passes`` is empty if the policy runs in the workers. ``core`` was measured with the first drawing.
     """
 
     load: float
-    """Start of the process and loading of the policy."""
+    """Seconds to start the process and load the policy."""
     up: float
-    """From the start of a process to its simulator, ``n_workers`` side by side."""
+    """Seconds from the start of a worker until its simulator is built, with ``n_workers`` side by side."""
     n_workers: int
-    """With how many workers this was measured."""
+    """The number of workers during the measurement."""
     construct: float
     reset: float
     step: float
@@ -90,17 +93,17 @@ class Costs:
     looks_per_chunk: float
     chunks_per_episode: float
     n_ended: int
-    """Episodes that ended while measuring; with none, every episode is taken to be as long as it can get."""
+    """Episodes that ended during the measurement. If none did, every episode is assumed to reach its step limit."""
     overhead: float
-    """Of a worker's cycle, what is neither simulation nor inference."""
+    """Seconds of a worker's cycle that are neither simulation nor inference."""
     core: float
     """CPU seconds per chunk of all processes."""
     engine: float
     """CPU seconds per chunk of the thread that schedules."""
     cores_taken: float
-    """By other programs, while measuring."""
+    """Cores that other programs used during the measurement."""
     rate: float
-    """Chunks per second while measuring, all workers together."""
+    """Chunks per second of all workers together during the measurement."""
     drawings: tuple[Drawing, ...]
     passes: tuple[Pass, ...] = ()
     slots: int = 1
@@ -110,18 +113,23 @@ class Costs:
     worker_bytes: int = 0
 
     def simulate(self, drawing: Drawing) -> float:
-        """Seconds of a chunk in the simulator."""
+        """Return the seconds of a chunk in the simulator."""
         reset = self.reset / self.chunks_per_episode
         return reset + self.steps_per_chunk * self.step + self.looks_per_chunk * drawing.look
 
     def core_with(self, drawing: Drawing) -> float:
-        """CPU seconds of a chunk if it is drawn so: what a look takes longer than before is taken to be CPU time."""
+        """Return the CPU seconds of a chunk with a ``drawing``. If it is slower than the first one, the difference is
+        assumed to be CPU time.
+        """
         return self.core + self.looks_per_chunk * max(0.0, drawing.look - self.drawings[0].look)
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """How to run: shards, workers of each, and the rows of a pass and the GL backend that were measured so."""
+    """A way to run an evaluation: shards, workers of each, and a measured pass and drawing.
+
+    ``forward`` is None if the policy runs in the workers.
+    """
 
     num_shards: int
     batch_size: int
@@ -131,7 +139,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What comes of a choice: the bounds in chunks per second, the time of the whole, and of its start."""
+    """The prediction for a choice: the bounds in chunks per second, the seconds of the whole and of its start."""
 
     choice: Choice
     bounds: dict[str, float]
@@ -139,17 +147,17 @@ class Prediction:
     start_seconds: float
     chunks_per_second: float
     episodes_per_hour: float
-    """Both while it runs, start and end apart."""
+    """This rate, like ``chunks_per_second``, leaves out the start and the end of the evaluation."""
 
     @property
     def limit(self) -> str:
-        """Which bound is the lowest."""
+        """The name of the lowest bound."""
         return min(self.bounds, key=lambda name: self.bounds[name])
 
 
 @dataclass(frozen=True)
 class Model:
-    """An evaluation of ``n_episodes`` over ``n_tasks`` tasks on a machine, its parts measured."""
+    """The model of an evaluation of ``n_episodes`` over ``n_tasks`` tasks on a machine, with measured costs."""
 
     hardware: Hardware
     costs: Costs
@@ -158,16 +166,16 @@ class Model:
 
     @property
     def n_devices(self) -> int:
-        """Accelerators among which shards are dealt; without one all share the CPU."""
+        """The number of accelerators over which shards are spread; 1 if they share the CPU."""
         return max(1, len(self.hardware.gpus)) if self.costs.on_accelerator else 1
 
     @property
     def cores(self) -> float:
-        """Cores that other programs leave, at least those that were used."""
+        """The cores that other programs leave free, at least as many as the measurement used."""
         return max(self.hardware.cores - self.costs.cores_taken, self.costs.core * self.costs.rate)
 
     def predict(self, choice: Choice) -> Prediction:
-        """How a choice would do. Whether there is memory for it is another question: :meth:`shortage`."""
+        """Predict the speed of a choice, whether or not there is memory for it (:meth:`shortage`)."""
         costs, bounds = self.costs, self.bounds(choice)
         workers = choice.num_shards * choice.batch_size
         rate = self._rate(choice, bounds)
@@ -179,23 +187,27 @@ class Model:
         return Prediction(choice, bounds, start + rebuilding + running, start, rate, per_hour)
 
     def _rate(self, choice: Choice, bounds: Mapping[str, float]) -> float:
-        """Chunks per second: the lowest bound, less what cores stand idle while many workers wait for passes at once.
+        """Compute chunks per second: the lowest bound, less the loss by cores that are idle while many workers wait.
 
-        Of W workers those that wait are a random number, with a mean of rate x waiting; a batch comes back together.
-        The others share the cores. The rate is the one at which that is so.
+        The number of the W workers that wait is random. Its mean is rate x waiting (Little's law), and its spread grows
+        with the size of a batch, whose workers return together. The others need the cores. The rate is the one at which
+        the cores deliver exactly the work that it takes, which is found by bisection.
         """
         costs, forward, workers = self.costs, choice.forward, choice.num_shards * choice.batch_size
         on_core = costs.simulate(choice.drawing)
         if forward is not None and not costs.on_accelerator:
-            on_core += forward.seconds
+            on_core += forward.seconds  # on a CPU a pass needs a core too, and is not time in which a core is free
         waiting = self.cycle(choice) - on_core
-        places = bounds["cores"] * on_core
+        places = bounds["cores"] * on_core  # workers that the cores can serve at the same time
         low, high = 0.0, min(bounds.values())
         for _ in range(_HALVINGS):
             rate = (low + high) / 2
-            away = rate * waiting
+            away = rate * waiting  # the mean number of waiting workers
+            # Workers return in batches: as many as a pass holds, or as arrive during one pass.
             together = max(1.0, min(forward.rows, rate * forward.seconds / choice.num_shards)) if forward else 1.0
+            # A binomial deviation for batches instead of single workers.
             spread = sqrt(together * away * max(0.0, 1 - away / workers))
+            # Cores deliver what the workers that do not wait ask for, up to the number of places.
             if _mean_of_lesser(places, workers - away, spread) > rate * on_core:
                 low = rate
             else:
@@ -203,7 +215,7 @@ class Model:
         return high
 
     def bounds(self, choice: Choice) -> dict[str, float]:
-        """What each part of the machine can do at most, chunks per second."""
+        """Return the bound of each part of the machine in chunks per second."""
         costs, forward, shards = self.costs, choice.forward, choice.num_shards
         bounds = {
             "cores": self.cores / costs.core_with(choice.drawing),
@@ -219,19 +231,21 @@ class Model:
         return bounds
 
     def cycle(self, choice: Choice) -> float:
-        """A worker's seconds from one chunk to the next, where neither cores nor passes are short."""
+        """Return a worker's seconds from one chunk to the next if neither cores nor passes are scarce."""
         costs, forward = self.costs, choice.forward
         simulate = costs.simulate(choice.drawing)
         if forward is None:
             return simulate + costs.overhead
         shards_per_device = ceil(choice.num_shards / self.n_devices) if costs.on_accelerator else 0
+        # Shards that share an accelerator take turns with their kernels.
         turn = shards_per_device * forward.kernels * forward.seconds
         if costs.slots > 1 or choice.batch_size == 1:
             return max(forward.seconds + simulate + costs.overhead, turn)
+        # With one pass at a time, an observation waits for the pass of the others: a cycle is at least two passes.
         return max(forward.seconds + max(simulate, forward.seconds) + costs.overhead, 2 * turn)
 
     def shortage(self, choice: Choice) -> str:
-        """Which memory a choice has too little of: a phrase with both numbers, "" if it fits."""
+        """Return a phrase on the memory that a choice lacks, with what it takes and what there is; "" if it fits."""
         costs = self.costs
         memory = choice.num_shards * (costs.shard_bytes + choice.batch_size * costs.worker_bytes)
         available = self.hardware.memory_bytes
@@ -248,7 +262,7 @@ class Model:
 
 
 def _mean_of_lesser(places: float, mean: float, deviation: float) -> float:
-    """The mean of the lesser of ``places`` and a number with a normal distribution."""
+    """Return the mean of the smaller of ``places`` and a normally distributed number."""
     if not deviation:
         return min(places, mean)
     z = (mean - places) / deviation
@@ -257,10 +271,10 @@ def _mean_of_lesser(places: float, mean: float, deviation: float) -> float:
 
 
 def short_time(seconds: float) -> str:
-    """``12.3 ms``, ``1.52 s``."""
+    """Format a duration in seconds: ``12.3 ms``, ``1.52 s``."""
     return f"{seconds:.3g} s" if seconds >= 1 else f"{1000 * seconds:.3g} ms"
 
 
 def gigabytes(n_bytes: float) -> str:
-    """``14.2 GB``."""
+    """Format a number of bytes: ``14.2 GB``."""
     return f"{n_bytes / (1 << 30):.1f} GB"

@@ -1,14 +1,14 @@
 """The reports of a folder of runs, served to a browser on this machine.
 
-folder      which runs there are, and what the index says of each
-pages       the index, a run's report, a comparison: text of HTML, with what they may do
-watching    what a page hears of while its runs go on (server-sent events)
+folder      finds the runs, and makes the entry of each for the index
+pages       the index, a run's report, a comparison: HTML, each with the policy that restricts it
+events      the server-sent events that update a page while its runs go on
 replays     films episodes that have no video yet, one at a time, each in a process of its own
-guard       what is refused before anything looks at it, and the headers of every answer
-app         the addresses
-server      the socket, and the end
+guard       refuses requests from elsewhere, and sets the headers of every response
+app         the routes
+server      the socket, and how serving ends
 
-Everything served is read from the folder at that moment; nothing but videos is ever written there.
+Every response is made from the folder's files at that moment. Only videos are ever written there.
 """
 
 from proctor.view.server import Viewer

@@ -1,10 +1,10 @@
-"""The addresses that are served.
+"""The routes of the viewer.
 
 =====================================  ==============================================================
 ``/``                                  the index
 ``/runs/<run>``                        the report of a run
 ``/compare?run=<run>&run=<run>``       runs side by side
-``/events?run=<run>``                  what goes on with them, as server-sent events
+``/events?run=<run>``                  the progress of runs, as server-sent events
 ``/runs/<run>/episodes/<t>/<n>/video`` the video of episode *n* of the *t*-th task of the plan
 ``POST /runs/<run>/replays``           asks for a video: ``{"suite": …, "task_id": …, "episode": …}``
 =====================================  ==============================================================
@@ -25,36 +25,37 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Respon
 from starlette.routing import Route
 
 from proctor.errors import ConfigError, ProctorError
-from proctor.results.run_dir import RunInfo, read_run
+from proctor.results.run_dir import RunDirectory
+from proctor.results.run_info import RunInfo
 from proctor.security.consent import uninstalled_code
 from proctor.types import EpisodeSpec
+from proctor.view.events import watch
 from proctor.view.folder import RunFolder
-from proctor.view.pages import Page, Pages
-from proctor.view.replays import Renderings, RenderRequest
-from proctor.view.watching import watch
+from proctor.view.pages import Page, Pages, video_url
+from proctor.view.replays import RenderQueue, RenderRequest
 
 _MOST_COMPARED = 8
 _LONGEST_BODY = 4096
 _RANGE = re.compile(r"bytes=(?P<first>\d{0,18})-(?P<last>\d{0,18})")
 
 
-class Wanted(msgspec.Struct, forbid_unknown_fields=True):
-    """Which episode is to be filmed."""
+class VideoRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of a request to film an episode."""
 
     suite: str
     task_id: int
     episode: int
 
 
-class Addresses:
-    """What answers. ``ending`` says whether the server is about to stop."""
+class Routes:
+    """The handlers of all routes; ``ending`` returns whether the server is about to stop."""
 
     def __init__(self, folder: RunFolder, pages: Pages, ending: Callable[[], bool]) -> None:
         self._folder, self._pages, self._ending = folder, pages, ending
-        self._replays = Renderings()
+        self._queue = RenderQueue()
 
     def application(self) -> Starlette:
-        """All of it, without the guard."""
+        """Make the application, without the guard around it."""
         routes = [
             Route("/", self.index),
             Route("/runs/{run}", self.run),
@@ -66,7 +67,7 @@ class Addresses:
         handlers = {HTTPException: self._explain, ProctorError: self._explain}
 
         def lifespan(_: Starlette) -> AbstractAsyncContextManager[None]:
-            return self._replays.working()
+            return self._queue.working()
 
         return Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan)
 
@@ -89,20 +90,20 @@ class Addresses:
         urls = {directory: run_id for run_id, directory in directories.items()}
 
         def url(replay: RenderRequest) -> str:
-            return _video_url(urls[replay.directory], self._plan(replay.directory), replay.spec)
+            return video_url(urls[replay.directory], self._run(replay.directory), replay.spec)
 
-        stream = watch(directories, self._replays, url, self._ending)
+        stream = watch(directories, self._queue, url, self._ending)
         return StreamingResponse(stream, media_type="text/event-stream")
 
     def video(self, request: Request) -> Response:
         (directory,) = self._directories([request.path_params["run"]]).values()
-        wanted = request.path_params
-        tasks = self._plan(directory).plan
+        asked = request.path_params
+        tasks = self._run(directory).plan
         spec = None
-        if wanted["task"] < len(tasks):
-            task = tasks[wanted["task"]]
+        if asked["task"] < len(tasks):
+            task = tasks[asked["task"]]
             specs = (EpisodeSpec(task.task.suite, task.task.task_id, *episode) for episode in task.episodes)
-            spec = next((spec for spec in specs if spec.episode_index == wanted["episode"]), None)
+            spec = next((spec for spec in specs if spec.episode_index == asked["episode"]), None)
         if spec is None:
             raise HTTPException(404, "The run has no such episode.")
         if (path := self._folder.video(directory, spec)) is None:
@@ -112,16 +113,15 @@ class Addresses:
 
     async def replay(self, request: Request) -> Response:
         (directory,) = self._directories([request.path_params["run"]]).values()
-        wanted = await _read_wanted(request)
-        specs = (run := self._plan(directory)).specs
-        asked = (wanted.suite, wanted.task_id, wanted.episode)
-        spec = next((spec for spec in specs if (spec.suite, spec.task_id, spec.episode_index) == asked), None)
+        asked, run = await _read_video_request(request), self._run(directory)
+        wanted = (asked.suite, asked.task_id, asked.episode)
+        spec = next((spec for spec in run.specs if (spec.suite, spec.task_id, spec.episode_index) == wanted), None)
         if spec is None:
             raise HTTPException(404, "The run has no such episode.")
         if code := uninstalled_code({"env": run.config.get("env")}, on_import_path=True):
-            replay = self._replays.refuse(directory, spec, ", ".join(code))
+            replay = self._queue.refuse(directory, spec, ", ".join(code))
             return JSONResponse({"state": replay.state})
-        replay = self._replays.ask(directory, spec)
+        replay = self._queue.ask(directory, spec)
         return JSONResponse({"state": replay.state}, 202)
 
     def _directories(self, ids: list[str]) -> dict[str, Path]:
@@ -133,21 +133,16 @@ class Addresses:
         except KeyError:
             raise HTTPException(404, "There is no such run in this folder.") from None
 
-    def _plan(self, directory: Path) -> RunInfo:
-        if (run := read_run(directory)) is None:
+    def _run(self, directory: Path) -> RunInfo:
+        if (run := RunDirectory(directory).read_run()) is None:
             raise HTTPException(404, "The run is gone.")
         return run
 
     async def _explain(self, _: Request, error: Exception) -> Response:
-        """A sentence, as a page."""
+        """Make a page of an error's message."""
         if isinstance(error, HTTPException):
-            return _html(self._pages.sentence(error.detail), error.status_code, error.headers)
-        return _html(self._pages.sentence(str(error)), 409 if isinstance(error, ConfigError) else 500)
-
-
-def _video_url(run_id: str, run: RunInfo, spec: EpisodeSpec) -> str:
-    position = [task.key for task in run.tasks].index(spec.task)
-    return f"/runs/{run_id}/episodes/{position}/{spec.episode_index}/video"
+            return _html(self._pages.message(error.detail), error.status_code, error.headers)
+        return _html(self._pages.message(str(error)), 409 if isinstance(error, ConfigError) else 500)
 
 
 def _html(page: Page, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -155,18 +150,17 @@ def _html(page: Page, status: int = 200, headers: Mapping[str, str] | None = Non
 
 
 def _check_range(request: Request, path: Path) -> None:
-    """A range of bytes is one range, and some of it is there.
+    """Check that a request for a part of a file asks for one range of bytes, some of which are in the file.
 
     Raises:
-        HTTPException: it is not.
+        HTTPException: the range is malformed, or beyond the end of the file.
     """
     size = path.stat().st_size
     for asked in request.headers.getlist("range"):
         match = _RANGE.fullmatch(asked)
         if match is None or not _is_within(match["first"], match["last"], size):
-            raise HTTPException(
-                416, "One range of bytes that the video has, please.", {"content-range": f"bytes */{size}"}
-            )
+            content_range = {"content-range": f"bytes */{size}"}
+            raise HTTPException(416, "The requested range of bytes is not in the video.", content_range)
 
 
 def _is_within(first: str, last: str, size: int) -> bool:
@@ -175,13 +169,13 @@ def _is_within(first: str, last: str, size: int) -> bool:
     return int(first) < size and (not last or int(first) <= int(last))
 
 
-async def _read_wanted(request: Request) -> Wanted:
+async def _read_video_request(request: Request) -> VideoRequest:
     body = b""
     async for part in request.stream():
         body += part
         if len(body) > _LONGEST_BODY:
-            raise HTTPException(413, "That is more than the name of an episode.")
+            raise HTTPException(413, "The request is larger than the name of an episode.")
     try:
-        return msgspec.json.decode(body, type=Wanted)
+        return msgspec.json.decode(body, type=VideoRequest)
     except msgspec.MsgspecError as error:
-        raise HTTPException(400, f"That is no episode: {error}.") from None
+        raise HTTPException(400, f"The request does not name an episode: {error}.") from None

@@ -1,7 +1,7 @@
-"""A folder of runs: which there are, and what the index says of each.
+"""A folder of runs: finds them, and makes the entry of each for the index.
 
-Runs are known by an id that is made from their place in the folder, and are only ever looked up by it: no path comes
-from a request. A link that leads out of the folder is not followed, and a run that holds one is refused.
+A run's id is a digest of its path in the folder, and requests name runs by this id alone, so no path comes from a
+request. A link that leads out of the folder is not followed, and a run that holds one is refused.
 """
 
 from __future__ import annotations
@@ -14,26 +14,27 @@ from pathlib import Path
 from threading import Lock
 
 from proctor.errors import ConfigError, ProctorError
-from proctor.reports.terminal import RunStatus
 from proctor.reports.text import mean_reward, policy_name
 from proctor.results.headline import headline_of
-from proctor.results.run_dir import RUN_FILE, RunInfo
+from proctor.results.run_dir import RUN_FILE, RunDirectory
+from proctor.results.run_info import RunInfo
+from proctor.results.run_status import RunStatus
 from proctor.results.summary import Summary, load_summary
-from proctor.results.videos import video_file
 from proctor.statistics.intervals import Interval
 from proctor.types import EpisodeSpec
 
 _DEEPEST = 6
-"""How many folders below the top runs are looked for; ``outputs/eval/<date>/<time>_<job>`` is four."""
+"""The depth of subfolders in which runs are looked for; ``outputs/eval/<date>/<time>_<job>`` is four."""
 
 Stamp = tuple[tuple[str, int, int], ...]
 
 
 @dataclass(frozen=True)
 class RunEntry:
-    """A run as the index shows it; ``problem`` says why nothing else is known of it.
+    """A run as the index shows it.
 
-    ``reward`` is its mean reward where the success of an episode is unknown, "" otherwise.
+    ``reward`` is its mean reward if the success of an episode is unknown, else "". ``rate`` is in 0 to 1. ``problem``
+    is the reason why the run cannot be read, else "".
     """
 
     id: str
@@ -53,7 +54,7 @@ class RunEntry:
 
 
 class RunFolder:
-    """Finds the runs below ``root``."""
+    """The runs in the folder ``root`` and its subfolders."""
 
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
@@ -62,18 +63,18 @@ class RunFolder:
         self._lock = Lock()
 
     def entries(self) -> list[RunEntry]:
-        """All runs, the newest first; what has not changed since the last time is not read again."""
+        """Return all runs, the newest first. Runs that have not changed since the last call are not read again."""
         with self._lock:
             self._directories = {self._id(directory): directory for directory in self._find()}
             found = [self._entry(run_id, directory) for run_id, directory in self._directories.items()]
         return sorted(found, key=lambda entry: (entry.date, entry.name), reverse=True)
 
     def directory(self, run_id: str) -> Path:
-        """Where a run is.
+        """Return the directory of a run.
 
         Raises:
             KeyError: there is no such run.
-            ConfigError: it holds a link out of the folder, or what is no file at all.
+            ConfigError: the run holds a link out of the folder, or something that is neither file nor folder.
         """
         if run_id not in self._directories:
             self._directories = {self._id(directory): directory for directory in self._find()}
@@ -81,13 +82,13 @@ class RunFolder:
         return self._directories[run_id]
 
     def name(self, directory: Path) -> str:
-        """A run's place in the folder."""
+        """Return the path of a run relative to the folder."""
         relative = directory.relative_to(self.root).as_posix()
         return self.root.name if relative == "." else relative
 
     def video(self, directory: Path, spec: EpisodeSpec) -> Path | None:
-        """The video of an episode, if it is there and in the folder."""
-        path = (directory / video_file(spec)).resolve()
+        """Return the video of an episode; None if it does not exist, or if it is a link out of the folder."""
+        path = RunDirectory(directory).video_file(spec).resolve()
         return path if path.is_relative_to(self.root) and path.is_file() else None
 
     def _find(self) -> Iterator[Path]:
@@ -125,7 +126,7 @@ class RunFolder:
             run, summary = load_summary(directory)
         except ProctorError as error:
             return RunEntry(run_id, name, problem=str(error))
-        return _entry_of(run_id, name, run, summary, live=is_live(directory))
+        return _entry_of(run_id, name, run, summary, live=RunStatus.of(directory).is_live)
 
 
 def _entry_of(run_id: str, name: str, run: RunInfo, summary: Summary, *, live: bool) -> RunEntry:
@@ -140,21 +141,18 @@ def _entry_of(run_id: str, name: str, run: RunInfo, summary: Summary, *, live: b
         tasks=str(env.get("task") or ""),
         policy=policy_name(policy),
         state="running" if live else "finished" if summary.complete else "unfinished",
-        n_completed=counts.completed,
-        n_planned=counts.planned,
-        n_errors=counts.errors,
+        n_completed=counts.n_completed,
+        n_planned=counts.n_planned,
+        n_errors=counts.n_errors,
         rate=shown.rate if shown else None,
         interval=shown.interval if shown else None,
-        reward=mean_reward(counts) if counts.unknown else "",
+        reward=mean_reward(counts) if counts.n_unknown else "",
     )
 
 
 def stamp(directory: Path) -> Stamp:
-    """Differs after anything has been written to a run that a page shows: results, videos, who is writing."""
-    files = [directory / RUN_FILE]
-    for pattern in ("eval_info.json", "shard_*.json", "journal*.jsonl", "journal*.lock", "videos/*/*.mp4"):
-        files.extend(sorted(directory.glob(pattern)))
-    return tuple(_state_of(path) for path in files)
+    """Return a value that changes whenever files change that a page depends on: results, videos, locks."""
+    return tuple(_state_of(path) for path in RunDirectory(directory).shown_files())
 
 
 def _state_of(path: Path) -> tuple[str, int, int]:
@@ -163,8 +161,3 @@ def _state_of(path: Path) -> tuple[str, int, int]:
     except FileNotFoundError:
         return path.name, -1, -1
     return path.name, state.st_size, state.st_mtime_ns
-
-
-def is_live(directory: Path) -> bool:
-    """Whether somebody is writing results there."""
-    return RunStatus.of(directory).writer is not None

@@ -1,8 +1,9 @@
-"""What is refused before anything looks at it, and the headers of every answer.
+"""Refuses requests that do not come from this server's own pages, and sets the headers of every response.
 
-A server on loopback can be reached by every page that a browser of this machine has open. A page from elsewhere that
-has its own name point here (DNS rebinding) sends that name as ``Host``; one that sends requests here says where it is
-from in ``Origin``. Only this server's own address is let through in either.
+A server on loopback can be reached by every page that a browser of this machine has open. If a page from elsewhere
+makes its own host name resolve to this machine (DNS rebinding), its requests have that name as ``Host``; if it sends
+requests to this server's address, they have the page's origin as ``Origin``. Only this server's own address is accepted
+in either header.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ _NOTHING_ALLOWED = "default-src 'none'; frame-ancestors 'none'"
 
 
 class Guard:
-    """Around an application that is reached as ``host:port`` for every one of ``hosts``.
+    """Guards an application that is reached at each of ``hosts`` (``host:port``).
 
-    Whatever is not GET or HEAD must also bring ``token``.
+    A request that is neither GET nor HEAD must also carry ``token``.
     """
 
     def __init__(self, app: ASGIApp, hosts: frozenset[str], token: str) -> None:
@@ -48,11 +49,11 @@ class Guard:
 
     def _refusal(self, method: str, headers: Headers) -> ASGIApp | None:
         if headers.get("host") not in self._hosts or len(headers.getlist("host")) != 1:
-            return PlainTextResponse("This server is reached by its own address only.", 421)
+            return PlainTextResponse("The Host header is not the address of this server.", 421)
         if any(origin not in self._origins for origin in headers.getlist("origin")):
-            return PlainTextResponse("Only this server's own pages may ask.", 403)
+            return PlainTextResponse("The request comes from a page of another origin.", 403)
         if method not in ("GET", "HEAD") and not self._has_token(headers):
-            return PlainTextResponse("The token of this server's pages is missing.", 403)
+            return PlainTextResponse("The request does not carry the token of this server's pages.", 403)
         return None
 
     def _has_token(self, headers: Headers) -> bool:

@@ -1,4 +1,4 @@
-"""The pages: the index, reports of one run or several, and sentences on what went wrong."""
+"""The pages: the index, reports of one run or several, and error messages."""
 
 from __future__ import annotations
 
@@ -14,31 +14,33 @@ from markupsafe import Markup
 from proctor.reports.html import PageAddition, ReportRun, read_report_run, render_report
 from proctor.reports.html.page import content_security_policy, make_environment, read_template
 from proctor.results.compare import compare_where_possible
+from proctor.results.run_info import RunInfo
+from proctor.results.run_status import RunStatus
 from proctor.types import EpisodeSpec
-from proctor.view.folder import RunEntry, is_live
-from proctor.view.watching import page_stamp
+from proctor.view.events import page_stamp
+from proctor.view.folder import RunEntry
 
 
 @dataclass(frozen=True)
 class Page:
-    """HTML, and the policy that says what it may do."""
+    """HTML, and the content security policy that restricts it."""
 
     html: str
     policy: str
 
 
 class Pages:
-    """Makes pages. ``token`` is what a page's request for a video must bring."""
+    """Makes pages. A page's request to film an episode must carry ``token``."""
 
     def __init__(self, token: str) -> None:
         self._token = token
         self._environment = make_environment()
         loaders = [jinja2.PackageLoader("proctor.view"), self._environment.loader]
         self._environment.loader = jinja2.ChoiceLoader([loader for loader in loaders if loader is not None])
-        self._drawing = Lock()  # pictures are drawn by a library that is not made for threads
+        self._drawing = Lock()  # matplotlib may not draw in several threads at once
 
     def index(self, root: Path, entries: Sequence[RunEntry]) -> Page:
-        """Every run, with what chooses among them."""
+        """Make the index: every run, with filters."""
         style = read_template("page.css") + _own("index.css")
         script = _own("index.js")
         html = self._environment.get_template("index.html").render(
@@ -52,19 +54,23 @@ class Pages:
         return Page(html, _policy(style, script).replace("form-action 'none'", "form-action 'self'"))
 
     def report(self, directories: Mapping[str, Path], names: Sequence[str]) -> Page:
-        """One run, or several side by side, by their ids.
+        """Make the report of one run, or of several side by side; ``directories`` are by the runs' ids.
 
         Raises:
-            ProctorError: one of them cannot be read.
+            ProctorError: one of the runs cannot be read.
         """
-        live = any(is_live(directory) for directory in directories.values())
-        stamp = page_stamp(list(directories.values()))  # before they are read: at worst the page looks again
+        live = any(RunStatus.of(directory).is_live for directory in directories.values())
+        stamp = page_stamp(
+            list(directories.values())
+        )  # taken before they are read, so that at worst the page reloads once too often
         runs = [read_report_run(directory) for directory in directories.values()]
         comparisons = compare_where_possible([run.measured for run in runs])
         ids = {run.path: run_id for run_id, run in zip(directories, runs, strict=True)}
 
         def address(run: ReportRun, spec: EpisodeSpec) -> str | None:
-            return video_url(ids[run.path], run, spec) if spec in run.summary.videos else None
+            if run.run is None or spec not in run.summary.videos:
+                return None
+            return video_url(ids[run.path], run.run, spec)
 
         header = self._environment.get_template("header.html").render(
             names=names, ids=list(directories), live=live, stamp=stamp, token=self._token
@@ -75,17 +81,16 @@ class Pages:
         policy = _policy(read_template("page.css") + addition.style, read_template("page.js") + addition.script)
         return Page(html, policy)
 
-    def sentence(self, text: str) -> Page:
-        """Something that is to be said in place of a page."""
+    def message(self, text: str) -> Page:
+        """Make a page of an error message."""
         style = read_template("page.css") + _own("live.css")
-        html = self._environment.get_template("sentence.html").render(text=text, style=Markup(style))  # noqa: S704 - ours
+        html = self._environment.get_template("message.html").render(text=text, style=Markup(style))  # noqa: S704 - ours
         return Page(html, _policy(style, ""))
 
 
-def video_url(run_id: str, run: ReportRun, spec: EpisodeSpec) -> str:
-    """Where the video of an episode is served: by the position of its task in the plan, and its number."""
-    assert run.run is not None
-    position = [task.key for task in run.run.tasks].index(spec.task)
+def video_url(run_id: str, run: RunInfo, spec: EpisodeSpec) -> str:
+    """Return the path at which an episode's video is served: its task's position in the plan, and its number."""
+    position = [task.key for task in run.tasks].index(spec.task)
     return f"/runs/{run_id}/episodes/{position}/{spec.episode_index}/video"
 
 

@@ -1,6 +1,6 @@
 """Videos on demand: films episodes that have none, one at a time, each by ``proctor replay`` in a process of its own.
 
-So no simulator and no GL ever live in the server, and what goes wrong with one takes nothing along.
+So the server never loads a simulator or GL, and survives whatever a simulator does.
 """
 
 from __future__ import annotations
@@ -27,34 +27,37 @@ _FINAL = ("done", "failed")
 
 @dataclass
 class RenderRequest:
-    """An episode that was asked for. ``state`` is waiting, running, done or failed; ``said`` is how it is going."""
+    """An episode that is to be filmed.
+
+    ``state`` is waiting, running, done or failed; ``message`` is the last line that the command printed, or the error.
+    """
 
     directory: Path
     spec: EpisodeSpec
     state: str = "waiting"
-    said: str = ""
+    message: str = ""
 
     @property
     def pending(self) -> bool:
         return self.state not in _FINAL
 
 
-class Renderings:
-    """What has been asked for since the server began."""
+class RenderQueue:
+    """The requests to film episodes since the server started."""
 
     def __init__(self) -> None:
         self._asked: dict[tuple[Path, EpisodeSpec], RenderRequest] = {}
         self._waiting: asyncio.Queue[RenderRequest] = asyncio.Queue()
 
     def of(self, directory: Path) -> list[RenderRequest]:
-        """Those of a run."""
+        """Return the requests for episodes of a run."""
         return [replay for replay in self._asked.values() if replay.directory == directory]
 
     def ask(self, directory: Path, spec: EpisodeSpec) -> RenderRequest:
-        """Have an episode filmed; one that is waiting already, or being filmed, is not asked for twice.
+        """Request the video of an episode; if one is pending for the episode already, return that one.
 
         Raises:
-            ConfigError: too many are waiting.
+            ConfigError: too many requests are waiting.
         """
         known = self._asked.get((directory, spec))
         if known is not None and known.pending:
@@ -66,15 +69,17 @@ class Renderings:
         return replay
 
     def refuse(self, directory: Path, spec: EpisodeSpec, code: str) -> RenderRequest:
-        """Do not film an episode whose simulator is ``code`` that is not installed; say the command that does."""
+        """Record a failed request for an episode whose simulator is ``code`` that is not installed, with the command
+        that films it.
+        """
         command = [*_command(directory, spec), GIVE_CONSENT]
-        said = f"The viewer does not run code that is not installed ({code}). If you trust it: {shlex.join(command)}"
-        replay = self._asked[directory, spec] = RenderRequest(directory, spec, "failed", said)
+        message = f"The viewer does not run code that is not installed ({code}). If you trust it: {shlex.join(command)}"
+        replay = self._asked[directory, spec] = RenderRequest(directory, spec, "failed", message)
         return replay
 
     @asynccontextmanager
     async def working(self) -> AsyncIterator[None]:
-        """While this is entered, what waits is filmed. Leaving ends a replay that is under way."""
+        """Film requested episodes while this is entered. Leaving it stops a replay that is running."""
         worker = asyncio.create_task(self._work())
         try:
             yield
@@ -90,7 +95,7 @@ class Renderings:
             try:
                 replay.state = "done" if await self._film(replay) == 0 else "failed"
             except OSError as error:
-                replay.state, replay.said = "failed", f"It cannot be filmed: {error.strerror}."
+                replay.state, replay.message = "failed", f"The episode cannot be filmed: {error.strerror}."
 
     async def _film(self, replay: RenderRequest) -> int:
         process = await asyncio.create_subprocess_exec(
@@ -105,12 +110,12 @@ class Renderings:
             printed: list[str] = []
             async for line in process.stdout:
                 printed.extend(_sentences(line))
-                replay.said = printed[-1] if printed else ""
+                replay.message = printed[-1] if printed else ""
             status = await process.wait()
         finally:
             await _end(process)
         if status:
-            replay.said = _reason(printed) or f"proctor replay ended with status {status}."
+            replay.message = _reason(printed) or f"proctor replay ended with status {status}."
         return status
 
 
@@ -126,7 +131,7 @@ def _sentences(line: bytes) -> Iterator[str]:
 
 
 def _reason(printed: list[str]) -> str:
-    """What the command printed on why: its error, or that the replay was not the episode."""
+    """Find the reason of a failure in what the command printed: an error, or a replay that differs from the episode."""
     for label in ("Error:", "No video"):
         for position, line in enumerate(printed):
             if line.startswith(label):
@@ -135,7 +140,7 @@ def _reason(printed: list[str]) -> str:
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    """See to it that a process and what it started are gone."""
+    """Terminate a process and the processes that it started."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         if process.returncode is not None:
             return

@@ -1,7 +1,7 @@
-"""The socket on this machine, and the end.
+"""The server: binds a socket on this machine, and stops on Ctrl-C.
 
-Ctrl-C stops it within a second or two, whoever is connected: streams of events look whether the server is about to
-stop, and a replay that is under way is ended.
+It stops within a second or two, even with open connections: streams of events check whether the server is about to
+stop, and a replay that is running is terminated.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 import uvicorn
 
 from proctor.errors import ConfigError
-from proctor.view.app import Addresses
+from proctor.view.app import Routes
 from proctor.view.folder import RunFolder
 from proctor.view.guard import Guard
 from proctor.view.pages import Pages
@@ -26,10 +26,10 @@ _GRACE_S = 1
 
 
 class Viewer:
-    """Serves the runs below ``root``. The address is bound when this is made; ``port`` 0 takes a free one.
+    """Serves the runs in the folder ``root``. The address is bound at construction; ``port`` 0 takes a free port.
 
     Raises:
-        ConfigError: the folder is not there, the address is not this machine's own, or the port is taken.
+        ConfigError: the folder does not exist, the address is not a loopback address, or the port cannot be used.
     """
 
     def __init__(self, root: Path, host: str = "127.0.0.1", port: int = 0) -> None:
@@ -42,10 +42,10 @@ class Viewer:
         self.url = f"http://{shown}:{self.port}/"
         token = secrets.token_urlsafe(32)
         hosts = frozenset(f"{name}:{self.port}" for name in (shown, "localhost"))
-        addresses = Addresses(RunFolder(root), Pages(token), lambda: self._server.should_exit)
+        addresses = Routes(RunFolder(root), Pages(token), lambda: self._server.should_exit)
         config = uvicorn.Config(
             Guard(addresses.application(), hosts, token),
-            log_config=None,  # setting up logging closes everybody else's handlers, and the streams of some
+            log_config=None,  # uvicorn's logging configuration would close the handlers of others
             log_level="warning",
             access_log=False,
             server_header=False,
@@ -58,23 +58,27 @@ class Viewer:
         self._server = uvicorn.Server(config)
 
     def serve(self) -> None:
-        """Until Ctrl-C."""
-        # Whom the end interrupts, somebody in the midst of a video say, is no news.
+        """Serve until Ctrl-C, or until :meth:`stop` is called."""
+        # When the server stops, uvicorn logs every request that is interrupted, such as a video; that is not an error.
         log, is_news = logging.getLogger("uvicorn.error"), lambda _: not self._server.should_exit
         log.addFilter(is_news)
         try:
-            with self._socket, suppress(KeyboardInterrupt):  # uvicorn hands it on once everything has ended
+            with self._socket, suppress(KeyboardInterrupt):  # uvicorn raises it again after it has stopped
                 self._server.run([self._socket])
         finally:
             log.removeFilter(is_news)
 
     def stop(self) -> None:
-        """End :meth:`serve`, which runs in another thread."""
+        """Stop :meth:`serve`, which runs in another thread."""
         self._server.should_exit = True
 
 
 def _loopback(host: str) -> str:
-    """The address of ``host``, which must be this machine's own."""
+    """Return the address of ``host``, which must be a loopback address.
+
+    Raises:
+        ConfigError: it is another address.
+    """
     name = "127.0.0.1" if host == "localhost" else host
     try:
         own = ipaddress.ip_address(name).is_loopback
@@ -93,7 +97,7 @@ def _bind(address: str, port: int) -> socket.socket:
     try:
         return socket.create_server((address, port), family=family)
     except OverflowError:
-        raise ConfigError(f"--port is {port}; it is between 1 and 65535, or 0 for a free one.") from None
+        raise ConfigError(f"--port is {port}; it must be between 1 and 65535, or 0 for a free one.") from None
     except OSError as error:
         reason = os.strerror(error.errno or 0)
         raise ConfigError(f"Port {port} cannot be used: {reason}; give --port=0 for a free one.") from None

@@ -15,7 +15,7 @@ from proctor.benchmarks.libero.benchmark import Libero, LiberoConfig
 from proctor.policies.remote.codec import unpack
 from proctor.policies.remote.mapping import OPENPI
 from proctor.policies.remote.openpi import nested
-from proctor.testing.episodes import standing
+from proctor.testing.episodes import opened
 from proctor.types import Observation
 
 PROMPT = "put the bowl on the plate"
@@ -25,7 +25,7 @@ PROMPT = "put the bowl on the plate"
 def seen():
     """Of an episode's beginning: what the simulator gives, and what the environment makes of it."""
     raw = []
-    with standing(Libero(LiberoConfig(task="libero_goal", task_ids=[0]))) as env:
+    with opened(Libero(LiberoConfig(task="libero_goal", task_ids=[0]))) as env:
         reset = env._simulator.reset
 
         def watched(*arguments, **named):

@@ -1,4 +1,4 @@
-"""LIBERO: four suites of tasks and the long ones, in robosuite."""
+"""LIBERO, in robosuite: four suites of short tasks and the suite of long ones."""
 
 from proctor.benchmarks.libero.benchmark import Libero, LiberoConfig
 

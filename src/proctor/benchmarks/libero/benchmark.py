@@ -18,7 +18,7 @@ from proctor.benchmarks.base import (
     SimEnv,
     Step,
     mujoco_state,
-    require_at_least,
+    require_image_sizes,
     require_one_of,
 )
 from proctor.benchmarks.libero.package import LiberoFiles, import_robosuite
@@ -29,31 +29,31 @@ from proctor.errors import ConfigError, did_you_mean
 from proctor.types import Array, Task
 
 IMAGES = {"agentview_image": "image", "robot0_eye_in_hand_image": "image2"}
-"""LIBERO's names of what its two cameras give, and LeRobot's."""
+"""LIBERO's names of its two cameras' images, and LeRobot's names."""
 
 N_INIT_STATES = 50
-"""Stored initial states of each task."""
+"""Number of stored initial states per task."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LiberoConfig(EnvConfig):
-    """``--env.type=libero``. ``task``: suites, with commas: libero_spatial, libero_object, libero_goal, libero_10 (if
-    not given), libero_90.
+    """``--env.type=libero``. ``task``: suites, separated by commas: libero_spatial, libero_object, libero_goal,
+    libero_10 (the default), libero_90.
     """
 
     type: str = "libero"
 
     task_ids: list[int] | None = None
-    """JSON: which tasks of each suite, such as [0, 3]; all if not given."""
+    """JSON: numbers of the tasks to run in each suite, such as [0, 3]; the default is all."""
 
     obs_type: str = "pixels_agent_pos"
     """pixels_agent_pos, or pixels: the images alone."""
 
     camera_name: str = comma_separated(",".join(IMAGES))
-    """Which cameras a policy sees: agentview_image, robot0_eye_in_hand_image, or both with a comma."""
+    """Cameras that a policy sees: agentview_image, robot0_eye_in_hand_image, or both with a comma."""
 
     camera_name_mapping: dict[str, str] = field(default_factory=dict)
-    """JSON: what a policy calls their images, such as {"agentview_image": "camera1"}; image and image2 if not given."""
+    """JSON: a policy's names of the images, such as {"agentview_image": "camera1"}; the default is image and image2."""
 
     observation_width: int = 256
     observation_height: int = 256
@@ -64,32 +64,35 @@ class LiberoConfig(EnvConfig):
     """Size of a video frame, in pixels."""
 
     init_states: bool = True
-    """Whether episode i starts from stored initial state i mod 50; else from what the seed draws."""
+    """true: episode i starts from stored initial state i mod 50; false: from a state that the seed draws."""
 
     control_mode: str = "relative"
-    """relative: actions change the hand's pose; or absolute: they are the pose."""
+    """relative: an action is a change of the hand's pose; absolute: it is the pose itself."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_one_of("obs_type", self.obs_type, ("pixels_agent_pos", "pixels"))
         require_one_of("control_mode", self.control_mode, ("relative", "absolute"))
-        require_at_least(1, self, "observation_width", "observation_height")
-        require_at_least(1, self, "visualization_width", "visualization_height")
+        require_image_sizes(self)
         for name in (*self.image_names(), *self.camera_name_mapping):
             if name not in IMAGES:
-                raise ConfigError(f"LIBERO has no camera image '{name}'; it has {' and '.join(IMAGES)}.")
+                raise ConfigError(f"LIBERO has no camera image '{name}'; choose from {' and '.join(IMAGES)}.")
         if len(set(self.features().values())) < len(self.image_names()):
-            raise ConfigError("env.camera_name_mapping gives two images one name; each needs its own.")
+            raise ConfigError("env.camera_name_mapping gives two images the same name; give each its own.")
 
     def image_names(self) -> list[str]:
-        """``camera_name`` split at its commas."""
+        """Return the names in ``camera_name``, split at its commas.
+
+        Raises:
+            ConfigError: there is no name.
+        """
         names = [name.strip() for name in self.camera_name.split(",") if name.strip()]
         if not names:
-            raise ConfigError(f"env.camera_name is empty; it is one of {', '.join(IMAGES)}, or both with a comma.")
+            raise ConfigError(f"env.camera_name is empty; it must be one of {', '.join(IMAGES)}, or both with a comma.")
         return names
 
     def features(self) -> dict[str, str]:
-        """What a policy calls each camera's image."""
+        """Return the feature name of each camera's image."""
         called = IMAGES | self.camera_name_mapping
         return {name.removesuffix("_image"): f"observation.images.{called[name]}" for name in self.image_names()}
 
@@ -97,8 +100,8 @@ class LiberoConfig(EnvConfig):
 class LiberoEnv(SimEnv):
     """One LIBERO task.
 
-    LIBERO's cameras are sensors that are sampled within a step, before it ends. So whether anybody will look has to be
-    known before the step, and drawing when it is over would show something else.
+    LIBERO's cameras are sensors that are sampled within a step, before it ends. So a step must be told in advance if
+    its images are needed; images rendered after the step would show a different moment.
     """
 
     fps = 20.0
@@ -108,7 +111,9 @@ class LiberoEnv(SimEnv):
         self._config, self._max_steps, self._n_steps = config, task.max_episode_steps, 0
         self._features = config.features()
         if not is_compared():
-            warnings.warn("LIBERO runs by its own code: the quick one was not proved for these versions.", stacklevel=1)
+            warnings.warn(
+                "LIBERO runs by its own, slower code: the fast code was not compared for these versions.", stacklevel=1
+            )
         files = LiberoFiles()
         self._init_states = files.init_states(task.suite, task.name) if config.init_states else None
         size = config.observation_width, config.observation_height
@@ -152,12 +157,12 @@ class LiberoEnv(SimEnv):
         self._simulator.prepare_to_look()
 
     def render(self, camera: str | None = None, size: tuple[int, int] | None = None) -> Array:
-        """As a policy sees it: turned by 180 degrees, which leaves it mirrored."""
+        """Render as a policy sees it: rotated by 180 degrees, which leaves it mirrored."""
         usual = self._config.visualization_width, self._config.visualization_height
         return _turned(self._simulator.draw(camera or self.cameras[0], size or usual))
 
     def state(self) -> Iterable[Array]:
-        """MuJoCo's state, where the fixtures stand, what the gripper was last told, and the controller's goal."""
+        """MuJoCo's state, the poses of the fixtures, the gripper's last command, and the controller's goal."""
         simulator = self._simulator
         yield mujoco_state(simulator.model, simulator.data)
         yield simulator.model.body_pos
@@ -171,12 +176,12 @@ class LiberoEnv(SimEnv):
 
 
 def _turned(image: Array) -> Array:
-    """An image of LIBERO's, turned by 180 degrees."""
+    """Rotate one of LIBERO's images by 180 degrees."""
     return np.ascontiguousarray(image[::-1, ::-1])
 
 
 def axis_angle(quat: Array) -> Array:
-    """A unit quaternion (x, y, z, w) as its rotation's axis times the angle in radians, 0 to 2 pi; float64 (3,)."""
+    """Convert a unit quaternion (x, y, z, w) to its rotation's axis times the angle (0 to 2 pi rad), float64 (3,)."""
     w = np.clip(quat[3], -1.0, 1.0)
     sine = np.sqrt(1.0 - w * w)
     if sine <= 1e-10:
@@ -187,20 +192,20 @@ def axis_angle(quat: Array) -> Array:
 
 _CHANGES = {
     Version("3.3.3"): (
-        "draws LIBERO differently from versions before 3.3.3: libero_object is far darker (mean RGB 112/102/94 instead "
-        "of 145/139/133), so a policy sees other images than those it was trained on; install mujoco<3.3.3 to compare "
-        "results with published ones."
+        "renders LIBERO differently from versions before 3.3.3: libero_object is far darker (mean RGB 112/102/94 "
+        "instead of 145/139/133), so a policy sees other images than those it was trained on; install mujoco<3.3.3 to "
+        "compare results with published ones."
     ),
     Version("3.4"): (
         "moves LIBERO's objects differently from versions before 3.4: in libero_spatial task 5 the bowl no longer "
         "sits where it should, which costs nearly all successes there; install mujoco<3.3.3."
     ),
 }
-"""Since which versions MuJoCo changes LIBERO's results, and how. The means are those of libero_object task 0, stored
-state 0, after ten steps, at 256 x 256 pixels; task 5 is LeRobot's issue 4390."""
+"""Changes in LIBERO's results by the version of MuJoCo that introduced them. The means are those of libero_object task
+0, stored state 0, after ten steps, at 256 x 256 pixels; task 5 is LeRobot's issue 4390."""
 
 _built_before_forking: list[tuple[Task, LiberoConfig, LiberoEnv]] = []
-"""What :meth:`Libero.preload` built, if it was called in this process or the one that it was forked from."""
+"""The simulator that :meth:`Libero.preload` built, in this process or in the one from which it was forked."""
 
 
 class Libero(Benchmark):
@@ -209,7 +214,7 @@ class Libero(Benchmark):
     ============  ======================================================================================
     suite, task   ``libero_spatial``, ``libero_object``, ``libero_goal``, ``libero_10`` of ten tasks each,
                   ``libero_90`` of ninety, numbered in LIBERO's order
-    instruction   what the name of the task's file spells (not the sentence in it, which often differs)
+    instruction   spelt by the name of the task's file (not the sentence in the file, which often differs)
     observation   ``observation.images.image`` and ``observation.images.image2``, uint8 (256, 256, 3), of the
                   cameras ``agentview`` and ``robot0_eye_in_hand``, turned by 180 degrees;
                   ``observation.state`` float32 (8,): the hand's position in metres, its orientation as axis
@@ -219,17 +224,18 @@ class Libero(Benchmark):
                   (1 is 0.5 rad), through operational space control; the gripper, -1 open, 1 closed. With
                   ``control_mode=absolute`` the first six are a position in metres and an axis times angle
     episode       280 steps of 0.05 s in ``libero_spatial`` and ``libero_object``, 300 in ``libero_goal``, 520
-                  in ``libero_10``, 400 in ``libero_90``, then truncated. The seed draws where fixtures stand;
-                  episode *i* starts from stored state *i* mod 50, after ten steps in which things settle
+                  in ``libero_10``, 400 in ``libero_90``, then truncated. The seed draws the places of the
+                  fixtures; episode *i* starts from stored state *i* mod 50, after ten steps in which
+                  objects settle
     success       the goal holds after this very step; ends the episode
     reward        1 on success, else 0
     ============  ======================================================================================
 
-    Differences from LeRobot, all deliberate: each episode equals, to the bit, what it would be as the first of a fresh
-    environment (LeRobot's depend on how many came before in 28 tasks, see
-    :data:`.libero_simulator.LOADS_BEFORE_FIRST_EPISODE`); images are 256 pixels wide and high, the size of the public
+    Differences from LeRobot, all deliberate: each episode equals, to the bit, the same episode as the first one of a
+    fresh environment (in 28 tasks LeRobot's depend on the number of earlier episodes, see
+    :data:`.simulator.LOADS_BEFORE_FIRST_EPISODE`); images are 256 pixels wide and high, the size of the public
     data (LeRobot's command line makes 360); the orientation is computed in double precision, so that it may differ from
-    LeRobot's in the last digits of a float32; ``episode_length`` may shorten an episode, not prolong it.
+    LeRobot's in the last digits of a float32; ``episode_length`` can shorten an episode, not prolong it.
     """
 
     name: ClassVar[str] = "libero"
@@ -257,7 +263,7 @@ class Libero(Benchmark):
         chosen = range(len(names)) if self.config.task_ids is None else sorted(set(self.config.task_ids))
         for task_id in chosen:
             if not 0 <= task_id < len(names):
-                raise ConfigError(f"env.task_ids holds {task_id}; {suite} has tasks 0 to {len(names) - 1}.")
+                raise ConfigError(f"env.task_ids contains {task_id}; {suite} has tasks 0 to {len(names) - 1}.")
         return [(task_id, names[task_id]) for task_id in chosen]
 
     def cautions(self) -> list[str]:
@@ -268,7 +274,7 @@ class Libero(Benchmark):
         return [f"MuJoCo {installed} {change}" for since, change in _CHANGES.items() if Version(installed) >= since]
 
     def preload(self) -> None:
-        """Build the first task's simulator, without GL: forked workers have it at once, and share its memory."""
+        """Build the first task's simulator, without GL: forked workers get it at no cost and share its memory."""
         import_robosuite()
         if is_compared():
             first = self.tasks()[0]

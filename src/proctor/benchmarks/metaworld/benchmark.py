@@ -18,7 +18,7 @@ from proctor.benchmarks.base import (
     Step,
     import_simulator,
     mujoco_state,
-    require_at_least,
+    require_image_sizes,
     require_one_of,
     set_mujoco_state,
 )
@@ -28,7 +28,7 @@ from proctor.errors import ConfigError, did_you_mean
 from proctor.types import Array, Task
 
 CAMERAS = ("corner", "corner2", "corner3", "corner4", "topview", "behindGripper", "gripperPOV")
-"""Meta-World's cameras. Asked for any other name, its renderer would silently use a free camera."""
+"""Meta-World's cameras. Given any other name, its renderer would silently use a free camera."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class MetaWorldConfig(EnvConfig):
     """pixels_agent_pos, or pixels: the image alone."""
 
     camera_name: str = "corner2"
-    """Which camera a policy sees: corner, corner2, corner3, corner4, topview, behindGripper or gripperPOV."""
+    """Camera that a policy sees: corner, corner2, corner3, corner4, topview, behindGripper or gripperPOV."""
 
     observation_width: int = 480
     observation_height: int = 480
@@ -55,14 +55,13 @@ class MetaWorldConfig(EnvConfig):
         super().__post_init__()
         require_one_of("obs_type", self.obs_type, ("pixels_agent_pos", "pixels"))
         require_one_of("camera_name", self.camera_name, CAMERAS)
-        require_at_least(1, self, "observation_width", "observation_height")
-        require_at_least(1, self, "visualization_width", "visualization_height")
+        require_image_sizes(self)
 
 
 class MetaWorldEnv(SimEnv):
     """One Meta-World task.
 
-    Meta-World never draws inside ``step``, and its GL context is made by the first drawing.
+    Meta-World never renders inside ``step``, and its GL context is created by the first rendering.
     """
 
     fps = 80.0
@@ -114,7 +113,7 @@ class MetaWorldEnv(SimEnv):
         return self._draw(*(size or (config.visualization_width, config.visualization_height)), camera)
 
     def _draw(self, width: int, height: int, camera: str | None = None) -> Array:
-        """A camera's view. One GL context serves all sizes; only the part of it that is drawn into changes."""
+        """Render a camera's view. One GL context serves all sizes; only the part of it that is used changes."""
         camera = camera or self._config.camera_name
         renderer = self._env.mujoco_renderer
         self._make_room(width, height)
@@ -126,12 +125,12 @@ class MetaWorldEnv(SimEnv):
             image = self._env.render()
         finally:
             renderer.camera_id = usual
-        if camera == "corner2":  # it hangs upside down
+        if camera == "corner2":  # this camera is mounted upside down
             image = np.flip(image, (0, 1))
         return np.ascontiguousarray(image)
 
     def _make_room(self, width: int, height: int) -> None:
-        """Have a frame buffer that is large enough."""
+        """Make the frame buffer large enough for an image of this size."""
         room, renderer = self._env.model.vis.global_, self._env.mujoco_renderer
         if width > room.offwidth or height > room.offheight:
             _free_drawing(renderer)
@@ -141,19 +140,19 @@ class MetaWorldEnv(SimEnv):
             room.offwidth, room.offheight = max(width, room.offwidth), max(height, room.offheight)
 
     def state(self) -> Iterable[Array]:
-        """MuJoCo's state, and what a reset draws: positions of bodies and sites of the model, and the goal."""
+        """MuJoCo's state, and everything a reset draws: positions of bodies and sites of the model, and the goal."""
         model = self._env.model
         return mujoco_state(model, self._env.data), model.body_pos, model.site_pos, self._env._last_rand_vec  # noqa: SLF001
 
     def expert_action(self) -> Array:
-        """Meta-World's scripted policy for this task, float32 (4,) in [-1, 1]. It reads the true poses."""
+        """Return the action of Meta-World's scripted policy, float32 (4,) in [-1, 1]. It reads the true poses."""
         action: Array = np.clip(self._expert.get_action(self._raw), -1, 1).astype(np.float32)
         return action
 
     @cached_property
     def _expert(self) -> Any:
         policies = import_simulator("metaworld.policies", "metaworld")
-        # What it warns of, an action beyond [-1, 1], is clipped above.
+        # The policy warns of actions beyond [-1, 1], which are clipped above.
         warnings.filterwarnings("ignore", message=r"Constant\(s\) may be too high", module=r"metaworld\.")
         return policies.ENV_POLICY_MAP[self._task_name]()
 
@@ -163,10 +162,11 @@ class MetaWorldEnv(SimEnv):
 
 
 def _free_drawing(renderer: Any) -> None:
-    """Free what MuJoCo draws with while its own GL context is the current one.
+    """Free MuJoCo's rendering resources while their own GL context is current.
 
-    Gymnasium leaves it to the garbage collector. Then it is freed by its numbers in whatever context is current: that
-    of the next simulator, which has the same numbers, and draws black from there on.
+    Gymnasium leaves this to the garbage collector. The resources would then be freed by number in whichever context is
+    current: that of the next simulator, whose resources have the same numbers, and which would render black from then
+    on.
     """
     for viewer in renderer._viewers.values():  # noqa: SLF001 - it does not show them otherwise
         viewer.make_context_current()
@@ -192,13 +192,14 @@ def _build(metaworld: Any, task: Task, config: MetaWorldConfig) -> Any:
 
 
 class _Restorable:
-    """What an environment was when it was new, as far as the next episode can depend on it.
+    """The state of a new environment, as far as the next episode can depend on it.
 
-    Meta-World's ``reset`` runs the task's reset twice, and the first run starts from wherever the last episode ended.
-    The second run begins with MuJoCo's own reset and is clean. But what the first one wrote into the model's positions
-    is what an image shows until the physics is stepped, and some tasks derive it from the simulation: in ``push-v3``
-    and ``push-back-v3`` the goal marker of an episode's first image moves by micrometres with the episode before. So
-    the simulation, and all that tasks write in the model (positions of bodies and sites, in all fifty), go back first.
+    Meta-World's ``reset`` runs the task's reset twice, and the first run starts from the state in which the last
+    episode ended. The second run begins with MuJoCo's own reset and is clean. But the positions that the first run
+    wrote into the model are shown in images until the physics is stepped, and some tasks derive them from the
+    simulation: in ``push-v3`` and ``push-back-v3`` the goal marker in an episode's first image moves by micrometres,
+    depending on the episode before. So the simulation, and everything that tasks write to the model (positions of
+    bodies and sites, in all fifty), is restored first.
     """
 
     def __init__(self, model: Any, data: Any) -> None:
@@ -217,26 +218,26 @@ class MetaWorld(Benchmark):
     ============  ======================================================================================
     suite, task   a group (``easy``, ``medium``, ``hard``, ``very_hard``; here also ``MT10``, ``MT50``) is a
                   suite whose tasks are numbered in it; a task by name is a suite of its own, task 0
-    instruction   a sentence per task (:mod:`.metaworld_tasks`)
+    instruction   a sentence per task (``metaworld/tasks.py``)
     observation   ``observation.image`` uint8 (480, 480, 3) of camera ``corner2``, moved to (0.75, 0.075, 0.7)
                   and flipped on both axes; ``observation.state`` float64 (4,): hand position in metres,
                   gripper opening in 0-1
-    action        float32 (4,) in [-1, 1]: where the hand's target moves, in centimetres; gripper
+    action        float32 (4,) in [-1, 1]: the displacement of the hand's target, in centimetres; gripper
                   effort
     episode       500 steps of 1/80 s, then truncated; the seed draws objects and goal
-    success       as Meta-World says of the very step; ends the episode
+    success       as reported by Meta-World for the very step; ends the episode
     reward        Meta-World's (v2) dense reward, 0-10
     ============  ======================================================================================
 
-    The image of a reset is not to be trusted, here as in LeRobot: in 30 of the 50 tasks it visibly differs from what is
-    there. Goal markers, and in some tasks the drawer, window, lever, dial, coffee machine or peg's box themselves, are
-    shown up to 20 cm away from where they are: ``reset`` runs the task's reset twice and moves them after MuJoCo last
-    computed where things are, so what is seen is where the first run put them. From the first step on images are
-    right. It is what LeRobot shows, so it is part of the protocol and stays.
+    The image of a reset is not reliable, here as in LeRobot: in 30 of the 50 tasks it visibly differs from the true
+    scene. Goal markers, and in some tasks the drawer, window, lever, dial, coffee machine or peg's box themselves, are
+    shown up to 20 cm away from their true positions: ``reset`` runs the task's reset twice and moves them after MuJoCo
+    last computed positions, so the image shows them where the first run put them. From the first step on, images are
+    right. LeRobot shows the same images, so they are part of the protocol.
 
-    Differences from LeRobot, all deliberate: each episode equals, to the bit, what it would be as the first of a fresh
-    process (LeRobot's first images depend on the episode before, and success starts an episode nobody asked for);
-    ``observation_width`` and ``observation_height`` have an effect; ``episode_length`` may shorten an episode, not
+    Differences from LeRobot, all deliberate: each episode equals, to the bit, the same episode as the first one of a
+    fresh process (LeRobot's first images depend on the episode before, and a success starts an extra episode);
+    ``observation_width`` and ``observation_height`` have an effect; ``episode_length`` can shorten an episode, not
     prolong it (LeRobot's is ignored). LeRobot before 0.6.1 also ignores the seed.
     """
 
@@ -254,8 +255,8 @@ class MetaWorld(Benchmark):
         selected = dict.fromkeys(name.removeprefix("metaworld-") for name in self.config.task_names())
         if not selected:
             raise ConfigError(
-                "metaworld needs --env.task: tasks such as reach-v3, or a group: "
-                f"{', '.join(GROUPS)}. Several with commas."
+                "metaworld needs --env.task: tasks such as reach-v3, or groups: "
+                f"{', '.join(GROUPS)}; separate several with commas."
             )
         return [
             Task(suite, task_id, name, INSTRUCTIONS[name], 500)
@@ -271,7 +272,7 @@ class MetaWorld(Benchmark):
 
 
 def _names(suite: str) -> tuple[str, ...]:
-    """The tasks of a group, or the one task of that name."""
+    """Return the tasks of a group, or the one task with this name."""
     if suite in INSTRUCTIONS:
         return (suite,)
     if suite in GROUPS:

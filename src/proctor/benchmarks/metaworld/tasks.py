@@ -1,7 +1,7 @@
 """Meta-World's fifty tasks as data: their instructions and groups, readable without the simulator.
 
-The instructions are inputs of the protocol: a language-conditioned policy was trained on these very sentences, so they
-equal, letter for letter, those of LeRobot (``lerobot/envs/metaworld_config.json``, Apache-2.0), unclear ones included.
+The instructions are inputs of the protocol: a language-conditioned policy was trained on exactly these sentences, so
+they equal, letter for letter, those of LeRobot (``lerobot/envs/metaworld_config.json``, Apache-2.0), unclear ones too.
 The difficulty groups are LeRobot's too; they go back to Seo et al., "Masked World Models for Visual Control", 2022.
 ``MT10`` and ``MT50`` and their order are Meta-World's own. A test compares all of it with the installed packages.
 """
@@ -60,7 +60,7 @@ INSTRUCTIONS = {
     "window-open-v3": "Push and open a window",
     "window-close-v3": "Push and close a window",
 }
-"""What each task is told, in Meta-World's order."""
+"""The instruction of each task, in Meta-World's order."""
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "easy": (
@@ -135,4 +135,4 @@ GROUPS: dict[str, tuple[str, ...]] = {
     ),
     "MT50": tuple(INSTRUCTIONS),
 }
-"""Which tasks a group holds; a task's place in it is its ``task_id``."""
+"""The tasks of each group; a task's index is its ``task_id``."""

@@ -1,9 +1,9 @@
 """Observations in memory that a worker and the engine share, and that cannot outlive them.
 
-The memory is an anonymous file (it has no name, so a killed run leaves nothing in ``/dev/shm``), handed to the worker
-as an inherited descriptor. It grows as needed and costs only the pages that were touched. The first bytes hold two
-counters of the worker's: its heartbeat, which says "I am alive" also in the middle of a chunk, and the requests that
-have reached it.
+The memory is an anonymous file (it has no name, so a killed run leaves nothing in ``/dev/shm``), which the worker
+inherits as a descriptor. It grows as needed and takes only the pages that were touched. The first bytes hold two
+counters, both written by the worker: its heartbeat, which shows progress even in the middle of a chunk, and the number
+of requests that it has received.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _ALIGNMENT = 64
 
 
 def anonymous_file() -> int:
-    """A descriptor of a new file without a name."""
+    """Return a descriptor of a new file without a name."""
     if hasattr(os, "memfd_create"):
         return os.memfd_create("proctor-observations", os.MFD_CLOEXEC)
     with tempfile.TemporaryFile() as file:  # macOS: unlinked at once
@@ -33,7 +33,7 @@ def anonymous_file() -> int:
 
 
 class SharedArrays:
-    """One side's view of the memory. The worker writes (:meth:`write`), the engine reads (:meth:`read`)."""
+    """One process's view of the memory. The worker writes (:meth:`write`) and the engine reads (:meth:`read`)."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
@@ -43,18 +43,18 @@ class SharedArrays:
         self._reserve(_FIRST_SIZE)
 
     def write(self, arrays: Mapping[str, Array], index: int, n_frames: int) -> None:
-        """Copy in what was seen at look ``index`` of ``n_frames``. The first overwrites the previous observation."""
+        """Copy in the arrays of look ``index`` of ``n_frames``. The first look overwrites the previous observation."""
         if index == 0:
             self._lay_out(arrays, n_frames)
         for key, array in arrays.items():
             self._frames[key][1][index] = array
 
     def placed(self) -> tuple[Placed, ...]:
-        """Where the present observation lies."""
+        """The places of the present observation's arrays."""
         return tuple(placed for placed, _ in self._frames.values())
 
     def read(self, placed: Placed) -> Array:
-        """The array, not copied: valid until the worker is asked to go on."""
+        """Return an array without copying it. It is valid until the worker is sent another request."""
         dtype = np.dtype(placed.dtype)
         end = placed.offset + math.prod(placed.shape) * dtype.itemsize
         if end > len(self._map):
@@ -62,22 +62,25 @@ class SharedArrays:
         return np.ndarray(placed.shape, dtype, self._map, placed.offset)
 
     def beat(self) -> None:
-        """Tell the engine that something moves."""
+        """Count a step or a reset, so that the engine sees progress."""
         self._counters[0] += 1
 
     @property
     def heartbeat(self) -> int:
+        """The number of steps and resets so far."""
         return int(self._counters[0])
 
     def acknowledge(self) -> None:
-        """Tell the engine that a request has come."""
+        """Count a request that was received."""
         self._counters[1] += 1
 
     @property
     def n_acknowledged(self) -> int:
+        """The number of requests that the worker has received."""
         return int(self._counters[1])
 
     def close(self) -> None:
+        """Close the descriptor; arrays that were read stay valid."""
         os.close(self.descriptor)
 
     def _lay_out(self, arrays: Mapping[str, Array], n_frames: int) -> None:

@@ -1,11 +1,12 @@
-"""A process that has imported the simulator and forks workers: what it imported, they share.
+"""A process that has imported the simulator and forks workers, which share what it has imported.
 
-Started as ``python -m proctor.engine.worker.fork_server CONTROL_FD PARENT_PID``. It is told on ``CONTROL_FD`` what to
-import (:class:`~proctor.engine.worker.messages.Setup`), then, once per worker, to fork, with three descriptors: the
-worker's connection, its arrays, its log. It answers with the worker's process id, and says later how the worker ended.
+It is started as ``python -m proctor.engine.worker.fork_server CONTROL_FD PARENT_PID``. On ``CONTROL_FD`` it receives
+what to import (:class:`~proctor.engine.worker.messages.Setup`), and then a message for each worker to fork, with three
+descriptors: the worker's connection, its arrays and its log. It replies with the worker's process id, and sends another
+message when the worker has ended.
 
-It stays a single thread that has never touched GL: a context does not survive a fork. Where there is no safe ``fork``
-(macOS), every worker is a process started for itself (:mod:`proctor.engine.worker.process`).
+The fork server stays a single thread that never uses GL, as a GL context does not survive a fork. If a platform has no
+safe ``fork`` (macOS), every worker is started by itself (:mod:`proctor.engine.worker.process`).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from proctor.benchmarks.base import Benchmark
 from proctor.child import extend_import_path
 from proctor.config import structure
 from proctor.engine.worker.arrays import SharedArrays
-from proctor.engine.worker.messages import LONGEST_NEWS, Exited, Forked, Setup, decode_request, encode
+from proctor.engine.worker.messages import MAX_FORK_MESSAGE, Exited, Forked, Setup, decode_request, encode
 from proctor.engine.worker.process import die_with, serve
 from proctor.plugins import load_object
 
@@ -35,7 +36,7 @@ _N_DESCRIPTORS = 3
 
 
 def main() -> None:
-    """Serve one engine, until it is gone."""
+    """Fork workers for one engine, until it is gone."""
     control_fd, parent = (int(argument) for argument in sys.argv[1:])
     die_with(parent)
     control = socket.socket(fileno=control_fd)
@@ -43,54 +44,54 @@ def main() -> None:
     os.set_blocking(waker, False)
     signal.set_wakeup_fd(waker)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    _preload(control.recv(LONGEST_NEWS))
+    _preload(control.recv(MAX_FORK_MESSAGE))
     gc.collect()
-    gc.freeze()  # what is never collected is never written to, and stays shared
+    gc.freeze()  # memory that is never collected is never written to, and stays shared
     me = os.getpid()
     while True:
         readable, _, _ = select.select([control.fileno(), wake], [], [])
         if wake in readable:
             os.read(wake, 4096)
-            _bury(control)
+            _reap(control)
         if control.fileno() in readable:
-            message, descriptors, _, _ = socket.recv_fds(control, LONGEST_NEWS, _N_DESCRIPTORS)
+            message, descriptors, _, _ = socket.recv_fds(control, MAX_FORK_MESSAGE, _N_DESCRIPTORS)
             if not message:
                 return
             pid = os.fork()
             if not pid:
-                _grow_up(control, (wake, waker), parent=me)
+                _become_worker(control, (wake, waker), parent=me)
                 _work(*descriptors)
             for descriptor in descriptors:
                 os.close(descriptor)
-            _tell(control, Forked(pid))
+            _send(control, Forked(pid))
 
 
 def _preload(message: bytes) -> None:
-    """Import what the benchmark wants imported. Whatever is wrong with it, the workers will say."""
+    """Import what the benchmark wants imported. If that fails, the workers will report why."""
     try:
         setup = decode_request(message)
         assert isinstance(setup, Setup)
         extend_import_path(setup.import_path)
         benchmark_class: type[Benchmark] = load_object(setup.benchmark)
         benchmark_class(structure(benchmark_class.config_class, setup.env, "env")).preload()
-    except BaseException:  # noqa: BLE001 - a worker runs into it too, and there it becomes a message
+    except BaseException:  # noqa: BLE001 - a worker fails at it too, and sends it as a message
         traceback.print_exc()
 
 
-def _bury(control: socket.socket) -> None:
+def _reap(control: socket.socket) -> None:
     with suppress(ChildProcessError):
         while (found := os.waitpid(-1, os.WNOHANG))[0]:
             pid, status = found
-            _tell(control, Exited(pid, os.waitstatus_to_exitcode(status)))
+            _send(control, Exited(pid, os.waitstatus_to_exitcode(status)))
 
 
-def _tell(control: socket.socket, news: Forked | Exited) -> None:
-    with suppress(BrokenPipeError, ConnectionResetError):  # the engine is gone, and this process next
-        control.send(encode(news))
+def _send(control: socket.socket, message: Forked | Exited) -> None:
+    with suppress(BrokenPipeError, ConnectionResetError):  # the engine is gone, and this process ends next
+        control.send(encode(message))
 
 
-def _grow_up(control: socket.socket, wakeup: tuple[int, int], parent: int) -> None:
-    """Become a process of its own: its own group, its own signals, its own random numbers."""
+def _become_worker(control: socket.socket, wakeup: tuple[int, int], parent: int) -> None:
+    """Give a forked process its own process group, signals and random numbers."""
     os.setsid()
     die_with(parent)
     signal.set_wakeup_fd(-1)
@@ -99,7 +100,7 @@ def _grow_up(control: socket.socket, wakeup: tuple[int, int], parent: int) -> No
     for descriptor in wakeup:
         os.close(descriptor)
     random.seed()
-    np.random.seed()  # noqa: NPY002 - what a simulator without a seed draws from must not be the same in all workers
+    np.random.seed()  # noqa: NPY002 - numbers that a simulator draws without a seed must differ between workers
 
 
 def _work(connection_fd: int, arrays_fd: int, log_fd: int) -> None:
@@ -110,7 +111,7 @@ def _work(connection_fd: int, arrays_fd: int, log_fd: int) -> None:
         os.close(log_fd)
         serve(Connection(connection_fd), SharedArrays(arrays_fd))
         status = 0
-    except BaseException:  # noqa: BLE001 - the last frame of this process
+    except BaseException:  # noqa: BLE001 - nothing is above this frame
         traceback.print_exc()
     finally:
         sys.stdout.flush()

@@ -1,7 +1,7 @@
-"""What the engine and a worker say to each other. Encoded as msgpack; observations travel beside it in shared memory.
+"""The messages between the engine and a worker, encoded as msgpack. Observations lie beside them in shared memory.
 
-A worker answers each request with exactly one reply, in order, so a worker is a function from request to reply and
-"which worker owes me an answer" is all the engine must remember.
+A worker sends exactly one reply to each request, in order. So a worker is a function from request to reply, and the
+engine only has to remember from which workers a reply is due.
 """
 
 from __future__ import annotations
@@ -23,14 +23,16 @@ class ArrayBytes(msgspec.Struct, frozen=True):
 
     @classmethod
     def pack(cls, array: Array) -> ArrayBytes:
+        """Copy an array of any shape into bytes."""
         return cls(array.dtype.str, array.shape, np.ascontiguousarray(array).tobytes())
 
     def unpack(self) -> Array:
+        """Return the array, which cannot be written to."""
         return np.frombuffer(self.data, self.dtype).reshape(self.shape)
 
 
 class Placed(msgspec.Struct, frozen=True):
-    """Where one array of an observation lies in the worker's shared memory; the leading axis is time."""
+    """The place of one array of an observation in the worker's shared memory; the array's first axis is time."""
 
     key: str
     dtype: str
@@ -39,10 +41,10 @@ class Placed(msgspec.Struct, frozen=True):
 
 
 class VideoSpec(msgspec.Struct, frozen=True):
-    """An episode's video: where it goes, and how it is taken.
+    """An episode's video: its path, and how it is made.
 
-    ``max_fps`` bounds the frames per simulated second. Without ``camera`` it is the simulator's usual one, without
-    ``size`` (width, height) the simulator's usual size.
+    ``max_fps`` bounds the frames per simulated second. If ``camera`` or ``size`` (width, height in pixels) is None, it
+    is the simulator's usual one.
     """
 
     path: str
@@ -52,7 +54,7 @@ class VideoSpec(msgspec.Struct, frozen=True):
 
     @property
     def unfinished(self) -> str:
-        """Where the video lies until it is known to show the right episode."""
+        """The path of the video until it is known to show the right episode."""
         return f"{self.path}.part"
 
 
@@ -60,51 +62,51 @@ class VideoSpec(msgspec.Struct, frozen=True):
 
 
 class Setup(msgspec.Struct, tag=True, frozen=True):
-    """First message: which benchmark (``module:attribute``), its configuration, and an optional local policy."""
+    """The first message: the benchmark (``module:attribute``), its configuration, and a policy in the worker."""
 
     benchmark: str
     env: dict[str, Any]
     action_source: str | None
     import_path: list[str]
     known: dict[str, Any] = {}
-    """What :meth:`~proctor.benchmarks.base.Benchmark.known_here` gave."""
+    """The value of :meth:`~proctor.benchmarks.base.Benchmark.known_here` in the engine's process."""
 
 
 class Build(msgspec.Struct, tag=True, frozen=True):
-    """Close the present simulator and build this task's. Answered by :class:`Built`."""
+    """Close the present simulator and build the one of ``task``. The reply is :class:`Built`."""
 
     task: Task
 
 
 class Start(msgspec.Struct, tag=True, frozen=True):
-    """Reset to an episode. Answered by :class:`Observed`; with a local policy it runs through: :class:`Finished`.
+    """Reset to an episode. The reply is :class:`Observed`, or :class:`Finished` if the policy lives in the worker.
 
-    A ``film`` is taken while the episode runs: for simulators that cannot be replayed.
+    If ``video_spec`` is given, the episode is filmed while it runs, because its simulator cannot replay it.
     """
 
     spec: EpisodeSpec
     max_steps: int
-    film: VideoSpec | None = None
+    video_spec: VideoSpec | None = None
 
 
 class Act(msgspec.Struct, tag=True, frozen=True):
-    """Execute a chunk. ``looks[i]`` asks for the observation after action *i*."""
+    """Execute a chunk of actions. If ``looks[i]`` is true, the observation after action *i* is wanted."""
 
     actions: ArrayBytes
     looks: tuple[bool, ...]
 
 
 class Replay(msgspec.Struct, tag=True, frozen=True):
-    """Run an episode again with the actions it executed, and film it. Answered by :class:`Finished`."""
+    """Run an episode again with the actions that it executed, and film it. The reply is :class:`Finished`."""
 
     spec: EpisodeSpec
     max_steps: int
     actions: ArrayBytes
-    film: VideoSpec
+    video_spec: VideoSpec
 
 
 class Close(msgspec.Struct, tag=True, frozen=True):
-    """Close the simulator and end. No reply."""
+    """Close the simulator and end. There is no reply."""
 
 
 Request = Setup | Build | Start | Act | Replay
@@ -113,7 +115,7 @@ Request = Setup | Build | Start | Act | Replay
 
 
 class Spent(msgspec.Struct, frozen=True):
-    """Seconds of the work behind one reply."""
+    """The seconds that a worker spent on one request, by kind of work."""
 
     construct: float = 0.0
     reset: float = 0.0
@@ -122,14 +124,14 @@ class Spent(msgspec.Struct, frozen=True):
 
 
 class Ready(msgspec.Struct, tag=True, frozen=True):
-    """Set up; no simulator yet."""
+    """The worker is set up and has no simulator yet."""
 
 
 class Built(msgspec.Struct, tag=True, frozen=True):
-    """The simulator stands.
+    """The simulator is built.
 
-    ``replayable``: the same seed and actions give the same episode. ``drawable``: frames of a video can be drawn, by
-    any of its ``cameras`` where there are several. ``notes`` are sentences for the user, each to be said once.
+    ``replayable`` is true if the same seed and actions give the same episode. ``drawable`` is true if frames of a video
+    can be drawn, by any of its ``cameras`` if there are several. ``notes`` are sentences that the user is shown once.
     """
 
     features: Features
@@ -141,15 +143,17 @@ class Built(msgspec.Struct, tag=True, frozen=True):
 
 
 class Observed(msgspec.Struct, tag=True, frozen=True):
-    """The chunk was executed and the episode goes on; the observations asked for lie in shared memory."""
+    """The episode goes on; the observations that were wanted lie in shared memory."""
 
     arrays: tuple[Placed, ...]
     spent: Spent
 
 
 class Finished(msgspec.Struct, tag=True, frozen=True):
-    """The episode reached its end. Where it was to be filmed and could not be, ``unfilmed`` says why; a replay may then
-    have ended early. ``success`` is None if nothing was said of it, and the rewards are None if they are not finite.
+    """The episode reached its end.
+
+    If the episode was to be filmed and could not be, ``video_problem`` says why; a replay may then have ended early.
+    ``success`` is None if the simulator said nothing about it, and the rewards are None if they are not finite.
     """
 
     success: bool | None
@@ -159,14 +163,14 @@ class Finished(msgspec.Struct, tag=True, frozen=True):
     final_state_hash: str
     actions: ArrayBytes
     spent: Spent
-    unfilmed: str = ""
+    video_problem: str = ""
 
 
 class RequestFailed(msgspec.Struct, tag=True, frozen=True):
-    """The simulator (or the local policy) raised; the simulator is closed and the worker ready for a Build.
+    """The simulator, or a policy in the worker, raised. The simulator is closed, and another can be built.
 
-    ``during`` names the request. ``users_fault`` marks what would fail the same way everywhere (a missing package, a
-    wrong configuration) and is best said once.
+    ``during`` names the request. ``users_fault`` is true if every worker would fail in the same way, as a package is
+    missing or the configuration is wrong.
     """
 
     during: str
@@ -178,31 +182,31 @@ class RequestFailed(msgspec.Struct, tag=True, frozen=True):
 
 Reply = Ready | Built | Observed | Finished | RequestFailed
 
-# ---------------------------------------------------------------------------------------------- nursery to engine
+# ---------------------------------------------------------------------------------------------- fork server to engine
 
 
 class Forked(msgspec.Struct, tag=True, frozen=True):
-    """A worker was forked. Comes in the order in which they were asked for."""
+    """A worker was forked. These messages come in the order in which the workers were requested."""
 
     pid: int
 
 
 class Exited(msgspec.Struct, tag=True, frozen=True):
-    """A worker's process is gone: its exit status, or minus the signal that ended it."""
+    """A worker's process has ended, with an exit status or minus the number of the signal that ended it."""
 
     pid: int
     status: int
 
 
-LONGEST_NEWS = 1 << 17
-"""Bytes of a message to or from the nursery."""
+MAX_FORK_MESSAGE = 1 << 17
+"""The largest size, in bytes, of a message to or from the fork server."""
 
 _encoder = msgspec.msgpack.Encoder()
 _request_decoder = msgspec.msgpack.Decoder(Request | Close)
 _reply_decoder = msgspec.msgpack.Decoder(Reply)
-_news_decoder = msgspec.msgpack.Decoder(Forked | Exited)
+_fork_reply_decoder = msgspec.msgpack.Decoder(Forked | Exited)
 
 encode = _encoder.encode
 decode_request = _request_decoder.decode
 decode_reply = _reply_decoder.decode
-decode_news = _news_decoder.decode
+decode_fork_reply = _fork_reply_decoder.decode

@@ -1,17 +1,19 @@
-"""The workers: started, spoken to, listened to, and buried. What goes wrong becomes an event, :class:`Lost`."""
+"""The pool of workers: starts them, sends requests, receives replies and ends them.
+
+If a worker dies or hangs, that is no exception but an event, :class:`WorkerLost`.
+"""
 
 from __future__ import annotations
 
 import selectors
 import signal
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import Pipe
 from pathlib import Path
 from time import monotonic
-from typing import Protocol
 
 from proctor.engine.worker.arrays import SharedArrays, anonymous_file
 from proctor.engine.worker.messages import Act, Close, Reply, Request, Setup, decode_reply, encode
@@ -19,15 +21,15 @@ from proctor.engine.worker.processes import Starter, make_starter
 from proctor.engine.worker.simulation import Simulation
 from proctor.security.foreign_code import without_stdin
 
-_LAST_WORDS_S = 5.0
-"""How long a worker may take to close its simulator at the end."""
+_GRACE_S = 5.0
+"""The time, in seconds, that a worker has to close its simulator at the end."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerLost:
     """A worker is gone. ``kind`` is ``crashed`` or ``hung``.
 
-    It may have been gone before the episode that it was given last was ``begun``: that one cannot be why.
+    ``begun`` is False if the worker died before it received its last episode, which then does not count as an attempt.
     """
 
     kind: str
@@ -35,29 +37,20 @@ class WorkerLost:
     begun: bool = True
 
 
-class Worker(Protocol):
-    """Where a simulator lives."""
-
-    arrays: SharedArrays
-
-    def send(self, request: Request) -> None: ...
-    def receive(self) -> Reply | WorkerLost: ...
-    def end(self) -> None: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Deadlines:
-    """Seconds without a sign of life after which a busy worker is replaced."""
+    """Seconds without progress after which a busy worker is replaced: ``step`` amid an episode, ``reset`` else."""
 
     step: float
     reset: float
 
     def of(self, request: Request) -> float:
+        """The deadline for a request."""
         return self.step if isinstance(request, Act) else self.reset
 
 
 class ProcessWorker:
-    """A process with one simulator. Its output goes to the log; it leads its own process group."""
+    """A process with one simulator. Its output goes into the log, and it leads a process group of its own."""
 
     def __init__(self, starter: Starter, log: Path | None, deadlines: Deadlines) -> None:
         self._deadlines = deadlines
@@ -65,7 +58,7 @@ class ProcessWorker:
         self._limit: float | None = None
         self._heartbeat = self._n_sent = 0
         self._begins = True
-        """Whether an episode begins with what was sent last."""
+        """True if the request that was sent last begins an episode."""
         self.connection, theirs = Pipe()
         descriptor = anonymous_file()
         self.arrays = SharedArrays(descriptor)
@@ -73,13 +66,15 @@ class ProcessWorker:
             self._process = starter.start(theirs.fileno(), descriptor, log)
 
     def send(self, request: Request) -> None:
+        """Send a request. If the worker is gone, :meth:`receive` returns why."""
         self._limit = self._deadlines.of(request)
         self._begins, self._n_sent = not isinstance(request, Act), self._n_sent + 1
         self._deadline, self._heartbeat = monotonic() + self._limit, self.arrays.heartbeat
-        with suppress(BrokenPipeError, ConnectionResetError):  # then receive() says why
+        with suppress(BrokenPipeError, ConnectionResetError):
             self.connection.send_bytes(encode(request))
 
     def receive(self) -> Reply | WorkerLost:
+        """Receive the reply that has come; :class:`WorkerLost` if the connection is closed."""
         self._limit = None
         try:
             reply: Reply = decode_reply(self.connection.recv_bytes())
@@ -89,10 +84,10 @@ class ProcessWorker:
         return reply
 
     def hung(self, now: float) -> WorkerLost | None:
-        """Whether it owes an answer and has shown no sign of life within its limit."""
+        """Return :class:`WorkerLost` if a reply is due and the worker has made no progress within its limit."""
         if self._limit is None:
             return None
-        if (heartbeat := self.arrays.heartbeat) != self._heartbeat:  # it is past its reset, in the midst of steps
+        if (heartbeat := self.arrays.heartbeat) != self._heartbeat:  # it has made progress; after its reset it steps
             self._heartbeat, self._limit = heartbeat, self._deadlines.step
             self._deadline = now + self._limit
         if now < self._deadline:
@@ -100,29 +95,31 @@ class ProcessWorker:
         return WorkerLost("hung", f"the simulator gave no sign of life for {self._limit:g} s")
 
     def kill(self) -> None:
+        """Kill the process at once."""
         self._process.signal(signal.SIGKILL)
 
     def end(self) -> None:
+        """Tell the process to close its simulator and end."""
         with suppress(OSError):
             self.connection.send_bytes(encode(Close()))
         self.connection.close()
 
     def wait(self, patience: float) -> None:
-        """Give the process so many seconds to end by itself."""
+        """Wait up to ``patience`` seconds for the process to end by itself."""
         self._process.wait(patience)
 
-    def bury(self) -> None:
-        """End the process, if it has not ended, and all that it has started."""
+    def reap(self) -> None:
+        """End the process, if it has not ended, and all processes that it has started."""
         if self._process.wait(0.0) is None:
             self._process.signal(signal.SIGTERM)
             self._process.wait(0.5)
-        self._process.signal(signal.SIGKILL)  # what it has started itself may outlive it
-        self._process.wait(_LAST_WORDS_S)
+        self._process.signal(signal.SIGKILL)  # a process that it has started may outlive it
+        self._process.wait(_GRACE_S)
         self.connection.close()
         self.arrays.close()
 
     def _how_it_ended(self) -> str:
-        code = self._process.wait(_LAST_WORDS_S)
+        code = self._process.wait(_GRACE_S)
         if code is None:
             return "the simulator's process closed its connection"
         if code >= 0:
@@ -131,7 +128,7 @@ class ProcessWorker:
 
 
 class InProcessWorker:
-    """The same simulation in this process: one at a time, steppable in a debugger."""
+    """A worker that runs its simulation in this process, where a debugger can step through it."""
 
     def __init__(self) -> None:
         self.arrays = SharedArrays(anonymous_file())
@@ -139,23 +136,27 @@ class InProcessWorker:
         self._replies: deque[Reply] = deque()
 
     def send(self, request: Request) -> None:
+        """Execute a request; :meth:`receive` returns the reply."""
         with without_stdin():
             self._replies.append(self._simulation.handle(request))
 
-    def has_answered(self) -> bool:
+    def has_replied(self) -> bool:
+        """Return whether there is a reply to receive."""
         return bool(self._replies)
 
     def receive(self) -> Reply:
+        """Return the next reply."""
         return self._replies.popleft()
 
     def end(self) -> None:
+        """Close the simulator."""
         with without_stdin():
             self._simulation.close()
         self.arrays.close()
 
 
 class Pool:
-    """All workers of an engine, by number."""
+    """All workers of an engine, each with an id, an integer that is never used twice."""
 
     def __init__(self, setup: Setup, *, in_process: bool, log: Path | None, deadlines: Deadlines) -> None:
         self._setup, self._in_process, self._log, self._deadlines = setup, in_process, log, deadlines
@@ -166,8 +167,8 @@ class Pool:
         self._starter: Starter | None = None
 
     def start_worker(self) -> int:
-        """Start a worker; its first reply is Ready. Returns its number."""
-        number, self._started = self._started, self._started + 1
+        """Start a worker, whose first reply is ``Ready``. Returns its id."""
+        worker_id, self._started = self._started, self._started + 1
         worker: ProcessWorker | InProcessWorker
         if self._in_process:
             worker = InProcessWorker()
@@ -175,63 +176,70 @@ class Pool:
             if self._starter is None:
                 self._starter = make_starter(self._setup, self._log)
             worker = ProcessWorker(self._starter, self._log, self._deadlines)
-            self._selector.register(worker.connection, selectors.EVENT_READ, number)
-        self._workers[number] = worker
+            self._selector.register(worker.connection, selectors.EVENT_READ, worker_id)
+        self._workers[worker_id] = worker
         worker.send(self._setup)
-        return number
+        return worker_id
 
-    def watch(self, descriptor: int) -> None:
-        """Let :meth:`wait` also return when this descriptor is readable (inference has something)."""
-        self._selector.register(descriptor, selectors.EVENT_READ, None)
+    def watch(self, descriptor: int, callback: Callable[[], None] | None = None) -> None:
+        """Let :meth:`wait` also return when ``descriptor`` is readable, and call ``callback`` then."""
+        self._selector.register(descriptor, selectors.EVENT_READ, callback)
 
     def unwatch(self, descriptor: int) -> None:
-        """Forget a watched descriptor; to be called before it is closed."""
+        """No longer watch a descriptor; to be called before it is closed."""
         with suppress(KeyError, RuntimeError):  # closed before
             self._selector.unregister(descriptor)
 
-    def send(self, number: int, request: Request) -> None:
-        self._workers[number].send(request)
+    def send(self, worker_id: int, request: Request) -> None:
+        """Send a worker a request. If the worker is gone, :meth:`wait` returns that."""
+        self._workers[worker_id].send(request)
 
-    def kill(self, number: int) -> None:
-        """End a worker's process without a word; :meth:`wait` will say that it is lost."""
-        worker = self._workers[number]
+    def kill(self, worker_id: int) -> None:
+        """Kill a worker's process; :meth:`wait` will return that it is lost."""
+        worker = self._workers[worker_id]
         assert isinstance(worker, ProcessWorker)
         worker.kill()
 
-    def arrays(self, number: int) -> SharedArrays:
+    def arrays(self, worker_id: int) -> SharedArrays:
         """The memory in which a worker's observations lie."""
-        return self._workers[number].arrays
+        return self._workers[worker_id].arrays
 
     def wait(self, timeout: float) -> list[tuple[int, Reply | WorkerLost]]:
-        """What the workers have to say, as soon as there is something (or the watched descriptor wakes us)."""
+        """Wait up to ``timeout`` seconds for replies; return as soon as there is one or a watched descriptor is
+        readable.
+
+        Returns replies and losses, each with the worker's id. Callbacks of watched descriptors are called meanwhile.
+        """
         events: list[tuple[int, Reply | WorkerLost]] = [
-            (number, worker.receive())
-            for number, worker in self._workers.items()
-            if isinstance(worker, InProcessWorker) and worker.has_answered()
+            (worker_id, worker.receive())
+            for worker_id, worker in self._workers.items()
+            if isinstance(worker, InProcessWorker) and worker.has_replied()
         ]
         for key, _ in self._selector.select(0 if events else timeout):
-            if key.data is not None:
+            if isinstance(key.data, int):
                 events.append((key.data, self._workers[key.data].receive()))
+            elif key.data is not None:
+                key.data()
         events += self._hung()
-        for number, event in events:
+        for worker_id, event in events:
             if isinstance(event, WorkerLost):
-                self._forget(number)
+                self._remove(worker_id)
         return events
 
     def close(self) -> None:
         """End every worker; those that do not close their simulator in time are killed."""
-        workers = [self._workers.pop(number) for number in list(self._workers)]
+        workers = [self._workers.pop(worker_id) for worker_id in list(self._workers)]
         for worker in workers:
             worker.end()
         processes = [worker for worker in workers if isinstance(worker, ProcessWorker)]
-        give_up = monotonic() + _LAST_WORDS_S
+        give_up = monotonic() + _GRACE_S
         for worker in processes:
             worker.wait(max(0.0, give_up - monotonic()))
         if self._starter is not None:
             self._starter.close()
             self._starter = None
         for worker in processes:
-            worker.bury()
+            worker.reap()
         self._selector.close()
 
     def _hung(self) -> Iterable[tuple[int, WorkerLost]]:
@@ -240,13 +248,13 @@ class Pool:
             return []
         self._next_check = now + 1.0
         return [
-            (number, lost)
-            for number, worker in self._workers.items()
+            (worker_id, lost)
+            for worker_id, worker in self._workers.items()
             if isinstance(worker, ProcessWorker) and (lost := worker.hung(now))
         ]
 
-    def _forget(self, number: int) -> None:
-        worker = self._workers.pop(number)
+    def _remove(self, worker_id: int) -> None:
+        worker = self._workers.pop(worker_id)
         assert isinstance(worker, ProcessWorker)
         self._selector.unregister(worker.connection)
-        worker.bury()
+        worker.reap()

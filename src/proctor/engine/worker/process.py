@@ -1,6 +1,7 @@
-"""A worker process: reads requests, lets its :class:`~proctor.engine.worker.simulation.Simulation` answer them, until
-told to close or the engine is gone. Started as ``python -m proctor.engine.worker.process CONNECTION_FD ARRAYS_FD
-PARENT_PID``.
+"""A worker process: executes requests with its :class:`~proctor.engine.worker.simulation.Simulation` and sends replies,
+until it is told to close or the engine is gone.
+
+It is started as ``python -m proctor.engine.worker.process CONNECTION_FD ARRAYS_FD PARENT_PID``, or forked.
 """
 
 from __future__ import annotations
@@ -20,16 +21,18 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
-    """Serve one engine."""
+    """Execute the requests of one engine."""
     connection_fd, arrays_fd, parent = (int(argument) for argument in sys.argv[1:])
     die_with(parent)
     serve(Connection(connection_fd), SharedArrays(arrays_fd))
 
 
 def serve(connection: Connection, arrays: SharedArrays) -> None:
-    """Answer what the engine asks for, until it has no more questions."""
+    """Execute requests until there are no more."""
     _give_way()
-    signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is the engine's; what the simulator starts is not affected
+    signal.signal(
+        signal.SIGINT, lambda *_: None
+    )  # the engine handles Ctrl-C; processes that the simulator starts are not affected
     simulation = Simulation(arrays)
     with suppress(EOFError, ConnectionError):  # the engine is gone
         while not isinstance(request := decode_request(connection.recv_bytes()), Close):
@@ -39,17 +42,17 @@ def serve(connection: Connection, arrays: SharedArrays) -> None:
 
 
 def _give_way() -> None:
-    """Have a worker that is woken wait for a core, rather than take it from the engine in the midst of its turn."""
+    """Have this process wait for a free core when it is woken, so that it does not interrupt a turn of the engine."""
     if sys.platform == "linux" and os.sched_getscheduler(0) == os.SCHED_OTHER:
-        with suppress(PermissionError):  # a sandbox's word; it is quicker so, and as right without
+        with suppress(PermissionError):  # a sandbox may forbid it; without it only the speed differs
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def die_with(parent: int) -> None:
-    """Have the kernel end this process when its parent dies, however it dies and whatever hangs here."""
+    """Have the kernel kill this process when its parent dies, even if this process hangs."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before the call above
+    if os.getppid() != parent:  # the parent died before the call above
         os._exit(1)
 
 

@@ -1,5 +1,6 @@
-"""How the processes of workers are made, waited for and ended: forked from a nursery where that is safe, else started
-one by one.
+"""Starts the processes of workers, waits for them and ends them.
+
+They are forked by a fork server if that is safe on this platform, else they are started one by one.
 """
 
 from __future__ import annotations
@@ -16,40 +17,43 @@ from typing import Protocol
 
 import msgspec
 
-from proctor.child import python_command
-from proctor.engine.worker.messages import LONGEST_NEWS, Forked, Setup, decode_news, encode
+from proctor.child.processes import signal_group, start_interpreter
+from proctor.engine.worker.messages import MAX_FORK_MESSAGE, Forked, Setup, decode_fork_reply, encode
 
-_FIRST_WORDS_S = 2.0
-"""How long one waits for the process id of a worker that is to be ended. One that has none yet ends by itself, as its
-connection is closed by then."""
+_FORK_PATIENCE_S = 2.0
+"""The time to wait, in seconds, for the process id of a worker that is to be ended. A worker that has none then ends
+by itself, as its connection is closed."""
 
 
 class WorkerProcess(Protocol):
-    """A worker's process, which leads its own process group."""
+    """A worker's process, which leads a process group of its own."""
 
     @property
     def pid(self) -> int | None:
-        """Its id; None where it could not be started."""
+        """The process id; None if the process could not be started."""
 
     def wait(self, timeout: float) -> int | None:
-        """Its exit status, minus the signal that ended it; None if it has not ended in so many seconds."""
+        """Wait up to ``timeout`` seconds for the process to end.
+
+        Returns its exit status, or minus the number of the signal that ended it; None if it has not ended.
+        """
 
     def signal(self, number: int) -> None:
-        """Send a signal to its whole group. Nothing happens where it is gone."""
+        """Send a signal to the whole process group, if there is a process in it."""
 
 
 class Starter(Protocol):
     """Makes the processes of workers."""
 
     def start(self, connection_fd: int, arrays_fd: int, log: Path | None) -> WorkerProcess:
-        """Start one. It has copies of the descriptors when this returns."""
+        """Start a process, which inherits the descriptors and prints into ``log``."""
 
     def close(self) -> None:
-        """Make no more."""
+        """Start no more processes."""
 
 
 def make_starter(setup: Setup, log: Path | None) -> Starter:
-    """The quicker of the two where it is safe."""
+    """The quickest way to start workers that is safe on this platform."""
     return ForkStarter(setup, log) if sys.platform == "linux" else SpawnStarter()
 
 
@@ -57,7 +61,7 @@ def make_starter(setup: Setup, log: Path | None) -> Starter:
 
 
 class SpawnStarter:
-    """Every worker is an interpreter of its own that imports everything."""
+    """Starts every worker as an interpreter that imports everything itself."""
 
     def start(self, connection_fd: int, arrays_fd: int, log: Path | None) -> WorkerProcess:
         arguments = [str(connection_fd), str(arrays_fd), str(os.getpid())]
@@ -84,128 +88,117 @@ class _SpawnedProcess:
             return None
 
     def signal(self, number: int) -> None:
-        _signal_group(self._process.pid, number)
+        signal_group(self._process.pid, number)
 
 
 # ------------------------------------------------------------------------------------------------------------- forked
 
 
 class ForkStarter:
-    """Workers come from a nursery. Should it die, its workers die with it, and there is a new one for the next."""
+    """Has a fork server fork the workers. If it dies, its workers die too, and the next worker has a new one."""
 
     def __init__(self, setup: Setup, log: Path | None) -> None:
         self._setup, self._log = setup, log
-        self._nursery = ForkServer(setup, log)
+        self._server = ForkServer(setup, log)
 
     def start(self, connection_fd: int, arrays_fd: int, log: Path | None) -> WorkerProcess:
         try:
-            return self._nursery.fork(connection_fd, arrays_fd, log)
+            return self._server.fork(connection_fd, arrays_fd, log)
         except OSError:
             self.close()
-            self._nursery = ForkServer(self._setup, self._log)
-            return self._nursery.fork(connection_fd, arrays_fd, log)
+            self._server = ForkServer(self._setup, self._log)
+            return self._server.fork(connection_fd, arrays_fd, log)
 
     def close(self) -> None:
-        self._nursery.close()
+        self._server.close()
 
 
 class ForkServer:
-    """A process of :mod:`proctor.engine.worker.fork_server`, from outside."""
+    """The engine's side of a process that runs :mod:`proctor.engine.worker.fork_server`."""
 
     def __init__(self, setup: Setup, log: Path | None) -> None:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             arguments = [str(theirs.fileno()), str(os.getpid())]
             self._process = _interpreter("proctor.engine.worker.fork_server", arguments, (theirs.fileno(),), log)
-        self._unborn: deque[_ForkedProcess] = deque()
+        self._starting: deque[_ForkedProcess] = deque()
         self._by_pid: dict[int, _ForkedProcess] = {}
-        self._control.send(encode(msgspec.structs.replace(setup, known={})))  # it builds nothing, and news are short
+        self._control.send(encode(msgspec.structs.replace(setup, known={})))  # the fork server builds no simulator
 
     def fork(self, connection_fd: int, arrays_fd: int, log: Path | None) -> WorkerProcess:
-        """Ask for a worker.
+        """Have a worker forked.
 
         Raises:
-            OSError: the nursery is gone.
+            OSError: the fork server is gone.
         """
         with (log or Path(os.devnull)).open("ab") as output:
             socket.send_fds(self._control, [b"fork"], [connection_fd, arrays_fd, output.fileno()])
-        self._unborn.append(process := _ForkedProcess(self))
+        self._starting.append(process := _ForkedProcess(self))
         return process
 
     def close(self) -> None:
-        """End it. Workers that are still there die with it."""
+        """End the fork server, and with it the workers that are still there."""
         self._control.close()
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(1.0)
         self._process.kill()
         self._process.wait()
 
-    def hear(self, timeout: float) -> bool:
-        """Take in the next piece of news; false if there is none in time."""
+    def receive(self, timeout: float) -> bool:
+        """Process the next message from the fork server; return False if there is none within ``timeout`` seconds."""
         try:
             self._control.settimeout(max(timeout, 1e-6))
-            message = self._control.recv(LONGEST_NEWS)
-        except OSError:  # nothing in time, or the nursery is gone
+            message = self._control.recv(MAX_FORK_MESSAGE)
+        except OSError:  # no message in time, or the fork server is gone
             return False
         if not message:
             return False
-        news = decode_news(message)
-        if isinstance(news, Forked):
-            self._by_pid[news.pid] = process = self._unborn.popleft()
-            process.born_as = news.pid
+        reply = decode_fork_reply(message)
+        if isinstance(reply, Forked):
+            self._by_pid[reply.pid] = process = self._starting.popleft()
+            process.forked_as = reply.pid
         else:
-            self._by_pid.pop(news.pid).status = news.status
+            self._by_pid.pop(reply.pid).status = reply.status
         return True
 
 
 class _ForkedProcess:
-    def __init__(self, nursery: ForkServer) -> None:
-        self._nursery = nursery
-        self.born_as: int | None = None
+    def __init__(self, server: ForkServer) -> None:
+        self._server = server
+        self.forked_as: int | None = None
         self.status: int | None = None
 
     @property
     def pid(self) -> int | None:
-        give_up = monotonic() + _FIRST_WORDS_S
-        while self.born_as is None and self._nursery.hear(give_up - monotonic()):
+        give_up = monotonic() + _FORK_PATIENCE_S
+        while self.forked_as is None and self._server.receive(give_up - monotonic()):
             pass
-        return self.born_as
+        return self.forked_as
 
     def wait(self, timeout: float) -> int | None:
         give_up = monotonic() + timeout
-        while self.status is None and self._nursery.hear(give_up - monotonic()):
+        while self.status is None and self._server.receive(give_up - monotonic()):
             pass
         return self.status
 
     def signal(self, number: int) -> None:
-        if self.pid is not None:  # also where it has ended: what it has started may be there
-            _signal_group(self.pid, number)
+        if self.pid is not None:  # even if it has ended: processes that it has started may be there
+            signal_group(self.pid, number)
 
 
 def _interpreter(
     module: str, arguments: list[str], descriptors: tuple[int, ...], log: Path | None
 ) -> subprocess.Popen[bytes]:
-    """A clean interpreter that runs ``module`` in a process group of its own, and prints into the log."""
+    """Start a clean interpreter that runs ``module`` in a process group of its own, and prints into the log."""
     with (log or Path(os.devnull)).open("ab") as output:
-        return subprocess.Popen(  # noqa: S603 - our own interpreter and module
-            python_command(module, *arguments),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            pass_fds=descriptors,
-            start_new_session=True,
-            env=_worker_environment(),
+        return start_interpreter(
+            module, *arguments, output=output, descriptors=descriptors, environment=_worker_environment()
         )
 
 
-def _signal_group(pid: int, number: int) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, number)
-
-
 def _worker_environment() -> dict[str, str]:
-    """One simulator is one thread of work: several would only take turns on the same cores.
+    """The environment of a worker, with one thread for each simulator, as more would only share the same cores.
 
-    llvmpipe (software GL) draws the same pixels with any number of threads; with none of its own a look costs 5 % less.
+    llvmpipe (software GL) draws the same pixels with any number of threads; without threads drawing takes 5 % less.
     """
     return {"LP_NUM_THREADS": "0", **os.environ, "OMP_NUM_THREADS": "1"}

@@ -1,4 +1,6 @@
-"""The worker's work: one simulator, driven by requests. A function from request to reply, in a process or not."""
+"""The work of a worker: one simulator, driven by requests. It is a function from request to reply, whether it runs in a
+process of its own or not.
+"""
 
 from __future__ import annotations
 
@@ -51,12 +53,13 @@ class Simulation:
         self.source: ActionSource | None = None
         self.env: SimEnv | None = None
         self.episode: _RunningEpisode | None = None
-        self.footage: VideoRecorder | None = None
+        self.recorder: VideoRecorder | None = None
 
     def handle(self, request: Request) -> Reply:
-        """Do what is asked and answer it. Whatever the simulator raises is an answer too: the simulator is closed.
+        """Execute a request and return the reply.
 
-        Only the user's Ctrl-C, which reaches nobody but the user's own process, is passed on.
+        If the simulator raises, it is closed and the reply says what it raised. Only the user's Ctrl-C is raised again;
+        it can occur in the user's own process alone.
         """
         clock = _Clock(self.env)
         try:
@@ -85,13 +88,13 @@ class Simulation:
             )
 
     def close(self) -> None:
-        """Close the simulator, if there is one. Where that fails there is nothing left to save: the log has it."""
+        """Close the simulator, if there is one. If closing it fails, the reason goes into the log."""
         env, self.env, self.episode = self.env, None, None
-        self._drop_footage()
+        self._drop_recording()
         try:
             if env is not None:
                 env.close()
-        except BaseException as error:  # it must not hide why the simulator is closed, nor cost a finished run
+        except BaseException as error:  # it must not hide why the simulator is closed, nor fail a finished run
             if is_ctrl_c(error):
                 raise
             traceback.print_exc()
@@ -116,10 +119,10 @@ class Simulation:
         return Built(features, env.deterministic, env.drawable, env.cameras, clock.spent(), env.notes)
 
     def _start(self, request: Start, clock: _Clock) -> Reply:
-        env = self._standing_env()
+        env = self._require_env()
         seen = self._begin(env, request, clock, look=self.source is None)
-        if request.film is not None:
-            self.footage = VideoRecorder(env, request.film)
+        if request.video_spec is not None:
+            self.recorder = VideoRecorder(env, request.video_spec)
         if self.source is not None:
             return self._run_through(env, self.source, RandomStream(request.spec), clock)
         assert self.episode is not None
@@ -128,7 +131,8 @@ class Simulation:
         return Observed(self.arrays.placed(), clock.spent())
 
     def _begin(self, env: SimEnv, request: Start | Replay, clock: _Clock, *, look: bool) -> Mapping[str, Array] | None:
-        self._drop_footage()  # of an attempt that the policy failed
+        self._drop_recording()  # there is one if the policy failed the attempt before
+        assert request.spec.seed is not None  # every planned episode has one
         seen = env.reset(request.spec.seed, request.spec.init_state_id, look=look)
         clock.lap("reset")
         self.arrays.beat()
@@ -136,7 +140,7 @@ class Simulation:
         return seen
 
     def _run_through(self, env: SimEnv, source: ActionSource, stream: RandomStream, clock: _Clock) -> Reply:
-        """A whole episode of a policy that lives here."""
+        """Run a whole episode of a policy that lives in this worker."""
         assert self.episode is not None
         source.reset(env, stream)
         while not self.episode.over:
@@ -144,23 +148,23 @@ class Simulation:
         return self._finish(env, self.episode, clock)
 
     def _replay(self, request: Replay, clock: _Clock) -> Reply:
-        """An episode again, to its end or as far as its actions go; without a video there is no use in going on."""
-        env = self._standing_env()
+        """Run an episode again, until it ends, there are no more actions, or the video has failed."""
+        env = self._require_env()
         self._begin(env, request, clock, look=False)
         assert self.episode is not None
-        self.footage = VideoRecorder(env, request.film)
+        self.recorder = VideoRecorder(env, request.video_spec)
         if not env.deterministic:
-            self.footage.give_up(
+            self.recorder.give_up(
                 "cannot be replayed: its simulator is not deterministic, and is filmed as it is measured"
             )
         for action in request.actions.unpack():
             self._step(env, self.episode, action, look=False)
-            if self.episode.over or self.footage.problem:
+            if self.episode.over or self.recorder.problem:
                 break
         return self._finish(env, self.episode, clock)
 
     def _act(self, request: Act, clock: _Clock) -> Reply:
-        env, episode = self._standing_env(), self.episode
+        env, episode = self._require_env(), self.episode
         assert episode is not None
         n_frames, n_shown = sum(request.looks), 0
         for action, look in zip(request.actions.unpack(), request.looks, strict=True):
@@ -176,16 +180,16 @@ class Simulation:
     def _step(self, env: SimEnv, episode: _RunningEpisode, action: Array, *, look: bool) -> Step:
         step = env.step(action, look=look)
         episode.record(action, step)
-        if self.footage is not None:
-            self.footage.after_step(last=episode.over)
+        if self.recorder is not None:
+            self.recorder.after_step(last=episode.over)
         self.arrays.beat()
         return step
 
     def _finish(self, env: SimEnv, episode: _RunningEpisode, clock: _Clock) -> Reply:
         self.episode = None
-        footage, self.footage = self.footage, None
-        if footage is not None:
-            footage.finish()
+        recorder, self.recorder = self.recorder, None
+        if recorder is not None:
+            recorder.finish()
         clock.lap("step")
         sum_reward, max_reward = if_finite(episode.sum_reward, episode.max_reward)
         return Finished(
@@ -196,27 +200,27 @@ class Simulation:
             final_state_hash=env.state_hash(),
             actions=ArrayBytes.pack(np.stack(episode.actions)),
             spent=clock.spent(),
-            unfilmed=footage.problem if footage is not None else "",
+            video_problem=recorder.problem if recorder is not None else "",
         )
 
-    def _drop_footage(self) -> None:
-        footage, self.footage = self.footage, None
-        if footage is not None:
-            footage.give_up("the episode did not reach its end")
+    def _drop_recording(self) -> None:
+        recorder, self.recorder = self.recorder, None
+        if recorder is not None:
+            recorder.give_up("the episode did not reach its end")
 
     def _show(self, seen: Mapping[str, Array] | None, index: int, n_frames: int) -> None:
         if seen is None:
             raise RuntimeError("the simulator was asked to look and gave no observation")
         self.arrays.write(seen, index, n_frames)
 
-    def _standing_env(self) -> SimEnv:
+    def _require_env(self) -> SimEnv:
         if self.env is None:
             raise RuntimeError("no simulator has been built")
         return self.env
 
 
 class _RunningEpisode:
-    """What an episode adds up to, step by step. Nothing after its end counts."""
+    """The sums over an episode's steps so far."""
 
     def __init__(self, max_steps: int) -> None:
         self.max_steps = max_steps
@@ -239,7 +243,7 @@ class _RunningEpisode:
 
 
 class _Clock:
-    """Where the time of one request went. Drawing is told apart by what the simulator says it spent on it."""
+    """Measures how the time of one request is spent. The time for drawing is what the simulator reports."""
 
     def __init__(self, env: SimEnv | None) -> None:
         self._env = env
@@ -247,7 +251,7 @@ class _Clock:
         self._mark()
 
     def lap(self, what: str) -> None:
-        """Book the time since the last lap on ``what``, apart from what was drawn in it."""
+        """Book the time since the last lap on ``what``, except for the time that was spent on drawing."""
         now = perf_counter()
         look = (self._env.look_seconds if self._env else 0.0) - self._looked
         self._seconds[what] += now - self._began - look

@@ -1,8 +1,8 @@
-"""Videos of episodes, written frame by frame where the simulator is: memory does not grow with the episode.
+"""Videos of episodes, written frame by frame in the worker, so that memory does not grow with the episode.
 
-A worker leaves a finished video under :attr:`VideoSpec.unfinished
-<proctor.engine.worker.messages.VideoSpec.unfinished>`. Its name it is given by whoever knows that it shows the right
-episode.
+A worker writes a video under the name :attr:`VideoSpec.unfinished
+<proctor.engine.worker.messages.VideoSpec.unfinished>`. The engine gives it its own name (:func:`keep_video`) once it is
+known to show the right episode.
 """
 
 from __future__ import annotations
@@ -22,62 +22,63 @@ from proctor.security.foreign_code import described, is_ctrl_c
 from proctor.types import Array
 
 
-def keep_video(film: VideoSpec) -> str:
-    """Give a finished video its name. Returns what is wrong, "" if nothing is."""
+def keep_video(video_spec: VideoSpec) -> str:
+    """Give a finished video its name. Returns "", or if that fails, the reason."""
     try:
-        Path(film.unfinished).replace(film.path)
+        Path(video_spec.unfinished).replace(video_spec.path)
     except OSError as error:
         return _cannot_be_written(error)
     return ""
 
 
-def discard_video(film: VideoSpec) -> None:
-    """Remove what there is of a video without a name. A folder that takes no videos holds none."""
+def discard_video(video_spec: VideoSpec) -> None:
+    """Remove an unfinished video, if there is one."""
     with suppress(OSError):
-        Path(film.unfinished).unlink()
+        Path(video_spec.unfinished).unlink()
 
 
 class VideoRecorder:
-    """One episode's video in the making: its first frame is the reset, its last the end, its speed real time.
+    """Writes one episode's video: its first frame shows the reset, its last frame the end, and it plays in real time.
 
-    Nothing that goes wrong with it reaches the episode. There will be no video then, and ``problem`` says why.
+    If a frame cannot be drawn or the file cannot be written, the episode goes on without a video, and ``problem`` says
+    why there is none.
     """
 
-    def __init__(self, env: SimEnv, film: VideoSpec) -> None:
-        self._env, self._film = env, film
+    def __init__(self, env: SimEnv, video_spec: VideoSpec) -> None:
+        self._env, self._spec = env, video_spec
         self.problem = ""
-        self._every = max(1, math.ceil(env.fps / film.max_fps - 1e-9))
-        """Steps from frame to frame."""
+        self._every = max(1, math.ceil(env.fps / video_spec.max_fps - 1e-9))
+        """The number of steps from one frame to the next."""
         self._n_steps = 0
         rate = Fraction(env.fps).limit_denominator(1000) / self._every
-        self._writer = _H264Writer(Path(film.unfinished), rate, film.size)
-        self._shoot()
+        self._writer = _H264Writer(Path(video_spec.unfinished), rate, video_spec.size)
+        self._add_frame()
 
     def after_step(self, *, last: bool) -> None:
-        """Take a frame if it is time for one, or if the episode ends here."""
+        """Add a frame if it is time for one, or if the episode ends with this step."""
         self._n_steps += 1
         if last or self._n_steps % self._every == 0:
-            self._shoot()
+            self._add_frame()
 
     def finish(self) -> None:
-        """The episode is over: complete the file."""
+        """Complete the file, as the episode is over."""
         if not self.problem:
             with self._noting(_cannot_be_written):
                 self._writer.close()
 
     def give_up(self, problem: str) -> None:
-        """Leave no file. The first problem is the one that is told."""
+        """Remove the file. If there are several problems, the first one is kept."""
         if not self.problem:
             self.problem = problem
-            with suppress(Exception):  # on a full disk it cannot be closed without one either
+            with suppress(Exception):  # on a full disk closing raises too
                 self._writer.abandon()
-            discard_video(self._film)
+            discard_video(self._spec)
 
-    def _shoot(self) -> None:
+    def _add_frame(self) -> None:
         if self.problem:
             return
         with self._noting(_cannot_be_drawn), self._env.looking():
-            frame = self._env.render(self._film.camera, self._film.size)
+            frame = self._env.render(self._spec.camera, self._spec.size)
         if not self.problem:
             with self._noting(_cannot_be_written):
                 self._writer.add(frame)
@@ -90,7 +91,7 @@ class VideoRecorder:
             if is_ctrl_c(error):
                 raise
             if not isinstance(error, ConfigError | OSError):
-                traceback.print_exc()  # into the log, for whom the sentence is not enough
+                traceback.print_exc()  # the log has the details
             self.give_up(describe(error))
 
 
@@ -104,9 +105,9 @@ def _cannot_be_written(error: BaseException) -> str:
 
 
 class _H264Writer:
-    """An MP4 file that every browser plays. Frames of another size than ``size`` (width, height) are scaled.
+    """An MP4 file that every browser plays. Frames are scaled to ``size`` (width, height in pixels) if it is given.
 
-    The file, and the folder it is in, are made for the first frame.
+    The file and its folder are made with the first frame.
     """
 
     def __init__(self, path: Path, rate: Fraction, size: tuple[int, int] | None) -> None:
@@ -114,7 +115,7 @@ class _H264Writer:
         self._container: Any = None
 
     def add(self, frame: Array) -> None:
-        """Append a frame, uint8 ``(height, width, 3)``.
+        """Append a frame, uint8 of shape ``(height, width, 3)``.
 
         Raises:
             OSError: the file cannot be written.
@@ -128,7 +129,7 @@ class _H264Writer:
         self._container.mux(self._stream.encode(picture))
 
     def close(self) -> None:
-        """Write what the encoder still holds, and the index.
+        """Write the frames that the encoder still holds, and the index.
 
         Raises:
             OSError: the file cannot be written.
@@ -137,7 +138,7 @@ class _H264Writer:
         self._container.close()
 
     def abandon(self) -> None:
-        """Let go of the file as it is. To encode more after a failed write would end the process."""
+        """Close the file as it is. To encode more after a failed write would end the process."""
         if self._container is not None:
             self._container.close()
 
@@ -149,6 +150,6 @@ class _H264Writer:
         self._stream = self._container.add_stream(
             "libx264", rate=self._rate, options={"preset": "veryfast", "crf": "23"}
         )
-        self._stream.width, self._stream.height = width // 2 * 2, height // 2 * 2  # what the codec can hold
+        self._stream.width, self._stream.height = width // 2 * 2, height // 2 * 2  # the codec needs even numbers
         self._stream.pix_fmt = "yuv420p"
-        self._stream.thread_count = 1  # other workers have the other cores
+        self._stream.thread_count = 1  # the other cores are for other workers

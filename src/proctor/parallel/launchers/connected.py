@@ -1,4 +1,4 @@
-"""What launchers have in common whose shards are at the other end of connections that this process holds."""
+"""The part that launchers share if this process holds a connection to each of their shards."""
 
 from __future__ import annotations
 
@@ -8,26 +8,30 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Protocol
 
-from proctor.parallel.launchers.base import Event, Launcher, Order, ShardEnded, ShardFailed, ShardLost, ShardRun, encode
+from proctor.parallel.launchers.base import Launcher
+from proctor.parallel.messages import LAST_EVENTS, Event, Order, ShardRun, encode
 
 
 class ConnectedShard(Protocol):
-    """One shard, and our end of its connection."""
+    """One started shard, and the launcher's end of its connection."""
 
     connection: Connection
 
     def receive(self) -> Event:
-        """What it says, or that it is lost; called once there is something."""
+        """Return the next report, or :class:`~proctor.parallel.messages.ShardLost` if the shard is gone.
+
+        It is called only if the connection is readable.
+        """
 
     def kill(self) -> None:
-        """End it at once, as far as that can be done."""
+        """End the shard at once, as far as that is possible."""
 
-    def bury(self) -> None:
-        """Close the connection, and return when nothing is left of it."""
+    def close(self) -> None:
+        """Close the connection, and return when nothing is left of the shard."""
 
 
 class ConnectedLauncher(Launcher):
-    """Speaks with shards that a subclass starts."""
+    """Exchanges messages with shards that a subclass starts."""
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
@@ -38,39 +42,39 @@ class ConnectedLauncher(Launcher):
         """Start a shard.
 
         Raises:
-            ResourceError: there is no place for it.
+            ResourceError: the shard cannot be started here.
         """
 
     def submit(self, run: ShardRun) -> None:
-        shard = self._shards[run.number] = self.start(run)
-        self._selector.register(shard.connection, selectors.EVENT_READ, run.number)
+        shard = self._shards[run.shard_id] = self.start(run)
+        self._selector.register(shard.connection, selectors.EVENT_READ, run.shard_id)
 
-    def send(self, shard: int, order: Order) -> None:
-        if shard in self._shards:
-            with suppress(OSError):  # it is gone; poll will say why
-                self._shards[shard].connection.send_bytes(encode(order))
+    def send(self, shard_id: int, order: Order) -> None:
+        if shard_id in self._shards:
+            with suppress(OSError):  # the shard is gone; poll will say why
+                self._shards[shard_id].connection.send_bytes(encode(order))
 
     def poll(self, timeout_s: float) -> list[tuple[int, Event]]:
         events: list[tuple[int, Event]] = []
         for key, _ in self._selector.select(timeout_s):
             event = self._shards[key.data].receive()
             events.append((key.data, event))
-            if isinstance(event, ShardEnded | ShardFailed | ShardLost):
-                self._forget(key.data)
+            if isinstance(event, LAST_EVENTS):
+                self._remove(key.data)
         return events
 
-    def cancel(self, shard: int) -> None:
-        if shard in self._shards:
-            self._shards[shard].kill()
-            self._forget(shard)
+    def cancel(self, shard_id: int) -> None:
+        if shard_id in self._shards:
+            self._shards[shard_id].kill()
+            self._remove(shard_id)
 
     def close(self) -> None:
-        for shard in self._shards.values():
+        for shard in self._shards.values():  # all are killed before any is waited for
             shard.kill()
-        for number in list(self._shards):
-            self._forget(number)
+        for shard_id in list(self._shards):
+            self._remove(shard_id)
 
-    def _forget(self, number: int) -> None:
-        shard = self._shards.pop(number)
+    def _remove(self, shard_id: int) -> None:
+        shard = self._shards.pop(shard_id)
         self._selector.unregister(shard.connection)
-        shard.bury()
+        shard.close()

@@ -1,4 +1,4 @@
-"""Shards as threads of this process: for debugging, and for tests that look inside."""
+"""Shards as threads of this process, for debugging and for tests that look inside a shard."""
 
 from __future__ import annotations
 
@@ -7,27 +7,30 @@ import traceback
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 
-from proctor.parallel.launchers.base import Event, ShardLost, ShardRun, decode_report
 from proctor.parallel.launchers.connected import ConnectedLauncher
+from proctor.parallel.messages import Event, ShardLost, ShardRun, decode_report
 from proctor.parallel.shard import serve
 
 
 class InlineLauncher(ConnectedLauncher):
-    """Runs each shard's :func:`~proctor.parallel.shard.serve` on a thread. Environment, device and log of a run are
-    this process's own; what several policies side by side may disturb in one process, they do.
+    """Runs each shard's :func:`~proctor.parallel.shard.serve` on a thread.
+
+    The shards use the environment, device and standard output of this process; ``environment``, ``device`` and ``log``
+    of a :class:`~proctor.parallel.messages.ShardRun` have no effect. Policies that share state of a process are not
+    kept apart.
     """
 
-    def start(self, run: ShardRun) -> _Thread:
-        return _Thread(run)
+    def start(self, run: ShardRun) -> _ShardThread:
+        return _ShardThread(run)
 
 
-class _Thread:
-    """One shard's thread, and our end of its connection."""
+class _ShardThread:
+    """One shard's thread, and the launcher's end of its connection."""
 
     def __init__(self, run: ShardRun) -> None:
         self.connection, theirs = Pipe()
         self._reason = "closed its connection"
-        self._thread = threading.Thread(target=self._serve, args=(run, theirs), name=f"shard-{run.number}")
+        self._thread = threading.Thread(target=self._serve, args=(run, theirs), name=f"shard-{run.shard_id}")
         self._thread.start()
 
     def receive(self) -> Event:
@@ -39,9 +42,9 @@ class _Thread:
         return event
 
     def kill(self) -> None:
-        """A thread cannot be ended from outside: it ends itself when its driver is gone."""
+        """Do nothing: a thread cannot be killed. The shard ends by itself once its connection is closed."""
 
-    def bury(self) -> None:
+    def close(self) -> None:
         self.connection.close()
         self._thread.join()
 
@@ -49,6 +52,6 @@ class _Thread:
         with connection:
             try:
                 serve(run, connection)
-            except Exception as error:  # noqa: BLE001 - a process would have died of it
+            except Exception as error:  # noqa: BLE001 - such an exception would have ended a shard's process
                 traceback.print_exc()
                 self._reason = f"raised {type(error).__name__}: {error}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 from contextlib import suppress
 from multiprocessing import Pipe
@@ -11,89 +10,98 @@ from pathlib import Path
 
 import msgspec
 
-from proctor.child import python_command
+from proctor.child.processes import how_it_ended, start_interpreter
 from proctor.errors import ResourceError
-from proctor.parallel.launchers.base import Event, ShardLost, ShardRun, decode_report, encode
 from proctor.parallel.launchers.connected import ConnectedLauncher
+from proctor.parallel.messages import Event, ShardLost, ShardRun, decode_report, encode
 
-_LAST_WORDS_S = 5.0
-"""How long a shard may take to end once it has closed its connection."""
+_EXIT_GRACE_S = 5.0
+"""Seconds that a shard's process may take to exit after its connection is closed."""
 
 
 class LocalLauncher(ConnectedLauncher):
-    """Starts ``python -m proctor.parallel.shard``, and speaks with it over a socket that both inherit.
+    """Starts ``python -m proctor.parallel.shard``, and exchanges messages with it over an inherited socket.
 
-    A shard ends when this process does, however that ends: its connection closes, and the kernel ends it.
+    A shard ends when this process ends, however that happens: its connection closes, and the kernel sends it a signal.
     """
 
     def start(self, run: ShardRun) -> ShardProcess:
         try:
             shard = ShardProcess(run)
         except OSError as error:
-            raise ResourceError(f"Shard {run.number} cannot be started: {error.strerror}.") from error
-        with suppress(OSError):  # it is gone; poll will say why
+            raise ResourceError(
+                f"Shard {run.shard_id} cannot be started ({error.strerror}); lower num_shards, or free processes and "
+                "disk space of this machine."
+            ) from error
+        with suppress(OSError):  # the shard is gone; poll will say why
             shard.connection.send_bytes(encode(run))
         return shard
 
 
 class ShardProcess:
-    """One shard's process, and our end of its connection."""
+    """One shard's process, and the launcher's end of its connection.
+
+    Raises:
+        OSError: the process cannot be started, or the log cannot be opened.
+    """
 
     def __init__(self, run: ShardRun) -> None:
         self.connection, theirs = Pipe()
         log = Path(run.log)
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as output:
-            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                python_command("proctor.parallel.shard", str(theirs.fileno()), str(os.getpid())),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                pass_fds=(theirs.fileno(),),
-                start_new_session=True,
-                env={**os.environ, **run.environment, **device_environment(run.device)},
+            self._process = start_interpreter(
+                "proctor.parallel.shard",
+                str(theirs.fileno()),
+                str(os.getpid()),
+                output=output,
+                descriptors=(theirs.fileno(),),
+                environment={**run.environment, **device_environment(run.device)},
             )
         theirs.close()
 
     def receive(self) -> Event:
+        """Return the next report, or :class:`~proctor.parallel.messages.ShardLost` if the process is gone."""
         try:
             event: Event = decode_report(self.connection.recv_bytes())
-        except (EOFError, OSError):  # reset, or ended in the middle of a message
+        except (EOFError, OSError):  # the connection was reset, or closed in the middle of a message
             return ShardLost(self._how_it_ended())
         except msgspec.MsgspecError as error:
             self.kill()
-            return ShardLost(f"it sent something that is no report: {error}")
+            return ShardLost(f"sent a message that cannot be decoded: {error}")
         return event
 
     def kill(self) -> None:
-        """At once; its workers end with it."""
+        """Kill the process; the kernel ends its workers with it."""
         self._process.kill()
 
-    def bury(self) -> None:
-        """Give it a moment to end by itself."""
+    def close(self) -> None:
+        """Close the connection, and kill the process if it does not exit within the grace period."""
         self.connection.close()
         try:
-            self._process.wait(_LAST_WORDS_S)
+            self._process.wait(_EXIT_GRACE_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
 
     def _how_it_ended(self) -> str:
         try:
-            code = self._process.wait(_LAST_WORDS_S)
+            code = self._process.wait(_EXIT_GRACE_S)
         except subprocess.TimeoutExpired:
             return "closed its connection"
-        return f"exited with status {code}" if code >= 0 else f"was ended by {signal.Signals(-code).name}"
+        return how_it_ended(code)
 
 
 def device_environment(device: str | None) -> dict[str, str]:
-    """The variables with which a process sees one accelerator alone, and draws on it: ``cuda:1`` is the second of
-    those that this process sees.
+    """Return the variables that make ``device`` the only accelerator a process sees, and the one it draws on.
+
+    ``cuda:1`` is the second of the accelerators that this process sees. The result is empty without a device.
     """
     kind, _, index = (device or "").partition(":")
     if kind != "cuda" or not index:
         return {}
     visible = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
     name = visible[int(index)] if visible else index
-    # EGL counts all of the machine's devices, whatever CUDA sees; of one that goes by another name it has no number.
+    # EGL numbers all devices of the machine, whatever CUDA_VISIBLE_DEVICES says. A device that is given by its UUID
+    # has no known EGL number.
     return {"CUDA_VISIBLE_DEVICES": name} | ({"MUJOCO_EGL_DEVICE_ID": name} if name.isdecimal() else {})

@@ -1,8 +1,8 @@
 """LeRobot checkpoints as policies: ``--policy.path=<directory or Hub id>``.
 
 Loading has two halves. :func:`load` reads files only: it finds the checkpoint, refuses a broken one with a sentence and
-knows what the engine must know before workers start. :meth:`Checkpoint.open` imports torch and lerobot, which takes ten
-to twenty seconds in which simulators can already come up, and gives the policy.
+knows what the engine must know before workers start. :meth:`LeRobotSource.open` imports torch and lerobot, which takes
+ten to twenty seconds in which simulators can already start, and gives the policy.
 
 =================  ===================================================================================
 ``location``       where a checkpoint is: a directory, or a repository of the Hub
@@ -15,18 +15,19 @@ to twenty seconds in which simulators can already come up, and gives the policy.
 ``normalisation``  whether what is to be normalised is
 ``dropped``        configuration fields of older LeRobots that had no use
 ``overrides``      ``--policy.<field>=value``
-``families``       what an evaluator has to know about a type of policy; **the place to add one**
+``policy_types``   what an evaluator has to know about a type of policy; **the place to add one**
 ``contract``       whether policy and environment fit
-``checkpoint``     the two halves
+``checkpoint``     all that is known of a checkpoint from its files
 ``foreign_code``   while it is loaded, nothing it names runs code
 ``model``          configuration, weights and processors through lerobot (imports it)
-``live``           a policy object of lerobot in place of a checkpoint
 ``policy``         the policy itself (imports torch)
+``source``         the two halves: a checkpoint that can be opened
+``live``           a policy object of lerobot in place of a checkpoint
 ``randomness``     random numbers of a batch, row by row (imports torch)
 ``copies``         one copy per episode of a policy that remembers (imports torch)
 =================  ===================================================================================
 """
 
-from proctor.policies.lerobot.checkpoint import Checkpoint, load
+from proctor.policies.lerobot.source import LeRobotSource, load
 
-__all__ = ["Checkpoint", "load"]
+__all__ = ["LeRobotSource", "load"]

@@ -29,12 +29,10 @@ from dataclasses import dataclass, field
 from functools import cache, wraps
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Concatenate, NoReturn, ParamSpec, TypeVar
+from typing import Any, Concatenate, NoReturn, ParamSpec, TypeVar
 
 from proctor.errors import CheckpointError
-
-if TYPE_CHECKING:
-    from proctor.policies.lerobot.checkpoint import Checkpoint
+from proctor.policies.lerobot.checkpoint import Checkpoint
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -1,8 +1,8 @@
 """A LeRobot policy that exists as an object, as in a training loop: evaluated as it is now, and left as it is.
 
-Its configuration and processors are written down as a checkpoint's, and from there on it is one, but for its weights:
-what predicts is a copy that shares the object's weights and nothing else, so neither modes, queues and caches nor
-random states of the object change. Importing this imports neither torch nor lerobot.
+Its configuration and processors are written to files as a checkpoint's, and its weights are the object's: a copy that
+shares them and nothing else predicts, so that neither modes, queues and caches nor random states of the object change.
+Importing this imports neither torch nor lerobot.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from proctor.errors import CheckpointError, ConfigError
-from proctor.policies.lerobot.checkpoint import Checkpoint, load
+from proctor.policies.lerobot.checkpoint import Checkpoint
 from proctor.policies.lerobot.files import CONFIG, POSTPROCESSOR, PREPROCESSOR, CheckpointFiles
 from proctor.policies.lerobot.normalisation import check_normalisation
 from proctor.policies.lerobot.overrides import override
 from proctor.policies.lerobot.policy_types import policy_type_of
+from proctor.policies.lerobot.source import LeRobotSource, load
 
 if TYPE_CHECKING:
-    from proctor.policies.lerobot.policy import LeRobotPolicy
+    from proctor.policies.lerobot.model import Loaded
 
 _HOW_TO_GIVE = (
     "give those it is trained with: evaluate(policy, env, preprocessor=…, postprocessor=…), as LeRobot's "
@@ -34,9 +35,9 @@ _HOW_TO_GIVE = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class LivePolicy(Checkpoint):
-    """A policy object with its processors, as a :class:`~proctor.policies.base.PolicySource`.
+@dataclass(frozen=True)
+class ObjectWeights:
+    """The weights of a policy object, as they are whenever they are asked for.
 
     Attributes:
         model: the object, a ``PreTrainedPolicy``.
@@ -47,23 +48,22 @@ class LivePolicy(Checkpoint):
     model: Any
     processors: tuple[Any, Any]
     description: bytes
-    changes: ClassVar[bool] = True
+    change: ClassVar[bool] = True
 
     @property
     def sources(self) -> tuple[type, ...]:
-        """The code that makes the actions: the class of the object, which may be the caller's own."""
+        """The class of the object, which may be the caller's own."""
         return (type(self.model),)
 
-    def open(self, n_threads: int) -> LeRobotPolicy:
-        """The policy as it is now, on the device it is on."""
+    def load(self, checkpoint: Checkpoint) -> Loaded:
+        """Give the policy as it is now, on the device it is on."""
         import torch
 
         from proctor.policies.lerobot.copies import sharing_weights
         from proctor.policies.lerobot.cpu import prepare_for_cpu
         from proctor.policies.lerobot.model import Loaded
-        from proctor.policies.lerobot.policy import LeRobotPolicy
 
-        device = torch.device(str(self.device))
+        device = torch.device(str(checkpoint.device))
         model = sharing_weights(self.model).eval()
         model.reset()
         if device.type == "cpu":
@@ -76,13 +76,13 @@ class LivePolicy(Checkpoint):
                     step.__post_init__()
                 case "rename_observations_processor":  # the policy renames and drops observations itself
                     step.rename_map = {}
-        self.policy_type.load_rest(model, preprocessor)
+        checkpoint.policy_type.load_rest(model, preprocessor)
         if device.type == "cuda":
             torch.cuda.synchronize(device)  # inference has a stream of its own
-        return LeRobotPolicy(self, Loaded(model, preprocessor, postprocessor, device), n_threads)
+        return Loaded(model, preprocessor, postprocessor, device)
 
-    @property
-    def _digest(self) -> str:  # never kept: weights change
+    def digest(self) -> str:
+        """Give a digest of description and weights. It is computed each time, since weights change."""
         total = hashlib.sha256(self.description)
         tensors = list(_tensors(self.model))
         with ThreadPoolExecutor() as pool:
@@ -93,7 +93,7 @@ class LivePolicy(Checkpoint):
 
 def live_policy(
     model: Any, preprocessor: Any = None, postprocessor: Any = None, rename_map: Mapping[str, str] | None = None
-) -> LivePolicy | None:
+) -> LeRobotSource | None:
     """A policy object of LeRobot's as a policy; None if ``model`` is no PyTorch module at all.
 
     Processors that are not given are those beside the weights that ``model.config.pretrained_path`` names, if these are
@@ -124,7 +124,7 @@ def live_policy(
 
 def _described(
     model: Any, processors: tuple[Any, Any], directory: Path, rename_map: Mapping[str, str] | None
-) -> LivePolicy:
+) -> LeRobotSource:
     """Write configuration and processors into ``directory``, and read them as a checkpoint's."""
     model.config._save_pretrained(directory)  # noqa: SLF001 - save_pretrained may write a model card, too
     for pipeline, name in zip(processors, (PREPROCESSOR, POSTPROCESSOR), strict=True):
@@ -138,17 +138,15 @@ def _described(
     policy_type = policy_type_of(config)
     files = CheckpointFiles(directory, config, (), False, before, after, ())
     check_normalisation(files, config, {})
-    return LivePolicy(
+    checkpoint = Checkpoint(
         files=files,
         policy_type=policy_type,
         config=override(config, {}, policy_type),
         overrides={},
         rename_map=rename_map or next(iter(renamed), {}),
         device=_device_of(model),
-        model=model,
-        processors=processors,
-        description=total.digest(),
     )
+    return LeRobotSource(checkpoint, ObjectWeights(model, processors, total.digest()))
 
 
 def _is_a(module: str, name: str, value: Any) -> bool:
@@ -196,7 +194,7 @@ def _loaded_from(model: Any) -> Checkpoint:
             f"policy.config.pretrained_path to the directory it was loaded from, or {_HOW_TO_GIVE}."
         )
     try:
-        checkpoint = load({"path": str(path), "device": _device_of(model)})
+        checkpoint = load({"path": str(path), "device": _device_of(model)}).checkpoint
     except CheckpointError as error:
         raise ConfigError(
             f"The policy's processors are not known ({str(error).rstrip('.')}): {_HOW_TO_GIVE}."

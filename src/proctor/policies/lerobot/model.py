@@ -10,7 +10,7 @@ import dataclasses
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import draccus
 import torch
@@ -21,15 +21,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from proctor.errors import CheckpointError, ConfigError
+from proctor.policies.lerobot.checkpoint import Checkpoint
 from proctor.policies.lerobot.cpu import prepare_for_cpu
 from proctor.policies.lerobot.files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, CONFIG, EMBEDDED_NORMALISATION
 from proctor.policies.lerobot.foreign_code import without_foreign_code
 from proctor.policies.lerobot.hub import comes_from_the_hub, lost_model, missing_files
 from proctor.policies.lerobot.normalisers import embedded_statistics
 from proctor.policies.lerobot.steps import check_registered, register_plugin_steps
-
-if TYPE_CHECKING:
-    from proctor.policies.lerobot.checkpoint import Checkpoint
 
 Tensors = dict[str, torch.Tensor]
 _COMPILED = "_orig_mod."

@@ -7,20 +7,18 @@ import threading
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
 from proctor.errors import ConfigError
 from proctor.machine.resources import usable_cores
-from proctor.policies.base import EpisodeMemory, Policy
+from proctor.policies.base import EpisodeMemory, Policy, PolicySource
+from proctor.policies.lerobot.checkpoint import Checkpoint
+from proctor.policies.lerobot.model import Loaded
 from proctor.streams import RandomStream
 from proctor.types import Array, EpisodeSpec, Features, Observation
-
-if TYPE_CHECKING:
-    from proctor.policies.lerobot.checkpoint import Checkpoint
-    from proctor.policies.lerobot.model import Loaded
 
 
 class LeRobotPolicy(Policy):
@@ -31,8 +29,11 @@ class LeRobotPolicy(Policy):
     the history of observations are the engine's; LeRobot's own stay empty.
     """
 
-    def __init__(self, checkpoint: Checkpoint, loaded: Loaded, n_threads: int) -> None:
-        self.checkpoint = checkpoint
+    def __init__(
+        self, checkpoint: Checkpoint, loaded: Loaded, n_threads: int, *, source: PolicySource, changes: bool
+    ) -> None:
+        """``source`` is what it was loaded from; if that ``changes``, it is loaded again for each evaluation."""
+        self.checkpoint, self._source, self._changes = checkpoint, source, changes
         self.n_action_steps = checkpoint.n_action_steps
         self.look_offsets = checkpoint.look_offsets
         self.randomness = checkpoint.policy_type.randomness
@@ -50,9 +51,9 @@ class LeRobotPolicy(Policy):
         self._tokenizers = [(s, s.padding) for s in self._preprocessor.steps if hasattr(s, "input_tokenizer")]
         self._processors_lock = threading.Lock()  # a step of theirs keeps the transition it works on in itself
 
-    def open(self, n_threads: int) -> LeRobotPolicy:
-        """See :meth:`Policy.open`; of an object that has changed since, as it is now."""
-        return self.checkpoint.open(n_threads) if self.checkpoint.changes else self
+    def open(self, n_threads: int) -> Policy:
+        """See :meth:`Policy.open`. A policy of an object that may have changed is made anew, as the object is now."""
+        return self._source.open(n_threads) if self._changes else self
 
     def predict(self, observations: Sequence[Observation], memories: Sequence[EpisodeMemory]) -> list[Array]:
         """See :meth:`Policy.predict`. What the device has no memory for is predicted in halves, from then on."""
@@ -89,7 +90,7 @@ class LeRobotPolicy(Policy):
         features = self._model.config.input_features
         seen = {name: _nothing(feature, len(self.look_offsets)) for name, feature in features.items()}
         memories = [EpisodeMemory(RandomStream(EpisodeSpec("", 0, row, 0))) for row in range(self.batch_size)]
-        alone = self.randomness == "global"
+        alone = self.runs_alone
         try:
             with memories[0].stream.swapped_in() if alone else nullcontext():
                 self.predict([Observation(seen, "")] * self.batch_size, memories)
@@ -113,7 +114,7 @@ class LeRobotPolicy(Policy):
         self.checkpoint.check_contract(features)
 
     def fingerprint(self) -> Mapping[str, Any]:
-        return {**self.checkpoint.fingerprint(), "device": self._device.type}
+        return {**self._source.fingerprint(), "device": self._device.type}
 
     def _precision(self) -> AbstractContextManager[Any]:
         return torch.autocast(self._device.type) if self._model.config.use_amp else nullcontext()

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from proctor.errors import CheckpointError
-from proctor.policies.base import EpisodeMemory
+from proctor.policies.base import EpisodeMemory, Randomness
 
 Config = Mapping[str, Any]
 """The fields of a checkpoint's ``config.json``, with the user's overrides."""
@@ -48,7 +48,7 @@ class PolicyType:
     """
 
     predict: Predict
-    randomness: str
+    randomness: Randomness
     counts: tuple[str, ...] = ("n_action_steps", "chunk_size")
     n_action_steps: Callable[[Config], int] = lambda config: int(config["n_action_steps"])
     executable_steps: tuple[Callable[[Config], int], str] = (lambda config: int(config["chunk_size"]), "chunk_size")
@@ -200,7 +200,7 @@ def _openpi_names(model: Any, tensors: dict[str, Any]) -> dict[str, Any]:
 
 UNDECLARED = PolicyType(
     predict=_predict_by_selecting,
-    randomness="global",
+    randomness=Randomness.GLOBAL,
     counts=(),
     n_action_steps=lambda _: 1,
     executable_steps=(lambda config: int(config.get("chunk_size") or config.get("n_action_steps") or 1), "chunk_size"),
@@ -208,7 +208,7 @@ UNDECLARED = PolicyType(
 
 _VLM = PolicyType(
     predict=partial(_predict_by_selecting, take_queue=True),
-    randomness="global",
+    randomness=Randomness.GLOBAL,
     counts=("n_action_steps", "chunk_size"),
     resizes_images=lambda _: True,
     requires=("transformers",),
@@ -218,7 +218,7 @@ shows; alone, because its prompt is padded to the longest beside it."""
 
 _PI = PolicyType(
     predict=_predict_from_noise,
-    randomness="per_row",
+    randomness=Randomness.PER_ROW,
     resizes_images=lambda _: True,
     weights=_openpi_names,
     requires=("transformers",),
@@ -237,7 +237,7 @@ _WITH_HORIZON: Mapping[str, Any] = {
 POLICY_TYPES: Mapping[str, PolicyType] = {
     "act": PolicyType(
         predict=_predict_act,
-        randomness="none",
+        randomness=Randomness.NONE,
         implied=(
             lambda config: {} if config.get("temporal_ensemble_coeff") is None else {"n_action_steps": 1},
             "a temporal ensemble predicts at every step",
@@ -246,7 +246,7 @@ POLICY_TYPES: Mapping[str, PolicyType] = {
     ),
     "diffusion": PolicyType(
         predict=_predict_diffusion,
-        randomness="per_row",
+        randomness=Randomness.PER_ROW,
         episodes_per_pass=4,  # each step of denoising fetches all weights, which takes longer than computing with them
         **_WITH_HORIZON,
         while_loading={"pretrained_backbone_weights": None},
@@ -255,14 +255,14 @@ POLICY_TYPES: Mapping[str, PolicyType] = {
     ),
     "multi_task_dit": PolicyType(
         predict=_predict_multi_task_dit,
-        randomness="per_row",
+        randomness=Randomness.PER_ROW,
         **_WITH_HORIZON,
         resizes_images=lambda config: config.get("image_resize_shape") is not None,
         requires=("diffusers", "transformers"),
     ),
     "vqbet": PolicyType(
         predict=_predict_vqbet,
-        randomness="per_row",
+        randomness=Randomness.PER_ROW,
         counts=("action_chunk_size", "n_obs_steps"),
         n_action_steps=lambda config: int(config["action_chunk_size"]),
         executable_steps=(lambda config: config["action_chunk_size"], "action_chunk_size"),
@@ -271,7 +271,7 @@ POLICY_TYPES: Mapping[str, PolicyType] = {
     ),
     "smolvla": PolicyType(
         predict=_predict_from_noise,
-        randomness="per_row",
+        randomness=Randomness.PER_ROW,
         resizes_images=lambda config: config.get("resize_imgs_with_padding") is not None,
         requires=("transformers",),
     ),
@@ -280,18 +280,20 @@ POLICY_TYPES: Mapping[str, PolicyType] = {
     "pi0_fast": replace(_PI, predict=_predict_chunk),
     "xvla": PolicyType(
         predict=_predict_chunk,
-        randomness="per_row",
+        randomness=Randomness.PER_ROW,
         resizes_images=lambda config: config.get("resize_imgs_with_padding") is not None,
         requires=("transformers",),
     ),
     "tdmpc": PolicyType(
         predict=partial(_predict_by_selecting, take_queue=True),
-        randomness="global",
+        randomness=Randomness.GLOBAL,
         counts=("n_action_steps", "n_action_repeats", "horizon"),
         n_action_steps=lambda config: max(config["n_action_steps"], config["n_action_repeats"]),
         executable_steps=(lambda config: max(config["horizon"], config["n_action_repeats"]), "horizon"),
     ),
-    **dict.fromkeys(("gaussian_actor", "sac"), replace(UNDECLARED, predict=_predict_step, randomness="per_row")),
+    **dict.fromkeys(
+        ("gaussian_actor", "sac"), replace(UNDECLARED, predict=_predict_step, randomness=Randomness.PER_ROW)
+    ),
     **dict.fromkeys(("eo1", "evo1", "molmoact2", "vla_jepa", "wall_x"), _VLM),
     "lingbot_va": replace(
         UNDECLARED,
@@ -302,7 +304,7 @@ POLICY_TYPES: Mapping[str, PolicyType] = {
     "groot": replace(_VLM, load_rest=_load_tokenizer, requires=("transformers", "diffusers")),
     "fastwam": PolicyType(
         predict=_predict_alone,
-        randomness="global",  # its video autoencoder keeps what it works on in itself
+        randomness=Randomness.GLOBAL,  # its video autoencoder keeps what it works on in itself
         counts=("n_action_steps", "action_horizon"),
         executable_steps=(lambda config: config["action_horizon"], "action_horizon"),
         resizes_images=lambda _: True,

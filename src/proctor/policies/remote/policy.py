@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from proctor.errors import ConfigError, EpisodeLostError, MissingExtraError, PolicyError
-from proctor.policies.base import EpisodeMemory, Policy, PolicySource
+from proctor.policies.base import EpisodeMemory, Policy, PolicySource, Source
 from proctor.policies.remote.connections import Connections, Lease, LostError, Patience
 from proctor.policies.remote.mapping import Choice
 from proctor.types import Features
@@ -23,6 +23,7 @@ from proctor.types import Features
 _MOST_STARTS_AGAIN = 10
 """So often an episode that the server never saw starts again before that counts as an attempt."""
 _LIFE = "server life"
+_FILES = ("inputs", "ca_file", "api_key_file", "api_token_file")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,7 +183,8 @@ class RemoteSource:
     """A policy behind a server that is not connected to yet; ``connect`` does that."""
 
     look_offsets: tuple[int, ...] = (0,)
-    distributions = ("pillow",)
+    distributions: tuple[str, ...] = ("pillow",)
+    sources: tuple[Source, ...] = ()
 
     def __init__(
         self, config: RemoteConfig, choice: Choice, connect: Callable[[], RemotePolicy], episodes_per_pass: int
@@ -196,6 +198,13 @@ class RemoteSource:
     def per_device(self) -> Sequence[PolicySource]:
         """The source itself: a server is one device, whatever it computes on."""
         return (self,)
+
+    @property
+    def pinned(self) -> Mapping[str, Any]:
+        """The files that the user names, so that a later session finds them from another directory."""
+        given = {name: getattr(self._config, name, None) for name in _FILES}
+        named = {name: Path(file) for name, file in given.items() if isinstance(file, str)}
+        return {name: str(file.resolve()) for name, file in named.items() if file.is_file()}
 
     def check_contract(self, features: Features) -> None:
         """See :class:`~proctor.policies.base.Policy`."""

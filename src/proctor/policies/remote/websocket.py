@@ -10,7 +10,7 @@ import socket
 import ssl
 import struct
 import threading
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -39,7 +39,8 @@ class WebSocket:
 
     def __init__(self, url: str, seconds: float, *, headers: dict[str, str], ca_file: str | None) -> None:
         until = monotonic() + seconds
-        self._connection = _connected(url, seconds, headers, ca_file)
+        self._open = ExitStack()
+        self._connection = self._open.enter_context(_connected(url, seconds, headers, ca_file))
         try:
             greeting = self._connection.recv(timeout=max(0.1, until - monotonic()))
         except Exception as error:  # noqa: BLE001 - whatever the library raises when a handshake ends early
@@ -60,7 +61,7 @@ class WebSocket:
 
     def close(self) -> None:
         """Close the connection, waiting half a second at most for the server to agree."""
-        self._connection.close()
+        self._open.close()
 
     def _send(self, request: bytes, seconds: float) -> None:
         from websockets.exceptions import ConnectionClosed

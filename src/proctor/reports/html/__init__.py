@@ -1,10 +1,10 @@
-"""Evaluations as one page of HTML that needs nothing but itself, and the videos beside it.
+"""Evaluations as one page of HTML that needs no other file but the videos beside it.
 
-runs        what a page is made from: run directories, or result files alone
+report_run  the evaluations that a page shows: run directories, or result files alone
 tables      tasks, comparisons and provenance, as the templates print them
-episodes    every episode for the table that sorts and filters, and where its video is
+episodes    the table of all episodes, which can be sorted and filtered, with the addresses of their videos
 charts      pictures that take their colours from the page
-page        all of it together; templates/ has the HTML, the style sheet and the script
+page        the whole page; templates/ holds the HTML, the style sheet and the script
 """
 
 from proctor.errors import MissingExtraError
@@ -12,7 +12,7 @@ from proctor.errors import MissingExtraError
 try:
     from proctor.reports.html.episodes import VideoAddress, embedded_videos, linked_videos
     from proctor.reports.html.page import PageAddition, render_report
-    from proctor.reports.html.runs import ReportRun, read_report_run
+    from proctor.reports.html.report_run import ReportRun, read_report_run
 except ModuleNotFoundError as error:
     raise MissingExtraError(str(error.name), "report") from error
 

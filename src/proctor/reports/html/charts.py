@@ -1,4 +1,4 @@
-"""Pictures for the page, drawn by matplotlib. Colours and type are the page's, so they follow its light or dark theme.
+"""Pictures for the page, drawn by matplotlib. Their colours and fonts follow the page's light or dark theme.
 
 matplotlib is given a stand-in for each colour of the style sheet; in the drawing it writes, every stand-in becomes the
 variable of that name. Nothing in a drawing needs a style attribute, which the page's policy forbids.
@@ -27,7 +27,7 @@ from proctor.statistics.rounds import counts_after_rounds
 from proctor.types import Timings
 
 N_RUN_COLOURS = 6
-"""Evaluations that have a colour of their own; from the seventh on they repeat."""
+"""The number of colours of evaluations; from the seventh evaluation on they repeat."""
 
 _NAMES = ["text", "muted", "line", "success", "failure", *(f"run-{number}" for number in range(N_RUN_COLOURS))]
 _STAND_INS = {name: f"#0102{number:02x}" for number, name in enumerate(_NAMES)}
@@ -35,7 +35,7 @@ _VARIABLES = {code: f"var(--{name})" for name, code in _STAND_INS.items()}
 
 _WIDTH, _POINTS_PER_INCH = 520, 72
 _FEW_ROUNDS = 20
-"""Few enough to mark each."""
+"""The number of rounds up to which each round is marked by a point."""
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 
 _LOOK = {
@@ -60,12 +60,12 @@ _LOOK = {
 
 
 def success_over_plan(summaries: Sequence[Summary]) -> Markup | None:
-    """The rate after every complete round of the plan, and its anytime-valid interval. None without a rate."""
+    """Draw the rate after every complete round of the plan, with its anytime-valid interval; None without any rate."""
     curves = [
         [
             counts
             for counts in counts_after_rounds(summary.episodes, summary.missing)
-            if counts.rate is not None and not summary.overall.unknown
+            if counts.rate is not None and not summary.overall.n_unknown
         ]
         for summary in summaries
     ]
@@ -75,9 +75,9 @@ def success_over_plan(summaries: Sequence[Summary]) -> Markup | None:
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         for number, known in enumerate(curves):
-            n_episodes = [counts.planned for counts in known]
-            intervals = [IntervalMethod.ANYTIME.interval(counts.successes, counts.completed) for counts in known]
-            rates = [100 * counts.successes / counts.completed for counts in known]
+            n_episodes = [counts.n_planned for counts in known]
+            intervals = [IntervalMethod.ANYTIME.interval(counts.n_successes, counts.n_completed) for counts in known]
+            rates = [100 * counts.n_successes / counts.n_completed for counts in known]
             lows, highs = [100 * each.low for each in intervals], [100 * each.high for each in intervals]
             colour = _run_colour(number)
             axes.fill_between(n_episodes, lows, highs, color=colour, alpha=0.16, linewidth=0)
@@ -94,8 +94,10 @@ def success_over_plan(summaries: Sequence[Summary]) -> Markup | None:
 
 
 def distribution(evaluations: Sequence[Histogram], name: str) -> Markup | None:
-    """How many completed episodes have which value, outcomes upon each other; a row for each evaluation.
-    None without any.
+    """Draw histograms of a quantity of completed episodes, with the outcomes stacked and a row for each evaluation.
+
+    Returns:
+        The picture, None if there is no histogram.
     """
     if not evaluations:
         return None
@@ -120,7 +122,7 @@ def distribution(evaluations: Sequence[Histogram], name: str) -> Markup | None:
 
 
 def where_time_went(profiles: Sequence[Profile]) -> Markup | None:
-    """What part of their workers' time evaluations spent on what. None where nothing was timed."""
+    """Draw the parts of the workers' time by kind of work; None if nothing was timed."""
     shares = [_shares(profile) for profile in profiles]
     most = {part: max(each[part] for each in shares) for part in shares[0]}
     parts = sorted((part for part in most if most[part] > WORTH_SAYING), key=lambda part: -most[part])
@@ -160,7 +162,7 @@ def _run_colour(number: int) -> str:
 
 
 def _picture(label: str, height: float, draw: Callable[[Figure], None]) -> Markup:
-    """What ``draw`` draws, as an element of the page. ``label`` says it to those who do not see it."""
+    """Make an element of the page of what ``draw`` draws; ``label`` describes it to a screen reader."""
     file = io.StringIO()
     with style.context(["default", {**_LOOK, "svg.hashsalt": label}]):
         figure = Figure((_WIDTH / _POINTS_PER_INCH, height / _POINTS_PER_INCH), layout="constrained")
@@ -172,7 +174,7 @@ def _picture(label: str, height: float, draw: Callable[[Figure], None]) -> Marku
 
 
 def _themed(drawing: str, label: str) -> Markup:
-    """``drawing`` with the page's colours, and attributes in place of styles."""
+    """Give a drawing the page's colours, and attributes instead of styles."""
     root = ET.fromstring(drawing)  # noqa: S314 - matplotlib wrote it
     for parent in list(root.iter()):
         for child in list(parent):
@@ -180,7 +182,7 @@ def _themed(drawing: str, label: str) -> Markup:
                 parent.remove(child)
     for element in root.iter():
         if element.tag == f"{{{_SVG}}}g":
-            element.attrib.pop("id", None)  # the same in every drawing
+            element.attrib.pop("id", None)  # ids would be the same in every drawing of the page
         for declaration in filter(None, element.attrib.pop("style", "").split(";")):
             name, value = declaration.split(":", 1)
             if not name.strip().startswith("font"):

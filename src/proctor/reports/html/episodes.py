@@ -1,4 +1,4 @@
-"""Every episode as a row of the page's table, and where its video is."""
+"""The table of all episodes of a page, and the addresses of their videos."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from typing import Any
 from urllib.parse import quote
 
 from proctor.reports.comparison import letter
-from proctor.reports.html.runs import ReportRun
-from proctor.reports.terminal import replay_command
+from proctor.reports.html.report_run import ReportRun
+from proctor.reports.sentences import command_to_replay
 from proctor.reports.text import first_line, safe
-from proctor.results.run_dir import RUN_FILE
+from proctor.results.run_dir import RunDirectory
 from proctor.types import EpisodeResult, EpisodeSpec, Outcome, TaskKey
 
 MOST_ROWS = 20_000
-"""Episodes in one page: about 1 MB, which a browser sorts in a tenth of a second."""
+"""The most episodes in one page: about 1 MB, which a browser sorts in a tenth of a second."""
 
 VideoAddress = Callable[[ReportRun, EpisodeSpec], str | None]
-"""Where the page finds an episode's video: a URL, or None where there is none."""
+"""Returns the URL at which the page finds an episode's video, or None if there is no video."""
 
 COLUMNS = ["run", "task", "episode", "seed", "outcome", "length", "reward", "max_reward", "video", "error"]
 
@@ -32,7 +32,10 @@ _RANKS = {Outcome.FAILURE: 0, Outcome.ERROR: 1, Outcome.UNKNOWN: 2, Outcome.SUCC
 
 @dataclass(frozen=True)
 class EpisodeTable:
-    """What the page's script shows. ``data`` is plain JSON; ``n_left_out`` episodes are not in it, successes first."""
+    """The episodes that the page's script shows.
+
+    ``data`` is plain JSON with ``n_shown`` episodes. ``n_left_out`` episodes are left out, successes first.
+    """
 
     data: dict[str, Any]
     n_shown: int
@@ -40,25 +43,25 @@ class EpisodeTable:
 
 
 def linked_videos(page: Path) -> VideoAddress:
-    """Videos stay where they are; their addresses are relative to the folder of ``page``."""
+    """Return addresses of videos that stay where they are, relative to the folder of ``page``."""
 
     def address(run: ReportRun, spec: EpisodeSpec) -> str | None:
         file = run.summary.videos.get(spec)
-        return file and quote(os.fsencode(os.path.relpath(run.where.directory / file, page.parent)))
+        return file and quote(os.fsencode(os.path.relpath(run.status.directory / file, page.parent)))
 
     return address
 
 
 def embedded_videos(run: ReportRun, spec: EpisodeSpec) -> str | None:
-    """Videos are part of the page."""
+    """Return the video of an episode itself as a ``data:`` URL, which makes it part of the page."""
     if (file := run.summary.videos.get(spec)) is None:
         return None
-    return "data:video/mp4;base64," + base64.b64encode((run.where.directory / file).read_bytes()).decode()
+    return "data:video/mp4;base64," + base64.b64encode((run.status.directory / file).read_bytes()).decode()
 
 
 def episode_table(runs: Sequence[ReportRun], video: VideoAddress, most: int = MOST_ROWS) -> EpisodeTable:
-    """Failures first, then errors, unknown ones and successes, each in the order of the plan; of more than ``most`` the
-    first.
+    """Make a table of at most ``most`` episodes: failures first, then errors, episodes of unknown success, and
+    successes, each in the order of the plan.
     """
     tasks = {task.task.key: task.task for run in runs for task in run.summary.tasks}
     task_numbers = {key: number for number, key in enumerate(tasks)}
@@ -83,15 +86,15 @@ def episode_table(runs: Sequence[ReportRun], video: VideoAddress, most: int = MO
             for _, _, number, result in ranked
         ],
     }
-    n_all = sum(run.summary.overall.completed + run.summary.overall.errors for run in runs)
+    n_all = sum(run.summary.overall.n_completed + run.summary.overall.n_errors for run in runs)
     return EpisodeTable(data, len(ranked), n_all - len(ranked))
 
 
 def _run(name: str, run: ReportRun, task_numbers: Mapping[TaskKey, int]) -> dict[str, Any]:
-    """How a run is called, and for each of its tasks what films an episode, but for the episode's number."""
-    can_replay = (run.where.directory / RUN_FILE).exists()
+    """Give a run's letter and name, and for each of its tasks the command that films an episode, without its number."""
+    can_replay = RunDirectory(run.status.directory).holds_run
     commands = {
-        task_numbers[task.task.key]: safe(replay_command(run.where.directory, run.summary, task.task.key)).plain
+        task_numbers[task.task.key]: safe(command_to_replay(run.status.directory, run.summary, task.task.key)).plain
         for task in run.summary.tasks
         if can_replay
     }

@@ -1,4 +1,4 @@
-"""The page as a whole."""
+"""Renders the page: every section, the style sheet, the script, and the policy that restricts them."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from rich.text import Text
 from proctor.reports.comparison import letter, p_value, points, points_range
 from proctor.reports.html import charts
 from proctor.reports.html.episodes import MOST_ROWS, VideoAddress, episode_table
-from proctor.reports.html.runs import ReportRun
+from proctor.reports.html.report_run import ReportRun
 from proctor.reports.html.tables import comparison_views, provenance, task_table
-from proctor.reports.terminal import errors, headline, run_title
+from proctor.reports.sentences import error_lines, headline_lines, run_title
 from proctor.reports.text import count, mean_reward, number, percent, percent_range, tally
-from proctor.results.compare import Challenge, Incomparable
+from proctor.results.compare import Incomparable, RunComparison
 from proctor.results.distributions import histograms, lengths_and_rewards
 from proctor.results.profile import profile_of
 from proctor.results.summary import Summary
@@ -33,11 +33,11 @@ from proctor.statistics.intervals import LEVEL
 
 @dataclass(frozen=True)
 class PageAddition:
-    """What somebody who serves the page adds to it.
+    """The parts that a server adds to the page.
 
-    ``header`` is HTML at the top of the body; ``style`` and ``script`` come after the page's own. An episode that was
-    chosen is announced by the document's event ``proctor:episode``, whose ``detail`` has the row's columns by name.
-    Only with ``connects`` may the script talk to where the page came from.
+    ``header`` is HTML at the top of the body; ``style`` and ``script`` follow the page's own. When an episode is
+    chosen, the document dispatches the event ``proctor:episode``, whose ``detail`` holds the row's columns by name.
+    Only if ``connects`` is true may the script send requests to the server from which the page came.
     """
 
     header: str = ""
@@ -48,23 +48,28 @@ class PageAddition:
 
 _NOTHING = PageAddition()
 
-_COURSE = Markup(
-    "After every complete round of the plan: the first episode of every task, the second, … The band is the "
+_ROUNDS = Markup(
+    "The rate after every complete round of the plan: the first episode of every task, the second, … The band is the "
     "anytime-valid interval; all of it holds together, however often one looks."
 )
-_TIME = "Of all workers together; the tail is when a worker found no episode left."
+_TIME = "The time of all workers together; the tail is the time of workers for which no episode was left."
 
 
 def render_report(
     runs: Sequence[ReportRun],
-    comparisons: Sequence[Challenge | Incomparable],
+    comparisons: Sequence[RunComparison | Incomparable],
     video: VideoAddress,
     addition: PageAddition = _NOTHING,
     most_rows: int = MOST_ROWS,
 ) -> str:
-    """The whole page, as text to be written in UTF-8. It makes no request but for the videos at the addresses given.
+    """Render the whole page, as text to be written in UTF-8. It makes no request but for videos.
 
-    ``comparisons`` are those of the second of ``runs``, the third, … with the first.
+    Args:
+        runs: the evaluations that the page shows.
+        comparisons: those of the second of ``runs``, the third, … with the first.
+        video: returns the address of an episode's video.
+        addition: what a server adds to the page.
+        most_rows: the most episodes in the table.
     """
     environment = make_environment()
     summaries = [run.summary for run in runs]
@@ -88,7 +93,9 @@ def render_report(
 
 
 def content_security_policy(style: str, script: str, *, connects: bool = False) -> str:
-    """What a page may do: run this one script, look like this, play videos from where it lies or out of itself."""
+    """Make the policy of a page: it may run this one script, use this style, and play videos from its own place or out
+    of itself.
+    """
     parts = {
         "default-src": "'none'",
         "script-src": _hash(script),
@@ -106,12 +113,12 @@ def _hash(source: str) -> str:
 
 
 def read_template(name: str) -> str:
-    """A file of the folder ``templates``."""
+    """Read a file of the folder ``templates``."""
     return files("proctor.reports.html").joinpath("templates", name).read_text("utf-8")
 
 
 def make_environment() -> jinja2.Environment:
-    """What the page's templates need: others may extend them. Whatever is put into a template is escaped."""
+    """Make the environment of the page's templates, which other templates may extend. Inserted values are escaped."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("proctor.reports.html"),
         autoescape=True,
@@ -127,7 +134,7 @@ def make_environment() -> jinja2.Environment:
 
 
 def marked(said: Text | str) -> Markup:
-    """What a terminal shows, with its emphasis."""
+    """Make HTML of a text for the terminal; bold text stays bold."""
     if isinstance(said, str):
         return escape(said)
     parts = Markup()
@@ -138,12 +145,12 @@ def marked(said: Text | str) -> Markup:
 
 
 def breakable(name: str) -> Markup:
-    """A long name that may be continued in the next line after an underscore."""
+    """Make HTML of a name that may be wrapped after each underscore."""
     return Markup("_<wbr>").join(name.split("_"))
 
 
 def as_json(value: Any) -> Markup:
-    """For a ``<script type="application/json">``: nothing in it ends the element."""
+    """Make JSON for a ``<script type="application/json">``, in which no text can end the element."""
     return htmlsafe_json_dumps(value, dumps=lambda value: msgspec.json.encode(value).decode())
 
 
@@ -152,7 +159,7 @@ def as_json(value: Any) -> Markup:
 
 @dataclass(frozen=True)
 class _Chart:
-    """A picture with its title and what is to be known of it."""
+    """A picture with its title and a remark that explains it."""
 
     title: str
     picture: Markup | None
@@ -161,7 +168,7 @@ class _Chart:
 
 @dataclass(frozen=True)
 class _RunView:
-    """How one evaluation is introduced: what it is, what came out, and what one must know of it."""
+    """The introduction of one evaluation: what was evaluated, its headline, and warnings."""
 
     letter: str
     name: str
@@ -172,39 +179,39 @@ class _RunView:
 
 
 def _run_view(position: int, run: ReportRun) -> _RunView:
-    said = tuple(headline(run.summary)) if run.summary.overall.planned else ()
+    said = tuple(headline_lines(run.summary)) if run.summary.overall.n_planned else ()
     return _RunView(
         letter(position),
         run.name,
         () if run.run is None else tuple(run_title(run.run)),
         said,
-        (*errors(run.summary), *_gaps(run)),
+        (*error_lines(run.summary), *_gaps(run)),
         "" if run.run is None else msgspec.json.format(msgspec.json.encode(run.run.config), indent=2).decode(),
     )
 
 
 def _gaps(run: ReportRun) -> Iterator[str]:
-    """That there is more to come, or would be, or that nobody knows."""
+    """Give the warnings of a run that is not complete, or not described."""
     if run.run is None:
-        yield "The file says neither what was evaluated nor which episodes these are."
+        yield "The file records neither what was evaluated nor which episodes these are."
     if missing := len(run.summary.missing):
-        yield f"{missing} of {count(run.summary.overall.planned, 'planned episode')} have no result yet."
-    if run.where.writer:
-        yield "It was still running when this page was made."  # by whom and where is nobody's business
+        yield f"{missing} of {count(run.summary.overall.n_planned, 'planned episode')} have no result yet."
+    if run.status.writer:
+        yield "It was still running when this page was made."  # a page that is passed on does not tell host and process
 
 
 def _outcomes(summaries: Sequence[Summary]) -> Markup:
-    """Which colour is which outcome, of those that completed episodes have."""
-    unknown = [summary.overall.unknown for summary in summaries]
-    spoken = any(summary.overall.completed > summary.overall.unknown for summary in summaries)
-    names = ["success", "failure"] * spoken + ["unknown"] * any(unknown)
+    """Make the legend of the outcomes that completed episodes have."""
+    unknown = [summary.overall.n_unknown for summary in summaries]
+    known = any(summary.overall.n_completed > summary.overall.n_unknown for summary in summaries)
+    names = ["success", "failure"] * known + ["unknown"] * any(unknown)
     return Markup(" ").join(Markup('<span class="key {0}">{0}</span>').format(name) for name in names)
 
 
 def _charts(summaries: Sequence[Summary]) -> list[_Chart]:
     lengths, rewards = zip(*map(lengths_and_rewards, summaries), strict=True)
     drawn = [
-        _Chart("Success over the plan", charts.success_over_plan(summaries), _COURSE),
+        _Chart("Success over the plan", charts.success_over_plan(summaries), _ROUNDS),
         _Chart("Where time went", charts.where_time_went([*map(profile_of, summaries)]), _TIME),
         _Chart("Episode length", charts.distribution(histograms(lengths), "steps"), _outcomes(summaries)),
         _Chart("Reward", charts.distribution(histograms(rewards), "sum of rewards"), _outcomes(summaries)),

@@ -1,4 +1,4 @@
-"""Tasks, comparisons and provenance as rows that the templates print. Numbers are those of ``proctor.results``."""
+"""Tables of tasks, comparisons and provenance for the templates. The numbers are those of ``proctor.results``."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from typing import Any
 from rich.text import Text
 
 from proctor.reports.comparison import adjustment, column_names, conclusion, gaps, letter
-from proctor.reports.html.runs import ReportRun
-from proctor.reports.terminal import has_suites
+from proctor.reports.html.report_run import ReportRun
 from proctor.reports.text import safe
-from proctor.results.compare import Challenge, Comparison, Incomparable
-from proctor.results.run_dir import RunInfo
+from proctor.results.compare import Comparison, Incomparable, RunComparison
+from proctor.results.run_info import RunInfo
 from proctor.statistics.counts import Counts
 from proctor.statistics.intervals import Interval
 from proctor.types import Task
@@ -25,7 +24,7 @@ from proctor.types import Task
 
 @dataclass(frozen=True)
 class ScoreCell:
-    """How evaluation number ``run`` did; ``counts`` is None where the rate is a mean of rates."""
+    """The result of evaluation number ``run`` in a row; ``counts`` is None if the rate is a mean of rates."""
 
     run: int
     rate: float | None
@@ -35,7 +34,7 @@ class ScoreCell:
 
 @dataclass(frozen=True)
 class TableRow:
-    """What each evaluation did in a ``task``, a ``suite``, or ``all``, as far as it ran it."""
+    """The results of the evaluations that ran a ``task``, a ``suite``, or ``all`` (the ``kind``)."""
 
     kind: str
     name: str
@@ -45,24 +44,24 @@ class TableRow:
 
 @dataclass(frozen=True)
 class TaskTable:
-    """Every task, under its suite where there are several; all of them together at the end."""
+    """Every task, below its suite if there are several suites; the last rows are of all tasks together."""
 
     rows: tuple[TableRow, ...]
 
     @property
     def with_errors(self) -> bool:
-        return any(score.counts.errors for row in self.rows for score in row.scores if score.counts)
+        return any(score.counts.n_errors for row in self.rows for score in row.scores if score.counts)
 
     @property
     def with_missing(self) -> bool:
-        return any(score.counts.missing for row in self.rows for score in row.scores if score.counts)
+        return any(score.counts.n_missing for row in self.rows for score in row.scores if score.counts)
 
 
 def task_table(runs: Sequence[ReportRun]) -> TaskTable:
-    """What every evaluation did in every task that one of them was given."""
+    """Make the table of all tasks that at least one evaluation ran."""
     tasks = {task.task.key: task.task for run in runs for task in run.summary.tasks}
     suites = list(dict.fromkeys(key.suite for key in tasks))
-    with_suites = len(suites) > 1 and any(has_suites(run.summary) for run in runs)
+    with_suites = len(suites) > 1 and any(run.summary.has_suites for run in runs)
     rows = []
     for suite in suites:
         if with_suites:
@@ -110,38 +109,39 @@ def _of_all(runs: Sequence[ReportRun]) -> Iterator[TableRow]:
 
 @dataclass(frozen=True)
 class ComparisonView:
-    """One evaluation against the first: ``said`` and ``remarks`` in sentences, ``rows`` per task and over all.
+    """The comparison of one evaluation with the first.
 
-    Differences in the rows lie within ``reach``, in 0 to 1, on both sides of none. Where there is no comparison,
-    ``reasons`` say why. ``columns`` name the intervals and the p values.
+    ``conclusion`` and ``remarks`` are sentences, ``rows`` are per task and over all tasks, and ``columns`` name the
+    columns of intervals and p values. The axis of the differences goes from ``-axis_limit`` to ``axis_limit`` (0 to 1).
+    If the two cannot be compared, only ``reasons`` are given.
     """
 
     letter: str
-    said: tuple[Text, ...] = ()
+    conclusion: tuple[Text, ...] = ()
     remarks: tuple[str, ...] = ()
     rows: tuple[Comparison, ...] = ()
     columns: tuple[str, str] = ("", "")
-    reach: float = 1.0
+    axis_limit: float = 1.0
     reasons: tuple[str, ...] = ()
 
 
-def comparison_views(comparisons: Sequence[Challenge | Incomparable]) -> list[ComparisonView]:
-    """Every evaluation but the first, with its letter."""
+def comparison_views(comparisons: Sequence[RunComparison | Incomparable]) -> list[ComparisonView]:
+    """Make the view of each comparison, with the letter of the evaluation."""
     return [_comparison_view(letter(number), comparison) for number, comparison in enumerate(comparisons, 1)]
 
 
-def _comparison_view(name: str, comparison: Challenge | Incomparable) -> ComparisonView:
+def _comparison_view(name: str, comparison: RunComparison | Incomparable) -> ComparisonView:
     if isinstance(comparison, Incomparable):
         return ComparisonView(name, reasons=comparison.reasons)
     tasks, overall = comparison.tasks, comparison.overall
     rows = tasks if len(tasks) == 1 else (*tasks, overall)
     remarks = (*comparison.circumstances, *gaps(comparison, name))
-    said = (*conclusion(overall, name), *adjustment(comparison))
-    return ComparisonView(name, said, remarks, rows, column_names(comparison), _reach(rows))
+    sentences = (*conclusion(overall, name), *adjustment(comparison))
+    return ComparisonView(name, sentences, remarks, rows, column_names(comparison), _axis_limit(rows))
 
 
-def _reach(rows: Sequence[Comparison]) -> float:
-    """The farthest end of an interval, up to the next ten points."""
+def _axis_limit(rows: Sequence[Comparison]) -> float:
+    """Round the end of an interval that is farthest from 0 up to the next ten points."""
     intervals = [row.interval for row in rows]
     return math.ceil(10 * max(max(abs(each.low), abs(each.high)) for each in intervals)) / 10 or 1.0
 
@@ -151,7 +151,7 @@ def _reach(rows: Sequence[Comparison]) -> float:
 
 @dataclass(frozen=True)
 class Fact:
-    """Something known of each evaluation, None where it is not; and whether they differ in it."""
+    """One fact about each evaluation, None if it is not known; ``differs`` is true if they are not all equal."""
 
     name: str
     values: tuple[str | None, ...]
@@ -162,7 +162,7 @@ class Fact:
 
 
 def provenance(runs: Sequence[ReportRun]) -> list[Fact]:
-    """Where the numbers come from, a row for each thing."""
+    """Make the table of the evaluations' provenance, a row for each fact."""
     known = [{} if run.run is None else dict(_facts(run.run)) for run in runs]
     names = dict.fromkeys(name for facts in known for name in facts)
     where = Fact("where", tuple(safe(str(run.path)).plain for run in runs))

@@ -98,7 +98,7 @@
     button.disabled = state === "waiting" || state === "running";
     button.textContent = button.disabled ? "Filming …" : state === "failed" ? "Film it again" : "Film it now";
     const waiting = "It waits for the one before it.";
-    said.textContent = state === "waiting" ? waiting : state === "running" ? replay.said || "The simulator starts." : replay?.said ?? "";
+    said.textContent = state === "waiting" ? waiting : state === "running" ? replay.message || "The simulator starts." : replay?.message ?? "";
     said.classList.toggle("failed", state === "failed");
   }
 

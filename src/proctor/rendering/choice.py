@@ -1,16 +1,17 @@
-"""What simulators draw with: decided before any of them starts, by drawing."""
+"""Decides what simulators draw with, before any of them starts: by drawing a frame with each possibility."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import sys
 from functools import cache
 
 from proctor.benchmarks.base import Benchmark
-from proctor.doctor.examination import Check, make
-from proctor.doctor.findings import Status
+from proctor.child.calls import Call, ChildError
 from proctor.errors import ConfigError
+from proctor.rendering.frame import DrawnFrame
 
 _BACKEND, _EGL_DEVICE = "MUJOCO_GL", "MUJOCO_EGL_DEVICE_ID"
 _KNOWN_TO_OPENGL = ("egl", "osmesa")
@@ -20,14 +21,15 @@ _Settings = tuple[tuple[str, str], ...]
 
 
 def choose_renderer(benchmark: Benchmark, policy_device: str | None = None, *, draws: bool = True) -> None:
-    """Settle in the environment what this process and all that it starts from now on draw with.
+    """Set in the environment what this process and all that it starts from now on draw with.
 
-    With ``--env.render_device=auto`` a ``MUJOCO_GL`` of the user's is kept; else it is EGL if a frame can be drawn with
-    it, else OSMesa if that one can draw. EGL draws on the GPU that ``policy_device`` (``cuda:1``) names, if it can; a
-    ``MUJOCO_EGL_DEVICE_ID`` of the user's is kept. Where the benchmark does not draw with GL nothing is tried.
+    With ``--env.render_device=auto`` a ``MUJOCO_GL`` that the user has set is kept. Otherwise EGL is chosen if a frame
+    can be drawn with it, else OSMesa if a frame can be drawn with OSMesa. EGL draws on the GPU that ``policy_device``
+    (``cuda:1``) names, if it can; a ``MUJOCO_EGL_DEVICE_ID`` that the user has set is kept. If the benchmark does not
+    draw with GL, nothing is tried.
 
     Raises:
-        ConfigError: something will be drawn (``draws``), with MuJoCo's GL, and what the user has set cannot draw.
+        ConfigError: something will be drawn (``draws``) with MuJoCo's GL, and what the user has set cannot draw.
     """
     if sys.platform != "linux":
         return
@@ -49,9 +51,9 @@ def choose_renderer(benchmark: Benchmark, policy_device: str | None = None, *, d
 
 
 def _require_drawing(settings: _Settings, named: str) -> None:
-    """Refuse what the user has set where it cannot draw: the backend, if it is ``named``, or EGL's device.
+    """Refuse what the user has set if it cannot draw: the backend, if it is ``named``, or EGL's device.
 
-    What nobody has set the simulator itself complains of.
+    If the user has set nothing, the simulator itself says what is missing.
     """
     device = os.environ.get(_EGL_DEVICE) if settings[0][1] == "egl" else None
     on_device = settings if device is None else (*settings, (_EGL_DEVICE, device))
@@ -71,13 +73,22 @@ def _settings(backend: str) -> _Settings:
 
 @cache
 def _draws(settings: _Settings) -> bool:
-    """Whether a frame can be drawn so, in a process of its own: GL may crash, and leaves traces where it has been."""
-    check = Check("GL", "proctor.doctor.checks:gl", environment=dict(settings), limit_s=_LIMIT_S)
-    return make(check).status is not Status.BROKEN
+    """Try to draw a frame, in a process of its own: GL may crash, and a process in which it ran is marked by it.
+
+    Without MuJoCo nothing can be tried, and any settings will do.
+    """
+    if importlib.util.find_spec("mujoco") is None:
+        return True
+    address = "proctor.rendering.frame:draw_test_frame"
+    try:
+        Call(address, result=DrawnFrame, environment=dict(settings), limit_s=_LIMIT_S).result()
+    except ChildError:
+        return False
+    return True
 
 
 def _egl_device(policy_device: str | None, visible: str | None) -> str | None:
-    """EGL's number of the policy's GPU: that of the machine, whatever ``CUDA_VISIBLE_DEVICES`` calls it."""
+    """Give EGL's number of the policy's GPU: the machine's number, whatever ``CUDA_VISIBLE_DEVICES`` calls it."""
     match = re.match(r"cuda(?::(\d+))?(?:,|$)", policy_device or "")
     if match is None:
         return None

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from proctor.config import EvalConfig, RunConfig
-from proctor.errors import FingerprintError, Note, ResourceError, RunLockedError
-from proctor.evaluation.claim import Claim, in_own_directory
+from proctor.errors import FingerprintError, Note, RunLockedError
 from proctor.evaluation.prepared_run import prepare
 from proctor.policies.base import Policy
 from proctor.policies.function import FunctionPolicy
-from proctor.results.journal import JournalWriter
-from proctor.results.run_dir import read_run, read_runs, write_run
+from proctor.results.journal import read_journal
+from proctor.results.lock import FileLock
+from proctor.results.run_dir import WHOLE, RunDirectory, Shard
 from proctor.testing.fakes import FAKE_BENCHMARK, FakePolicy
 from proctor.types import EpisodeResult, Outcome
 
@@ -28,12 +27,10 @@ def job_of(directory: Path, shard_id: int = 0, num_shards: int = 1, *, n_episode
 
 
 def measure(job, n: int = 1) -> None:
-    """Keep so many results of a job."""
-    claim = Claim(job)
-    with JournalWriter(job.directory, job.run_info.fingerprint, job.journal_stem) as journal:
-        claim.write_down()
+    """Keep so many results of a run."""
+    with job.open_session() as session:
         for spec in job.specs[:n]:
-            journal.append(EpisodeResult(spec, Outcome.SUCCESS, 1.0, 1.0, 5, 1, "hash"), None)
+            session.journal.append(EpisodeResult(spec, Outcome.SUCCESS, 1.0, 1.0, 5, 1, "hash"), None)
 
 
 def test_shards_share_one_run_and_keep_what_is_their_own(tmp_path):
@@ -41,11 +38,12 @@ def test_shards_share_one_run_and_keep_what_is_their_own(tmp_path):
     for shard in (1, 0):
         measure(job_of(tmp_path, shard, 2))
 
-    runs = read_runs(tmp_path)
-    assert set(runs) == {"run.json", "run_0_of_2.json", "run_1_of_2.json"}
+    runs = RunDirectory(tmp_path).read_runs()
+    assert {path.name for path in tmp_path.glob("run*")} == {"run.json", "run_0_of_2.json", "run_1_of_2.json"}
+    assert set(runs) == {WHOLE, Shard(0, 2), Shard(1, 2)}
     assert {len(run.specs) for run in runs.values()} == {8}
-    assert [runs[f"run_{n}_of_2.json"].config["eval"]["shard_id"] for n in (0, 1)] == [0, 1]
-    whole = runs["run.json"].config["eval"]
+    assert [runs[Shard(n, 2)].config["eval"]["shard_id"] for n in (0, 1)] == [0, 1]
+    whole = runs[WHOLE].config["eval"]
     assert (whole["shard_id"], whole["num_shards"]) == (0, 1)
 
 
@@ -74,7 +72,7 @@ def test_more_episodes_may_be_asked_for(tmp_path):
     measure(job_of(tmp_path, 0, 2))
     measure(job_of(tmp_path, 1, 2, n_episodes=6))
 
-    assert len(read_run(tmp_path).specs) == 12
+    assert len(RunDirectory(tmp_path).read_run().specs) == 12
 
 
 def test_a_shard_of_another_evaluation_is_refused(tmp_path):
@@ -82,54 +80,48 @@ def test_a_shard_of_another_evaluation_is_refused(tmp_path):
     measure(job_of(tmp_path, 0, 2))
 
     with pytest.raises(FingerprintError, match=r"policy.n_action_steps: was 3, now 5"):
-        Claim(job_of(tmp_path, 1, 2, n_action_steps=5))
+        job_of(tmp_path, 1, 2, n_action_steps=5).open_session()
 
 
 def test_shards_must_open_the_policy_on_the_same_kind_of_device(tmp_path):
     """Also those that open it at the same time, before anything is measured."""
-    jobs = [job_of(tmp_path, shard, 2) for shard in (0, 1)]
-    claims = [Claim(job) for job in jobs]
-    with (
-        JournalWriter(tmp_path, {}, jobs[0].journal_stem),
-        JournalWriter(tmp_path, {}, jobs[1].journal_stem),
-    ):
-        for claim in claims:
-            claim.write_down()
-        claims[0].write_down_policy({"device": "cuda"})
+    one, other = (job_of(tmp_path, shard, 2) for shard in (0, 1))
+    with one.open_session() as first, other.open_session() as second:
+        first.write_opened_policy({"device": "cuda"})
         with pytest.raises(FingerprintError, match='device: was "cuda", now "cpu"'):
-            claims[1].write_down_policy({"device": "cpu"})
+            second.write_opened_policy({"device": "cpu"})
 
-    assert read_runs(tmp_path)["run_0_of_2.json"].opened_policy == {"device": "cuda"}
+    assert RunDirectory(tmp_path).read_runs()[Shard(0, 2)].opened_policy == {"device": "cuda"}
 
 
 def test_of_two_that_open_it_at_the_same_moment_one_sees_the_other(tmp_path, monkeypatch):
     """Neither had written it down when the other looked."""
     one, other = (job_of(tmp_path, shard, 2) for shard in (0, 1))
 
-    def write_after_the_other(directory, run, name):
-        write_run(directory, replace(other.run_info, opened_policy={"device": "cuda"}), other.run_file)
-        write_run(directory, run, name)
+    write = RunDirectory.write_run
 
-    with JournalWriter(tmp_path, {}, one.journal_stem), JournalWriter(tmp_path, {}, other.journal_stem):
-        claim = Claim(one)
-        claim.write_down()
-        monkeypatch.setattr("proctor.evaluation.claim.write_run", write_after_the_other)
+    def write_after_the_other(directory, run):
+        write(other.run_directory, replace(other.run_info, opened_policy={"device": "cuda"}))
+        write(directory, run)
+
+    with one.open_session() as session, other.open_session():
+        monkeypatch.setattr(RunDirectory, "write_run", write_after_the_other)
         with pytest.raises(FingerprintError, match='device: was "cuda", now "cpu"'):
-            claim.write_down_policy({"device": "cpu"})
+            session.write_opened_policy({"device": "cpu"})
 
 
 def test_a_shard_that_never_measured_anything_binds_nobody(tmp_path):
     """It was refused, or killed, before its first episode."""
     job = job_of(tmp_path, 0, 2)
-    claim = Claim(job)
-    claim.write_down()
-    claim.write_down_policy({"device": "cpu"})
+    with job.open_session() as session:
+        session.write_opened_policy({"device": "cpu"})
     other = job_of(tmp_path, 1, 2)
     measure(other)
 
-    Claim(other).write_down_policy({"device": "cuda"})
+    with other.open_session() as session:
+        session.write_opened_policy({"device": "cuda"})
 
-    assert read_runs(tmp_path)["run_1_of_2.json"].opened_policy == {"device": "cuda"}
+    assert RunDirectory(tmp_path).read_runs()[Shard(1, 2)].opened_policy == {"device": "cuda"}
 
 
 def test_what_a_run_opened_stays_written_down_when_it_goes_on(tmp_path):
@@ -137,29 +129,26 @@ def test_what_a_run_opened_stays_written_down_when_it_goes_on(tmp_path):
     for shards in (1, 2):
         job = job_of(tmp_path / str(shards), 0, shards)
         measure(job)
-        Claim(job).write_down_policy({"device": "cuda"})
-        claim = Claim(job)
-        claim.write_down()
+        with job.open_session() as session:
+            session.write_opened_policy({"device": "cuda"})
 
-        with pytest.raises(FingerprintError, match="device"):
-            claim.write_down_policy({"device": "cpu"})
-        assert read_run(job.directory, job.run_file).opened_policy == {"device": "cuda"}
+        with job.open_session() as session, pytest.raises(FingerprintError, match="device"):
+            session.write_opened_policy({"device": "cpu"})
+        assert job.run_directory.read_run().opened_policy == {"device": "cuda"}
 
 
 @pytest.mark.parametrize(("there", "coming"), [((0, 2), (0, 1)), ((0, 1), (0, 2))])
 def test_a_whole_run_and_a_shard_exclude_each_other(tmp_path, there, coming):
     """Each would run what the other runs; the holder is named."""
     one, other = job_of(tmp_path, *there), job_of(tmp_path, *coming)
-    with JournalWriter(tmp_path, {}, one.journal_stem), pytest.raises(RunLockedError, match="this process"):
-        Claim(other).write_down()
+    with one.open_session(), pytest.raises(RunLockedError, match="this process"):
+        other.open_session()
 
 
 def test_shards_do_not_exclude_each_other(tmp_path):
     """They run side by side."""
-    with JournalWriter(tmp_path, {}, job_of(tmp_path, 0, 2).journal_stem):
-        Claim(job_of(tmp_path, 1, 2)).write_down()
-
-    assert read_run(tmp_path) is not None
+    with job_of(tmp_path, 0, 2).open_session(), job_of(tmp_path, 1, 2).open_session():
+        assert RunDirectory(tmp_path).read_run() is not None
 
 
 def test_a_mismatch_may_be_allowed(tmp_path):
@@ -168,7 +157,8 @@ def test_a_mismatch_may_be_allowed(tmp_path):
     other = job_of(tmp_path, 1, 2, n_action_steps=5)
     config = replace(other.config, eval=replace(other.config.eval, allow_mismatch=True))
 
-    Claim(replace(other, config=config)).write_down_policy({"device": "cpu"})
+    with replace(other, config=config).open_session() as session:
+        session.write_opened_policy({"device": "cpu"})
 
 
 def test_the_headers_of_the_journal_bind_also_when_run_json_is_lost(tmp_path):
@@ -179,39 +169,76 @@ def test_the_headers_of_the_journal_bind_also_when_run_json_is_lost(tmp_path):
             file.unlink()
 
         with pytest.raises(FingerprintError, match=r"policy.n_action_steps: was 3, now 5"):
-            Claim(job_of(tmp_path / str(shards), 0, shards, n_action_steps=5))
+            job_of(tmp_path / str(shards), 0, shards, n_action_steps=5).open_session()
         with pytest.warns(Note, match="does not say on which kind of device"):
-            Claim(job_of(tmp_path / str(shards), 0, shards))
+            measure(job_of(tmp_path / str(shards), 0, shards), 0)
 
 
 def test_a_session_that_another_evaluation_appended_is_seen(tmp_path):
     """Whatever run.json says by now."""
     measure(job_of(tmp_path))
     other = job_of(tmp_path, n_action_steps=5)
-    with JournalWriter(tmp_path, other.run_info.fingerprint) as journal:
+    with RunDirectory(tmp_path).open_journal(other.run_info.fingerprint) as journal:
         journal.append(EpisodeResult(other.specs[1], Outcome.SUCCESS, 1.0, 1.0, 5, 1, "hash"), None)
 
     with pytest.raises(FingerprintError, match=r"policy.n_action_steps: was 5, now 3"):
-        Claim(job_of(tmp_path))
+        job_of(tmp_path).open_session()
 
 
-def test_what_came_and_went_since_it_looked_is_seen_once_the_journal_is_locked(tmp_path):
-    """Between the look and the lock another evaluation may have run to its end."""
-    job = job_of(tmp_path)
-    claim = Claim(job)
-    measure(job_of(tmp_path, n_action_steps=5))
+def test_what_is_compared_was_read_after_the_journal_was_locked(tmp_path, monkeypatch):
+    """Until the lock is held another evaluation may run to its end."""
+    measured_meanwhile = job_of(tmp_path, n_action_steps=5)
+    acquire = FileLock.acquire
 
-    with JournalWriter(tmp_path, job.run_info.fingerprint) as journal, pytest.raises(FingerprintError, match="now 3"):
-        claim.write_down(journal.journal)
+    def acquire_late(lock):
+        monkeypatch.setattr(FileLock, "acquire", acquire)
+        measure(measured_meanwhile)
+        acquire(lock)
+
+    monkeypatch.setattr(FileLock, "acquire", acquire_late)
+    with pytest.raises(FingerprintError, match="now 3"):
+        job_of(tmp_path).open_session()
+
+
+def test_a_session_that_is_refused_changes_nothing_and_holds_no_lock(tmp_path):
+    """The run that is there can go on."""
+    measure(job_of(tmp_path))
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(FingerprintError):
+        job_of(tmp_path, n_action_steps=5).open_session()
+
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+def test_every_journal_is_read_once_in_a_session(tmp_path, monkeypatch, shards):
+    """A journal may hold a million lines; what this session appends is known without reading."""
+    for shard in range(shards):
+        measure(job_of(tmp_path, shard, shards))
+    read = []
+
+    def counted(path):
+        read.append(path.name)
+        return read_journal(path)
+
+    monkeypatch.setattr("proctor.results.run_dir.read_journal", counted)
+    job = job_of(tmp_path, 0, shards)
+    with job.open_session() as session:
+        session.journal.append(EpisodeResult(job.specs[1], Outcome.FAILURE, 0.0, 0.0, 5, 1, "hash"), None)
+        outcomes = {key.episode_index: record.result.outcome for key, record in session.records.items()}
+
+    assert read == sorted(path.name for path in tmp_path.glob("*.jsonl"))
+    assert outcomes[job.specs[1].episode_index] is Outcome.FAILURE
+    assert len(outcomes) == shards + 1
 
 
 def test_a_session_without_an_episode_binds_nobody(tmp_path):
     """It ended before its first one."""
     measure(job_of(tmp_path))
-    with JournalWriter(tmp_path, job_of(tmp_path, n_action_steps=5).run_info.fingerprint):
+    with RunDirectory(tmp_path).open_journal(job_of(tmp_path, n_action_steps=5).run_info.fingerprint):
         pass
 
-    Claim(job_of(tmp_path))
+    measure(job_of(tmp_path))
 
 
 def test_results_of_which_nothing_says_whose_they_are_are_nobodys(tmp_path):
@@ -222,7 +249,7 @@ def test_results_of_which_nothing_says_whose_they_are_are_nobodys(tmp_path):
     journal.write_bytes(journal.read_bytes().replace(b'"kind":"header"', b'"kind":"hoader"', 1))
 
     with pytest.raises(FingerprintError, match=r"neither its run\.json nor the header of its journal can be read"):
-        Claim(job_of(tmp_path))
+        job_of(tmp_path).open_session()
 
 
 class Unidentified(FakePolicy):
@@ -244,12 +271,12 @@ def test_what_cannot_be_recognised_is_not_added_to_results(tmp_path, policy, why
     """A new directory it may have; where there are results it must be allowed."""
     job = replace(job_of(tmp_path), policy=policy)
     measure(job)
-    assert why in job.how_to_go_on
+    assert why in job.resume_hint
 
     with pytest.raises(FingerprintError, match=f"{why}.*Choose another --output_dir"):
-        Claim(job)
+        job.open_session()
     evaluation = replace(job.config.eval, allow_mismatch=True)
-    Claim(replace(job, config=replace(job.config, eval=evaluation)))
+    measure(replace(job, config=replace(job.config, eval=evaluation)))
 
 
 def test_the_code_that_an_earlier_version_did_not_record_is_told(tmp_path, monkeypatch, recwarn):
@@ -257,13 +284,13 @@ def test_the_code_that_an_earlier_version_did_not_record_is_told(tmp_path, monke
     measure(job_of(tmp_path))
     now = job_of(tmp_path)
     now.run_info.fingerprint["code"] = {"env": {"my_env": "5f1e"}}
-    Claim(now)
+    measure(now, 0)
     said = [str(warning.message) for warning in recwarn if warning.category is Note]
     assert "did not record the code of my_env: whether that has changed since is not known" in said[0]
 
     now.run_info.fingerprint["seed"] = 7
     with pytest.raises(FingerprintError) as caught:
-        Claim(now)
+        now.open_session()
     assert "seed: was 1000, now 7" in str(caught.value)
     assert "my_env" not in str(caught.value)
 
@@ -277,9 +304,9 @@ def test_code_that_has_changed_is_another_evaluation(tmp_path):
     changed.run_info.fingerprint["code"] = {"env": {"my_env": "77aa"}}
 
     with pytest.raises(FingerprintError, match=r"code.env.my_env: the code has changed since"):
-        Claim(changed)
+        changed.open_session()
     with pytest.raises(FingerprintError, match=r'code.env.my_env: was "5f1e", now absent'):
-        Claim(job_of(tmp_path))
+        job_of(tmp_path).open_session()
 
 
 def test_another_checkpoint_is_told_by_its_name(tmp_path):
@@ -294,9 +321,9 @@ def test_another_checkpoint_is_told_by_its_name(tmp_path):
     measure(job("checkpoints/000010", "aa"))
 
     with pytest.raises(FingerprintError, match="policy: was the checkpoint checkpoints/000010, now checkpoints/000020"):
-        Claim(job("checkpoints/000020", "bb"))
+        job("checkpoints/000020", "bb").open_session()
     with pytest.raises(FingerprintError, match="policy: the files of checkpoints/000010 have changed since"):
-        Claim(job("checkpoints/000010", "bb"))
+        job("checkpoints/000010", "bb").open_session()
 
 
 def test_a_function_that_an_earlier_version_knew_by_its_source_alone_is_not_taken_on_trust(tmp_path):
@@ -307,56 +334,4 @@ def test_a_function_that_an_earlier_version_knew_by_its_source_alone_is_not_take
     measure(before)
 
     with pytest.raises(FingerprintError, match="recorded the source alone, and not what that depends on"):
-        Claim(now)
-
-
-def default_job(place: Path):
-    job = job_of(place)
-    return replace(job, config=replace(job.config, output_dir=None), directory=place / "outputs/10-00-00_fake")
-
-
-def test_of_jobs_that_begin_in_the_same_second_each_has_its_own_directory(tmp_path):
-    """In threads here; the system makes a directory once, whoever asks."""
-
-    def begin(_):
-        with in_own_directory(default_job(tmp_path)) as job:
-            (job.directory / "mine").touch()
-            assert job.run_info.config["output_dir"] == str(job.directory)
-            return job.directory.name
-
-    with ThreadPoolExecutor(8) as threads:
-        names = set(threads.map(begin, range(8)))
-
-    assert names == {"10-00-00_fake", *(f"10-00-00_fake_{number}" for number in range(2, 9))}
-
-
-def test_the_number_in_a_jobs_own_name_stays(tmp_path):
-    """A job that is called seed_1 must not end up as seed_2, which is another one's name."""
-    job = replace(default_job(tmp_path), directory=tmp_path / "seed_1")
-    job.directory.mkdir()
-
-    with in_own_directory(job) as own:
-        assert own.directory.name == "seed_1_2"
-
-
-def test_a_directory_to_which_nothing_was_written_is_removed_again(tmp_path):
-    """A start that failed leaves none."""
-    with in_own_directory(default_job(tmp_path)) as job:
-        assert job.directory.is_dir()
-
-    assert not job.directory.exists()
-
-
-def test_a_directory_that_the_user_gave_is_taken_as_it_is(tmp_path):
-    """There or not."""
-    with in_own_directory(job_of(tmp_path / "run")) as job:
-        assert job.directory == tmp_path / "run"
-        assert not job.directory.exists()
-
-
-def test_a_directory_that_cannot_be_made_is_a_sentence(tmp_path):
-    """A file is in its way."""
-    (tmp_path / "outputs").touch()
-
-    with pytest.raises(ResourceError, match="outputs/10-00-00_fake cannot be made"):
-        in_own_directory(default_job(tmp_path)).__enter__()
+        now.open_session()

@@ -1,8 +1,8 @@
-"""What a page hears of while its runs go on: server-sent events.
+"""The server-sent events that update a page while its runs go on.
 
-An event ``state`` says what the runs' files look like by now (``stamp``: if it differs from the one the page was made
-with, there is something new to show), whether anybody writes to them, and how episodes that are being filmed get on.
-Once nothing more can happen an event ``end`` is sent: a page that is not waiting for anything keeps no connection.
+An event ``state`` holds a ``stamp`` of the runs' files (if it differs from the one with which the page was made, there
+is something new to show), whether a process writes to them, and the state of episodes that are being filmed. When
+nothing more can change, an event ``end`` is sent, so that a page that waits for nothing keeps no connection.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from typing import Any
 import msgspec
 from starlette.concurrency import run_in_threadpool
 
-from proctor.view.folder import is_live, stamp
-from proctor.view.replays import Renderings, RenderRequest
+from proctor.results.run_status import RunStatus
+from proctor.view.folder import stamp
+from proctor.view.replays import RenderQueue, RenderRequest
 
 _LOOK_S = 0.4
 _SIGN_OF_LIFE_S = 10.0
@@ -27,20 +28,20 @@ VideoUrl = Callable[[RenderRequest], str]
 
 
 async def watch(
-    directories: Mapping[str, Path], replays: Renderings, video_url: VideoUrl, ending: Callable[[], bool]
+    directories: Mapping[str, Path], replays: RenderQueue, video_url: VideoUrl, ending: Callable[[], bool]
 ) -> AsyncIterator[bytes]:
-    """The stream of events on some runs, by their ids; until ``ending`` says that the server stops."""
+    """Stream the events of some runs, by their ids, until nothing more can change or ``ending`` returns true."""
     yield b"retry: %d\n\n" % _RECONNECT_MS
     last, silent_s = b"", 0.0
     while not ending():
         looked_at = await run_in_threadpool(_look, tuple(directories.values()))
         asked = {run_id: replays.of(directory) for run_id, directory in directories.items()}
-        state = msgspec.json.encode({**looked_at, "replays": _told(asked, video_url)})
+        state = msgspec.json.encode({**looked_at, "replays": _render_states(asked, video_url)})
         if state != last:
             yield _event("state", state)
             last, silent_s = state, 0.0
         elif silent_s >= _SIGN_OF_LIFE_S:
-            yield b": still here\n\n"  # finds out whether anybody listens
+            yield b": still here\n\n"  # fails if the client is gone
             silent_s = 0.0
         if not looked_at["live"] and not any(replay.pending for of_run in asked.values() for replay in of_run):
             yield _event("end", b"{}")
@@ -50,16 +51,16 @@ async def watch(
 
 
 def page_stamp(directories: Sequence[Path]) -> str:
-    """What the runs' files look like, as short text."""
+    """Return a short text that changes whenever the runs' files change."""
     return hashlib.sha256(repr([stamp(directory) for directory in directories]).encode()).hexdigest()[:16]
 
 
 def _look(directories: Sequence[Path]) -> dict[str, Any]:
-    live = any(is_live(directory) for directory in directories)
+    live = any(RunStatus.of(directory).is_live for directory in directories)
     return {"live": live, "stamp": page_stamp(directories)}
 
 
-def _told(asked: Mapping[str, Sequence[RenderRequest]], video_url: VideoUrl) -> list[dict[str, Any]]:
+def _render_states(asked: Mapping[str, Sequence[RenderRequest]], video_url: VideoUrl) -> list[dict[str, Any]]:
     return [
         {
             "run": run_id,
@@ -67,7 +68,7 @@ def _told(asked: Mapping[str, Sequence[RenderRequest]], video_url: VideoUrl) -> 
             "task_id": replay.spec.task_id,
             "episode": replay.spec.episode_index,
             "state": replay.state,
-            "said": replay.said,
+            "message": replay.message,
             "video": video_url(replay) if replay.state == "done" else None,
         }
         for run_id, of_run in asked.items()

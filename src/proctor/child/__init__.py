@@ -3,6 +3,14 @@
 A file in the working directory or beside the user's script may be called like a module of Python's or of a library
 (``random.py``, ``numpy.py``). An interpreter that Proctor starts therefore searches its own import path first
 (``PYTHONPATH``, the standard library, what is installed), and then what the process that started it has in addition.
+
+=============  =====================================================================================
+this module    the command and the import path; it imports nothing but ``os`` and ``sys``, because
+               it mends the import path of a process before that process imports anything else
+``processes``  starting an interpreter, and how it ended
+``calls``      calling a function in an interpreter of its own: :class:`~proctor.child.calls.Call`
+``callee``     the other side of a call
+=============  =====================================================================================
 """
 
 # ruff: noqa: PTH100, PTH109, PTH110, PTH120 - pathlib is imported once the import path is in order
@@ -16,20 +24,24 @@ from collections.abc import Iterable
 _RUN_MODULE = """
 import os, runpy, sys
 path, *sys.argv = sys.argv[1:]
-sys.path += [entry for entry in path.split(os.pathsep) if entry not in sys.path]
+sys.path += [entry for entry in path.split(os.pathsep) if entry and entry not in sys.path]
 runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 """
 
 
-def python_command(module: str, *arguments: str) -> list[str]:
-    """The command that runs ``module`` in an interpreter of its own, as ``python -m module arguments`` does, except
-    that it imports nothing by accident from the working directory (``-P``).
+def python_command(module: str, *arguments: str, interpreter: str | None = None) -> list[str]:
+    """Give the command that runs ``module`` in an interpreter of its own, as ``python -m module arguments`` does,
+    except that it imports nothing by accident from the working directory (``-P``).
+
+    Another ``interpreter`` than this process's searches its own import path only: packages that are installed for this
+    one need not fit it.
     """
-    return [sys.executable, "-P", "-c", _RUN_MODULE, os.pathsep.join(import_path()), module, *arguments]
+    path = import_path() if interpreter is None else []
+    return [interpreter or sys.executable, "-P", "-c", _RUN_MODULE, os.pathsep.join(path), module, *arguments]
 
 
 def import_path() -> list[str]:
-    """The import path of this process, for another process: the empty entry is replaced by the working directory."""
+    """Give the import path of this process, for another process: the working directory replaces the empty entry."""
     places = (os.path.abspath(entry) if os.path.exists(entry or os.curdir) else entry for entry in sys.path)
     return list(dict.fromkeys(places))  # what does not exist may be the name of a hook
 
@@ -45,7 +57,7 @@ def extend_import_path(entries: Iterable[str]) -> None:
 
 
 def was_added(entry: str) -> bool:
-    """Whether ``entry`` is searched only since :func:`extend_import_path` added it."""
+    """Say whether ``entry`` is searched only since :func:`extend_import_path` added it."""
     return entry in _added
 
 
@@ -61,7 +73,7 @@ def forget_working_directory() -> None:
 def forget_empty_entries() -> None:
     """Remove empty entries from ``PYTHONPATH``, and the working directory, which they mean, from the import path.
 
-    ``$PYTHONPATH:/my/code`` has one while the variable is not set.
+    ``$PYTHONPATH:/my/code`` has an empty entry if the variable is not set.
     """
     entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     if "" in entries and any(entries):

@@ -1,0 +1,118 @@
+"""The settings of an engine: its options, the videos it makes, and the setup of its workers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from proctor.config import EvalConfig
+from proctor.engine.worker.messages import VideoSpec
+from proctor.types import EpisodeSpec, Task, TaskKey
+
+LEAD_WHEN_STOPPING = 10
+"""Episodes by which a task may be ahead of the others if all tasks together decide when to stop. With a longer lead
+episodes would be run for nothing; with a shorter one simulators would be built again and again."""
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """The part of an evaluation's configuration that the engine reads.
+
+    ``max_attempts`` and the two time-outs, in seconds, are those of ``EvalConfig``, and so is all that begins with
+    ``inference``. ``max_parallel_tasks`` bounds the tasks that are under way at a time, and ``max_lead`` the episodes
+    by which a task may be ahead of the one that is furthest behind; 0 means that there is no bound.
+    """
+
+    max_attempts: int = 2
+    step_timeout_s: float = 120.0
+    reset_timeout_s: float = 600.0
+    inference_threads: int = 1
+    inference_batch_size: int = 0
+    max_inference_batch: int = 0
+    batch_wait_timeout_s: float | None = None
+    max_parallel_tasks: int = 0
+    max_lead: int = 0
+
+    @classmethod
+    def of(cls, config: EvalConfig, max_parallel_tasks: int = 0) -> Self:
+        """The options that ``config`` asks for, on a benchmark whose configuration has ``max_parallel_tasks``."""
+        return cls(
+            max_attempts=config.max_attempts,
+            step_timeout_s=config.step_timeout_s,
+            reset_timeout_s=config.reset_timeout_s,
+            inference_threads=config.inference_threads,
+            inference_batch_size=config.inference_batch_size,
+            max_inference_batch=config.max_inference_batch,
+            batch_wait_timeout_s=config.batch_wait_timeout_s,
+            max_parallel_tasks=max_parallel_tasks,
+            max_lead=0 if config.stop_at_ci_width is None else LEAD_WHEN_STOPPING,
+        )
+
+
+@dataclass(frozen=True)
+class VideoOptions:
+    """The episodes that get a video, and the way in which videos are made.
+
+    ``which`` is one of first, failures, all and none, and ``per_task`` the number of videos per task, which does not
+    bound "all". ``fps`` is the largest number of frames per simulated second. If ``camera`` or ``size`` (width, height
+    in pixels) is None, it is the simulator's usual one.
+    """
+
+    which: str = "first"
+    per_task: int = 10
+    fps: float = 20.0
+    camera: str | None = None
+    size: tuple[int, int] | None = None
+
+    @classmethod
+    def of(cls, config: EvalConfig) -> Self:
+        """The options that ``config`` asks for."""
+        return cls(
+            which=config.video,
+            per_task=config.n_episodes_to_render,
+            fps=config.video_fps,
+            camera=config.video_camera,
+            size=config.video_pixels,
+        )
+
+    def may_include(self, spec: EpisodeSpec) -> bool:
+        """Tell, before an episode has run, whether it may turn out to need a video."""
+        if self.which == "first":
+            return spec.episode_index < self.per_task
+        return self.which != "none"
+
+    def spec(self, path: Path) -> VideoSpec:
+        """The order to a worker to write an episode's video to ``path``."""
+        return VideoSpec(str(path), self.fps, self.camera, self.size)
+
+
+@dataclass(frozen=True)
+class EngineSetup:
+    """All that an engine needs before it starts, apart from the episodes and the policy.
+
+    ``benchmark`` is the address (``module:attribute``) at which workers find the benchmark, and ``env`` holds the
+    fields of its configuration. ``action_source`` is the address of a policy that lives in the workers, or None if the
+    policy does not. ``batch_size`` simulators run side by side. What workers print goes into the file ``log``, and what
+    workers and inference did when goes into the file ``trace``.
+    """
+
+    benchmark: str
+    env: Mapping[str, Any]
+    tasks: Mapping[TaskKey, Task]
+    action_source: str | None
+    options: EngineOptions
+    batch_size: int
+    log: Path | None = None
+    trace: Path | None = None
+    in_process: bool = False
+    """True if the only simulator is to run in this process, because the user asks for that. If Proctor itself chose to
+    have one worker, this is False and the worker is a process."""
+    known: Mapping[str, Any] = field(default_factory=dict)
+    """The value of ``Benchmark.known_here``, which workers receive beside the configuration."""
+
+    @property
+    def n_workers(self) -> int:
+        """The number of workers that run at a time."""
+        return 1 if self.in_process else self.batch_size

@@ -1,0 +1,106 @@
+"""The two things an evaluation is made of: a benchmark and a policy, made from what the user gave."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from proctor.benchmarks.base import Benchmark
+from proctor.config import structure
+from proctor.config.lerobot_flags import without_lerobots
+from proctor.errors import ConfigError
+from proctor.machine.home import prepare_surroundings
+from proctor.plugins import BENCHMARKS, POLICIES, find, installed, load_object
+from proctor.policies.base import AnyPolicy, require_policy
+from proctor.security.consent import CONSENT, GIVE_CONSENT, gives_consent, is_consent
+from proctor.security.foreign_code import refuse_while_importing, refusing_exits
+
+
+def make_benchmark(fields: Mapping[str, Any], *, trust_remote_code: bool = False) -> tuple[Benchmark, str]:
+    """Make the benchmark that ``--env.*`` describes, and find the address of its class, ``module:attribute``.
+
+    Consent to running foreign code is passed to a benchmark whose configuration has a field for it.
+
+    Raises:
+        ConfigError: no benchmark is named, or there is none of that name; its configuration is wrong; ``fields`` try to
+            give consent themselves.
+        MissingExtraError: a package that the benchmark needs is not installed.
+    """
+    refuse_while_importing()
+    prepare_surroundings()
+    if gives_consent({name: value for name, value in fields.items() if is_consent(name)}):
+        raise ConfigError(f"env.{CONSENT} gives no consent; give {GIVE_CONSENT} itself ({CONSENT}=True in Python).")
+    fields = {name: value for name, value in fields.items() if not is_consent(name)}
+    name = fields.get("type")
+    if not name:
+        raise ConfigError(f"Which benchmark? Give --env.type, one of {', '.join(sorted(installed(BENCHMARKS)))}.")
+    if (fields_elsewhere := _fields_of_another(str(name), fields)) is not None:
+        fields = fields_elsewhere
+    address = find(BENCHMARKS, str(fields["type"]))
+    benchmark_class = _benchmark_class(address)
+    config_class = benchmark_class.config_class
+    if trust_remote_code and any(field.name == CONSENT for field in dataclasses.fields(config_class)):
+        fields = {**fields, CONSENT: trust_remote_code}
+    return benchmark_class(structure(config_class, fields, "env")), address
+
+
+def _benchmark_class(address: str) -> type[Benchmark]:
+    found = load_object(address)
+    if not (isinstance(found, type) and issubclass(found, Benchmark)):
+        raise ConfigError(f"{address} is not a benchmark: a benchmark is a subclass of proctor.Benchmark.")
+    return found
+
+
+def _fields_of_another(name: str, fields: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Find a benchmark that runs ``name`` as one of its tasks, and give its fields; None if there is no such one."""
+    if ":" in name or name in installed(BENCHMARKS):
+        return None
+    for point in installed(BENCHMARKS).values():
+        try:
+            found = _benchmark_class(point.value).fields_for(name, fields)
+        except ConfigError:  # a plug-in that cannot be imported is not what the user asked for
+            continue
+        if found is not None:
+            return found
+    return None
+
+
+def load_policy(
+    fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None, *, trust_remote_code: bool = False
+) -> AnyPolicy:
+    """Make the policy that ``--policy.*`` describes, without loading its weights.
+
+    Consent to running foreign code is passed to a loader that has a parameter for it.
+
+    Raises:
+        ConfigError: no policy is named, or there is none of that name; its fields are wrong, or its loader returned
+            something that is not a policy.
+        CheckpointError: the checkpoint is missing, incomplete or corrupt.
+        MissingExtraError: a package that the policy needs is not installed.
+    """
+    prepare_surroundings()
+    if not fields.get("path") and not fields.get("type"):
+        raise ConfigError(
+            "Which policy? Give --policy.path=<checkpoint>, or --policy.type, one of "
+            f"{', '.join(sorted(set(installed(POLICIES)) - {'lerobot'}))}."
+        )
+    address = policy_loader(fields)
+    loader = load_object(address)
+    if not callable(loader):
+        raise ConfigError(f"{address} is not callable; name a function that takes the fields of --policy.*.")
+    named = {name.replace("-", "_"): value for name, value in without_lerobots("policy", fields, known=()).items()}
+    asks = trust_remote_code and "trust_remote_code" in inspect.signature(loader).parameters
+    with refusing_exits("The policy cannot be loaded"):
+        policy = loader(named, rename_map or None, **({"trust_remote_code": True} if asks else {}))
+    return require_policy(policy, f"{address} returned")
+
+
+def policy_loader(fields: Mapping[str, Any]) -> str:
+    """Find the address of the function that makes the policy, ``module:attribute``.
+
+    Raises:
+        ConfigError: there is no policy of that type.
+    """
+    return find(POLICIES, "lerobot" if fields.get("path") else str(fields["type"]))

@@ -1,0 +1,253 @@
+"""A LeRobot policy that may still have to be loaded: a checkpoint, and where its weights come from."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
+
+from proctor.errors import CheckpointError, ConfigError, MissingExtraError, note
+from proctor.policies.lerobot.checkpoint import Checkpoint
+from proctor.policies.lerobot.dropped import DROPPED_FIELDS
+from proctor.policies.lerobot.files import ADAPTER_CONFIG, CONFIG, PREPROCESSOR, CheckpointFiles, read_files
+from proctor.policies.lerobot.location import locate, pinned
+from proctor.policies.lerobot.names import check_names
+from proctor.policies.lerobot.normalisation import check_normalisation
+from proctor.policies.lerobot.overrides import override, read_value
+from proctor.policies.lerobot.policy_types import policy_type_of
+from proctor.types import Features
+
+if TYPE_CHECKING:
+    from proctor.policies.lerobot.model import Loaded
+    from proctor.policies.lerobot.policy import LeRobotPolicy
+
+_DEVICE = re.compile(r"cpu(,cpu)*|mps|(cuda|xpu)(:\d+)?|cuda:\d+(,cuda:\d+)+|xpu:\d+(,xpu:\d+)+")
+_OURS = frozenset({"type", "path", "revision", "base_path", "device", "strict", "any_image_size"})
+"""Fields of ``--policy.<field>`` that say where the checkpoint is and how it is taken, not how it is configured."""
+
+
+class Weights(Protocol):
+    """Where the weights of a policy come from."""
+
+    @property
+    def change(self) -> bool:
+        """Whether they may be others the next time that they are loaded."""
+
+    @property
+    def sources(self) -> tuple[type, ...]:
+        """Classes, besides LeRobot's and Proctor's, that make the actions."""
+
+    def digest(self) -> str:
+        """Give a SHA-256 that identifies the weights as they are now."""
+
+    def load(self, checkpoint: Checkpoint) -> Loaded:
+        """Make the policy of a checkpoint, on its device. Imports torch and lerobot."""
+
+
+class FileWeights:
+    """The weights in a checkpoint's own files."""
+
+    change = False
+    sources = ()
+
+    def __init__(self, files: CheckpointFiles) -> None:
+        self._files = files
+
+    def digest(self) -> str:
+        """Give a digest of all files of the checkpoint. They are read once."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
+        return self._files.digest()
+
+    def load(self, checkpoint: Checkpoint) -> Loaded:
+        """See :func:`~proctor.policies.lerobot.model.build`."""
+        from proctor.policies.lerobot.model import build
+
+        return build(checkpoint)
+
+
+@dataclass(frozen=True)
+class LeRobotSource:
+    """A LeRobot policy before it is loaded, a :class:`~proctor.policies.base.PolicySource`."""
+
+    checkpoint: Checkpoint
+    weights: Weights
+
+    @property
+    def look_offsets(self) -> tuple[int, ...]:
+        return self.checkpoint.look_offsets
+
+    @property
+    def n_action_steps(self) -> int:
+        return self.checkpoint.n_action_steps
+
+    @property
+    def episodes_per_pass(self) -> int:
+        return self.checkpoint.episodes_per_pass
+
+    @property
+    def distributions(self) -> tuple[str, ...]:
+        return self.checkpoint.distributions
+
+    @property
+    def sources(self) -> tuple[type, ...]:
+        return self.weights.sources
+
+    @property
+    def pinned(self) -> Mapping[str, Any]:
+        return self.checkpoint.pinned
+
+    @property
+    def unidentified(self) -> str:
+        """The digest of its weights identifies the policy."""
+        return ""
+
+    def check_contract(self, features: Features) -> None:
+        self.checkpoint.check_contract(features)
+
+    def fingerprint(self) -> Mapping[str, Any]:
+        """See :meth:`Checkpoint.fingerprint`."""
+        return self.checkpoint.fingerprint(self.weights.digest())
+
+    @property
+    def per_device(self) -> tuple[LeRobotSource, ...]:
+        """The same policy for each of its devices alone."""
+        return tuple(replace(self, checkpoint=checkpoint) for checkpoint in self.checkpoint.per_device)
+
+    def open(self, n_threads: int) -> LeRobotPolicy:
+        """Import torch and lerobot and build the policy on its (first) device. ``n_threads`` is the number of CPU
+        threads of a forward pass.
+
+        Raises:
+            CheckpointError: the weights are not those of the configuration.
+            ConfigError: an override that the configuration does not accept, or a device that this machine has not.
+        """
+        from proctor.policies.lerobot.policy import LeRobotPolicy
+
+        first = self.per_device[0]
+        loaded = self.weights.load(first.checkpoint)
+        policy = LeRobotPolicy(first.checkpoint, loaded, n_threads, source=first, changes=self.weights.change)
+        if first.checkpoint.config.get("compile_model"):
+            policy.compile()
+        return policy
+
+
+def load(
+    fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None, *, trust_remote_code: bool = False
+) -> LeRobotSource:
+    """A LeRobot checkpoint: ``--policy.path=<directory or Hub id>``.
+
+    Its files are found and checked; neither torch nor lerobot is imported.
+    ``path`` is a directory or a repository of the Hub, ``revision`` one of its revisions, ``base_path`` the checkpoint
+    that an adapter belongs to, if it is not where the adapter says, ``device`` where inference runs, ``strict`` (true)
+    whether weights must be exactly those that the configuration asks for, ``any_image_size`` (false) whether images
+    may have another size than the configuration declares; every other field overrides one of the checkpoint's own
+    configuration. Without a ``rename_map`` the one the checkpoint was trained with stays in force. Whatever the
+    checkpoint names runs no code of its own, unless the user consents with ``trust_remote_code``.
+
+    Raises:
+        CheckpointError: there is no whole checkpoint; names the file, the reason and what to do.
+        ConfigError: a field that does not exist, or a value it cannot have.
+    """
+    if sys.flags.optimize > 1:
+        raise ConfigError(
+            "PYTHONOPTIMIZE=2 (python -OO) takes away the docstrings that LeRobot's libraries read; leave it out."
+        )
+    fields = {name.replace("-", "_"): value for name, value in fields.items()}
+    if not isinstance(fields.get("path"), str):
+        raise ConfigError("policy.path is missing; give a directory or a Hub id: --policy.path=user/repo")
+    device = fields.get("device")
+    if device is not None and not _DEVICE.fullmatch(str(device)):
+        raise ConfigError(
+            f"policy.device is '{device}'; it is cpu, cuda, cuda:<number>, mps or xpu, or several: cuda:0,cuda:1."
+        )
+    policy_type = fields.get("type", "lerobot")
+    directory = locate(fields["path"], fields.get("revision"))
+    check_names(directory)
+    files = read_files(
+        directory,
+        policy_type=None if policy_type == "lerobot" else policy_type,
+        base_path=fields.get("base_path"),
+    )
+    if policy_type not in ("lerobot", files.config["type"]):
+        raise ConfigError(f"policy.type is '{policy_type}', but {fields['path']} is a '{files.config['type']}' policy.")
+    strict, any_image_size = _switch(fields, "strict", default=True), _switch(fields, "any_image_size", default=False)
+    overrides = _overrides(fields, files)
+    # That a field had no use is certain only together with weights that fit.
+    dropped = sorted(
+        files.config.keys() & DROPPED_FIELDS.get(files.config["type"], ()) - overrides.keys() if strict else ()
+    )
+    _say_what_is_ignored(files, overrides, dropped)
+    policy_type = policy_type_of({**files.config, **overrides})
+    for package in ("lerobot", *policy_type.requires, *(("peft",) if files.is_adapter else ())):
+        if importlib.util.find_spec(package) is None:
+            raise MissingExtraError(package, "lerobot")
+    config = override(files.config, overrides, policy_type)
+    for name in dropped:
+        del config[name]
+    check_normalisation(files, config, overrides)
+    checkpoint = Checkpoint(
+        files=files,
+        policy_type=policy_type,
+        config=config,
+        overrides=overrides,
+        rename_map=rename_map or _own_rename_map(files),
+        device=device,
+        strict=strict,
+        pinned=pinned(fields["path"], files.directory),
+        trust_remote_code=trust_remote_code,
+        any_image_size=any_image_size,
+    )
+    return LeRobotSource(checkpoint, FileWeights(files))
+
+
+def _switch(fields: Mapping[str, Any], name: str, *, default: bool) -> bool:
+    value = read_value(fields.get(name, default))
+    if not isinstance(value, bool):
+        raise ConfigError(f"policy.{name} is {value!r}; it is true or false.")
+    return value
+
+
+def _overrides(fields: Mapping[str, Any], files: CheckpointFiles) -> dict[str, Any]:
+    """The fields that change the configuration, by their name in it."""
+    overrides = {name: read_value(value) for name, value in fields.items() if name not in _OURS}
+    if "compile" in overrides:
+        overrides["compile_model"] = overrides.pop("compile")
+        if "compile_model" not in files.config:
+            raise ConfigError(
+                f"policy.compile: LeRobot cannot compile a '{files.config['type']}' policy; leave it out."
+            )
+    if overrides.get("use_peft", files.is_adapter) != files.is_adapter:
+        kind = "is" if files.is_adapter else "is not"
+        raise ConfigError(f"policy.use_peft is {overrides['use_peft']}, but {files.directory} {kind} a PEFT adapter.")
+    return overrides
+
+
+def _say_what_is_ignored(files: CheckpointFiles, overrides: Mapping[str, Any], dropped: Iterable[str]) -> None:
+    if dropped:
+        note(f"{files.directory / CONFIG}: LeRobot has dropped {', '.join(dropped)}, which had no use; it is ignored.")
+    if files.config.get("use_peft") and not files.is_adapter and "use_peft" not in overrides:
+        note(
+            f"{files.directory / CONFIG} says use_peft, but there is no {ADAPTER_CONFIG}: the weights are evaluated as "
+            "they are; if that is right, say --policy.use_peft=false."
+        )
+
+
+def _own_rename_map(files: CheckpointFiles) -> Mapping[str, str]:
+    """The renaming the preprocessor was saved with."""
+    for step in files.preprocessor or ():
+        if step.get("registry_name") == "rename_observations_processor":
+            renamed = step.get("config", {}).get("rename_map") or {}
+            if not isinstance(renamed, dict) or not all(isinstance(name, str) for name in renamed.values()):
+                raise CheckpointError(
+                    f"{files.directory / PREPROCESSOR} has the rename_map {renamed!a:.80}; it must be an object of "
+                    "texts, old name to new name."
+                )
+            return renamed
+    return {}

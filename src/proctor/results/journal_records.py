@@ -1,0 +1,78 @@
+"""The records of a journal: a header for each session of writing, and one record for each episode that finished."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from proctor.types import EpisodeResult, EpisodeSpec
+
+FORMAT_VERSION = 1
+
+
+class EpisodeKey(NamedTuple):
+    """The identity of an episode within one evaluation; keys sort in the order of the plan."""
+
+    suite: str
+    task_id: int
+    episode_index: int
+
+
+def key_of(spec: EpisodeSpec) -> EpisodeKey:
+    """Give the identity of an episode."""
+    return EpisodeKey(spec.suite, spec.task_id, spec.episode_index)
+
+
+class Header(msgspec.Struct, frozen=True, tag_field="kind", tag="header"):
+    """The beginning of a session: what the following episodes are results of, and how many workers run them.
+
+    ``n_workers`` is 0 if the number of workers was not recorded.
+    """
+
+    format_version: int
+    fingerprint: dict[str, Any]
+    n_workers: int = 0
+
+
+class ActionsRef(msgspec.Struct, frozen=True):
+    """The place of an episode's executed actions in the actions file: an array ``(length, action_size)``."""
+
+    offset: int
+    shape: tuple[int, ...]
+    dtype: str
+    crc32: int
+
+    @property
+    def n_bytes(self) -> int:
+        """The size of the array."""
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
+
+class EpisodeLine(msgspec.Struct, frozen=True, tag_field="kind", tag="episode"):
+    """An episode that finished ``elapsed_s`` seconds after the session began. An episode without actions has no ref."""
+
+    elapsed_s: float
+    result: EpisodeResult
+    actions: ActionsRef | None
+
+
+encode = msgspec.json.encode
+_decode = msgspec.json.Decoder(Header | EpisodeLine).decode
+
+
+def decode(record: bytes) -> Header | EpisodeLine | None:
+    """Decode the JSON bytes of a record; None if they are not a record."""
+    try:
+        decoded: Header | EpisodeLine = _decode(record)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+    return decoded
+
+
+def actions_file_of(journal: Path) -> Path:
+    """Name the file beside a journal that holds the actions to which its lines refer."""
+    return journal.with_suffix(".actions.bin")

@@ -1,0 +1,155 @@
+"""The writing of a journal: one session appends lines and actions, and gives the lock back when it ends."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from time import monotonic
+from typing import Self
+
+from proctor.errors import ResourceError
+from proctor.results.files import sync_directory
+from proctor.results.journal import EpisodeRecord, Journal, JournalFile
+from proctor.results.journal_lines import RECORD_BEGIN, to_line
+from proctor.results.journal_records import (
+    ActionsRef,
+    EpisodeKey,
+    EpisodeLine,
+    Header,
+    actions_file_of,
+    encode,
+    key_of,
+)
+from proctor.results.lock import FileLock
+from proctor.types import Array, EpisodeResult
+
+# fdatasync leaves out what a reader does not need (the modification time); macOS does not have it.
+_sync = getattr(os, "fdatasync", os.fsync)
+
+
+class JournalWriter:
+    """Appends to a journal and its actions file; a context manager. Made by :meth:`RunDirectory.open_journal`.
+
+    ``found`` are all journals of the directory as they were when the lock was taken, and ``previous`` is the one among
+    them that this writer continues. ``appended`` are the records of this session. The writer releases ``lock``, which
+    the caller has acquired, when it is closed.
+
+    Raises:
+        OSError: the files cannot be created.
+        ResourceError: the header cannot be written.
+    """
+
+    def __init__(self, path: Path, header: Header, found: Sequence[Journal], lock: FileLock) -> None:
+        self.found, self.n_workers = tuple(found), header.n_workers
+        self.previous = next((journal for journal in found if journal.path == path), Journal(path))
+        self.appended: dict[EpisodeKey, EpisodeRecord] = {}
+        self._keys = {record.key for record in self.previous.episodes}
+        self._directory, self._reader, self._lock = path.parent, JournalFile(path), lock
+        self._files: list[_AppendOnly] = []
+        self._began = monotonic()
+        try:
+            self._open(path, header)
+        except BaseException:
+            self._close_files()
+            raise
+
+    @property
+    def n_episodes(self) -> int:
+        """The number of episodes that have a record in this journal."""
+        return len(self._keys)
+
+    def append(self, result: EpisodeResult, actions: Array | None) -> None:
+        """Write an episode and the actions it executed, ``(length, action_size)``; on disk when this returns.
+
+        Raises:
+            ResourceError: the disk is full. Both files are as they were before the call.
+        """
+        ref, content = None, b""
+        if actions is not None:
+            content = actions.tobytes()
+            ref = ActionsRef(self._actions.size, actions.shape, actions.dtype.str, zlib.crc32(content))
+        begin = self._lines.size + RECORD_BEGIN
+        self._append(EpisodeLine(monotonic() - self._began, _encodable(result), ref), content)
+        key = key_of(result.spec)
+        self.appended[key] = EpisodeRecord(key, result.outcome, self._reader, begin)
+        self._keys.add(key)
+
+    def close(self) -> None:
+        """Close the files and release the lock. What was appended is on disk already."""
+        self._close_files()
+        self._lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _open(self, path: Path, header: Header) -> None:
+        self._lines = _AppendOnly(path)
+        self._files.append(self._lines)
+        self._actions = _AppendOnly(actions_file_of(path))
+        self._files.append(self._actions)
+        self._lines.cut(self.previous.intact_bytes)
+        sync_directory(self._directory)
+        self._append(header, b"")
+
+    def _close_files(self) -> None:
+        for file in self._files:
+            file.close()
+        self._files.clear()
+
+    def _append(self, record: Header | EpisodeLine, actions: bytes) -> None:
+        before = [(file, file.size) for file in self._files]
+        try:
+            if actions:
+                self._actions.append(actions)  # before the line that refers to them, so that the line can be trusted
+            self._lines.append(to_line(encode(record)))
+        except OSError as error:
+            for file, size in before:
+                file.cut(size)
+            failure = ResourceError(
+                f"The journal cannot be written ({error.strerror}). Episodes kept: {self.n_episodes}."
+            )
+            failure.hint = f"Make room and go on with: proctor resume {self._directory}"
+            raise failure from error
+
+
+class _AppendOnly:
+    """A file that grows at its end and can be cut back; ``size`` is the number of bytes known to be complete."""
+
+    def __init__(self, path: Path) -> None:
+        self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        self.size = os.fstat(self._fd).st_size
+
+    def append(self, content: bytes) -> None:
+        rest = memoryview(content)
+        while rest:
+            rest = rest[os.write(self._fd, rest) :]  # a short write is not an error; the next one says what is wrong
+        _sync(self._fd)
+        self.size += len(content)
+
+    def cut(self, size: int) -> None:
+        """Shorten the file to ``size`` bytes, which works on a full disk too."""
+        os.ftruncate(self._fd, size)
+        self.size = size
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+def _encodable(result: EpisodeResult) -> EpisodeResult:
+    """Replace what UTF-8 cannot hold in error texts: a traceback may quote a file name that UTF-8 cannot hold."""
+    return replace(
+        result,
+        errors=tuple(
+            replace(error, message=_clean(error.message), traceback=_clean(error.traceback)) for error in result.errors
+        ),
+    )
+
+
+def _clean(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()

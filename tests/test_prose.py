@@ -1,0 +1,152 @@
+"""The prose rule of CONTRIBUTING.md, as far as a machine can check it.
+
+``ALLOWED`` is a ratchet: the number of sentences in a package or a page that still break the rule. A number may only be
+lowered, and a place without a number must have none. ``python tests/test_prose.py`` lists the sentences and numbers.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SOURCE = REPOSITORY / "src" / "proctor"
+
+ALLOWED: dict[str, int] = {
+    "ARCHITECTURE.md": 6,
+    "CONTRIBUTING.md": 2,
+    "child.py": 1,
+    "cli": 7,
+    "docs/cli.md": 4,
+    "doctor": 6,
+    "engine": 29,
+    "errors.py": 2,
+    "evaluation": 27,
+    "parallel": 17,
+    "plugins.py": 2,
+    "policies": 26,
+    "rendering.py": 1,
+    "reports": 35,
+    "results": 45,
+    "statistics": 19,
+    "testing": 3,
+    "tuning": 14,
+    "view": 11,
+}
+
+FRAGMENT = re.compile(r"(The same|Of|Those|What|Which|Whether|Where|How)\b|[a-z]")
+"""A docstring with this beginning has no subject, or needs its neighbour. It may begin with a literal."""
+
+PRIVATE = re.compile(
+    r"\b(nobody|whoever|whomever|whom|films?|filmed|filming|says of|say of|said of|mend|mends|mended)\b"
+    r"|(?<!there )\bis no (?!longer)"
+)
+"""Words that only this project used; errors and pages use those of the field."""
+
+ERRORS = re.compile(r"Error$|^(error|note|warn|warning|SystemExit|_refusal)$")
+
+PAGES = [
+    path
+    for folder in (REPOSITORY, REPOSITORY / "docs", REPOSITORY / "docs" / "decisions")
+    for path in sorted(folder.glob("*.md"))
+]
+MODULES = sorted(SOURCE.rglob("*.py"))
+
+
+def docstrings(tree: ast.AST) -> Iterator[str]:
+    """The docstrings of a module and of its public classes and functions."""
+    if text := ast.get_docstring(tree):
+        yield text
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_"):
+            yield from docstrings(node)
+
+
+def messages(tree: ast.AST) -> Iterator[str]:
+    """The texts of errors, notes and warnings, with ``{}`` in place of their values."""
+    for call in ast.walk(tree):
+        if isinstance(call, ast.Call) and ERRORS.search(getattr(call.func, "attr", getattr(call.func, "id", ""))):
+            for argument in call.args:
+                yield from map(text_of, [argument] if isinstance(argument, ast.Constant | ast.JoinedStr) else [])
+
+
+def text_of(node: ast.Constant | ast.JoinedStr) -> str:
+    """A literal as the reader of the message sees it."""
+    parts = node.values if isinstance(node, ast.JoinedStr) else [node]
+    return "".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in parts)
+
+
+def offences_of_module(path: Path) -> list[str]:
+    """Docstrings that begin as fragments, and messages with private words."""
+    tree = ast.parse(path.read_text())
+    fragments = [text.partition("\n")[0] for text in docstrings(tree) if FRAGMENT.match(text)]
+    return fragments + [text for text in messages(tree) if PRIVATE.search(text)]
+
+
+def offences_of_page(path: Path) -> list[str]:
+    """Lines of a page with private words, apart from its blocks of code."""
+    prose = re.sub(r"^```.*?^```$", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+    return [line for line in prose.splitlines() if PRIVATE.search(line)]
+
+
+def offences() -> Iterator[tuple[str, str]]:
+    """Every sentence that breaks the rule, with its package or page."""
+    for path in MODULES:
+        package = path.relative_to(SOURCE).parts[0]
+        yield from ((package, sentence) for sentence in offences_of_module(path))
+    for path in PAGES:
+        yield from ((str(path.relative_to(REPOSITORY)), line) for line in offences_of_page(path))
+
+
+FOUND = list(offences())
+PLACES = sorted({path.relative_to(SOURCE).parts[0] for path in MODULES} | {*ALLOWED, *(place for place, _ in FOUND)})
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_the_prose_rule_is_kept(place):
+    """Docstrings are sentences, and errors and pages use the field's words."""
+    found = [sentence for where, sentence in FOUND if where == place]
+
+    assert len(found) <= ALLOWED.get(place, 0), "\n".join(found)
+
+
+def test_the_ratchet_names_places_that_exist():
+    """If a package is renamed, its number must be renamed, too."""
+    there = {path.relative_to(SOURCE).parts[0] for path in MODULES} | {str(p.relative_to(REPOSITORY)) for p in PAGES}
+
+    assert set(ALLOWED) <= there
+
+
+@pytest.mark.parametrize(
+    ("docstring", "is_fragment"),
+    [
+        ("The same for a simulator.", True),
+        ("Of a forward pass.", True),
+        ("Whether it is over.", True),
+        ("what it is", True),
+        ("Return the rate.", False),
+        ("``proctor plan``: how many episodes are needed.", False),
+        ("Offers a choice.", False),
+    ],
+)
+def test_a_fragment_is_recognised(docstring, is_fragment):
+    """A docstring is recognised by its first word."""
+    assert bool(FRAGMENT.match(docstring)) is is_fragment
+
+
+def test_a_private_word_in_an_error_is_found():
+    """Words are found between the parts of an f-string, and in a note."""
+    tree = ast.parse("""raise ConfigError(f"{name} is no number.")\nnote("Nobody knows: nobody.")\nprint("nobody")""")
+
+    assert [bool(PRIVATE.search(text)) for text in messages(tree)] == [True, True]
+
+
+if __name__ == "__main__":
+    for place, sentence in FOUND:
+        print(f"{place}: {sentence}")  # noqa: T201
+    print(dict(sorted(Counter(place for place, _ in FOUND).items())))  # noqa: T201
