@@ -16,8 +16,6 @@ from proctor.policies.remote.groot import load
 from proctor.policies.remote.mapping import GROOT
 from proctor.types import Observation
 
-pytestmark = pytest.mark.filterwarnings("ignore::proctor.errors.Note")
-
 NESTED = GROOT_INPUTS.replace('["action.x", "action.y"]', '["x", "y"]')
 FORMS = {
     "n1.6 flat": (["groot"], {}),

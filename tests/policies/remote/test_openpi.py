@@ -15,8 +15,6 @@ from stand_in import steer, unpack_openpi
 from proctor.errors import ConfigError, EpisodeLostError, FingerprintError, Note, PolicyError, PolicyGoneError
 from proctor.policies.remote.openpi import load, seed_of
 
-pytestmark = pytest.mark.filterwarnings("ignore::proctor.errors.Note")
-
 
 @pytest.fixture
 def opened():

@@ -18,8 +18,6 @@ from proctor.cli.main import main
 from proctor.errors import ContractError, FingerprintError, NoResultError, PolicyGoneError
 from proctor.testing.fakes import FakePolicy
 
-pytestmark = pytest.mark.filterwarnings("ignore::proctor.errors.Note")
-
 
 class SinglePrecision(FakePolicy):
     """What GR00T's server sees: states in single precision."""
