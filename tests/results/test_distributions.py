@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from result_samples import SPECS, TASKS, broken, done
-
 from proctor.results.distributions import MOST_BINS, histograms, lengths_and_rewards
 from proctor.results.summary import summarize
 from proctor.types import Outcome
+from result_samples import SPECS, TASKS, broken, done
 
 
 def summary_of(*results):

@@ -4,7 +4,6 @@ import json
 from dataclasses import replace
 
 import pytest
-from result_samples import SPECS, TASKS, broken, done, run_info
 
 from proctor.results.eval_info import (
     build_eval_info,
@@ -15,6 +14,7 @@ from proctor.results.eval_info import (
 )
 from proctor.results.summary import summarize
 from proctor.types import AttemptError, Outcome
+from result_samples import SPECS, TASKS, broken, done, run_info
 
 RESULTS = [done(spec, success=spec.episode_index < 3) for spec in SPECS]
 

@@ -1,11 +1,11 @@
 """The one success rate of a run."""
 
 import pytest
-from result_samples import SPECS, TASKS, broken, done
 
 from proctor.results.headline import Basis, headline_of
 from proctor.results.summary import summarize
 from proctor.statistics.intervals import IntervalMethod, anytime, wilson
+from result_samples import SPECS, TASKS, broken, done
 
 FIRST_TASK = SPECS[:4]
 

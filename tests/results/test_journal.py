@@ -13,13 +13,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from result_samples import FINGERPRINT, SPECS, broken, done
 
 from proctor.errors import ConfigError, ResourceError, RunLockedError
 from proctor.results import journal as journal_module
 from proctor.results.journal import JournalWriter, read_actions, read_journal, read_journals
 from proctor.results.lock import FileLock
 from proctor.types import AttemptError
+from result_samples import FINGERPRINT, SPECS, broken, done
 
 OLD_JOURNAL = Path(__file__).parent.parent / "data" / "journal_v1.jsonl"
 

@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from result_samples import FINGERPRINT, SPECS, broken, done, journal_of
 
 from proctor.errors import MergeError
 from proctor.results.journal import JournalWriter, key_of, read_journal, read_journals
 from proctor.results.merge import canonical, merge_journals, remaining
 from proctor.types import AttemptError
+from result_samples import FINGERPRINT, SPECS, broken, done, journal_of
 
 
 def merged(journals):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from result_samples import SPECS, TASKS, broken, done
 
 from proctor.results.profile import plain_profile, profile_of
 from proctor.results.summary import summarize
 from proctor.types import Timings
+from result_samples import SPECS, TASKS, broken, done
 
 
 @pytest.fixture

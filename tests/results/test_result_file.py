@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from result_samples import SPECS, TASKS, broken, done, run_info
 
 from proctor.errors import ConfigError
 from proctor.results.compare import compare
@@ -20,6 +19,7 @@ from proctor.results.videos import video_file
 from proctor.statistics.intervals import IntervalMethod
 from proctor.statistics.stopping import EarlyStop, Precision
 from proctor.types import EpisodeSpec, Task
+from result_samples import SPECS, TASKS, broken, done, run_info
 
 LEROBOTS = Path(__file__).parents[1] / "data" / "lerobot_eval_info.json"
 

@@ -5,11 +5,11 @@ import json
 from dataclasses import replace
 
 import pytest
-from result_samples import FINGERPRINT, SPECS, TASKS, run_info
 
 from proctor.errors import ConfigError, FingerprintError, ResourceError
 from proctor.results import files
 from proctor.results.run_dir import RUN_FILE, check_fingerprint, read_run, write_run
+from result_samples import FINGERPRINT, SPECS, TASKS, run_info
 
 
 def test_a_run_is_read_back_as_it_was_written(tmp_path):

@@ -1,12 +1,12 @@
 """A plan joined with its results."""
 
 import pytest
-from result_samples import FINGERPRINT, SPECS, TASKS, broken, done, run_info
 
 from proctor.errors import ConfigError, MergeError, Note
 from proctor.results.journal import JournalWriter, key_of
 from proctor.results.run_dir import write_run
 from proctor.results.summary import describe, load_summary, require_complete, summarize
+from result_samples import FINGERPRINT, SPECS, TASKS, broken, done, run_info
 
 
 def test_results_come_in_the_order_of_the_plan():

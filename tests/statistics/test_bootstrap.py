@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from result_samples import SPECS, TASKS, broken, done
 
 from proctor.results.summary import summarize
 from proctor.statistics.bootstrap import RESAMPLES, MeanIntervals, mean_intervals, quantities, resample, resample_task
+from result_samples import SPECS, TASKS, broken, done
 
 LION = TASKS[0].key
 

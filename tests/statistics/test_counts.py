@@ -4,11 +4,11 @@ import math
 from dataclasses import replace
 
 import pytest
-from result_samples import SPECS, broken, done
 
 from proctor.statistics.counts import Counts, macro, pooled_interval
 from proctor.statistics.intervals import Interval, IntervalMethod, anytime, exact, wilson
 from proctor.types import Outcome
+from result_samples import SPECS, broken, done
 
 
 def counted(successes, n, errors=0):
