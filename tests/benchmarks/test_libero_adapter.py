@@ -395,3 +395,52 @@ def test_a_mujoco_that_changes_libero_is_told_before_a_worker_starts(monkeypatch
 
     assert len(cautions) == n_cautions
     assert all(caution.startswith(f"MuJoCo {installed} ") and "mujoco<3.3.3" in caution for caution in cautions)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "limits", "state", "init_state"),
+    [
+        ("lerobot", [280, 280, 300, 520], "float32", 3),
+        ("openpi", [220, 280, 300, 520], "float64", 3),
+        ("groot", [720] * 4, "float32", None),
+    ],
+)
+def test_a_protocol_decides_limits_states_and_waiting(protocol, limits, state, init_state):
+    """By openpi's and by GR00T's protocol too, an episode is the same in LIBERO's own code and in the quick one."""
+    suites = Libero(LiberoConfig(task="libero_spatial,libero_object,libero_goal,libero_10", protocol=protocol))
+    assert [task.max_episode_steps for task in suites.tasks()][::10] == limits
+    benchmark = benchmark_of("libero_goal", 7, protocol=protocol)
+    (task,) = benchmark.tasks()
+    assert benchmark.init_state_id(task, 3) == init_state
+
+    seen = []
+    for quick in (True, False):
+        with patch.object(libero_simulator, "is_compared", lambda quick=quick: quick):
+            env = benchmark.make_env(task)
+            assert env.observation_space["observation.state"].dtype == state
+            frames = [env.reset(1003, init_state, look=True)]
+            frames += [env.step(np.array([*AWAY, 0, 0, 0, -1]), look=True).observation for _ in range(2)]
+            seen.append(["".join(digest(frame[key]) for key in sorted(frame)) for frame in frames])
+            env.close()
+
+    assert seen[0] == seen[1]
+    assert len(set(seen[0])) == 3
+
+
+def test_without_waiting_the_first_observation_is_the_one_that_the_seed_places():
+    """It is not what it is ten steps later, and depends on the seed."""
+    (task,) = benchmark_of("libero_goal", 7).tasks()
+    first = {}
+    for protocol in ("groot", "lerobot"):
+        env = benchmark_of("libero_goal", 7, protocol=protocol, init_states=False).make_env(task)
+        first[protocol] = [env.reset(seed, None, look=True)["observation.images.image"] for seed in (1, 2, 1)]
+        env.close()
+
+    assert (first["groot"][0] == first["groot"][2]).all()
+    assert (first["groot"][0] != first["groot"][1]).any()
+    assert (first["groot"][0] != first["lerobot"][0]).any()
+
+
+def test_an_unknown_protocol_is_refused():
+    with pytest.raises(ConfigError, match="lerobot"):
+        LiberoConfig(protocol="openvla")

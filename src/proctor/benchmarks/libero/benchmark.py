@@ -23,7 +23,7 @@ from proctor.benchmarks.base import (
 )
 from proctor.benchmarks.libero.package import LiberoFiles, import_robosuite
 from proctor.benchmarks.libero.simulator import Seen, View, is_compared, make_simulator
-from proctor.benchmarks.libero.tasks import MAX_STEPS, SUITES, instruction_of
+from proctor.benchmarks.libero.tasks import PROTOCOLS, SUITES, instruction_of
 from proctor.config import EnvConfig, comma_separated
 from proctor.errors import ConfigError, did_you_mean
 from proctor.types import Array, Task
@@ -63,6 +63,10 @@ class LiberoConfig(EnvConfig):
     visualization_height: int = 512
     """Size of a video frame, in pixels."""
 
+    protocol: str = "lerobot"
+    """Whose step limits, waiting steps and initial states: lerobot, openpi, or groot (which uses no stored initial
+    states, whatever init_states says)."""
+
     init_states: bool = True
     """true: episode i starts from stored initial state i mod 50; false: from a state that the seed draws."""
 
@@ -72,6 +76,8 @@ class LiberoConfig(EnvConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_one_of("obs_type", self.obs_type, ("pixels_agent_pos", "pixels"))
+        require_one_of("protocol", self.protocol, tuple(PROTOCOLS))
+        object.__setattr__(self, "init_states", self.init_states and PROTOCOLS[self.protocol].stored_states)
         require_one_of("control_mode", self.control_mode, ("relative", "absolute"))
         require_image_sizes(self)
         for name in (*self.image_names(), *self.camera_name_mapping):
@@ -109,7 +115,7 @@ class LiberoEnv(SimEnv):
     def __init__(self, task: Task, config: LiberoConfig) -> None:
         import_robosuite()
         self._config, self._max_steps, self._n_steps = config, task.max_episode_steps, 0
-        self._features = config.features()
+        self._features, self._protocol = config.features(), PROTOCOLS[config.protocol]
         if not is_compared():
             warnings.warn(
                 "LIBERO runs by its own, slower code: the fast code was not compared for these versions.", stacklevel=1
@@ -124,7 +130,7 @@ class LiberoEnv(SimEnv):
         image = Box(0, 255, (config.observation_height, config.observation_width, 3), np.uint8)
         spaces: dict[str, Any] = dict.fromkeys(self._features.values(), image)
         if config.obs_type == "pixels_agent_pos":
-            spaces["observation.state"] = Box(-np.inf, np.inf, (8,), np.float32)
+            spaces["observation.state"] = Box(-np.inf, np.inf, (8,), np.dtype(self._protocol.state_dtype).type)
         self.observation_space = gymnasium.spaces.Dict(spaces)
         self.action_space = Box(-1, 1, (7,), np.float32)
 
@@ -133,7 +139,8 @@ class LiberoEnv(SimEnv):
         if self._init_states is not None and init_state_id is not None:
             state = self._init_states[init_state_id % len(self._init_states)]
         self._n_steps = 0
-        seen = self._simulator.reset(seed, state, absolute=self._config.control_mode == "absolute", look=look)
+        absolute, n_wait_steps = self._config.control_mode == "absolute", self._protocol.n_wait_steps
+        seen = self._simulator.reset(seed, state, absolute=absolute, look=look, n_wait_steps=n_wait_steps)
         return None if seen is None else self._observation(seen)
 
     def step(self, action: Array, *, look: bool) -> Step:
@@ -150,7 +157,8 @@ class LiberoEnv(SimEnv):
 
     def _observation(self, seen: Seen) -> Mapping[str, Array]:
         found = {name: _turned(seen.images[camera]) for camera, name in self._features.items()}
-        state = np.concatenate([seen.eef_pos, axis_angle(seen.eef_quat), seen.gripper_qpos]).astype(np.float32)
+        state = np.concatenate([seen.eef_pos, axis_angle(seen.eef_quat), seen.gripper_qpos])
+        state = state.astype(self._protocol.state_dtype)
         return {name: found.get(name, state) for name in self.observation_space}
 
     def prepare_to_look(self) -> None:
@@ -209,7 +217,7 @@ _built_before_forking: list[tuple[Task, LiberoConfig, LiberoEnv]] = []
 
 
 class Libero(Benchmark):
-    """LIBERO as LeRobot runs it (``lerobot.envs.libero`` of 0.6.1).
+    """LIBERO as LeRobot runs it (``lerobot.envs.libero`` of 0.6.1), or by the protocol of another project.
 
     ============  ======================================================================================
     suite, task   ``libero_spatial``, ``libero_object``, ``libero_goal``, ``libero_10`` of ten tasks each,
@@ -231,6 +239,24 @@ class Libero(Benchmark):
     reward        1 on success, else 0
     ============  ======================================================================================
 
+    ``--env.protocol`` names whose numbers an evaluation is to be compared with. Rates by different protocols do not
+    mean the same, and ``proctor compare`` refuses to compare them.
+
+    ============  =================================  =====================  ================================
+    protocol      step limits                        initial states         ``observation.state``
+    ============  =================================  =====================  ================================
+    ``lerobot``   280, 280, 300, 520, 400 as above   stored, 10 steps wait  float32
+    ``openpi``    220 in ``libero_spatial``, else    stored, 10 steps wait  float64, as openpi's client sends
+                  as above                                                  it
+    ``groot``     720 in every suite                 drawn by the seed,     float32
+                                                     no waiting
+    ============  =================================  =====================  ================================
+
+    Not reproduced, deliberately: openpi seeds its environment once for each task (``env.seed(7)``), so its fixtures
+    depend on the number of earlier episodes, counts an episode that raises as a failure, and executes actions in
+    double precision; GR00T ignores the seed, and looks for success once for each chunk. Here each episode has its own
+    seed, errors are counted apart, and success ends an episode at the step at which it is reached.
+
     Differences from LeRobot, all deliberate: each episode equals, to the bit, the same episode as the first one of a
     fresh environment (in 28 tasks LeRobot's depend on the number of earlier episodes, see
     :data:`.simulator.LOADS_BEFORE_FIRST_EPISODE`); images are 256 pixels wide and high, the size of the public
@@ -251,7 +277,7 @@ class Libero(Benchmark):
     def tasks(self) -> list[Task]:
         suites = dict.fromkeys(self.config.task_names() or ["libero_10"])
         return [
-            Task(suite, task_id, name, instruction_of(name), MAX_STEPS[suite])
+            Task(suite, task_id, name, instruction_of(name), PROTOCOLS[self.config.protocol].max_steps[suite])
             for suite in suites
             for task_id, name in self._selected(suite)
         ]

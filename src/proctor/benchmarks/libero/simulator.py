@@ -30,7 +30,6 @@ COMPARED = {
 """Versions for which :class:`QuickSimulator` was shown to equal LIBERO's own code."""
 
 CONTROL_HZ = 20
-WAIT_STEPS = 10
 WAIT_ACTION = np.array([0, 0, 0, 0, 0, 0, -1.0])
 LOADS_BEFORE_FIRST_EPISODE = 3
 """Number of times that LeRobot has loaded the model when its first episode begins: it constructs, resets, resets again.
@@ -113,16 +112,20 @@ class Simulator:
     def _adapted(self, problem: Any) -> Any:
         return draw_on_demand(problem, self._view)
 
-    def reset(self, seed: int, init_state: Array | None, *, absolute: bool, look: bool) -> Seen | None:
+    def reset(
+        self, seed: int, init_state: Array | None, *, absolute: bool, look: bool, n_wait_steps: int = 10
+    ) -> Seen | None:
         """Begin an episode: place objects by the seed, then by ``init_state`` (size,), and let them settle.
 
-        If ``absolute`` is true, actions after the settling are poses, else changes of pose.
+        They settle for ``n_wait_steps`` control steps. If ``absolute`` is true, actions after the settling are poses,
+        else changes of pose.
         """
         np.random.seed(seed)  # noqa: NPY002 - LIBERO draws from the global generator
         self._place()
         if init_state is not None:
             self._set(init_state)
-        for left in reversed(range(WAIT_STEPS)):
+        seen = self._see_start() if look and not n_wait_steps else None
+        for left in reversed(range(n_wait_steps)):
             _, seen = self.step(WAIT_ACTION, look=look and left == 0)
         self.controller.use_delta = not absolute
         return seen
@@ -142,6 +145,13 @@ class Simulator:
 
     def _sample_sensors(self) -> None:
         self._env._update_observables(force=True)  # noqa: SLF001
+
+    def _see_start(self) -> Seen:
+        """Return the sensors as they were sampled at the reset; the images are rendered now, of the same state."""
+        raw = self._env._get_observations()  # noqa: SLF001
+        with self._view.looking():
+            images = {camera: self.draw(camera, self._view.size) for camera in self._view.cameras}
+        return Seen(images, raw["robot0_eef_pos"], raw["robot0_eef_quat"], raw["robot0_gripper_qpos"])
 
     def step(self, action: Array, *, look: bool) -> tuple[bool, Seen | None]:
         """Do a control step with ``action`` (7,). Returns True if the goal is reached, and the sensors if ``look``."""
@@ -304,6 +314,9 @@ class QuickSimulator(Simulator):
         env = self._env
         env._post_process()  # noqa: SLF001
         return bool(env._check_success()), seen  # noqa: SLF001
+
+    def _see_start(self) -> Seen:
+        return self._see()
 
     def _see(self) -> Seen:
         with self._view.looking():

@@ -8,6 +8,8 @@ this with the installed package.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 SUITES: dict[str, tuple[str, ...]] = {
     "libero_spatial": (
@@ -153,8 +155,32 @@ SUITES: dict[str, tuple[str, ...]] = {
 }
 """The tasks of each suite; a task's index is its ``task_id``."""
 
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """How a project runs LIBERO's episodes.
+
+    ``max_steps`` are the step limits of the suites, and ``n_wait_steps`` the steps before the first observation, in
+    which objects settle. Episodes start from LIBERO's stored states, or if ``stored_states`` is false from what the
+    seed places. ``state_dtype`` is the dtype of the state that a policy sees.
+    """
+
+    max_steps: Mapping[str, int]
+    n_wait_steps: int = 10
+    stored_states: bool = True
+    state_dtype: str = "float32"
+
+
 MAX_STEPS = {"libero_spatial": 280, "libero_object": 280, "libero_goal": 300, "libero_10": 520, "libero_90": 400}
 """LeRobot's step limits: slightly longer than the longest demonstration of each suite."""
+
+PROTOCOLS = {
+    "lerobot": Protocol(MAX_STEPS),
+    "openpi": Protocol({**MAX_STEPS, "libero_spatial": 220}, state_dtype="float64"),
+    "groot": Protocol(dict.fromkeys(MAX_STEPS, 720), n_wait_steps=0, stored_states=False),
+}
+"""The protocols by name. Sources: ``lerobot/envs/libero.py`` of LeRobot 0.6.1; ``examples/libero/main.py`` of openpi;
+``gr00t/eval/sim/LIBERO`` and ``gr00t/eval/rollout_policy.py`` of Isaac GR00T N1.7."""
 
 
 def instruction_of(name: str) -> str:
