@@ -89,7 +89,7 @@ def test_what_is_no_secret_is_there(left):
 
 
 def test_no_command_is_shown_that_a_run_with_secrets_refuses(left, capsys):
-    """It can neither be resumed without them nor be filmed later."""
+    """It can neither be resumed without them nor be rendered later."""
     assert main(["show", str(left / "run")]) == 0
 
     said = capsys.readouterr().out

@@ -96,7 +96,7 @@ def test_what_is_no_policy_is_named(policy, sentence):
         (make_env(ENV), "env is what make_env returned; give what make_env was given"),
         (
             "CartPole-v1",
-            r"'CartPole-v1' is no benchmark but a Gymnasium id: \{'type': 'gymnasium', 'task': 'CartPole-v1'\}",
+            r"'CartPole-v1' is not a benchmark but a Gymnasium id: \{'type': 'gymnasium', 'task': 'CartPole-v1'\}",
         ),
         ("pushT", "Unknown benchmark 'pushT'. Did you mean 'pusht'"),
         (Path("pusht"), "env is the path pusht; env is a benchmark's name"),

@@ -152,7 +152,7 @@ def test_a_gate_is_not_decided_by_the_tasks_that_have_a_rate_alone(folder, tmp_p
     assert "--fail_if_worse cannot be decided" in text
 
 
-def test_no_episode_is_a_failure_to_be_filmed(folder, capsys):
+def test_no_episode_is_a_failure_to_be_rendered(folder, capsys):
     """Nor do they count as none: the sentence says why."""
     status, text = said(capsys, "replay", folder / "silent", "--task", "task-0", "--episode", "failures")
 

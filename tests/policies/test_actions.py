@@ -61,7 +61,7 @@ async def asynchronous():
         ([np.zeros(2), None], "a list that holds None"),
         (iter([1.0]), "a list_iterator"),
         (object(), "a object; return an array"),
-        (torch.zeros(2).to_sparse(), r"a Tensor \(2,\) that is no array"),
+        (torch.zeros(2).to_sparse(), r"a Tensor \(2,\) that is not an array"),
         (np.ma.masked_invalid([np.nan, 1.0]), "a masked array"),
         (asynchronous(), "a coroutine"),
     ],

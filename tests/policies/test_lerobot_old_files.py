@@ -142,7 +142,7 @@ def test_a_configuration_without_a_type_is_of_the_type_the_user_gives(act, actio
     [
         ({"model_type": "llama"}, "it is a model of the transformers library ('llama'), not a LeRobot policy"),
         ({"input_shapes": {}, "output_shapes": {}}, "it was written by LeRobot of 2024 (input_shapes)"),
-        ({}, "without them nobody knows what it was trained on"),
+        ({}, "without them it is not known what the policy was trained on"),
     ],
 )
 def test_a_configuration_of_something_else(bare, fields, sentence):

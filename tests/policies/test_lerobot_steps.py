@@ -81,7 +81,7 @@ def test_the_steps_that_lerobot_saves_by_class_are_accepted(bare):
         ({}, "gives step 0 no registry_name"),
         ({"registry_name": 3}, "gives step 0 no registry_name"),
         ({"registry_name": ["a"]}, "gives step 0 no registry_name"),
-        ({"registry_name": "device_processor", "config": "cpu"}, r"a config that is no object"),
+        ({"registry_name": "device_processor", "config": "cpu"}, r"a config that is not an object"),
         ({"registry_name": "grow_wings"}, "the step 'grow_wings', which neither LeRobot nor an installed plug-in"),
     ],
 )

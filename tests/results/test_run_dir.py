@@ -49,7 +49,7 @@ def test_an_edited_run_file_whose_fields_are_no_mappings_is_a_sentence(tmp_path,
     functools.reduce(lambda fields, name: fields.setdefault(name, {}), groups, edited)[last] = None
     (tmp_path / RUN_FILE).write_text(json.dumps(edited))
 
-    with pytest.raises(ConfigError, match=rf"run\.json cannot be read \({path} is no mapping"):
+    with pytest.raises(ConfigError, match=rf"run\.json cannot be read \({path} is not a mapping"):
         RunDirectory(tmp_path).read_run()
 
 

@@ -141,7 +141,7 @@ def test_an_interrupted_run_says_how_it_is_gone_on_with(theirs):
 
 
 def test_the_commands_that_show_prints_hold_the_consent_they_take(theirs, capsys):
-    """Those that go on with the run, and those that film an episode of it."""
+    """Those that go on with the run, and those that render a video of it."""
     main(["show", str(theirs.run)])
     assert f"--episode 0 {CONSENT}" in capsys.readouterr().out
     theirs.reopen()
@@ -177,7 +177,7 @@ def test_a_run_directory_has_no_module_of_the_working_directory_imported(local, 
     assert local.ran()
 
 
-def film(folder):
+def request_video(folder):
     """Press the button for the only run's only episode; what the page is told of it."""
     (run,) = (path for path in folder.iterdir() if (path / "run.json").exists())
     task = json.loads((run / "run.json").read_text())["plan"][0]["task"]
@@ -197,7 +197,7 @@ def test_the_viewer_says_the_command_instead_of_running_it(code, request, monkey
     code = request.getfixturevalue(code)
     monkeypatch.syspath_prepend(code.folder)
 
-    answer, replay = film(code.run.parent)
+    answer, replay = request_video(code.run.parent)
 
     assert answer == {"state": "failed"}
     assert f"proctor replay {code.run} --task=" in replay["said"]

@@ -1,4 +1,4 @@
-"""A run that goes on is followed; an episode without a video is filmed; Ctrl-C ends everything."""
+"""A run that goes on is followed; the video of an episode is rendered; Ctrl-C ends everything."""
 
 from __future__ import annotations
 
@@ -115,12 +115,12 @@ def token_of(viewer, run):
     return re.search(r'data-token="([^"]+)"', ask(viewer, f"/runs/{run}").text)[1]
 
 
-def film(viewer, run, episode, token, task_id=1):
+def request_video(viewer, run, episode, token, task_id=1):
     body = json.dumps({"suite": "fake", "task_id": task_id, "episode": episode}).encode()
     return ask(viewer, f"/runs/{run}/replays", "POST", body, x_proctor_token=token)
 
 
-def test_episodes_are_filmed_one_after_the_other(viewer, folder):
+def test_videos_are_rendered_one_after_the_other(viewer, folder):
     """By a process of its own; whoever listens hears how it goes, and where the video is; or why there is none."""
     journal = folder / "fake" / "journal.jsonl"
     journal.write_bytes(damaged_actions(journal.read_bytes(), episode=2))
@@ -128,15 +128,15 @@ def test_episodes_are_filmed_one_after_the_other(viewer, folder):
     token = token_of(viewer, run)
 
     for episode in (1, 2, 1):
-        assert film(viewer, run, episode, token).status == 202
+        assert request_video(viewer, run, episode, token).status == 202
     with events(viewer, run) as told:
         *states, (end, _) = told
-    filmed, failed = states[-1][1]["replays"]
-    video = ask(viewer, filmed["video"])
+    rendered, failed = states[-1][1]["replays"]
+    video = ask(viewer, rendered["video"])
 
     assert end == "end"
     assert ("running", "waiting") in {tuple(replay["state"] for replay in state["replays"]) for _, state in states}
-    assert (filmed["episode"], filmed["state"]) == (1, "done")
+    assert (rendered["episode"], rendered["state"]) == (1, "done")
     assert (video.status, video.headers["content-type"], video.body[4:8]) == (200, "video/mp4", b"ftyp")
     assert (failed["episode"], failed["state"], failed["video"]) == (2, "failed", None)
     assert "the recorded actions cannot be read" in failed["message"]
@@ -157,7 +157,7 @@ def damaged_actions(journal, episode):
 
 
 def test_ctrl_c_ends_it_whatever_is_under_way(viewer, folder):
-    """Somebody listens to a run, somebody is in the midst of a video, an episode is being filmed: without a word."""
+    """Somebody listens to a run, somebody is in the midst of a video, a video is being rendered: without a word."""
     run = run_id(viewer, "fake")
     video = folder / "fake" / "videos" / "fake_1" / "eval_episode_1.mp4"
     video.parent.mkdir(parents=True, exist_ok=True)
@@ -172,7 +172,7 @@ def test_ctrl_c_ends_it_whatever_is_under_way(viewer, folder):
         events(viewer, run_id(viewer, "live")) as told_of_live,
     ):
         assert next(told_of_live)[1]["live"]
-        assert film(viewer, run, 0, token_of(viewer, run)).status == 202
+        assert request_video(viewer, run, 0, token_of(viewer, run)).status == 202
         with events(viewer, run) as told:
             assert next(state for _, state in told if state["replays"][-1]["state"] == "running")
             assert (children := descendants(viewer.child.pid))
@@ -199,8 +199,8 @@ def test_too_many_wishes_are_refused(tmp_path):
     with viewing(tmp_path) as viewer:
         run = run_id(viewer, "run")
         token = token_of(viewer, run)
-        answers = [film(viewer, run, episode, token, task_id) for task_id in (0, 1) for episode in range(12)]
+        answers = [request_video(viewer, run, episode, token, task_id) for task_id in (0, 1) for episode in range(12)]
 
     assert [answer.status for answer in answers[:20]] == [202] * 20
     assert answers[-1].status == 409
-    assert "20 episodes are waiting to be filmed already" in answers[-1].text
+    assert "20 videos are waiting to be rendered already" in answers[-1].text

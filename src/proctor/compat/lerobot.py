@@ -234,7 +234,7 @@ def _refill(policy: Policy, rows: Sequence[_Row]) -> None:
 
 
 def _info_of(i: int, info: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What a vector environment's info says of success in its environment number ``i``.
+    """Give the part of a vector environment's info that holds the success of its environment number ``i``.
 
     Gymnasium gives an array for each key, and under ``_key`` for which environments it holds. If environments begin
     their next episode in the same step, ``final_info`` is such a dictionary of those whose episode has just ended.

@@ -1,7 +1,7 @@
 """A benchmark's task as a Gymnasium vector environment, for code that wants to step it itself.
 
 :func:`~proctor.compat.eval_policy` never steps one of these: it takes from it which task is meant, and lets the engine
-run the episodes. Whoever steps it gets an ordinary ``AsyncVectorEnv`` (or ``SyncVectorEnv``), started on first use.
+run the episodes. Its caller gets an ordinary ``AsyncVectorEnv`` (or ``SyncVectorEnv``), started on first use.
 """
 
 from __future__ import annotations

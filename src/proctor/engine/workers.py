@@ -1,7 +1,7 @@
 """The workers: started, given simulators and episodes, and replaced if they are lost.
 
 :class:`Workers` knows nothing of policies and results. What happens to an episode on a worker comes out as an event,
-and whoever has the workers sends the requests that run the episode.
+and the owner of the workers sends the requests that run the episode.
 """
 
 from __future__ import annotations

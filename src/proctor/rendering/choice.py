@@ -1,4 +1,4 @@
-"""Decides what simulators draw with, before any of them starts: by drawing a frame with each possibility."""
+"""Chooses the renderer of simulators before any of them starts, by drawing a frame with each possibility."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ def choose_renderer(benchmark: Benchmark, policy_device: str | None = None, *, d
     if not benchmark.draws_with_gl or len(options) == 1:
         chosen = usual
     else:
-        chosen = next((option for option in options if _draws(option)), usual)  # if none can, the simulator says why
+        # If none can draw, the simulator raises an error with the reason.
+        chosen = next((option for option in options if _draws(option)), usual)
     if draws and benchmark.needs_gl:
         named = "" if not backend else f"{_BACKEND}={backend}" if wanted == "auto" else f"env.render_device={backend}"
         _require_drawing(chosen, named)

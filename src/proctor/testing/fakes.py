@@ -27,7 +27,7 @@ FAKE_BENCHMARK = "proctor.testing.fakes:FakeBenchmark"
 class FakeConfig(EnvConfig):
     """``faults`` maps ``"<task>/<seed>/<step>"`` to what happens there: ``raise``, ``kill``, ``exit``, ``hang``,
     ``stop`` (SIGSTOP), ``nap`` (half a second), ``quit`` (SystemExit), ``panic`` (no Exception), ``ask`` (input()),
-    ``interrupt`` (KeyboardInterrupt, nobody's Ctrl-C).
+    ``interrupt`` (KeyboardInterrupt, without a Ctrl-C).
     Step 0 is the reset, ``"<task>/construct"`` the constructor, ``"<task>/<seed>/<step>/render"`` a video's frame. A
     fault strikes ``times`` times; ``scratch`` is the folder in which workers remember how often it has.
 
@@ -154,7 +154,7 @@ def _quit() -> None:
 
 
 class _Panic(BaseException):
-    """As code in Rust raises them."""
+    """An exception that is not an Exception, such as PyO3 raises for a panic in Rust."""
 
 
 def _panic() -> None:

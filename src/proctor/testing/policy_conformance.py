@@ -1,4 +1,4 @@
-"""What every policy promises, as tests that a policy's own tests inherit. Needs pytest.
+"""The promises of every policy, as tests that a policy's own tests inherit. Needs pytest.
 
 ::
 
@@ -65,7 +65,7 @@ class PolicyConformance:
         "observation.image": (96, 96, 3),
         "observation.state": (2,),
     }
-    """What the policy sees, by key: three axes are an image (height, width, channels) of bytes, others are float32."""
+    """The observation's shapes by key: three axes are a uint8 image (height, width, channels), others are float32."""
     instruction: ClassVar[str] = "Push the T-shaped block onto the T-shaped target."
 
     @pytest.fixture

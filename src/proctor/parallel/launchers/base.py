@@ -1,4 +1,4 @@
-"""What a launcher is: it starts shards somewhere, and carries messages between the driver and the shards.
+"""A launcher starts shards somewhere, and carries messages between the driver and the shards.
 
 To the driver a shard is a number, ``shard_id``, from :meth:`Launcher.submit` to its last event (one of
 :data:`~proctor.parallel.messages.LAST_EVENTS`). After that event the same id may be submitted again.
