@@ -46,13 +46,17 @@ class Studio:
     def measure(self, *, live=False, policy=None, **fields):
         """An engine that has measured everything."""
         setup = self.setup(**fields) if policy is None else self.setup(source=None, **fields)
-        engine = Engine(setup, self.plan, policy, {spec: self.video_spec_of(spec) for spec in self.plan} if live else {})
+        engine = Engine(
+            setup, self.plan, policy, {spec: self.video_spec_of(spec) for spec in self.plan} if live else {}
+        )
         engine.run(self.keep)
         engine.close_inference()
         return engine
 
     def video_tasks(self, **fields):
-        return [VideoTask(self.results[spec], self.actions[spec], self.video_spec_of(spec, **fields)) for spec in self.plan]
+        return [
+            VideoTask(self.results[spec], self.actions[spec], self.video_spec_of(spec, **fields)) for spec in self.plan
+        ]
 
     @staticmethod
     def render(setup, video_tasks, engine=None):

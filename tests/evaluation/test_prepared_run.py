@@ -113,7 +113,10 @@ def test_a_loader_that_gives_no_policy_is_a_sentence(address, words):
     ("fields", "words"),
     [
         ({"output_dir": "runs/\udcff"}, r"'runs/\\udcff' is not UTF-8"),
-        ({"output_dir": "x" * 300}, "output_dir is not a valid name of a directory: File name too long; choose another one"),
+        (
+            {"output_dir": "x" * 300},
+            "output_dir is not a valid name of a directory: File name too long; choose another one",
+        ),
         ({"output_dir": "a\0b"}, "output_dir is not a valid name of a directory: "),
         ({"job_name": "\udcc3"}, r"'\\udcc3' is not UTF-8"),
         ({"env": {"type": "pusht", "kwargs": {"path": ["\udcff"]}}}, r"'\\udcff' is not UTF-8"),

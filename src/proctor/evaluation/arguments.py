@@ -193,9 +193,7 @@ def _path_fields(policy: str) -> dict[str, Any]:
     """Take a text for a path or a Hub id, and refuse the name of a policy, a benchmark or a function."""
     if not Path(policy).exists():
         if policy in installed(POLICIES):
-            raise ConfigError(
-                f"policy is '{policy}', but a text is a checkpoint's path; give {{'type': '{policy}'}}."
-            )
+            raise ConfigError(f"policy is '{policy}', but a text is a checkpoint's path; give {{'type': '{policy}'}}.")
         if policy in installed(BENCHMARKS):
             raise ConfigError(f"policy is the benchmark '{policy}'; the policy comes first: evaluate(policy, env).")
         if _ADDRESS.fullmatch(policy):
