@@ -12,7 +12,7 @@ import pytest
 from gymnasium.envs.registration import EnvSpec
 
 import proctor
-from proctor.benchmarks.gymnasium_registry import register_as_told, to_workers
+from proctor.benchmarks.gymnasium_registry import register_specs, to_workers
 
 SOURCE = Path(proctor.__file__).parents[1]
 
@@ -121,8 +121,8 @@ def test_a_worker_runs_what_the_script_registered_under_a_known_id(monkeypatch):
     """Not the environment that Gymnasium has under it."""
     monkeypatch.setattr(gymnasium, "registry", dict(gymnasium.registry))
     known = gymnasium.registry["CartPole-v1"]
-    register_as_told({"CartPole-v1": to_workers(known)})
+    register_specs({"CartPole-v1": to_workers(known)})
     assert gymnasium.registry["CartPole-v1"] is known
 
-    register_as_told({"CartPole-v1": to_workers(EnvSpec("CartPole-v1", Local, max_episode_steps=7))})
+    register_specs({"CartPole-v1": to_workers(EnvSpec("CartPole-v1", Local, max_episode_steps=7))})
     assert gymnasium.registry["CartPole-v1"].max_episode_steps == 7

@@ -57,9 +57,9 @@ def test_without_consent_nothing_runs(poles, capsys):
 
     assert main(arguments) == 2
 
-    said = capsys.readouterr().err
-    assert f"would run code: make_env of env.py in {poles}" in said
-    assert "--trust_remote_code=true" in said
+    errors = capsys.readouterr().err
+    assert f"would run code: make_env of env.py in {poles}" in errors
+    assert "--trust_remote_code=true" in errors
     assert not (poles / "it_ran").exists()
 
 

@@ -93,9 +93,9 @@ def test_an_empty_entry_of_the_import_path_is_not_meant(a_shadow):
     """``$PYTHONPATH:/my/code`` has one while the variable is not set."""
     script = "from proctor.cli import main; main(['--help']); import sys; print(sys.path)"
 
-    said = run(sys.executable, "-P", "-c", script, PYTHONPATH=f"{SOURCE.parent}:")
+    output = run(sys.executable, "-P", "-c", script, PYTHONPATH=f"{SOURCE.parent}:")
 
-    assert str(a_shadow) not in said
+    assert str(a_shadow) not in output
     assert not imported(a_shadow)
 
 

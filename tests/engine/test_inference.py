@@ -134,7 +134,7 @@ def test_an_episode_has_the_same_row_in_every_pass_where_that_matters(inferring)
 
 
 def test_what_goes_wrong_around_the_policy_is_raised_to_whoever_waits(inferring, monkeypatch):
-    """Nobody would ever hear of a thread that ends."""
+    """The end of the thread alone would go unnoticed."""
     inference = inferring(Doubler(batch_size=4))
     monkeypatch.setattr(inference, "_predict", lambda _: [])
     inference.submit([request(1.0)])

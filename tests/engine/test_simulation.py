@@ -104,11 +104,11 @@ def test_success_is_latched_and_rewards_are_summed(built, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("said", "known"), [([None, None], None), ([None, False], False), ([False, None], False), ([True, None], True)]
+    ("reported", "known"), [([None, None], None), ([None, False], False), ([False, None], False), ([True, None], True)]
 )
-def test_nothing_is_known_of_success_until_a_step_says_something(built, monkeypatch, said, known):
+def test_nothing_is_known_of_success_until_a_step_says_something(built, monkeypatch, reported, known):
     """Silence is no failure."""
-    steps = iter([Step(1.0, False, False, said[0]), Step(1.0, False, True, said[1])])
+    steps = iter([Step(1.0, False, False, reported[0]), Step(1.0, False, True, reported[1])])
     built.handle(START)
     monkeypatch.setattr(FakeEnv, "step", lambda self, action, look: next(steps))
 

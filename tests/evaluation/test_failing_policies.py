@@ -121,7 +121,7 @@ def test_a_failing_policy_whose_third_episode_runs_goes_on(tmp_path):
     assert result.summary.overall.n_completed == 1
 
 
-def test_a_mended_policy_goes_on_where_the_failing_one_stopped(tmp_path):
+def test_a_repaired_policy_goes_on_where_the_failing_one_stopped(tmp_path):
     """Errors bind nobody to the code that made them; a result does."""
     with pytest.raises(NoResultError):
         proctor.evaluate(wrong_key, ENV, n_episodes=3, output_dir=tmp_path / "run")
@@ -139,10 +139,10 @@ def test_the_command_ends_with_three_and_one_sentence(tmp_path, capsys):
     options = [f"--policy.function={__name__}:wrong_key", f"--env.type={FAKE_BENCHMARK}", "--eval.n_episodes=50"]
     status = main(["eval", "--policy.type=function", *options, f"--output_dir={run}", "--eval.batch_size=2"])
 
-    said = capsys.readouterr().err
+    errors = capsys.readouterr().err
     assert status == 3
-    assert "KeyError: 'observation.images.top' (test_failing_policies.py, line" in said
-    assert f"proctor resume {run}" in said
+    assert "KeyError: 'observation.images.top' (test_failing_policies.py, line" in errors
+    assert f"proctor resume {run}" in errors
     assert main(["resume", run]) == 3
 
 
@@ -151,9 +151,9 @@ def test_shards_stop_as_one_process_does(tmp_path):
     policy = {"type": "function", "function": f"{__name__}:wrong_key"}
     fields = {"env": ENV | {"n_tasks": 3}, "output_dir": str(tmp_path / "run")}
     evaluation = proctor.EvalConfig(n_episodes=40, batch_size=1, display="none", video="none")
-    job = prepare(RunConfig(policy=policy, eval=evaluation, **fields))
+    prepared = prepare(RunConfig(policy=policy, eval=evaluation, **fields))
     with pytest.raises(NoResultError, match="fails alike in each of the first 3 episodes"):
-        run_in_shards(job, Sharding(2, launcher="inline"))
+        run_in_shards(prepared, Sharding(2, launcher="inline"))
 
     assert len(episodes_in(tmp_path / "run")) < 20
 

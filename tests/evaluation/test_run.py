@@ -363,8 +363,8 @@ def test_a_function_is_gone_on_with_from_another_folder_once_its_code_is_found(t
 
     assert status == 2
     assert f"The run's modules my_policy, parts are not found from here; they were in {tmp_path}, {library}." in errors
-    told = f"PYTHONPATH={tmp_path}:{library}:$PYTHONPATH proctor resume {elsewhere / '../run'}"
-    assert f"{told} --num_shards=2 --trust_remote_code=true\n" in errors
+    command = f"PYTHONPATH={tmp_path}:{library}:$PYTHONPATH proctor resume {elsewhere / '../run'}"
+    assert f"{command} --num_shards=2 --trust_remote_code=true\n" in errors
     assert run_proctor(elsewhere, "resume", "../run", path=(str(tmp_path), library))[0] == 0
 
 

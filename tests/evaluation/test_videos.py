@@ -285,7 +285,7 @@ def test_an_interruption_while_rendering_costs_no_result(tmp_path):
 # ------------------------------------------------------------------------------------------- and cost no result
 
 
-def said_of(directory, capsys, *more, **env) -> list[str]:
+def problem_lines(directory, capsys, *more, **env) -> list[str]:
     """What a command that exits with 0 says of videos that are not there."""
     assert main(command(directory, *more, **env)) == 0
     out, err = capsys.readouterr()
@@ -299,30 +299,30 @@ def test_a_folder_that_takes_no_videos(tmp_path, capsys):
     """One line, however many episodes."""
     tmp_path.joinpath("videos").touch()
 
-    assert said_of(tmp_path, capsys) == [
+    assert problem_lines(tmp_path, capsys) == [
         "fake/0 episode 0 (seed 1000) and 5 more: the video cannot be written (Not a directory)"
     ]
 
 
 def test_a_simulator_that_is_secretly_not_deterministic(tmp_path, capsys):
     """Each replay differs in its own way; a few are shown."""
-    said = said_of(tmp_path, capsys, drifts="true")
+    lines = problem_lines(tmp_path, capsys, drifts="true")
 
-    assert len(said) == 6
-    assert all("its replay is another episode" in line for line in said[:5])
-    assert said[5] == "of 1 more episode"
+    assert len(lines) == 6
+    assert all("its replay is another episode" in line for line in lines[:5])
+    assert lines[5] == "of 1 more episode"
     assert videos_in(tmp_path) == []
 
 
 def test_recorded_actions_that_cannot_be_read(tmp_path, capsys):
     """The last episodes' are cut off; the others are rendered."""
-    said_of(tmp_path, capsys, "--eval.video=none")
+    problem_lines(tmp_path, capsys, "--eval.video=none")
     actions = tmp_path / "journal.actions.bin"
     os.truncate(actions, actions.stat().st_size // 2)
 
-    said = said_of(tmp_path, capsys)
+    lines = problem_lines(tmp_path, capsys)
 
-    (line,) = said
+    (line,) = lines
     assert line.startswith("fake/1 episode 0 (seed 1000) and 2 more: the recorded actions cannot be read from ")
     assert "(the file is too short)" in line
     assert videos_in(tmp_path) == ["fake_0/0", "fake_0/1", "fake_0/2"]

@@ -116,7 +116,7 @@ def test_code_that_cannot_be_read_is_a_sentence(path, tmp_path):
 
 
 def test_what_is_not_found_has_no_digest():
-    """Whoever imports it will hear of it."""
+    """The module that imports it gets the error."""
     assert unowned_code(["no_such_module_anywhere", "__main__"]) == {}
 
 

@@ -101,14 +101,14 @@ def test_an_adapter_whose_weights_belong_nowhere_is_refused(adapter, tmp_path, c
     ("changes", "sentence"),
     [
         ({"target_modules": r".*lm_expert\..*\.q_proj"}, "holds weights that no part of adapter_config.json and its"),
-        ({"target_modules": ["nothing"]}, r"adapter_config.json does not describe an adapter that PEFT can put into"),
+        ({"target_modules": ["nothing"]}, r"adapter_config.json does not describe an adapter that PEFT can put"),
         (
             {"peft_type": "os.system"},
-            r"adapter_config.json does not describe an adapter that PEFT can put into this policy",
+            r"adapter_config.json does not describe an adapter that PEFT can put",
         ),
         (
             {"r": 8},
-            r"adapter_config.json does not describe an adapter that PEFT can put into this policy: size mismatch",
+            r"not describe an adapter that PEFT can put into this policy: size mismatch",
         ),
     ],
 )

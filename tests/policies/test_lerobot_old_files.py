@@ -223,9 +223,9 @@ def test_images_of_another_size_than_declared_need_a_word(act, actions_of_act):
     with pytest.raises(ContractError, match=r"images of any size .* say so: --policy\.any_image_size=true$"):
         checkpoint.check_contract(PUSHT)
 
-    said = load({"path": str(act), "any_image_size": "true"})
-    said.check_contract(PUSHT)
-    assert said.fingerprint()["overrides"] == {"any_image_size": True}
+    source = load({"path": str(act), "any_image_size": "true"})
+    source.check_contract(PUSHT)
+    assert source.fingerprint()["overrides"] == {"any_image_size": True}
     assert checkpoint.fingerprint()["overrides"] == {}
     np.testing.assert_array_equal(actions(act, any_image_size=True), actions_of_act)
     assert "policy.any_image_size is 'maybe'; it is true or false" in refusal(act, ConfigError, any_image_size="maybe")

@@ -69,7 +69,7 @@ def events(viewer, run):
     response = connection.getresponse()
     assert response.headers["content-type"].startswith("text/event-stream")
 
-    def told():
+    def received():
         name = ""
         for line in response:
             field, _, value = line.decode().strip().partition(": ")
@@ -79,7 +79,7 @@ def events(viewer, run):
                 yield name, json.loads(value)
 
     try:
-        yield told()
+        yield received()
     finally:
         response.close()
         connection.close()
@@ -91,19 +91,22 @@ def test_a_page_hears_of_every_episode_and_of_the_end(viewer, folder):
     last = journal.episodes[-1]
     run = run_id(viewer, "live")
 
-    with RunDirectory(folder / "live").open_journal(journal.header.fingerprint) as writer, events(viewer, run) as told:
-        name, first = next(told)
+    with (
+        RunDirectory(folder / "live").open_journal(journal.header.fingerprint) as writer,
+        events(viewer, run) as received,
+    ):
+        name, first = next(received)
         assert (name, first["live"], first["replays"]) == ("state", True, [])
         assert f'data-stamp="{first["stamp"]}"' in ask(viewer, f"/runs/{run}").text
         assert "running" in ask(viewer, "/").text
 
         writer.append(last.result, read_actions(last))
-        name, second = next(told)
+        name, second = next(received)
         assert (name, second["live"]) == ("state", True)
         assert second["stamp"] != first["stamp"]
 
         writer.close()
-        *states, end = told
+        *states, end = received
         assert [(name, state["live"]) for name, state in states][-1] == ("state", False)
         assert end == ("end", {})
     page = ask(viewer, f"/runs/{run}").text
@@ -129,8 +132,8 @@ def test_videos_are_rendered_one_after_the_other(viewer, folder):
 
     for episode in (1, 2, 1):
         assert request_video(viewer, run, episode, token).status == 202
-    with events(viewer, run) as told:
-        *states, (end, _) = told
+    with events(viewer, run) as received:
+        *states, (end, _) = received
     rendered, failed = states[-1][1]["replays"]
     video = ask(viewer, rendered["video"])
 
@@ -169,18 +172,18 @@ def test_ctrl_c_ends_it_whatever_is_under_way(viewer, folder):
 
     with (
         RunDirectory(folder / "live").open_journal(fingerprint),
-        events(viewer, run_id(viewer, "live")) as told_of_live,
+        events(viewer, run_id(viewer, "live")) as received_of_live,
     ):
-        assert next(told_of_live)[1]["live"]
+        assert next(received_of_live)[1]["live"]
         assert request_video(viewer, run, 0, token_of(viewer, run)).status == 202
-        with events(viewer, run) as told:
-            assert next(state for _, state in told if state["replays"][-1]["state"] == "running")
+        with events(viewer, run) as received:
+            assert next(state for _, state in received if state["replays"][-1]["state"] == "running")
             assert (children := descendants(viewer.child.pid))
-            status, said = viewer.interrupt()
-        assert list(told_of_live) == []
+            status, output = viewer.interrupt()
+        assert list(received_of_live) == []
     watching.close()
 
-    assert (status, said) == (0, "")
+    assert (status, output) == (0, "")
     sleep(0.2)
     assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]
     assert not list(folder.rglob("*.part"))  # a video is there whole or not at all

@@ -51,8 +51,8 @@ class SimGymEnv(gymnasium.Env):  # type: ignore[misc]
         self._n_steps += 1
         self._seen = step.observation or self._seen
         truncated = step.truncated or self._n_steps >= self._max_episode_steps
-        said = {} if step.success is None else {"is_success": step.success}
-        return dict(self._seen), step.reward, step.terminated, truncated, said
+        info = {} if step.success is None else {"is_success": step.success}
+        return dict(self._seen), step.reward, step.terminated, truncated, info
 
     def render(self) -> Array:
         return self._env.render()

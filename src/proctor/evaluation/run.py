@@ -170,7 +170,7 @@ def _measure(prepared: PreparedRun, setup: EngineSetup, state: RunState, measure
     def hint(error: ProctorError) -> str:
         if isinstance(error, ConfigError) and not state.session.journal.n_episodes:
             return ""  # there are no results, and another session would end the same way
-        then = "once the policy is mended, " if isinstance(error, NoResultError) else ""
+        then = "once the policy is repaired, " if isinstance(error, NoResultError) else ""
         return f"{state.n_completed} of {len(prepared.specs)} episodes are kept; {then}{prepared.resume_hint}"
 
     with _keeping_results(state, hint):

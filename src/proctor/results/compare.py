@@ -45,7 +45,7 @@ class Comparison:
 
     @property
     def paired(self) -> bool:
-        """The same episodes under both policies are compared."""
+        """The comparison is of the same episodes under both policies."""
         return isinstance(self.contrast, Pairs)
 
     @property

@@ -103,8 +103,8 @@ class FakeEnv(SimEnv):
         self._position = self._position + 0.3 * np.asarray(action, np.float64) + 0.01 * self._generator.normal(size=2)
         distance = float(np.linalg.norm(self._position - self._task.task_id))
         done = distance < 0.1
-        said = {"always": done, "successes": done or None, "never": None}[self._config.says]
-        return Step(-distance, done, False, said, self._look() if look and not done else None)
+        success = {"always": done, "successes": done or None, "never": None}[self._config.says]
+        return Step(-distance, done, False, success, self._look() if look and not done else None)
 
     def render(self, camera: str | None = None, size: tuple[int, int] | None = None) -> Array:
         """Grey that grows brighter with every step; from behind it is the negative."""

@@ -152,7 +152,7 @@ class Observed(msgspec.Struct, tag=True, frozen=True):
 class Finished(msgspec.Struct, tag=True, frozen=True):
     """The episode reached its end.
 
-    If the episode was to have a video and has none, ``video_problem`` is the reason; a replay may have ended early then.
+    If the episode was to have a video and has none, ``video_problem`` is the reason; a replay may end early then.
     ``success`` is None if the simulator did not report it, and the rewards are None if they are not finite.
     """
 

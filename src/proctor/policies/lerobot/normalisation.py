@@ -106,7 +106,7 @@ class _Check:
     def __call__(self, feature: Feature, normalisers: Sequence[Normaliser], pipeline: Path) -> None:
         wanted = str(self.wanted.get(feature.type, "IDENTITY"))
         active = [each for each in normalisers if each.mode(feature) != "IDENTITY"]
-        filled = [each for each in active if each.knows(feature.key)]
+        filled = [each for each in active if each.has_statistics_of(feature.key)]
         if self.is_asked and wanted == "IDENTITY":
             if filled:
                 raise ConfigError(
@@ -163,7 +163,7 @@ def _check_statistics(feature: Feature, normaliser: Normaliser, otherwise: str =
         has = f"only {', '.join(names[:3])}{', …' if len(names) > 3 else ''}" if names else "and no other statistics"
         raise CheckpointError(
             f"{normaliser.source} holds no {' and '.join(missing)} of {purpose}, {has}; {_SAVE_AGAIN}"
-            f"{'' if normaliser.knows(feature.key) else otherwise}"
+            f"{'' if normaliser.has_statistics_of(feature.key) else otherwise}"
         )
     shapes = normaliser.shapes(feature)
     values = {name: normaliser.statistics[f"{feature.key}.{name}"]() for name in STATISTICS[mode]}

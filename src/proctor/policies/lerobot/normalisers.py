@@ -72,7 +72,7 @@ class Normaliser:
             return "IDENTITY"
         return str(self.modes.get(listed.type, "IDENTITY"))
 
-    def knows(self, key: str) -> bool:
+    def has_statistics_of(self, key: str) -> bool:
         """Say whether it has any statistic of a feature; LeRobot's step passes a feature without statistics on."""
         return any(name.rpartition(".")[0] == key for name in self.statistics)
 
