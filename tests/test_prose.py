@@ -20,7 +20,8 @@ FRAGMENT = re.compile(r"(The same|Of|Those|What|Which|Whether|Where|How)\b|[a-z]
 
 PRIVATE = re.compile(
     r"\b(nobody|whoever|whomever|whom|films?|filmed|filming|says of|say of|said of|mend|mends|mended)\b"
-    r"|(?<![Tt]here )\bis no (?!longer)"
+    r"|(?<!there )\bis no (?!longer)",
+    re.IGNORECASE,
 )
 """Words that only this project used; errors and pages use those of the field."""
 
@@ -35,11 +36,11 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 
 
 def docstrings(tree: ast.AST) -> Iterator[str]:
-    """The docstrings of a module and of its public classes and functions."""
+    """The docstrings of a module and of its classes and functions, the private ones too."""
     if text := ast.get_docstring(tree):
         yield text
     for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_"):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             yield from docstrings(node)
 
 
@@ -58,15 +59,16 @@ def text_of(node: ast.Constant | ast.JoinedStr) -> str:
 
 
 def offences_of_module(path: Path) -> list[str]:
-    """Docstrings that begin as fragments, and messages with private words."""
+    """Docstrings that begin as fragments, and docstrings and messages with private words."""
     tree = ast.parse(path.read_text())
     fragments = [text.partition("\n")[0] for text in docstrings(tree) if FRAGMENT.match(text)]
-    return fragments + [text for text in messages(tree) if PRIVATE.search(text)]
+    return fragments + [text for text in (*docstrings(tree), *messages(tree)) if PRIVATE.search(text)]
 
 
 def offences_of_page(path: Path) -> list[str]:
-    """Lines of a page with private words, apart from its blocks of code."""
+    """Lines of a page with private words, apart from its code."""
     prose = re.sub(r"^```.*?^```$", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+    prose = re.sub(r"`[^`\n]*`", "", prose)
     return [line for line in prose.splitlines() if PRIVATE.search(line)]
 
 

@@ -76,7 +76,7 @@ def make_policy(
     run the code of models that a checkpoint is built around.
 
     Raises:
-        ConfigError: ``cfg`` is no policy, or ``env_cfg`` no benchmark; the message says what to give.
+        ConfigError: ``cfg`` does not describe a policy, or ``env_cfg`` a benchmark; the message says what to give.
     """
     if env_cfg is not None:
         make_benchmark(env_fields(env_cfg))

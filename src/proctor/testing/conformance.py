@@ -12,7 +12,7 @@
             return Reaching(ReachingConfig())
 
 The first task of ``benchmark`` is run: in this process, again after it was closed, and in a fresh process. A benchmark
-that says of itself that it is not deterministic is not asked for equal episodes.
+whose ``deterministic`` is False need not give equal episodes.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ class Recording:
     """Episodes of one seed and the same actions, each run in another way, and what else was measured.
 
     Attributes:
-        deterministic: what the simulator says of itself.
-        drawable: what the simulator says of itself.
+        deterministic: the simulator's own declaration.
+        drawable: the simulator's own declaration.
         observed: the episode with an observation after every step, in a new simulator.
         observed_at_times: with an observation after every fourth step.
         unobserved: without observations.
@@ -77,12 +77,12 @@ class Recording:
         rendered: with frames of every camera and of several sizes drawn in between.
         frames: these frames.
         first_states: the states after resets with several seeds.
-        observation: what was seen after a reset, copied.
+        observation: the observation after a reset, copied.
         later: the same arrays after one more step.
         look_seconds: the simulator's time for looks, of the observed episode and of the unobserved one.
         action: shape and dtype of an action.
         fps: steps per simulated second.
-        problems: in what an observation does not fit the declared space.
+        problems: the differences between an observation and the declared space.
     """
 
     deterministic: bool

@@ -1,8 +1,8 @@
 """LeRobot checkpoints as policies: ``--policy.path=<directory or Hub id>``.
 
 Loading has two halves. :func:`load` reads files only: it finds the checkpoint, refuses a broken one with a sentence and
-has the facts that the engine needs before workers start. :meth:`LeRobotSource.open` imports torch and lerobot, and gives
-the policy. The import takes ten to twenty seconds, in which simulators can already start.
+has the facts that the engine needs before workers start. :meth:`LeRobotSource.open` imports torch and lerobot, and
+gives the policy. The import takes ten to twenty seconds, in which simulators can already start.
 
 =================  ===================================================================================
 ``location``       finds a checkpoint: a directory, or a repository of the Hub

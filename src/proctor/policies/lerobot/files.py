@@ -65,8 +65,8 @@ def read_files(directory: Path, *, policy_type: str | None = None, base_path: st
     not where the adapter says.
 
     Raises:
-        CheckpointError: which file is missing or broken, and what to do.
-        ConfigError: a base for a checkpoint that is no adapter.
+        CheckpointError: a file is missing or broken; the message names it and says what to do.
+        ConfigError: a base is given for a checkpoint that is not an adapter.
     """
     config = _read_config(directory, policy_type)
     files = [directory / CONFIG]
