@@ -121,7 +121,7 @@ def test_a_flag_makes_no_adapter(act, actions_of_act):
     edit_json(act / "config.json", use_peft=True)
 
     with pytest.warns(
-        UserWarning, match=r"config\.json says use_peft, but there is no adapter_config\.json: the weights"
+        UserWarning, match=r"config\.json has use_peft, but there is no adapter_config\.json: the weights"
     ):
         assert not load({"path": str(act)}).checkpoint.files.is_adapter
     np.testing.assert_array_equal(actions(act, use_peft="false"), actions_of_act)

@@ -98,18 +98,18 @@ def eval_policy(  # noqa: PLR0913 - LeRobot's, and the processors
 ) -> dict[str, Any]:
     """Evaluate a policy, whatever :func:`proctor.evaluate` takes as one, on one task.
 
-    An environment of :func:`make_env` says which task is meant and how many simulators run side by side; the engine
+    An environment of :func:`make_env` determines the task and how many simulators run side by side; the engine
     runs the episodes. Any other vector environment is stepped in lockstep, row *i* of batch *k* seeded with
     ``start_seed + k * num_envs + i``, and its success read from ``info["is_success"]``, else ``info["success"]``.
 
     Returns:
         ``per_episode`` (a list), ``aggregated`` with ``avg_sum_reward``, ``avg_max_reward``, ``pc_success`` in percent
-        and ``n_episodes``; the aggregated values also at the top. ``success`` is None for an episode of which the
-        environment said nothing (its ``outcome`` is unknown), and ``pc_success`` is None if there is one. Rewards that
-        are not finite are None, and the averages are over the others.
+        and ``n_episodes``; the aggregated values also at the top. ``success`` is None for an episode whose success
+        the environment did not report (its ``outcome`` is unknown), and ``pc_success`` is None if there is one.
+        Rewards that are not finite are None, and the averages are over the others.
 
     Raises:
-        ConfigError: an argument that cannot be meant; the message says what to give.
+        ConfigError: an argument is wrong; the message says what to give.
         NoResultError: every episode ended in an error; the cause holds the first traceback.
         ValueError: a vector environment that is stepped in lockstep returned a success, an end or a reward that is
             none.

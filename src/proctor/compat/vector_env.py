@@ -20,9 +20,9 @@ from proctor.types import Array, Task
 class SimGymEnv(gymnasium.Env):  # type: ignore[misc]
     """A :class:`~proctor.benchmarks.base.SimEnv` as a Gymnasium environment that looks at every step.
 
-    Observations are dictionaries with LeRobot's feature names; ``info["is_success"]`` is absent after a step that says
-    nothing of success. Where the simulator no longer looks because the episode
-    is over, the last observation is repeated.
+    Observations are dictionaries with LeRobot's feature names; ``info["is_success"]`` is absent after a step that
+    does not report success. If the simulator no longer looks because the episode is over, the last observation is
+    repeated.
     """
 
     def __init__(self, benchmark: Benchmark, task: Task) -> None:

@@ -137,7 +137,7 @@ def _shard_config(prepared: PreparedRun, batch_size: int, *, has_device: bool) -
     """
     config = prepared.config
     # A batch size of 1 that a user asks for means simulators in the engine's own process; one that the driver chose
-    # does not. A shard cannot tell the two apart, so the driver decides here.
+    # does not. A shard cannot distinguish the two, so the driver decides here.
     in_process = runs_in_process(prepared.benchmark, config.eval)
     policy = config.policy
     if has_device and "device" in policy:

@@ -131,7 +131,7 @@ class ShardFailed(msgspec.Struct, tag=True, frozen=True):
 
 
 class ShardEnded(msgspec.Struct, tag=True, frozen=True):
-    """The shard has ended as it was told to: after its last episode, or because of :class:`Stop`."""
+    """The shard has ended as it was ordered to: after its last episode, or because of :class:`Stop`."""
 
 
 Report = ShardReady | PolicyLoaded | EpisodeStarted | ShardStatus | EpisodeDone | ShardFailed | ShardEnded

@@ -54,7 +54,7 @@ def choose_renderer(benchmark: Benchmark, policy_device: str | None = None, *, d
 def _require_drawing(settings: _Settings, named: str) -> None:
     """Refuse what the user has set if it cannot draw: the backend, if it is ``named``, or EGL's device.
 
-    If the user has set nothing, the simulator itself says what is missing.
+    If the user has set nothing, the simulator itself reports what is missing.
     """
     device = os.environ.get(_EGL_DEVICE) if settings[0][1] == "egl" else None
     on_device = settings if device is None else (*settings, (_EGL_DEVICE, device))

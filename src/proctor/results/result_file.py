@@ -1,8 +1,8 @@
-"""An ``eval_info.json`` alone, Proctor's or LeRobot's, read back into what it was made from.
+"""Reads an ``eval_info.json`` of Proctor or LeRobot back into the results that it was made from.
 
-LeRobot's says how many episodes of each task succeeded and with which rewards, but nothing in it identifies an episode:
+LeRobot's holds how many episodes of each task succeeded, and their rewards, but nothing in it identifies an episode:
 seeds and lengths are not a number then, and nothing is made of them. LeRobot's up to 0.3, and what
-:func:`proctor.eval_policy` returns, are of one task without a name; they do say which seed each episode had.
+:func:`proctor.eval_policy` returns, are of one task without a name; they do hold the seed of each episode.
 """
 
 from __future__ import annotations

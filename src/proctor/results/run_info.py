@@ -48,7 +48,7 @@ class RunInfo:
 
     ``fingerprint`` holds what the results depend on, and so what must not change when the run is continued; the
     number of episodes, the batch size and the shards are not in it. ``opened_policy`` is the policy's own fingerprint
-    once its weights were loaded, None before: it says where inference runs if the user asked for no place.
+    once its weights were loaded, None before: it contains the device if the user asked for none.
     ``code_places`` are the absolute directories in which code without a version was found, by the module's name.
 
     Secrets are removed from every field when the object is made: see :mod:`proctor.security.redaction`.

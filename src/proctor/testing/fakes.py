@@ -1,5 +1,5 @@
 """A benchmark and policies without a simulator and without weights: outcomes are a pure function of task, seed and
-actions, and faults strike where a script says. For testing engines, launchers and reports; measures nothing real.
+actions, and faults strike at the places of a script. For testing engines, launchers and reports; measures nothing real.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class FakeConfig(EnvConfig):
     Step 0 is the reset, ``"<task>/construct"`` the constructor, ``"<task>/<seed>/<step>/render"`` a video's frame. A
     fault strikes ``times`` times; ``scratch`` is the folder in which workers remember how often it has.
 
-    With ``drifts`` an episode never runs the same way twice, whatever ``deterministic`` claims. ``says`` is when a step
-    says something of success: ``always``, ``successes`` (nothing otherwise), ``never``.
+    With ``drifts`` an episode never runs the same way twice, whatever ``deterministic`` claims. ``says`` selects the
+    steps that report success: ``always``, ``successes`` (nothing otherwise), ``never``.
     """
 
     n_tasks: int = 2

@@ -100,7 +100,7 @@ class PolicyConformance:
         _require_same(alone, together[0], "beside others")
 
     def test_an_episode_is_the_same_in_another_row(self, opened: Policy) -> None:
-        """Unless the policy says that places matter: then each episode keeps its row."""
+        """The row does not matter, unless ``place_matters`` is True: then each episode keeps its row."""
         if opened.runs_alone or opened.place_matters:
             pytest.skip("each of its episodes has one row")
         first, last = self._episodes(opened), self._episodes(opened)

@@ -19,7 +19,7 @@ def check_contract(
     """Compare the features in a policy's configuration with an environment's.
 
     What the environment gives beyond what the policy wants is fine, and so are as many missing cameras as the
-    policy's ``empty_cameras``, if there is one camera at least: it sees nothing there. ``any_image_size`` says that
+    policy's ``empty_cameras``, if there is one camera at least: it sees nothing there. ``any_image_size`` is True if
     the policy takes images of any size, because it resizes them or because the user says so.
 
     Raises:

@@ -1,7 +1,7 @@
 """One copy of a policy per episode, for policies that remember. Importing this imports torch.
 
-TD-MPC starts its planner where it ended the step before, world models keep what they have seen, a policy from another
-package may keep anything. Such a policy is given to each episode as a copy of its own, which shares the weights'
+TD-MPC starts its planner from its result of the step before, world models keep past observations, and a policy from
+another package may keep anything. Each episode gets a copy of its own of such a policy, which shares the weights'
 storage and nothing else.
 """
 

@@ -27,7 +27,7 @@ class CheckpointFiles:
     """All files that a checkpoint needs; the size of each agrees with its header.
 
     Attributes:
-        directory: where the configuration and the processors are.
+        directory: the directory of the configuration and the processors.
         weights: the files of the policy's weights, one or its shards; those of an adapter's base lie in another
             directory than its configuration.
         is_adapter: whether the directory holds a PEFT adapter of those weights.
@@ -61,8 +61,8 @@ class CheckpointFiles:
 def read_files(directory: Path, *, policy_type: str | None = None, base_path: str | None = None) -> CheckpointFiles:
     """Read a checkpoint's directory.
 
-    ``policy_type`` is the type of a policy whose configuration names none, ``base_path`` where an adapter's base is, if
-    not where the adapter says.
+    ``policy_type`` is the type of a policy whose configuration names none, ``base_path`` the place of an adapter's
+    base, if it is not the one that the adapter names.
 
     Raises:
         CheckpointError: a file is missing or broken; the message names it and says what to do.

@@ -42,7 +42,7 @@ DEFAULT_MAPPINGS: Mapping[str, Mapping[str, str]] = {
     "vla_jepa": {**_MEAN_STD, "ACTION": "MIN_MAX"},
 }
 """The modes of each of LeRobot's types of policy if ``config.json`` has no ``normalization_mapping``. GR00T is
-left out: it normalises by minimum and maximum in steps of its own, whatever its mapping says."""
+left out: it normalises by minimum and maximum in steps of its own, whatever its mapping is."""
 
 _STEPS = {
     PREPROCESSOR: ("normalizer_processor", "molmoact2_masked_normalizer"),
@@ -63,11 +63,11 @@ def check_normalisation(files: CheckpointFiles, config: Mapping[str, Any], overr
     """Refuse a checkpoint that LeRobot would run without normalising what the policy wants normalised.
 
     ``config`` are the fields of its configuration, with the user's ``overrides`` applied. A ``normalization_mapping``
-    among the overrides says what the policy was trained with; what it leaves as it is may lack statistics.
+    among the overrides describes the training of the policy; what it leaves as it is may lack statistics.
 
     Raises:
         CheckpointError: a step or a statistic is missing, of the wrong shape, or not finite.
-        ConfigError: the processors do not do what the overriding mapping says.
+        ConfigError: the processors do not normalise as the overriding mapping does.
     """
     inputs = [Feature.from_config(key, fields) for key, fields in config["input_features"].items()]
     action = Feature.from_config("action", config["output_features"].get("action"))

@@ -1,6 +1,6 @@
 """Declares what an evaluation needs of each type of LeRobot policy. A further type is one more declaration here.
 
-A declaration says which steps the policy wants to see, how many of its actions can be executed before it must look
+A declaration states which steps the policy wants to see, how many of its actions can be executed before it must look
 again, how it predicts without keeping anything about an episode, and what becomes of its random numbers. A type that
 is not declared here, from LeRobot or from a package of somebody else, is :data:`UNDECLARED`: right for whatever a
 policy does, and slow, since it is shown every step. Nothing here imports torch or lerobot before a policy predicts.

@@ -3,8 +3,8 @@
 A policy draws one tensor for a whole batch from one generator, so a row's numbers depend on who shares the batch and on
 what was drawn before. Two ways around it, both giving row *i* exactly what it would have been given alone:
 
-- :func:`noise`, where a policy takes its noise as an argument;
-- ``with row_draws(memories):``, where it draws by itself. From the first time on, torch's functions that draw
+- :func:`noise`, if a policy takes its noise as an argument;
+- ``with row_draws(memories):``, if it draws by itself. From the first time on, torch's functions that draw
   (``torch.randn``, ``Tensor.normal_``) look whether their thread is in such a block. If so they look at the operators
   below them, of which one form is left of the many that a call can have. All other functions are torch's own, and cost
   nothing more. (Replacing them for each block would: Python forgets what it has learnt about a class that changes.)
@@ -152,7 +152,7 @@ class _Operators(TorchDispatchMode):  # type: ignore[misc]
             return
         shown = f"{lengths[0]} rows" if lengths else "a single number or permutation"
         raise PolicyError(
-            f"{func} draws {shown} for {n} episodes, which cannot be told apart; evaluate with "
+            f"{func} draws {shown} for {n} episodes, which cannot be separated; evaluate with "
             "--eval.inference_batch_size=1."
         )
 

@@ -145,7 +145,7 @@ def load(
 
     Its files are found and checked; neither torch nor lerobot is imported.
     ``path`` is a directory or a repository of the Hub, ``revision`` one of its revisions, ``base_path`` the checkpoint
-    that an adapter belongs to, if it is not where the adapter says, ``device`` where inference runs, ``strict`` (true)
+    that an adapter belongs to, if the adapter names another one, ``device`` where inference runs, ``strict`` (true)
     whether weights must be exactly those that the configuration asks for, ``any_image_size`` (false) whether images
     may have another size than the configuration declares; every other field overrides one of the checkpoint's own
     configuration. Without a ``rename_map`` the one the checkpoint was trained with stays in force. Whatever the
@@ -234,7 +234,7 @@ def _note_ignored_fields(files: CheckpointFiles, overrides: Mapping[str, Any], d
         note(f"{files.directory / CONFIG}: LeRobot has dropped {', '.join(dropped)}, which had no use; it is ignored.")
     if files.config.get("use_peft") and not files.is_adapter and "use_peft" not in overrides:
         note(
-            f"{files.directory / CONFIG} says use_peft, but there is no {ADAPTER_CONFIG}: the weights are evaluated as "
+            f"{files.directory / CONFIG} has use_peft, but there is no {ADAPTER_CONFIG}: the weights are evaluated as "
             "they are; if that is right, give --policy.use_peft=false."
         )
 
