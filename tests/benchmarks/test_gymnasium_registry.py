@@ -68,7 +68,7 @@ def test_a_class_that_workers_can_import_reaches_them(tmp_path):
     assert (done.stdout.strip(), "Note" in done.stderr) == ("0.0 [5.0, 5.0]", False), done.stderr
 
 
-def test_a_class_of_the_script_runs_in_its_process_and_that_is_said(tmp_path):
+def test_a_class_of_the_script_runs_in_its_process_and_that_is_reported(tmp_path):
     """The script is never run again, so no main guard is needed."""
     register = "\ngymnasium.register('Tiny-v0', Tiny, max_episode_steps=3)\n"
     done = run_script(tmp_path, script=textwrap.dedent(ENVIRONMENT) + register + textwrap.dedent(EVALUATION))

@@ -149,7 +149,7 @@ def test_actions_that_cannot_be_read_give_exit_status_1(run_dir, capsys):
     assert videos_in(run_dir) == ["fake_1/0", "fake_1/1", "fake_1/2"]
 
 
-def test_a_run_without_recordings_says_so_once(run_dir, capsys):
+def test_a_run_without_recordings_is_reported_once(run_dir, capsys):
     """Its actions were not copied with it."""
     (run_dir / "journal.actions.bin").unlink()
 

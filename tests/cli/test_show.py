@@ -49,7 +49,7 @@ def test_json_is_the_canonical_numbers(finished, capsys, order):
     assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(canonical_info(finished.info)))
 
 
-def test_an_unfinished_run_says_what_is_missing(finished, capsys):
+def test_an_unfinished_run_shows_what_is_missing(finished, capsys):
     """Every line of the journal that is whole counts; a torn one is about to be written."""
     journal = finished.directory / "journal.jsonl"
     lines = journal.read_bytes().splitlines(keepends=True)
@@ -155,7 +155,7 @@ def test_a_run_can_be_watched_from_outside_and_is_not_disturbed(tmp_path):
     ],
     ids=["no directory", "another directory", "a damaged file", "something else"],
 )
-def test_what_is_no_run_is_said_in_a_sentence(finished, capsys, prepare, status, message):
+def test_what_is_no_run_is_reported_in_a_sentence(finished, capsys, prepare, status, message):
     """Exit status 2, no traceback."""
     prepare(finished.directory)
 

@@ -174,7 +174,7 @@ def test_a_simulator_that_never_does_the_same_twice_is_found_out(studio, batch_s
     assert studio.videos == []
 
 
-def test_one_that_says_so_is_not_replayed(studio):
+def test_one_that_is_not_deterministic_is_not_replayed(studio):
     """The same reason for all."""
     studio.env = {"drifts": True, "deterministic": False}
     engine = studio.measure()

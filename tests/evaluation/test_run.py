@@ -236,7 +236,7 @@ def test_it_runs_in_any_thread(tmp_path):
     ],
     ids=str,
 )
-def test_what_cannot_be_done_is_said_before_anything_is_written(tmp_path, policy, fields, message):
+def test_what_cannot_be_done_is_reported_before_anything_is_written(tmp_path, policy, fields, message):
     """As a ConfigError, in a sentence."""
     with pytest.raises(ConfigError, match=message):
         proctor.evaluate(policy, **{"env": ENV, "output_dir": tmp_path / "run", **fields})

@@ -83,7 +83,7 @@ def test_waiting_for_the_policy_to_load_is_no_part_of_an_episode(tmp_path, shown
     assert max(episode.timings.wait for episode in result.summary.episodes) < 2.0
 
 
-def test_an_episode_that_cannot_be_run_is_told_with_its_reason(tmp_path, shown):
+def test_an_episode_that_cannot_be_run_is_reported_with_its_reason(tmp_path, shown):
     """While the others go on."""
     (tmp_path / "faults").mkdir()
     env = {**ENV, "faults": {"1/1001/2": "raise"}, "times": 2, "scratch": str(tmp_path / "faults")}

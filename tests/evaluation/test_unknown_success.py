@@ -170,7 +170,7 @@ def test_a_table_for_other_programs_has_neither_true_nor_false(folder, tmp_path)
     assert [(row["outcome"], row["success"]) for row in rows] == [("unknown", "")] * 6
 
 
-def test_the_page_shows_rewards_and_says_why_there_is_no_rate(folder, tmp_path):
+def test_the_page_shows_rewards_and_why_there_is_no_rate(folder, tmp_path):
     """Without a chart of the rate; episodes of unknown success have a colour and a sign of their own."""
     assert main(["report", str(folder / "silent"), f"--output={tmp_path}/page.html"]) == 0
     page = (tmp_path / "page.html").read_text()
@@ -190,7 +190,7 @@ def test_the_index_shows_the_reward(folder):
     assert float(entries["silent"].reward) < 0
 
 
-def test_weights_and_biases_is_told_no_rate(folder):
+def test_weights_and_biases_receives_no_rate(folder):
     """Rewards and the number of episodes whose success is unknown."""
     numbers = dict(measurements(*load_summary(folder / "silent")))
 

@@ -159,7 +159,7 @@ def test_processors_that_are_not_known_are_asked_for(checkpoints):
         live_policy(policy, (preprocessor, preprocessor), preprocessor)
 
 
-def test_a_module_that_is_no_policy_of_lerobots_is_told_what_to_give(checkpoints):
+def test_a_module_that_is_no_policy_of_lerobots_is_refused_with_what_to_give(checkpoints):
     """A wrapper is told where the policy is within it."""
     with pytest.raises(ConfigError, match="Linear is a PyTorch module and not a LeRobot policy: give a function"):
         proctor.evaluate(torch.nn.Linear(2, 2), "pusht")

@@ -185,7 +185,7 @@ def test_shards_on_different_devices_are_refused(shards, tmp_path):
         merge_shards([tmp_path / "0", tmp_path / "1"], tmp_path / "merged")
 
 
-def test_what_is_no_run_is_said(shards, tmp_path, capsys):
+def test_what_is_no_run_is_reported(shards, tmp_path, capsys):
     """And that several need a place."""
     with pytest.raises(ConfigError, match="is not a run directory"):
         merge_shards([shards[0], tmp_path], tmp_path / "merged")

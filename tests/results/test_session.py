@@ -281,7 +281,7 @@ def test_what_cannot_be_recognised_is_not_added_to_results(tmp_path, policy, why
     measure(replace(prepared, config=replace(prepared.config, eval=evaluation)))
 
 
-def test_the_code_that_an_earlier_version_did_not_record_is_told(tmp_path, monkeypatch, recwarn):
+def test_the_code_that_an_earlier_version_did_not_record_is_reported(tmp_path, monkeypatch, recwarn):
     """In a line; what it did record still binds."""
     measure(prepared_in(tmp_path))
     now = prepared_in(tmp_path)
@@ -311,7 +311,7 @@ def test_code_that_has_changed_is_another_evaluation(tmp_path):
         prepared_in(tmp_path).open_session()
 
 
-def test_another_checkpoint_is_told_by_its_name(tmp_path):
+def test_another_checkpoint_is_named(tmp_path):
     """And one whose files have changed by that."""
 
     def prepared(path, digest):

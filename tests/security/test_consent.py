@@ -128,7 +128,7 @@ def test_consent_is_written_nowhere(theirs):
     assert "trust_remote_code" not in json.loads((theirs.run / "run.json").read_text())["fingerprint"]["env"]
 
 
-def test_an_interrupted_run_says_how_it_is_gone_on_with(theirs):
+def test_an_interrupted_run_shows_how_to_go_on(theirs):
     """With the consent that going on takes."""
     config = RunConfig(
         policy={"type": "random"},
@@ -192,7 +192,7 @@ def request_video(folder):
 
 
 @pytest.mark.parametrize("code", ["theirs", "local"])
-def test_the_viewer_says_the_command_instead_of_running_it(code, request, monkeypatch):
+def test_the_viewer_shows_the_command_instead_of_running_it(code, request, monkeypatch):
     """Also where ``PYTHONPATH`` leads to the module."""
     code = request.getfixturevalue(code)
     monkeypatch.syspath_prepend(code.folder)

@@ -47,7 +47,7 @@ def test_several_accelerators_take_several_shards():
     assert "2 shards take " in found.reasons[1]
 
 
-def test_passes_of_another_size_are_said_to_move_results():
+def test_passes_of_another_size_are_reported_to_move_results():
     """They are chosen only where they are worth it, and asked for by name."""
     slow = advise(MACHINES["many cores, slow GPU"].model_of(), CONFIG)
     fast = advise(H100.model_of(), CONFIG)
@@ -101,7 +101,7 @@ def test_where_not_even_one_copy_fits_it_says_so(hardware, reports):
         advise(replace(H100.model_of(), hardware=hardware), CONFIG)
 
 
-def test_what_could_not_be_measured_is_said():
+def test_what_could_not_be_measured_is_reported():
     """That no episode ended, and that other programs ran."""
     model = H100.model_of()
     reasons = advise(replace(model, costs=replace(model.costs, n_ended=0, cores_taken=4.0)), CONFIG).reasons
@@ -208,7 +208,7 @@ def test_a_policy_that_lives_in_the_workers_is_measured_by_whole_episodes():
     assert set(Path().iterdir()) == before
 
 
-def test_an_episode_that_fails_there_is_said_here(tmp_path):
+def test_an_episode_that_fails_there_is_reported_here(tmp_path):
     """As one sentence."""
     env = {"type": FAKE_BENCHMARK, "faults": {"0/1000/3": "raise"}, "times": 99, "scratch": str(tmp_path)}
 

@@ -85,7 +85,7 @@ def events(viewer, run):
         connection.close()
 
 
-def test_a_page_hears_of_every_episode_and_of_the_end(viewer, folder):
+def test_a_page_receives_every_episode_and_the_end(viewer, folder):
     """Running, something new, finished: and then there is nothing more to listen to."""
     journal = read_journal(STORED / "journal.jsonl")
     last = journal.episodes[-1]

@@ -62,7 +62,7 @@ def read_files(directory: Path, *, policy_type: str | None = None, base_path: st
     """Read a checkpoint's directory.
 
     ``policy_type`` is the type of a policy whose configuration names none, ``base_path`` the place of an adapter's
-    base, if it is not the one that the adapter names.
+    base, in place of the one that the adapter names.
 
     Raises:
         CheckpointError: a file is missing or broken; the message names it and says what to do.

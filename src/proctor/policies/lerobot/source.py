@@ -145,7 +145,7 @@ def load(
 
     Its files are found and checked; neither torch nor lerobot is imported.
     ``path`` is a directory or a repository of the Hub, ``revision`` one of its revisions, ``base_path`` the checkpoint
-    that an adapter belongs to, if the adapter names another one, ``device`` where inference runs, ``strict`` (true)
+    that an adapter belongs to, in place of the one that it names, ``device`` where inference runs, ``strict`` (true)
     whether weights must be exactly those that the configuration asks for, ``any_image_size`` (false) whether images
     may have another size than the configuration declares; every other field overrides one of the checkpoint's own
     configuration. Without a ``rename_map`` the one the checkpoint was trained with stays in force. Whatever the
