@@ -169,7 +169,7 @@ def test_a_place_without_code_is_a_sentence(poles, repo, words):
 
 
 def test_consent_may_name_the_code(poles):
-    """Whoever has read it gives its digest; other code is refused."""
+    """A user who has read it gives its digest; other code is refused."""
     known = find_code(str(poles)).sha256
 
     assert trusted(poles, code_sha256=known, task="swings").tasks()

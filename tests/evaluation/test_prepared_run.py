@@ -153,8 +153,8 @@ def default_run(place: Path):
     return replace(placed_in(None), directory=place / "outputs/10-00-00_fake")
 
 
-def test_of_jobs_that_begin_in_the_same_second_each_has_its_own_directory(tmp_path):
-    """In threads here; the system makes a directory once, whoever asks."""
+def test_of_runs_that_begin_in_the_same_second_each_has_its_own_directory(tmp_path):
+    """They are threads here; the system makes a directory only once."""
 
     def begin(_):
         with default_run(tmp_path).in_own_directory() as prepared:
@@ -168,8 +168,8 @@ def test_of_jobs_that_begin_in_the_same_second_each_has_its_own_directory(tmp_pa
     assert names == {"10-00-00_fake", *(f"10-00-00_fake_{number}" for number in range(2, 9))}
 
 
-def test_the_number_in_a_jobs_own_name_stays(tmp_path):
-    """A job that is called seed_1 must not end up as seed_2, which is another one's name."""
+def test_the_number_in_a_runs_own_name_stays(tmp_path):
+    """A run that is called seed_1 must not end up as seed_2, which is another one's name."""
     prepared = replace(default_run(tmp_path), directory=tmp_path / "seed_1")
     prepared.directory.mkdir()
 

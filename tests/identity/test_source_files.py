@@ -121,7 +121,7 @@ def test_what_is_not_found_has_no_digest():
 
 
 def test_where_it_was_is_told_as_an_absolute_folder(path, tmp_path):
-    """For whoever goes on from another one."""
+    """A run may be continued from another folder."""
     path("placed_a.py")
     path("placed_b/__init__.py")
 

@@ -31,7 +31,7 @@ class Jax:
     ],
     ids=lambda value: f"{type(value).__name__}-{getattr(value, 'dtype', '')}",
 )
-def test_numbers_are_taken_whoever_holds_them(returned):
+def test_numbers_of_any_library_are_taken(returned):
     """With a gradient, in any width, one by one."""
     assert to_array(returned).tolist() == [0.5, 1.5]
 

@@ -95,7 +95,7 @@ def test_an_error_is_reported_once_with_its_reason():
 
 
 def test_a_log_begins_with_where_the_results_go():
-    """Whoever kills the run knows what to resume; making videos needs no second one."""
+    """After a kill it is known what to resume; making videos needs no second line."""
     out = console()
     for update in (progress(), Stage("videos", 0, 1)):
         with make_display(out, "plain", "outputs/run") as display:

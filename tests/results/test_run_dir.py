@@ -108,7 +108,7 @@ def test_runs_are_read_by_shard_and_other_files_are_left_alone(tmp_path):
 
 
 def test_what_a_page_shows_of_a_run_is_in_the_files_that_are_watched(tmp_path):
-    """Whoever writes, of a whole run or a shard, changes one of them; logs and traces are not shown."""
+    """A writer of a whole run or of a shard changes one of them; logs and traces are not shown."""
     files = RunDirectory(tmp_path, Shard(0, 2))
     before = set(files.shown_files())
     with files.open_journal(FINGERPRINT):

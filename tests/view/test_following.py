@@ -124,7 +124,7 @@ def request_video(viewer, run, episode, token, task_id=1):
 
 
 def test_videos_are_rendered_one_after_the_other(viewer, folder):
-    """By a process of its own; whoever listens hears how it goes, and where the video is; or why there is none."""
+    """A process of its own renders each; clients receive its state, and the video's place or the reason for none."""
     journal = folder / "fake" / "journal.jsonl"
     journal.write_bytes(damaged_actions(journal.read_bytes(), episode=2))
     run = run_id(viewer, "fake")
