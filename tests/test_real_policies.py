@@ -159,7 +159,7 @@ def test_results_do_not_depend_on_workers_or_on_one_being_killed(name, inference
 
 
 @pytest.mark.parametrize("name", ["diffusion", "vqbet"])
-def test_an_episode_gets_the_same_chunk_whoever_shares_its_pass(name, runs):
+def test_an_episode_gets_the_same_chunk_beside_any_others(name, runs):
     """To the bit: asked alone, together with others, in another order."""
     inference = Inference(runs.policy(name), n_threads=1, batch_size=4)
     until = time.monotonic() + 10

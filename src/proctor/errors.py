@@ -32,7 +32,7 @@ from dataclasses import dataclass
 
 
 class ProctorError(Exception):
-    """The root. ``exit_code`` is what the command line ends with, ``hint`` what it says to do next."""
+    """The root. ``exit_code`` is the exit status of the command line, ``hint`` its advice on what to do next."""
 
     exit_code = 1
     hint = ""
@@ -48,7 +48,7 @@ class ProctorError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class PackedError:
-    """An error on its way from one process to another: the name of its class, what it says, and its exit status."""
+    """An error on its way from one process to another: the name of its class, its message, and its exit status."""
 
     name: str
     message: str
@@ -66,7 +66,7 @@ class PackedError:
 
 
 class ConfigError(ProctorError):
-    """What the user asked for cannot be done as asked."""
+    """The user asked for something that cannot be done as asked."""
 
     exit_code = 2
 
@@ -84,7 +84,7 @@ class CheckpointError(ConfigError):
 
 
 class ContractError(ConfigError):
-    """What the policy expects and what the environment gives do not fit. The message shows both sides."""
+    """Policy and environment do not fit each other. The message shows what one expects and the other gives."""
 
 
 class RunLockedError(ConfigError):

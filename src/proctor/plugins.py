@@ -38,7 +38,7 @@ def distributions_named(prefix: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Requirements:
-    """What a plug-in needs besides itself: the requirements of the extra of its name, in the package that provides it.
+    """The packages that a plug-in needs: those of the extra of its name, in the distribution that provides it.
 
     ``present`` maps each requirement that is met to the installed version; ``missing`` has a text for each other one,
     with what is needed and what is installed. ``command`` installs them.
@@ -91,7 +91,7 @@ def find(group: str, name: str) -> str:
     """Give the address of a plug-in, ``module:attribute``. Such an address is accepted in place of a name.
 
     Raises:
-        ConfigError: there is no plug-in of that name; the message names the nearest.
+        ConfigError: there is no plug-in of that name; the message suggests the nearest name.
     """
     if ":" in name:
         return name

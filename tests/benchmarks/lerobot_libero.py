@@ -65,8 +65,8 @@ with tempfile.TemporaryDirectory() as scratch:
         for file in suite.iterdir():
             (states / suite.name / file.name).symlink_to(file)
     os.environ["LIBERO_CONFIG_PATH"] = scratch
-    told = {}
+    episodes = {}
     for task in sys.argv[3:]:
         name, _, number = task.partition("/")
-        told[task] = episode(name, int(number), int(sys.argv[1]), int(sys.argv[2]))
-    sys.stdout.write("\n" + json.dumps(told))
+        episodes[task] = episode(name, int(number), int(sys.argv[1]), int(sys.argv[2]))
+    sys.stdout.write("\n" + json.dumps(episodes))

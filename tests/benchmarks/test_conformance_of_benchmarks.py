@@ -91,17 +91,17 @@ class TestOurs(BenchmarkConformance):
         """Keys, shapes and dtypes, how many steps of how long; so docs/benchmarks.md is true."""
         if name in ("CartPole-v1", "Pendulum-v1"):
             pytest.skip("its protocol is its own")
-        said = " ".join(inspect.getdoc(type(benchmark)).split())
+        docstring = " ".join(inspect.getdoc(type(benchmark)).split())
         (task,) = benchmark.tasks()[:1]
 
-        assert str(task.max_episode_steps) in said
-        assert f"steps of {1 / recording.fps:g} s" in said or f"steps of 1/{recording.fps:g} s" in said
+        assert str(task.max_episode_steps) in docstring
+        assert f"steps of {1 / recording.fps:g} s" in docstring or f"steps of 1/{recording.fps:g} s" in docstring
         if name == "FetchReach-v4":
             return
-        assert f"{recording.action.dtype} {recording.action.shape}" in said
+        assert f"{recording.action.dtype} {recording.action.shape}" in docstring
         for key, array in recording.observation.items():
-            assert f"``{key}``" in said
-            assert f"{array.dtype} {array.shape}" in said
+            assert f"``{key}``" in docstring
+            assert f"{array.dtype} {array.shape}" in docstring
 
 
 def test_listing_tasks_imports_no_simulator():

@@ -121,7 +121,7 @@ def test_the_values_of_an_observation_are_the_environments():
     assert seen["observation.cards"].tolist() == [21, 10]
 
 
-def test_what_is_no_array_is_left_out_and_said():
+def test_what_is_no_array_is_left_out_and_reported():
     """Graphs, sequences, and tuples of what is no vector: the rest is given."""
     space = Dict(agent_pos=VECTOR, scene=Graph(VECTOR, None), cards=Sequence(Discrete(3)), both=Tuple((IMAGE, VECTOR)))
     with made_up(observation_space=space) as env:

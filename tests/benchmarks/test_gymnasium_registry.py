@@ -12,7 +12,7 @@ import pytest
 from gymnasium.envs.registration import EnvSpec
 
 import proctor
-from proctor.benchmarks.gymnasium_registry import register_as_told, to_workers
+from proctor.benchmarks.gymnasium_registry import register_specs, to_workers
 
 SOURCE = Path(proctor.__file__).parents[1]
 
@@ -68,7 +68,7 @@ def test_a_class_that_workers_can_import_reaches_them(tmp_path):
     assert (done.stdout.strip(), "Note" in done.stderr) == ("0.0 [5.0, 5.0]", False), done.stderr
 
 
-def test_a_class_of_the_script_runs_in_its_process_and_that_is_said(tmp_path):
+def test_a_class_of_the_script_runs_in_its_process_and_that_is_reported(tmp_path):
     """The script is never run again, so no main guard is needed."""
     register = "\ngymnasium.register('Tiny-v0', Tiny, max_episode_steps=3)\n"
     done = run_script(tmp_path, script=textwrap.dedent(ENVIRONMENT) + register + textwrap.dedent(EVALUATION))
@@ -121,8 +121,8 @@ def test_a_worker_runs_what_the_script_registered_under_a_known_id(monkeypatch):
     """Not the environment that Gymnasium has under it."""
     monkeypatch.setattr(gymnasium, "registry", dict(gymnasium.registry))
     known = gymnasium.registry["CartPole-v1"]
-    register_as_told({"CartPole-v1": to_workers(known)})
+    register_specs({"CartPole-v1": to_workers(known)})
     assert gymnasium.registry["CartPole-v1"] is known
 
-    register_as_told({"CartPole-v1": to_workers(EnvSpec("CartPole-v1", Local, max_episode_steps=7))})
+    register_specs({"CartPole-v1": to_workers(EnvSpec("CartPole-v1", Local, max_episode_steps=7))})
     assert gymnasium.registry["CartPole-v1"].max_episode_steps == 7

@@ -57,9 +57,9 @@ def test_without_consent_nothing_runs(poles, capsys):
 
     assert main(arguments) == 2
 
-    said = capsys.readouterr().err
-    assert f"would run code: make_env of env.py in {poles}" in said
-    assert "--trust_remote_code=true" in said
+    errors = capsys.readouterr().err
+    assert f"would run code: make_env of env.py in {poles}" in errors
+    assert "--trust_remote_code=true" in errors
     assert not (poles / "it_ran").exists()
 
 
@@ -169,7 +169,7 @@ def test_a_place_without_code_is_a_sentence(poles, repo, words):
 
 
 def test_consent_may_name_the_code(poles):
-    """Whoever has read it gives its digest; other code is refused."""
+    """A user who has read it gives its digest; other code is refused."""
     known = find_code(str(poles)).sha256
 
     assert trusted(poles, code_sha256=known, task="swings").tasks()

@@ -387,7 +387,7 @@ def test_sensors_sample_once_a_step():
 @pytest.mark.parametrize(
     ("installed", "n_cautions"), [("3.2.7", 0), ("3.3.0", 0), ("3.3.2", 0), ("3.3.3", 1), ("3.3.7", 1), ("3.4.0", 2)]
 )
-def test_a_mujoco_that_changes_libero_is_told_before_a_worker_starts(monkeypatch, installed, n_cautions):
+def test_a_mujoco_that_changes_libero_is_reported_before_a_worker_starts(monkeypatch, installed, n_cautions):
     """Since 3.3.3 its images are darker; since 3.4 a task's objects lie elsewhere."""
     monkeypatch.setattr(libero, "version", lambda name: installed)
 

@@ -110,7 +110,7 @@ def test_a_video_starts_without_the_marker_of_the_episode_before(env):
 
 
 def test_a_frame_too_small_for_gym_pusht_is_drawn_at_the_usual_size(env):
-    """Its marker of the last action would be thinner than a pixel, and the drawing fail; whoever films scales it."""
+    """Its marker of the last action would be thinner than a pixel, and drawing would fail; the caller scales frames."""
     env.reset(7, None, look=False)
     env.step(np.array([200.0, 200.0]), look=False)
 

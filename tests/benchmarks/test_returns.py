@@ -17,7 +17,7 @@ class Unprintable:
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "reported"),
     [
         *[(value, True) for value in (True, 1, 1.0, np.True_, np.int64(1), np.float32(1), np.uint8(1))],
         *[(value, False) for value in (False, 0, 0.0, -0.0, np.False_, np.int8(0), np.float64(0))],
@@ -28,9 +28,9 @@ class Unprintable:
     ],
     ids=repr,
 )
-def test_a_bool_and_0_and_1_say_something_and_none_says_nothing(value, said):
+def test_a_bool_and_0_and_1_say_something_and_none_says_nothing(value, reported):
     """Of Python, numpy or torch, alone or as the only element."""
-    assert yes_or_no(value, "it") is said
+    assert yes_or_no(value, "it") is reported
 
 
 @pytest.mark.parametrize(
@@ -108,10 +108,10 @@ def test_the_first_key_that_says_something_counts():
 
 def test_success_is_latched_and_silence_changes_nothing():
     """A failure is only what was said not to be a success."""
-    said = [None, False, None, True, False, None]
+    reported = [None, False, None, True, False, None]
 
     known = [None]
-    for step in said:
+    for step in reported:
         known.append(latched(known[-1], step))
 
     assert known == [None, None, False, False, True, True, True]

@@ -93,9 +93,9 @@ def test_an_empty_entry_of_the_import_path_is_not_meant(a_shadow):
     """``$PYTHONPATH:/my/code`` has one while the variable is not set."""
     script = "from proctor.cli import main; main(['--help']); import sys; print(sys.path)"
 
-    said = run(sys.executable, "-P", "-c", script, PYTHONPATH=f"{SOURCE.parent}:")
+    output = run(sys.executable, "-P", "-c", script, PYTHONPATH=f"{SOURCE.parent}:")
 
-    assert str(a_shadow) not in said
+    assert str(a_shadow) not in output
     assert not imported(a_shadow)
 
 
@@ -133,7 +133,7 @@ def test_an_interpreter_searches_what_this_process_searches_after_its_own(tmp_pa
 
 
 def test_no_interpreter_is_started_in_another_way():
-    """Whoever needs one calls :func:`python_command`; bench's own programs say ``-P`` themselves, or are scripts."""
+    """Code that needs one calls :func:`python_command`; bench's own programs say ``-P`` themselves, or are scripts."""
     for path in [*SOURCE.rglob("*.py"), *BENCH.glob("*.py")]:
         if path in (SOURCE / "child/__init__.py", SOURCE / "doctor/checks.py"):  # the latter says where Python is
             continue

@@ -48,8 +48,8 @@ def test_it_says_what_was_measured_why_and_what_to_run(asked, capsys):
     assert (config.policy, config.eval.n_episodes, seconds) == ({"type": "random"}, 7, 3.0)
     out = capsys.readouterr().out
     assert out.startswith("measured")
-    for said in ("cores", "reset, step", "of a core", "episodes/h", "recommended", "The model"):
-        assert said in out
+    for text in ("cores", "reset, step", "of a core", "episodes/h", "recommended", "The model"):
+        assert text in out
     last = out.strip().splitlines()[-1]
     assert last.startswith("proctor eval --policy.type=random --env.type=pusht --env.episode_length=20")
     assert "--eval.batch_size=" in last

@@ -133,7 +133,7 @@ def test_json_holds_every_number(compared, runs):
     assert overall["adjusted_p"] == overall["p_value"] < 1e-9
 
 
-def test_unfinished_runs_and_errors_are_said_with_bounds(compared, runs, tmp_path):
+def test_unfinished_runs_and_errors_are_reported_with_bounds(compared, runs, tmp_path):
     """And only what both completed is compared."""
     faults = {"0/1001/1": "raise"}
     (tmp_path / "faults").mkdir()
@@ -155,7 +155,7 @@ def test_unfinished_runs_and_errors_are_said_with_bounds(compared, runs, tmp_pat
     assert "Note: Whatever the episodes in error would become, the difference is -96.6 … -94.1." in out
 
 
-def test_a_small_difference_says_how_many_more_episodes_would_show_it(compared, runs, tmp_path):
+def test_a_small_difference_shows_how_many_more_episodes_would_show_it(compared, runs, tmp_path):
     """If it is one."""
     info = json.loads((runs / "good" / "eval_info.json").read_text())
     info["per_episode"][3]["success"] = False
@@ -167,7 +167,7 @@ def test_a_small_difference_says_how_many_more_episodes_would_show_it(compared, 
     assert "more episodes of each would show a true difference of this size with a probability of 80%." in out
 
 
-def test_a_run_that_stopped_early_is_told(compared, tmp_path):
+def test_a_run_that_stopped_early_is_reported(compared, tmp_path):
     """How many episodes it has depends on how they went; read from the directory, or from its file alone."""
     stopped = run(tmp_path / "stopped", {"type": "expert"}, stop_at_ci_width=0.3).directory
 

@@ -15,7 +15,7 @@ FINDINGS = [
     Finding(Status.WARNING, "little memory", "buy some"),
     Finding(Status.ABSENT, "no such thing", "pip install 'it'"),
 ]
-BROKEN = Finding(Status.BROKEN, "\x1b[2Jit crashed", "mend it")
+BROKEN = Finding(Status.BROKEN, "\x1b[2Jit crashed", "repair it")
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def found(monkeypatch):
 
 
 def test_a_machine_with_warnings_is_usable(found, capsys):
-    """Each finding is a line, with how to mend it below."""
+    """Each finding is a line, with how to repair it below."""
     found(FINDINGS)
 
     assert main(["doctor"]) == 0
@@ -53,7 +53,7 @@ def test_something_broken_is_exit_status_4(found, capsys):
 
     out = capsys.readouterr().out
     assert "broken   check 3  \N{REPLACEMENT CHARACTER}[2Jit crashed" in out
-    assert "mend what is marked so" in out
+    assert "repair what is marked so" in out
 
 
 @pytest.mark.parametrize(("findings", "status"), [(FINDINGS, 0), ([*FINDINGS, BROKEN], 4)], ids=["usable", "broken"])

@@ -88,8 +88,8 @@ def test_completion_is_installed_for_a_shell(shell, tmp_path, monkeypatch, capsy
 
     assert main(["completion", shell]) == 0
 
-    said = " ".join(capsys.readouterr().out.split())
-    path = re.search(r"Completion is in (\S+);", said)[1]
+    output = " ".join(capsys.readouterr().out.split())
+    path = re.search(r"Completion is in (\S+);", output)[1]
     assert path.startswith(str(tmp_path))
     script = Path(path).read_text()
     assert all(name in script for name in COMMANDS)

@@ -97,7 +97,7 @@ def test_long_names_are_whole_on_a_narrow_terminal(capsys, monkeypatch):
     ("name", "message"),
     [("metawrld", "Did you mean 'metaworld'?"), ("gymnasium", "the id of an environment, such as CartPole-v1")],
 )
-def test_what_cannot_be_listed_is_said_in_a_sentence(capsys, name, message):
+def test_what_cannot_be_listed_is_reported_in_a_sentence(capsys, name, message):
     """Exit status 2."""
     assert main(["list", name]) == 2
     assert message in capsys.readouterr().err

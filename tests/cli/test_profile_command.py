@@ -46,7 +46,7 @@ def test_json_adds_up_to_the_wall_time_of_all_sessions(finished, capsys):
     assert profile["total"]["step"] >= 0.005 * sum(e["length"] for e in finished.info["per_episode"])
 
 
-def test_a_directory_without_a_run_is_said(tmp_path, capsys):
+def test_a_directory_without_a_run_is_reported(tmp_path, capsys):
     """In a sentence."""
     assert main(["profile", str(tmp_path)]) == 2
 

@@ -67,7 +67,7 @@ def videos_in(run_dir: Path) -> list[str]:
     return [f"{path.parent.name}/{path.stem.removeprefix('eval_episode_')}" for path in files]
 
 
-def test_an_episode_is_filmed_and_told(run_dir, capsys, watch):
+def test_the_video_of_an_episode_is_rendered_and_reported(run_dir, capsys, watch):
     """How it went, that the replay was the same, and where its video is. The policy, gone by now, is not needed; the
     results stay as they are.
     """
@@ -95,7 +95,7 @@ def test_an_episode_is_filmed_and_told(run_dir, capsys, watch):
         ("failures", ["fake_0/3"]),
     ],
 )
-def test_several_are_filmed_in_one_go(run_dir, capsys, episode, videos):
+def test_several_are_rendered_in_one_go(run_dir, capsys, episode, videos):
     """A line for each."""
     assert replay(run_dir, "--task=fake/0", f"--episode={episode}") == 0
 
@@ -149,7 +149,7 @@ def test_actions_that_cannot_be_read_give_exit_status_1(run_dir, capsys):
     assert videos_in(run_dir) == ["fake_1/0", "fake_1/1", "fake_1/2"]
 
 
-def test_a_run_without_recordings_says_so_once(run_dir, capsys):
+def test_a_run_without_recordings_is_reported_once(run_dir, capsys):
     """Its actions were not copied with it."""
     (run_dir / "journal.actions.bin").unlink()
 

@@ -89,12 +89,12 @@ def test_what_is_no_secret_is_there(left):
 
 
 def test_no_command_is_shown_that_a_run_with_secrets_refuses(left, capsys):
-    """It can neither be resumed without them nor be filmed later."""
+    """It can neither be resumed without them nor be rendered later."""
     assert main(["show", str(left / "run")]) == 0
 
-    said = capsys.readouterr().out
-    assert f"Go on       the same command with --output_dir={left / 'run'}\n" in said
-    assert "proctor replay" not in said
+    output = capsys.readouterr().out
+    assert f"Go on       the same command with --output_dir={left / 'run'}\n" in output
+    assert "proctor replay" not in output
 
 
 def test_a_run_with_secrets_goes_on_by_the_whole_command(left, tmp_path, capsys):
@@ -112,9 +112,9 @@ def test_a_run_with_secrets_goes_on_by_the_whole_command(left, tmp_path, capsys)
         assert main([*words, f"--env.kwargs={json.dumps(KWARGS)}"]) == 3
         other = KWARGS | {"api_key": "SECRET-99"}
         assert main([*words, f"--env.kwargs={json.dumps(other)}"]) == 2
-    said = capsys.readouterr().err
-    assert "env.kwargs.api_key: was" in said
-    assert "SECRET" not in said
+    output = capsys.readouterr().err
+    assert "env.kwargs.api_key: was" in output
+    assert "SECRET" not in output
 
 
 def test_a_run_of_before_shows_none_either(left, tmp_path):

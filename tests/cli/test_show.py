@@ -49,7 +49,7 @@ def test_json_is_the_canonical_numbers(finished, capsys, order):
     assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(canonical_info(finished.info)))
 
 
-def test_an_unfinished_run_says_what_is_missing(finished, capsys):
+def test_an_unfinished_run_shows_what_is_missing(finished, capsys):
     """Every line of the journal that is whole counts; a torn one is about to be written."""
     journal = finished.directory / "journal.jsonl"
     lines = journal.read_bytes().splitlines(keepends=True)
@@ -71,8 +71,10 @@ def restless(observation, generator=random.Random(0)):  # noqa: B008 - what cann
     return [generator.random(), 0.1]
 
 
-@pytest.mark.parametrize(("function", "told"), [(steady, "Go on       the same call with output_dir="), (restless, "")])
-def test_a_run_of_a_function_from_python_goes_on_by_the_same_call(tmp_path, capsys, function, told):
+@pytest.mark.parametrize(
+    ("function", "advice"), [(steady, "Go on       the same call with output_dir="), (restless, "")]
+)
+def test_a_run_of_a_function_from_python_goes_on_by_the_same_call(tmp_path, capsys, function, advice):
     """The command line has no such function; one that cannot be recognised again goes on in no way."""
     evaluate(function, {"type": FAKE_BENCHMARK}, n_episodes=1, batch_size=1, video="none", output_dir=tmp_path)
     journal = tmp_path / "journal.jsonl"
@@ -81,9 +83,9 @@ def test_a_run_of_a_function_from_python_goes_on_by_the_same_call(tmp_path, caps
     assert main(["show", str(tmp_path)]) == 0
 
     out = capsys.readouterr().out
-    assert told in out
+    assert advice in out
     assert "proctor resume" not in out
-    assert ("Go on" in out) is bool(told)
+    assert ("Go on" in out) is bool(advice)
 
 
 def test_an_old_locale_is_no_reason_to_stop(finished):
@@ -153,7 +155,7 @@ def test_a_run_can_be_watched_from_outside_and_is_not_disturbed(tmp_path):
     ],
     ids=["no directory", "another directory", "a damaged file", "something else"],
 )
-def test_what_is_no_run_is_said_in_a_sentence(finished, capsys, prepare, status, message):
+def test_what_is_no_run_is_reported_in_a_sentence(finished, capsys, prepare, status, message):
     """Exit status 2, no traceback."""
     prepare(finished.directory)
 

@@ -172,14 +172,14 @@ def test_anybodys_environment_is_evaluated_in_lockstep(n_envs, mode):
 class Telling(Toy):
     """Says of success what ``told`` gives for the number of the step; nothing where that is None."""
 
-    def __init__(self, *told, reward=1.0):
-        self.told, self.reward = told, reward
+    def __init__(self, *reported, reward=1.0):
+        self.reported, self.reward = reported, reward
 
     def step(self, action):
         seen, _, _, _, _ = super().step(action)
-        told = self.told[self.n_steps - 1]
-        info = {} if told is None else {"success": told}
-        return seen, self.reward, False, self.n_steps == len(self.told), info
+        reported = self.reported[self.n_steps - 1]
+        info = {} if reported is None else {"success": reported}
+        return seen, self.reward, False, self.n_steps == len(self.reported), info
 
 
 def lockstep(*envs, mode=AutoresetMode.NEXT_STEP):
@@ -197,12 +197,12 @@ def test_of_an_episode_that_says_nothing_of_success_nothing_is_known(mode):
     assert lockstep(Telling(None, False), Telling(None, True), mode=mode)["pc_success"] == 50
 
 
-@pytest.mark.parametrize("told", [{"task": False}, 0.5, float("nan"), "yes", [True, False]], ids=str)
+@pytest.mark.parametrize("reported", [{"task": False}, 0.5, float("nan"), "yes", [True, False]], ids=str)
 @pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
-def test_what_is_no_success_in_lockstep_is_an_error(told, mode):
+def test_what_is_no_success_in_lockstep_is_an_error(reported, mode):
     """Named with its key."""
     with pytest.raises(ValueError, match=r"^info\['success'\] is .*; expected a bool"):
-        lockstep(Telling(None, told), mode=mode)
+        lockstep(Telling(None, reported), mode=mode)
 
 
 def test_a_reward_that_is_not_finite_is_in_no_average():

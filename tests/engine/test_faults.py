@@ -293,7 +293,7 @@ class Deadly(FakePolicy):
             self.killed = processes_of(os.getpid()) - self._before
             for pid in self.killed:
                 os.kill(pid, signal.SIGKILL)
-            while any(Path(f"/proc/{pid}").exists() for pid in self.killed):  # until the engine has heard of it
+            while any(Path(f"/proc/{pid}").exists() for pid in self.killed):  # until the engine has received the loss
                 sleep(0.01)
         return super().predict(observations, memories)
 

@@ -60,11 +60,11 @@ def make_pool(tmp_path):
         pool.close()
 
 
-def hear(pool: Pool, n: int) -> list:
+def receive(pool: Pool, n: int) -> list:
     """The next so many events."""
     events, until = [], monotonic() + 20
     while len(events) < n:
-        assert monotonic() < until, f"heard only {events}"
+        assert monotonic() < until, f"received only {events}"
         events += [event for _, event in pool.wait(0.1)]
     return events
 
@@ -77,10 +77,10 @@ def test_the_simulator_is_imported_once_and_every_worker_draws_its_own_random_nu
     """What a simulator draws that nobody can seed is not the same in all of them."""
     pool = make_pool("Colleague")
     numbers = [pool.start_worker() for _ in range(3)]
-    assert hear(pool, 3) == [Ready()] * 3
+    assert receive(pool, 3) == [Ready()] * 3
     for number in numbers:
         pool.send(number, Build(FakeBenchmark(FakeConfig(type="fake")).tasks()[0]))
-    assert all(isinstance(event, Built) for event in hear(pool, 3))
+    assert all(isinstance(event, Built) for event in receive(pool, 3))
 
     pids = [pool._workers[number]._process.pid for number in numbers]
     (server,) = map(int, (tmp_path / "preloaded").read_text().split())
@@ -93,24 +93,24 @@ def test_what_cannot_be_preloaded_is_left_to_the_workers(make_pool, tmp_path):
     pool = make_pool("Broken")
     pool.start_worker()
 
-    assert hear(pool, 1) == [Ready()]
+    assert receive(pool, 1) == [Ready()]
     assert "cannot be imported here" in (tmp_path / "log").read_text()
 
 
 def test_a_dead_fork_server_takes_its_workers_along_and_the_next_worker_has_a_new_one(make_pool, tmp_path):
-    """Each of them is lost, and nobody waits long to hear of it."""
+    """Each of them is lost, and that is known soon."""
     pool = make_pool("Colleague")
     for _ in range(2):
         pool.start_worker()
-    hear(pool, 2)
+    receive(pool, 2)
 
     os.kill(int((tmp_path / "preloaded").read_text()), signal.SIGKILL)
     began = monotonic()
-    assert [type(event) for event in hear(pool, 2)] == [WorkerLost, WorkerLost]
+    assert [type(event) for event in receive(pool, 2)] == [WorkerLost, WorkerLost]
     assert monotonic() - began < 4
 
     pool.start_worker()
-    assert hear(pool, 1) == [Ready()]
+    assert receive(pool, 1) == [Ready()]
     assert len((tmp_path / "preloaded").read_text().split()) == 2
 
 
@@ -118,7 +118,7 @@ def test_nothing_is_left_of_a_closed_pool(make_pool, tmp_path):
     """Neither workers nor the fork server."""
     pool = make_pool("Colleague")
     numbers = [pool.start_worker() for _ in range(2)]
-    hear(pool, 2)
+    receive(pool, 2)
     pids = [pool._workers[number]._process.pid for number in numbers]
 
     pool.close()
@@ -130,9 +130,9 @@ def test_what_a_simulator_has_started_ends_with_it(make_pool, tmp_path):
     """Although its own process ended in good order."""
     pool = make_pool("Starting")
     number = pool.start_worker()
-    hear(pool, 1)
+    receive(pool, 1)
     pool.send(number, Build(FakeBenchmark(FakeConfig(type="fake")).tasks()[0]))
-    hear(pool, 1)
+    receive(pool, 1)
     mate = Path(f"/proc/{(tmp_path / 'mate').read_text()}")
     assert mate.exists()
 

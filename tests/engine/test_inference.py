@@ -121,7 +121,7 @@ def test_every_pass_has_the_same_shape(inferring):
 
 
 def test_an_episode_has_the_same_row_in_every_pass_where_that_matters(inferring):
-    """Whoever else is asked, and in whichever order."""
+    """The row does not depend on other requests or their order."""
     policy = Doubler(batch_size=4, place_matters=True)
     inference = inferring(policy)
     inference.submit([request(float(worker), worker) for worker in (6, 3, 8)])
@@ -133,8 +133,8 @@ def test_an_episode_has_the_same_row_in_every_pass_where_that_matters(inferring)
     assert {result.request.worker_id: float(result.chunk[0, 0]) for result in results} == {6: 12, 3: 6, 8: 16}
 
 
-def test_what_goes_wrong_around_the_policy_is_raised_to_whoever_waits(inferring, monkeypatch):
-    """Nobody would ever hear of a thread that ends."""
+def test_what_goes_wrong_around_the_policy_is_raised_to_the_caller_that_waits(inferring, monkeypatch):
+    """The end of the thread alone would go unnoticed."""
     inference = inferring(Doubler(batch_size=4))
     monkeypatch.setattr(inference, "_predict", lambda _: [])
     inference.submit([request(1.0)])

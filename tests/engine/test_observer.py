@@ -70,7 +70,7 @@ def engine_of(folder, policy, *, n_tasks=1, batch_size=1, faults=None, **argumen
     return Engine(setup, plan_episodes(benchmark, tasks, 2, 1000), policy, **arguments)
 
 
-def test_an_observer_is_told_every_event_of_an_episode_once(tmp_path):
+def test_an_observer_receives_every_event_of_an_episode_once(tmp_path):
     """Two chunks of two steps, in a simulator that is built for the first episode alone."""
     witness = Witness()
 

@@ -1,4 +1,4 @@
-"""Workers as processes: what is heard of one that goes."""
+"""Workers as processes, and the events of one that ends."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ def pool(request, monkeypatch):
     pool.close()
 
 
-def hear(pool: Pool):
+def receive(pool: Pool):
     until = monotonic() + 10
     while monotonic() < until:
         if events := pool.wait(0.1):
             return events
-    pytest.fail("nothing was heard")
+    pytest.fail("nothing was received")
 
 
 def test_a_worker_reports_ready_and_is_told_apart_by_its_number(pool):
     """Numbers are never used twice."""
     number = pool.start_worker()
-    assert hear(pool) == [(number, Ready())]
+    assert receive(pool) == [(number, Ready())]
     pool.kill(number)
-    assert hear(pool) == [(number, WorkerLost("crashed", "the simulator's process was ended by SIGKILL"))]
+    assert receive(pool) == [(number, WorkerLost("crashed", "the simulator's process was ended by SIGKILL"))]
 
     assert pool.start_worker() != number
 
@@ -50,15 +50,15 @@ def test_a_worker_reports_ready_and_is_told_apart_by_its_number(pool):
 def test_an_episode_given_to_a_worker_that_is_gone_has_not_begun(pool, late):
     """One that was reached has, whatever it did with it."""
     number = pool.start_worker()
-    assert hear(pool) == [(number, Ready())]
+    assert receive(pool) == [(number, Ready())]
     if late:
         pool.kill(number)
     pool.send(number, Build(FakeBenchmark(FakeConfig(type="fake")).tasks()[0]))
     if not late:
-        assert isinstance(hear(pool)[0][1], Built)
+        assert isinstance(receive(pool)[0][1], Built)
         pool.kill(number)
 
-    assert hear(pool) == [(number, WorkerLost("crashed", "the simulator's process was ended by SIGKILL", not late))]
+    assert receive(pool) == [(number, WorkerLost("crashed", "the simulator's process was ended by SIGKILL", not late))]
 
 
 def test_a_worker_that_dies_in_the_middle_of_a_reply_is_lost():
@@ -76,16 +76,16 @@ def test_a_worker_that_dies_in_the_middle_of_a_reply_is_lost():
 
 
 def test_sending_to_a_worker_that_is_gone_is_not_an_error(pool):
-    """The next thing heard says what happened."""
+    """The next event is the loss."""
     number = pool.start_worker()
-    hear(pool)
+    receive(pool)
     process = pool._workers[number]._process
     process.signal(signal.SIGKILL)
     assert process.wait(10) == -signal.SIGKILL
 
     pool.send(number, Build(FakeBenchmark(FakeConfig(type="fake")).tasks()[0]))
 
-    ((lost_number, event),) = hear(pool)
+    ((lost_number, event),) = receive(pool)
     assert lost_number == number
     assert isinstance(event, WorkerLost)
 
@@ -93,7 +93,7 @@ def test_sending_to_a_worker_that_is_gone_is_not_an_error(pool):
 def test_a_worker_whose_engine_is_gone_ends(pool):
     """Its connection is closed, so it closes its simulator and goes."""
     number = pool.start_worker()
-    hear(pool)
+    receive(pool)
     worker = pool._workers[number]
     pool._selector.unregister(worker.connection)
     worker.connection.close()
@@ -106,7 +106,7 @@ def test_a_worker_whose_engine_is_gone_ends(pool):
 def test_workers_have_their_own_session(pool):
     """Ctrl-C at the terminal reaches the engine only."""
     number = pool.start_worker()
-    hear(pool)
+    receive(pool)
     pid = pool._workers[number]._process.pid
 
     assert os.getsid(pid) == pid != os.getsid(0)

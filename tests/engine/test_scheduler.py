@@ -152,7 +152,7 @@ def test_episodes_of_a_task_begin_in_the_order_of_the_plan():
 
 
 def test_no_episode_waits_for_another():
-    """While one is stuck in a step, others are inferred, end and begin: a batch is whoever is ready."""
+    """While one is stuck in a step, others are inferred, end and begin: a batch is made of those that are ready."""
     scheduler = ready_scheduler(plan(5), 2)
     simulate(scheduler)
     ended = []

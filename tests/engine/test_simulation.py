@@ -104,11 +104,11 @@ def test_success_is_latched_and_rewards_are_summed(built, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("said", "known"), [([None, None], None), ([None, False], False), ([False, None], False), ([True, None], True)]
+    ("reported", "known"), [([None, None], None), ([None, False], False), ([False, None], False), ([True, None], True)]
 )
-def test_nothing_is_known_of_success_until_a_step_says_something(built, monkeypatch, said, known):
+def test_nothing_is_known_of_success_until_a_step_says_something(built, monkeypatch, reported, known):
     """Silence is no failure."""
-    steps = iter([Step(1.0, False, False, said[0]), Step(1.0, False, True, said[1])])
+    steps = iter([Step(1.0, False, False, reported[0]), Step(1.0, False, True, reported[1])])
     built.handle(START)
     monkeypatch.setattr(FakeEnv, "step", lambda self, action, look: next(steps))
 
@@ -246,12 +246,12 @@ def test_a_local_policy_runs_the_whole_episode_in_one_request():
     simulation.arrays.close()
 
 
-def test_a_film_ends_with_its_attempt(built, tmp_path):
-    """Where the policy fails, an episode ends without a word; the next one in this simulator is not in its film."""
-    film = VideoSpec(str(tmp_path / "first.mp4"))
-    built.handle(Start(START.spec, 1000, film))
+def test_a_video_ends_with_its_attempt(built, tmp_path):
+    """Where the policy fails, an episode ends without a word; the next one in this simulator is not in its video."""
+    video_spec = VideoSpec(str(tmp_path / "first.mp4"))
+    built.handle(Start(START.spec, 1000, video_spec))
     built.handle(act(100, "." * 99 + "x"))
-    assert list(tmp_path.iterdir()) == [Path(film.unfinished)]
+    assert list(tmp_path.iterdir()) == [Path(video_spec.unfinished)]
 
     built.handle(Start(EpisodeSpec("fake", 1, 1, 1001), 10))
     reply = built.handle(act(10, "." * 10))

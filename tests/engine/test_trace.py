@@ -136,7 +136,7 @@ def test_a_trace_that_is_cut_off_has_all_but_the_end(tmp_path):
     assert [json.loads(line.rstrip(",")) for line in lines[1:]]
 
 
-def test_a_trace_that_cannot_be_written_is_said(tmp_path):
+def test_a_trace_that_cannot_be_written_is_reported(tmp_path):
     """In a sentence, with what to do."""
     with pytest.raises(ResourceError, match=r"trace\.json cannot be written .*leave out --eval\.trace"):
         Trace(tmp_path / "nowhere" / "trace.json", origin=0.0)

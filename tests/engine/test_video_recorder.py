@@ -139,7 +139,7 @@ def test_what_cannot_be_drawn_leaves_no_file_and_says_so(env, video_spec, monkey
     assert files_beside(video_spec) == []
 
 
-def test_a_folder_that_cannot_be_made_is_said(env, video_spec, tmp_path):
+def test_a_folder_that_cannot_be_made_is_reported(env, video_spec, tmp_path):
     """Here a file is in its place."""
     (tmp_path / "videos").touch()
 

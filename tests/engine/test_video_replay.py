@@ -21,7 +21,7 @@ anywhere = pytest.mark.parametrize("batch_size", [HERE, THERE], ids=["here", "th
 
 
 class Studio:
-    """Measures two tasks of two episodes of the fake benchmark, then films them."""
+    """Measures two tasks of two episodes of the fake benchmark, then renders their videos."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -37,7 +37,7 @@ class Studio:
         here = batch_size == HERE
         return EngineSetup(FAKE_BENCHMARK, env, by_key, source, EngineOptions(**fields), batch_size, in_process=here)
 
-    def film_of(self, spec, **fields):
+    def video_spec_of(self, spec, **fields):
         return VideoSpec(str(self.folder / f"{spec.task_id}-{spec.episode_index}.mp4"), **fields)
 
     def keep(self, result, actions):
@@ -46,21 +46,25 @@ class Studio:
     def measure(self, *, live=False, policy=None, **fields):
         """An engine that has measured everything."""
         setup = self.setup(**fields) if policy is None else self.setup(source=None, **fields)
-        engine = Engine(setup, self.plan, policy, {spec: self.film_of(spec) for spec in self.plan} if live else {})
+        engine = Engine(
+            setup, self.plan, policy, {spec: self.video_spec_of(spec) for spec in self.plan} if live else {}
+        )
         engine.run(self.keep)
         engine.close_inference()
         return engine
 
-    def shots(self, **film):
-        return [VideoTask(self.results[spec], self.actions[spec], self.film_of(spec, **film)) for spec in self.plan]
+    def video_tasks(self, **fields):
+        return [
+            VideoTask(self.results[spec], self.actions[spec], self.video_spec_of(spec, **fields)) for spec in self.plan
+        ]
 
     @staticmethod
-    def film(setup, shots, engine=None):
-        """Films; what was said of each episode, by task and number."""
-        said = {}
-        with closing(VideoReplayer(setup, shots, engine and engine.workers)) as filming:
-            filming.run(said.__setitem__)
-        return {f"{spec.task_id}-{spec.episode_index}": problem for spec, problem in said.items()}
+    def render(setup, video_tasks, engine=None):
+        """Renders the videos; gives the problem of each episode, by task and number."""
+        problems = {}
+        with closing(VideoReplayer(setup, video_tasks, engine and engine.workers)) as replayer:
+            replayer.run(problems.__setitem__)
+        return {f"{spec.task_id}-{spec.episode_index}": problem for spec, problem in problems.items()}
 
     @property
     def videos(self):
@@ -75,42 +79,42 @@ def studio(tmp_path):
 
 
 ALL = ["0-0", "0-1", "1-0", "1-1"]
-FILMED = dict.fromkeys(ALL, "")
+RENDERED = dict.fromkeys(ALL, "")
 
 
 @anywhere
-def test_every_episode_is_filmed_by_the_workers_that_measured_it(studio, watch, batch_size):
-    """Of the simulators that stand none is built anew for its own task; a frame for the reset and one for each step."""
+def test_every_video_is_rendered_by_the_workers_that_measured_it(studio, watch, batch_size):
+    """No simulator is built again for the task that it has; a frame for the reset and one for each step."""
     engine = studio.measure(batch_size=batch_size)
     workers = engine.workers.scheduler.worker_ids
 
-    with closing(VideoReplayer(engine.setup, studio.shots(), engine.workers)) as filming:
-        said = {}
-        filming.run(said.__setitem__)
+    with closing(VideoReplayer(engine.setup, studio.video_tasks(), engine.workers)) as replayer:
+        problems = {}
+        replayer.run(problems.__setitem__)
         assert engine.workers.scheduler.worker_ids == workers
 
-    assert set(said.values()) == {""}
+    assert set(problems.values()) == {""}
     assert studio.videos == ALL
     for spec in studio.plan:
-        frames = watch(studio.film_of(spec).path).frames
+        frames = watch(studio.video_spec_of(spec).path).frames
         assert len(frames) == studio.results[spec].length + 1
         np.testing.assert_allclose(frames.mean((1, 2, 3)), 10 * np.arange(len(frames)), atol=3)
 
 
-def test_a_run_can_be_filmed_long_after_it(studio):
+def test_a_run_can_be_rendered_long_after_it(studio):
     """By workers of its own."""
     with closing(studio.measure()) as engine:
         setup = engine.setup
 
-    assert studio.film(setup, studio.shots()) == FILMED
+    assert studio.render(setup, studio.video_tasks()) == RENDERED
     assert studio.videos == ALL
 
 
-def test_another_camera_and_size_can_film(studio, watch):
+def test_another_camera_and_size_can_be_rendered(studio, watch):
     """The picture is that camera's."""
     engine = studio.measure()
 
-    studio.film(engine.setup, studio.shots(camera="back", size=(64, 48)), engine)
+    studio.render(engine.setup, studio.video_tasks(camera="back", size=(64, 48)), engine)
 
     frames = watch(studio.folder / "0-0.mp4").frames
     assert frames.shape[1:] == (48, 64, 3)
@@ -118,42 +122,42 @@ def test_another_camera_and_size_can_film(studio, watch):
 
 
 def test_a_camera_that_does_not_exist_is_the_users_mistake(studio):
-    """It is said with those there are, as soon as a simulator stands; when measuring, before the first episode."""
+    """The error lists those there are, as soon as a simulator is built; when measuring, before the first episode."""
     setup = studio.setup()
-    said = r"task-0 has no camera 'bakc'; it has front, back. Did you mean 'back'\?"
-    films = {spec: studio.film_of(spec, camera="bakc") for spec in studio.plan[1:2]}
-    with closing(Engine(setup, studio.plan, None, films)) as engine, pytest.raises(ConfigError, match=said):
+    message = r"task-0 has no camera 'bakc'; it has front, back. Did you mean 'back'\?"
+    video_specs = {spec: studio.video_spec_of(spec, camera="bakc") for spec in studio.plan[1:2]}
+    with closing(Engine(setup, studio.plan, None, video_specs)) as engine, pytest.raises(ConfigError, match=message):
         engine.run(lambda *_: pytest.fail("an episode ran"))
     studio.measure().close()
 
-    with pytest.raises(ConfigError, match=said):
-        studio.film(setup, studio.shots(camera="bakc"))
+    with pytest.raises(ConfigError, match=message):
+        studio.render(setup, studio.video_tasks(camera="bakc"))
 
     assert studio.videos == []
 
 
-def test_a_replay_that_is_another_episode_is_said_and_leaves_no_video(studio):
-    """Its actions were tampered with; the other episodes are filmed."""
+def test_a_replay_that_is_another_episode_is_reported_and_leaves_no_video(studio):
+    """Its actions were tampered with; the other videos are rendered."""
     engine = studio.measure()
     studio.actions[studio.plan[1]] = -studio.actions[studio.plan[1]]
     studio.actions[studio.plan[2]] = studio.actions[studio.plan[2]][:5]
 
-    said = studio.film(engine.setup, studio.shots(), engine)
+    problems = studio.render(engine.setup, studio.video_tasks(), engine)
 
-    assert said["0-1"].startswith("its replay is another episode: sum of rewards ")
-    assert "final state" in said["0-1"]
-    assert said["1-0"].startswith("its replay is another episode: length 5, not 12, sum of rewards ")
+    assert problems["0-1"].startswith("its replay is another episode: sum of rewards ")
+    assert "final state" in problems["0-1"]
+    assert problems["1-0"].startswith("its replay is another episode: length 5, not 12, sum of rewards ")
     assert studio.videos == ["0-0", "1-1"]
 
 
 def test_a_video_there_was_survives_a_replay_that_differs(studio):
     """It showed the episode when it was made; that the simulator here is another one does not change it."""
     engine = studio.measure()
-    studio.film(engine.setup, studio.shots())
+    studio.render(engine.setup, studio.video_tasks())
     before = (studio.folder / "0-0.mp4").read_bytes()
     studio.actions[studio.plan[0]] = -studio.actions[studio.plan[0]]
 
-    assert studio.film(engine.setup, studio.shots(), engine)["0-0"]
+    assert studio.render(engine.setup, studio.video_tasks(), engine)["0-0"]
 
     assert (studio.folder / "0-0.mp4").read_bytes() == before
 
@@ -164,21 +168,21 @@ def test_a_simulator_that_never_does_the_same_twice_is_found_out(studio, batch_s
     studio.env = {"drifts": True}
     engine = studio.measure(batch_size=batch_size)
 
-    said = studio.film(engine.setup, studio.shots(), engine)
+    problems = studio.render(engine.setup, studio.video_tasks(), engine)
 
-    assert all(problem.startswith("its replay is another episode: ") for problem in said.values())
+    assert all(problem.startswith("its replay is another episode: ") for problem in problems.values())
     assert studio.videos == []
 
 
-def test_one_that_says_so_is_not_replayed(studio):
+def test_one_that_is_not_deterministic_is_not_replayed(studio):
     """The same reason for all."""
     studio.env = {"drifts": True, "deterministic": False}
     engine = studio.measure()
 
-    said = studio.film(engine.setup, studio.shots(), engine)
+    problems = studio.render(engine.setup, studio.video_tasks(), engine)
 
-    assert set(said.values()) == {
-        "cannot be replayed: its simulator is not deterministic, and is filmed as it is measured"
+    assert set(problems.values()) == {
+        "cannot be replayed: its simulator is not deterministic, so it is recorded as it is measured"
     }
 
 
@@ -190,7 +194,7 @@ def test_a_reward_that_is_no_number_does_not_make_a_replay_differ(studio, monkey
     from_journal = studio.plan[0]
     studio.results[from_journal] = replace(studio.results[from_journal], sum_reward=None)
 
-    assert studio.film(engine.setup, studio.shots(), engine) == FILMED
+    assert studio.render(engine.setup, studio.video_tasks(), engine) == RENDERED
 
 
 FAULTS = {
@@ -201,12 +205,12 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_worker_lost_while_it_films_is_replaced(studio, fault):
+def test_a_worker_lost_while_it_renders_is_replaced(studio, fault):
     """And the video is made."""
     studio.env = {"faults": {"0/1000/3/render": fault}}
     engine = studio.measure(batch_size=THERE, step_timeout_s=1)
 
-    assert studio.film(engine.setup, studio.shots(), engine) == FILMED
+    assert studio.render(engine.setup, studio.video_tasks(), engine) == RENDERED
     assert studio.videos == ALL
 
 
@@ -215,7 +219,7 @@ def test_a_video_at_which_workers_are_lost_again_and_again_is_given_up(studio):
     studio.env = {"faults": {"0/1000/3/render": "kill"}, "times": 99}
     engine = studio.measure(batch_size=THERE)
 
-    assert studio.film(engine.setup, studio.shots(), engine) == FILMED | {"0-0": FAULTS["kill"]}
+    assert studio.render(engine.setup, studio.video_tasks(), engine) == RENDERED | {"0-0": FAULTS["kill"]}
     assert studio.videos == ALL[1:]
 
 
@@ -225,9 +229,9 @@ def test_a_frame_that_cannot_be_drawn_costs_its_video_and_nothing_else(studio, b
     studio.env = {"faults": {"0/1001/4/render": "raise"}, "times": 99}
     engine = studio.measure(batch_size=batch_size)
 
-    said = studio.film(engine.setup, studio.shots(), engine)
+    problems = studio.render(engine.setup, studio.video_tasks(), engine)
 
-    assert said == FILMED | {"0-1": "cannot be drawn (RuntimeError: a scripted fault)"}
+    assert problems == RENDERED | {"0-1": "cannot be drawn (RuntimeError: a scripted fault)"}
     assert studio.videos == ["0-0", "1-0", "1-1"]
     assert (studio.folder / "0-1001-4-render").read_bytes() == b"x"
 
@@ -238,31 +242,31 @@ def test_a_full_disk_costs_videos_and_no_worker(studio):
     for name in ("0-0", "1-1"):
         (studio.folder / f"{name}.mp4.part").symlink_to("/dev/full")
 
-    said = studio.film(engine.setup, studio.shots(), engine)
+    problems = studio.render(engine.setup, studio.video_tasks(), engine)
 
     full = "the video cannot be written (No space left on device)"
-    assert said == FILMED | {"0-0": full, "1-1": full}
+    assert problems == RENDERED | {"0-0": full, "1-1": full}
     assert studio.videos == ["0-1", "1-0"]
 
 
-def test_a_simulator_that_cannot_be_built_any_more_ends_the_filming(studio):
+def test_a_simulator_that_cannot_be_built_any_more_ends_the_rendering(studio):
     """With one sentence; the results are there all the same."""
     with closing(studio.measure()):
         pass
     studio.env = {"faults": {"0/construct": "raise", "1/construct": "raise"}, "times": 99}
 
     with pytest.raises(EnvironmentBuildError, match="3 times alike: RuntimeError: a scripted fault"):
-        studio.film(studio.setup(), studio.shots())
+        studio.render(studio.setup(), studio.video_tasks())
 
 
 @anywhere
 def test_an_interruption_leaves_whole_videos_only(studio, batch_size):
     """Those that were finished."""
     engine = studio.measure(batch_size=batch_size)
-    filming = VideoReplayer(engine.setup, studio.shots(), engine.workers)
+    replayer = VideoReplayer(engine.setup, studio.video_tasks(), engine.workers)
 
-    with closing(filming), pytest.raises(Interrupted):
-        filming.run(lambda spec, problem: filming.interrupt(2))
+    with closing(replayer), pytest.raises(Interrupted):
+        replayer.run(lambda spec, problem: replayer.interrupt(2))
 
     assert 1 <= len(studio.videos) < 4
 
@@ -272,8 +276,8 @@ def test_an_interruption_leaves_whole_videos_only(studio, batch_size):
 
 @anywhere
 @pytest.mark.parametrize("policy", [None, FakePolicy()], ids=["policy in the worker", "policy outside"])
-def test_what_cannot_be_replayed_is_filmed_while_it_runs(studio, watch, batch_size, policy):
-    """The same film: a frame for the reset, one for each step."""
+def test_what_cannot_be_replayed_is_recorded_while_it_runs(studio, watch, batch_size, policy):
+    """The same video: a frame for the reset, one for each step."""
     studio.env = {"drifts": True, "deterministic": False}
 
     with closing(studio.measure(live=True, batch_size=batch_size, policy=policy)) as engine:
@@ -281,10 +285,10 @@ def test_what_cannot_be_replayed_is_filmed_while_it_runs(studio, watch, batch_si
         assert set(engine.recorded.values()) == {""}
 
     for spec in studio.plan:
-        assert len(watch(studio.film_of(spec).path).frames) == studio.results[spec].length + 1
+        assert len(watch(studio.video_spec_of(spec).path).frames) == studio.results[spec].length + 1
 
 
-def test_what_can_be_replayed_is_not_filmed_while_it_is_measured(studio):
+def test_what_can_be_replayed_is_not_recorded_while_it_is_measured(studio):
     """Nothing is drawn before the results are in."""
     with closing(studio.measure(live=True)) as engine:
         assert engine.recorded == {}
@@ -293,8 +297,8 @@ def test_what_can_be_replayed_is_not_filmed_while_it_is_measured(studio):
 
 
 @anywhere
-def test_filming_live_costs_no_result(studio, batch_size):
-    """Not where a frame cannot be drawn, nor where the disk is full; the same episodes have a video or say why not."""
+def test_recording_live_costs_no_result(studio, batch_size):
+    """If a frame cannot be drawn, or the disk is full, only the video is missing, with a reason."""
     studio.env = {"deterministic": False, "faults": {"0/1001/4/render": "raise"}}
     (studio.folder / "1-0.mp4.part").symlink_to("/dev/full")
 
@@ -311,7 +315,7 @@ def test_filming_live_costs_no_result(studio, batch_size):
     assert studio.videos == ["0-0", "1-1"]
 
 
-def test_an_attempt_that_fails_leaves_its_film_to_the_next(studio, watch):
+def test_an_attempt_that_fails_leaves_its_video_to_the_next(studio, watch):
     """Whether the simulator raises, its process dies or the policy gives up."""
     studio.env = {"deterministic": False, "faults": {"0/1000/2": "raise", "1/1001/2": "kill"}}
 
@@ -331,5 +335,5 @@ def test_an_attempt_that_fails_leaves_its_film_to_the_next(studio, watch):
 
     assert sum(len(result.errors) for result in studio.results.values()) == 3
     for spec in studio.plan:
-        frames = watch(studio.film_of(spec).path).frames
+        frames = watch(studio.video_spec_of(spec).path).frames
         np.testing.assert_allclose(frames.mean((1, 2, 3)), 10 * np.arange(studio.results[spec].length + 1), atol=3)

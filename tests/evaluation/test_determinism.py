@@ -28,7 +28,7 @@ class Drifting(FakePolicy):
         return [chunk * np.float32(0.5 + 0.01 * self.n_predictions) for chunk in chunks]
 
 
-def job(directory, policy, **env) -> PreparedRun:
+def prepared_run(directory, policy, **env) -> PreparedRun:
     """Two tasks of three episodes."""
     fields = {"type": FAKE_BENCHMARK, "max_steps": 12, **env}
     config = RunConfig(
@@ -42,7 +42,7 @@ def test_a_policy_whose_state_is_the_episodes_is_bitwise_exact(tmp_path, noise):
     """In every way, also one that draws random numbers."""
     seen = []
 
-    comparisons = run_variants(job(tmp_path, FakePolicy(noise=noise)), seen.append)
+    comparisons = run_variants(prepared_run(tmp_path, FakePolicy(noise=noise)), seen.append)
 
     assert [(c.n_equal, c.n_episodes) for c in comparisons] == [(6, 6)] * (len(WAYS) - 1)
     assert seen == comparisons
@@ -51,7 +51,7 @@ def test_a_policy_whose_state_is_the_episodes_is_bitwise_exact(tmp_path, noise):
 
 def test_a_policy_that_keeps_something_between_episodes_is_found_out(tmp_path):
     """Its second run differs from its first already."""
-    level, why = verdict(run_variants(job(tmp_path, Drifting())))
+    level, why = verdict(run_variants(prepared_run(tmp_path, Drifting())))
 
     assert level is Level.STATISTICAL
     assert "run twice" in why

@@ -1,4 +1,4 @@
-"""A policy that fails everywhere: no result object pretends, the rest is not run, and mending it goes on."""
+"""A policy that fails everywhere: no result object pretends, the rest is not run, and repairing it goes on."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_three_first_episodes_that_fail_alike_end_the_run(tmp_path, n_tasks, bat
             Failing(), ENV | {"n_tasks": n_tasks}, n_episodes=40, batch_size=batch_size, output_dir=tmp_path / "run"
         )
 
-    assert f"0 of {40 * n_tasks} episodes are kept; once the policy is mended, go on with" in error.value.hint
+    assert f"0 of {40 * n_tasks} episodes are kept; once the policy is repaired, go on with" in error.value.hint
     first = {1: [(0, 0), (0, 1), (0, 2)], 2: [(0, 0), (0, 1), (1, 0)], 4: [(0, 0), (1, 0), (2, 0)]}[n_tasks]
     recorded = episodes_in(tmp_path / "run")
     assert set(first) <= set(recorded)
@@ -121,7 +121,7 @@ def test_a_failing_policy_whose_third_episode_runs_goes_on(tmp_path):
     assert result.summary.overall.n_completed == 1
 
 
-def test_a_mended_policy_goes_on_where_the_failing_one_stopped(tmp_path):
+def test_a_repaired_policy_goes_on_where_the_failing_one_stopped(tmp_path):
     """Errors bind nobody to the code that made them; a result does."""
     with pytest.raises(NoResultError):
         proctor.evaluate(wrong_key, ENV, n_episodes=3, output_dir=tmp_path / "run")
@@ -134,15 +134,15 @@ def test_a_mended_policy_goes_on_where_the_failing_one_stopped(tmp_path):
 
 
 def test_the_command_ends_with_three_and_one_sentence(tmp_path, capsys):
-    """So does proctor resume, until the policy is mended."""
+    """So does proctor resume, until the policy is repaired."""
     run = str(tmp_path / "run")
     options = [f"--policy.function={__name__}:wrong_key", f"--env.type={FAKE_BENCHMARK}", "--eval.n_episodes=50"]
     status = main(["eval", "--policy.type=function", *options, f"--output_dir={run}", "--eval.batch_size=2"])
 
-    said = capsys.readouterr().err
+    errors = capsys.readouterr().err
     assert status == 3
-    assert "KeyError: 'observation.images.top' (test_failing_policies.py, line" in said
-    assert f"proctor resume {run}" in said
+    assert "KeyError: 'observation.images.top' (test_failing_policies.py, line" in errors
+    assert f"proctor resume {run}" in errors
     assert main(["resume", run]) == 3
 
 
@@ -151,9 +151,9 @@ def test_shards_stop_as_one_process_does(tmp_path):
     policy = {"type": "function", "function": f"{__name__}:wrong_key"}
     fields = {"env": ENV | {"n_tasks": 3}, "output_dir": str(tmp_path / "run")}
     evaluation = proctor.EvalConfig(n_episodes=40, batch_size=1, display="none", video="none")
-    job = prepare(RunConfig(policy=policy, eval=evaluation, **fields))
+    prepared = prepare(RunConfig(policy=policy, eval=evaluation, **fields))
     with pytest.raises(NoResultError, match="fails alike in each of the first 3 episodes"):
-        run_in_shards(job, Sharding(2, launcher="inline"))
+        run_in_shards(prepared, Sharding(2, launcher="inline"))
 
     assert len(episodes_in(tmp_path / "run")) < 20
 

@@ -113,8 +113,11 @@ def test_a_loader_that_gives_no_policy_is_a_sentence(address, words):
     ("fields", "words"),
     [
         ({"output_dir": "runs/\udcff"}, r"'runs/\\udcff' is not UTF-8"),
-        ({"output_dir": "x" * 300}, "output_dir is no name of a directory: File name too long; choose another one"),
-        ({"output_dir": "a\0b"}, "output_dir is no name of a directory: "),
+        (
+            {"output_dir": "x" * 300},
+            "is not a valid name of a directory: File name too long; choose another one",
+        ),
+        ({"output_dir": "a\0b"}, "output_dir is not a valid name of a directory: "),
         ({"job_name": "\udcc3"}, r"'\\udcc3' is not UTF-8"),
         ({"env": {"type": "pusht", "kwargs": {"path": ["\udcff"]}}}, r"'\\udcff' is not UTF-8"),
         ({"env": {"type": "pusht", "\udcff": 1}}, r"'\\udcff' is not UTF-8"),
@@ -146,18 +149,18 @@ def placed_in(directory: Path | None):
     return prepare(RunConfig(env={"type": FAKE_BENCHMARK}, policy={"type": "zero"}, output_dir=output_dir))
 
 
-def default_job(place: Path):
+def default_run(place: Path):
     return replace(placed_in(None), directory=place / "outputs/10-00-00_fake")
 
 
-def test_of_jobs_that_begin_in_the_same_second_each_has_its_own_directory(tmp_path):
-    """In threads here; the system makes a directory once, whoever asks."""
+def test_of_runs_that_begin_in_the_same_second_each_has_its_own_directory(tmp_path):
+    """They are threads here; the system makes a directory only once."""
 
     def begin(_):
-        with default_job(tmp_path).in_own_directory() as job:
-            (job.directory / "mine").touch()
-            assert job.run_info.config["output_dir"] == str(job.directory)
-            return job.directory.name
+        with default_run(tmp_path).in_own_directory() as prepared:
+            (prepared.directory / "mine").touch()
+            assert prepared.run_info.config["output_dir"] == str(prepared.directory)
+            return prepared.directory.name
 
     with ThreadPoolExecutor(8) as threads:
         names = set(threads.map(begin, range(8)))
@@ -165,28 +168,28 @@ def test_of_jobs_that_begin_in_the_same_second_each_has_its_own_directory(tmp_pa
     assert names == {"10-00-00_fake", *(f"10-00-00_fake_{number}" for number in range(2, 9))}
 
 
-def test_the_number_in_a_jobs_own_name_stays(tmp_path):
-    """A job that is called seed_1 must not end up as seed_2, which is another one's name."""
-    job = replace(default_job(tmp_path), directory=tmp_path / "seed_1")
-    job.directory.mkdir()
+def test_the_number_in_a_runs_own_name_stays(tmp_path):
+    """A run that is called seed_1 must not end up as seed_2, which is another one's name."""
+    prepared = replace(default_run(tmp_path), directory=tmp_path / "seed_1")
+    prepared.directory.mkdir()
 
-    with job.in_own_directory() as own:
+    with prepared.in_own_directory() as own:
         assert own.directory.name == "seed_1_2"
 
 
 def test_a_directory_to_which_nothing_was_written_is_removed_again(tmp_path):
     """A start that failed leaves none."""
-    with default_job(tmp_path).in_own_directory() as job:
-        assert job.directory.is_dir()
+    with default_run(tmp_path).in_own_directory() as prepared:
+        assert prepared.directory.is_dir()
 
-    assert not job.directory.exists()
+    assert not prepared.directory.exists()
 
 
 def test_a_directory_that_the_user_gave_is_taken_as_it_is(tmp_path):
     """There or not."""
-    with placed_in(tmp_path / "run").in_own_directory() as job:
-        assert job.directory == tmp_path / "run"
-        assert not job.directory.exists()
+    with placed_in(tmp_path / "run").in_own_directory() as prepared:
+        assert prepared.directory == tmp_path / "run"
+        assert not prepared.directory.exists()
 
 
 def test_a_directory_that_cannot_be_made_is_a_sentence(tmp_path):
@@ -194,4 +197,4 @@ def test_a_directory_that_cannot_be_made_is_a_sentence(tmp_path):
     (tmp_path / "outputs").touch()
 
     with pytest.raises(ResourceError, match="outputs/10-00-00_fake cannot be made"):
-        default_job(tmp_path).in_own_directory().__enter__()
+        default_run(tmp_path).in_own_directory().__enter__()

@@ -236,7 +236,7 @@ def test_it_runs_in_any_thread(tmp_path):
     ],
     ids=str,
 )
-def test_what_cannot_be_done_is_said_before_anything_is_written(tmp_path, policy, fields, message):
+def test_what_cannot_be_done_is_reported_before_anything_is_written(tmp_path, policy, fields, message):
     """As a ConfigError, in a sentence."""
     with pytest.raises(ConfigError, match=message):
         proctor.evaluate(policy, **{"env": ENV, "output_dir": tmp_path / "run", **fields})
@@ -363,8 +363,8 @@ def test_a_function_is_gone_on_with_from_another_folder_once_its_code_is_found(t
 
     assert status == 2
     assert f"The run's modules my_policy, parts are not found from here; they were in {tmp_path}, {library}." in errors
-    told = f"PYTHONPATH={tmp_path}:{library}:$PYTHONPATH proctor resume {elsewhere / '../run'}"
-    assert f"{told} --num_shards=2 --trust_remote_code=true\n" in errors
+    command = f"PYTHONPATH={tmp_path}:{library}:$PYTHONPATH proctor resume {elsewhere / '../run'}"
+    assert f"{command} --num_shards=2 --trust_remote_code=true\n" in errors
     assert run_proctor(elsewhere, "resume", "../run", path=(str(tmp_path), library))[0] == 0
 
 

@@ -23,25 +23,25 @@ class Recorder(SilentDisplay):
     """Keeps what it is told."""
 
     def __init__(self):
-        self.told = []
+        self.shown = []
 
     def update(self, progress):
-        self.told.append(progress)
+        self.shown.append(progress)
 
 
 @pytest.fixture
-def told(monkeypatch):
+def shown(monkeypatch):
     recorder = Recorder()
     monkeypatch.setattr(terminal, "make_display", lambda *_: recorder)
-    return recorder.told
+    return recorder.shown
 
 
-def test_progress_leads_from_the_start_to_the_last_episode(tmp_path, told):
+def test_progress_leads_from_the_start_to_the_last_episode(tmp_path, shown):
     """All along it adds up; at the end it is what the results say."""
     env = {**ENV, "step_seconds": 0.01}
     result = evaluate(FakePolicy(), env, output_dir=tmp_path / "run", n_episodes=8, batch_size=2)
 
-    measuring = [one for one in told if isinstance(one, Progress)]
+    measuring = [one for one in shown if isinstance(one, Progress)]
     assert len(measuring) > 2
     assert measuring[0].running_s is None
     assert measuring[0].load.starting
@@ -61,57 +61,59 @@ def test_progress_leads_from_the_start_to_the_last_episode(tmp_path, told):
 class SlowToLoad(FakePolicy):
     """Takes seconds longer to load than the first simulator takes to come up."""
 
-    def __init__(self, told):
+    def __init__(self, shown):
         super().__init__()
-        self._told = told
+        self._shown = shown
 
     def open(self, n_threads):
         until = monotonic() + 60
-        while monotonic() < until and not (self._told and self._told[-1].load.simulating + self._told[-1].load.waiting):
+        while monotonic() < until and not (
+            self._shown and self._shown[-1].load.simulating + self._shown[-1].load.waiting
+        ):
             sleep(0.05)
         sleep(3.0)
         return self
 
 
-def test_waiting_for_the_policy_to_load_is_no_part_of_an_episode(tmp_path, told):
+def test_waiting_for_the_policy_to_load_is_no_part_of_an_episode(tmp_path, shown):
     """It says nothing of where an episode's time goes; meanwhile the display says what is waited for."""
-    result = evaluate(SlowToLoad(told), ENV, output_dir=tmp_path / "run", n_episodes=1, batch_size=2)
+    result = evaluate(SlowToLoad(shown), ENV, output_dir=tmp_path / "run", n_episodes=1, batch_size=2)
 
-    assert any(one.load.loading_policy and one.load.running and one.running_s is None for one in told)
+    assert any(one.load.loading_policy and one.load.running and one.running_s is None for one in shown)
     assert max(episode.timings.wait for episode in result.summary.episodes) < 2.0
 
 
-def test_an_episode_that_cannot_be_run_is_told_with_its_reason(tmp_path, told):
+def test_an_episode_that_cannot_be_run_is_reported_with_its_reason(tmp_path, shown):
     """While the others go on."""
     (tmp_path / "faults").mkdir()
     env = {**ENV, "faults": {"1/1001/2": "raise"}, "times": 2, "scratch": str(tmp_path / "faults")}
 
     evaluate({"type": "expert"}, env, output_dir=tmp_path / "run", n_episodes=3, batch_size=2)
 
-    spec, error = told[-1].last_error
+    spec, error = shown[-1].last_error
     assert (spec.task_id, spec.seed) == (1, 1001)
     assert "a scripted fault" in error.message
-    assert (told[-1].overall.counts.n_errors, told[-1].overall.done) == (1, 6)
-    assert told[0].last_error is None
+    assert (shown[-1].overall.counts.n_errors, shown[-1].overall.done) == (1, 6)
+    assert shown[0].last_error is None
 
 
-def test_episodes_of_an_earlier_session_are_there_from_the_beginning(tmp_path, told):
+def test_episodes_of_an_earlier_session_are_there_from_the_beginning(tmp_path, shown):
     """And do not count as this one's speed."""
     for n_episodes in (2, 4):
-        told.clear()
+        shown.clear()
         evaluate({"type": "expert"}, ENV, output_dir=tmp_path / "run", n_episodes=n_episodes, batch_size=2)
 
-    first = told[0]
+    first = shown[0]
     assert (first.overall.done, first.overall.total, first.n_resumed) == (4, 8, 4)
     assert first.episodes_per_s is None
 
 
-def test_videos_are_a_stage_of_their_own(tmp_path, told):
+def test_videos_are_a_stage_of_their_own(tmp_path, shown):
     """After the measurements."""
     evaluate({"type": "expert"}, ENV, output_dir=tmp_path / "run", n_episodes=2, batch_size=2, video="all")
 
-    stages = [one for one in told if isinstance(one, Stage)]
-    assert told[-len(stages) :] == stages
+    stages = [one for one in shown if isinstance(one, Stage)]
+    assert shown[-len(stages) :] == stages
     assert (stages[-1].done, stages[-1].total) == (4, 4)
 
 

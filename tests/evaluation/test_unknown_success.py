@@ -40,7 +40,7 @@ def folder(tmp_path_factory):
     return folder
 
 
-def said(capsys, *arguments):
+def output_of(capsys, *arguments):
     """Status and what a command prints, in one line."""
     status = main(list(map(str, arguments)))
     out, err = capsys.readouterr()
@@ -52,7 +52,7 @@ def test_the_command_ends_well_and_says_that_none_is_reported(tmp_path, capsys):
     env = [f"--env.{name}={value}" for name, value in (FIELDS | {"type": FAKE_BENCHMARK, "says": "never"}).items()]
     evaluation = ["--policy.type=random", *env, "--eval.n_episodes=2", "--eval.batch_size=1", "--eval.video=failures"]
 
-    status, text = said(capsys, "eval", *evaluation, f"--output_dir={tmp_path}/run")
+    status, text = output_of(capsys, "eval", *evaluation, f"--output_dir={tmp_path}/run")
 
     assert status == 0
     assert "Mean reward -" in text
@@ -61,7 +61,7 @@ def test_the_command_ends_well_and_says_that_none_is_reported(tmp_path, capsys):
     assert "failure" not in text
     assert "the first episode" in text
     assert not list((tmp_path / "run").glob("videos/*/*.mp4"))
-    assert REPORTS_NONE in said(capsys, "show", tmp_path / "run")[1]
+    assert REPORTS_NONE in output_of(capsys, "show", tmp_path / "run")[1]
 
 
 def test_json_has_null_in_place_of_a_rate(folder):
@@ -89,7 +89,7 @@ def test_an_episode_does_not_depend_on_what_others_reported(folder):
 
 def test_where_some_episodes_said_something_the_key_is_named(folder, capsys):
     """With it, absence is a failure."""
-    status, text = said(capsys, "show", folder / "successes")
+    status, text = output_of(capsys, "show", folder / "successes")
 
     assert status == 0
     assert "No success rate: the environment did not report success or failure of" in text
@@ -113,10 +113,12 @@ def test_shards_are_merged(tmp_path, capsys):
     env = [f"--env.{name}={value}" for name, value in (FIELDS | {"type": FAKE_BENCHMARK, "says": "never"}).items()]
     evaluation = ["--policy.type=random", *env, "--eval.n_episodes=3", "--eval.batch_size=1", "--eval.num_shards=2"]
     for shard in (0, 1):
-        status, _ = said(capsys, "eval", *evaluation, f"--eval.shard_id={shard}", f"--output_dir={tmp_path}/shards")
+        status, _ = output_of(
+            capsys, "eval", *evaluation, f"--eval.shard_id={shard}", f"--output_dir={tmp_path}/shards"
+        )
         assert status == 0
 
-    status, text = said(capsys, "merge", tmp_path / "shards", f"--output_dir={tmp_path}/merged")
+    status, text = output_of(capsys, "merge", tmp_path / "shards", f"--output_dir={tmp_path}/merged")
 
     assert status == 0
     assert REPORTS_NONE in text
@@ -125,7 +127,7 @@ def test_shards_are_merged(tmp_path, capsys):
 def test_a_comparison_of_success_rates_is_refused(folder, capsys):
     """With the rewards that there are; a gate never passes because nothing could be compared."""
     for gate in ([], ["--fail_if_worse=0.05"]):
-        status, text = said(capsys, "compare", folder / "silent", folder / "other", *gate)
+        status, text = output_of(capsys, "compare", folder / "silent", folder / "other", *gate)
         assert status == 2
         assert "have no success rates to compare: the environment of task-0, task-1 did not report" in text
         assert "the mean rewards there are -" in text
@@ -142,19 +144,19 @@ def test_a_gate_is_not_decided_by_the_tasks_that_have_a_rate_alone(folder, tmp_p
         (tmp_path / f"{name}.json").write_text(json.dumps(info))
     files = tmp_path / "a.json", tmp_path / "b.json"
 
-    status, text = said(capsys, "compare", *files)
+    status, text = output_of(capsys, "compare", *files)
     assert status == 0
     assert "left out: the environment of task-1 did not report" in text
     assert "evaluated by only one of the two" not in text
 
-    status, text = said(capsys, "compare", *files, "--fail_if_worse=0.05")
+    status, text = output_of(capsys, "compare", *files, "--fail_if_worse=0.05")
     assert status == 2
     assert "--fail_if_worse cannot be decided" in text
 
 
-def test_no_episode_is_a_failure_to_be_filmed(folder, capsys):
+def test_no_episode_is_a_failure_to_be_rendered(folder, capsys):
     """Nor do they count as none: the sentence says why."""
-    status, text = said(capsys, "replay", folder / "silent", "--task", "task-0", "--episode", "failures")
+    status, text = output_of(capsys, "replay", folder / "silent", "--task", "task-0", "--episode", "failures")
 
     assert status == 2
     assert "task-0 has no failed episode. The environment did not report whether 3 episodes succeeded" in text
@@ -168,7 +170,7 @@ def test_a_table_for_other_programs_has_neither_true_nor_false(folder, tmp_path)
     assert [(row["outcome"], row["success"]) for row in rows] == [("unknown", "")] * 6
 
 
-def test_the_page_shows_rewards_and_says_why_there_is_no_rate(folder, tmp_path):
+def test_the_page_shows_rewards_and_why_there_is_no_rate(folder, tmp_path):
     """Without a chart of the rate; episodes of unknown success have a colour and a sign of their own."""
     assert main(["report", str(folder / "silent"), f"--output={tmp_path}/page.html"]) == 0
     page = (tmp_path / "page.html").read_text()
@@ -188,7 +190,7 @@ def test_the_index_shows_the_reward(folder):
     assert float(entries["silent"].reward) < 0
 
 
-def test_weights_and_biases_is_told_no_rate(folder):
+def test_weights_and_biases_receives_no_rate(folder):
     """Rewards and the number of episodes whose success is unknown."""
     numbers = dict(measurements(*load_summary(folder / "silent")))
 
@@ -208,7 +210,7 @@ def test_the_file_alone_says_what_the_run_says(folder):
 
 def test_it_never_stops_early(tmp_path):
     """There is no rate whose interval could be narrow."""
-    assert evaluate(tmp_path / "said", "always", n_episodes=40, stop_at_ci_width=0.4).summary.stop is not None
+    assert evaluate(tmp_path / "reported", "always", n_episodes=40, stop_at_ci_width=0.4).summary.stop is not None
 
     result = evaluate(tmp_path / "silent", n_episodes=40, stop_at_ci_width=0.4)
 

@@ -35,7 +35,7 @@ FAKE = {"type": FAKE_BENCHMARK, "max_steps": 12, "image_size": 32}
 
 
 def evaluate(directory: Path, env=FAKE, **fields):
-    """Two tasks of three episodes of the fake benchmark, in this process, all of them filmed."""
+    """Two tasks of three episodes of the fake benchmark, in this process, each with a video."""
     fields = {"n_episodes": 3, "batch_size": 1, "video": "first", **fields}
     return proctor.evaluate({"type": "random"}, env, output_dir=directory, **fields)
 
@@ -87,12 +87,12 @@ REAL = {
 @pytest.mark.parametrize("name", REAL)
 def test_a_video_shows_its_episode(name, tmp_path, watch):
     """From the reset to the last step, at the size, speed and by the camera asked for; only what was asked for."""
-    env, film, (width, height), rate = REAL[name]
+    env, fields, (width, height), rate = REAL[name]
     env = env | {"episode_length": 18}
     n_episodes = 1 if env["type"] == "metaworld" else 2
     batch_size = 1 if name in ("pusht", "metaworld", "InvertedPendulum") else 2
 
-    result = evaluate(tmp_path, env, n_episodes=n_episodes, n_episodes_to_render=1, batch_size=batch_size, **film)
+    result = evaluate(tmp_path, env, n_episodes=n_episodes, n_episodes_to_render=1, batch_size=batch_size, **fields)
 
     assert result.video_problems == {}
     (path,) = result.info["overall"]["video_paths"]
@@ -100,29 +100,29 @@ def test_a_video_shows_its_episode(name, tmp_path, watch):
     assert (video.codec, video.pixel_format) == ("h264", "yuv420p")
     assert video.frames.shape[1:] == (height, width, 3)
     assert float(video.frame_rate) == pytest.approx(rate)
-    first, last = frames_of(env, tmp_path, episode, film)
+    first, last = frames_of(env, tmp_path, episode, fields)
     for shown, drawn in ((video.frames[0], first), (video.frames[-1], last)):
         assert np.abs(shown.astype(int) - like(drawn, shown)).mean() < 5
     assert (first != last).any()
     assert 0 <= video.seconds - episode.length / CONTROL_HZ[name] <= 2 / rate
 
 
-def frames_of(env, directory, episode, film):
+def frames_of(env, directory, episode, fields):
     """The first and the last frame as the simulator draws them here, having run the recorded actions."""
-    size = EvalConfig(video_size=film.get("video_size")).video_pixels
+    size = EvalConfig(video_size=fields.get("video_size")).video_pixels
     benchmark, _ = make_benchmark(env)
     choose_renderer(benchmark)
     (task,) = plan_tasks(benchmark)
     simulator = benchmark.make_env(task)
     try:
         simulator.reset(episode.spec.seed, None, look=False)
-        first = simulator.render(film.get("video_camera"), size)
+        first = simulator.render(fields.get("video_camera"), size)
         (record,) = [
             r for j in RunDirectory(directory).read_journals() for r in j.episodes if r.result.spec == episode.spec
         ]
         for action in read_actions(record):
             simulator.step(action, look=False)
-        return first, simulator.render(film.get("video_camera"), size)
+        return first, simulator.render(fields.get("video_camera"), size)
     finally:
         simulator.close()
 
@@ -160,7 +160,7 @@ def results_of(outcomes: str) -> list[EpisodeResult]:
         ({"video": "none"}, []),
     ],
 )
-def test_which_episodes_are_filmed(fields, indices):
+def test_which_episodes_get_a_video(fields, indices):
     """Of each task the first ones, the first failures, all or none; never what ended in an error."""
     wanted = wanted_videos(VideoOptions.of(EvalConfig(**fields)), results_of("sfsefsfs"))
 
@@ -179,7 +179,7 @@ def test_which_episodes_are_filmed(fields, indices):
         ({"n_episodes_to_render": -1}, "it must be at least 0"),
     ],
 )
-def test_what_cannot_be_filmed_is_refused_before_anything_runs(fields, words):
+def test_what_cannot_be_rendered_is_refused_before_anything_runs(fields, words):
     """In one sentence."""
     with pytest.raises(proctor.errors.ConfigError, match=words):
         structure(EvalConfig, fields, "eval")
@@ -208,7 +208,7 @@ def test_from_python_there_are_no_videos_unless_asked_for(tmp_path):
 
 
 def test_results_are_on_disk_and_shown_before_the_first_video_is_made(tmp_path):
-    """The time that filming takes is not the evaluation's."""
+    """The time that rendering takes is not the evaluation's."""
     shown = []
 
     def on_measured(result):
@@ -250,7 +250,7 @@ def test_what_is_missing_is_made_when_a_run_goes_on_and_nothing_twice(tmp_path, 
     assert capsys.readouterr().err == ""
 
 
-def test_an_interruption_while_filming_costs_no_result(tmp_path):
+def test_an_interruption_while_rendering_costs_no_result(tmp_path):
     """Exit status 130, the way to go on, whole videos only; going on makes the rest."""
     scratch = tmp_path / "scratch"
     scratch.mkdir()
@@ -285,7 +285,7 @@ def test_an_interruption_while_filming_costs_no_result(tmp_path):
 # ------------------------------------------------------------------------------------------- and cost no result
 
 
-def said_of(directory, capsys, *more, **env) -> list[str]:
+def problem_lines(directory, capsys, *more, **env) -> list[str]:
     """What a command that exits with 0 says of videos that are not there."""
     assert main(command(directory, *more, **env)) == 0
     out, err = capsys.readouterr()
@@ -299,30 +299,30 @@ def test_a_folder_that_takes_no_videos(tmp_path, capsys):
     """One line, however many episodes."""
     tmp_path.joinpath("videos").touch()
 
-    assert said_of(tmp_path, capsys) == [
+    assert problem_lines(tmp_path, capsys) == [
         "fake/0 episode 0 (seed 1000) and 5 more: the video cannot be written (Not a directory)"
     ]
 
 
 def test_a_simulator_that_is_secretly_not_deterministic(tmp_path, capsys):
     """Each replay differs in its own way; a few are shown."""
-    said = said_of(tmp_path, capsys, drifts="true")
+    lines = problem_lines(tmp_path, capsys, drifts="true")
 
-    assert len(said) == 6
-    assert all("its replay is another episode" in line for line in said[:5])
-    assert said[5] == "of 1 more episode"
+    assert len(lines) == 6
+    assert all("its replay is another episode" in line for line in lines[:5])
+    assert lines[5] == "of 1 more episode"
     assert videos_in(tmp_path) == []
 
 
 def test_recorded_actions_that_cannot_be_read(tmp_path, capsys):
-    """The last episodes' are cut off; the others are filmed."""
-    said_of(tmp_path, capsys, "--eval.video=none")
+    """The last episodes' are cut off; the others are rendered."""
+    problem_lines(tmp_path, capsys, "--eval.video=none")
     actions = tmp_path / "journal.actions.bin"
     os.truncate(actions, actions.stat().st_size // 2)
 
-    said = said_of(tmp_path, capsys)
+    lines = problem_lines(tmp_path, capsys)
 
-    (line,) = said
+    (line,) = lines
     assert line.startswith("fake/1 episode 0 (seed 1000) and 2 more: the recorded actions cannot be read from ")
     assert "(the file is too short)" in line
     assert videos_in(tmp_path) == ["fake_0/0", "fake_0/1", "fake_0/2"]
@@ -367,7 +367,7 @@ def test_a_renderer_that_is_not_installed(tmp_path):
 
 
 @pytest.mark.parametrize("video", ["first", "failures", "none"])
-def test_what_cannot_be_replayed_is_filmed_live_and_only_what_is_wanted_stays(tmp_path, registered, watch, video):
+def test_what_cannot_be_replayed_is_recorded_live_and_only_what_is_wanted_stays(tmp_path, registered, watch, video):
     """Of the failures it is known at their end that they are."""
     env = {"type": "gymnasium", "task": "Loose-v0", "success_threshold": 20}
 

@@ -368,7 +368,7 @@ def test_the_same_code_is_the_same_in_another_interpreter(tmp_path):
     assert None not in found[0]
 
 
-def test_modules_and_distributions_that_were_met_are_told():
+def test_modules_and_distributions_that_were_met_are_reported():
     """Their code, and their versions, belong to it."""
 
     def function(observation):

@@ -116,12 +116,12 @@ def test_code_that_cannot_be_read_is_a_sentence(path, tmp_path):
 
 
 def test_what_is_not_found_has_no_digest():
-    """Whoever imports it will hear of it."""
+    """The module that imports it gets the error."""
     assert unowned_code(["no_such_module_anywhere", "__main__"]) == {}
 
 
 def test_where_it_was_is_told_as_an_absolute_folder(path, tmp_path):
-    """For whoever goes on from another one."""
+    """A run may be continued from another folder."""
     path("placed_a.py")
     path("placed_b/__init__.py")
 

@@ -143,7 +143,7 @@ def test_every_result_comes_with_the_actions_it_executed():
     assert policies == [{"type": "scripted"}] * 3
 
 
-def test_shards_are_told_that_no_episode_follows():
+def test_shards_learn_that_no_episode_follows():
     """Every shard has ended when the run is over."""
     script = Script()
     run(make_pool(script, 3))

@@ -31,7 +31,7 @@ class Jax:
     ],
     ids=lambda value: f"{type(value).__name__}-{getattr(value, 'dtype', '')}",
 )
-def test_numbers_are_taken_whoever_holds_them(returned):
+def test_numbers_of_any_library_are_taken(returned):
     """With a gradient, in any width, one by one."""
     assert to_array(returned).tolist() == [0.5, 1.5]
 
@@ -61,7 +61,7 @@ async def asynchronous():
         ([np.zeros(2), None], "a list that holds None"),
         (iter([1.0]), "a list_iterator"),
         (object(), "a object; return an array"),
-        (torch.zeros(2).to_sparse(), r"a Tensor \(2,\) that is no array"),
+        (torch.zeros(2).to_sparse(), r"a Tensor \(2,\) that is not an array"),
         (np.ma.masked_invalid([np.nan, 1.0]), "a masked array"),
         (asynchronous(), "a coroutine"),
     ],

@@ -101,9 +101,15 @@ def test_an_adapter_whose_weights_belong_nowhere_is_refused(adapter, tmp_path, c
     ("changes", "sentence"),
     [
         ({"target_modules": r".*lm_expert\..*\.q_proj"}, "holds weights that no part of adapter_config.json and its"),
-        ({"target_modules": ["nothing"]}, r"adapter_config.json describes no adapter that PEFT can put into this pol"),
-        ({"peft_type": "os.system"}, r"adapter_config.json describes no adapter that PEFT can put into this policy"),
-        ({"r": 8}, r"adapter_config.json describes no adapter that PEFT can put into this policy: size mismatch"),
+        ({"target_modules": ["nothing"]}, r"adapter_config.json does not describe an adapter that PEFT can put"),
+        (
+            {"peft_type": "os.system"},
+            r"adapter_config.json does not describe an adapter that PEFT can put",
+        ),
+        (
+            {"r": 8},
+            r"not describe an adapter that PEFT can put into this policy: size mismatch",
+        ),
     ],
 )
 def test_an_adapter_that_its_configuration_does_not_describe_is_refused(adapter, tmp_path, changes, sentence):

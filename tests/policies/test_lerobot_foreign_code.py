@@ -146,8 +146,8 @@ def test_a_model_that_is_nothing_but_code_is_refused(copy_of, tmp_path, canary, 
     for file, content in zip(FILES, (config, preprocessor), strict=True):
         (copy / file).write_text(json.dumps(content))
 
-    assert "model, which is Python code or comes with it" in (said := refusal(copy))
-    assert said.endswith("give --trust_remote_code=true.")
+    assert "model, which is Python code or comes with it" in (message := refusal(copy))
+    assert message.endswith("give --trust_remote_code=true.")
     assert not canary.exists()
 
 
@@ -183,8 +183,8 @@ def test_a_model_whose_weights_are_pickles_is_refused(copy_of, canary, name, fol
     copy = copy_of(name)
     bring_pickles(copy / folder, canary)
 
-    assert f"{folder}/" in (said := refusal(copy))
-    assert "model.bin, a pickle, which can run any code" in said
+    assert f"{folder}/" in (message := refusal(copy))
+    assert "model.bin, a pickle, which can run any code" in message
     assert not canary.exists()
 
 

@@ -169,7 +169,7 @@ def test_a_missing_or_broken_state_of_a_processor(bare):
     assert "normalizer.safetensors cannot be read: No such file" in refusal(bare)
 
     os.mkfifo(bare / "normalizer.safetensors")
-    assert "normalizer.safetensors cannot be read: It is no file." in refusal(bare)
+    assert "normalizer.safetensors cannot be read: it is not a regular file." in refusal(bare)
 
     (bare / "normalizer.safetensors").unlink()
     (bare / "normalizer.safetensors").write_bytes(b"12345678")

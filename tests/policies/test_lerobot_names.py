@@ -18,10 +18,10 @@ def refusal(directory):
     with pytest.raises(CheckpointError) as raised:
         load({"path": str(directory)})
     assert raised.value.exit_code == 2
-    said = str(raised.value)
-    assert said.isprintable()
-    said.encode()
-    return said
+    message = str(raised.value)
+    assert message.isprintable()
+    message.encode()
+    return message
 
 
 def name_state(directory, name, side="policy_preprocessor.json"):

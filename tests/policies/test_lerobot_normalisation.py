@@ -150,8 +150,8 @@ def test_a_step_that_is_missing_or_does_nothing(act, name, change, sentence):
             lambda key, value: {key: -value if key == "action.std" else value},
             "by which policy_postprocessor.json",
         ),
-        (AFTER, lambda key, value: {key: torch.cat([value, value])}, "of shape (4,), where the feature has (2,)"),
-        (BEFORE, lambda key, value: {key: value.flatten()[:2]}, "of shape (2,), where the feature has (3, 96, 96)"),
+        (AFTER, lambda key, value: {key: torch.cat([value, value])}, "of shape (4,), while the feature has (2,)"),
+        (BEFORE, lambda key, value: {key: value.flatten()[:2]}, "of shape (2,), while the feature has (3, 96, 96)"),
     ],
 )
 def test_statistics_that_are_missing_or_useless(act, name, change, sentence):

@@ -121,7 +121,7 @@ def test_a_flag_makes_no_adapter(act, actions_of_act):
     edit_json(act / "config.json", use_peft=True)
 
     with pytest.warns(
-        UserWarning, match=r"config\.json says use_peft, but there is no adapter_config\.json: the weights"
+        UserWarning, match=r"config\.json has use_peft, but there is no adapter_config\.json: the weights"
     ):
         assert not load({"path": str(act)}).checkpoint.files.is_adapter
     np.testing.assert_array_equal(actions(act, use_peft="false"), actions_of_act)
@@ -142,7 +142,7 @@ def test_a_configuration_without_a_type_is_of_the_type_the_user_gives(act, actio
     [
         ({"model_type": "llama"}, "it is a model of the transformers library ('llama'), not a LeRobot policy"),
         ({"input_shapes": {}, "output_shapes": {}}, "it was written by LeRobot of 2024 (input_shapes)"),
-        ({}, "without them nobody knows what it was trained on"),
+        ({}, "without them it is not known what the policy was trained on"),
     ],
 )
 def test_a_configuration_of_something_else(bare, fields, sentence):
@@ -223,9 +223,9 @@ def test_images_of_another_size_than_declared_need_a_word(act, actions_of_act):
     with pytest.raises(ContractError, match=r"images of any size .* say so: --policy\.any_image_size=true$"):
         checkpoint.check_contract(PUSHT)
 
-    said = load({"path": str(act), "any_image_size": "true"})
-    said.check_contract(PUSHT)
-    assert said.fingerprint()["overrides"] == {"any_image_size": True}
+    source = load({"path": str(act), "any_image_size": "true"})
+    source.check_contract(PUSHT)
+    assert source.fingerprint()["overrides"] == {"any_image_size": True}
     assert checkpoint.fingerprint()["overrides"] == {}
     np.testing.assert_array_equal(actions(act, any_image_size=True), actions_of_act)
     assert "policy.any_image_size is 'maybe'; it is true or false" in refusal(act, ConfigError, any_image_size="maybe")

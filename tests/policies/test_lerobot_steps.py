@@ -40,9 +40,9 @@ def test_a_step_named_by_its_class_is_refused(bare, kind, side):
     edit_json(bare / "config.json", type=kind)
 
     for named in ({}, {"registry_name": None}, {"registry_name": "device_processor"}):
-        said = refusal(bare, [{**named, "class": "subprocess.Popen", "config": {"args": ["true"]}}], side)
-        assert "step 0 by the class 'subprocess.Popen'" in said
-        assert "only steps with a registry_name are accepted" in said
+        message = refusal(bare, [{**named, "class": "subprocess.Popen", "config": {"args": ["true"]}}], side)
+        assert "step 0 by the class 'subprocess.Popen'" in message
+        assert "only steps with a registry_name are accepted" in message
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_the_steps_that_lerobot_saves_by_class_are_accepted(bare):
         ({}, "gives step 0 no registry_name"),
         ({"registry_name": 3}, "gives step 0 no registry_name"),
         ({"registry_name": ["a"]}, "gives step 0 no registry_name"),
-        ({"registry_name": "device_processor", "config": "cpu"}, r"a config that is no object"),
+        ({"registry_name": "device_processor", "config": "cpu"}, r"a config that is not an object"),
         ({"registry_name": "grow_wings"}, "the step 'grow_wings', which neither LeRobot nor an installed plug-in"),
     ],
 )

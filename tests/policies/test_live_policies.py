@@ -159,13 +159,13 @@ def test_processors_that_are_not_known_are_asked_for(checkpoints):
         live_policy(policy, (preprocessor, preprocessor), preprocessor)
 
 
-def test_a_module_that_is_no_policy_of_lerobots_is_told_what_to_give(checkpoints):
+def test_a_module_that_is_no_policy_of_lerobots_is_refused_with_what_to_give(checkpoints):
     """A wrapper is told where the policy is within it."""
-    with pytest.raises(ConfigError, match="Linear is a PyTorch module and no LeRobot policy: give a function"):
+    with pytest.raises(ConfigError, match="Linear is a PyTorch module and not a LeRobot policy: give a function"):
         proctor.evaluate(torch.nn.Linear(2, 2), "pusht")
     policy, *_ = loaded(checkpoints["act"])
     with pytest.raises(
-        ConfigError, match=r"DataParallel is no LeRobot policy but holds one: give that, as policy\.module"
+        ConfigError, match=r"DataParallel is not a LeRobot policy but holds one: give that, as policy\.module"
     ):
         proctor.evaluate(torch.nn.DataParallel(policy), "pusht")
     with pytest.raises(ConfigError, match="ACTPolicy, not an instance"):

@@ -67,7 +67,7 @@ def test_one_task_has_no_second_row_for_all():
     assert "more episodes of each would show" in text
 
 
-def test_that_tasks_weigh_the_same_is_said_where_the_pooled_numbers_would_say_something_else():
+def test_that_tasks_weigh_the_same_is_stated_if_the_pooled_numbers_would_say_something_else():
     """80 of 100 and 1 of 10 against 10 of 10 and 30 of 100: 81/110 and 40/110, and yet the second is better."""
     a = measured("a", ["+" * 80 + "-" * 20, "+" + "-" * 9])
     b = measured("b", ["+" * 10, "+" * 30 + "-" * 70])

@@ -79,7 +79,7 @@ def test_the_headline_is_the_terminals(tmp_path):
         (["...", "..."], "6 of 6 planned episodes have no result yet."),
     ],
 )
-def test_what_is_wrong_with_a_run_is_said(tmp_path, outcomes, sentence):
+def test_what_is_wrong_with_a_run_is_reported(tmp_path, outcomes, sentence):
     """And nothing is called its success rate."""
     text = Elements(render(sample_run(tmp_path / "run", outcomes))).text
 

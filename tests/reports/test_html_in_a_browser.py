@@ -140,7 +140,7 @@ def test_a_video_plays_beside_the_table(opened, run):
     assert not page.locator(".replay").is_visible()
 
 
-def test_an_episode_without_a_video_offers_the_command_that_films_it(opened, run):
+def test_an_episode_without_a_video_offers_the_command_that_renders_it(opened, run):
     """As it must be typed; one press copies it."""
     page = opened.page
     page.get_by_label("Find").fill("1007")
@@ -150,7 +150,7 @@ def test_an_episode_without_a_video_offers_the_command_that_films_it(opened, run
 
     command = f"proctor replay {run} --task task-1 --episode 7"
     page.get_by_role("button", name="Copied").wait_for()
-    assert page.locator(".player .problem").inner_text() == "It has no video yet. Film it with:"
+    assert page.locator(".player .problem").inner_text() == "It has no video yet. Render it with:"
     assert page.locator(".replay code").inner_text() == command
     assert page.evaluate("navigator.clipboard.readText()") == command
     assert not page.locator("video").is_visible()

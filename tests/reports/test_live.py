@@ -63,7 +63,7 @@ def test_one_task_needs_no_row_for_all():
     assert not [line for line in shown(run(n_tasks=1, done=(SOME,))) if line.startswith("all")]
 
 
-def test_one_line_says_where_the_time_goes():
+def test_one_line_shows_where_the_time_goes():
     """Of the finished episodes."""
     lines = shown(run(timings=Timings(construct=1.0, step=6.0, look=2.0, wait=1.0)))
 
@@ -116,7 +116,7 @@ def test_of_many_tasks_those_are_shown_that_matter_now():
     assert "more  70 tasks finished · 55 tasks to go" in lines
 
 
-def test_the_start_says_what_it_waits_for():
+def test_the_start_shows_what_it_waits_for():
     """A table of zeros would not."""
     lines = shown(run(done=(), running_s=None, load=Load(starting=2, loading_policy=True)))
 

@@ -81,7 +81,7 @@ def test_plain_lines_come_every_ten_seconds_and_at_the_end():
     assert "1 error · 40.0 episodes/min · 24.0 s elapsed · 24.0 s left" in lines[-1]
 
 
-def test_an_error_is_told_once_with_its_reason():
+def test_an_error_is_reported_once_with_its_reason():
     """So that one sees why before a long run is over."""
     error = (EpisodeSpec("zoo", 0, 3, 1003), AttemptError("raised", "the arm\nfell off\x1b[2J"))
     later = (EpisodeSpec("zoo", 0, 4, 1004), AttemptError("crashed", "SIGSEGV"))
@@ -95,7 +95,7 @@ def test_an_error_is_told_once_with_its_reason():
 
 
 def test_a_log_begins_with_where_the_results_go():
-    """Whoever kills the run knows what to resume; making videos needs no second one."""
+    """After a kill it is known what to resume; making videos needs no second line."""
     out = console()
     for update in (progress(), Stage("videos", 0, 1)):
         with make_display(out, "plain", "outputs/run") as display:
@@ -114,7 +114,7 @@ def test_a_run_without_progress_prints_nothing():
     assert plain() == []
 
 
-def test_a_start_says_what_it_waits_for():
+def test_a_start_shows_what_it_waits_for():
     """Loading a policy takes a while, and so does building simulators."""
     load = Load(starting=1, building=2, loading_policy=True)
 

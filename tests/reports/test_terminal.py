@@ -85,7 +85,7 @@ def test_errors_are_shown_with_bounds_reason_and_the_next_command():
     assert "Go on       proctor resume 'my runs/a'" in text
 
 
-def test_an_incomplete_run_says_how_much_is_missing():
+def test_an_incomplete_run_shows_how_much_is_missing():
     """And how to get it."""
     tasks, specs = plan(2)
 
@@ -120,7 +120,7 @@ def test_who_watches_a_run_is_not_told_to_resume_it():
     assert "resume" not in text
 
 
-def test_the_block_says_where_videos_are_or_that_they_are_being_made():
+def test_the_block_shows_where_videos_are_or_that_they_are_being_made():
     """They come after the results."""
     tasks, specs = plan(1)
     summary = summarize(tasks, specs, [result(spec) for spec in specs])
@@ -156,7 +156,7 @@ def test_the_replay_command_names_the_task_so_that_it_is_found():
     assert "--task 'feed it' --episode 3   the first success" in printed(summarize(tasks[:1], specs[:1], results[:1]))
 
 
-def test_where_the_time_went_is_said():
+def test_where_the_time_went_is_reported():
     """In shares of the workers' time; what took next to none is left out."""
     tasks, specs = plan(1, n_episodes=1)
     timed = replace(result(specs[0]), timings=Timings(step=3.0, look=0.98, reset=0.02, wait=6.0))
@@ -180,7 +180,7 @@ def test_whereabouts_are_read_off_the_directory(tmp_path):
     assert RunStatus.of(tmp_path) == RunStatus(tmp_path, None, n_videos=2)
 
 
-def test_a_runs_title_says_what_is_evaluated():
+def test_a_runs_title_states_what_is_evaluated():
     """Benchmark, task, policy, seed and date, whatever characters they hold."""
     config = {"policy": {"path": "a/b\x1b[2J", "type": "act"}, "env": {"type": "zoo", "task": "lion"}, "seed": 7}
     provenance = Provenance("2026-11-21", "3.12", "Linux", "", 2, {}, None, None)

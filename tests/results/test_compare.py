@@ -163,7 +163,7 @@ def test_those_of_single_tasks_are_adjusted_for_tasks_and_policies_together():
     assert [t.adjusted_p for c in challenges for t in c.tasks] == pytest.approx([4 * 0.03515625, 1, 4 * 0.03515625, 1])
 
 
-def test_how_many_more_would_tell_is_said_where_nothing_is_shown():
+def test_how_many_more_would_tell_is_stated_if_nothing_is_shown():
     """80 % against 90 % in ten episodes each: about as many as planned from the start, less the ten."""
     (challenge,) = compare([measured("a", lion=task("+" * 8 + "--")), measured("b", lion=task("+" * 9 + "-", seed=1))])
 
@@ -216,7 +216,7 @@ def test_another_policy_another_choice_of_tasks_and_unknown_exams_are_no_other_e
     assert different_exams(measured(), measured(fingerprint={})) == []
 
 
-def test_other_versions_are_told():
+def test_other_versions_are_reported():
     """Results may depend on them."""
     other = measured(fingerprint={**EXAM, "versions": {"mujoco": "3.3.7"}})
 
@@ -226,7 +226,7 @@ def test_other_versions_are_told():
     assert different_versions(measured(), measured(fingerprint={})) == []
 
 
-def test_that_the_physics_engines_differ_is_said_first():
+def test_that_the_physics_engines_differ_is_stated_first():
     """Before all else that differs: the engine may make the difference."""
     fields = {"env": {"task": "all", "episode_length": 9}, "versions": {"mujoco": "3.3.7"}}
 
@@ -238,7 +238,7 @@ def test_that_the_physics_engines_differ_is_said_first():
     assert exam.startswith("not the same exam")
 
 
-def test_another_code_of_the_environment_is_told():
+def test_another_code_of_the_environment_is_reported():
     """A digest says nothing to people; that the policies' code differs is why they are compared."""
     one, other = (measured(fingerprint={**EXAM, "code": {"env": {"my_env": n}, "policy": {"p": n}}}) for n in "ab")
 
@@ -293,7 +293,7 @@ def test_the_directory_of_a_result_file_stands_for_it_and_nan_is_read_although_i
         ("\xff\xfe", "is not an eval_info.json of Proctor or LeRobot"),
     ],
 )
-def test_what_cannot_be_read_is_said(tmp_path, content, message):
+def test_what_cannot_be_read_is_reported(tmp_path, content, message):
     """In a sentence."""
     file = tmp_path / "eval_info.json"
     if content is not None:

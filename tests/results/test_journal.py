@@ -301,7 +301,7 @@ def test_a_real_limit_of_the_operating_system_is_met_the_same_way(tmp_path):
     assert contents(tmp_path) == before
 
 
-def test_a_directory_that_cannot_be_made_is_said_in_a_sentence(tmp_path):
+def test_a_directory_that_cannot_be_made_is_reported_in_a_sentence(tmp_path):
     """An output directory below a file is the user's mistake, not a traceback."""
     (tmp_path / "file").write_text("")
 
@@ -321,7 +321,7 @@ time.sleep(60)
 """
 
 
-def test_a_second_process_is_told_who_writes_until_that_one_is_killed(tmp_path):
+def test_a_second_process_learns_who_writes_until_that_one_is_killed(tmp_path):
     """The lock names its holder, and dies with it even by SIGKILL."""
     holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     try:

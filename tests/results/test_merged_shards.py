@@ -185,7 +185,7 @@ def test_shards_on_different_devices_are_refused(shards, tmp_path):
         merge_shards([tmp_path / "0", tmp_path / "1"], tmp_path / "merged")
 
 
-def test_what_is_no_run_is_said(shards, tmp_path, capsys):
+def test_what_is_no_run_is_reported(shards, tmp_path, capsys):
     """And that several need a place."""
     with pytest.raises(ConfigError, match="is not a run directory"):
         merge_shards([shards[0], tmp_path], tmp_path / "merged")
@@ -195,7 +195,7 @@ def test_what_is_no_run_is_said(shards, tmp_path, capsys):
 
 
 def test_a_merged_run_is_a_run(tmp_path):
-    """It can be shown, compared, filmed and gone on with; a lost shard is run again by resuming."""
+    """It can be shown, compared, rendered and gone on with; a lost shard is run again by resuming."""
     command = ["eval", "--policy.type=zero", f"--env.type={FAKE_BENCHMARK}", "--env.max_steps=6", "--eval.n_episodes=3"]
     command += ["--eval.batch_size=1", "--eval.video=none", "--eval.num_shards=2"]
     for shard in (0, 1):

@@ -49,7 +49,7 @@ def test_an_edited_run_file_whose_fields_are_no_mappings_is_a_sentence(tmp_path,
     functools.reduce(lambda fields, name: fields.setdefault(name, {}), groups, edited)[last] = None
     (tmp_path / RUN_FILE).write_text(json.dumps(edited))
 
-    with pytest.raises(ConfigError, match=rf"run\.json cannot be read \({path} is no mapping"):
+    with pytest.raises(ConfigError, match=rf"run\.json cannot be read \({path} is not a mapping"):
         RunDirectory(tmp_path).read_run()
 
 
@@ -108,7 +108,7 @@ def test_runs_are_read_by_shard_and_other_files_are_left_alone(tmp_path):
 
 
 def test_what_a_page_shows_of_a_run_is_in_the_files_that_are_watched(tmp_path):
-    """Whoever writes, of a whole run or a shard, changes one of them; logs and traces are not shown."""
+    """A writer of a whole run or of a shard changes one of them; logs and traces are not shown."""
     files = RunDirectory(tmp_path, Shard(0, 2))
     before = set(files.shown_files())
     with files.open_journal(FINGERPRINT):

@@ -20,23 +20,25 @@ from proctor.testing.fakes import FAKE_BENCHMARK, FakePolicy
 from proctor.types import EpisodeResult, Outcome
 
 
-def job_of(directory: Path, shard_id: int = 0, num_shards: int = 1, *, n_episodes: int = 4, n_action_steps: int = 3):
+def prepared_in(
+    directory: Path, shard_id: int = 0, num_shards: int = 1, *, n_episodes: int = 4, n_action_steps: int = 3
+):
     evaluation = EvalConfig(n_episodes=n_episodes, batch_size=1, shard_id=shard_id, num_shards=num_shards)
     config = RunConfig(env={"type": FAKE_BENCHMARK}, eval=evaluation, output_dir=str(directory))
     return prepare(config, FakePolicy(n_action_steps))
 
 
-def measure(job, n: int = 1) -> None:
+def measure(prepared, n: int = 1) -> None:
     """Keep so many results of a run."""
-    with job.open_session() as session:
-        for spec in job.specs[:n]:
+    with prepared.open_session() as session:
+        for spec in prepared.specs[:n]:
             session.journal.append(EpisodeResult(spec, Outcome.SUCCESS, 1.0, 1.0, 5, 1, "hash"), None)
 
 
 def test_shards_share_one_run_and_keep_what_is_their_own(tmp_path):
     """The plan is the whole one; part, machine and command are each shard's."""
     for shard in (1, 0):
-        measure(job_of(tmp_path, shard, 2))
+        measure(prepared_in(tmp_path, shard, 2))
 
     runs = RunDirectory(tmp_path).read_runs()
     assert {path.name for path in tmp_path.glob("run*")} == {"run.json", "run_0_of_2.json", "run_1_of_2.json"}
@@ -50,7 +52,7 @@ def test_shards_share_one_run_and_keep_what_is_their_own(tmp_path):
 def test_the_run_file_of_shards_is_that_of_the_run_without_them(tmp_path):
     """Apart from the directory's name and the time."""
     for name, shards in {"whole": 1, "shards": 2}.items():
-        measure(job_of(tmp_path / name, 0, shards))
+        measure(prepared_in(tmp_path / name, 0, shards))
     whole, ours = (json.loads((tmp_path / name / "run.json").read_text()) for name in ("whole", "shards"))
 
     for run in (whole, ours):
@@ -60,32 +62,32 @@ def test_the_run_file_of_shards_is_that_of_the_run_without_them(tmp_path):
 
 def test_another_shard_of_the_same_run_changes_nothing(tmp_path):
     """So two may begin at the same moment."""
-    measure(job_of(tmp_path, 0, 2))
+    measure(prepared_in(tmp_path, 0, 2))
     before = (tmp_path / "run.json").read_bytes()
-    measure(job_of(tmp_path, 1, 2))
+    measure(prepared_in(tmp_path, 1, 2))
 
     assert (tmp_path / "run.json").read_bytes() == before
 
 
 def test_more_episodes_may_be_asked_for(tmp_path):
     """The plan of all shards grows."""
-    measure(job_of(tmp_path, 0, 2))
-    measure(job_of(tmp_path, 1, 2, n_episodes=6))
+    measure(prepared_in(tmp_path, 0, 2))
+    measure(prepared_in(tmp_path, 1, 2, n_episodes=6))
 
     assert len(RunDirectory(tmp_path).read_run().specs) == 12
 
 
 def test_a_shard_of_another_evaluation_is_refused(tmp_path):
     """As a run would be."""
-    measure(job_of(tmp_path, 0, 2))
+    measure(prepared_in(tmp_path, 0, 2))
 
     with pytest.raises(FingerprintError, match=r"policy.n_action_steps: was 3, now 5"):
-        job_of(tmp_path, 1, 2, n_action_steps=5).open_session()
+        prepared_in(tmp_path, 1, 2, n_action_steps=5).open_session()
 
 
 def test_shards_must_open_the_policy_on_the_same_kind_of_device(tmp_path):
     """Also those that open it at the same time, before anything is measured."""
-    one, other = (job_of(tmp_path, shard, 2) for shard in (0, 1))
+    one, other = (prepared_in(tmp_path, shard, 2) for shard in (0, 1))
     with one.open_session() as first, other.open_session() as second:
         first.write_opened_policy({"device": "cuda"})
         with pytest.raises(FingerprintError, match='device: was "cuda", now "cpu"'):
@@ -96,7 +98,7 @@ def test_shards_must_open_the_policy_on_the_same_kind_of_device(tmp_path):
 
 def test_of_two_that_open_it_at_the_same_moment_one_sees_the_other(tmp_path, monkeypatch):
     """Neither had written it down when the other looked."""
-    one, other = (job_of(tmp_path, shard, 2) for shard in (0, 1))
+    one, other = (prepared_in(tmp_path, shard, 2) for shard in (0, 1))
 
     write = RunDirectory.write_run
 
@@ -112,10 +114,10 @@ def test_of_two_that_open_it_at_the_same_moment_one_sees_the_other(tmp_path, mon
 
 def test_a_shard_that_never_measured_anything_binds_nobody(tmp_path):
     """It was refused, or killed, before its first episode."""
-    job = job_of(tmp_path, 0, 2)
-    with job.open_session() as session:
+    prepared = prepared_in(tmp_path, 0, 2)
+    with prepared.open_session() as session:
         session.write_opened_policy({"device": "cpu"})
-    other = job_of(tmp_path, 1, 2)
+    other = prepared_in(tmp_path, 1, 2)
     measure(other)
 
     with other.open_session() as session:
@@ -127,34 +129,34 @@ def test_a_shard_that_never_measured_anything_binds_nobody(tmp_path):
 def test_what_a_run_opened_stays_written_down_when_it_goes_on(tmp_path):
     """A run begun on a GPU must not go on on a CPU."""
     for shards in (1, 2):
-        job = job_of(tmp_path / str(shards), 0, shards)
-        measure(job)
-        with job.open_session() as session:
+        prepared = prepared_in(tmp_path / str(shards), 0, shards)
+        measure(prepared)
+        with prepared.open_session() as session:
             session.write_opened_policy({"device": "cuda"})
 
-        with job.open_session() as session, pytest.raises(FingerprintError, match="device"):
+        with prepared.open_session() as session, pytest.raises(FingerprintError, match="device"):
             session.write_opened_policy({"device": "cpu"})
-        assert job.run_directory.read_run().opened_policy == {"device": "cuda"}
+        assert prepared.run_directory.read_run().opened_policy == {"device": "cuda"}
 
 
 @pytest.mark.parametrize(("there", "coming"), [((0, 2), (0, 1)), ((0, 1), (0, 2))])
 def test_a_whole_run_and_a_shard_exclude_each_other(tmp_path, there, coming):
     """Each would run what the other runs; the holder is named."""
-    one, other = job_of(tmp_path, *there), job_of(tmp_path, *coming)
+    one, other = prepared_in(tmp_path, *there), prepared_in(tmp_path, *coming)
     with one.open_session(), pytest.raises(RunLockedError, match="this process"):
         other.open_session()
 
 
 def test_shards_do_not_exclude_each_other(tmp_path):
     """They run side by side."""
-    with job_of(tmp_path, 0, 2).open_session(), job_of(tmp_path, 1, 2).open_session():
+    with prepared_in(tmp_path, 0, 2).open_session(), prepared_in(tmp_path, 1, 2).open_session():
         assert RunDirectory(tmp_path).read_run() is not None
 
 
 def test_a_mismatch_may_be_allowed(tmp_path):
     """At one's own risk."""
-    measure(job_of(tmp_path, 0, 2))
-    other = job_of(tmp_path, 1, 2, n_action_steps=5)
+    measure(prepared_in(tmp_path, 0, 2))
+    other = prepared_in(tmp_path, 1, 2, n_action_steps=5)
     config = replace(other.config, eval=replace(other.config.eval, allow_mismatch=True))
 
     with replace(other, config=config).open_session() as session:
@@ -164,30 +166,30 @@ def test_a_mismatch_may_be_allowed(tmp_path):
 def test_the_headers_of_the_journal_bind_also_when_run_json_is_lost(tmp_path):
     """They say whose episodes follow; of a shard's journal too."""
     for shards in (1, 2):
-        measure(job_of(tmp_path / str(shards), 0, shards))
+        measure(prepared_in(tmp_path / str(shards), 0, shards))
         for file in (tmp_path / str(shards)).glob("run*.json"):
             file.unlink()
 
         with pytest.raises(FingerprintError, match=r"policy.n_action_steps: was 3, now 5"):
-            job_of(tmp_path / str(shards), 0, shards, n_action_steps=5).open_session()
+            prepared_in(tmp_path / str(shards), 0, shards, n_action_steps=5).open_session()
         with pytest.warns(Note, match="does not say on which kind of device"):
-            measure(job_of(tmp_path / str(shards), 0, shards), 0)
+            measure(prepared_in(tmp_path / str(shards), 0, shards), 0)
 
 
 def test_a_session_that_another_evaluation_appended_is_seen(tmp_path):
     """Whatever run.json says by now."""
-    measure(job_of(tmp_path))
-    other = job_of(tmp_path, n_action_steps=5)
+    measure(prepared_in(tmp_path))
+    other = prepared_in(tmp_path, n_action_steps=5)
     with RunDirectory(tmp_path).open_journal(other.run_info.fingerprint) as journal:
         journal.append(EpisodeResult(other.specs[1], Outcome.SUCCESS, 1.0, 1.0, 5, 1, "hash"), None)
 
     with pytest.raises(FingerprintError, match=r"policy.n_action_steps: was 5, now 3"):
-        job_of(tmp_path).open_session()
+        prepared_in(tmp_path).open_session()
 
 
 def test_what_is_compared_was_read_after_the_journal_was_locked(tmp_path, monkeypatch):
     """Until the lock is held another evaluation may run to its end."""
-    measured_meanwhile = job_of(tmp_path, n_action_steps=5)
+    measured_meanwhile = prepared_in(tmp_path, n_action_steps=5)
     acquire = FileLock.acquire
 
     def acquire_late(lock):
@@ -197,15 +199,15 @@ def test_what_is_compared_was_read_after_the_journal_was_locked(tmp_path, monkey
 
     monkeypatch.setattr(FileLock, "acquire", acquire_late)
     with pytest.raises(FingerprintError, match="now 3"):
-        job_of(tmp_path).open_session()
+        prepared_in(tmp_path).open_session()
 
 
 def test_a_session_that_is_refused_changes_nothing_and_holds_no_lock(tmp_path):
     """The run that is there can go on."""
-    measure(job_of(tmp_path))
+    measure(prepared_in(tmp_path))
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     with pytest.raises(FingerprintError):
-        job_of(tmp_path, n_action_steps=5).open_session()
+        prepared_in(tmp_path, n_action_steps=5).open_session()
 
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
@@ -214,7 +216,7 @@ def test_a_session_that_is_refused_changes_nothing_and_holds_no_lock(tmp_path):
 def test_every_journal_is_read_once_in_a_session(tmp_path, monkeypatch, shards):
     """A journal may hold a million lines; what this session appends is known without reading."""
     for shard in range(shards):
-        measure(job_of(tmp_path, shard, shards))
+        measure(prepared_in(tmp_path, shard, shards))
     read = []
 
     def counted(path):
@@ -222,34 +224,34 @@ def test_every_journal_is_read_once_in_a_session(tmp_path, monkeypatch, shards):
         return read_journal(path)
 
     monkeypatch.setattr("proctor.results.run_dir.read_journal", counted)
-    job = job_of(tmp_path, 0, shards)
-    with job.open_session() as session:
-        session.journal.append(EpisodeResult(job.specs[1], Outcome.FAILURE, 0.0, 0.0, 5, 1, "hash"), None)
+    prepared = prepared_in(tmp_path, 0, shards)
+    with prepared.open_session() as session:
+        session.journal.append(EpisodeResult(prepared.specs[1], Outcome.FAILURE, 0.0, 0.0, 5, 1, "hash"), None)
         outcomes = {key.episode_index: record.result.outcome for key, record in session.records.items()}
 
     assert read == sorted(path.name for path in tmp_path.glob("*.jsonl"))
-    assert outcomes[job.specs[1].episode_index] is Outcome.FAILURE
+    assert outcomes[prepared.specs[1].episode_index] is Outcome.FAILURE
     assert len(outcomes) == shards + 1
 
 
 def test_a_session_without_an_episode_binds_nobody(tmp_path):
     """It ended before its first one."""
-    measure(job_of(tmp_path))
-    with RunDirectory(tmp_path).open_journal(job_of(tmp_path, n_action_steps=5).run_info.fingerprint):
+    measure(prepared_in(tmp_path))
+    with RunDirectory(tmp_path).open_journal(prepared_in(tmp_path, n_action_steps=5).run_info.fingerprint):
         pass
 
-    measure(job_of(tmp_path))
+    measure(prepared_in(tmp_path))
 
 
 def test_results_of_which_nothing_says_whose_they_are_are_nobodys(tmp_path):
     """Their only header is damaged, and run.json is gone."""
-    measure(job_of(tmp_path))
+    measure(prepared_in(tmp_path))
     (tmp_path / "run.json").unlink()
     journal = tmp_path / "journal.jsonl"
     journal.write_bytes(journal.read_bytes().replace(b'"kind":"header"', b'"kind":"hoader"', 1))
 
     with pytest.raises(FingerprintError, match=r"neither its run\.json nor the header of its journal can be read"):
-        job_of(tmp_path).open_session()
+        prepared_in(tmp_path).open_session()
 
 
 class Unidentified(FakePolicy):
@@ -269,24 +271,24 @@ class Nameless(FakePolicy):
 )
 def test_what_cannot_be_recognised_is_not_added_to_results(tmp_path, policy, why):
     """A new directory it may have; where there are results it must be allowed."""
-    job = replace(job_of(tmp_path), policy=policy)
-    measure(job)
-    assert why in job.resume_hint
+    prepared = replace(prepared_in(tmp_path), policy=policy)
+    measure(prepared)
+    assert why in prepared.resume_hint
 
     with pytest.raises(FingerprintError, match=f"{why}.*Choose another --output_dir"):
-        job.open_session()
-    evaluation = replace(job.config.eval, allow_mismatch=True)
-    measure(replace(job, config=replace(job.config, eval=evaluation)))
+        prepared.open_session()
+    evaluation = replace(prepared.config.eval, allow_mismatch=True)
+    measure(replace(prepared, config=replace(prepared.config, eval=evaluation)))
 
 
-def test_the_code_that_an_earlier_version_did_not_record_is_told(tmp_path, monkeypatch, recwarn):
+def test_the_code_that_an_earlier_version_did_not_record_is_reported(tmp_path, monkeypatch, recwarn):
     """In a line; what it did record still binds."""
-    measure(job_of(tmp_path))
-    now = job_of(tmp_path)
+    measure(prepared_in(tmp_path))
+    now = prepared_in(tmp_path)
     now.run_info.fingerprint["code"] = {"env": {"my_env": "5f1e"}}
     measure(now, 0)
-    said = [str(warning.message) for warning in recwarn if warning.category is Note]
-    assert "did not record the code of my_env: whether that has changed since is not known" in said[0]
+    notes = [str(warning.message) for warning in recwarn if warning.category is Note]
+    assert "did not record the code of my_env: whether that has changed since is not known" in notes[0]
 
     now.run_info.fingerprint["seed"] = 7
     with pytest.raises(FingerprintError) as caught:
@@ -297,38 +299,38 @@ def test_the_code_that_an_earlier_version_did_not_record_is_told(tmp_path, monke
 
 def test_code_that_has_changed_is_another_evaluation(tmp_path):
     """By its name, for nobody knows a digest."""
-    job = job_of(tmp_path)
-    job.run_info.fingerprint["code"] = {"env": {"my_env": "5f1e"}}
-    measure(job)
-    changed = job_of(tmp_path)
+    prepared = prepared_in(tmp_path)
+    prepared.run_info.fingerprint["code"] = {"env": {"my_env": "5f1e"}}
+    measure(prepared)
+    changed = prepared_in(tmp_path)
     changed.run_info.fingerprint["code"] = {"env": {"my_env": "77aa"}}
 
     with pytest.raises(FingerprintError, match=r"code.env.my_env: the code has changed since"):
         changed.open_session()
     with pytest.raises(FingerprintError, match=r'code.env.my_env: was "5f1e", now absent'):
-        job_of(tmp_path).open_session()
+        prepared_in(tmp_path).open_session()
 
 
-def test_another_checkpoint_is_told_by_its_name(tmp_path):
+def test_another_checkpoint_is_named(tmp_path):
     """And one whose files have changed by that."""
 
-    def job(path, digest):
-        job = job_of(tmp_path)
-        job = replace(job, config=replace(job.config, policy={"path": path}))
-        job.run_info.fingerprint["policy"]["sha256"] = digest
-        return job
+    def prepared(path, digest):
+        prepared = prepared_in(tmp_path)
+        prepared = replace(prepared, config=replace(prepared.config, policy={"path": path}))
+        prepared.run_info.fingerprint["policy"]["sha256"] = digest
+        return prepared
 
-    measure(job("checkpoints/000010", "aa"))
+    measure(prepared("checkpoints/000010", "aa"))
 
     with pytest.raises(FingerprintError, match="policy: was the checkpoint checkpoints/000010, now checkpoints/000020"):
-        job("checkpoints/000020", "bb").open_session()
+        prepared("checkpoints/000020", "bb").open_session()
     with pytest.raises(FingerprintError, match="policy: the files of checkpoints/000010 have changed since"):
-        job("checkpoints/000010", "bb").open_session()
+        prepared("checkpoints/000010", "bb").open_session()
 
 
 def test_a_function_that_an_earlier_version_knew_by_its_source_alone_is_not_taken_on_trust(tmp_path):
     """It is the same text for all that a factory makes."""
-    before, now = (replace(job_of(tmp_path), policy=FunctionPolicy(len)) for _ in range(2))
+    before, now = (replace(prepared_in(tmp_path), policy=FunctionPolicy(len)) for _ in range(2))
     policy = before.run_info.fingerprint["policy"]
     policy["source_sha256"] = policy.pop("sha256")
     measure(before)

@@ -111,10 +111,10 @@ def test_a_run_directory_does_not_consent(theirs, command, version, capsys):
 
     assert main(words) == 2
 
-    said = capsys.readouterr().err
-    assert f"not installed here (of {theirs.folder}" in said
-    assert f"proctor {words[0]} {theirs.run}" in said
-    assert CONSENT in said
+    errors = capsys.readouterr().err
+    assert f"not installed here (of {theirs.folder}" in errors
+    assert f"proctor {words[0]} {theirs.run}" in errors
+    assert CONSENT in errors
     assert not theirs.ran()
     assert main([*words, CONSENT]) == 0
     assert theirs.ran()
@@ -128,7 +128,7 @@ def test_consent_is_written_nowhere(theirs):
     assert "trust_remote_code" not in json.loads((theirs.run / "run.json").read_text())["fingerprint"]["env"]
 
 
-def test_an_interrupted_run_says_how_it_is_gone_on_with(theirs):
+def test_an_interrupted_run_shows_how_to_go_on(theirs):
     """With the consent that going on takes."""
     config = RunConfig(
         policy={"type": "random"},
@@ -141,7 +141,7 @@ def test_an_interrupted_run_says_how_it_is_gone_on_with(theirs):
 
 
 def test_the_commands_that_show_prints_hold_the_consent_they_take(theirs, capsys):
-    """Those that go on with the run, and those that film an episode of it."""
+    """Those that go on with the run, and those that render a video of it."""
     main(["show", str(theirs.run)])
     assert f"--episode 0 {CONSENT}" in capsys.readouterr().out
     theirs.reopen()
@@ -158,9 +158,9 @@ def test_a_run_of_a_module_in_the_working_directory_says_it_too(tmp_path, monkey
     monkeypatch.setattr("sys.path", list(sys.path))
     env = {"type": "gymnasium", "module": "poles_of_mine", "task": "OurPole-v0"}
 
-    job = prepare(RunConfig(policy={"type": "random"}, env=env, output_dir="run"))
+    prepared = prepare(RunConfig(policy={"type": "random"}, env=env, output_dir="run"))
 
-    assert job.resume_hint == f"go on with: proctor resume run {CONSENT}"
+    assert prepared.resume_hint == f"go on with: proctor resume run {CONSENT}"
 
 
 @pytest.mark.parametrize("words", [["resume"], ["replay", "--episode=0"]])
@@ -177,7 +177,7 @@ def test_a_run_directory_has_no_module_of_the_working_directory_imported(local, 
     assert local.ran()
 
 
-def film(folder):
+def request_video(folder):
     """Press the button for the only run's only episode; what the page is told of it."""
     (run,) = (path for path in folder.iterdir() if (path / "run.json").exists())
     task = json.loads((run / "run.json").read_text())["plan"][0]["task"]
@@ -186,22 +186,22 @@ def film(folder):
         run_id = re.search(r"/runs/([0-9a-f]{16})", ask(viewer, "/").text)[1]
         token = re.search(r'data-token="([^"]+)"', ask(viewer, f"/runs/{run_id}").text)[1]
         answer = ask(viewer, f"/runs/{run_id}/replays", "POST", body, x_proctor_token=token)
-        told = ask(viewer, f"/events?run={run_id}").text
-    (replay,) = json.loads(told.partition("data: ")[2].partition("\n")[0])["replays"]
+        events = ask(viewer, f"/events?run={run_id}").text
+    (replay,) = json.loads(events.partition("data: ")[2].partition("\n")[0])["replays"]
     return json.loads(answer.text), replay
 
 
 @pytest.mark.parametrize("code", ["theirs", "local"])
-def test_the_viewer_says_the_command_instead_of_running_it(code, request, monkeypatch):
+def test_the_viewer_shows_the_command_instead_of_running_it(code, request, monkeypatch):
     """Also where ``PYTHONPATH`` leads to the module."""
     code = request.getfixturevalue(code)
     monkeypatch.syspath_prepend(code.folder)
 
-    answer, replay = film(code.run.parent)
+    answer, replay = request_video(code.run.parent)
 
     assert answer == {"state": "failed"}
-    assert f"proctor replay {code.run} --task=" in replay["said"]
-    assert replay["said"].endswith(CONSENT)
+    assert f"proctor replay {code.run} --task=" in replay["message"]
+    assert replay["message"].endswith(CONSENT)
     assert not code.ran()
 
 

@@ -198,7 +198,7 @@ class Shard:
 
     slots: int
     device: int
-    heard: deque[int] = field(default_factory=deque)
+    received: deque[int] = field(default_factory=deque)
     waiting: deque[int] = field(default_factory=deque)
 
 
@@ -243,17 +243,17 @@ class Simulation:
         self._cores.run(seconds, lambda: self._ready(shard, worker))
 
     def _ready(self, shard: Shard, worker: int) -> None:
-        shard.heard.append(worker)
-        if len(shard.heard) == 1:
-            self._hear(shard)
+        shard.received.append(worker)
+        if len(shard.received) == 1:
+            self._receive(shard)
 
-    def _hear(self, shard: Shard) -> None:
-        self._cores.run(self.machine.engine_ms / 1000, lambda: self._heard(shard))
+    def _receive(self, shard: Shard) -> None:
+        self._cores.run(self.machine.engine_ms / 1000, lambda: self._received(shard))
 
-    def _heard(self, shard: Shard) -> None:
-        shard.waiting.append(shard.heard.popleft())
-        if shard.heard:
-            self._hear(shard)
+    def _received(self, shard: Shard) -> None:
+        shard.waiting.append(shard.received.popleft())
+        if shard.received:
+            self._receive(shard)
         self._infer(shard)
 
     def _infer(self, shard: Shard) -> None:

@@ -91,7 +91,7 @@ def test_further_tasks_need_further_simulators():
 
 
 @pytest.mark.parametrize(
-    ("hardware", "num_shards", "batch_size", "said"),
+    ("hardware", "num_shards", "batch_size", "shortage"),
     [
         (Hardware(16, 128 * GB), 4, 20, "170.0 GB of memory, of 128.0 GB available"),
         (Hardware(16, None), 4, 20, ""),
@@ -106,14 +106,14 @@ def test_further_tasks_need_further_simulators():
     ],
     ids=["memory", "unknown memory", "the smallest GPU counts", "six copies", "five copies"],
 )
-def test_what_there_is_too_little_memory_for(hardware, num_shards, batch_size, said):
+def test_what_there_is_too_little_memory_for(hardware, num_shards, batch_size, shortage):
     """14 GB a copy on the accelerator, 2.5 GB a main process and 2 GB a worker; a tenth stays free."""
     model = replace(GPU, hardware=hardware)
 
     found = model.shortage(choice(GPU, num_shards, batch_size))
 
-    assert said in found
-    assert bool(said) == bool(found)
+    assert shortage in found
+    assert bool(shortage) == bool(found)
 
 
 def test_simulators_that_draw_on_the_accelerator_take_of_its_memory():

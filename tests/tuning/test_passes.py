@@ -89,12 +89,12 @@ def test_passes_of_every_size_are_timed(memory):
     policy, accelerator = watched(memory)
     policy.predict([_observation()], [_memory(0)])
     config = RunConfig(policy={"type": "random"}, env={"type": FAKE_BENCHMARK})
-    said: list[str] = []
+    reports: list[str] = []
 
-    found = [*measure._passes(policy, prepare(config), accelerator, measure._Tally(), said.append)]
+    found = [*measure._passes(policy, prepare(config), accelerator, measure._Tally(), reports.append)]
 
     assert [forward.rows for forward in found] == [4, 1, 2, 8, 16, 32]
-    assert said[1] == "forward passes of 1"
+    assert reports[1] == "forward passes of 1"
     assert found[1].seconds < found[3].seconds < found[5].seconds
     assert found[5].device_bytes == 5200 * MIB
 

@@ -47,7 +47,7 @@ def test_several_accelerators_take_several_shards():
     assert "2 shards take " in found.reasons[1]
 
 
-def test_passes_of_another_size_are_said_to_move_results():
+def test_passes_of_another_size_are_reported_to_move_results():
     """They are chosen only where they are worth it, and asked for by name."""
     slow = advise(MACHINES["many cores, slow GPU"].model_of(), CONFIG)
     fast = advise(H100.model_of(), CONFIG)
@@ -88,20 +88,20 @@ def test_software_draws_where_simulators_do_not_fit_beside_the_policy():
 
 
 @pytest.mark.parametrize(
-    ("hardware", "said"),
+    ("hardware", "reports"),
     [
         (Hardware(16, 128 * GB, (Gpu("small", 11 * GB, 10 * GB),)), r"14\.0 GB of GPU memory, of 10\.0 GB free"),
         (Hardware(16, 3 * GB, (Gpu("large", 80 * GB, 80 * GB),)), r"4\.5 GB of memory, of 3\.0 GB available"),
     ],
     ids=["accelerator", "memory"],
 )
-def test_where_not_even_one_copy_fits_it_says_so(hardware, said):
+def test_where_not_even_one_copy_fits_it_says_so(hardware, reports):
     """One sentence with both numbers, and exit status 4."""
-    with pytest.raises(ResourceError, match=f"Not even one copy fits: .*{said}; free some"):
+    with pytest.raises(ResourceError, match=f"Not even one copy fits: .*{reports}; free some"):
         advise(replace(H100.model_of(), hardware=hardware), CONFIG)
 
 
-def test_what_could_not_be_measured_is_said():
+def test_what_could_not_be_measured_is_reported():
     """That no episode ended, and that other programs ran."""
     model = H100.model_of()
     reasons = advise(replace(model, costs=replace(model.costs, n_ended=0, cores_taken=4.0)), CONFIG).reasons
@@ -158,16 +158,16 @@ def of_a_function():
             env={"type": "pusht", "episode_length": 45},
             eval=EvalConfig(n_episodes=20),
         )
-        said: list[str] = []
-        return recommend(config, seconds=1.5, on_progress=said.append), said
+        reports: list[str] = []
+        return recommend(config, seconds=1.5, on_progress=reports.append), reports
 
 
 def test_what_is_measured_is_what_an_evaluation_does(of_a_function):
     """45 steps are five chunks, with a look for each; times and memory are of a size that they can have."""
-    found, said = of_a_function
+    found, reports = of_a_function
     costs = found.costs
 
-    assert said[0] == "loading the policy"
+    assert reports[0] == "loading the policy"
     assert costs.chunks_per_episode == 5
     assert costs.n_ended > 0
     assert costs.steps_per_chunk == pytest.approx(9, rel=0.15)
@@ -208,7 +208,7 @@ def test_a_policy_that_lives_in_the_workers_is_measured_by_whole_episodes():
     assert set(Path().iterdir()) == before
 
 
-def test_an_episode_that_fails_there_is_said_here(tmp_path):
+def test_an_episode_that_fails_there_is_reported_here(tmp_path):
     """As one sentence."""
     env = {"type": FAKE_BENCHMARK, "faults": {"0/1000/3": "raise"}, "times": 99, "scratch": str(tmp_path)}
 

@@ -1,4 +1,4 @@
-"""A run that goes on is followed; an episode without a video is filmed; Ctrl-C ends everything."""
+"""A run that goes on is followed; the video of an episode is rendered; Ctrl-C ends everything."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def events(viewer, run):
     response = connection.getresponse()
     assert response.headers["content-type"].startswith("text/event-stream")
 
-    def told():
+    def received():
         name = ""
         for line in response:
             field, _, value = line.decode().strip().partition(": ")
@@ -79,31 +79,34 @@ def events(viewer, run):
                 yield name, json.loads(value)
 
     try:
-        yield told()
+        yield received()
     finally:
         response.close()
         connection.close()
 
 
-def test_a_page_hears_of_every_episode_and_of_the_end(viewer, folder):
+def test_a_page_receives_every_episode_and_the_end(viewer, folder):
     """Running, something new, finished: and then there is nothing more to listen to."""
     journal = read_journal(STORED / "journal.jsonl")
     last = journal.episodes[-1]
     run = run_id(viewer, "live")
 
-    with RunDirectory(folder / "live").open_journal(journal.header.fingerprint) as writer, events(viewer, run) as told:
-        name, first = next(told)
+    with (
+        RunDirectory(folder / "live").open_journal(journal.header.fingerprint) as writer,
+        events(viewer, run) as received,
+    ):
+        name, first = next(received)
         assert (name, first["live"], first["replays"]) == ("state", True, [])
         assert f'data-stamp="{first["stamp"]}"' in ask(viewer, f"/runs/{run}").text
         assert "running" in ask(viewer, "/").text
 
         writer.append(last.result, read_actions(last))
-        name, second = next(told)
+        name, second = next(received)
         assert (name, second["live"]) == ("state", True)
         assert second["stamp"] != first["stamp"]
 
         writer.close()
-        *states, end = told
+        *states, end = received
         assert [(name, state["live"]) for name, state in states][-1] == ("state", False)
         assert end == ("end", {})
     page = ask(viewer, f"/runs/{run}").text
@@ -115,28 +118,28 @@ def token_of(viewer, run):
     return re.search(r'data-token="([^"]+)"', ask(viewer, f"/runs/{run}").text)[1]
 
 
-def film(viewer, run, episode, token, task_id=1):
+def request_video(viewer, run, episode, token, task_id=1):
     body = json.dumps({"suite": "fake", "task_id": task_id, "episode": episode}).encode()
     return ask(viewer, f"/runs/{run}/replays", "POST", body, x_proctor_token=token)
 
 
-def test_episodes_are_filmed_one_after_the_other(viewer, folder):
-    """By a process of its own; whoever listens hears how it goes, and where the video is; or why there is none."""
+def test_videos_are_rendered_one_after_the_other(viewer, folder):
+    """A process of its own renders each; clients receive its state, and the video's place or the reason for none."""
     journal = folder / "fake" / "journal.jsonl"
     journal.write_bytes(damaged_actions(journal.read_bytes(), episode=2))
     run = run_id(viewer, "fake")
     token = token_of(viewer, run)
 
     for episode in (1, 2, 1):
-        assert film(viewer, run, episode, token).status == 202
-    with events(viewer, run) as told:
-        *states, (end, _) = told
-    filmed, failed = states[-1][1]["replays"]
-    video = ask(viewer, filmed["video"])
+        assert request_video(viewer, run, episode, token).status == 202
+    with events(viewer, run) as received:
+        *states, (end, _) = received
+    rendered, failed = states[-1][1]["replays"]
+    video = ask(viewer, rendered["video"])
 
     assert end == "end"
     assert ("running", "waiting") in {tuple(replay["state"] for replay in state["replays"]) for _, state in states}
-    assert (filmed["episode"], filmed["state"]) == (1, "done")
+    assert (rendered["episode"], rendered["state"]) == (1, "done")
     assert (video.status, video.headers["content-type"], video.body[4:8]) == (200, "video/mp4", b"ftyp")
     assert (failed["episode"], failed["state"], failed["video"]) == (2, "failed", None)
     assert "the recorded actions cannot be read" in failed["message"]
@@ -157,7 +160,7 @@ def damaged_actions(journal, episode):
 
 
 def test_ctrl_c_ends_it_whatever_is_under_way(viewer, folder):
-    """Somebody listens to a run, somebody is in the midst of a video, an episode is being filmed: without a word."""
+    """Somebody listens to a run, somebody is in the midst of a video, a video is being rendered: without a word."""
     run = run_id(viewer, "fake")
     video = folder / "fake" / "videos" / "fake_1" / "eval_episode_1.mp4"
     video.parent.mkdir(parents=True, exist_ok=True)
@@ -169,18 +172,18 @@ def test_ctrl_c_ends_it_whatever_is_under_way(viewer, folder):
 
     with (
         RunDirectory(folder / "live").open_journal(fingerprint),
-        events(viewer, run_id(viewer, "live")) as told_of_live,
+        events(viewer, run_id(viewer, "live")) as received_of_live,
     ):
-        assert next(told_of_live)[1]["live"]
-        assert film(viewer, run, 0, token_of(viewer, run)).status == 202
-        with events(viewer, run) as told:
-            assert next(state for _, state in told if state["replays"][-1]["state"] == "running")
+        assert next(received_of_live)[1]["live"]
+        assert request_video(viewer, run, 0, token_of(viewer, run)).status == 202
+        with events(viewer, run) as received:
+            assert next(state for _, state in received if state["replays"][-1]["state"] == "running")
             assert (children := descendants(viewer.child.pid))
-            status, said = viewer.interrupt()
-        assert list(told_of_live) == []
+            status, output = viewer.interrupt()
+        assert list(received_of_live) == []
     watching.close()
 
-    assert (status, said) == (0, "")
+    assert (status, output) == (0, "")
     sleep(0.2)
     assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]
     assert not list(folder.rglob("*.part"))  # a video is there whole or not at all
@@ -199,8 +202,8 @@ def test_too_many_wishes_are_refused(tmp_path):
     with viewing(tmp_path) as viewer:
         run = run_id(viewer, "run")
         token = token_of(viewer, run)
-        answers = [film(viewer, run, episode, token, task_id) for task_id in (0, 1) for episode in range(12)]
+        answers = [request_video(viewer, run, episode, token, task_id) for task_id in (0, 1) for episode in range(12)]
 
     assert [answer.status for answer in answers[:20]] == [202] * 20
     assert answers[-1].status == 409
-    assert "20 episodes are waiting to be filmed already" in answers[-1].text
+    assert "20 videos are waiting to be rendered already" in answers[-1].text

@@ -1,4 +1,4 @@
-"""The viewer in Chromium: choosing runs, comparing, following, watching, filming."""
+"""The viewer in Chromium: choosing runs, comparing, following, watching, rendering."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from proctor.results.run_dir import RunDirectory
 def folder(tmp_path_factory):
     """Two runs of fakes, one with videos, and a stored one of Meta-World."""
     runs = tmp_path_factory.mktemp("browser")
-    fake_run(runs / "first" / "filmed")
-    fake_run(runs / "second" / "unfilmed", video="none")
+    fake_run(runs / "first" / "with-videos")
+    fake_run(runs / "second" / "without-videos", video="none")
     shutil.copytree(STORED, runs / "act_metaworld")
     return runs
 
@@ -54,11 +54,11 @@ def names(page):
 
 def test_the_index_is_filtered_by_text_benchmark_and_policy(page):
     """Every word counts; how many are left is said."""
-    assert sorted(names(page)) == ["act_metaworld", "first/filmed", "second/unfilmed"]
+    assert sorted(names(page)) == ["act_metaworld", "first/with-videos", "second/without-videos"]
     expect(page.locator("output")).to_have_text("3 runs")
 
     page.get_by_label("Find").fill("expert sec")
-    assert names(page) == ["second/unfilmed"]
+    assert names(page) == ["second/without-videos"]
     expect(page.locator("output")).to_have_text("1 of 3 runs")
 
     page.get_by_label("Find").fill("")
@@ -67,7 +67,7 @@ def test_the_index_is_filtered_by_text_benchmark_and_policy(page):
 
     page.get_by_label("Benchmark").select_option("all")
     page.get_by_label("Policy").select_option("expert")
-    assert sorted(names(page)) == ["first/filmed", "second/unfilmed"]
+    assert sorted(names(page)) == ["first/with-videos", "second/without-videos"]
 
 
 def test_the_newest_run_is_on_top(page):
@@ -77,16 +77,16 @@ def test_the_newest_run_is_on_top(page):
 
 def test_the_index_shows_what_has_come_since(page, folder):
     """Ticks and filters stay as they were; a run that has not finished has a rate so far."""
-    page.get_by_label("Compare first/filmed").check()
+    page.get_by_label("Compare first/with-videos").check()
     page.get_by_label("Policy").select_option("expert")
-    shutil.copytree(folder / "first" / "filmed", folder / "zebra")
+    shutil.copytree(folder / "first" / "with-videos", folder / "zebra")
     (folder / "zebra" / "eval_info.json").unlink()
     journal = folder / "zebra" / "journal.jsonl"
     journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[:-1]))
 
     expect(page.locator("tr", has_text="zebra")).to_contain_text(re.compile(r"so far[\s\S]*unfinished"), timeout=15_000)
-    assert sorted(names(page)) == ["first/filmed", "second/unfilmed", "zebra"]
-    expect(page.get_by_label("Compare first/filmed")).to_be_checked()
+    assert sorted(names(page)) == ["first/with-videos", "second/without-videos", "zebra"]
+    expect(page.get_by_label("Compare first/with-videos")).to_be_checked()
     shutil.rmtree(folder / "zebra")
     expect(page.locator("tr", has_text="zebra")).to_have_count(0, timeout=15_000)
 
@@ -95,20 +95,20 @@ def test_two_runs_are_compared_by_ticking_them(page):
     """Not one; with the one ticked first; and from the page one comes back."""
     compare = page.get_by_role("button", name="Compare")
     expect(compare).to_be_disabled()
-    page.get_by_label("Compare second/unfilmed").check()
+    page.get_by_label("Compare second/without-videos").check()
     expect(compare).to_be_disabled()
-    page.get_by_label("Compare first/filmed").check()
+    page.get_by_label("Compare first/with-videos").check()
 
     compare.click()
     expect(page.locator("#comparison")).to_contain_text("no difference")
-    expect(page.locator("nav.viewer .place")).to_have_text(["second/unfilmed", "first/filmed"])
+    expect(page.locator("nav.viewer .place")).to_have_text(["second/without-videos", "first/with-videos"])
     page.get_by_role("link", name="All runs").click()
     expect(page.locator(".brand")).to_have_text("Proctor runs")
 
 
 def test_a_video_plays_and_seeks(page):
     """From the server, in ranges."""
-    page.get_by_role("link", name="first/filmed").click()
+    page.get_by_role("link", name="first/with-videos").click()
     page.locator("#episodes tbody tr", has_text="▶").first.click()
 
     playing = "() => document.querySelector('video').readyState >= 2 && document.querySelector('video').currentTime > 0"
@@ -124,34 +124,34 @@ def test_a_video_plays_and_seeks(page):
     assert sought[0] == pytest.approx(sought[1] / 2, abs=0.1)
 
 
-def test_an_episode_without_a_video_is_filmed_on_request(page, folder):
+def test_an_episode_without_a_video_is_rendered_on_request(page, folder):
     """And then plays, in the same page, whose filter stays as it was."""
-    page.get_by_role("link", name="second/unfilmed").click()
+    page.get_by_role("link", name="second/without-videos").click()
     page.locator("select[data-filter=task]").select_option("task-1")
     page.locator("#episodes tbody tr").nth(1).click()
     expect(page.locator(".player")).to_contain_text("It has no video yet.")
 
-    page.get_by_role("button", name="Film it now").click()
-    expect(page.locator(".filming")).to_contain_text("Filming …")
+    page.get_by_role("button", name="Render it now").click()
+    expect(page.locator(".rendering")).to_contain_text("Rendering …")
     page.wait_for_function("() => document.querySelector('video').currentTime > 0", timeout=40_000)
 
-    assert len(list((folder / "second" / "unfilmed").glob("videos/*_1/eval_episode_1.mp4"))) == 1
-    expect(page.locator(".filming")).to_be_hidden()
+    assert len(list((folder / "second" / "without-videos").glob("videos/*_1/eval_episode_1.mp4"))) == 1
+    expect(page.locator(".rendering")).to_be_hidden()
     expect(page.locator("#episodes .filters output")).to_have_text("3 of 6 episodes")
     expect(page.locator("#episodes tbody tr.chosen")).to_contain_text("▶")
 
 
-def test_why_an_episode_cannot_be_filmed_is_said_in_the_page(page, folder):
+def test_why_a_video_cannot_be_rendered_is_shown_in_the_page(page, folder):
     """In the words of the command."""
-    shutil.copytree(folder / "second" / "unfilmed", folder / "third")
+    shutil.copytree(folder / "second" / "without-videos", folder / "third")
     (folder / "third" / "journal.actions.bin").write_bytes(b"")
     page.reload()
     page.get_by_role("link", name="third").click()
     page.locator("#episodes tbody tr").first.click()
 
-    page.get_by_role("button", name="Film it now").click()
-    expect(page.locator(".filming .failed")).to_contain_text("the recorded actions cannot be read", timeout=40_000)
-    expect(page.get_by_role("button", name="Film it again")).to_be_enabled()
+    page.get_by_role("button", name="Render it now").click()
+    expect(page.locator(".rendering .failed")).to_contain_text("the recorded actions cannot be read", timeout=40_000)
+    expect(page.get_by_role("button", name="Render it again")).to_be_enabled()
 
 
 def test_a_run_that_goes_on_is_followed_to_its_end(page, folder):
@@ -183,7 +183,7 @@ def test_a_run_that_goes_on_is_followed_to_its_end(page, folder):
 
 
 def test_a_page_finds_its_way_back_to_a_server_that_was_away(browser, tmp_path):
-    """It says that the connection is lost, asks again, and is as good as new: also for filming."""
+    """It says that the connection is lost, asks again, and is as good as new: also for rendering."""
     fake_run(tmp_path / "run", video="none")
     context = browser.new_context()
     page = context.new_page()
@@ -200,6 +200,6 @@ def test_a_page_finds_its_way_back_to_a_server_that_was_away(browser, tmp_path):
         with viewing(tmp_path, viewer.port):
             expect(page.locator(".liveness")).to_have_text("running", timeout=15_000)
             expect(page.locator("#viewer")).not_to_have_attribute("data-token", token, timeout=15_000)
-            page.get_by_role("button", name="Film it now").click()
-            expect(page.locator(".filming button")).to_have_text("Filming …")
+            page.get_by_role("button", name="Render it now").click()
+            expect(page.locator(".rendering button")).to_have_text("Rendering …")
             context.close()

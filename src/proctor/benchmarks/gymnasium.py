@@ -25,7 +25,7 @@ from proctor.benchmarks.base import (
     mujoco_state,
     set_mujoco_state,
 )
-from proctor.benchmarks.gymnasium_registry import creator_of, is_made_in_main, register_as_told, spec_of, to_workers
+from proctor.benchmarks.gymnasium_registry import creator_of, is_made_in_main, register_specs, spec_of, to_workers
 from proctor.benchmarks.gymnasium_spaces import ObservationNames, action_box, rgb_frame
 from proctor.benchmarks.returns import USUAL_SUCCESS_KEYS, decided, real_number, shown, success_in
 from proctor.config import EnvConfig
@@ -166,9 +166,9 @@ class GymnasiumEnv(SimEnv):
         """Return success after a step, from info, else from the sum of rewards, else from ``success_key`` being set."""
         key, threshold = self._config.success_key, self._config.success_threshold
         # A run.json of earlier versions contains the first usual key, which then also means the second one.
-        said = success_in(info, USUAL_SUCCESS_KEYS if key in (None, USUAL_SUCCESS_KEYS[0]) else (key,))
-        if said is not None:
-            return said
+        success = success_in(info, USUAL_SUCCESS_KEYS if key in (None, USUAL_SUCCESS_KEYS[0]) else (key,))
+        if success is not None:
+            return success
         if threshold is not None:
             return self._return >= threshold if over and math.isfinite(self._return) else None
         return None if key is None else False
@@ -341,7 +341,7 @@ class Gymnasium(Benchmark):
         self._register()
         tasks = [Task("gymnasium", task_id, name, "", self._limit(name)) for task_id, name in enumerate(names)]
         for name in names:
-            self._tell(spec_of(name))
+            self._send_spec(spec_of(name))
         return tasks
 
     def known_here(self) -> dict[str, Any]:
@@ -354,10 +354,10 @@ class Gymnasium(Benchmark):
     def only_here(self) -> str:
         return self._only_here
 
-    def _tell(self, spec: Any) -> None:
+    def _send_spec(self, spec: Any) -> None:
         """Record the registry's entry of an id, if workers need it and can use it."""
-        if (told := to_workers(spec)) is not None:
-            self._specs[spec.id] = told
+        if (as_text := to_workers(spec)) is not None:
+            self._specs[spec.id] = as_text
         elif not self.config.modules() or is_made_in_main(spec):  # else workers register it by importing the modules
             self._only_here = (
                 f"{spec.id} is registered with objects that only this process has, so simulators run one at a time in "
@@ -385,7 +385,7 @@ class Gymnasium(Benchmark):
             except ImportError as error:
                 remedy = f"; install it with: {install_command(error.name)}" if error.name else ""
                 raise ConfigError(f"env.module={module} cannot be imported: {error}{remedy}") from error
-        register_as_told(self._specs)
+        register_specs(self._specs)
 
     def _limit(self, env_id: str) -> int:
         limit = spec_of(env_id).max_episode_steps or self.config.episode_length

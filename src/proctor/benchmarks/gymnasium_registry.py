@@ -68,11 +68,11 @@ def is_made_in_main(spec: EnvSpec) -> bool:
     return where == "__main__"
 
 
-def register_as_told(specs: Mapping[str, str]) -> None:
+def register_specs(specs: Mapping[str, str]) -> None:
     """Register, in a worker, the entries that :func:`to_workers` returned, unless they are registered already."""
-    for env_id, told in specs.items():
-        if env_id not in gymnasium.registry or to_workers(gymnasium.registry[env_id]) != told:
-            gymnasium.registry[env_id] = EnvSpec.from_json(told)
+    for env_id, as_text in specs.items():
+        if env_id not in gymnasium.registry or to_workers(gymnasium.registry[env_id]) != as_text:
+            gymnasium.registry[env_id] = EnvSpec.from_json(as_text)
 
 
 def _address(entry_point: Any) -> str | None:

@@ -45,9 +45,9 @@ def decided(value: Any, what: str) -> bool:
     Raises:
         ValueError: the value is neither; ``what`` is its name in the message.
     """
-    if (said := yes_or_no(value, what)) is None:
+    if (reported := yes_or_no(value, what)) is None:
         raise _no_statement(value, what)
-    return said
+    return reported
 
 
 def real_number(value: Any, what: str) -> float:
@@ -76,14 +76,14 @@ def success_in(info: Any, keys: Sequence[str] = USUAL_SUCCESS_KEYS) -> bool | No
     if not isinstance(info, (dict, Mapping)):  # dict first: asking for a Mapping takes ten times as long
         raise ValueError(f"the info of a step is {shown(info)}; expected a dict")  # noqa: TRY004 - one kind for all
     for key in keys:
-        if (value := info.get(key)) is not None and (said := yes_or_no(value, f"info['{key}']")) is not None:
-            return said
+        if (value := info.get(key)) is not None and (reported := yes_or_no(value, f"info['{key}']")) is not None:
+            return reported
     return None
 
 
-def latched(before: bool | None, said: bool | None) -> bool | None:  # noqa: FBT001 - two statements
+def latched(before: bool | None, reported: bool | None) -> bool | None:  # noqa: FBT001 - two statements
     """Return an episode's success after one more step: a success is never lost, and None changes nothing."""
-    return before or said if said is not None else before
+    return before or reported if reported is not None else before
 
 
 def shown(value: Any) -> str:

@@ -49,7 +49,7 @@ def _arguments(function: Callable[..., Any], encoded: list[msgspec.Raw]) -> list
 
 
 def _end_with_caller(descriptor: int) -> None:
-    """End this process and its group once nobody reads the connection, that is, once the caller has ended."""
+    """End this process and its group once the other end of the connection is closed: the caller has ended."""
     poll = select.poll()
     poll.register(descriptor, 0)  # POLLERR is always reported
     poll.poll()

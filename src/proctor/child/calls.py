@@ -24,9 +24,9 @@ from proctor.errors import PackedError
 T = TypeVar("T")
 
 _END_S = 10.0
-"""How long a process may take to end by itself once it has answered; simulators put things away then."""
+"""Seconds that a process may take to end by itself once it has answered; simulators are closed in that time."""
 _OUTPUT_BYTES = 1 << 16
-"""As much of the end of a process's output is kept for an error."""
+"""The number of bytes at the end of a process's output that are kept for an error."""
 
 
 class Request(msgspec.Struct, frozen=True):

@@ -63,7 +63,7 @@ def compare_command(
             "--env.success_threshold, or compare without --fail_if_worse."
         )
     if json:
-        print_json([_plain(comparison, said) for comparison, said in zip(compared, remarks, strict=True)])
+        print_json([_plain(comparison, sentences) for comparison, sentences in zip(compared, remarks, strict=True)])
     else:
         print_comparison(Console(), compared, remarks)
     level = fail_if_worse

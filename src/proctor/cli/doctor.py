@@ -12,7 +12,7 @@ NOT_USABLE = 4
 
 
 def doctor_command(*, json: bool = False) -> int:
-    """Check whether this machine is ready for evaluations, and say how to mend what is not.
+    """Check whether this machine is ready for evaluations, and say how to repair what is not.
 
     Every check runs in a process of its own and tries the real thing: a frame is drawn, a simulator is built, LeRobot
     is imported. That takes a minute or two.
@@ -38,5 +38,5 @@ def doctor_command(*, json: bool = False) -> int:
     if json:
         print_json({"usable": usable, "checks": [{"name": check.name, **asdict(finding)} for check, finding in found]})
     elif not usable:
-        console.print("\nSomething that is needed is broken; mend what is marked so.", style="bold red")
+        console.print("\nSomething that is needed is broken; repair what is marked so.", style="bold red")
     return 0 if usable else NOT_USABLE

@@ -1,4 +1,4 @@
-"""What ``--help`` shows besides the options: first steps, and examples for each command. A test parses all of them."""
+"""The texts of ``--help`` besides the options: first steps, and examples for each command. A test parses them all."""
 
 from __future__ import annotations
 

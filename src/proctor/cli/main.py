@@ -38,7 +38,7 @@ _GROUPS = {
     },
     "Set up": {
         "list": "List benchmarks, their tasks, and policies.",
-        "doctor": "Check whether this machine is ready, and say how to mend what is not.",
+        "doctor": "Check whether this machine is ready, and say how to repair what is not.",
         "completion": "Install completion for your shell.",
     },
 }

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from proctor.results.summary import Summary, TaskSummary
     from proctor.types import EpisodeResult
 
-_SOME_UNFILMED = 1
+_WITHOUT_VIDEO = 1
 
 
 def replay_command(  # noqa: PLR0913 - the command's flags
@@ -44,7 +44,7 @@ def replay_command(  # noqa: PLR0913 - the command's flags
     task
         The name of the task, or SUITE/NUMBER. Needed if the run has several tasks.
     camera
-        The camera that films; the one whose images the policy sees if not given.
+        The camera of the video; the one whose images the policy sees if not given.
     size
         Width and height of the video in pixels, such as 640x480; the simulator's usual size if not given.
     fps
@@ -54,7 +54,7 @@ def replay_command(  # noqa: PLR0913 - the command's flags
     """
     from proctor.engine import VideoOptions
     from proctor.evaluation.videos import replay
-    from proctor.reports.terminal import print_unfilmed
+    from proctor.reports.terminal import print_video_problems
     from proctor.results.summary import load_summary
 
     run, summary = load_summary(run_dir)
@@ -66,9 +66,9 @@ def replay_command(  # noqa: PLR0913 - the command's flags
     console = Console()
     for result in episodes:
         if result.spec not in problems:
-            console.print(_said(result, run_dir), soft_wrap=True)
-    print_unfilmed(console, problems)
-    return _SOME_UNFILMED if problems else 0
+            console.print(_description(result, run_dir), soft_wrap=True)
+    print_video_problems(console, problems)
+    return _WITHOUT_VIDEO if problems else 0
 
 
 def _pixels(size: str) -> tuple[int, int]:
@@ -79,7 +79,7 @@ def _pixels(size: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def _said(result: EpisodeResult, run_dir: Path) -> Text:
+def _description(result: EpisodeResult, run_dir: Path) -> Text:
     """Describe how the episode went, and where its video is."""
     from proctor.reports.text import count, number, safe
     from proctor.results.run_dir import RunDirectory

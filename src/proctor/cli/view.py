@@ -22,7 +22,7 @@ def view_command(
 ) -> int:
     """Show a folder of evaluations in a browser on this machine: an index, the report of each, comparisons.
 
-    A report is updated while its run goes on. An episode that has no video is filmed when it is chosen. Ctrl-C stops
+    A report is updated while its run goes on. A video that is missing is rendered on request. Ctrl-C stops
     the server.
 
     Parameters

@@ -76,7 +76,7 @@ def make_policy(
     run the code of models that a checkpoint is built around.
 
     Raises:
-        ConfigError: ``cfg`` is no policy, or ``env_cfg`` no benchmark; the message says what to give.
+        ConfigError: ``cfg`` does not describe a policy, or ``env_cfg`` a benchmark; the message says what to give.
     """
     if env_cfg is not None:
         make_benchmark(env_fields(env_cfg))
@@ -98,18 +98,18 @@ def eval_policy(  # noqa: PLR0913 - LeRobot's, and the processors
 ) -> dict[str, Any]:
     """Evaluate a policy, whatever :func:`proctor.evaluate` takes as one, on one task.
 
-    An environment of :func:`make_env` says which task is meant and how many simulators run side by side; the engine
+    An environment of :func:`make_env` determines the task and how many simulators run side by side; the engine
     runs the episodes. Any other vector environment is stepped in lockstep, row *i* of batch *k* seeded with
     ``start_seed + k * num_envs + i``, and its success read from ``info["is_success"]``, else ``info["success"]``.
 
     Returns:
         ``per_episode`` (a list), ``aggregated`` with ``avg_sum_reward``, ``avg_max_reward``, ``pc_success`` in percent
-        and ``n_episodes``; the aggregated values also at the top. ``success`` is None for an episode of which the
-        environment said nothing (its ``outcome`` is unknown), and ``pc_success`` is None if there is one. Rewards that
-        are not finite are None, and the averages are over the others.
+        and ``n_episodes``; the aggregated values also at the top. ``success`` is None for an episode whose success
+        the environment did not report (its ``outcome`` is unknown), and ``pc_success`` is None if there is one.
+        Rewards that are not finite are None, and the averages are over the others.
 
     Raises:
-        ConfigError: an argument that cannot be meant; the message says what to give.
+        ConfigError: an argument is wrong; the message says what to give.
         NoResultError: every episode ended in an error; the cause holds the first traceback.
         ValueError: a vector environment that is stepped in lockstep returned a success, an end or a reward that is
             none.
@@ -234,7 +234,7 @@ def _refill(policy: Policy, rows: Sequence[_Row]) -> None:
 
 
 def _info_of(i: int, info: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What a vector environment's info says of success in its environment number ``i``.
+    """Give the part of a vector environment's info that holds the success of its environment number ``i``.
 
     Gymnasium gives an array for each key, and under ``_key`` for which environments it holds. If environments begin
     their next episode in the same step, ``final_info`` is such a dictionary of those whose episode has just ended.

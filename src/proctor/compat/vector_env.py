@@ -1,7 +1,7 @@
 """A benchmark's task as a Gymnasium vector environment, for code that wants to step it itself.
 
 :func:`~proctor.compat.eval_policy` never steps one of these: it takes from it which task is meant, and lets the engine
-run the episodes. Whoever steps it gets an ordinary ``AsyncVectorEnv`` (or ``SyncVectorEnv``), started on first use.
+run the episodes. Its caller gets an ordinary ``AsyncVectorEnv`` (or ``SyncVectorEnv``), started on first use.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from proctor.types import Array, Task
 class SimGymEnv(gymnasium.Env):  # type: ignore[misc]
     """A :class:`~proctor.benchmarks.base.SimEnv` as a Gymnasium environment that looks at every step.
 
-    Observations are dictionaries with LeRobot's feature names; ``info["is_success"]`` is absent after a step that says
-    nothing of success. Where the simulator no longer looks because the episode
-    is over, the last observation is repeated.
+    Observations are dictionaries with LeRobot's feature names; ``info["is_success"]`` is absent after a step that
+    does not report success. If the simulator no longer looks because the episode is over, the last observation is
+    repeated.
     """
 
     def __init__(self, benchmark: Benchmark, task: Task) -> None:
@@ -51,8 +51,8 @@ class SimGymEnv(gymnasium.Env):  # type: ignore[misc]
         self._n_steps += 1
         self._seen = step.observation or self._seen
         truncated = step.truncated or self._n_steps >= self._max_episode_steps
-        said = {} if step.success is None else {"is_success": step.success}
-        return dict(self._seen), step.reward, step.terminated, truncated, said
+        info = {} if step.success is None else {"is_success": step.success}
+        return dict(self._seen), step.reward, step.terminated, truncated, info
 
     def render(self) -> Array:
         return self._env.render()

@@ -43,7 +43,7 @@ def python() -> Finding:
 
 
 def cores_and_memory() -> Finding:
-    """What this process may use, in a container too."""
+    """Report the cores and the memory that this process may use, also in a container."""
     cores, memory = usable_cores(), available_memory()
     message = f"{cores} usable"
     if memory is None:
@@ -78,7 +78,7 @@ def shared_memory() -> Finding:
 
 
 def disk(directory: str) -> Finding:
-    """Where results go: write a file there, and lock it."""
+    """Check the directory of results: write a file there, and lock it."""
     from proctor.results.lock import FileLock
 
     wanted = Path(directory).absolute()

@@ -51,7 +51,7 @@ def checks_of_this_machine(output_dir: str = "outputs/eval") -> list[Check]:
                 (name,),
                 {"MUJOCO_GL": backend},
                 limit_s=EvalConfig().reset_timeout_s,  # as long as an evaluation would wait
-                remedy="if it draws through GL and that is broken too, mend that first",
+                remedy="if it draws through GL and that is broken too, repair that first",
             )
             for name in installed(BENCHMARKS)
         ),

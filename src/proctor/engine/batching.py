@@ -82,8 +82,9 @@ class Batching:
         self._ready_since, self._open_since = now if n_left else inf, inf
 
     def seconds_to_wait(self, n_ready: int, size: int, now: float) -> float:
-        """How long a batch of ``size`` stays open if ``n_ready`` observations are ready and inference is free; 0 closes
-        it.
+        """Compute the seconds that a batch of ``size`` stays open; 0 closes it.
+
+        ``n_ready`` observations are ready, and inference is free.
         """
         if not n_ready or n_ready >= size:
             return 0.0

@@ -54,10 +54,10 @@ class Engine:
         setup: how the workers are set up, and the engine's options.
         plan: the episodes; :meth:`add` adds others.
         policy: where actions come from; None if they come from inside the workers (``setup.action_source``).
-        video_specs: the episodes that are filmed while they run, if their simulator cannot replay them.
+        video_specs: the episodes that are recorded while they run, if their simulator cannot replay them.
         workers: idle workers of an engine that has run to its end; by default the engine has workers of its own.
-        observers: who else is told what happens.
-        on_policy_loaded: is given the policy's fingerprint once the policy is loaded, on the thread that loads it and
+        observers: further receivers of the events of episodes and workers.
+        on_policy_loaded: receives the policy's fingerprint once the policy is loaded, on the thread that loads it and
             once per device; what it raises ends the run as if loading had failed.
     """
 
@@ -85,9 +85,9 @@ class Engine:
             self.workers.watch(descriptor)
         self._episodes: dict[int, Episode] = {}
         self._video_specs = video_specs
-        self._filmed_live: set[TaskKey] = set()
+        self._recorded_live: set[TaskKey] = set()
         self.recorded: dict[EpisodeSpec, str] = {}
-        """The episodes that were filmed while they ran: "" if there is a video, else why there is none."""
+        """The episodes that were recorded while they ran: "" if there is a video, else why there is none."""
         self.started_at: float | None = None
         """The moment at which the first episode was sent to a worker, on the monotonic clock; None before."""
         self.expects_more = False
@@ -174,7 +174,7 @@ class Engine:
     def close_inference(self) -> None:
         """End all of the engine but its workers: inference, the policy and the trace. No video is left unfinished.
 
-        Whoever takes the workers of an engine that has run to its end closes them; the engine need not be closed then.
+        The new owner of the workers of an engine that has run to its end closes them; the engine need not be closed.
         """
         for descriptor in self._inference.wake_descriptors:
             self.workers.unwatch(descriptor)
@@ -251,8 +251,8 @@ class Engine:
             discard_video(video_spec)
 
     def _live_video(self, spec: EpisodeSpec) -> VideoSpec | None:
-        """The video of an episode that is to be filmed while it runs; None if there is to be no such video."""
-        return self._video_specs.get(spec) if spec.task in self._filmed_live else None
+        """The video of an episode that is to be recorded while it runs; None if there is to be no such video."""
+        return self._video_specs.get(spec) if spec.task in self._recorded_live else None
 
     def _check_env(self, spec: EpisodeSpec, built: Built) -> None:
         """See that videos and the policy can have of a simulator what they need.
@@ -265,7 +265,7 @@ class Engine:
             check_camera(video_spec, built.cameras, self.setup.tasks[spec.task].name)
             break  # all videos have the same camera
         if built.drawable and not built.replayable:
-            self._filmed_live.add(spec.task)
+            self._recorded_live.add(spec.task)
         if spec.task not in self.workers.features:
             self.workers.features[spec.task] = built.features
             if self._policy is not None:

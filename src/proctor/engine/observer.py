@@ -1,7 +1,7 @@
 """One protocol, and one vocabulary, for all that need to know what happens in a run.
 
 Timings, the trace, the forecast, the rule that closes batches, autotune's measurements and a shard's reports all follow
-from the same events. Each event is told once, with its moment on the monotonic clock, in seconds.
+from the same events. Each event is passed on once, with its moment on the monotonic clock, in seconds.
 """
 
 from __future__ import annotations
@@ -59,33 +59,33 @@ class Observers(Observer):
         self._lost = [each.lost for each in those_with("lost")]
 
     def worker_started(self, worker_id: int, now: float) -> None:
-        for tell in self._worker_started:
-            tell(worker_id, now)
+        for call in self._worker_started:
+            call(worker_id, now)
 
     def started(self, worker_id: int, spec: EpisodeSpec, now: float) -> None:
-        for tell in self._started:
-            tell(worker_id, spec, now)
+        for call in self._started:
+            call(worker_id, spec, now)
 
     def built(self, worker_id: int, spec: EpisodeSpec, reply: Built, now: float) -> None:
-        for tell in self._built:
-            tell(worker_id, spec, reply, now)
+        for call in self._built:
+            call(worker_id, spec, reply, now)
 
     def acted(self, worker_id: int, spec: EpisodeSpec, n_actions: int, now: float) -> None:
-        for tell in self._acted:
-            tell(worker_id, spec, n_actions, now)
+        for call in self._acted:
+            call(worker_id, spec, n_actions, now)
 
     def observed(self, worker_id: int, spec: EpisodeSpec, reply: Observed, now: float) -> None:
-        for tell in self._observed:
-            tell(worker_id, spec, reply, now)
+        for call in self._observed:
+            call(worker_id, spec, reply, now)
 
     def inferred(self, worker_id: int, spec: EpisodeSpec, seconds: float, loaded_at: float, now: float) -> None:
-        for tell in self._inferred:
-            tell(worker_id, spec, seconds, loaded_at, now)
+        for call in self._inferred:
+            call(worker_id, spec, seconds, loaded_at, now)
 
     def finished(self, worker_id: int, spec: EpisodeSpec, reply: Finished, now: float) -> None:
-        for tell in self._finished:
-            tell(worker_id, spec, reply, now)
+        for call in self._finished:
+            call(worker_id, spec, reply, now)
 
     def lost(self, worker_id: int, spec: EpisodeSpec | None, now: float) -> None:
-        for tell in self._lost:
-            tell(worker_id, spec, now)
+        for call in self._lost:
+            call(worker_id, spec, now)

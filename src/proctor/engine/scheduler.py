@@ -1,6 +1,6 @@
 """Decides which worker runs which episode, and which observations are inferred together. It is plain state.
 
-The scheduler starts no process, imports no torch and reads no clock: it is told what happened and asked what to do
+The scheduler starts no process, imports no torch and reads no clock: it receives what happened and answers what to do
 next. It decides only *when* and *where* an episode runs; what an episode *is* was written down in the plan.
 """
 

@@ -1,4 +1,4 @@
-"""Replays recorded episodes and films them. A replay checks itself: it must end as the recorded episode did."""
+"""Replays episodes and renders their videos. A replay checks itself: it must end as the recorded episode did."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from proctor.types import Array, EpisodeResult, EpisodeSpec
 
 @dataclass(frozen=True)
 class VideoTask:
-    """A finished episode that is to be filmed, and the actions that it executed, ``(length, action_size)``."""
+    """A finished episode that is to have a video, and the actions that it executed, ``(length, action_size)``."""
 
     result: EpisodeResult
     actions: Array
@@ -42,7 +42,7 @@ def check_camera(video_spec: VideoSpec, cameras: Sequence[str], task: str) -> No
 
 
 class VideoReplayer:
-    """Films episodes by running their actions again.
+    """Renders videos of episodes by running their actions again.
 
     ``workers`` are those of an engine that has run to its end; if they are not given, the replayer has its own.
     """
@@ -55,7 +55,7 @@ class VideoReplayer:
         self._on_video: OnVideo
 
     def run(self, on_video: OnVideo, on_tick: Callable[[], None] = lambda: None) -> None:
-        """Film every episode; ``on_tick`` is called a few times a second.
+        """Render every video; ``on_tick`` is called a few times a second.
 
         Raises:
             ConfigError: a simulator has no camera of the name that is asked for.

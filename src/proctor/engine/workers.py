@@ -1,7 +1,7 @@
 """The workers: started, given simulators and episodes, and replaced if they are lost.
 
-:class:`Workers` knows nothing of policies and results. What happens to an episode on a worker comes out as an event,
-and whoever has the workers sends the requests that run the episode.
+:class:`Workers` does not depend on policies and results. What happens to an episode on a worker comes out as an event,
+and the owner of the workers sends the requests that run the episode.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class Workers:
     def begin(
         self, setup: EngineSetup, plan: Iterable[EpisodeSpec], observers: Sequence[Observer] = (), n_devices: int = 1
     ) -> None:
-        """Begin a plan, of whose events ``observers`` are told. The plan before it has to be over.
+        """Begin a plan, whose events ``observers`` receive. The plan before it has to be over.
 
         ``setup`` may differ from the one before in the tasks, the number of workers and the bounds of the scheduler.
         """
@@ -169,7 +169,7 @@ class Workers:
     def assign(self) -> Iterator[tuple[int, EpisodeSpec]]:
         """Start the workers that are needed, and give the idle ones episodes.
 
-        Yields the workers that can begin their episode at once. Others are told to build its simulator, and it can
+        Yields the workers that can begin their episode at once. Others have to build its simulator first, and it can
         begin when :meth:`receive` yields :class:`EnvBuilt`.
 
         Raises:

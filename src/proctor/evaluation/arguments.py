@@ -1,4 +1,4 @@
-"""What callers of the Python API give, checked as the command line's options are: one sentence for each mistake."""
+"""Checks the arguments of the Python API as the command line's options are checked: one sentence for each mistake."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _MAKES_ENVS = "Proctor makes the environments itself, one per worker"
 
 
 def plain(value: Any) -> Any:
-    """``value`` as a file could hold it: numpy's numbers and arrays as Python's, paths as text, tuples as lists."""
+    """Convert ``value`` to JSON's types: numpy's numbers and arrays to Python's, paths to text, tuples to lists."""
     match value:
         case Mapping():
             return {str(key): plain(each) for key, each in value.items()}
@@ -45,10 +45,10 @@ def plain(value: Any) -> Any:
 
 
 def whole_number(name: str, value: Any, minimum: int) -> int:
-    """``value``, if it is a whole number of at least ``minimum``; numpy's are numbers too.
+    """Return ``value`` if it is a whole number of at least ``minimum``, of Python or numpy.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: it is not.
     """
     number = plain(value)
     if isinstance(number, float) and number.is_integer():
@@ -61,10 +61,10 @@ def whole_number(name: str, value: Any, minimum: int) -> int:
 
 
 def switch(name: str, value: Any) -> bool:
-    """``value``, if it is true or false; numpy's are too.
+    """Return ``value`` if it is a boolean, of Python or numpy.
 
     Raises:
-        ConfigError: it is neither.
+        ConfigError: it is not.
     """
     given = plain(value)
     if not isinstance(given, bool):
@@ -73,10 +73,10 @@ def switch(name: str, value: Any) -> bool:
 
 
 def path_text(name: str, value: Any) -> str | None:
-    """A path as text; None if there is none.
+    """Return a path as text; None if ``value`` is None.
 
     Raises:
-        ConfigError: it is no path.
+        ConfigError: it is not a path.
     """
     if value is None or (isinstance(value, str | Path) and str(value)):
         return None if value is None else str(value)
@@ -84,7 +84,7 @@ def path_text(name: str, value: Any) -> str | None:
 
 
 def names(name: str, value: Any) -> dict[str, str]:
-    """A dict from names to names; empty if there is none.
+    """Return a dict from names to names; an empty one if ``value`` is None.
 
     Raises:
         ConfigError: it is something else.
@@ -99,10 +99,10 @@ def names(name: str, value: Any) -> dict[str, str]:
 def policy_of(
     policy: Any, preprocessor: Any = None, postprocessor: Any = None, rename_map: Mapping[str, str] | None = None
 ) -> dict[str, Any] | AnyPolicy:
-    """The fields of ``--policy.*`` that describe a policy, or the policy itself where it is an object.
+    """Return the fields of ``--policy.*`` that describe a policy, or the policy itself if it is an object.
 
     Raises:
-        ConfigError: what is given is no policy; says what it is, and what to give.
+        ConfigError: the argument is not a policy; the message says what it is, and what to give.
     """
     if not is_policy(policy) and (live := live_policy(policy, preprocessor, postprocessor, rename_map)) is not None:
         return live
@@ -133,10 +133,10 @@ def _policy_object(policy: Any) -> AnyPolicy:
 
 
 def env_fields(env: Any) -> dict[str, Any]:
-    """The fields of ``--env.*`` that describe a benchmark, given by its name, as a dict or as a configuration.
+    """Return the fields of ``--env.*`` that describe a benchmark, from its name, a dict or a configuration.
 
     Raises:
-        ConfigError: what is given describes none; says what it is, and what to give.
+        ConfigError: the argument does not describe one; the message says what it is, and what to give.
     """
     match env:
         case str() if env:
@@ -164,10 +164,10 @@ def env_fields(env: Any) -> dict[str, Any]:
 
 
 def vector_env(env: Any) -> gymnasium.vector.VectorEnv:
-    """``env``, if it is a vector environment.
+    """Return ``env`` if it is a vector environment.
 
     Raises:
-        ConfigError: it is none; says what to give.
+        ConfigError: it is not; the message says what to give.
     """
     if isinstance(env, gymnasium.vector.VectorEnv):
         return env
@@ -185,22 +185,20 @@ def _named(env: str) -> dict[str, Any]:
     if "/" in env and ":" not in env and env not in gymnasium.registry:
         return {"type": "hub", "repo": env}
     if env in gymnasium.registry:
-        raise ConfigError(f"'{env}' is no benchmark but a Gymnasium id: {{'type': 'gymnasium', 'task': '{env}'}}.")
+        raise ConfigError(f"'{env}' is not a benchmark but a Gymnasium id: {{'type': 'gymnasium', 'task': '{env}'}}.")
     return {"type": env}
 
 
 def _path_fields(policy: str) -> dict[str, Any]:
-    """A text is a path or a Hub id, unless it names something else that Proctor knows."""
+    """Take a text for a path or a Hub id, and refuse the name of a policy, a benchmark or a function."""
     if not Path(policy).exists():
         if policy in installed(POLICIES):
-            raise ConfigError(
-                f"policy is '{policy}', where a text is a checkpoint's path; give {{'type': '{policy}'}}."
-            )
+            raise ConfigError(f"policy is '{policy}', but a text is a checkpoint's path; give {{'type': '{policy}'}}.")
         if policy in installed(BENCHMARKS):
             raise ConfigError(f"policy is the benchmark '{policy}'; the policy comes first: evaluate(policy, env).")
         if _ADDRESS.fullmatch(policy):
             raise ConfigError(
-                f"policy is '{policy}', where a text is a checkpoint's path; give the function itself, or "
+                f"policy is '{policy}', but a text is a checkpoint's path; give the function itself, or "
                 f"{{'type': 'function', 'function': '{policy}'}}."
             )
     return {"path": policy}
@@ -231,12 +229,12 @@ def _with_text_keys(name: str, fields: Mapping[Any, Any]) -> dict[str, Any]:
 
 def _existing(path: Path) -> str:
     if not path.expanduser().exists():
-        raise ConfigError(f"policy is the path {path}, where there is nothing; a Hub id is given as text.")
+        raise ConfigError(f"policy is the path {path}, which does not exist; a Hub id is given as text.")
     return str(path)
 
 
 def _is_environment(value: Any) -> bool:
-    """An environment of Gymnasium's, of the old Gym's, or a vector of them."""
+    """Say whether ``value`` is an environment of Gymnasium or of the old Gym, or a vector of them."""
     return not isinstance(value, type) and all(
         hasattr(value, name) for name in ("reset", "step", "action_space", "observation_space")
     )
@@ -259,7 +257,7 @@ def _policy_hint(policy: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    """A value for a sentence: short ones as they are, of others the kind."""
+    """Describe a value in a sentence: a short one by itself, another one by its kind."""
     if value is None or isinstance(value, bool | int | float | str | bytes):
         text = repr(value)
         return text if len(text) <= 60 else f"{text[:57]}…"

@@ -43,7 +43,7 @@ def require_memory(benchmark: Benchmark, n: int) -> None:
     """Refuse more simulators at a time than the available memory holds.
 
     Raises:
-        ResourceError: ``n`` simulators do not fit; says how much memory is missing, and what to lower.
+        ResourceError: ``n`` simulators do not fit; the message says how much memory is missing, and what to lower.
     """
     fitting = simulators_in_memory(benchmark, otherwise=n)
     if fitting < n:
@@ -60,7 +60,7 @@ def require_open_files(n: int) -> None:
     """Refuse more simulators at a time than the limit on open files of this process allows.
 
     Raises:
-        ResourceError: ``n`` simulators need more open files; says what to lower, or to raise.
+        ResourceError: ``n`` simulators need more open files; the message says what to lower, or to raise.
     """
     if (possible := workers_by_open_files(n)) < n:
         raise ResourceError(

@@ -1,4 +1,4 @@
-"""How exact a policy's numbers on a benchmark are: the same episodes run in several ways, compared to the last bit."""
+"""Measures how exact a policy's numbers on a benchmark are: it runs the same episodes in several ways and compares."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _NOISE = 1e-3
 
 
 class Level(StrEnum):
-    """How much the way an evaluation is run moves its numbers."""
+    """The extent to which the way of running an evaluation changes its numbers."""
 
     BITWISE = "bitwise"
-    """Not at all: every episode ends in the same state, with the same rewards, to the last bit."""
+    """Every episode ends in the same state, with the same rewards, to the last bit."""
     NUMERICAL = "numerical"
-    """By float noise: same outcomes and lengths, rewards within a thousandth."""
+    """Episodes differ by rounding: they have the same outcomes and lengths, and rewards within a thousandth."""
     STATISTICAL = "statistical"
     """Episodes end differently; only rates over many of them can be compared."""
 
@@ -47,7 +47,7 @@ WAYS = (
     Variant("3 workers, last episode first", 3, reverse=True),
     Variant("8 workers, one of them killed", 8, kill=True),
 )
-"""The first one is what the others are compared with."""
+"""The first way is the one that the others are compared with."""
 
 Results = Mapping[EpisodeSpec, EpisodeResult]
 
@@ -60,7 +60,7 @@ class Agreement:
     n_episodes: int
     n_equal: int
     largest_difference: float
-    """Of an episode's rewards, relative."""
+    """The largest relative difference of an episode's sum of rewards."""
     level: Level
 
 
@@ -85,7 +85,7 @@ def compare(variant: Variant, results: Results, reference: Results) -> Agreement
 
 
 def verdict(agreements: Sequence[Agreement]) -> tuple[Level, str]:
-    """The level that all ways reach, and why it is no better: a sentence, "" for the best."""
+    """Give the level that all ways reach, and a sentence on why it is not better; "" for the best."""
     again = agreements[0].level
     worst = max((agreement.level for agreement in agreements), key=list(Level).index)
     if worst is Level.BITWISE:
@@ -105,7 +105,7 @@ def run_variants(prepared: PreparedRun, on_compared: Callable[[Agreement], None]
     """Run the episodes in every way; the policy is loaded once. Nothing is written but the workers' log.
 
     Raises:
-        ConfigError: there is only one episode, which has nobody to depend on.
+        ConfigError: there is only one episode, which cannot depend on another one.
         ProctorError: an episode, or the whole, cannot be run.
     """
     if len(prepared.specs) < 2:
@@ -157,7 +157,7 @@ def _equal(a: EpisodeResult, b: EpisodeResult) -> bool:
 
 
 def _difference(a: EpisodeResult, b: EpisodeResult) -> float:
-    """Relative, of the sum of rewards; infinite if only one of the two has a sum."""
+    """Compute the relative difference of the sums of rewards; infinite if only one of the two has a sum."""
     if a.sum_reward is None or b.sum_reward is None:
         return 0.0 if a.sum_reward is b.sum_reward else math.inf
     if math.isclose(a.sum_reward, b.sum_reward, rel_tol=0, abs_tol=0):

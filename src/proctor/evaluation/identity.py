@@ -40,7 +40,7 @@ class Identity:
 
 
 def identify(config: RunConfig, benchmark: Benchmark, policy: AnyPolicy, *, from_fields: bool) -> Identity:
-    """Collect what the results depend on; ``from_fields`` says that the policy was made from ``config.policy``."""
+    """Collect what the results depend on; ``from_fields`` is True if the policy was made from ``config.policy``."""
     provenance = collect_provenance([*benchmark.distributions, *policy.distributions, "proctor"], usable_cores())
     env = asdict(benchmark.config)
     code = _code(benchmark, policy, config.policy if from_fields else {})

@@ -37,7 +37,7 @@ class PreparedRun:
     """One evaluation, or one shard of it, about which everything is decided that decides its results.
 
     ``address`` names the benchmark's class for workers, ``module:attribute``. ``plan`` has the episodes of all
-    shards. ``from_fields`` says that the policy was made from ``config.policy``, so that the command line can make it
+    shards. ``from_fields`` is True if the policy was made from ``config.policy``, so that the command line can make it
     again. ``resume_options`` are options with which ``proctor resume`` continues the run as it was started.
     """
 
@@ -86,8 +86,8 @@ class PreparedRun:
     def draws(self) -> bool:
         """A simulator draws images: for a policy outside the worker, or for a video."""
         config = self.config.eval
-        films = config.video == "all" or (config.video != "none" and config.n_episodes_to_render > 0)
-        return films or not isinstance(self.policy, LocalPolicy)
+        records = config.video == "all" or (config.video != "none" and config.n_episodes_to_render > 0)
+        return records or not isinstance(self.policy, LocalPolicy)
 
     @cached_property
     def identity(self) -> Identity:
@@ -198,7 +198,7 @@ def _require_writable_names(config: RunConfig) -> None:
         except (OSError, ValueError) as error:  # a NUL, or what the locale cannot name, is a ValueError
             if not isinstance(error, OSError) or error.errno == errno.ENAMETOOLONG:
                 reason = getattr(error, "strerror", None) or error
-                raise ConfigError(f"{name} is no name of a directory: {reason}; choose another one.") from None
+                raise ConfigError(f"{name} is not a valid name of a directory: {reason}; choose another one.") from None
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -24,7 +24,7 @@ from proctor.results.journal_records import key_of
 from proctor.types import Array, EpisodeResult, EpisodeSpec
 
 
-def evaluate(  # noqa: PLR0913 - what a caller may say of an evaluation
+def evaluate(  # noqa: PLR0913 - the options of an evaluation
     policy: str | Path | Mapping[str, Any] | PolicySource | LocalPolicy | PredictFunction,
     env: str | Mapping[str, Any] | EnvConfig,
     *,
@@ -46,8 +46,8 @@ def evaluate(  # noqa: PLR0913 - what a caller may say of an evaluation
 
     Args:
         policy: a checkpoint (path or Hub id), the fields of ``--policy.*``, a LeRobot ``PreTrainedPolicy``, a
-            :class:`~proctor.policies.base.Policy`, or any callable (:mod:`proctor.policies.function` says what it is
-            given).
+            :class:`~proctor.policies.base.Policy`, or any callable (:mod:`proctor.policies.function` describes its
+            argument).
         env: the name of a benchmark, the fields of ``--env.*``, or the configuration of a benchmark.
         preprocessor: the ``PolicyProcessorPipeline`` of a ``PreTrainedPolicy``; by default the one beside the weights
             that its configuration's ``pretrained_path`` names, if the policy still has those weights.
@@ -85,7 +85,7 @@ class Measured:
     """The outcome of the first step, besides the results, which are in the journal.
 
     ``recorded`` are the episodes that were recorded while they ran, and why there is no video of an episode; "" if
-    there is one. ``losses`` tells what happened to shards that died. ``workers`` and their simulators make the videos
+    there is one. ``losses`` has a sentence about each shard that died. ``workers`` and their simulators make the videos
     that are missing; if there are none, new workers are started for that.
     """
 
@@ -170,7 +170,7 @@ def _measure(prepared: PreparedRun, setup: EngineSetup, state: RunState, measure
     def hint(error: ProctorError) -> str:
         if isinstance(error, ConfigError) and not state.session.journal.n_episodes:
             return ""  # there are no results, and another session would end the same way
-        then = "once the policy is mended, " if isinstance(error, NoResultError) else ""
+        then = "once the policy is repaired, " if isinstance(error, NoResultError) else ""
         return f"{state.n_completed} of {len(prepared.specs)} episodes are kept; {then}{prepared.resume_hint}"
 
     with _keeping_results(state, hint):

@@ -29,8 +29,8 @@ from proctor.types import Array, AttemptError, EpisodeResult, EpisodeSpec, Outco
 class EvalResult:
     """The result of an evaluation: the run directory, the numbers, and what was evaluated.
 
-    ``video_problems`` are the episodes that were to get a video and have none, and why. ``losses`` tells what happened
-    to shards that died, a sentence each.
+    ``video_problems`` are the episodes that were to get a video and have none, and why. ``losses`` has a sentence
+    about each shard that died.
     """
 
     directory: Path

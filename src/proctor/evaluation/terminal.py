@@ -1,4 +1,4 @@
-"""What surrounds work that a person waits for: a display, a terminal nobody else writes to, and Ctrl-C."""
+"""Surrounds work that a person waits for: a display, a terminal that only Proctor writes to, and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Interruptible(Protocol):
 @contextmanager
 def quiet_terminal(config: EvalConfig, log: Path | None) -> Iterator[Console]:
     """Keep what libraries and simulators print in ``log`` meanwhile; gives the console that leads to the user."""
-    debugging = not config.use_async_envs  # what is printed then is what one wants to see
+    debugging = not config.use_async_envs  # so that what is printed at a breakpoint is seen at once
     with printing_into(log if config.display != "none" and not debugging else None) as console:
         yield console
 

@@ -72,12 +72,12 @@ def replay(
     """
     if REDACTED in str(run.config["env"]):
         raise ConfigError(
-            f"{directory} was run with a secret that {RUN_FILE} does not hold: it cannot be filmed later."
+            f"{directory} was run with a secret that {RUN_FILE} does not hold: no video of it can be rendered later."
         )
     command = f"proctor replay {shlex.quote(str(directory.absolute()))} …"
     fields = of_run({"env": run.config["env"]}, command, consent=trust_remote_code)
     require_code(run, ("env",), f"{command} {GIVE_CONSENT}" if trust_remote_code else command)
-    config = EvalConfig()  # a replay runs as an evaluation does if the user asks for nothing
+    config = EvalConfig()  # a replay uses the default number of simulators
     benchmark, address = make_benchmark(fields["env"], trust_remote_code=trust_remote_code)
     choose_renderer(benchmark)
     files = RunDirectory(directory)
@@ -107,7 +107,7 @@ def make_videos(  # noqa: PLR0913 - where, how, and of what
 ) -> dict[EpisodeSpec, str]:
     """Render videos of episodes of the run in ``directory``.
 
-    ``config`` says how progress is displayed. ``workers`` are those of an engine that has run to its end; if they are
+    ``config`` sets how progress is displayed. ``workers`` are those of an engine that has run to its end; if they are
     not given, workers are started.
 
     Returns the episodes that have no video afterwards, and why:

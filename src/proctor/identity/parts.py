@@ -36,8 +36,14 @@ _MADE_BY_PYTHON = re.compile(
     "|firstlineno|match_args|module|orig_bases|parameters|slotnames|static_attributes|weakref)__"
 )
 """Class attributes that Python derives from the source, or that do not affect behaviour."""
-_SAID_BY_REPR = (dt.date, dt.time, dt.timedelta, dt.tzinfo, decimal.Decimal, np.dtype)
-_SAID_BY_REPR_NAMES = ("torch.dtype", "torch.device", "torch.layout", "torch.memory_format", "collections._tuplegetter")
+_IDENTIFIED_BY_REPR = (dt.date, dt.time, dt.timedelta, dt.tzinfo, decimal.Decimal, np.dtype)
+_NAMES_BY_REPR = (
+    "torch.dtype",
+    "torch.device",
+    "torch.layout",
+    "torch.memory_format",
+    "collections._tuplegetter",
+)
 _LOOKUPS = (operator.itemgetter, operator.attrgetter, operator.methodcaller)
 _LOCKS = (type(Lock()), type(RLock()))
 _GENERATORS = frozenset(
@@ -87,7 +93,7 @@ def part_of(value: Any, is_known: IsKnown) -> Part:
         if isinstance(value, kind):
             return take_apart(value, is_known)
     name = _name_of(type(value))
-    if name in _SAID_BY_REPR_NAMES or type(value).__module__ == "typing":
+    if name in _NAMES_BY_REPR or type(value).__module__ == "typing":
         return Part((name, repr(value)))
     if type(value).__name__ == "cython_function_or_method":
         return _of_an_extension(value, is_known)
@@ -297,7 +303,7 @@ def _member(value: enum.Enum, is_known: IsKnown) -> Part:
     return Part(("enum", str(value.name)), ((".__class__", type(value)), (".value", value.value)))
 
 
-def _said(value: Any, is_known: IsKnown) -> Part:
+def _repr_part(value: Any, is_known: IsKnown) -> Part:
     return Part((_name_of(type(value)), repr(value)))
 
 
@@ -392,8 +398,8 @@ _KINDS: tuple[tuple[Any, Callable[[Any, IsKnown], Part]], ...] = (
     (str, _plain(str)),
     (range, lambda value, _: Part(("range", repr((value.start, value.stop, value.step))))),
     (slice, lambda value, _: Part(("slice",), (("", (value.start, value.stop, value.step)),))),
-    ((types.GenericAlias, types.UnionType, *_SAID_BY_REPR), _said),
-    (_LOOKUPS, _said),
+    ((types.GenericAlias, types.UnionType, *_IDENTIFIED_BY_REPR), _repr_part),
+    (_LOOKUPS, _repr_part),
     (weakref.ref, lambda value, _: Part(("weak reference",), (("", value()),))),
     (PurePath, lambda value, _: Part((type(value).__name__, str(value)))),
     (re.Pattern, lambda value, _: Part(("pattern", str(value.flags)), (("", value.pattern),))),

@@ -108,9 +108,9 @@ def descendants(pid: int) -> list[int]:
             children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
     found, unseen = [], [pid]
     while unseen:
-        born = children.get(unseen.pop(), [])
-        found += born
-        unseen += born
+        direct = children.get(unseen.pop(), [])
+        found += direct
+        unseen += direct
     return found
 
 

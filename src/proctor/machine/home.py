@@ -21,7 +21,7 @@ _CACHES = {"HF_HOME": "huggingface", "TORCH_HOME": "torch"}
 @cache
 def prepare_surroundings() -> None:
     """Set environment variables for whatever is missing. Variables that the user has set are not changed."""
-    home = Path(os.path.expanduser("~"))  # noqa: PTH111 - pathlib raises where nobody knows of a home
+    home = Path(os.path.expanduser("~"))  # noqa: PTH111 - pathlib raises if there is no home
     if _has_a_name() and home.is_absolute() and _can_be_written(_cache(home)):
         return
     folder = Path(tempfile.mkdtemp(prefix="proctor-"))

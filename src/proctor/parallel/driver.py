@@ -38,12 +38,12 @@ from proctor.results.run_dir import RunDirectory
 from proctor.types import Array, EpisodeResult
 
 _RENDERING_VARIABLES = ("MUJOCO_GL", "PYOPENGL_PLATFORM")
-"""What :mod:`proctor.rendering` sets. A shard on another machine does not inherit these variables."""
+"""The variables that :mod:`proctor.rendering` sets. A shard on another machine does not inherit these variables."""
 
 
 @dataclass(frozen=True)
 class Sharding:
-    """How an evaluation is divided: into ``num_shards`` shards, which the launcher named ``launcher`` starts.
+    """The division of an evaluation into ``num_shards`` shards, which the launcher named ``launcher`` starts.
 
     ``devices`` (``cuda:0``) are assigned to the shards in turn; if it is empty, each shard chooses for itself.
     ``static`` assigns the whole plan at the start. ``launcher_options`` are the launcher's keyword arguments.
@@ -133,11 +133,11 @@ def shard_runs(prepared: PreparedRun, sharding: Sharding, batch_size: int) -> li
 def _shard_config(prepared: PreparedRun, batch_size: int, *, has_device: bool) -> RunConfig:
     """Return the evaluation's configuration as every shard gets it.
 
-    ``has_device`` says that each shard sees exactly one accelerator.
+    ``has_device`` is True if each shard sees exactly one accelerator.
     """
     config = prepared.config
     # A batch size of 1 that a user asks for means simulators in the engine's own process; one that the driver chose
-    # does not. A shard cannot tell the two apart, so the driver decides here.
+    # does not. A shard cannot distinguish the two, so the driver decides here.
     in_process = runs_in_process(prepared.benchmark, config.eval)
     policy = config.policy
     if has_device and "device" in policy:

@@ -100,7 +100,7 @@ class EpisodeStarted(msgspec.Struct, tag=True, frozen=True):
 
 
 class ShardStatus(msgspec.Struct, tag=True, frozen=True):
-    """What the shard is doing at this moment.
+    """The present state of the shard.
 
     ``measuring`` is True once everything is built and loaded and episodes make progress. ``notes`` are the simulators'
     sentences for the user; each status holds all of them.
@@ -115,8 +115,8 @@ class EpisodeDone(msgspec.Struct, tag=True, frozen=True):
     """An episode is over; its result is an error if its last attempt failed.
 
     ``actions`` are the executed actions, ``(length, action_size)``; they are None for an error. ``video_problem`` is
-    None if the shard did not record the episode. If it did, ``video_problem`` says why there is no video, and is "" if
-    there is one.
+    None if the shard did not record the episode. If it did, ``video_problem`` is "" if there is a video, else the
+    reason why there is none.
     """
 
     result: EpisodeResult
@@ -131,7 +131,7 @@ class ShardFailed(msgspec.Struct, tag=True, frozen=True):
 
 
 class ShardEnded(msgspec.Struct, tag=True, frozen=True):
-    """The shard has ended as it was told to: after its last episode, or because of :class:`Stop`."""
+    """The shard has ended as it was ordered to: after its last episode, or because of :class:`Stop`."""
 
 
 Report = ShardReady | PolicyLoaded | EpisodeStarted | ShardStatus | EpisodeDone | ShardFailed | ShardEnded

@@ -42,7 +42,7 @@ class _ShardQueue:
     """The episodes of one shard."""
 
     batch_size: int = 1
-    """How many episodes the shard runs in parallel."""
+    """The number of episodes that the shard runs in parallel."""
     assigned: set[EpisodeSpec] = field(default_factory=set)
     """The episodes that the shard was sent and that are not over."""
     n_assigned_of: Counter[TaskKey] = field(default_factory=Counter)
@@ -93,7 +93,7 @@ class ShardScheduler:
         return specs
 
     def finished(self, shard_id: int, spec: EpisodeSpec, *, policy_failed: bool = False) -> None:
-        """An assigned episode is over; ``policy_failed`` says that it ended in an error of the policy."""
+        """An assigned episode is over; ``policy_failed`` is True if it ended in an error of the policy."""
         if policy_failed:
             self._failures.failed(spec)
         else:
@@ -102,7 +102,7 @@ class ShardScheduler:
         self._queues[shard_id].idle_simulators.append(spec.task)
 
     def lost(self, shard_id: int, *, for_good: bool = False) -> None:
-        """A shard is gone, so its episodes wait again. ``for_good`` says that the shard will not be replaced."""
+        """A shard is gone, so its episodes wait again. ``for_good`` is True if the shard will not be replaced."""
         queue = self._queues[shard_id]
         returned = sorted(queue.assigned)
         for spec in returned:

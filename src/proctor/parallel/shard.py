@@ -136,7 +136,7 @@ class _Shard(Observer):
         self._driver.send(EpisodeStarted(spec))
 
     def send_result(self, result: EpisodeResult, actions: Array | None) -> None:
-        """Send the result of an episode, and what became of its video if it was filmed."""
+        """Send the result of an episode, and the state of its video if it was recorded."""
         packed = None if actions is None else ArrayBytes.pack(actions)
         self._driver.send(EpisodeDone(result, packed, self._engine.recorded.pop(result.spec, None)))
         self._video_specs.pop(result.spec, None)
@@ -158,13 +158,13 @@ class _Shard(Observer):
                     case Stop():
                         self._engine.interrupt(signal.SIGTERM)
                         return
-        except (EOFError, OSError):  # the driver is gone, so nobody wants the results
+        except (EOFError, OSError):  # the driver is gone, so the results have no receiver
             self._engine.interrupt(signal.SIGTERM)
 
     def _add(self, episodes: Sequence[EpisodeSpec]) -> None:
         directory, options = self._prepared.directory, self._video_options
-        filmed = [spec for spec in episodes if options.may_include(spec)]
-        self._video_specs.update({spec: video_spec_of(directory, spec, options) for spec in filmed})
+        chosen = [spec for spec in episodes if options.may_include(spec)]
+        self._video_specs.update({spec: video_spec_of(directory, spec, options) for spec in chosen})
         self._engine.add(episodes)
 
 

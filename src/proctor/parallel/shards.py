@@ -36,7 +36,7 @@ from proctor.parallel.scheduler import ShardScheduler
 from proctor.types import POLICY_FAILED, Array, AttemptError, EpisodeResult, EpisodeSpec, Outcome, TaskKey
 
 _RESTARTS_PER_SHARD = 3
-"""How often a lost shard is started again; after its next loss the other shards run its episodes."""
+"""The number of times that a lost shard is started again; after its next loss the others run its episodes."""
 _TICK_S = 0.25
 _EXIT_GRACE_S = 3.0
 """Seconds that shards may take to end after the last order. By then every result has arrived, and the shards only close
@@ -48,7 +48,7 @@ OnPolicyLoaded = Callable[[Mapping[str, Any]], None]
 
 @dataclass(slots=True)
 class _Shard:
-    """What the pool knows about one shard since its latest start."""
+    """The state of one shard since its latest start."""
 
     run: ShardRun
     last_event_at: float
@@ -56,7 +56,7 @@ class _Shard:
     load: Load = field(default_factory=lambda: Load(loading_policy=True))
     running: set[EpisodeSpec] = field(default_factory=set)
     n_lost: int = 0
-    """How often this shard was lost before this start."""
+    """The number of times that this shard was lost before this start."""
 
 
 class ShardPool:

@@ -1,4 +1,4 @@
-"""Turns what a policy returned, from whichever library, into an array of actions, or says what it is instead."""
+"""Converts what a policy returned, from any library, to an array of actions, or raises an error that describes it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def to_array(returned: Any) -> Array:
     except Exception as error:  # noqa: BLE001 - whatever a library of the user's raises
         if isinstance(returned, list | tuple):
             return _stacked(returned)
-        raise PolicyError(f"the policy gave a {_kind(returned)} that is no array ({error}); {_GIVE}") from None
+        raise PolicyError(f"the policy gave a {_kind(returned)} that is not an array ({error}); {_GIVE}") from None
     if array.dtype != object:
         return _widened(array)
     if isinstance(returned, list):
@@ -57,7 +57,7 @@ def _no_array(returned: Any) -> str:
             returned.close()
             problem = "a coroutine, as it is an async function; give a function that is not"
         case Iterator():
-            problem = f"a {type(returned).__name__}, of which nobody knows the end; {_GIVE}"
+            problem = f"a {type(returned).__name__}, which may have no end; {_GIVE}"
     return problem
 
 

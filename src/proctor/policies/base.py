@@ -1,4 +1,4 @@
-"""What a policy is: a function from a batch of observations to a batch of action chunks.
+"""A policy is a function from a batch of observations to a batch of action chunks; this is its contract.
 
 There are two kinds. A :class:`Policy` holds weights and lives in the main process, where observations of any episodes,
 at any phase, of any task share one forward pass. An :class:`ActionSource` needs no shared weights (a scripted expert,
@@ -21,19 +21,19 @@ Source = str | Callable[..., Any]
 
 
 class Randomness(StrEnum):
-    """How a policy draws random numbers. The plain texts (``"per_row"``) may be given in place of the members."""
+    """The way that a policy draws random numbers. A plain text (``"per_row"``) may be given in place of a member."""
 
     NONE = "none"
-    """:meth:`Policy.predict` draws none."""
+    """:meth:`Policy.predict` draws no random numbers."""
     PER_ROW = "per_row"
-    """What it draws for an observation comes from that episode's stream, so that episodes may share a pass."""
+    """It draws the numbers for an observation from that episode's stream, so that episodes may share a pass."""
     GLOBAL = "global"
     """It draws from the global generators of Python, numpy and torch, or holds one episode at a time. Such a policy is
     given one observation at a time, with the episode's generator states swapped in."""
 
 
 class EpisodeMemory:
-    """What a policy may remember about one episode. It is made at the episode's start and dropped at its end.
+    """The state that a policy may keep about one episode. It is made at the episode's start and dropped at its end.
 
     ``stream`` is the episode's randomness. ``state`` belongs to the policy: a temporal ensemble, a recurrent state.
     A policy keeps nothing about an episode anywhere else.
@@ -47,7 +47,7 @@ class EpisodeMemory:
 
 
 class PolicySource(Protocol):
-    """A policy that may still have to be loaded: all that the engine must know before, and how to load it.
+    """A policy that may not be loaded yet: the facts that the engine needs before it is loaded, and how to load it.
 
     It is loaded on the inference thread while simulators start. :class:`Policy` explains the attributes. A class need
     not inherit from this one, but must have all of its members: :func:`require_policy` says which are missing.
@@ -157,7 +157,7 @@ class Policy(ABC):
         Args:
             observations: one of each episode; every array has a leading time axis as long as ``look_offsets``. Images
                 are uint8 ``(looks, height, width, 3)``, vectors ``(looks, size)`` of any real dtype.
-            memories: what the policy remembers of each of the episodes.
+            memories: the policy's memory of each of the episodes.
 
         Returns:
             Arrays ``(steps, action_size)`` of real, finite numbers, with at least one step.

@@ -33,7 +33,7 @@ class FunctionPolicyConfig:
     """``--policy.<field>`` of a function policy."""
 
     function: str
-    """Where the callable is found, ``module:attribute``; the working directory is searched last."""
+    """The callable's address, ``module:attribute``; the working directory is searched last."""
     type: str = "function"
     n_action_steps: int | None = None
     """Actions of a returned chunk that are executed; all if not given."""
@@ -53,7 +53,8 @@ class FunctionPolicy(Policy):
         if not callable(function):
             raise ConfigError(f"{function!r} is not callable; a policy is a function from observation to actions.")
         self._function = function
-        self._identity = identify(function)  # before the first episode: what it will remember of episodes is none of it
+        # before the first episode, so that nothing that it keeps about episodes is part of the digest
+        self._identity = identify(function)
         self.unidentified, self.sources = self._identity.unidentified, self._identity.modules
         self.distributions = self._identity.distributions
         self._rename_map = rename_map or {}
@@ -83,7 +84,7 @@ def load(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None)
     Raises:
         ConfigError: there is no such callable, or a field has a value that it cannot have.
     """
-    if "sha256" in fields:  # what run.json says of a function that was given from Python
+    if "sha256" in fields:  # run.json holds this name for a function that was given from Python
         raise ConfigError(
             f"The function {fields.get('function')} was given to proctor.evaluate, and only a call of that can go on "
             "with its run: the same one, with this output_dir."

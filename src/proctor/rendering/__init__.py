@@ -1,4 +1,4 @@
-"""What simulators draw with: :mod:`.choice` decides it before any of them starts, by drawing :mod:`.frame`."""
+"""The renderer of simulators: :mod:`.choice` chooses it before any of them starts, by drawing :mod:`.frame`."""
 
 from proctor.rendering.choice import choose_renderer
 

@@ -1,4 +1,4 @@
-"""Decides what simulators draw with, before any of them starts: by drawing a frame with each possibility."""
+"""Chooses the renderer of simulators before any of them starts, by drawing a frame with each possibility."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ def choose_renderer(benchmark: Benchmark, policy_device: str | None = None, *, d
     if not benchmark.draws_with_gl or len(options) == 1:
         chosen = usual
     else:
-        chosen = next((option for option in options if _draws(option)), usual)  # if none can, the simulator says why
+        # If none can draw, the simulator raises an error with the reason.
+        chosen = next((option for option in options if _draws(option)), usual)
     if draws and benchmark.needs_gl:
         named = "" if not backend else f"{_BACKEND}={backend}" if wanted == "auto" else f"env.render_device={backend}"
         _require_drawing(chosen, named)
@@ -53,7 +54,7 @@ def choose_renderer(benchmark: Benchmark, policy_device: str | None = None, *, d
 def _require_drawing(settings: _Settings, named: str) -> None:
     """Refuse what the user has set if it cannot draw: the backend, if it is ``named``, or EGL's device.
 
-    If the user has set nothing, the simulator itself says what is missing.
+    If the user has set nothing, the simulator itself reports what is missing.
     """
     device = os.environ.get(_EGL_DEVICE) if settings[0][1] == "egl" else None
     on_device = settings if device is None else (*settings, (_EGL_DEVICE, device))

@@ -22,14 +22,14 @@ _RED_BALL = """
 
 @dataclass(frozen=True, slots=True)
 class DrawnFrame:
-    """How a frame was drawn: by what, in the driver's words, and in how many seconds."""
+    """The name that the driver gives the renderer of a frame, and the seconds that the frame took."""
 
     renderer: str
     seconds: float
 
     @property
     def misses_the_gpu(self) -> bool:
-        """Whether the CPU drew it although there is an NVIDIA driver."""
+        """The CPU drew the frame although there is an NVIDIA driver."""
         return _NVIDIA_DRIVER.exists() and any(name in self.renderer for name in _SOFTWARE_RENDERERS)
 
 

@@ -21,10 +21,10 @@ _STYLES = {Verdict.BETTER: "green", Verdict.WORSE: "red", Verdict.UNDECIDED: ""}
 def print_comparison(console: Console, comparisons: Sequence[RunComparison], remarks: Sequence[Sequence[str]]) -> None:
     """Print every comparison. The remarks on each, which a reader must know, come before its numbers."""
     console.print(_named("A", comparisons[0].a.path), soft_wrap=True)
-    for position, (comparison, said) in enumerate(zip(comparisons, remarks, strict=True)):
+    for position, (comparison, sentences) in enumerate(zip(comparisons, remarks, strict=True)):
         name = letter(position + 1)
         console.print(_named(name, comparison.b.path), Text(""), sep="\n", soft_wrap=True)
-        for remark in [*said, *gaps(comparison, name)]:
+        for remark in [*sentences, *gaps(comparison, name)]:
             console.print(safe(f"Note: {remark}", "yellow"), soft_wrap=not console.is_terminal)
         console.print(_table(comparison, name))
         for line in [*adjustment(comparison), *_left_out(comparison), Text(""), *conclusion(comparison.overall, name)]:
@@ -84,10 +84,10 @@ def column_names(comparison: RunComparison) -> tuple[str, str]:
 def adjustment(comparison: RunComparison) -> Iterator[Text]:
     """Explain for how many comparisons p values and intervals are adjusted, if they are."""
     counts = {"single tasks": comparison.tasks[0].n_comparisons, "all tasks": comparison.overall.n_comparisons}
-    said = [f"{n} of {what}" for what, n in counts.items() if n > 1]
-    if said:
+    numbers = [f"{n} of {what}" for what, n in counts.items() if n > 1]
+    if numbers:
         yield Text(
-            f"adj.: adjusted by Holm's method for several comparisons ({', '.join(said)}). "
+            f"adj.: adjusted by Holm's method for several comparisons ({', '.join(numbers)}). "
             f"An interval contains 0 if and only if its p is above {1 - LEVEL:.2f}.",
             "dim",
         )
@@ -103,7 +103,7 @@ def _left_out(comparison: RunComparison) -> Iterator[Text]:
 def conclusion(overall: Comparison, name: str) -> Iterator[Text]:
     """State the verdict, the numbers it rests on, and how many more episodes would show a difference."""
     contrast = overall.contrast
-    said = {
+    statement = {
         Verdict.BETTER: f"{name} is better than A",
         Verdict.WORSE: f"{name} is worse than A",
         Verdict.UNDECIDED: f"No difference between {name} and A is shown",
@@ -113,7 +113,7 @@ def conclusion(overall: Comparison, name: str) -> Iterator[Text]:
         adjusted = f", {_p_is(overall.adjusted_p)} by Holm's method for {overall.n_comparisons} comparisons"
         level = "adjusted interval"
     yield Text.assemble(
-        (said, f"bold {_STYLES[overall.verdict]}".strip()),
+        (statement, f"bold {_STYLES[overall.verdict]}".strip()),
         f": {points(contrast.difference)} points  ({level} {points_range(overall.interval)}; "
         f"{contrast.test}'s test {_p_is(overall.p_value)}{adjusted})",
     )

@@ -60,7 +60,7 @@ class Progress:
 
     @property
     def finished(self) -> bool:
-        """Whether every episode has a result."""
+        """Every episode has a result."""
         return all(task.done >= task.total for task in self.tasks)
 
     def headline_of(self, row: TaskProgress) -> Headline | None:

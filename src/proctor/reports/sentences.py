@@ -156,7 +156,7 @@ def error_lines(summary: Summary) -> list[Text]:
 
 
 def command_to_replay(directory: Path, summary: Summary, task: TaskKey) -> str:
-    """Make the command that films an episode of a task, up to the episode's number.
+    """Make the command that renders the video of an episode of a task, up to the episode's number.
 
     The task is given by its name, or by suite and number if several tasks have that name.
     """

@@ -62,10 +62,10 @@ def print_videos(
     """Print where the videos of a run are once they are made, and why others could not be made (``problems``)."""
     if videos:
         console.print(_labelled("Videos", f"{len(videos)} in {RunDirectory(directory).videos}"), soft_wrap=True)
-    print_unfilmed(console, problems)
+    print_video_problems(console, problems)
 
 
-def print_unfilmed(console: Console, problems: Mapping[EpisodeSpec, str]) -> None:
+def print_video_problems(console: Console, problems: Mapping[EpisodeSpec, str]) -> None:
     """Print the reasons why episodes have no video, each reason once."""
     by_reason: dict[str, list[EpisodeSpec]] = {}
     for spec, problem in problems.items():

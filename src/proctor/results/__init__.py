@@ -7,5 +7,5 @@ A report never sees a running evaluation, only what is read here from a run dire
     journal.actions.bin  the executed actions the lines refer to                    journal, journal_writer
     eval_info.json       the results, as LeRobot's users read them                  summary, eval_info
 
-:mod:`proctor.results.run_dir` knows the names of all files; :mod:`proctor.results.session` is one run's use of them.
+:mod:`proctor.results.run_dir` defines the names of all files; :mod:`proctor.results.session` is one run's use of them.
 """

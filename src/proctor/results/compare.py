@@ -20,7 +20,7 @@ _MOST_NAMES = 3
 
 
 class Verdict(StrEnum):
-    """Whether a comparison shows that B is better or worse than A."""
+    """The outcome of a comparison: B is better than A, worse, or neither is shown."""
 
     BETTER = "better"
     WORSE = "worse"
@@ -45,7 +45,7 @@ class Comparison:
 
     @property
     def paired(self) -> bool:
-        """Whether the same episodes under both policies are compared."""
+        """The comparison is of the same episodes under both policies."""
         return isinstance(self.contrast, Pairs)
 
     @property
@@ -68,7 +68,7 @@ class Comparison:
 
     @property
     def is_adjusted(self) -> bool:
-        """Whether the comparison is one of several of its kind, so that its p value was adjusted."""
+        """The comparison is one of several of its kind, so that its p value was adjusted."""
         return self.n_comparisons > 1
 
     @cached_property

@@ -128,7 +128,7 @@ class _AppendOnly:
     def append(self, content: bytes) -> None:
         rest = memoryview(content)
         while rest:
-            rest = rest[os.write(self._fd, rest) :]  # a short write is not an error; the next one says what is wrong
+            rest = rest[os.write(self._fd, rest) :]  # a short write is not an error; the next one raises it
         _sync(self._fd)
         self.size += len(content)
 

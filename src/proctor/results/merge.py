@@ -4,9 +4,9 @@ An episode is identified by suite, task and index. If it has more than one recor
 
 - A completed episode (success, failure, unknown) beats an error, and nothing replaces it. An error is run again on
   resume.
-- Of two errors in one journal the later one counts: it tells why the latest attempts failed.
+- Of two errors in one journal the later one counts: it holds the errors of the latest attempts.
 - Two completed records must be equal, apart from durations and from attempts that failed before (:func:`canonical`).
-  If they differ, one of them belongs to another evaluation, and no rule can tell which: MergeError.
+  If they differ, one of them belongs to another evaluation, and no rule can decide which: MergeError.
 
 The result does not depend on the order in which journals are given, and merging them twice changes nothing.
 """

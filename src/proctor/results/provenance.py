@@ -31,7 +31,7 @@ class GitState:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """What the numbers may depend on beyond the configuration.
+    """The circumstances beyond the configuration on which the numbers may depend.
 
     ``packages`` maps a distribution to its version, which is None if it is not installed. ``gl_backend`` is the
     environment variable ``MUJOCO_GL``.

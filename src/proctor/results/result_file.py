@@ -1,8 +1,8 @@
-"""An ``eval_info.json`` alone, Proctor's or LeRobot's, read back into what it was made from.
+"""Reads an ``eval_info.json`` of Proctor or LeRobot back into the results that it was made from.
 
-LeRobot's says how many episodes of each task succeeded and with which rewards, but nothing in it identifies an episode:
+LeRobot's holds how many episodes of each task succeeded, and their rewards, but nothing in it identifies an episode:
 seeds and lengths are not a number then, and nothing is made of them. LeRobot's up to 0.3, and what
-:func:`proctor.eval_policy` returns, are of one task without a name; they do say which seed each episode had.
+:func:`proctor.eval_policy` returns, are of one task without a name; they do hold the seed of each episode.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from proctor.statistics.stopping import EarlyStop
 from proctor.types import AttemptError, EpisodeResult, EpisodeSpec, Outcome, Task, TaskKey, Timings
 
 UNNAMED_TASK = TaskKey("unnamed", 0)
-"""The only task of a file that does not say which task it is about."""
+"""The only task of a file that does not name its task."""
 
 
 def read_result_file(file: Path) -> tuple[RunInfo | None, Summary]:
-    """What ``file`` says, and what it is an evaluation of; None where it does not say that.
+    """Read the results in ``file``, and the description of the evaluation, None if the file has none.
 
     Raises:
-        ConfigError: it cannot be read, is something else, or from a newer version of Proctor.
+        ConfigError: the file cannot be read, is something else, or is from a newer version of Proctor.
     """
     info = _read(file)
     episodes = defaultdict(list)
@@ -55,7 +55,7 @@ def read_result_file(file: Path) -> tuple[RunInfo | None, Summary]:
     return run, replace(summary, success_key=run.success_key)
 
 
-# What is read of the file; whatever else it holds is left alone.
+# These classes hold the fields that are read; all others are ignored.
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ class _OldInfo:
     aggregated: _Overall
 
     def renewed(self) -> _Info:
-        """The same in today's form."""
+        """Convert the file to today's form."""
         episodes = [
             _Episode(
                 *UNNAMED_TASK,
@@ -200,14 +200,14 @@ def _result(episode: _Episode) -> EpisodeResult:
 
 
 def _outcome(episode: _Episode) -> Outcome:
-    """LeRobot's files have no outcomes; without a success there, nothing says that the episode was completed."""
+    """Derive the outcome, which LeRobot's files lack: an episode without a success may not have been completed."""
     if episode.success is None and episode.outcome is not Outcome.UNKNOWN:
         return Outcome.ERROR
     return Outcome.of_completed(episode.success)
 
 
 def _nameless(task: _Task) -> Iterator[EpisodeResult]:
-    """In the order of the file, which is the only thing that tells them apart."""
+    """Yield results of episodes without numbers in the order of the file, which is all that identifies them."""
     rewards = zip(task.metrics.sum_rewards, task.metrics.max_rewards, strict=False)
     for index, success in enumerate(task.metrics.successes):
         yield EpisodeResult(
@@ -219,7 +219,7 @@ def _nameless(task: _Task) -> Iterator[EpisodeResult]:
 
 
 def _missing(task: _Task, results: Sequence[EpisodeResult]) -> Iterator[EpisodeSpec]:
-    """Of these only the numbers are known, as episodes of a task are numbered without a gap."""
+    """Yield the episodes without a result: only their numbers are known, as a task's episodes have no gap."""
     there = {result.spec.episode_index for result in results}
     for index in range(len(results) + task.n_missing):
         if index not in there:

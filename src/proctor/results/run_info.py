@@ -27,7 +27,7 @@ FORMAT_VERSION = 1
 
 
 class PlannedEpisode(NamedTuple):
-    """One episode of a task, without what the task says already."""
+    """One episode of a task, without the fields that the task has already."""
 
     episode_index: int
     seed: int | None
@@ -48,7 +48,7 @@ class RunInfo:
 
     ``fingerprint`` holds what the results depend on, and so what must not change when the run is continued; the
     number of episodes, the batch size and the shards are not in it. ``opened_policy`` is the policy's own fingerprint
-    once its weights were loaded, None before: it says where inference runs if the user asked for no place.
+    once its weights were loaded, None before: it contains the device if the user asked for none.
     ``code_places`` are the absolute directories in which code without a version was found, by the module's name.
 
     Secrets are removed from every field when the object is made: see :mod:`proctor.security.redaction`.
@@ -125,7 +125,7 @@ def _require_mappings(whose: str, fields: Mapping[str, Any], names: Iterable[str
     """Raise ValueError if a field is present and is not a mapping, as in a file that was edited by hand."""
     for name in names:
         if not isinstance(fields.get(name, {}), Mapping):
-            raise ValueError(f"{whose}.{name} is no mapping")  # noqa: TRY004 - msgspec's decoder passes on a ValueError
+            raise ValueError(f"{whose}.{name} is not a mapping")  # noqa: TRY004 - msgspec passes on a ValueError
 
 
 def plan_by_task(tasks: Sequence[Task], specs: Sequence[EpisodeSpec]) -> tuple[PlannedTask, ...]:

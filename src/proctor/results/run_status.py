@@ -30,5 +30,5 @@ class RunStatus:
 
     @property
     def is_live(self) -> bool:
-        """Whether a process writes results to the directory."""
+        """A process writes results to the directory."""
         return self.writer is not None

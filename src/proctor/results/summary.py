@@ -120,7 +120,7 @@ class Summary:
 
     @property
     def has_suites(self) -> bool:
-        """Whether suites group the tasks: tasks that were named one by one are each a suite of that name."""
+        """Suites group the tasks: tasks that were named one by one are each a suite of that name."""
         return any(task.task.suite != task.task.name for task in self.tasks)
 
     @cached_property
@@ -167,7 +167,7 @@ class Summary:
 
     @property
     def complete(self) -> bool:
-        """Whether every planned episode has a result; an error is one."""
+        """Every planned episode has a result; an error is one."""
         return not self.missing
 
     @property

@@ -62,7 +62,7 @@ class Contrast(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """The same episodes under both policies: the numbers in which both succeeded, only A, only B, neither."""
+    """The numbers of episodes in which both policies succeeded, only A, only B, neither."""
 
     both: int = 0
     only_a: int = 0

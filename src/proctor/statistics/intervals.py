@@ -22,7 +22,7 @@ LEVEL = 0.95
 _PRIOR = 0.5
 """Both parameters of the Beta distribution over which the likelihood ratio of the sequence is averaged."""
 _HALVINGS = 60
-"""How often the bracket around an end of the sequence's interval is halved: to the last bit of a number in 0 to 1."""
+"""The number of halvings of the bracket around an end of the sequence's interval: to the last bit in 0 to 1."""
 
 
 @dataclass(frozen=True, slots=True)

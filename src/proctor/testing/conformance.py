@@ -1,4 +1,4 @@
-"""What every benchmark promises, as tests that a benchmark's own tests inherit. Needs pytest.
+"""The promises of every benchmark, as tests that a benchmark's own tests inherit. Needs pytest.
 
 ::
 
@@ -12,7 +12,7 @@
             return Reaching(ReachingConfig())
 
 The first task of ``benchmark`` is run: in this process, again after it was closed, and in a fresh process. A benchmark
-that says of itself that it is not deterministic is not asked for equal episodes.
+whose ``deterministic`` is False need not give equal episodes.
 """
 
 from __future__ import annotations
@@ -67,22 +67,22 @@ class Recording:
     """Episodes of one seed and the same actions, each run in another way, and what else was measured.
 
     Attributes:
-        deterministic: what the simulator says of itself.
-        drawable: what the simulator says of itself.
+        deterministic: the simulator's own declaration.
+        drawable: the simulator's own declaration.
         observed: the episode with an observation after every step, in a new simulator.
         observed_at_times: with an observation after every fourth step.
         unobserved: without observations.
         after_others: after three other episodes in the same simulator, one of them ended early.
         reopened: in a second simulator, the first one closed, after ``prepare_to_look``.
-        filmed: with frames of every camera and of several sizes drawn in between.
+        rendered: with frames of every camera and of several sizes drawn in between.
         frames: these frames.
         first_states: the states after resets with several seeds.
-        observation: what was seen after a reset, copied.
+        observation: the observation after a reset, copied.
         later: the same arrays after one more step.
         look_seconds: the simulator's time for looks, of the observed episode and of the unobserved one.
         action: shape and dtype of an action.
         fps: steps per simulated second.
-        problems: in what an observation does not fit the declared space.
+        problems: the differences between an observation and the declared space.
     """
 
     deterministic: bool
@@ -92,7 +92,7 @@ class Recording:
     unobserved: list[Moment]
     after_others: list[Moment]
     reopened: list[Moment]
-    filmed: list[Moment]
+    rendered: list[Moment]
     frames: list[Frame]
     first_states: set[str]
     observation: dict[str, Array]
@@ -114,8 +114,8 @@ def record(address: str, configuration: str) -> Recording:
     with opened(benchmark) as env:
         env.prepare_to_look()
         reopened = episode(env, SEED, N_STEPS, look=always, init_state_id=start)
-        filmed, frames = _film(env, start) if env.drawable else ([], [])
-    return Recording(**first, reopened=reopened, filmed=filmed, frames=frames)
+        rendered, frames = _render(env, start) if env.drawable else ([], [])
+    return Recording(**first, reopened=reopened, rendered=rendered, frames=frames)
 
 
 def _record_first(env: SimEnv, start: int | None) -> dict[str, Any]:
@@ -161,7 +161,7 @@ def _as_sent(benchmark: Benchmark) -> tuple[str, str]:
     return f"{kind.__module__}:{kind.__qualname__}", json.dumps(asdict(benchmark.config))
 
 
-def _film(env: SimEnv, init_state_id: int | None) -> tuple[list[Moment], list[Frame]]:
+def _render(env: SimEnv, init_state_id: int | None) -> tuple[list[Moment], list[Frame]]:
     cameras = env.cameras[:2] or (None,)
     frames: list[Frame] = []
 
@@ -169,12 +169,12 @@ def _film(env: SimEnv, init_state_id: int | None) -> tuple[list[Moment], list[Fr
         frame = env.render(camera, size)
         return Frame(camera, size, frame.dtype.name, frame.shape, float(frame.std()), digest_of([frame]))
 
-    def film_and_look(i: int) -> bool:
+    def render_and_look(i: int) -> bool:
         if i < len(_FRAME_SIZES):
             frames.extend(draw(camera, _FRAME_SIZES[i]) for camera in cameras)
         return True
 
-    return episode(env, SEED, len(_FRAME_SIZES), look=film_and_look, init_state_id=init_state_id), frames
+    return episode(env, SEED, len(_FRAME_SIZES), look=render_and_look, init_state_id=init_state_id), frames
 
 
 def _problems(env: SimEnv, seen: dict[str, Array]) -> list[str]:
@@ -249,19 +249,19 @@ class BenchmarkConformance:
             assert np.array_equal(array, recording.later[key]), f"{key} was changed by the step after it was seen"
 
     def test_rewards_are_numbers(self, recording: Recording) -> None:
-        """Finite ones, and success is true, false, or None where the simulator says nothing of it."""
+        """They are finite, and success is true, false, or None if the simulator does not report it."""
         for moment in recording.observed:
             assert isinstance(moment.reward, float), f"a reward is {moment.reward!r}"
             assert np.isfinite(moment.reward), f"a reward is {moment.reward}"
-            said = moment.success
-            assert said is None or isinstance(said, bool), f"success is {said!r}, not True, False or None"
+            success = moment.success
+            assert success is None or isinstance(success, bool), f"success is {success!r}, not True, False or None"
             assert isinstance(moment.over, bool), f"terminated or truncated is {moment.over!r}, not True or False"
 
     def test_looking_changes_nothing_and_always_shows_the_same(self, recording: Recording) -> None:
         """With a look at every step, at every fourth or at none: states, rewards, success, observations are equal."""
         observed, at_times, unobserved = recording.observed, recording.observed_at_times, recording.unobserved
         assert all(moment.seen for moment in observed if not moment.over), "asked for an observation, it gives none"
-        assert not any(moment.seen for moment in unobserved), "it gives an observation that nobody asked for"
+        assert not any(moment.seen for moment in unobserved), "it gives an observation that was not asked for"
         self._require_determinism(recording)
         _require_same(observed, at_times, "with a look at every fourth step", physics_alone=True)
         _require_same(observed, unobserved, "without looks", physics_alone=True)
@@ -276,7 +276,7 @@ class BenchmarkConformance:
         _require_same(recording.observed, recording.after_others, "after three other episodes")
 
     def test_closed_and_opened_again_it_is_the_same(self, recording: Recording) -> None:
-        """In the same process, where what drawing needs exists from the beginning."""
+        """A second simulator in the same process, which can draw from its beginning, gives the same episode."""
         self._require_determinism(recording)
         _require_same(recording.observed, recording.reopened, "in a second simulator")
 
@@ -290,11 +290,11 @@ class BenchmarkConformance:
     def test_it_takes_as_much_memory_as_it_says(
         self, benchmark: Benchmark, in_fresh_process: FreshProcessEpisode
     ) -> None:
-        """Within a factor of two: what it takes depends on what draws."""
-        said, taken = benchmark.worker_memory_mb, in_fresh_process.memory_mb
-        if said is None or taken is None:
-            pytest.skip("nobody says how much that is")
-        assert taken / 2 <= said <= taken * 2, f"worker_memory_mb is {said}, but a process took {taken} MB"
+        """The declared memory is right within a factor of two; what a simulator takes depends on the renderer."""
+        declared, taken = benchmark.worker_memory_mb, in_fresh_process.memory_mb
+        if declared is None or taken is None:
+            pytest.skip("the benchmark does not declare its memory")
+        assert taken / 2 <= declared <= taken * 2, f"worker_memory_mb is {declared}, but a process took {taken} MB"
 
     def test_replayed_and_filmed_it_is_the_same(self, recording: Recording) -> None:
         """Frames of any camera and size, drawn in its midst, change nothing of what is simulated and seen."""
@@ -304,10 +304,10 @@ class BenchmarkConformance:
             fits = frame.dtype == "uint8" and len(frame.shape) == 3 and frame.shape[2] == 3
             assert fits, f"a frame is {frame.dtype}{list(frame.shape)}, not uint8 (height, width, 3)"
         self._require_determinism(recording)
-        _require_same(recording.observed[: len(recording.filmed)], recording.filmed, "filmed")
+        _require_same(recording.observed[: len(recording.rendered)], recording.rendered, "with frames in between")
 
     def test_what_cannot_be_drawn_says_so(self, benchmark: Benchmark, recording: Recording) -> None:
-        """As a user's mistake, when a frame is asked for."""
+        """It raises ConfigError if a frame is asked for."""
         if recording.drawable:
             pytest.skip("it can be drawn")
         with opened(benchmark) as env:
@@ -331,10 +331,10 @@ class BenchmarkConformance:
             assert len(shown) > 1, f"{key} never changes"
 
     def test_nobody_spends_time_looking_at_what_is_not_asked_for(self, recording: Recording) -> None:
-        """The clock of looks stands still while nobody looks."""
-        assert recording.look_seconds[1] == 0, "an episode that nobody looked at was drawn"
+        """The clock of looks does not advance in an episode without looks."""
+        assert recording.look_seconds[1] == 0, "an episode was drawn although no observation was asked for"
 
     @staticmethod
     def _require_determinism(recording: Recording) -> None:
         if not recording.deterministic:
-            pytest.skip("it says that it is not deterministic")
+            pytest.skip("its deterministic is False")

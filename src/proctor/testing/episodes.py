@@ -61,7 +61,7 @@ def random_actions(env: SimEnv, seed: int, n_steps: int) -> Array:
 def episode(
     env: SimEnv, seed: int, n_steps: int, *, look: Look = never, init_state_id: int | None = None
 ) -> list[Moment]:
-    """Reset, then take random actions until the episode ends; ``look(i)`` says whether to look after *i* steps."""
+    """Reset, then take random actions until the episode ends; look after *i* steps if ``look(i)`` is True."""
     seen = env.reset(seed, init_state_id, look=look(0))
     moments = [Moment(env.state_hash(), 0.0, False, False, digests(seen))]
     for i, action in enumerate(random_actions(env, seed, n_steps), start=1):
@@ -80,7 +80,7 @@ def digests(seen: Mapping[str, Array] | None) -> dict[str, str] | None:
 
 class FreshProcessEpisode(NamedTuple):
     """An episode in a fresh process, and the memory in MB that this process had to itself; None if the system does not
-    say.
+    report it.
     """
 
     moments: list[Moment]
@@ -109,7 +109,7 @@ def run_episode(address: str, configuration: str, seed: int, n_steps: int) -> Fr
 
 
 def private_memory_mb(smaps: Path = Path("/proc/self/smaps_rollup")) -> int | None:
-    """Give the memory in MB that this process shares with no other; None if the system does not say."""
+    """Give the memory in MB that this process shares with no other; None if the system does not report it."""
     try:
         lines = smaps.read_text().splitlines()
     except OSError:

@@ -1,5 +1,5 @@
 """A benchmark and policies without a simulator and without weights: outcomes are a pure function of task, seed and
-actions, and faults strike where a script says. For testing engines, launchers and reports; measures nothing real.
+actions, and faults strike at the places of a script. For testing engines, launchers and reports; measures nothing real.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ FAKE_BENCHMARK = "proctor.testing.fakes:FakeBenchmark"
 class FakeConfig(EnvConfig):
     """``faults`` maps ``"<task>/<seed>/<step>"`` to what happens there: ``raise``, ``kill``, ``exit``, ``hang``,
     ``stop`` (SIGSTOP), ``nap`` (half a second), ``quit`` (SystemExit), ``panic`` (no Exception), ``ask`` (input()),
-    ``interrupt`` (KeyboardInterrupt, nobody's Ctrl-C).
+    ``interrupt`` (KeyboardInterrupt, without a Ctrl-C).
     Step 0 is the reset, ``"<task>/construct"`` the constructor, ``"<task>/<seed>/<step>/render"`` a video's frame. A
     fault strikes ``times`` times; ``scratch`` is the folder in which workers remember how often it has.
 
-    With ``drifts`` an episode never runs the same way twice, whatever ``deterministic`` claims. ``says`` is when a step
-    says something of success: ``always``, ``successes`` (nothing otherwise), ``never``.
+    With ``drifts`` an episode never runs the same way twice, whatever ``deterministic`` claims. ``says`` selects the
+    steps that report success: ``always``, ``successes`` (nothing otherwise), ``never``.
     """
 
     n_tasks: int = 2
@@ -103,8 +103,8 @@ class FakeEnv(SimEnv):
         self._position = self._position + 0.3 * np.asarray(action, np.float64) + 0.01 * self._generator.normal(size=2)
         distance = float(np.linalg.norm(self._position - self._task.task_id))
         done = distance < 0.1
-        said = {"always": done, "successes": done or None, "never": None}[self._config.says]
-        return Step(-distance, done, False, said, self._look() if look and not done else None)
+        success = {"always": done, "successes": done or None, "never": None}[self._config.says]
+        return Step(-distance, done, False, success, self._look() if look and not done else None)
 
     def render(self, camera: str | None = None, size: tuple[int, int] | None = None) -> Array:
         """Grey that grows brighter with every step; from behind it is the negative."""
@@ -154,7 +154,7 @@ def _quit() -> None:
 
 
 class _Panic(BaseException):
-    """As code in Rust raises them."""
+    """An exception that is not an Exception, such as PyO3 raises for a panic in Rust."""
 
 
 def _panic() -> None:

@@ -1,4 +1,4 @@
-"""What every policy promises, as tests that a policy's own tests inherit. Needs pytest.
+"""The promises of every policy, as tests that a policy's own tests inherit. Needs pytest.
 
 ::
 
@@ -65,7 +65,7 @@ class PolicyConformance:
         "observation.image": (96, 96, 3),
         "observation.state": (2,),
     }
-    """What the policy sees, by key: three axes are an image (height, width, channels) of bytes, others are float32."""
+    """The observation's shapes by key: three axes are a uint8 image (height, width, channels), others are float32."""
     instruction: ClassVar[str] = "Push the T-shaped block onto the T-shaped target."
 
     @pytest.fixture
@@ -100,7 +100,7 @@ class PolicyConformance:
         _require_same(alone, together[0], "beside others")
 
     def test_an_episode_is_the_same_in_another_row(self, opened: Policy) -> None:
-        """Unless the policy says that places matter: then each episode keeps its row."""
+        """The row does not matter, unless ``place_matters`` is True: then each episode keeps its row."""
         if opened.runs_alone or opened.place_matters:
             pytest.skip("each of its episodes has one row")
         first, last = self._episodes(opened), self._episodes(opened)

@@ -1,4 +1,4 @@
-"""How to run an evaluation fast on this machine: measured, modelled, recommended."""
+"""Recommends how to run an evaluation fast on this machine, from measurements and a model."""
 
 from proctor.tuning.autotune import AutotuneRecommendation, recommend
 

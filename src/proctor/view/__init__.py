@@ -3,7 +3,7 @@
 folder      finds the runs, and makes the entry of each for the index
 pages       the index, a run's report, a comparison: HTML, each with the policy that restricts it
 events      the server-sent events that update a page while its runs go on
-replays     films episodes that have no video yet, one at a time, each in a process of its own
+replays     renders videos of episodes that have none yet, one at a time, each in a process of its own
 guard       refuses requests from elsewhere, and sets the headers of every response
 app         the routes
 server      the socket, and how serving ends

@@ -40,7 +40,7 @@ _RANGE = re.compile(r"bytes=(?P<first>\d{0,18})-(?P<last>\d{0,18})")
 
 
 class VideoRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of a request to film an episode."""
+    """The body of a request to render the video of an episode."""
 
     suite: str
     task_id: int

@@ -1,7 +1,7 @@
 """The server-sent events that update a page while its runs go on.
 
 An event ``state`` holds a ``stamp`` of the runs' files (if it differs from the one with which the page was made, there
-is something new to show), whether a process writes to them, and the state of episodes that are being filmed. When
+is something new to show), whether a process writes to them, and the state of videos that are being rendered. When
 nothing more can change, an event ``end`` is sent, so that a page that waits for nothing keeps no connection.
 """
 

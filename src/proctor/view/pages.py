@@ -30,7 +30,7 @@ class Page:
 
 
 class Pages:
-    """Makes pages. A page's request to film an episode must carry ``token``."""
+    """Makes pages. A page's request to render a video must carry ``token``."""
 
     def __init__(self, token: str) -> None:
         self._token = token

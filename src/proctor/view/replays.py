@@ -1,4 +1,4 @@
-"""Videos on demand: films episodes that have none, one at a time, each by ``proctor replay`` in a process of its own.
+"""Videos on demand: renders those that are missing, one at a time, each by ``proctor replay`` in a process of its own.
 
 So the server never loads a simulator or GL, and survives whatever a simulator does.
 """
@@ -27,7 +27,7 @@ _FINAL = ("done", "failed")
 
 @dataclass
 class RenderRequest:
-    """An episode that is to be filmed.
+    """An episode whose video is to be rendered.
 
     ``state`` is waiting, running, done or failed; ``message`` is the last line that the command printed, or the error.
     """
@@ -43,7 +43,7 @@ class RenderRequest:
 
 
 class RenderQueue:
-    """The requests to film episodes since the server started."""
+    """The requests to render videos since the server started."""
 
     def __init__(self) -> None:
         self._asked: dict[tuple[Path, EpisodeSpec], RenderRequest] = {}
@@ -63,14 +63,14 @@ class RenderQueue:
         if known is not None and known.pending:
             return known
         if self._waiting.qsize() >= _MOST_WAITING:
-            raise ConfigError(f"{_MOST_WAITING} episodes are waiting to be filmed already; wait for one of them.")
+            raise ConfigError(f"{_MOST_WAITING} videos are waiting to be rendered already; wait for one of them.")
         replay = self._asked[directory, spec] = RenderRequest(directory, spec)
         self._waiting.put_nowait(replay)
         return replay
 
     def refuse(self, directory: Path, spec: EpisodeSpec, code: str) -> RenderRequest:
         """Record a failed request for an episode whose simulator is ``code`` that is not installed, with the command
-        that films it.
+        that renders its video.
         """
         command = [*_command(directory, spec), GIVE_CONSENT]
         message = f"The viewer does not run code that is not installed ({code}). If you trust it: {shlex.join(command)}"
@@ -79,7 +79,7 @@ class RenderQueue:
 
     @asynccontextmanager
     async def working(self) -> AsyncIterator[None]:
-        """Film requested episodes while this is entered. Leaving it stops a replay that is running."""
+        """Render requested videos while this is entered. Leaving it stops a replay that is running."""
         worker = asyncio.create_task(self._work())
         try:
             yield
@@ -93,11 +93,11 @@ class RenderQueue:
             replay = await self._waiting.get()
             replay.state = "running"
             try:
-                replay.state = "done" if await self._film(replay) == 0 else "failed"
+                replay.state = "done" if await self._render(replay) == 0 else "failed"
             except OSError as error:
-                replay.state, replay.message = "failed", f"The episode cannot be filmed: {error.strerror}."
+                replay.state, replay.message = "failed", f"The video cannot be rendered: {error.strerror}."
 
-    async def _film(self, replay: RenderRequest) -> int:
+    async def _render(self, replay: RenderRequest) -> int:
         process = await asyncio.create_subprocess_exec(
             *python_command(*_command(replay.directory, replay.spec)),
             stdin=asyncio.subprocess.DEVNULL,

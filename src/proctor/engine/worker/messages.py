@@ -81,7 +81,7 @@ class Build(msgspec.Struct, tag=True, frozen=True):
 class Start(msgspec.Struct, tag=True, frozen=True):
     """Reset to an episode. The reply is :class:`Observed`, or :class:`Finished` if the policy lives in the worker.
 
-    If ``video_spec`` is given, the episode is filmed while it runs, because its simulator cannot replay it.
+    If ``video_spec`` is given, the episode is recorded while it runs, because its simulator cannot replay it.
     """
 
     spec: EpisodeSpec
@@ -97,7 +97,7 @@ class Act(msgspec.Struct, tag=True, frozen=True):
 
 
 class Replay(msgspec.Struct, tag=True, frozen=True):
-    """Run an episode again with the actions that it executed, and film it. The reply is :class:`Finished`."""
+    """Run an episode again with the actions that it executed, and render its video. The reply is :class:`Finished`."""
 
     spec: EpisodeSpec
     max_steps: int
@@ -152,8 +152,8 @@ class Observed(msgspec.Struct, tag=True, frozen=True):
 class Finished(msgspec.Struct, tag=True, frozen=True):
     """The episode reached its end.
 
-    If the episode was to be filmed and could not be, ``video_problem`` says why; a replay may then have ended early.
-    ``success`` is None if the simulator said nothing about it, and the rewards are None if they are not finite.
+    If the episode was to have a video and has none, ``video_problem`` is the reason; a replay may end early then.
+    ``success`` is None if the simulator did not report it, and the rewards are None if they are not finite.
     """
 
     success: bool | None

@@ -1,6 +1,6 @@
 """The pool of workers: starts them, sends requests, receives replies and ends them.
 
-If a worker dies or hangs, that is no exception but an event, :class:`WorkerLost`.
+If a worker dies or hangs, that is not an exception but an event, :class:`WorkerLost`.
 """
 
 from __future__ import annotations

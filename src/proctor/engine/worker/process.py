@@ -1,5 +1,5 @@
 """A worker process: executes requests with its :class:`~proctor.engine.worker.simulation.Simulation` and sends replies,
-until it is told to close or the engine is gone.
+until it receives a request to close, or the engine is gone.
 
 It is started as ``python -m proctor.engine.worker.process CONNECTION_FD ARRAYS_FD PARENT_PID``, or forked.
 """

@@ -155,7 +155,7 @@ class Simulation:
         self.recorder = VideoRecorder(env, request.video_spec)
         if not env.deterministic:
             self.recorder.give_up(
-                "cannot be replayed: its simulator is not deterministic, and is filmed as it is measured"
+                "cannot be replayed: its simulator is not deterministic, so it is recorded as it is measured"
             )
         for action in request.actions.unpack():
             self._step(env, self.episode, action, look=False)

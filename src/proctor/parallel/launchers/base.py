@@ -1,4 +1,4 @@
-"""What a launcher is: it starts shards somewhere, and carries messages between the driver and the shards.
+"""A launcher starts shards somewhere, and carries messages between the driver and the shards.
 
 To the driver a shard is a number, ``shard_id``, from :meth:`Launcher.submit` to its last event (one of
 :data:`~proctor.parallel.messages.LAST_EVENTS`). After that event the same id may be submitted again.
@@ -7,7 +7,7 @@ A launcher moves bytes and does not look into them. At the shard's end of the co
 :func:`proctor.parallel.shard.serve` with a :class:`multiprocessing.connection.Connection`; the launcher holds the other
 end. Each message (:mod:`proctor.parallel.messages`) is one ``send_bytes``. :mod:`proctor.parallel.launchers.local` and
 :mod:`proctor.parallel.launchers.inline` show both ends. A shard that ends closes its connection; if the shard did not
-send why it ended, the launcher says so with :class:`~proctor.parallel.messages.ShardLost`.
+send why it ended, the launcher reports that with :class:`~proctor.parallel.messages.ShardLost`.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from proctor.parallel.messages import Event, Order, ShardRun
 class Launcher(ABC):
     """Starts shards, passes orders to them and collects their events. One thread uses it.
 
-    No method raises because of what happens to a shard after its start; that is an event. ``shares_machine`` says
-    whether shards run on the driver's machine. If they do, the driver divides that machine among them.
+    No method raises because of what happens to a shard after its start; that is an event. ``shares_machine`` is True if
+    shards run on the driver's machine. If they do, the driver divides that machine among them.
     """
 
     shares_machine: ClassVar[bool] = True

@@ -51,7 +51,7 @@ class ConnectedLauncher(Launcher):
 
     def send(self, shard_id: int, order: Order) -> None:
         if shard_id in self._shards:
-            with suppress(OSError):  # the shard is gone; poll will say why
+            with suppress(OSError):  # the shard is gone; poll will report it
                 self._shards[shard_id].connection.send_bytes(encode(order))
 
     def poll(self, timeout_s: float) -> list[tuple[int, Event]]:

@@ -33,7 +33,7 @@ class LocalLauncher(ConnectedLauncher):
                 f"Shard {run.shard_id} cannot be started ({error.strerror}); lower num_shards, or free processes and "
                 "disk space of this machine."
             ) from error
-        with suppress(OSError):  # the shard is gone; poll will say why
+        with suppress(OSError):  # the shard is gone; poll will report it
             shard.connection.send_bytes(encode(run))
         return shard
 
@@ -102,6 +102,6 @@ def device_environment(device: str | None) -> dict[str, str]:
         return {}
     visible = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
     name = visible[int(index)] if visible else index
-    # EGL numbers all devices of the machine, whatever CUDA_VISIBLE_DEVICES says. A device that is given by its UUID
+    # EGL numbers all devices of the machine, whatever CUDA_VISIBLE_DEVICES is. A device that is given by its UUID
     # has no known EGL number.
     return {"CUDA_VISIBLE_DEVICES": name} | ({"MUJOCO_EGL_DEVICE_ID": name} if name.isdecimal() else {})

@@ -1,25 +1,25 @@
 """LeRobot checkpoints as policies: ``--policy.path=<directory or Hub id>``.
 
 Loading has two halves. :func:`load` reads files only: it finds the checkpoint, refuses a broken one with a sentence and
-knows what the engine must know before workers start. :meth:`LeRobotSource.open` imports torch and lerobot, which takes
-ten to twenty seconds in which simulators can already start, and gives the policy.
+has the facts that the engine needs before workers start. :meth:`LeRobotSource.open` imports torch and lerobot, and
+gives the policy. The import takes ten to twenty seconds, in which simulators can already start.
 
 =================  ===================================================================================
-``location``       where a checkpoint is: a directory, or a repository of the Hub
-``files``          what lies there, checked without torch
+``location``       finds a checkpoint: a directory, or a repository of the Hub
+``files``          reads and checks the files in that directory, without torch
 ``formats``        JSON and safetensors files
-``weights``        which files hold the weights
-``names``          what its files may name: no code, no file elsewhere
-``steps``          which steps its processors may have
+``weights``        finds the files of the weights
+``names``          checks that its files name no code and no file elsewhere
+``steps``          checks that its processors have only known steps
 ``normalisers``    the steps that normalise, and their statistics
-``normalisation``  whether what is to be normalised is
+``normalisation``  checks that its processors normalise what the policy wants normalised
 ``dropped``        configuration fields of older LeRobots that had no use
 ``overrides``      ``--policy.<field>=value``
-``policy_types``   what an evaluator has to know about a type of policy; **the place to add one**
-``contract``       whether policy and environment fit
-``checkpoint``     all that is known of a checkpoint from its files
-``foreign_code``   while it is loaded, nothing it names runs code
-``model``          configuration, weights and processors through lerobot (imports it)
+``policy_types``   declares the types of policy; **the place to add one**
+``contract``       checks that policy and environment fit
+``checkpoint``     holds all that is known of a checkpoint from its files
+``foreign_code``   keeps what a checkpoint names from running code while it is loaded
+``model``          makes configuration, weights and processors through lerobot (imports it)
 ``policy``         the policy itself (imports torch)
 ``source``         the two halves: a checkpoint that can be opened
 ``live``           a policy object of lerobot in place of a checkpoint

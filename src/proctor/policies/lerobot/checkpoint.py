@@ -72,7 +72,7 @@ class Checkpoint:
 
     @property
     def _is_lerobots(self) -> bool:
-        """Whether the policy's type comes with lerobot; other types do not say which plug-in they come from."""
+        """Say whether lerobot itself has the policy's type; the plug-in that another type comes from is not known."""
         lerobot = importlib.util.find_spec("lerobot")
         places = () if lerobot is None else lerobot.submodule_search_locations or ()
         return any((Path(place) / "policies" / self.type).is_dir() for place in places)

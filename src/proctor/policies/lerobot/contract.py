@@ -1,4 +1,4 @@
-"""Whether a policy and an environment fit: the same observations, of the same sizes, and actions of the same size."""
+"""Checks that a policy and an environment fit: their observations and actions have the same names and sizes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def check_contract(
     """Compare the features in a policy's configuration with an environment's.
 
     What the environment gives beyond what the policy wants is fine, and so are as many missing cameras as the
-    policy's ``empty_cameras``, if there is one camera at least: it sees nothing there. ``any_image_size`` says that
+    policy's ``empty_cameras``, if there is one camera at least: it sees nothing there. ``any_image_size`` is True if
     the policy takes images of any size, because it resizes them or because the user says so.
 
     Raises:
@@ -44,14 +44,14 @@ def check_contract(
 
 
 def _empty_cameras(wanted: Mapping[str, Kind], given: Mapping[str, Kind], n: int) -> list[str]:
-    """The cameras that may be missing: ``n`` of those that are, first what LeRobot calls empty, then from the last."""
+    """List the ``n`` missing cameras that may be missing: first those that LeRobot calls empty, then from the last."""
     cameras = [key for key, (kind, _) in wanted.items() if kind == "image"]
     missing = sorted((key for key in cameras if key not in given), key=lambda key: ".empty_camera_" in key)
     return missing[-n:] if n and len(missing) < len(cameras) else []
 
 
 def _rename_hint(wanted: Mapping[str, Kind], given: Mapping[str, Kind]) -> str:
-    """Where the policy misses something and the environment has something to spare, how to say that they are one."""
+    """Give the option that renames a key, if the policy misses one and the environment gives one that is not used."""
     missing = [key for key in wanted if key not in given]
     spare = [key for key in given if key not in wanted]
     if not missing or not spare:
@@ -65,7 +65,7 @@ def _rename_hint(wanted: Mapping[str, Kind], given: Mapping[str, Kind]) -> str:
 
 
 def _cameras_hint(wanted: Mapping[str, Kind], given: Mapping[str, Kind], config: Mapping[str, Any]) -> str:
-    """How to say that the policy was trained with cameras that showed nothing, if it can leave cameras empty."""
+    """Give the option for a policy that was trained with cameras that showed nothing, if it can leave cameras empty."""
     cameras = [key for key, (kind, _) in wanted.items() if kind == "image"]
     missing = [key for key in cameras if key not in given]
     if "empty_cameras" not in config or not missing or len(missing) == len(cameras):
@@ -75,7 +75,7 @@ def _cameras_hint(wanted: Mapping[str, Kind], given: Mapping[str, Kind], config:
 
 
 def _size_hint(wanted: Mapping[str, Kind], given: Mapping[str, Kind], any_image_size: bool) -> str:  # noqa: FBT001
-    """How to say that the sizes of images do not matter."""
+    """Give the option for a policy that takes images of any size, if only the sizes of images differ."""
     if any_image_size or all(
         kind == given.get(key) or not _fits(kind, given.get(key), True) for key, kind in wanted.items()
     ):

@@ -1,7 +1,7 @@
 """One copy of a policy per episode, for policies that remember. Importing this imports torch.
 
-TD-MPC starts its planner where it ended the step before, world models keep what they have seen, a policy from another
-package may keep anything. Such a policy is given to each episode as a copy of its own, which shares the weights'
+TD-MPC starts its planner from its result of the step before, world models keep past observations, and a policy from
+another package may keep anything. Each episode gets a copy of its own of such a policy, which shares the weights'
 storage and nothing else.
 """
 
@@ -21,7 +21,7 @@ _LARGE_BYTES = 2**20
 
 
 def sharing_weights(model: torch.nn.Module) -> Any:
-    """A copy whose parameters and large buffers are the original's, and whose everything else is its own.
+    """Copy a model; the copy shares the original's parameters and large buffers, and has everything else for itself.
 
     Raises:
         PolicyError: the policy holds something that cannot be copied.
@@ -38,7 +38,7 @@ def sharing_weights(model: torch.nn.Module) -> Any:
 
 
 def _kept_aside(model: torch.nn.Module) -> list[torch.nn.Module]:
-    """Networks in a dictionary of the policy's own, or in what lies there, where PyTorch does not see them.
+    """Find networks that PyTorch does not register because they are in a dictionary of the policy, or nested in one.
 
     They are frozen, and never saved.
     """
@@ -50,7 +50,7 @@ def _kept_aside(model: torch.nn.Module) -> list[torch.nn.Module]:
 def select_actions(
     model: Any, batch: Mapping[str, Any], memories: Sequence[EpisodeMemory], *, take_queue: bool
 ) -> torch.Tensor:
-    """What ``select_action`` of the episode's own copy gives, ``(1, steps, action_size)``.
+    """Call ``select_action`` of the episode's own copy; its actions are ``(1, steps, action_size)``.
 
     ``take_queue`` takes the actions it has in store as well: right for a policy that ignores what it sees until
     they are used up, and that shows them.
@@ -68,7 +68,7 @@ def select_actions(
 
 
 def _action_queue(model: Any) -> Any:
-    """LeRobot's policies keep it under one of two names, some under both and use the first."""
+    """Give the queue of actions, which LeRobot's policies keep under two names; those that have both use the first."""
     if hasattr(model, "_action_queue"):
         return model._action_queue  # noqa: SLF001
     return getattr(model, "_queues", {}).get("action", ())

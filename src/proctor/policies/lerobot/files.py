@@ -1,4 +1,4 @@
-"""What lies in a checkpoint's directory, read and checked without importing torch or lerobot."""
+"""Reads and checks the files in a checkpoint's directory without importing torch or lerobot."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ CONFIG = "config.json"
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 EMBEDDED_NORMALISATION = ("normalize_inputs.", "normalize_targets.", "unnormalize_outputs.")
-"""What lerobot before 0.4 called the statistics that it kept among the weights."""
+"""The prefixes of the statistics that lerobot before 0.4 kept among the weights."""
 PREPROCESSOR = "policy_preprocessor.json"
 POSTPROCESSOR = "policy_postprocessor.json"
 
 
 @dataclass(frozen=True)
 class CheckpointFiles:
-    """Everything a checkpoint needs, each file whole as far as its header tells.
+    """All files that a checkpoint needs; the size of each agrees with its header.
 
     Attributes:
-        directory: where the configuration and the processors are.
+        directory: the directory of the configuration and the processors.
         weights: the files of the policy's weights, one or its shards; those of an adapter's base lie in another
             directory than its configuration.
         is_adapter: whether the directory holds a PEFT adapter of those weights.
@@ -61,12 +61,12 @@ class CheckpointFiles:
 def read_files(directory: Path, *, policy_type: str | None = None, base_path: str | None = None) -> CheckpointFiles:
     """Read a checkpoint's directory.
 
-    ``policy_type`` is the type of a policy whose configuration names none, ``base_path`` where an adapter's base is, if
-    not where the adapter says.
+    ``policy_type`` is the type of a policy whose configuration names none, ``base_path`` the place of an adapter's
+    base, in place of the one that the adapter names.
 
     Raises:
-        CheckpointError: which file is missing or broken, and what to do.
-        ConfigError: a base for a checkpoint that is no adapter.
+        CheckpointError: a file is missing or broken; the message names it and says what to do.
+        ConfigError: a base is given for a checkpoint that is not an adapter.
     """
     config = _read_config(directory, policy_type)
     files = [directory / CONFIG]
@@ -116,7 +116,7 @@ def _read_config(directory: Path, policy_type: str | None) -> dict[str, Any]:
 
 
 def _origin(config: Mapping[str, Any]) -> str:
-    """Whose configuration without features it is, and what to do."""
+    """Describe where a configuration without features comes from, and what to do."""
     if "input_shapes" in config:
         return (
             "it was written by LeRobot of 2024 (input_shapes), which no later LeRobot reads; save the policy again "
@@ -127,11 +127,11 @@ def _origin(config: Mapping[str, Any]) -> str:
             f"it is a model of the transformers library ('{config.get('model_type')}'), not a LeRobot policy; "
             "policy.path is the directory LeRobot's training writes as checkpoints/<step>/pretrained_model"
         )
-    return "without them nobody knows what it was trained on, so save the policy again with LeRobot"
+    return "without them it is not known what the policy was trained on, so save it again with LeRobot"
 
 
 def _is_adapter(directory: Path) -> bool:
-    """Whether a directory holds a PEFT adapter: one with an adapter's configuration, whatever ``use_peft`` says."""
+    """Say whether a directory holds a PEFT adapter: an adapter's configuration, whatever ``use_peft`` is."""
     if (directory / ADAPTER_CONFIG).is_file():
         return True
     if (directory / ADAPTER_WEIGHTS).is_file():
@@ -143,7 +143,7 @@ def _is_adapter(directory: Path) -> bool:
 
 
 def _base_of_adapter(directory: Path, base_path: str | None) -> Path:
-    """The checkpoint that an adapter was trained on: the one the user names, else the one its configuration names."""
+    """Locate the checkpoint that an adapter was trained on; the user's ``base_path`` wins over its configuration."""
     if base_path is not None:
         return locate(base_path)
     file = directory / ADAPTER_CONFIG
@@ -160,7 +160,7 @@ def _base_of_adapter(directory: Path, base_path: str | None) -> Path:
 
 
 def _read_steps(file: Path) -> list[dict[str, Any]]:
-    """The steps of a processor pipeline."""
+    """Read the steps of a processor pipeline."""
     if not file.is_file():
         raise CheckpointError(f"{file} is missing; without it inputs would not be normalised as in training.")
     pipeline = read_json(file)

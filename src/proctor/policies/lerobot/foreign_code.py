@@ -4,10 +4,10 @@ A checkpoint is built around other models: a tokenizer, a vision encoder, a lang
 Any of them may bring Python files, or weights as a pickle. LeRobot consents to the former for several types of policy
 (a literal ``trust_remote_code=True``, or a default). Within :func:`no_foreign_code`, in the thread that loads,
 
-- transformers and diffusers are told that nobody consented, whatever they were told;
+- transformers and diffusers get ``trust_remote_code=False``, whatever their caller gave;
 - a model's own function for generating is left aside, which transformers takes from a folder without consent;
 - no code is executed from where these libraries, torch.hub and the Hub keep what they download, which is where they
-  copy a model's code to before it runs; and no pickle is read, whoever asks for it.
+  copy a model's code to before it runs; and no pickle is read, whichever library reads it.
 
 Python cannot take an audit hook away, and libraries keep functions that they imported: what is installed here, once,
 stays, and does nothing outside of :func:`no_foreign_code`. Importing this module imports nothing heavy; entering
@@ -39,12 +39,12 @@ T = TypeVar("T")
 
 _CONSENT = "or, if you have read it and trust it, give --trust_remote_code=true"
 _RESOLVERS = ("transformers.dynamic_module_utils", "diffusers.utils.dynamic_modules_utils")
-"""Where libraries decide whether a model's own code may run."""
+"""The modules in which libraries decide whether a model's own code may run."""
 
 
 @dataclass
 class _Guard:
-    """One loading: where code must not come from, and what was refused. A library may catch the exception."""
+    """One loading: folders that code must not come from, and the refusals, as a library may catch the exception."""
 
     directory: Path
     downloads: tuple[str, ...]
@@ -64,7 +64,7 @@ class _Guard:
         )
 
     def is_foreign(self, file: object) -> bool:
-        """Whether a file is none that was installed, and lies where something downloaded does."""
+        """Say whether a file lies in a folder of downloads and is not part of an installed package."""
         if not isinstance(file, str) or not os.path.isabs(file):  # noqa: PTH117 - "<string>", a library's short name
             return False
         path = os.path.normpath(file)
@@ -88,7 +88,7 @@ def no_foreign_code(directory: Path) -> Iterator[None]:
     """Keep what the checkpoint in ``directory`` names from running code, as long as this thread is within.
 
     Raises:
-        CheckpointError: something had to be kept from it, whether or not the library that asked went on without.
+        CheckpointError: something was refused, even if the library that asked for it went on without.
     """
     with _installing:
         _install()
@@ -120,7 +120,7 @@ def without_foreign_code(load: Callable[Concatenate[Checkpoint, P], T]) -> Calla
 
 
 def _download_folders() -> tuple[str, ...]:
-    """Where Python files of others lie."""
+    """List the folders in which libraries keep downloaded Python files."""
     import torch
     from huggingface_hub import constants
 
@@ -131,13 +131,13 @@ def _download_folders() -> tuple[str, ...]:
 
 
 def _installed_folders() -> tuple[str, ...]:
-    """Where Python itself and installed packages lie; a cache may be a folder above them."""
+    """List the folders of Python and of installed packages; a cache may be a folder above them."""
     python = [sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")]
     return _with_real_names(*python, *site.getsitepackages(), site.getusersitepackages())
 
 
 def _with_real_names(*folders: str) -> tuple[str, ...]:
-    """Each folder as it is called and as it really is, with a separator at its end."""
+    """List each folder under its own path and with links resolved, with a separator at its end."""
     absolute = {Path(folder).expanduser().absolute() for folder in folders}
     return tuple(os.path.join(folder, "") for folder in {*absolute, *(each.resolve() for each in absolute)})  # noqa: PTH118
 
@@ -160,7 +160,7 @@ def _install() -> None:
 
 
 def _replace(module: ModuleType, name: str, wrapper: Callable[[Any], Any]) -> None:
-    """Wrap a function wherever it has been imported to under its name; who imports it later finds it wrapped."""
+    """Wrap a function in every module that has imported it under its name; later imports get the wrapped one, too."""
     original = getattr(module, name, None)
     if original is None:  # diffusers asks for consent in later versions only
         return
@@ -208,7 +208,7 @@ def _without_pickles(load: Callable[..., Any]) -> Any:
 
 
 def _audit(event: str, arguments: tuple[Any, ...], loading: _Loading = _loading) -> None:
-    """Called by Python for every event, also while it shuts down and this module's names are gone."""
+    """Handle an audit event. Python calls this also while it shuts down and this module's names are gone."""
     guard = loading.guard
     if guard is None:
         return

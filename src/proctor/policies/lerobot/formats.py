@@ -21,7 +21,7 @@ _DTYPES = {
 
 
 def read_json(file: Path) -> Any:
-    """The content of a JSON file.
+    """Read the content of a JSON file.
 
     Raises:
         CheckpointError: the file cannot be read, or is not JSON.
@@ -35,12 +35,12 @@ def read_json(file: Path) -> Any:
 
 
 def is_shape(value: Any) -> TypeGuard[list[int]]:
-    """Whether a value of a JSON file is the shape of an array: a list of whole numbers of a size that arrays have."""
+    """Say whether a value of a JSON file is the shape of an array: a list of whole numbers in 0 to 2**31 - 1."""
     return isinstance(value, list) and all(type(size) is int and 0 <= size < 2**31 for size in value)
 
 
 def read_safetensors_header(file: Path) -> dict[str, Any]:
-    """The tensors' names, types and places, after checking them against the size of the file.
+    """Read the tensors' names, types and places, and check them against the size of the file.
 
     Format: eight bytes, little-endian, the length of the JSON that follows; then the tensors, at the offsets it names.
 
@@ -51,7 +51,7 @@ def read_safetensors_header(file: Path) -> dict[str, Any]:
 
 
 def read_tensors(file: Path, names: Iterable[str] | None = None) -> dict[str, Array]:
-    """Some tensors of a safetensors file (all if ``names`` is None) by name, each of its own shape and dtype.
+    """Read tensors of a safetensors file (all if ``names`` is None) by name, each of its own shape and dtype.
 
     A bfloat16 tensor becomes float32.
 
@@ -77,9 +77,9 @@ def _read_tensor(file: Path, stream: Any, tensor: dict[str, Any], start: int) ->
 
 
 def _read_header(file: Path) -> tuple[dict[str, Any], int]:
-    """The header, and where the tensors begin."""
-    if file.exists() and not file.is_file():  # a pipe would be waited for
-        raise CheckpointError(f"{file} cannot be read: It is no file.")
+    """Read the header, and the offset of the first tensor."""
+    if file.exists() and not file.is_file():  # reading a pipe would wait for its writer
+        raise CheckpointError(f"{file} cannot be read: it is not a regular file.")
     try:
         size = file.stat().st_size
         with file.open("rb") as stream:
@@ -103,7 +103,7 @@ def _read_header(file: Path) -> tuple[dict[str, Any], int]:
 
 
 def _end_of(tensors: Iterable[Mapping[str, Any]]) -> int:
-    """Where the last tensor ends. Each begins where the one before it ends, as the safetensors library demands, too."""
+    """Give the end of the last tensor. Each must begin at the end of the one before, as in the safetensors library."""
     end = 0
     for first, last in sorted(tensor["data_offsets"] for tensor in tensors):
         if type(first) is not int or type(last) is not int or first != end or last < first:

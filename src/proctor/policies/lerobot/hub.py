@@ -1,4 +1,4 @@
-"""What a checkpoint needs of the Hub beyond its own files: a tokenizer, a language model. Imports huggingface_hub."""
+"""Explains errors about models of the Hub that a checkpoint needs beside its own files. Imports huggingface_hub."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from proctor.policies.lerobot.files import CONFIG, POSTPROCESSOR, PREPROCESSOR, 
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _NOT_NEEDED = frozenset({"repo_id", "pretrained_path"})
 _FOR_TRAINING = frozenset({"Wan-AI/Wan2.2-TI2V-5B", "lerobot/fastwam_base"})
-"""What FastWAM's training begins with; all its checkpoints name them."""
+"""The models that FastWAM's training begins with; all its checkpoints name them."""
 
 
 def comes_from_the_hub(error: BaseException) -> bool:
-    """Whether an error, or what caused it, is that the Hub did not give a file."""
+    """Say whether an error, or one that caused it, is that the Hub did not give a file."""
     return any(isinstance(each, (EntryNotFoundError, HfHubHTTPError, OfflineModeIsEnabled)) for each in causes(error))
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
-    """An error and what it was raised from or while handling, down to the bottom."""
+    """Yield an error and all errors that it was raised from, or while they were handled."""
     at: BaseException | None = error
     while at is not None:
         yield at
@@ -31,7 +31,7 @@ def causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def missing_files(files: CheckpointFiles, config: Mapping[str, Any]) -> str:
-    """A sentence about what could not be had: the repositories that the checkpoint names."""
+    """Make the sentence about missing files; it lists the repositories that the checkpoint names."""
     steps = [step.get("config") or {} for step in (*(files.preprocessor or ()), *(files.postprocessor or ()))]
     named = sorted({value for fields in (config, *steps) for value in _repositories(fields)})
     what = " and ".join(named) or "files"
@@ -43,10 +43,10 @@ def missing_files(files: CheckpointFiles, config: Mapping[str, Any]) -> str:
 
 
 def lost_model(error: BaseException, files: CheckpointFiles, config: Mapping[str, Any]) -> str | None:
-    """A sentence about the path to a model that the checkpoint names, that is not here, and that ``error`` is about."""
-    said = " ".join(str(each) for each in causes(error))
+    """Make the sentence about a path to a model that the checkpoint names and ``error`` is about; None if none is."""
+    messages = " ".join(str(each) for each in causes(error))
     for name, value in _lost_paths(config):
-        if value in said:
+        if value in messages:
             return (
                 f"{files.directory / CONFIG} names {value} as {name}, which is not here; give where it is: "
                 f"--policy.{name}=<directory or Hub id>"
@@ -54,13 +54,13 @@ def lost_model(error: BaseException, files: CheckpointFiles, config: Mapping[str
     for file, steps in ((PREPROCESSOR, files.preprocessor), (POSTPROCESSOR, files.postprocessor)):
         for step in steps or ():
             for name, value in _lost_paths(step.get("config") or {}):
-                if value in said:
+                if value in messages:
                     return f"{files.directory / file} names {value} as {name}, which is not here; correct it there."
     return None
 
 
 def _lost_paths(fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Fields that name a path on disk which does not exist."""
+    """Yield the fields that name a path on disk which does not exist, and the paths."""
     return (
         (name, value)
         for name, value in fields.items()

@@ -37,7 +37,7 @@ _HOW_TO_GIVE = (
 
 @dataclass(frozen=True)
 class ObjectWeights:
-    """The weights of a policy object, as they are whenever they are asked for.
+    """The weights of a policy object, as they are when they are read.
 
     Attributes:
         model: the object, a ``PreTrainedPolicy``.
@@ -94,15 +94,15 @@ class ObjectWeights:
 def live_policy(
     model: Any, preprocessor: Any = None, postprocessor: Any = None, rename_map: Mapping[str, str] | None = None
 ) -> LeRobotSource | None:
-    """A policy object of LeRobot's as a policy; None if ``model`` is no PyTorch module at all.
+    """Make a policy of a policy object of LeRobot's; None if ``model`` is not a PyTorch module.
 
     Processors that are not given are those beside the weights that ``model.config.pretrained_path`` names, if these are
     the model's. ``rename_map`` is observation key of the environment → key of the policy, by default the
     preprocessor's own.
 
     Raises:
-        ConfigError: a module that is no LeRobot policy, or one whose processors are not known; says what to give.
-        CheckpointError: a configuration that cannot be evaluated.
+        ConfigError: the module is not a LeRobot policy, or its processors are not known; the message says what to give.
+        CheckpointError: the configuration cannot be evaluated.
     """
     if not _is_a("torch", "nn.Module", model):
         return None
@@ -150,7 +150,7 @@ def _described(
 
 
 def _is_a(module: str, name: str, value: Any) -> bool:
-    """Whether ``value`` is an instance of a class of a module, which must be loaded then."""
+    """Say whether ``value`` is an instance of a class of a module; it is not if the module has not been imported."""
     found = sys.modules.get(module)
     for part in name.split("."):
         found = getattr(found, part, None)
@@ -161,15 +161,16 @@ def _no_policy(module: Any) -> str:
     name = type(module).__name__
     for path, part in module.named_modules():
         if _is_a("lerobot.policies.pretrained", "PreTrainedPolicy", part):
-            return f"{name} is no LeRobot policy but holds one: give that, as policy.{path}."
+            return f"{name} is not a LeRobot policy but holds one: give that, as policy.{path}."
     return (
-        f"{name} is a PyTorch module and no LeRobot policy: give a function from an observation to actions around it, "
-        "such as lambda observation: module(torch.as_tensor(observation['observation.state'], dtype=torch.float32))."
+        f"{name} is a PyTorch module and not a LeRobot policy: give a function from an observation to actions around "
+        "it, such as lambda observation: "
+        "module(torch.as_tensor(observation['observation.state'], dtype=torch.float32))."
     )
 
 
 def _given(preprocessor: Any, postprocessor: Any) -> tuple[Any, Any] | None:
-    """The processors that the caller gave; None if there are none."""
+    """Check the processors that the caller gave; None if there are none."""
     if preprocessor is None and postprocessor is None:
         return None
     for name, pipeline in (("preprocessor", preprocessor), ("postprocessor", postprocessor)):
@@ -183,9 +184,9 @@ def _given(preprocessor: Any, postprocessor: Any) -> tuple[Any, Any] | None:
 
 
 def _loaded_from(model: Any) -> Checkpoint:
-    """The checkpoint that the model's weights came from, beside which its processors lie.
+    """Load the checkpoint that the model's weights came from, which holds its processors.
 
-    Nobody knows whose they are if the weights are others by now: a policy that is fine-tuned still names its base,
+    If the weights have changed since, its processors are not known: a policy that is fine-tuned still names its base,
     whose data set had other statistics.
     """
     if (path := model.config.pretrained_path) is None:
@@ -215,7 +216,7 @@ def _has_weights_of(model: Any, files: CheckpointFiles) -> bool:
     weights = [file for file in files.all_files if file.suffix == ".safetensors" and file.name.startswith("model")]
     for file in weights:
         with safe_open(file, "pt") as saved:
-            for name in saved.keys():  # noqa: SIM118 - no mapping
+            for name in saved.keys():  # noqa: SIM118 - it is not a mapping
                 there = state.get(name)
                 if there is None or not torch.equal(saved.get_tensor(name).to(there.dtype), there.cpu()):
                     return False
@@ -232,7 +233,7 @@ def _tensors(model: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _digest_of(tensor: Any) -> bytes:
-    """Of type, shape and bits, wherever the tensor is."""
+    """Digest the dtype, shape and bits of a tensor on any device."""
     import torch
 
     bits = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()

@@ -1,4 +1,4 @@
-"""Where a checkpoint is: a directory, or a repository of the Hugging Face Hub."""
+"""Finds a checkpoint: a directory, or a repository of the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _HUB_ID = re.compile(r"(?P<repository>[\w-][\w.-]*/[\w-][\w.-]*)(@(?P<revision>[
 
 
 def locate(path: str, revision: str | None = None) -> Path:
-    """The directory that holds the checkpoint's files; downloads it if ``path`` names a repository of the Hub.
+    """Find the directory of the checkpoint's files; it is downloaded if ``path`` names a repository of the Hub.
 
     ``path`` is a directory as LeRobot writes it (``…/pretrained_model``), the directory of a training step that
     contains one (``…/checkpoints/005000``), or ``user/repo``, ``user/repo@revision``. A directory that exists wins; of
@@ -20,7 +20,7 @@ def locate(path: str, revision: str | None = None) -> Path:
 
     Raises:
         CheckpointError: there is no such directory or repository, or it cannot be downloaded.
-        ConfigError: a revision that makes no sense here.
+        ConfigError: a revision is given with a directory, or twice.
     """
     directory = Path(path).expanduser()
     if directory.is_dir():
@@ -40,8 +40,9 @@ def locate(path: str, revision: str | None = None) -> Path:
 
 
 def pinned(path: str, directory: Path) -> dict[str, str | None]:
-    """Fields of ``--policy.*`` that name just what ``path`` was located at: the directory itself and not a link to it
-    (``checkpoints/last``), from anywhere; of the Hub, the commit.
+    """Give the fields of ``--policy.*`` that name exactly what ``path`` names now, even if a link or a branch moves on.
+
+    For a directory that is its absolute path, without links (``checkpoints/last``); for a repository, the commit.
     """
     if Path(path).expanduser().is_dir():
         return {"path": str(directory)}

@@ -32,7 +32,7 @@ from proctor.policies.lerobot.steps import check_registered, register_plugin_ste
 Tensors = dict[str, torch.Tensor]
 _COMPILED = "_orig_mod."
 _DRAWN_AGAIN = {"base_model.vera_A", "base_model.vera_B"}
-"""What PEFT may save and never loads: VeRA's projections, which are those of its ``projection_prng_key``."""
+"""VeRA's projections, which PEFT may save but always draws again from ``projection_prng_key``."""
 
 
 class Loaded(NamedTuple):
@@ -50,7 +50,7 @@ def build(checkpoint: Checkpoint) -> Loaded:
 
     Raises:
         CheckpointError: lerobot cannot make its configuration or processors, or the weights do not fit.
-        ConfigError: an override the configuration does not accept, a device that is not there.
+        ConfigError: the configuration does not accept an override, or this machine lacks the device.
     """
     device = _device(checkpoint.device)
     config = _config(checkpoint, device)
@@ -80,7 +80,7 @@ def _read_weights(file: Path) -> Tensors:
 
 
 def saved_processors(checkpoint: Checkpoint, config: Any) -> tuple[Any, Any]:
-    """The processors of a checkpoint alone, on its device; it keeps them in files of their own.
+    """Make the processors of a checkpoint alone, on its device; the checkpoint has files of them.
 
     Raises:
         CheckpointError: lerobot cannot make them.
@@ -89,7 +89,7 @@ def saved_processors(checkpoint: Checkpoint, config: Any) -> tuple[Any, Any]:
 
 
 def config_fields(policy_type: str) -> set[str]:
-    """The fields of the configuration of a type of policy, in the installed lerobot."""
+    """Give the names of the fields of a policy type's configuration in the installed lerobot."""
     return {field.name for field in dataclasses.fields(_config_class(policy_type))}
 
 
@@ -120,7 +120,7 @@ def _device(requested: str | None) -> torch.device:
 
 
 def _config(checkpoint: Checkpoint, device: torch.device) -> Any:
-    """The configuration object. A field that this lerobot does not know is dropped where it is switched off."""
+    """Make the configuration. A field that this lerobot does not have is dropped if its value is None or False."""
     known = config_fields(checkpoint.type)
     fields = {name: value for name, value in checkpoint.config.items() if name in known}
     if foreign := sorted(
@@ -154,18 +154,18 @@ def _decode(config_class: Any, fields: Mapping[str, Any], overrides: Mapping[str
 
 
 def _model(checkpoint: Checkpoint, config: Any, tensors: Tensors) -> Any:
-    """The network with its weights, all of them and no others, and its adapter if it has one."""
+    """Make the network with exactly the checkpoint's weights, and with its adapter if it has one."""
     files = checkpoint.files
     try:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)  # where weights may be missing, they are missing alike each time
+            torch.manual_seed(0)  # so that weights that are missing get the same values each time
             model = get_policy_class(checkpoint.type)(config)
     except ImportError as error:
         raise CheckpointError(
             f"A '{checkpoint.type}' policy needs a package that is missing: {_cause(error)}."
         ) from error
     except Exception as error:
-        raise _cannot_build(checkpoint, error, "The checkpoint's configuration describes no policy") from error
+        raise _cannot_build(checkpoint, error, "The checkpoint's configuration does not describe a policy") from error
     try:
         problems = _load_weights(model, _compiled_names(model, checkpoint.policy_type.weights(model, tensors)))
     except RuntimeError as error:
@@ -186,26 +186,28 @@ def _refuse_or_warn(checkpoint: Checkpoint, weights: Path, problems: Iterable[st
 
 
 def _add_adapter(model: Any, directory: Path) -> list[str]:
-    """Put an adapter's layers into the model itself; gives what of its weights does not fit, which PEFT passes over."""
+    """Put an adapter's layers into the model itself; return the misfits of its weights, which PEFT ignores."""
     from peft import PeftModel
 
     try:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)  # as for the model
+            torch.manual_seed(0)  # so that missing weights get the same values each time
             adapted = PeftModel.from_pretrained(model, str(directory))
-            missing, unexpected = adapted.load_adapter(str(directory), adapted.active_adapter)  # only this one tells
+            # PeftModel.from_pretrained does not return the misfits
+            missing, unexpected = adapted.load_adapter(str(directory), adapted.active_adapter)
     except CheckpointError:
         raise
     except Exception as error:
         raise CheckpointError(
-            f"{directory / ADAPTER_CONFIG} describes no adapter that PEFT can put into this policy: {_cause(error)}."
+            f"{directory / ADAPTER_CONFIG} does not describe an adapter that PEFT can put into this policy: "
+            f"{_cause(error)}."
         ) from error
     unexpected = set(unexpected) - _DRAWN_AGAIN
     return _misfits(_unfilled(adapted.state_dict(), missing), unexpected, f"{ADAPTER_CONFIG} and its base ask")
 
 
 def _cannot_build(checkpoint: Checkpoint, error: BaseException, what: str) -> CheckpointError:
-    """Why a part cannot be made: most often it is built around something that would have to be downloaded."""
+    """Explain why a part cannot be made: most often it needs a model that would have to be downloaded."""
     if lost := lost_model(error, checkpoint.files, checkpoint.config):
         return CheckpointError(lost)
     if comes_from_the_hub(error):
@@ -214,13 +216,13 @@ def _cannot_build(checkpoint: Checkpoint, error: BaseException, what: str) -> Ch
 
 
 def _load_weights(model: torch.nn.Module, tensors: Tensors) -> list[str]:
-    """Copy the weights into the model; gives what does not fit."""
+    """Copy the weights into the model; return the misfits."""
     missing, unexpected = model.load_state_dict(tensors, strict=False)
     return _misfits(_unfilled(model.state_dict(), missing), unexpected, f"its {CONFIG} asks")
 
 
 def _unfilled(state: Mapping[str, torch.Tensor], missing: Iterable[str]) -> list[str]:
-    """Of the names that no weights came for, those whose tensor did not get its weights under another name."""
+    """List the missing names whose tensor did not get its weights under another name either."""
     without = set(missing)
     filled = {_place(tensor) for name, tensor in state.items() if name not in without}
     return [name for name in missing if name not in state or _place(state[name]) not in filled]
@@ -235,7 +237,7 @@ def _misfits(missing: Iterable[str], unexpected: Iterable[str], asking: str) -> 
 
 
 def _compiled_names(model: torch.nn.Module, tensors: Tensors) -> Tensors:
-    """The tensors under the names that parts of the model have once they are compiled, or have no longer."""
+    """Rename the tensors to the model's names, which have a prefix in parts that are compiled and none in others."""
     names = {name.replace(_COMPILED, ""): name for name in model.state_dict()}
     return {names.get(name.replace(_COMPILED, ""), name): tensor for name, tensor in tensors.items()}
 
@@ -251,7 +253,7 @@ def _shortened(names: Iterable[str]) -> str:
 
 @without_foreign_code
 def _processors(checkpoint: Checkpoint, config: Any, device: torch.device, statistics: Tensors) -> tuple[Any, Any]:
-    """Those of the checkpoint, or what its weights hold in their place, if it is from before lerobot 0.4."""
+    """Make the checkpoint's processors; before lerobot 0.4 of the statistics among its weights."""
     try:
         if checkpoint.files.preprocessor is not None:
             register_plugin_steps(checkpoint.files)
@@ -285,7 +287,7 @@ def _saved_processors(checkpoint: Checkpoint, config: Any, device: torch.device)
 
 
 def _changes(checkpoint: Checkpoint, steps: Iterable[Mapping[str, Any]], device: str) -> dict[str, dict[str, Any]]:
-    """What steps are given in place of what was saved: by name, the fields that differ.
+    """Give the fields of each step, by its name, that must have other values than those that were saved.
 
     A step that was pinned to an accelerator gets the device of the policy. One that names a model which the user has
     overridden in the configuration gets the same: SmolVLA's tokenizer is that of its ``vlm_model_name``.
@@ -308,7 +310,7 @@ def _changes(checkpoint: Checkpoint, steps: Iterable[Mapping[str, Any]], device:
 
 
 def _by_feature(statistics: Tensors, config: Any) -> dict[str, Tensors]:
-    """The statistics that lerobot before 0.4 kept among the weights, by feature, as a data set's."""
+    """Sort the statistics that lerobot before 0.4 kept among the weights by feature, as those of a data set are."""
     found: dict[str, Tensors] = {key: {} for key in (*config.input_features, *config.output_features)}
     for statistic, name in embedded_statistics(statistics, found).items():
         key, _, kind = statistic.rpartition(".")
@@ -317,7 +319,7 @@ def _by_feature(statistics: Tensors, config: Any) -> dict[str, Tensors]:
 
 
 def _cause(error: BaseException) -> str:
-    """What went wrong at the bottom, in one line."""
+    """Describe the first error of a chain in one line."""
     while error.__cause__ is not None:
         error = error.__cause__
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]

@@ -1,4 +1,4 @@
-"""What a checkpoint's files may name besides models: steps that are known, files in their own directory, no modules.
+"""Checks that a checkpoint's files name no module of Python, and no files but those in their own directory.
 
 Only names are looked at, without torch or lerobot; whether the files are whole is for :mod:`.files` to say.
 """
@@ -16,7 +16,7 @@ from proctor.policies.lerobot.files import ADAPTER_CONFIG, CONFIG, POSTPROCESSOR
 from proctor.policies.lerobot.steps import check_steps
 
 _INDEX_FILES = ("*.index.json", "*/*.index.json")
-"""Which tensors lie in which file: of the checkpoint's weights, and of parts in folders of their own."""
+"""The files that map tensors to files: of the checkpoint's weights, and of parts in folders of their own."""
 
 
 def check_names(directory: Path) -> None:
@@ -40,7 +40,7 @@ def check_names(directory: Path) -> None:
 
 
 def _check_lists(folder: Path) -> None:
-    """The lists of files in the directory of a checkpoint or of a model that one names."""
+    """Check the lists of files in the directory of a checkpoint or of a model that a checkpoint names."""
     for index in (file for pattern in _INDEX_FILES for file in sorted(folder.glob(pattern))):
         weights = _read_mapping(index).get("weight_map")
         for name in weights.values() if isinstance(weights, dict) else ():
@@ -51,7 +51,7 @@ def _check_lists(folder: Path) -> None:
 
 
 def _check_held(named_in: Path, name: object) -> None:
-    """A file that ``named_in`` says lies beside it. It may be a link, as every file in the Hub's cache is."""
+    """Refuse a name in ``named_in`` that leads out of its directory. A link may: the Hub's cache consists of links."""
     if not isinstance(name, str) or not _is_inside(name):
         raise CheckpointError(
             f"{named_in} names {name!a} as a file that lies beside it; such a name is a text, neither absolute nor "
@@ -60,7 +60,7 @@ def _check_held(named_in: Path, name: object) -> None:
 
 
 def _check_adapter(file: Path) -> None:
-    """For a LoRA with a ``megatron_config`` PEFT imports the module that ``megatron_core`` names.
+    """Refuse a LoRA with a ``megatron_config``, since PEFT then imports the module that ``megatron_core`` names.
 
     ``auto_mapping`` names one too, which PEFT imports only if it is asked to make the base itself; it never is here.
     """
@@ -77,12 +77,12 @@ def _is_inside(name: str) -> bool:
         name.encode()
     except UnicodeEncodeError:
         return False
-    path = PureWindowsPath(name)  # knows both separators
+    path = PureWindowsPath(name)  # splits at both separators
     return bool(path.name) and not path.anchor and ".." not in path.parts and "\0" not in name
 
 
 def _folders_in(fields: object) -> Iterator[Path]:
-    """Every directory that exists under a text in nested fields."""
+    """Yield every directory that a text in nested fields names and that exists."""
     rest = [fields]
     while rest:
         match rest.pop():
@@ -95,9 +95,9 @@ def _folders_in(fields: object) -> Iterator[Path]:
 
 
 def _read_mapping(file: Path) -> Mapping[str, Any]:
-    """What a JSON file holds; nothing if it cannot be read, for then nobody else reads a name in it either."""
+    """Read a JSON object; empty if the file cannot be read, because then no library reads a name in it either."""
     try:
-        content = json.loads(file.read_bytes()) if file.is_file() else {}  # a pipe would be waited for
+        content = json.loads(file.read_bytes()) if file.is_file() else {}  # reading a pipe would wait for its writer
     except (OSError, ValueError):
         return {}
     except RecursionError:

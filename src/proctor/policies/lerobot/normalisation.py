@@ -1,7 +1,7 @@
-"""Whether a checkpoint normalises what its policy wants normalised, told from its files alone.
+"""Checks, from its files alone, that a checkpoint normalises what its policy wants normalised.
 
 LeRobot passes a feature on as it is if its normaliser has no statistics of it: the policy then sees, or gives, numbers
-of another scale than in training, and nothing says so. So a checkpoint is refused here unless, for each input the
+of another scale than in training, without an error or a warning. So a checkpoint is refused unless, for each input the
 preprocessor and for the action the postprocessor has a step that normalises it in the mode that the policy's
 ``normalization_mapping`` names, with statistics of the right names and shape, all of them finite and in order. What a
 step itself declares counts too (LingBot-VA's mapping is IDENTITY, and its postprocessor un-normalises by quantiles).
@@ -41,8 +41,8 @@ DEFAULT_MAPPINGS: Mapping[str, Mapping[str, str]] = {
     "tdmpc": {**_NO_MODES, "ENV": "IDENTITY", "ACTION": "MIN_MAX"},
     "vla_jepa": {**_MEAN_STD, "ACTION": "MIN_MAX"},
 }
-"""What LeRobot normalises of each of its types of policy if ``config.json`` has no ``normalization_mapping``. GR00T is
-left out: it normalises by minimum and maximum in steps of its own, whatever its mapping says."""
+"""The modes of each of LeRobot's types of policy if ``config.json`` has no ``normalization_mapping``. GR00T is
+left out: it normalises by minimum and maximum in steps of its own, whatever its mapping is."""
 
 _STEPS = {
     PREPROCESSOR: ("normalizer_processor", "molmoact2_masked_normalizer"),
@@ -63,11 +63,11 @@ def check_normalisation(files: CheckpointFiles, config: Mapping[str, Any], overr
     """Refuse a checkpoint that LeRobot would run without normalising what the policy wants normalised.
 
     ``config`` are the fields of its configuration, with the user's ``overrides`` applied. A ``normalization_mapping``
-    among the overrides says what the policy was trained with; what it leaves as it is may lack statistics.
+    among the overrides describes the training of the policy; what it leaves as it is may lack statistics.
 
     Raises:
         CheckpointError: a step or a statistic is missing, of the wrong shape, or not finite.
-        ConfigError: the processors do not do what the overriding mapping says.
+        ConfigError: the processors do not normalise as the overriding mapping does.
     """
     inputs = [Feature.from_config(key, fields) for key, fields in config["input_features"].items()]
     action = Feature.from_config("action", config["output_features"].get("action"))
@@ -93,9 +93,9 @@ def check_normalisation(files: CheckpointFiles, config: Mapping[str, Any], overr
 
 @dataclass(frozen=True)
 class _Check:
-    """Compares, for one feature after the other, what ``wanted`` asks for with what a pipeline does.
+    """Compares, for one feature at a time, the mode that ``wanted`` names with the one that a pipeline applies.
 
-    ``is_known`` says that the type of policy is LeRobot's, ``is_asked`` that ``wanted`` comes from the user.
+    ``is_known`` is True if the type of policy is LeRobot's, ``is_asked`` if ``wanted`` comes from the user.
     """
 
     files: CheckpointFiles
@@ -106,7 +106,7 @@ class _Check:
     def __call__(self, feature: Feature, normalisers: Sequence[Normaliser], pipeline: Path) -> None:
         wanted = str(self.wanted.get(feature.type, "IDENTITY"))
         active = [each for each in normalisers if each.mode(feature) != "IDENTITY"]
-        filled = [each for each in active if each.knows(feature.key)]
+        filled = [each for each in active if each.has_statistics_of(feature.key)]
         if self.is_asked and wanted == "IDENTITY":
             if filled:
                 raise ConfigError(
@@ -155,7 +155,7 @@ class _Check:
 
 
 def _check_statistics(feature: Feature, normaliser: Normaliser, otherwise: str = "") -> None:
-    """Whether a normaliser has all it needs for a feature; ``otherwise`` is what else to do if it has nothing of it."""
+    """Refuse a normaliser without the right statistics of a feature; ``otherwise`` is a remedy if it has none."""
     mode = normaliser.mode(feature)
     purpose = f"{feature.key}, by which {normaliser.pipeline.name} {_does(feature)} it"
     if missing := [name for name in STATISTICS[mode] if f"{feature.key}.{name}" not in normaliser.statistics]:
@@ -163,7 +163,7 @@ def _check_statistics(feature: Feature, normaliser: Normaliser, otherwise: str =
         has = f"only {', '.join(names[:3])}{', …' if len(names) > 3 else ''}" if names else "and no other statistics"
         raise CheckpointError(
             f"{normaliser.source} holds no {' and '.join(missing)} of {purpose}, {has}; {_SAVE_AGAIN}"
-            f"{'' if normaliser.knows(feature.key) else otherwise}"
+            f"{'' if normaliser.has_statistics_of(feature.key) else otherwise}"
         )
     shapes = normaliser.shapes(feature)
     values = {name: normaliser.statistics[f"{feature.key}.{name}"]() for name in STATISTICS[mode]}
@@ -176,7 +176,7 @@ def _check_statistics(feature: Feature, normaliser: Normaliser, otherwise: str =
             )
         if shapes and not any(_broadcasts(value.shape, shape) for shape in shapes):
             raise CheckpointError(
-                f"{normaliser.source} holds a {name} of {purpose}, of shape {value.shape}, where the feature has "
+                f"{normaliser.source} holds a {name} of {purpose}, of shape {value.shape}, while the feature has "
                 f"{shapes[0]}; {_SAVE_AGAIN}."
             )
     low, high = values.values()
@@ -190,7 +190,7 @@ def _check_statistics(feature: Feature, normaliser: Normaliser, otherwise: str =
 
 
 def _broadcasts(statistic: tuple[int, ...], feature: tuple[int, ...]) -> bool:
-    """As LeRobot applies a statistic to a batch: a flat one of an image has an element for each channel."""
+    """Say whether LeRobot can apply a statistic to a batch: a flat one of an image has an element for each channel."""
     if len(feature) == 3 and len(statistic) == 1:
         statistic = (*statistic, 1, 1)
     try:
@@ -200,7 +200,7 @@ def _broadcasts(statistic: tuple[int, ...], feature: tuple[int, ...]) -> bool:
 
 
 def _check_groot(files: CheckpointFiles, states: Sequence[Feature], action: Feature) -> None:
-    """GR00T's own steps, which pass on what they have no statistics of, and pad or cut statistics of another shape."""
+    """Check GR00T's own steps. They pass a feature without statistics on, and pad or cut those of another shape."""
     for name, steps, features in (
         (PREPROCESSOR, files.preprocessor, states),
         (POSTPROCESSOR, files.postprocessor, [action]),

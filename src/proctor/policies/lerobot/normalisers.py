@@ -27,7 +27,7 @@ Statistics = Mapping[str, Callable[[], Array]]
 
 @dataclass(frozen=True)
 class Feature:
-    """An input of the policy, or its action: ``type`` as LeRobot's FeatureType, ``shape`` channels first, or None."""
+    """An input of the policy, or its action: ``type`` is LeRobot's FeatureType, ``shape`` None or channels first."""
 
     key: str
     type: str
@@ -35,7 +35,7 @@ class Feature:
 
     @classmethod
     def from_config(cls, key: str, fields: Any) -> Feature:
-        """A feature as ``config.json`` or a step describes it."""
+        """Read a feature that ``config.json`` or a step describes."""
         fields = fields if isinstance(fields, Mapping) else {}
         shape = fields.get("shape")
         return cls(
@@ -45,15 +45,15 @@ class Feature:
 
 @dataclass(frozen=True)
 class Normaliser:
-    """A step that normalises, or what lay among the weights before lerobot 0.4.
+    """A step that normalises, or the layers that lay among the weights before lerobot 0.4.
 
     Attributes:
         pipeline: the file that lists the step.
-        source: where its statistics are, for a message.
-        statistics: those it has.
+        source: the file that holds its statistics, for a message.
+        statistics: its statistics.
         modes: its mode by type of feature.
-        features: the observations it is told of.
-        only: the observations it is confined to, if it is.
+        features: the observations that it lists.
+        only: the observations that it is confined to; None if it is not confined.
     """
 
     pipeline: Path
@@ -64,7 +64,7 @@ class Normaliser:
     only: Sequence[str] | None = None
 
     def mode(self, feature: Feature) -> str:
-        """How it normalises a feature; as in LeRobot's step, only observations must be listed among its features."""
+        """Give the mode by which it normalises a feature. As in LeRobot's step, it must list observations."""
         if feature.type == "ACTION":
             return str(self.modes.get("ACTION", "IDENTITY"))
         listed = self.features.get(feature.key)
@@ -72,12 +72,12 @@ class Normaliser:
             return "IDENTITY"
         return str(self.modes.get(listed.type, "IDENTITY"))
 
-    def knows(self, key: str) -> bool:
-        """Whether it has any statistic of a feature; LeRobot's step passes the feature on if it has none."""
+    def has_statistics_of(self, key: str) -> bool:
+        """Say whether it has any statistic of a feature; LeRobot's step passes a feature without statistics on."""
         return any(name.rpartition(".")[0] == key for name in self.statistics)
 
     def shapes(self, feature: Feature) -> list[tuple[int, ...]]:
-        """Those that the feature may have where it is normalised: EVO1 pads states and actions before."""
+        """List the shapes that the feature may have in this step: EVO1 pads states and actions in a step before."""
         own = self.features.get(feature.key)
         return [each.shape for each in (feature, own) if each is not None and each.shape is not None]
 
@@ -88,7 +88,7 @@ def read_normaliser(
     modes: Mapping[str, Any] | None = None,
     features: Iterable[Feature] | None = None,
 ) -> Normaliser:
-    """A step of a pipeline's file; ``modes`` and ``features`` are its configuration's if they are None.
+    """Read a step of a pipeline's file; ``modes`` and ``features`` are its configuration's if they are None.
 
     Raises:
         CheckpointError: the file of its statistics is not whole.
@@ -100,7 +100,7 @@ def read_normaliser(
         f"{key}.{name}": _constant(value)
         for key, values in _mapping(config.get("stats")).items()
         for name, value in _mapping(values).items()
-    }  # LeRobot takes these and leaves the file alone
+    }  # if there are any, LeRobot does not read the file
     source = f"{pipeline} (its step {step.get('registry_name')})"
     if not statistics and step.get("state_file"):
         file = pipeline.parent / step["state_file"]
@@ -116,7 +116,7 @@ def read_normaliser(
 
 
 def embedded_normaliser(weights: Sequence[Path], modes: Mapping[str, Any], features: Sequence[Feature]) -> Normaliser:
-    """What lerobot before 0.4 kept among the weights."""
+    """Make a normaliser of the statistics that lerobot before 0.4 kept among the weights."""
     files = {name: file for file in weights for name in read_safetensors_header(file)}
     found = embedded_statistics(files, (feature.key for feature in features))
     statistics = {statistic: _tensor(files[name], name) for statistic, name in found.items()}
@@ -124,7 +124,7 @@ def embedded_normaliser(weights: Sequence[Path], modes: Mapping[str, Any], featu
 
 
 def embedded_statistics(names: Iterable[str], keys: Iterable[str]) -> dict[str, str]:
-    """The statistics that lerobot before 0.4 kept among the weights: ``{"observation.state.mean": tensor's name}``.
+    """Find the statistics among the weights of lerobot before 0.4: ``{"observation.state.mean": tensor's name}``.
 
     LeRobot's own conversion reads a feature's name off the buffer's, which has underscores for its dots, so that
     ``observation.images.top_left`` is lost; here the names are looked for that the configuration gives.
@@ -143,7 +143,7 @@ def _tensor(file: Path, name: str) -> Callable[[], Array]:
 
 
 def _constant(value: Any) -> Callable[[], Array]:
-    """A statistic written as JSON; what is no number, or no array of them, is NaN."""
+    """Read a statistic that is written as JSON; a value that is not an array of numbers is NaN."""
     try:
         array = np.asarray(value, np.float64)
     except (TypeError, ValueError):

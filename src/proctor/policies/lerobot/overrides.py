@@ -14,7 +14,7 @@ _PYTHON_SPELLINGS = {"None": "null", "True": "true", "False": "false"}
 
 
 def read_value(value: Any) -> Any:
-    """A string from the command line as the number, boolean, null, list or object it spells; else as it is."""
+    """Convert a string from the command line to the number, boolean, null, list or object it spells; else return it."""
     if not isinstance(value, str):
         return value
     try:
@@ -24,14 +24,14 @@ def read_value(value: Any) -> Any:
 
 
 def override(config: Mapping[str, Any], overrides: Mapping[str, Any], policy_type: PolicyType) -> dict[str, Any]:
-    """``config`` with ``overrides`` and what follows from them.
+    """Give ``config`` with ``overrides`` and the fields that follow from them.
 
     Names and kinds of values are compared with what ``config.json`` holds. That sees nearly every mistake before
     anything heavy starts; the configuration class sees the rest when the policy is opened.
 
     Raises:
-        ConfigError: an unknown field, a value of the wrong kind, more action steps than there are.
-        CheckpointError: the checkpoint itself lacks a field that is needed, or features are not described as such.
+        ConfigError: a field is unknown, a value is of the wrong kind, or there are fewer action steps than asked for.
+        CheckpointError: the checkpoint itself lacks a field that is needed, or describes its features wrongly.
     """
     if not overrides.keys() <= config.keys():
         _check_names(overrides, str(config["type"]))
@@ -120,7 +120,7 @@ def _check_counts(config: Mapping[str, Any], overrides: Mapping[str, Any], polic
 
 
 def _wrong(name: str, what: str, overrides: Mapping[str, Any]) -> ConfigError:
-    """The error about a field's value, whose it is: the user's or the checkpoint's."""
+    """Make the error about a field's value: the user's mistake if the user gave it, else the checkpoint's."""
     return (
         ConfigError(f"policy.{name} {what}.")
         if name in overrides

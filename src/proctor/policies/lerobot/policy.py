@@ -32,7 +32,7 @@ class LeRobotPolicy(Policy):
     def __init__(
         self, checkpoint: Checkpoint, loaded: Loaded, n_threads: int, *, source: PolicySource, changes: bool
     ) -> None:
-        """``source`` is what it was loaded from; if that ``changes``, it is loaded again for each evaluation."""
+        """Take a loaded policy. If its ``source`` ``changes``, each evaluation loads it from there again."""
         self.checkpoint, self._source, self._changes = checkpoint, source, changes
         self.n_action_steps = checkpoint.n_action_steps
         self.look_offsets = checkpoint.look_offsets
@@ -120,7 +120,7 @@ class LeRobotPolicy(Policy):
         return torch.autocast(self._device.type) if self._model.config.use_amp else nullcontext()
 
     def _preprocess(self, observations: Sequence[Observation]) -> dict[str, Any]:
-        """What the network wants: see :data:`~proctor.policies.lerobot.policy_types.Batch`."""
+        """Make the network's input: see :data:`~proctor.policies.lerobot.policy_types.Batch`."""
         names = {key: self.checkpoint.rename_map.get(key, key) for key in observations[0].arrays}
         batch: dict[str, Any] = {
             name: self._to_tensor(np.concatenate([observation.arrays[key] for observation in observations]))
@@ -143,9 +143,10 @@ class LeRobotPolicy(Policy):
         return {key: value[:, -1] if ".language." in key else value for key, value in with_time.items()}
 
     def _to_tensor(self, array: Array) -> torch.Tensor:
-        """As ``lerobot.envs.utils.preprocess_observation``: images to channels first in [0, 1], all to float32.
+        """Convert images to channels first in [0, 1], and all to float32, as LeRobot does.
 
-        On the device, which an image reaches as the bytes it is.
+        LeRobot's function is ``lerobot.envs.utils.preprocess_observation``. This one converts images on the device,
+        because their bytes are a quarter of the floats.
         """
         tensor = torch.from_numpy(array)
         if tensor.dtype != torch.uint8:
@@ -158,7 +159,7 @@ class LeRobotPolicy(Policy):
         return tensor
 
     def _postprocess(self, chunks: torch.Tensor) -> Array:
-        """Actions as the environment takes them, ``(batch, steps, action_size)`` float32. Elementwise in LeRobot."""
+        """Un-normalise actions: ``(batch, steps, action_size)`` float32. LeRobot's postprocessors work elementwise."""
         with self._processors_lock:
             actions = self._postprocessor(chunks.flatten(0, 1))
         array: Array = actions.unflatten(0, chunks.shape[:2]).to("cpu", torch.float32).numpy()
@@ -166,7 +167,7 @@ class LeRobotPolicy(Policy):
 
 
 def _nothing(feature: Any, n_looks: int) -> Array:
-    """What an environment could show of a feature, zeros: an image (looks, height, width, channels), or a vector."""
+    """Make zeros for a feature: an image (looks, height, width, channels), or a vector (looks, size)."""
     if feature.type.value == "VISUAL":
         channels, height, width = feature.shape
         return np.zeros((n_looks, height, width, channels), np.uint8)

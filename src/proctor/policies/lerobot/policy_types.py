@@ -1,6 +1,6 @@
-"""What an evaluator has to know about a type of LeRobot policy. A further type is one more declaration here.
+"""Declares what an evaluation needs of each type of LeRobot policy. A further type is one more declaration here.
 
-A declaration says which steps the policy wants to see, how many of its actions can be executed before it must look
+A declaration states which steps the policy wants to see, how many of its actions can be executed before it must look
 again, how it predicts without keeping anything about an episode, and what becomes of its random numbers. A type that
 is not declared here, from LeRobot or from a package of somebody else, is :data:`UNDECLARED`: right for whatever a
 policy does, and slow, since it is shown every step. Nothing here imports torch or lerobot before a policy predicts.
@@ -20,7 +20,7 @@ Config = Mapping[str, Any]
 """The fields of a checkpoint's ``config.json``, with the user's overrides."""
 
 Batch = Mapping[str, Any]
-"""What LeRobot's preprocessor gives; tensors ``(batch, …)``, or ``(batch, time, …)`` if the policy looks back.
+"""The output of LeRobot's preprocessor: tensors ``(batch, …)``, or ``(batch, time, …)`` if the policy looks back.
 Language has no time."""
 
 Predict = Callable[[Any, Batch, Sequence[EpisodeMemory]], Any]
@@ -36,7 +36,7 @@ class PolicyType:
         randomness: see :class:`~proctor.policies.base.Policy`.
         counts: the fields the functions below read: positive whole numbers.
         n_action_steps: how many actions of a prediction are executed.
-        executable_steps: how many could be at most, and the same in words.
+        executable_steps: how many could be at most, and the name of that number in messages.
         look_offsets: the steps it sees, relative to the present.
         implied: fields that follow from others, and why.
         while_loading: fields set while the model is built: what they do would be undone by the checkpoint's weights.
@@ -63,10 +63,10 @@ class PolicyType:
 
 
 def policy_type_of(config: Config) -> PolicyType:
-    """The family of a checkpoint, by its configuration.
+    """Find the type of a checkpoint's policy by its configuration.
 
     Raises:
-        CheckpointError: a checkpoint that LeRobot cannot evaluate either.
+        CheckpointError: LeRobot cannot evaluate the checkpoint either.
     """
     policy_type = POLICY_TYPES.get(str(config["type"]), UNDECLARED)
     if not config.get("use_relative_actions"):
@@ -97,7 +97,7 @@ def _predict_act(model: Any, batch: Batch, memories: Sequence[EpisodeMemory]) ->
 
 
 def _ensembler(config: Any, memory: EpisodeMemory) -> Any:
-    """The episode's own temporal ensemble; LeRobot keeps one per policy."""
+    """Give the episode's own temporal ensemble; LeRobot keeps one per policy."""
     from lerobot.policies.act.modeling_act import ACTTemporalEnsembler
 
     if "ensembler" not in memory.state:
@@ -106,7 +106,7 @@ def _ensembler(config: Any, memory: EpisodeMemory) -> Any:
 
 
 def _predict_diffusion(model: Any, batch: Batch, memories: Sequence[EpisodeMemory]) -> Any:
-    """Past ``DiffusionPolicy`` and its queues of observations: the history is in the batch already."""
+    """Call the network without ``DiffusionPolicy`` and its queues of observations: the history is in the batch."""
     from proctor.policies.lerobot.randomness import noise, row_draws
 
     config, history = model.config, _with_stacked_images(model, batch)
@@ -125,7 +125,7 @@ def _predict_multi_task_dit(model: Any, batch: Batch, memories: Sequence[Episode
 
 
 def _predict_vqbet(model: Any, batch: Batch, memories: Sequence[EpisodeMemory]) -> Any:
-    """Past ``VQBeTPolicy`` and its queues; the codes of the actions are sampled."""
+    """Call the network without ``VQBeTPolicy`` and its queues; the codes of the actions are sampled."""
     from proctor.policies.lerobot.randomness import row_draws
 
     with row_draws(memories):
@@ -134,7 +134,7 @@ def _predict_vqbet(model: Any, batch: Batch, memories: Sequence[EpisodeMemory]) 
 
 
 def _with_stacked_images(model: Any, batch: Batch) -> dict[str, Any]:
-    """The batch with all cameras under one key, ``(batch, time, camera, …)``."""
+    """Add all cameras to the batch under one key, ``(batch, time, camera, …)``."""
     import torch
     from lerobot.utils.constants import OBS_IMAGES
 
@@ -145,7 +145,7 @@ def _with_stacked_images(model: Any, batch: Batch) -> dict[str, Any]:
 
 
 def _predict_from_noise(model: Any, batch: Batch, memories: Sequence[EpisodeMemory]) -> Any:
-    """Flow matching from noise that is passed in."""
+    """Predict by flow matching from noise that is passed in."""
     from proctor.policies.lerobot.randomness import noise
 
     config = model.config
@@ -155,7 +155,7 @@ def _predict_from_noise(model: Any, batch: Batch, memories: Sequence[EpisodeMemo
 
 
 def _predict_chunk(model: Any, batch: Batch, memories: Sequence[EpisodeMemory]) -> Any:
-    """A policy that makes its chunk of nothing but what it is given."""
+    """Predict with a policy whose chunk depends only on its arguments."""
     from proctor.policies.lerobot.randomness import row_draws
 
     with row_draws(memories):
@@ -163,12 +163,12 @@ def _predict_chunk(model: Any, batch: Batch, memories: Sequence[EpisodeMemory]) 
 
 
 def _predict_alone(model: Any, batch: Batch, _: Sequence[EpisodeMemory]) -> Any:
-    """A policy that remembers nothing, but can neither share a pass nor run in two threads."""
+    """Predict with a policy that keeps nothing, but can neither share a pass nor run in two threads."""
     return model.predict_action_chunk(dict(batch))[:, : model.config.n_action_steps]
 
 
 def _predict_step(model: Any, batch: Batch, memories: Sequence[EpisodeMemory]) -> Any:
-    """A policy that samples the next action and remembers nothing."""
+    """Predict with a policy that samples the next action and keeps nothing."""
     from proctor.policies.lerobot.randomness import row_draws
 
     with row_draws(memories):
@@ -184,14 +184,14 @@ def _predict_by_selecting(
 
 
 def _load_tokenizer(_: Any, preprocessor: Any) -> None:
-    """GR00T's is fetched when it is first asked for."""
+    """Load GR00T's tokenizer, which it would load when it is first used."""
     for step in preprocessor.steps:
         if hasattr(type(step), "proc"):
             step.proc  # noqa: B018 - a property
 
 
 def _openpi_names(model: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-    """As the policy's own loading renames what came from openpi."""
+    """Rename weights that came from openpi, as the policy's own loading does."""
     renamed = model._fix_pytorch_state_dict_keys(tensors, model.config)  # noqa: SLF001
     return {name if name.startswith("model.") else f"model.{name}": tensor for name, tensor in renamed.items()}
 

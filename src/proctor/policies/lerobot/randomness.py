@@ -3,8 +3,8 @@
 A policy draws one tensor for a whole batch from one generator, so a row's numbers depend on who shares the batch and on
 what was drawn before. Two ways around it, both giving row *i* exactly what it would have been given alone:
 
-- :func:`noise`, where a policy takes its noise as an argument;
-- ``with row_draws(memories):``, where it draws by itself. From the first time on, torch's functions that draw
+- :func:`noise`, if a policy takes its noise as an argument;
+- ``with row_draws(memories):``, if it draws by itself. From the first time on, torch's functions that draw
   (``torch.randn``, ``Tensor.normal_``) look whether their thread is in such a block. If so they look at the operators
   below them, of which one form is left of the many that a call can have. All other functions are torch's own, and cost
   nothing more. (Replacing them for each block would: Python forgets what it has learnt about a class that changes.)
@@ -44,7 +44,7 @@ def noise(memories: Sequence[EpisodeMemory], shape: tuple[int, ...], device: tor
 
 @contextmanager
 def row_draws(memories: Sequence[EpisodeMemory]) -> Iterator[None]:
-    """A context in which random tensors are drawn row by row.
+    """Enter a context in which random tensors are drawn row by row.
 
     A tensor's leading dimension is the batch, or a multiple of it with an episode's entries side by side.
 
@@ -69,7 +69,7 @@ def _global_states() -> list[torch.Tensor]:
 
 
 class _Thread(threading.local):
-    """``streams``: those of the episodes whose rows this thread computes; none where nobody asked for that."""
+    """``streams`` are those of the episodes whose rows this thread computes: none outside of :func:`row_draws`."""
 
     streams: Sequence[RandomStream] = ()
 
@@ -103,7 +103,7 @@ def _by_rows(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _device(values: Iterable[Any], named: Any) -> torch.device:
-    """Where a call draws: on the device of its tensors, else the one it names, else the default one."""
+    """Find the device that a call draws on: that of its tensors, else the one that it names, else the default one."""
     tensor = next((value for value in values if isinstance(value, torch.Tensor)), None)
     return torch.empty(0, device=named).device if tensor is None else tensor.device
 
@@ -152,12 +152,12 @@ class _Operators(TorchDispatchMode):  # type: ignore[misc]
             return
         shown = f"{lengths[0]} rows" if lengths else "a single number or permutation"
         raise PolicyError(
-            f"{func} draws {shown} for {n} episodes, which cannot be told apart; evaluate with "
+            f"{func} draws {shown} for {n} episodes, which cannot be separated; evaluate with "
             "--eval.inference_batch_size=1."
         )
 
     def _part(self, name: str, value: Any, row: int) -> Any:
-        """One episode's part of an argument: its rows of a tensor, its share of a size."""
+        """Give one episode's part of an argument: its rows of a tensor, or its share of a size."""
         n = len(self._streams)
         if name == "size" and value:
             return [value[0] // n, *value[1:]]
@@ -170,8 +170,8 @@ def _has_rows(value: Any) -> bool:
 
 @cache
 def _with_generator(func: Any) -> tuple[Any, tuple[str, ...]]:
-    """The overload of the same operator that takes a generator, and its arguments' names."""
-    packet, overload = func.overloadpacket, func._overloadname  # noqa: SLF001 - there is no other way to it
+    """Find the overload of an operator that takes a generator, and its arguments' names."""
+    packet, overload = func.overloadpacket, func._overloadname  # noqa: SLF001 - no public name leads to it
     wanted = "generator" if overload == "default" else f"{overload}_generator"
     if "generator" not in _arguments(func) and wanted in packet.overloads():
         func = getattr(packet, wanted)

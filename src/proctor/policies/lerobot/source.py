@@ -1,4 +1,4 @@
-"""A LeRobot policy that may still have to be loaded: a checkpoint, and where its weights come from."""
+"""A LeRobot policy that may still have to be loaded: a checkpoint, and the source of its weights."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
 
 _DEVICE = re.compile(r"cpu(,cpu)*|mps|(cuda|xpu)(:\d+)?|cuda:\d+(,cuda:\d+)+|xpu:\d+(,xpu:\d+)+")
 _OURS = frozenset({"type", "path", "revision", "base_path", "device", "strict", "any_image_size"})
-"""Fields of ``--policy.<field>`` that say where the checkpoint is and how it is taken, not how it is configured."""
+"""The fields of ``--policy.<field>`` that are not part of the checkpoint's configuration."""
 
 
 class Weights(Protocol):
-    """Where the weights of a policy come from."""
+    """The source of a policy's weights: files, or an object."""
 
     @property
     def change(self) -> bool:
-        """Whether they may be others the next time that they are loaded."""
+        """Say whether the weights may differ the next time that they are loaded."""
 
     @property
     def sources(self) -> tuple[type, ...]:
@@ -117,7 +117,7 @@ class LeRobotSource:
 
     @property
     def per_device(self) -> tuple[LeRobotSource, ...]:
-        """The same policy for each of its devices alone."""
+        """The policy for each of its devices alone."""
         return tuple(replace(self, checkpoint=checkpoint) for checkpoint in self.checkpoint.per_device)
 
     def open(self, n_threads: int) -> LeRobotPolicy:
@@ -145,15 +145,15 @@ def load(
 
     Its files are found and checked; neither torch nor lerobot is imported.
     ``path`` is a directory or a repository of the Hub, ``revision`` one of its revisions, ``base_path`` the checkpoint
-    that an adapter belongs to, if it is not where the adapter says, ``device`` where inference runs, ``strict`` (true)
+    that an adapter belongs to, in place of the one that it names, ``device`` where inference runs, ``strict`` (true)
     whether weights must be exactly those that the configuration asks for, ``any_image_size`` (false) whether images
     may have another size than the configuration declares; every other field overrides one of the checkpoint's own
     configuration. Without a ``rename_map`` the one the checkpoint was trained with stays in force. Whatever the
     checkpoint names runs no code of its own, unless the user consents with ``trust_remote_code``.
 
     Raises:
-        CheckpointError: there is no whole checkpoint; names the file, the reason and what to do.
-        ConfigError: a field that does not exist, or a value it cannot have.
+        CheckpointError: the checkpoint is missing or broken; the message names the file, the reason and what to do.
+        ConfigError: a field does not exist, or has a value that it cannot have.
     """
     if sys.flags.optimize > 1:
         raise ConfigError(
@@ -179,11 +179,11 @@ def load(
         raise ConfigError(f"policy.type is '{policy_type}', but {fields['path']} is a '{files.config['type']}' policy.")
     strict, any_image_size = _switch(fields, "strict", default=True), _switch(fields, "any_image_size", default=False)
     overrides = _overrides(fields, files)
-    # That a field had no use is certain only together with weights that fit.
+    # Only if the weights fit exactly is it certain that a dropped field had no use.
     dropped = sorted(
         files.config.keys() & DROPPED_FIELDS.get(files.config["type"], ()) - overrides.keys() if strict else ()
     )
-    _say_what_is_ignored(files, overrides, dropped)
+    _note_ignored_fields(files, overrides, dropped)
     policy_type = policy_type_of({**files.config, **overrides})
     for package in ("lerobot", *policy_type.requires, *(("peft",) if files.is_adapter else ())):
         if importlib.util.find_spec(package) is None:
@@ -215,7 +215,7 @@ def _switch(fields: Mapping[str, Any], name: str, *, default: bool) -> bool:
 
 
 def _overrides(fields: Mapping[str, Any], files: CheckpointFiles) -> dict[str, Any]:
-    """The fields that change the configuration, by their name in it."""
+    """Give the user's fields that change the configuration, by their name in it."""
     overrides = {name: read_value(value) for name, value in fields.items() if name not in _OURS}
     if "compile" in overrides:
         overrides["compile_model"] = overrides.pop("compile")
@@ -229,18 +229,18 @@ def _overrides(fields: Mapping[str, Any], files: CheckpointFiles) -> dict[str, A
     return overrides
 
 
-def _say_what_is_ignored(files: CheckpointFiles, overrides: Mapping[str, Any], dropped: Iterable[str]) -> None:
+def _note_ignored_fields(files: CheckpointFiles, overrides: Mapping[str, Any], dropped: Iterable[str]) -> None:
     if dropped:
         note(f"{files.directory / CONFIG}: LeRobot has dropped {', '.join(dropped)}, which had no use; it is ignored.")
     if files.config.get("use_peft") and not files.is_adapter and "use_peft" not in overrides:
         note(
-            f"{files.directory / CONFIG} says use_peft, but there is no {ADAPTER_CONFIG}: the weights are evaluated as "
-            "they are; if that is right, say --policy.use_peft=false."
+            f"{files.directory / CONFIG} has use_peft, but there is no {ADAPTER_CONFIG}: the weights are evaluated as "
+            "they are; if that is right, give --policy.use_peft=false."
         )
 
 
 def _own_rename_map(files: CheckpointFiles) -> Mapping[str, str]:
-    """The renaming the preprocessor was saved with."""
+    """Read the renaming that the preprocessor was saved with."""
     for step in files.preprocessor or ():
         if step.get("registry_name") == "rename_observations_processor":
             renamed = step.get("config", {}).get("rename_map") or {}

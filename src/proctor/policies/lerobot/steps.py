@@ -1,4 +1,4 @@
-"""Which steps a checkpoint's processors may have. Only :func:`register_plugin_steps` imports lerobot or a plug-in.
+"""Checks the steps of a checkpoint's processors. Only :func:`register_plugin_steps` imports lerobot or a plug-in.
 
 LeRobot builds a step from the name it is registered under, or from an import path under ``class``: it imports any
 module that is named there and calls what it finds. Here a step needs a name, and the name must be one of LeRobot's own
@@ -43,7 +43,7 @@ LEROBOT_STEPS = frozenset(
     xvla_rotation_6d_to_axis_angle
     """.split()  # noqa: SIM905 - the eighty of them, a line each or quoted, hide what follows
 )
-"""Every name that LeRobot 0.4.4 or 0.6.1 registers, in whichever of its modules."""
+"""Every name that LeRobot 0.4.4 or 0.6.1 registers in any of its modules."""
 
 LEROBOT_CLASSES = frozenset(
     {
@@ -60,7 +60,7 @@ def check_steps(file: Path, steps: Sequence[Mapping[str, Any]]) -> None:
     """Refuse steps that LeRobot must not be asked to build. ``file`` lists them.
 
     A name that is not LeRobot's own passes if it is registered in this process already, or if there are plug-ins that
-    may register it: :func:`register_plugin_steps` knows once they are imported.
+    may register it: :func:`register_plugin_steps` checks that once they are imported.
 
     Raises:
         CheckpointError: names file, step and what to do.
@@ -80,8 +80,8 @@ def check_steps(file: Path, steps: Sequence[Mapping[str, Any]]) -> None:
             )
         if not isinstance(step.get("config", {}), dict):
             raise CheckpointError(
-                f"{file} gives step {number} ({name or path!r}) a config that is no object; it is not as LeRobot saved "
-                "it: download or copy the checkpoint again."
+                f"{file} gives step {number} ({name or path!r}) a config that is not an object; it is not as LeRobot "
+                "saved it: download or copy the checkpoint again."
             )
         if name is not None and name not in LEROBOT_STEPS | _registered_here() and not _installed_plugins():
             raise _unknown(file, name)
@@ -105,10 +105,10 @@ def register_plugin_steps(files: CheckpointFiles) -> None:
 
 
 def check_registered(files: CheckpointFiles) -> None:
-    """Tell why processors could not be built if the installed LeRobot, all imported that they need, lacks a step.
+    """Refuse processors with a step that is not registered although all that they need has been imported.
 
     Raises:
-        CheckpointError: nobody has registered the step.
+        CheckpointError: a step is not registered.
     """
     from lerobot import __version__
 
@@ -123,13 +123,13 @@ def check_registered(files: CheckpointFiles) -> None:
 
 
 def _registered_here() -> frozenset[str]:
-    """The names that are registered in this process, if it has imported LeRobot's registry: by code that runs here."""
+    """Give the names that are registered in this process; none if it has not imported LeRobot's registry."""
     pipeline = sys.modules.get("lerobot.processor.pipeline")
     return frozenset(pipeline.ProcessorStepRegistry.list()) if pipeline else frozenset()
 
 
 def _installed_plugins() -> Collection[str]:
-    """The distributions that LeRobot imports as its plug-ins, found as it finds them."""
+    """List the distributions that LeRobot imports as its plug-ins, found as LeRobot finds them."""
     names = {distribution.metadata["Name"] or "" for distribution in distributions()}
     return sorted(name for name in names if name.startswith(_PLUGIN_PREFIXES))
 

@@ -1,4 +1,4 @@
-"""Which files hold a checkpoint's weights: ``model.safetensors``, or several with an index of what lies where."""
+"""Finds the files of a checkpoint's weights: ``model.safetensors``, or several with an index of their tensors."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from proctor.policies.lerobot.formats import read_json, read_safetensors_header
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
-"""As Hugging Face's libraries write it: ``{"weight_map": {<tensor>: <file>}}``."""
+"""The index that Hugging Face's libraries write: ``{"weight_map": {<tensor>: <file>}}``."""
 
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 
 
 def find_weights(directory: Path) -> tuple[Path, ...]:
-    """The files of the weights that lie in a directory; one, unless they are in shards.
+    """Find the files of the weights in a directory: one, unless the weights are in shards.
 
     Raises:
-        CheckpointError: there are none, or shards are missing, or they do not hold what the index says.
+        CheckpointError: there are none, or shards are missing, or they do not hold the tensors of the index.
     """
     if (directory / WEIGHTS).is_file():
         return (directory / WEIGHTS,)
@@ -35,19 +35,19 @@ def find_weights(directory: Path) -> tuple[Path, ...]:
 
 
 def read_weights_header(files: tuple[Path, ...]) -> dict[str, Any]:
-    """The names, types and places of all tensors.
+    """Read the names, types and places of all tensors.
 
     Raises:
-        CheckpointError: a file that is not whole.
+        CheckpointError: a file is not whole.
     """
     return {name: tensor for file in files for name, tensor in read_safetensors_header(file).items()}
 
 
 def refuse_pickle_for(file: Path) -> None:
-    """Name the pickle that lies where a file of weights is missing.
+    """Refuse a directory with a pickle in place of a file of weights.
 
     Raises:
-        CheckpointError: there is one, and the file is not there.
+        CheckpointError: the file is missing, and there is a pickle; the message names it.
     """
     pickles = sorted(each.name for each in file.parent.iterdir() if each.suffix in _PICKLES)
     if pickles and not file.exists():

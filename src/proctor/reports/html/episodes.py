@@ -91,7 +91,7 @@ def episode_table(runs: Sequence[ReportRun], video: VideoAddress, most: int = MO
 
 
 def _run(name: str, run: ReportRun, task_numbers: Mapping[TaskKey, int]) -> dict[str, Any]:
-    """Give a run's letter and name, and for each of its tasks the command that films an episode, without its number."""
+    """Give a run's letter and name, and the command that renders an episode of each task, without its number."""
     can_replay = RunDirectory(run.status.directory).holds_run
     commands = {
         task_numbers[task.task.key]: safe(command_to_replay(run.status.directory, run.summary, task.task.key)).plain

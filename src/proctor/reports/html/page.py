@@ -133,12 +133,12 @@ def make_environment() -> jinja2.Environment:
     return environment
 
 
-def marked(said: Text | str) -> Markup:
+def marked(text: Text | str) -> Markup:
     """Make HTML of a text for the terminal; bold text stays bold."""
-    if isinstance(said, str):
-        return escape(said)
+    if isinstance(text, str):
+        return escape(text)
     parts = Markup()
-    for piece in said.divide(sorted({end for span in said.spans for end in (span.start, span.end)})):
+    for piece in text.divide(sorted({end for span in text.spans for end in (span.start, span.end)})):
         styles = {word for span in piece.spans for word in str(span.style).split()}
         parts += Markup("<strong>{}</strong>").format(piece.plain) if "bold" in styles else escape(piece.plain)
     return parts
@@ -179,12 +179,12 @@ class _RunView:
 
 
 def _run_view(position: int, run: ReportRun) -> _RunView:
-    said = tuple(headline_lines(run.summary)) if run.summary.overall.n_planned else ()
+    headlines = tuple(headline_lines(run.summary)) if run.summary.overall.n_planned else ()
     return _RunView(
         letter(position),
         run.name,
         () if run.run is None else tuple(run_title(run.run)),
-        said,
+        headlines,
         (*error_lines(run.summary), *_gaps(run)),
         "" if run.run is None else msgspec.json.format(msgspec.json.encode(run.run.config), indent=2).decode(),
     )
@@ -197,7 +197,7 @@ def _gaps(run: ReportRun) -> Iterator[str]:
     if missing := len(run.summary.missing):
         yield f"{missing} of {count(run.summary.overall.n_planned, 'planned episode')} have no result yet."
     if run.status.writer:
-        yield "It was still running when this page was made."  # a page that is passed on does not tell host and process
+        yield "It was still running when this page was made."  # no host, as a page may be passed on
 
 
 def _outcomes(summaries: Sequence[Summary]) -> Markup:

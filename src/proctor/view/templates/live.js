@@ -1,5 +1,5 @@
 
-// What the viewer adds to a report: it follows runs that go on, and has episodes filmed.
+// The viewer's additions to a report: it follows runs that go on, and requests videos of episodes.
 (() => {
   const SOONEST_MS = 1500;
   const SHARE = 0.1;  // of the time may be spent on new pages: evaluations need the machine more
@@ -22,11 +22,11 @@
   function connect() {
     if (source !== null || document.hidden) return;
     source = new EventSource(`/events?${ids.map((id) => `run=${encodeURIComponent(id)}`).join("&")}`);
-    source.addEventListener("state", (event) => hear(JSON.parse(event.data)));
+    source.addEventListener("state", (event) => receive(JSON.parse(event.data)));
     source.addEventListener("end", disconnect);
     source.addEventListener("error", () => {
       stamp = "";  // another server may answer next: with another token
-      say(source?.readyState === EventSource.CLOSED ? "not followed any more" : "connection lost; trying again");
+      showLiveness(source?.readyState === EventSource.CLOSED ? "not followed any more" : "connection lost; trying again");
     });
   }
 
@@ -35,16 +35,16 @@
     source = null;
   }
 
-  function hear(state) {
+  function receive(state) {
     live = state.live;
     replays = new Map(state.replays.map((replay) => [key(ids.indexOf(replay.run), replay), replay]));
     wanted_stamp = state.stamp;
-    say(live ? "running" : "");
-    showFilming();
+    showLiveness(live ? "running" : "");
+    showRendering();
     renew();
   }
 
-  function say(text) {
+  function showLiveness(text) {
     liveness.textContent = text;
     liveness.classList.toggle("running", text === "running");
   }
@@ -56,9 +56,9 @@
     try {
       const answer = await fetch(location.href, { cache: "no-store" });
       if (answer.ok) show(new DOMParser().parseFromString(await answer.text(), "text/html"));
-      else say("the run cannot be read any more");
+      else showLiveness("the run cannot be read any more");
     } catch {
-      say("connection lost; trying again");
+      showLiveness("connection lost; trying again");
     }
     const pause = Math.max(SOONEST_MS, (performance.now() - began) / SHARE);
     setTimeout(() => { renewing = false; renew(); }, pause);
@@ -74,35 +74,35 @@
     document.dispatchEvent(new CustomEvent("proctor:data", { detail: data }));
   }
 
-  // ----------------------------------------------------------------------------------------------------- filming
+  // ----------------------------------------------------------------------------------------------------- rendering
 
-  const filming = document.createElement("div");
-  filming.className = "filming";
+  const rendering = document.createElement("div");
+  rendering.className = "rendering";
   const button = document.createElement("button");
   button.type = "button";
-  const said = document.createElement("p");
-  said.setAttribute("role", "status");
-  filming.append(button, said);
-  filming.hidden = true;
-  player.querySelector(".problem").before(filming);
+  const message = document.createElement("p");
+  message.setAttribute("role", "status");
+  rendering.append(button, message);
+  rendering.hidden = true;
+  player.querySelector(".problem").before(rendering);
 
   function key(run, { suite, task_id, episode }) {
     return JSON.stringify([run, suite, task_id, episode]);
   }
 
-  function showFilming() {
-    filming.hidden = chosen === null || chosen.outcome === "error" || Boolean(chosen.video);
-    if (filming.hidden) return;
+  function showRendering() {
+    rendering.hidden = chosen === null || chosen.outcome === "error" || Boolean(chosen.video);
+    if (rendering.hidden) return;
     const replay = replays.get(key(chosen.run, { ...data.tasks[chosen.task], episode: chosen.episode }));
     const state = replay?.state;
     button.disabled = state === "waiting" || state === "running";
-    button.textContent = button.disabled ? "Filming …" : state === "failed" ? "Film it again" : "Film it now";
+    button.textContent = button.disabled ? "Rendering …" : state === "failed" ? "Render it again" : "Render it now";
     const waiting = "It waits for the one before it.";
-    said.textContent = state === "waiting" ? waiting : state === "running" ? replay.message || "The simulator starts." : replay?.message ?? "";
-    said.classList.toggle("failed", state === "failed");
+    message.textContent = state === "waiting" ? waiting : state === "running" ? replay.message || "The simulator starts." : replay?.message ?? "";
+    message.classList.toggle("failed", state === "failed");
   }
 
-  async function film() {
+  async function render() {
     const task = data.tasks[chosen.task];
     button.disabled = true;
     try {
@@ -116,8 +116,8 @@
       connect();
     } catch (error) {
       button.disabled = false;
-      said.textContent = error instanceof TypeError ? "The server does not answer." : error.message;
-      said.classList.add("failed");
+      message.textContent = error instanceof TypeError ? "The server does not answer." : error.message;
+      message.classList.add("failed");
     }
   }
 
@@ -128,17 +128,17 @@
 
   // --------------------------------------------------------------------------------------------------- beginning
 
-  button.addEventListener("click", film);
+  button.addEventListener("click", render);
   document.addEventListener("proctor:episode", (event) => {
     chosen = event.detail;
-    showFilming();
+    showRendering();
   });
   document.addEventListener("visibilitychange", () => {
     if (document.hidden) disconnect();
     else connect();
   });
   if (live) {
-    say("running");
+    showLiveness("running");
     connect();
   }
 })();

@@ -1,6 +1,6 @@
 """Joins a Ray cluster, or starts one on this machine.
 
-Whoever can send messages to a Ray cluster can run code on it, and Ray itself asks for no proof by default. So a cluster
+Any sender of messages to a Ray cluster can run code on it, and Ray itself asks for no proof by default. So a cluster
 that other machines can reach is used only if it requires a token, and a cluster that is started here listens on the
 loopback interface alone.
 """

@@ -65,7 +65,7 @@ class ShardHost:
     def send(self, order: bytes) -> None:
         """Pass an encoded order on to the shard."""
         assert self._process is not None
-        with suppress(OSError):  # the shard is gone; receive will say why
+        with suppress(OSError):  # the shard is gone; receive will report it
             self._process.connection.send_bytes(order)
 
     def receive(self) -> list[Event]:

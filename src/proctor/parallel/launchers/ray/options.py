@@ -1,4 +1,4 @@
-"""What a user can say about a Ray cluster: the ``--ray-*`` options of ``proctor parallel``. Imports nothing heavy."""
+"""The ``--ray-*`` options of ``proctor parallel``, which describe a Ray cluster. Imports nothing heavy."""
 
 from __future__ import annotations
 

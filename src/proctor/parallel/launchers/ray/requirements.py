@@ -1,4 +1,4 @@
-"""What a node of a cluster must have so that a shard gives the same results there as on the driver's machine."""
+"""Checks that a node of a cluster has all that a shard needs to give the same results as on the driver's machine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from proctor.evaluation.components import load_policy, make_benchmark
 
 @dataclass(frozen=True, slots=True)
 class NodeRequirements:
-    """What a shard needs on its node.
+    """The software and files that a shard needs on its node.
 
     ``versions`` maps each package to the version on the driver's machine, None if it is not installed there.
     ``directory`` is the driver's working directory; a shard works there if the node has it. ``checkpoint`` is the

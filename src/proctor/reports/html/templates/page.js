@@ -206,13 +206,13 @@
     if (!matchMedia("(prefers-reduced-motion: reduce)").matches) video.play().catch(() => {});
   }
 
-  // Says why there is no picture, if so, and with which command there would be one.
+  // If there is no video, shows the reason, and the command that would render it.
   function offerReplay(episode, problem) {
     const command = data.runs[episode.run].replay[episode.task];
     const unfinished = episode.outcome === "error";
     if (!problem && !episode.video) {
       problem = unfinished ? "It could not be run to its end: there is no video."
-        : command ? "It has no video yet. Film it with:" : "It has no video.";
+        : command ? "It has no video yet. Render it with:" : "It has no video.";
     }
     player.querySelector(".problem").textContent = problem;
     player.querySelector(".replay").hidden = !problem || unfinished || !command;
@@ -283,7 +283,7 @@
     video.addEventListener("error", () => {
       if (!video.getAttribute("src")) return;
       video.hidden = true;
-      offerReplay(chosen, "Its video is not where it was when this page was made. Film it again with:");
+      offerReplay(chosen, "Its video is not where it was when this page was made. Render it again with:");
     });
     browser.hidden = false;
     refresh();
