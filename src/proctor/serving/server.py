@@ -1,0 +1,263 @@
+"""The process of `proctor serve`: who may connect, what is answered over HTTP, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import signal
+from collections.abc import Callable
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+from websockets.frames import CloseCode
+from websockets.http11 import Request as HttpRequest
+from websockets.http11 import Response
+
+from proctor.errors import ConfigError, ResourceError
+from proctor.policies.base import Policy, PolicySource
+from proctor.policies.remote.codec import WireError, pack, unpack
+from proctor.serving.batching import BatchedInference
+from proctor.serving.session import Connection
+from proctor.serving.status import Status
+from proctor.serving.wire import Offer, metadata
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_TICK_S = 1.0
+_SCHEMES = ("Api-Key ", "Bearer ")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerOptions:
+    """How a policy is served. Times in seconds, sizes in bytes.
+
+    ``token`` is what a client must bring; without one the server listens on loopback only. ``seed`` is that of the
+    random numbers of requests that bring none. The last three are those of :class:`~proctor.config.EvalConfig`.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    token: str | None = None
+    max_message_bytes: int = 64 << 20
+    max_clients: int = 256
+    max_sessions: int = 64
+    idle_timeout_s: float = 600.0
+    drain_timeout_s: float = 30.0
+    seed: int = 1000
+    inference_threads: int = 1
+    inference_batch_size: int = 0
+    batch_wait_timeout_s: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.host not in LOOPBACK and not self.token:
+            raise ConfigError(
+                f"--host={self.host} can be reached from other machines, so clients must bring a token: "
+                "name the environment variable that holds one with --token_env."
+            )
+
+
+class PolicyServer:
+    """Serves a policy until SIGTERM or SIGINT: no new requests then, and those under way are answered.
+
+    ``on_started`` is told the URL once clients can connect and the policy is loaded, ``on_tick`` once a second what
+    the server does.
+    """
+
+    def __init__(
+        self,
+        source: PolicySource,
+        options: ServerOptions,
+        on_started: Callable[[str], None] = lambda _: None,
+        on_tick: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._source, self._options = source, options
+        self._on_started, self._on_tick = on_started, on_tick
+        self._status = Status()
+        self._stopping = asyncio.Event()
+        self._policy: Policy | None = None
+        self._n_busy = 0
+        self._idle = asyncio.Event()
+
+    def run(self) -> None:
+        """Serve on a new event loop.
+
+        Raises:
+            ResourceError: the address cannot be listened on.
+            ProctorError: the policy cannot be loaded.
+        """
+        asyncio.run(self.serve())
+
+    async def serve(self) -> None:
+        """Serve on this event loop. See :meth:`run`."""
+        options = self._options
+        inference = BatchedInference(
+            self._source,
+            n_threads=options.inference_threads,
+            batch_size=options.inference_batch_size,
+            wait_s=options.batch_wait_timeout_s,
+        )
+        with closing(inference), _signals(self.stop):
+            self._policy = policy = await inference.load()
+            self._greeting = pack(metadata(_offer(policy, self._source, inference)))
+            self._inference = inference
+            self._status.watch(lambda: inference.n_waiting)
+            async with await self._listen() as server:
+                self._on_started(self._url(server))
+                await self._until_stopped()
+                server.close(close_connections=False)
+                await self._drain()
+
+    def stop(self) -> None:
+        """Take no new requests, answer those under way, and end."""
+        self._stopping.set()
+
+    async def _listen(self) -> Server:
+        options = self._options
+        try:
+            return await serve(
+                self._handle,
+                options.host,
+                options.port,
+                process_request=self._respond,
+                max_size=options.max_message_bytes,
+                compression=None,
+                origins=[None],  # a page in a browser always sends its origin, so no page can connect
+            )
+        except OSError as error:
+            raise ResourceError(
+                f"{options.host}:{options.port} cannot be listened on ({error.strerror}); choose another --port."
+            ) from error
+
+    def _url(self, server: Server) -> str:
+        port = next(iter(server.sockets)).getsockname()[1]
+        host = f"[{self._options.host}]" if ":" in self._options.host else self._options.host
+        return f"ws://{host}:{port}"
+
+    async def _until_stopped(self) -> None:
+        while not self._stopping.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), _TICK_S)
+            self._on_tick(self._status.line())
+
+    async def _drain(self) -> None:
+        if self._n_busy:
+            self._idle.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), self._options.drain_timeout_s)
+
+    # ------------------------------------------------------------------------------------------------- HTTP
+
+    def _respond(self, connection: ServerConnection, request: HttpRequest) -> Response | None:
+        """The response to a plain HTTP request or a refusal; None lets a client connect."""
+        if request.path == "/healthz":
+            return connection.respond(HTTPStatus.OK, "ok\n")
+        if not self._may_connect(request):
+            return connection.respond(HTTPStatus.UNAUTHORIZED, "The token is missing or wrong.\n")
+        if request.path == "/metrics":
+            return connection.respond(HTTPStatus.OK, self._status.exposition().decode())
+        if self._stopping.is_set():
+            return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, "The server stops.\n")
+        if self._status.n_clients >= self._options.max_clients:
+            return connection.respond(
+                HTTPStatus.SERVICE_UNAVAILABLE, f"There are {self._options.max_clients} clients already.\n"
+            )
+        return None
+
+    def _may_connect(self, request: HttpRequest) -> bool:
+        if self._options.token is None:
+            return True
+        given = request.headers.get("Authorization", "")
+        for scheme in _SCHEMES:
+            given = given.removeprefix(scheme)
+        return hmac.compare_digest(given.encode(), self._options.token.encode())
+
+    # -------------------------------------------------------------------------------------------- websocket
+
+    async def _handle(self, websocket: ServerConnection) -> None:
+        assert self._policy is not None
+        self._status.connected()
+        options = self._options
+        connection = Connection(
+            self._policy, self._inference, self._status, max_sessions=options.max_sessions, seed=options.seed
+        )
+        try:
+            await websocket.send(self._greeting)
+            with closing(connection), suppress(ConnectionClosed):
+                await self._converse(websocket, connection)
+        finally:
+            self._status.disconnected()
+
+    async def _converse(self, websocket: ServerConnection, connection: Connection) -> None:
+        while not self._stopping.is_set():
+            message = await self._receive(websocket)
+            if message is None:
+                await websocket.close(CloseCode.GOING_AWAY, "idle or stopping")
+                return
+            self._n_busy += 1
+            try:
+                answer = await self._answer(connection, message)
+                await websocket.send(answer if isinstance(answer, str) else pack(answer))
+            finally:
+                self._n_busy -= 1
+                if not self._n_busy:
+                    self._idle.set()
+
+    async def _receive(self, websocket: ServerConnection) -> bytes | str | None:
+        """The next message; None if the client has been idle for too long, or the server stops."""
+        receiving = asyncio.ensure_future(websocket.recv())
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait(
+                {receiving, stopping}, timeout=self._options.idle_timeout_s, return_when=asyncio.FIRST_COMPLETED
+            )
+            return receiving.result() if receiving.done() else None
+        finally:
+            stopping.cancel()
+            if not receiving.done():
+                receiving.cancel()
+
+    @staticmethod
+    async def _answer(connection: Connection, message: bytes | str) -> dict[str, Any] | str:
+        if isinstance(message, str):
+            return "A request is a binary message."
+        try:
+            decoded = unpack(message)
+        except WireError as error:
+            return f"The request cannot be decoded: {error}"
+        return await connection.answer(decoded)
+
+
+def _offer(policy: Policy, source: PolicySource, inference: BatchedInference) -> Offer:
+    return Offer(
+        policy=dict(policy.fingerprint()),
+        n_action_steps=policy.n_action_steps,
+        look_offsets=policy.look_offsets,
+        episodes_per_pass=policy.episodes_per_pass,
+        batch_size=inference.batch_size,
+        n_slots=policy.n_slots,
+        unidentified=source.unidentified,
+    )
+
+
+class _signals:  # noqa: N801 - a context manager, used as a function is
+    """SIGTERM and SIGINT stop the server; a second one ends the process as usual."""
+
+    def __init__(self, stop: Callable[[], None]) -> None:
+        self._stop = stop
+
+    def __enter__(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._received)
+
+    def _received(self) -> None:
+        self.__exit__()
+        self._stop()
+
+    def __exit__(self, *_: object) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
