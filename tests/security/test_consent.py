@@ -200,8 +200,8 @@ def test_the_viewer_says_the_command_instead_of_running_it(code, request, monkey
     answer, replay = film(code.run.parent)
 
     assert answer == {"state": "failed"}
-    assert f"proctor replay {code.run} --task=" in replay["said"]
-    assert replay["said"].endswith(CONSENT)
+    assert f"proctor replay {code.run} --task=" in replay["message"]
+    assert replay["message"].endswith(CONSENT)
     assert not code.ran()
 
 
