@@ -50,7 +50,7 @@ MARKERS: dict[str, tuple[str, ...]] = {
     "tuning/test_search.py": ("slow",),
     "tuning/test_recommendation.py": ("slow",),
     "test_plugin_package.py": ("slow",),
-    "test_child.py": ("slow",),
+    "child/": ("slow",),
     "test_streams.py": ("slow",),
     "test_bundled_checkpoint.py": ("simulator", "torch"),
     "compat/test_lerobot.py": ("simulator", "torch"),

@@ -180,7 +180,7 @@ def test_an_episode_gets_the_same_chunk_beside_any_others(name, runs):
         while len(results) < len(requests):
             select.select([inference.wake_descriptor], [], [], 10)
             results += [result for results_of_a_pass in inference.results() for result in results_of_a_pass]
-        return {result.question.worker: result.chunk.tobytes() for result in results}
+        return {result.request.worker_id: result.chunk.tobytes() for result in results}
 
     together = chunks(0, 1, 2, 3)
     alone = chunks(0) | chunks(1) | chunks(2) | chunks(3)

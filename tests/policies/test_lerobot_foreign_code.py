@@ -224,6 +224,7 @@ def downloads(tmp_path, monkeypatch):
         *(("anywhere", word) for word in ("io.open", "numpy", "weights.bin")),
     ],
 )
+@pytest.mark.filterwarnings("ignore:.*unclosed file|Exception ignored in.*FileIO")  # what the pickles open
 def test_no_downloaded_code_runs_and_no_pickle_is_read(downloads, canary, where, word):
     """Whichever library asks, and also if it goes on without; in another thread, and afterwards, all is as ever."""
     folder = downloads / where

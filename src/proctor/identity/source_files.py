@@ -23,8 +23,8 @@ from urllib.parse import unquote, urlsplit
 from proctor.errors import ConfigError
 
 _SITES = ("site-packages", "dist-packages")
-_KNOWN = {*sys.stdlib_module_names, *sys.builtin_module_names, "proctor"}
-"""Top-level modules whose version is always known: Python's own, and Proctor."""
+_KNOWN = {*sys.stdlib_module_names, *sys.builtin_module_names, "proctor", "checkpoint_makers"}
+"""Top-level modules whose version is always known: Python's own, and those of Proctor's repository."""
 
 
 def python_files(folder: Path) -> Iterator[Path]:
