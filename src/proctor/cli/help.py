@@ -51,6 +51,13 @@ A given number of processes, on two of them:
   proctor parallel --num-shards 4 --devices cuda:0,cuda:1 --policy.path=user/act_metaworld \\
                    --env.type=metaworld --env.task=MT10 --eval.batch_size=8
 """,
+    "serve": """\
+A checkpoint, for other programs on this machine:
+  proctor serve --policy.path=user/act_metaworld --port=8000
+
+An evaluation against it, with the results of the checkpoint itself:
+  proctor eval --policy.type=openpi --policy.url=ws://localhost:8000 --env.type=metaworld --env.task=reach-v3
+""",
     "resume": """\
 Examples:
   proctor resume outputs/eval/2026-11-21/14-28-19_metaworld_act

@@ -24,6 +24,7 @@ _GROUPS = {
         "resume": "Go on with an interrupted evaluation.",
         "merge": "Put the shards of an evaluation together.",
         "check": "Check that a policy's results do not depend on how they are computed.",
+        "serve": "Serve a policy to other programs over openpi's protocol.",
         "plan": "Compute how many episodes tell two policies apart.",
         "autotune": "Measure an evaluation on this machine, and recommend how to run it fast.",
     },
