@@ -17,8 +17,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from proctor.policies.remote.codec import pack, unpack
-from proctor.serving.session import describe_features
-from proctor.serving.wire import EXTENSION, Offer
+from proctor.policies.remote.extension import EXTENSION, Offer, describe_features
 from proctor.types import ArraySpec, Features
 
 POLICY = """
@@ -125,7 +124,7 @@ def test_bytes_that_are_no_message_are_refused_in_a_sentence(serve):
 
 
 def test_an_evaluation_that_lost_its_server_starts_the_episode_again(serve):
-    tag = {"suite": "fake", "task_id": 0, "episode_index": 0, "seed": 1000}
+    tag = {"client": "a", "suite": "fake", "task_id": 0, "episode_index": 0, "seed": 1000}
     with serve().connect() as client:
         client.recv(timeout=20)
         answers = [

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from proctor.errors import ContractError
+from proctor.policies.remote.extension import EXTENSION, describe_features
 from proctor.serving.batching import BatchedInference
-from proctor.serving.session import Connection, describe_features
+from proctor.serving.session import Connection, Sessions
 from proctor.serving.status import Status
-from proctor.serving.wire import EXTENSION
 from proctor.testing.fakes import FakePolicy
 from proctor.types import ArraySpec, EpisodeSpec, Features
 
@@ -32,7 +32,8 @@ def answers(policy, messages, **options):
 
     async def conversation():
         inference = BatchedInference(policy, n_threads=1, batch_size=1)
-        connection = Connection(policy, inference, Status(), **{"max_sessions": 8, "seed": 1000, **options})
+        sessions = Sessions(inference, **{"limit": 8, "seed": 1000, **options})
+        connection = Connection(policy, inference, sessions, Status())
         try:
             await inference.load()
             return [await connection.answer(message) for message in messages]
@@ -49,7 +50,7 @@ def seen(**fields):
 
 def tagged(look, episode=0):
     spec = EpisodeSpec("fake", 0, episode, 1000 + episode)
-    tag = {"suite": spec.suite, "task_id": 0, "episode_index": episode, "seed": spec.seed, "look": look}
+    tag = {"client": "a", "suite": spec.suite, "task_id": 0, "episode_index": episode, "seed": spec.seed, "look": look}
     return {"observation.state": np.zeros((1, 2)), "prompt": "steer to 0", EXTENSION: tag}
 
 
@@ -71,7 +72,7 @@ def test_sessions_on_one_connection_do_not_share_memory():
 
 
 def test_the_session_that_was_used_longest_ago_makes_room():
-    replies = answers(Counting(), [seen(session_id=name) for name in "abcab"], max_sessions=2)
+    replies = answers(Counting(), [seen(session_id=name) for name in "abcab"], limit=2)
 
     assert counts(replies) == [1, 1, 1, 1, 1]
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from proctor.serving.wire import EXTENSION, EpisodeTag, RequestError, read_request
+from proctor.policies.remote.extension import EXTENSION, EpisodeTag
+from proctor.serving.wire import RequestError, read_request
 
 IMAGE = np.zeros((4, 4, 3), np.uint8)
-TAG = {"suite": "fake", "task_id": 1, "episode_index": 2, "seed": 3, "look": 0}
+TAG = {"client": "a", "suite": "fake", "task_id": 1, "episode_index": 2, "seed": 3, "look": 0}
 
 
 def test_the_observation_of_an_openpi_client_gets_a_time_axis():
@@ -23,7 +24,7 @@ def test_an_evaluation_names_its_episode_and_sends_every_look():
     request = read_request({"observation.image": np.stack([IMAGE, IMAGE]), EXTENSION: TAG}, (-1, 0))
 
     assert request.observation.arrays["observation.image"].shape == (2, 4, 4, 3)
-    assert request.tag == EpisodeTag("fake", 1, 2, 3, 0)
+    assert request.tag == EpisodeTag("a", "fake", 1, 2, 3, 0)
     assert str(request.tag.spec) == "fake/1 episode 2 (seed 3)"
 
 

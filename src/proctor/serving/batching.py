@@ -96,7 +96,8 @@ class BatchedInference:
         """A client is gone. A request of it that is in a pass ends with that pass."""
         self._travelling.discard(client)
         self._batching.lost(client)
-        self._ready.pop(client, None)
+        if (waiting := self._ready.pop(client, None)) is not None and not waiting.result.done():
+            waiting.result.cancel()
 
     def close(self) -> None:
         """Wait for the passes that have begun, and let go of the policy."""

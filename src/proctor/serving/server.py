@@ -18,12 +18,13 @@ from websockets.http11 import Request as HttpRequest
 from websockets.http11 import Response
 
 from proctor.errors import ConfigError, ResourceError
-from proctor.policies.base import Policy, PolicySource
+from proctor.policies.base import Policy, PolicySource, why_unidentified
 from proctor.policies.remote.codec import WireError, pack, unpack
+from proctor.policies.remote.extension import Offer
 from proctor.serving.batching import BatchedInference
-from proctor.serving.session import Connection
+from proctor.serving.session import Connection, Sessions
 from proctor.serving.status import Status
-from proctor.serving.wire import Offer, metadata
+from proctor.serving.wire import metadata
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _TICK_S = 1.0
@@ -43,7 +44,7 @@ class ServerOptions:
     token: str | None = None
     max_message_bytes: int = 64 << 20
     max_clients: int = 256
-    max_sessions: int = 64
+    max_sessions: int = 1024
     idle_timeout_s: float = 600.0
     drain_timeout_s: float = 30.0
     seed: int = 1000
@@ -101,8 +102,9 @@ class PolicyServer:
         )
         with closing(inference), _signals(self.stop):
             self._policy = policy = await inference.load()
-            self._greeting = pack(metadata(_offer(policy, self._source, inference)))
+            self._greeting = pack(metadata(_offer(policy, self._source, inference, options)))
             self._inference = inference
+            self._sessions = Sessions(inference, limit=options.max_sessions, seed=options.seed)
             self._status.watch(lambda: inference.n_waiting)
             async with await self._listen() as server:
                 self._on_started(self._url(server))
@@ -179,10 +181,7 @@ class PolicyServer:
     async def _handle(self, websocket: ServerConnection) -> None:
         assert self._policy is not None
         self._status.connected()
-        options = self._options
-        connection = Connection(
-            self._policy, self._inference, self._status, max_sessions=options.max_sessions, seed=options.seed
-        )
+        connection = Connection(self._policy, self._inference, self._sessions, self._status)
         try:
             await websocket.send(self._greeting)
             with closing(connection), suppress(ConnectionClosed):
@@ -230,15 +229,15 @@ class PolicyServer:
         return await connection.answer(decoded)
 
 
-def _offer(policy: Policy, source: PolicySource, inference: BatchedInference) -> Offer:
+def _offer(policy: Policy, source: PolicySource, inference: BatchedInference, options: ServerOptions) -> Offer:
     return Offer(
         policy=dict(policy.fingerprint()),
         n_action_steps=policy.n_action_steps,
         look_offsets=policy.look_offsets,
         episodes_per_pass=policy.episodes_per_pass,
-        batch_size=inference.batch_size,
-        n_slots=policy.n_slots,
-        unidentified=source.unidentified,
+        inference_batch_size=inference.batch_size,
+        inference_threads=options.inference_threads,
+        unidentified=why_unidentified(source),
     )
 
 

@@ -1,11 +1,11 @@
-"""One client's connection: requests in, actions out, and the memory of the episodes that run over it."""
+"""The episodes that clients run: their memory, and the answers to their requests."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import count
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -13,51 +13,127 @@ import numpy as np
 from proctor.engine.inference import InferenceResult
 from proctor.errors import ContractError, EpisodeLostError
 from proctor.policies.base import EpisodeMemory, Policy
+from proctor.policies.remote.extension import CHECK, EXTENSION, EpisodeTag, Refusal, read_features
 from proctor.serving.batching import BatchedInference
 from proctor.serving.status import Status
-from proctor.serving.wire import EXTENSION, EpisodeTag, Refusal, Request, RequestError, read_request
+from proctor.serving.wire import Request, RequestError, read_request
 from proctor.streams import RandomStream
-from proctor.types import Array, ArraySpec, AttemptError, EpisodeSpec, Features
+from proctor.types import Array, AttemptError, EpisodeSpec
 
-_client_numbers = count()
 _UNNAMED, _SEEDED = "session", "seeded request"
-"""The suite of an episode that nobody named: its random stream is that of the session's number and seed."""
+"""Suites of episodes that nobody named: their random streams follow from the session's number, or a request's seed."""
+
+
+class _Key(NamedTuple):
+    """Where an episode belongs: to a connection or, with Proctor's extension, to an evaluation; and its name there."""
+
+    owner: str
+    name: str
 
 
 class _Session:
     """An episode under way: what the policy remembers of it, and how many observations it has seen."""
 
-    def __init__(self, spec: EpisodeSpec) -> None:
-        self.client = next(_client_numbers)
+    def __init__(self, client: int, spec: EpisodeSpec) -> None:
+        self.client = client
         self.memory = EpisodeMemory(RandomStream(spec))
         self.n_looks = 0
         self.used_at = monotonic()
+        self.is_busy = False
 
     @property
     def spec(self) -> EpisodeSpec:
         return self.memory.stream.spec
 
 
-class Connection:
-    """The requests of one connection, answered one after another.
+class Sessions:
+    """The episodes under way, over all connections.
 
-    ``max_sessions`` bounds the episodes that run side by side on it; the one that was used longest ago is dropped.
+    Args:
+        inference: is told which clients are gone.
+        limit: the largest number of episodes; the one that was used longest ago makes room for another one.
+        seed: the seed of random numbers of episodes that clients do not name.
     """
 
-    def __init__(
-        self, policy: Policy, inference: BatchedInference, status: Status, *, max_sessions: int, seed: int
-    ) -> None:
-        self._policy, self._inference, self._status = policy, inference, status
-        self._max_sessions, self._seed = max_sessions, seed
-        self._sessions: dict[str, _Session] = {}
-        self._n_sessions = 0
+    def __init__(self, inference: BatchedInference, *, limit: int, seed: int) -> None:
+        self._inference, self._limit, self._seed = inference, limit, seed
+        self._sessions: dict[_Key, _Session] = {}
+        self._numbers, self._unnamed = count(), count(1)
+
+    def named(self, tag: EpisodeTag) -> _Session:
+        """The session of an episode that an evaluation names, whichever connection it comes by.
+
+        Raises:
+            RequestError: the server does not have the memory of the episode, or there is no room for another one.
+        """
+        key = _Key(f"evaluation {tag.client}", str(tag.spec))
+        if tag.look == 0:
+            return self._open(key, tag.spec)
+        session = self._sessions.get(key)
+        if session is None or session.n_looks != tag.look:
+            self._drop(key)
+            raise RequestError(
+                Refusal("restart", f"The server has no memory of {tag.spec} before observation {tag.look}.")
+            )
+        return session
+
+    def unnamed(self, connection: int, name: str) -> _Session:
+        """The session ``name`` of a connection; a new one if there is none.
+
+        Raises:
+            RequestError: there is no room for another one.
+        """
+        key = _key_of(connection, name)
+        if (session := self._sessions.get(key)) is not None:
+            return session
+        return self._open(key, EpisodeSpec(_UNNAMED, 0, next(self._unnamed), self._seed))
+
+    def reset(self, connection: int, name: str) -> None:
+        """Forget the session ``name`` of a connection."""
+        self._drop(_key_of(connection, name))
+
+    def close(self, connection: int) -> None:
+        """Forget the sessions of a connection that is gone. The episodes of evaluations outlive it."""
+        owner = _key_of(connection, "").owner
+        for key in [key for key in self._sessions if key.owner == owner]:
+            self._drop(key)
+
+    def _open(self, key: _Key, spec: EpisodeSpec) -> _Session:
+        self._drop(key)
+        while len(self._sessions) >= self._limit:
+            idle = [other for other, session in self._sessions.items() if not session.is_busy]
+            if not idle:
+                raise RequestError(Refusal("busy", f"{self._limit} episodes are under way, the most there can be."))
+            self._drop(min(idle, key=lambda other: self._sessions[other].used_at))
+        self._sessions[key] = session = _Session(next(self._numbers), spec)
+        return session
+
+    def _drop(self, key: _Key) -> None:
+        if (session := self._sessions.pop(key, None)) is not None:
+            self._inference.forget(session.client)
+
+
+def _key_of(connection: int, name: str) -> _Key:
+    return _Key(f"connection {connection}", name)
+
+
+class Connection:
+    """The requests of one connection, which are answered one after another."""
+
+    _numbers = count()
+
+    def __init__(self, policy: Policy, inference: BatchedInference, sessions: Sessions, status: Status) -> None:
+        self._policy, self._inference, self._sessions, self._status = policy, inference, sessions, status
+        self._number = next(self._numbers)
 
     async def answer(self, message: Any) -> dict[str, Any] | str:
-        """The answer to a decoded message: a map, or a text if it is an error that openpi's clients must understand."""
-        speaks_extension = isinstance(message, dict) and EXTENSION in message
+        """Answer a decoded message: with a map, or with a text if it is an error that openpi's clients must understand.
+
+        A client that speaks Proctor's extension gets maps only.
+        """
+        speaks_extension = isinstance(message, dict) and (EXTENSION in message or message.get("endpoint") == CHECK)
         try:
-            request = read_request(message, self._policy.look_offsets)
-            return await self._answer(request)
+            return await self._answer(read_request(message, self._policy.look_offsets))
         except RequestError as error:
             self._status.refused(error.refusal.kind)
             if speaks_extension:
@@ -65,18 +141,26 @@ class Connection:
             return f"{error.refusal.traceback}{error.refusal.message}"
 
     def close(self) -> None:
-        """Forget the connection's episodes."""
-        for session in self._sessions.values():
-            self._inference.forget(session.client)
-        self._sessions.clear()
+        """Forget the connection's sessions."""
+        self._sessions.close(self._number)
 
     async def _answer(self, request: Request) -> dict[str, Any]:
-        if request.endpoint == "check":
+        if request.endpoint == CHECK:
             return self._check(request.shapes)
         if request.endpoint == "reset":
-            self._drop(request.session)
+            self._sessions.reset(self._number, request.session)
             return {"status": "reset successful"}
-        session = self._session_of(request)
+        if request.tag is not None:
+            session = self._sessions.named(request.tag)
+        else:
+            session = self._sessions.unnamed(self._number, request.session)
+        session.is_busy = True
+        try:
+            return await self._infer(session, request)
+        finally:
+            session.is_busy = False
+
+    async def _infer(self, session: _Session, request: Request) -> dict[str, Any]:
         began = monotonic()
         memory = session.memory if request.seed is None else _seeded(session.memory, request.seed)
         result, n_shared = await self._inference.infer(session.client, request.observation, memory)
@@ -88,39 +172,12 @@ class Connection:
         self._status.answered(seconds, result.seconds, n_shared)
         return _reply(chunk, result.seconds, seconds)
 
-    def _session_of(self, request: Request) -> _Session:
-        session = self._sessions.get(request.session)
-        tag = request.tag
-        if tag is None:
-            return session or self._open(request.session, self._unnamed())
-        if tag.look == 0:
-            self._drop(request.session)
-            return self._open(request.session, tag.spec)
-        if session is None or session.spec != tag.spec or session.n_looks != tag.look:
-            self._drop(request.session)
-            raise RequestError(
-                Refusal("restart", f"The server has no memory of {tag.spec} before observation {tag.look}.")
-            )
-        return session
-
-    def _unnamed(self) -> EpisodeSpec:
-        self._n_sessions += 1
-        return EpisodeSpec(_UNNAMED, 0, self._n_sessions, self._seed)
-
-    def _open(self, name: str, spec: EpisodeSpec) -> _Session:
-        while len(self._sessions) >= self._max_sessions:
-            self._drop(min(self._sessions, key=lambda other: self._sessions[other].used_at))
-        self._sessions[name] = session = _Session(spec)
-        return session
-
-    def _drop(self, name: str) -> None:
-        if (session := self._sessions.pop(name, None)) is not None:
-            self._inference.forget(session.client)
-
     def _check(self, shapes: Mapping[str, Any]) -> dict[str, Any]:
         """Compare the policy with a client's environment before its first episode."""
         try:
             self._policy.check_contract(read_features(shapes))
+        except msgspec.ValidationError as error:
+            raise RequestError(Refusal("request", f"check does not describe an environment: {error}.")) from None
         except ContractError as error:
             raise RequestError(Refusal("contract", str(error))) from None
         return {EXTENSION: {"status": "fits"}}
@@ -150,35 +207,3 @@ def _reply(chunk: Array, infer_s: float, total_s: float) -> dict[str, Any]:
         "policy_timing": {"infer_ms": 1e3 * infer_s},
         "server_timing": {"infer_ms": 1e3 * total_s},
     }
-
-
-# ------------------------------------------------------------------------------------------------ what a client checks
-
-
-def describe_features(features: Features) -> dict[str, Any]:
-    """An environment's arrays and action, as a request with the endpoint ``check`` holds them."""
-    shapes = {key: [list(spec.shape), spec.dtype] for key, spec in features.observation.items()}
-    return {
-        "endpoint": "check",
-        EXTENSION: msgspec.to_builtins(EpisodeTag(_UNNAMED, 0, 0, 0, 0)),
-        "observation": shapes,
-        "action": [list(features.action.shape), features.action.dtype],
-    }
-
-
-class _Shapes(msgspec.Struct, frozen=True):
-    observation: dict[str, tuple[tuple[int, ...], str]]
-    action: tuple[tuple[int, ...], str]
-
-
-def read_features(message: Mapping[str, Any]) -> Features:
-    """The opposite of :func:`describe_features`.
-
-    Raises:
-        RequestError: the message does not describe an environment.
-    """
-    try:
-        shapes = msgspec.convert(message, _Shapes)
-    except msgspec.ValidationError as error:
-        raise RequestError(Refusal("request", f"check does not describe an environment: {error}.")) from None
-    return Features({key: ArraySpec(*spec) for key, spec in shapes.observation.items()}, ArraySpec(*shapes.action))

@@ -9,11 +9,8 @@ has one answer. All are msgpack with arrays (:mod:`proctor.policies.remote.codec
 **vLLM-Omni.** The request may hold ``endpoint`` (``infer`` or ``reset``), ``session_id`` (several episodes on one
 connection) and ``seed`` (of the random numbers of this request).
 
-**Proctor.** The metadata holds a map under ``proctor`` (:class:`Offer`). A request may then hold one under ``proctor``
-(:class:`EpisodeTag`): the episode that the observation belongs to, and how many observations of that episode came
-before. The policy's random numbers, its row in a forward pass and its memory are then those of an evaluation in one
-process. Such a request has arrays with a leading time axis, one entry for each of the policy's ``look_offsets``; all
-other requests have arrays without one. The answer to it is always a map, errors included (:class:`Refusal`).
+**Proctor.** :mod:`proctor.policies.remote.extension` says what it adds. A request with it has arrays with a leading
+time axis, one entry for each of the policy's ``look_offsets``; all other requests have arrays without one.
 
 Sources: ``WebsocketPolicyServer`` in openpi's ``serving/websocket_policy_server.py`` and ``WebsocketClientPolicy`` in
 ``openpi-client``; vLLM-Omni's ``entrypoints/openpi/connection.py``.
@@ -28,64 +25,14 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from proctor.errors import ConfigError
-from proctor.types import Array, EpisodeSpec, Observation
+from proctor.policies.remote.extension import CHECK, ENDPOINT, EXTENSION, PROMPT, EpisodeTag, Offer, Refusal
+from proctor.types import Array, Observation
 
-EXTENSION = "proctor"
-EXTENSION_VERSION = 1
-PROMPT = "prompt"
-ENDPOINT = "endpoint"
 SESSION = "session_id"
 SEED = "seed"
-_ENDPOINTS = ("infer", "reset", "check")
+_ENDPOINTS = ("infer", "reset", CHECK)
 _IGNORED = ("sampling_params",)
 _MAX_NAME = 256
-
-
-class Offer(msgspec.Struct, frozen=True):
-    """What the server tells about its policy, under ``proctor`` in the metadata.
-
-    ``policy`` is the policy's fingerprint: two servers with equal fingerprints give equal actions. ``randomness`` and
-    the rest are the attributes of :class:`~proctor.policies.base.Policy` that a client's evaluation depends on;
-    ``unidentified`` says why the policy cannot be recognised again, and is empty if it can.
-    """
-
-    policy: dict[str, Any]
-    n_action_steps: int
-    look_offsets: tuple[int, ...]
-    episodes_per_pass: int
-    batch_size: int
-    n_slots: int
-    unidentified: str = ""
-    version: int = EXTENSION_VERSION
-
-
-class EpisodeTag(msgspec.Struct, frozen=True):
-    """The episode that an observation belongs to, and the number of its observations that came before this one."""
-
-    suite: str
-    task_id: int
-    episode_index: int
-    seed: int
-    look: int
-
-    @property
-    def spec(self) -> EpisodeSpec:
-        return EpisodeSpec(self.suite, self.task_id, self.episode_index, self.seed)
-
-
-class Refusal(msgspec.Struct, frozen=True):
-    """Why a request has no actions.
-
-    ``kind`` is ``policy`` (the policy raised), ``contract`` (policy and environment do not fit), ``restart`` (the
-    server does not have the memory of this episode: the client starts the episode again), ``closing`` (the server
-    stops) or ``request`` (the request cannot be understood).
-    """
-
-    kind: str
-    message: str
-    traceback: str = ""
-    type: str = "error"
 
 
 class RequestError(Exception):
@@ -106,7 +53,7 @@ class Request:
     tag: EpisodeTag | None
     seed: int | None
     shapes: Mapping[str, Any]
-    """Of a ``check``: the environment's arrays and action, as :func:`describe_features` makes them."""
+    """The message of a ``check``: see :func:`~proctor.policies.remote.extension.describe_features`."""
 
 
 def metadata(offer: Offer) -> dict[str, Any]:
@@ -132,7 +79,7 @@ def read_request(message: Any, look_offsets: tuple[int, ...]) -> Request:
         observation=_read_observation(message, tag, look_offsets) if endpoint == "infer" else Observation({}),
         tag=tag,
         seed=_read_seed(message.get(SEED)),
-        shapes=message if endpoint == "check" else {},
+        shapes=message if endpoint == CHECK else {},
     )
 
 
@@ -192,16 +139,3 @@ def _with_time(arrays: dict[str, Array], tag: EpisodeTag | None, look_offsets: t
 
 def _not_understood(what: str) -> RequestError:
     return RequestError(Refusal("request", f"The request cannot be answered: {what}."))
-
-
-def require_version(offer: Offer) -> None:
-    """See that this Proctor and the server's understand each other.
-
-    Raises:
-        ConfigError: the server's extension has another version.
-    """
-    if offer.version != EXTENSION_VERSION:
-        raise ConfigError(
-            f"The server speaks version {offer.version} of Proctor's extension and this Proctor version "
-            f"{EXTENSION_VERSION}: install the same Proctor on both sides."
-        )

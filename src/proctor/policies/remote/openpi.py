@@ -97,7 +97,7 @@ class OpenpiPolicy(RemotePolicy):
     def _chunk(self, observation: Observation, memory: EpisodeMemory) -> Array:
         mapping = self._choice.for_observation(observation.arrays)
         request = pack(nested(mapping.items(observation, self._choice.names)))
-        reply = decoded(self._exchange([memory], lambda _: request))
+        reply = decoded(self._exchange.request([memory], lambda _: request))
         if not isinstance(reply, dict):
             raise PolicyError(
                 f"the server's reply is no map but {type(reply).__name__}, as vLLM-Omni's: --policy.dialect=vllm"
@@ -123,7 +123,7 @@ class VllmPolicy(OpenpiPolicy):
             self._begin_session(lease, memory, session)
             return request
 
-        reply = decoded(self._exchange([memory], begun, owner=session))
+        reply = decoded(self._exchange.request([memory], begun, owner=session))
         memory.state[_N_REQUESTS] = memory.state.get(_N_REQUESTS, 0) + 1
         if isinstance(reply, dict) and "actions" not in reply and len(mapping.actions) == 1 and len(reply) == 1:
             (reply,) = reply.values()
@@ -150,7 +150,7 @@ class VllmPolicy(OpenpiPolicy):
                 "another episode; give as many --policy.connections as environments, and the server no idle timeout"
             )
         reset = pack({"endpoint": "reset", "session_id": session})
-        decoded(lease.connection.ask(reset, self._patience.seconds, self._connections.closed))
+        decoded(lease.connection.ask(reset, self._exchange.patience.seconds, self._connections.closed))
 
 
 class _Session:

@@ -109,6 +109,71 @@ def require_modules(extra: str, *modules: str) -> None:
             raise MissingExtraError(module, extra)
 
 
+class Exchange:
+    """Requests to a server and their replies, through losses of the connection and restarts of the server.
+
+    ``patience`` says how long a reply may take. If requests are ``repeatable``, one that the server may have received
+    is sent again with its episode; else that costs the episode an attempt.
+    """
+
+    def __init__(self, config: RemoteConfig, connections: Connections, *, repeatable: bool = False) -> None:
+        self._repeatable = repeatable
+        self.connections, self.patience = connections, Patience(config.timeout_s)
+        self._connect_timeout_s = config.connect_timeout_s
+        self._starts_again: Counter[Any] = Counter()
+
+    def open(self) -> None:
+        """Connect again if the connections were closed."""
+        if self.connections.closed.is_set():
+            self.connections.begin(self._connect_timeout_s)
+
+    def close(self) -> None:
+        """Close the connections; requests under way fail soon."""
+        self.connections.close()
+
+    def request(self, memories: Sequence[EpisodeMemory], request: Callable[[Lease], bytes], owner: str = "") -> bytes:
+        """Send one request for episodes, and give its reply.
+
+        Raises:
+            PolicyError: the request failed.
+            EpisodeLostError: the server never got it, and may have forgotten the episodes.
+        """
+        for is_last in (False, True):
+            try:
+                with self.connections.lent(owner) as lease:
+                    self._require_life(memories, lease.life)
+                    began = monotonic()
+                    reply = lease.connection.ask(request(lease), self.patience.seconds, self.connections.closed)
+                    self.patience.took(monotonic() - began)
+            except LostError as error:
+                if error.sent and not self._repeatable:
+                    raise PolicyError(f"the server closed the connection before it replied ({error})") from None
+                if is_last or not error.orderly:
+                    self.start_again(memories, str(error))
+                continue
+            for memory in memories:
+                memory.state[_LIFE] = lease.life
+            break
+        return reply
+
+    def _require_life(self, memories: Sequence[EpisodeMemory], life: int) -> None:
+        if any(memory.state.get(_LIFE, life) != life for memory in memories):
+            self.start_again(memories, "the server was started again")
+
+    def start_again(self, memories: Sequence[EpisodeMemory], reason: str) -> NoReturn:
+        """Have the episodes start again.
+
+        Raises:
+            EpisodeLostError: in general.
+            PolicyError: they have started again too often.
+        """
+        spec = memories[0].stream.spec if memories else None
+        self._starts_again[spec] += 1
+        if self._starts_again[spec] > _MOST_STARTS_AGAIN:
+            raise PolicyError(f"the server lost the episode {_MOST_STARTS_AGAIN} times ({reason})")
+        raise EpisodeLostError(reason)
+
+
 class RemotePolicy(Policy):
     """A policy behind a server that has been connected to."""
 
@@ -120,18 +185,16 @@ class RemotePolicy(Policy):
         self.exactness = exactness
         self.n_action_steps = n_action_steps(config, choice)
         self.unidentified = why_nameless(config)
-        self._patience = Patience(config.timeout_s)
-        self._starts_again: Counter[Any] = Counter()
+        self._exchange = Exchange(config, connections)
 
     def open(self, n_threads: int) -> Policy:
         """Connect again if the connections were closed."""
-        if self._connections.closed.is_set():
-            self._connections.begin(self._config.connect_timeout_s)
+        self._exchange.open()
         return self
 
     def disconnect(self) -> None:
         """Close the connections; requests under way fail soon."""
-        self._connections.close()
+        self._exchange.close()
 
     def check_contract(self, features: Features) -> None:
         """See :class:`~proctor.policies.base.Policy`."""
@@ -141,42 +204,6 @@ class RemotePolicy(Policy):
         """What identifies the policy: what the user says of it, and what the server said of itself on connecting."""
         said = sha256(self._connections.greeting).hexdigest()
         return {**fingerprint(self._config, self._choice), "server_sha256": said, "exactness": self.exactness}
-
-    def _exchange(self, memories: Sequence[EpisodeMemory], request: Callable[[Lease], bytes], owner: str = "") -> bytes:
-        """Send one request for episodes, and give its reply.
-
-        Raises:
-            PolicyError: the request failed.
-            EpisodeLostError: the server never got it, and may have forgotten the episodes.
-        """
-        for is_last in (False, True):
-            try:
-                with self._connections.lent(owner) as lease:
-                    self._require_life(memories, lease.life)
-                    began = monotonic()
-                    reply = lease.connection.ask(request(lease), self._patience.seconds, self._connections.closed)
-                    self._patience.took(monotonic() - began)
-            except LostError as error:
-                if error.sent:
-                    raise PolicyError(f"the server closed the connection before it replied ({error})") from None
-                if is_last or not error.orderly:
-                    self._start_again(memories, str(error))
-                continue
-            for memory in memories:
-                memory.state[_LIFE] = lease.life
-            break
-        return reply
-
-    def _require_life(self, memories: Sequence[EpisodeMemory], life: int) -> None:
-        if any(memory.state.get(_LIFE, life) != life for memory in memories):
-            self._start_again(memories, "the server was started again")
-
-    def _start_again(self, memories: Sequence[EpisodeMemory], reason: str) -> NoReturn:
-        spec = memories[0].stream.spec
-        self._starts_again[spec] += 1
-        if self._starts_again[spec] > _MOST_STARTS_AGAIN:
-            raise PolicyError(f"the server was lost {_MOST_STARTS_AGAIN} times before it got the request ({reason})")
-        raise EpisodeLostError(reason)
 
 
 class RemoteSource:
