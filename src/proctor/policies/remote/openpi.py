@@ -62,7 +62,7 @@ class OpenpiConfig(RemoteConfig):
     api_key_env: str | None = None
     """The environment variable that holds the server's key."""
     api_key_file: str | None = None
-    """The file that holds it."""
+    """The file that holds the server's key."""
     ca_file: str | None = None
     """The authority that signed the certificate of a wss:// server, as a PEM file; the system's if not given."""
 
@@ -131,7 +131,7 @@ class VllmPolicy(OpenpiPolicy):
         return actions[0] if actions.ndim == 3 and len(actions) == 1 else actions
 
     def _session(self, memory: EpisodeMemory) -> str:
-        """The episode's session. Its connection is free for another one once the episode is forgotten."""
+        """Give the name of the episode's session. Its connection is free for another one once the episode is forgotten."""
         if _SESSION not in memory.state:
             spec = memory.stream.spec
             session = _Session(f"{spec.suite}/{spec.task_id}/{spec.episode_index}/{spec.seed}")
@@ -161,14 +161,14 @@ class _Session:
 
 
 def seed_of(memory: EpisodeMemory) -> int:
-    """The seed of an episode's next request, 0 to 2**31 - 1: it follows from the episode and the request's number."""
+    """Give the seed of an episode's next request, 0 to 2**31 - 1: it follows from the episode and the request's number."""
     number = memory.state.get(_N_REQUESTS, 0)
     seeds = np.random.SeedSequence(memory.stream.seeds.entropy, spawn_key=(number,))
     return int(seeds.generate_state(1)[0] >> 1)
 
 
 def nested(items: Any) -> dict[str, Any]:
-    """Inputs as a map, in which those with several names lie in maps of their own."""
+    """Give inputs as a map, in which those with several names lie in maps of their own."""
     whole: dict[str, Any] = {}
     for each, value in items:
         *outer, last = each.path
@@ -180,7 +180,7 @@ def nested(items: Any) -> dict[str, Any]:
 
 
 def decoded(reply: bytes) -> Any:
-    """What a reply says.
+    """Give what a reply says.
 
     Raises:
         PolicyError: it is an error of the server's, or cannot be decoded.
@@ -230,7 +230,7 @@ def _asks_for_vllm(config: OpenpiConfig) -> bool:
 
 
 def metadata(greeting: bytes) -> dict[Any, Any]:
-    """What a server says of itself on connecting.
+    """Give what a server says of itself on connecting.
 
     Raises:
         ConfigError: that is no map.
