@@ -33,5 +33,5 @@ def resize_with_pad(image: Array, height: int, width: int) -> Array:
 
 
 def as_uint8(image: Array) -> Array:
-    """Give an image of real numbers from 0 to 1 as uint8, rounded down as openpi's client rounds; others as they are."""
+    """Give an image of real numbers from 0 to 1 as uint8, rounded down as openpi's client does; others as they are."""
     return (255 * image).astype(np.uint8) if image.dtype.kind == "f" else image

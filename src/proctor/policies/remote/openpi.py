@@ -131,7 +131,7 @@ class VllmPolicy(OpenpiPolicy):
         return actions[0] if actions.ndim == 3 and len(actions) == 1 else actions
 
     def _session(self, memory: EpisodeMemory) -> str:
-        """Give the name of the episode's session. Its connection is free for another one once the episode is forgotten."""
+        """Give the name of the episode's session. Its connection is free for others once the episode is forgotten."""
         if _SESSION not in memory.state:
             spec = memory.stream.spec
             session = _Session(f"{spec.suite}/{spec.task_id}/{spec.episode_index}/{spec.seed}")
@@ -161,7 +161,7 @@ class _Session:
 
 
 def seed_of(memory: EpisodeMemory) -> int:
-    """Give the seed of an episode's next request, 0 to 2**31 - 1: it follows from the episode and the request's number."""
+    """Give the seed of an episode's next request, 0 to 2**31 - 1, which follows from the episode and its number."""
     number = memory.state.get(_N_REQUESTS, 0)
     seeds = np.random.SeedSequence(memory.stream.seeds.entropy, spawn_key=(number,))
     return int(seeds.generate_state(1)[0] >> 1)
