@@ -26,6 +26,7 @@ HARMLESS_NAMES = [
     "tokens_all", "lang_tokens", "special_tokens", "token_pooling", "success_key", "success-key", "image_key", "key",
     "keys", "exclude_keys", "key_camera", "keypoints", "keyboard", "monkey", "author", "authors", "passes", "n_passes",
     "two_pass", "compass", "bypass", "observation.images.token", "observation.key", "session_type", "secretary", "task",
+    "api_key_env", "api_token_file",
 ]  # fmt: skip
 
 

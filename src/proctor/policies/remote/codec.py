@@ -35,11 +35,11 @@ _DTYPE = re.compile(r"[<>|=]?(\?|[biuf][1248]|[bBhHiIlLqQefd])|bool|u?int(8|16|3
 
 
 class WireError(ValueError):
-    """A message that cannot be decoded; says what is wrong with it."""
+    """A message cannot be encoded or decoded; the message of the error says what is wrong with it."""
 
 
 def pack(value: Any) -> bytes:
-    """``value`` (of maps, lists, texts, numbers, arrays) as openpi's own client packs it, to the byte.
+    """Give ``value`` (of maps, lists, texts, numbers, arrays) as openpi's own client packs it, to the byte.
 
     Raises:
         WireError: there is an array of something else than booleans, integers and real numbers.
@@ -48,7 +48,7 @@ def pack(value: Any) -> bytes:
 
 
 def pack_groot(value: Any) -> bytes:
-    """``value`` as GR00T's own client packs it, to the byte.
+    """Give ``value`` (of maps, lists, texts, numbers, arrays) as GR00T's own client packs it, to the byte.
 
     Raises:
         WireError: see :func:`pack`.
@@ -84,7 +84,7 @@ def _require_numbers(value: Any) -> None:
 
 
 def unpack(message: bytes) -> Any:
-    """The value that a message holds, with its arrays as numpy's, which are read-only.
+    """Give the value that a message holds, with its arrays as numpy's, which are read-only.
 
     Raises:
         WireError: the message is no msgpack, or an array in it is not what the message says of it.
@@ -110,7 +110,7 @@ def _refuse_extension(code: int, _: bytes) -> Any:
 
 
 def _decoded(found: dict[Any, Any]) -> Any:
-    """What a map stands for: an array, a number of numpy's, or the map itself."""
+    """Give what a map stands for: an array, a number of numpy's, or the map itself."""
     if _get(found, "__ndarray__"):
         return _array(_get(found, "data"), _get(found, "dtype"), _get(found, "shape"))
     if _get(found, "__npgeneric__"):
@@ -124,7 +124,7 @@ def _decoded(found: dict[Any, Any]) -> Any:
 
 
 def _get(found: Mapping[Any, Any], name: str) -> Any:
-    """The value under a key that is bytes in one dialect and a text in another; None if there is none."""
+    """Give the value under a key that is bytes in one dialect and a text in another; None if there is none."""
     return found.get(name.encode(), found.get(name))
 
 
@@ -171,7 +171,7 @@ def _number(value: Any, dtype: np.dtype[Any]) -> Any:
 
 
 def _from_npy(content: Any) -> Array:
-    """The array of a ``.npy`` file of version 1 or 2.
+    """Give the array of a ``.npy`` file of version 1 or 2.
 
     numpy's own reader takes the memory that the header claims before it reads the data, so the header is read here.
     """

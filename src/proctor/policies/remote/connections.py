@@ -21,7 +21,7 @@ _LEAST_REPLY_S, _TIMES_SLOWEST = 30.0, 20.0
 
 
 class NotThereError(Exception):
-    """No connection can be made now; says why. Another try may succeed."""
+    """No connection can be made now; the message says why. Another try may succeed."""
 
 
 class LostError(Exception):
@@ -52,7 +52,7 @@ class Connection(Protocol):
         """
 
     def close(self) -> None:
-        """Close it, whatever state it is in."""
+        """Close the connection, whatever state it is in."""
 
 
 class Patience:
@@ -67,13 +67,13 @@ class Patience:
 
     @property
     def seconds(self) -> float:
-        """For the next reply."""
+        """How long to wait for the next reply."""
         if self._seconds is not None:
             return self._seconds
         return _FIRST_REPLY_S if self._slowest is None else max(_LEAST_REPLY_S, _TIMES_SLOWEST * self._slowest)
 
     def took(self, seconds: float) -> None:
-        """A reply took so long."""
+        """Take note of how long a reply took."""
         self._slowest = max(seconds, self._slowest or 0.0)
 
 
@@ -162,7 +162,7 @@ class Connections:
                     lease.owner = ""
 
     def close(self) -> None:
-        """Close what is idle, and have every request that is waiting fail soon."""
+        """Close the idle connections, and have every request that is waiting fail soon."""
         self.closed.set()
         with self._changed:
             idle, self._idle = self._idle, []
@@ -183,7 +183,7 @@ class Connections:
         return self._made(self._back_within_s)
 
     def _idle_one(self, owner: str) -> Lease | None:
-        """The owner's own; or a new one may be made; or else the one that has been idle longest."""
+        """Give the owner's own connection; None if a new one may be made; else the one that has been idle longest."""
         own = next((lease for lease in self._idle if lease.owner == owner), None)
         free = own or next((lease for lease in self._idle if not lease.owner), None)
         if free is None and self._n_open >= self._limit and self._idle:
@@ -213,14 +213,14 @@ class Connections:
             each.connection.close()
 
     def _end_life(self) -> list[Lease]:
-        """Count another life of the server; gives the connections of the one before."""
+        """Count another life of the server, and give the idle connections of the life before."""
         self._life, self._is_up = self._life + 1, False
         stale, self._idle = self._idle, []
         self._n_open -= len(stale)
         return stale
 
     def _made(self, within_s: float) -> Lease:
-        """A new connection, waited for with growing pauses. The caller has counted it in."""
+        """Make a connection, with growing pauses between the tries. The caller has counted it in."""
         try:
             return self._made_in_time(monotonic() + within_s)
         except BaseException:
@@ -251,7 +251,7 @@ class Connections:
             lease.connection.close()
 
     def _known(self, connection: Connection) -> Lease:
-        """A lease of a new connection, once its server is known to be the one that the run began with."""
+        """Give a lease of a new connection, once its server is known to be the one that the run began with."""
         with self._changed:
             if self._greeting is None:
                 self._greeting = connection.greeting

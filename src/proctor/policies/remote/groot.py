@@ -55,7 +55,7 @@ class GrootConfig(RemoteConfig):
     api_token_env: str | None = None
     """The environment variable that holds the server's api_token."""
     api_token_file: str | None = None
-    """The file that holds it."""
+    """The file that holds the server's api_token."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -101,7 +101,7 @@ class GrootPolicy(RemotePolicy):
         return list(actions)
 
     def _batch(self, mapping: InputMapping, observations: Sequence[Observation]) -> dict[str, Any]:
-        """The observations as one, in the order of the mapping."""
+        """Give the observations as one, in the order of the mapping."""
         rows = [[value for _, value in mapping.items(each, self._choice.names)] for each in observations]
         whole: dict[str, Any] = {}
         for each, *values in zip(mapping.inputs, *rows, strict=True):

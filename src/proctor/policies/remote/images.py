@@ -8,12 +8,12 @@ from proctor.types import Array
 
 
 def turned(image: Array) -> Array:
-    """An image ``(height, width, channels)`` turned by 180 degrees."""
+    """Give an image ``(height, width, channels)`` turned by 180 degrees."""
     return np.ascontiguousarray(image[::-1, ::-1])
 
 
 def resize_with_pad(image: Array, height: int, width: int) -> Array:
-    """A uint8 image ``(height, width, channels)`` shrunk or grown to fit, in the middle of black.
+    """Give a uint8 image ``(height, width, channels)`` shrunk or enlarged to fit, in the middle of black.
 
     The size is computed as ``openpi_client.image_tools.resize_with_pad`` computes it, whose filter is Pillow's bilinear
     one: sides are rounded down, and so are the bars above and on the left. Pillow 13 resizes tall images otherwise than
@@ -33,5 +33,5 @@ def resize_with_pad(image: Array, height: int, width: int) -> Array:
 
 
 def as_uint8(image: Array) -> Array:
-    """An image of real numbers from 0 to 1 as uint8, rounded down as openpi's client rounds; others as they are."""
+    """Give an image of real numbers from 0 to 1 as uint8, rounded down as openpi's client does; others as they are."""
     return (255 * image).astype(np.uint8) if image.dtype.kind == "f" else image

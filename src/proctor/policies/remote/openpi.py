@@ -11,7 +11,8 @@ Two dialects, told apart by the address and by what the server says on connectin
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,9 +22,10 @@ import numpy as np
 from proctor.config import structure
 from proctor.errors import ConfigError, PolicyError, note
 from proctor.policies.actions import to_array
-from proctor.policies.base import EpisodeMemory
+from proctor.policies.base import EpisodeMemory, PolicySource
 from proctor.policies.remote.codec import WireError, pack, unpack
-from proctor.policies.remote.connections import Connection, Connections, Lease
+from proctor.policies.remote.connections import Connection, Connections, Lease, NotThereError
+from proctor.policies.remote.extension import Offer
 from proctor.policies.remote.mapping import OPENPI, Choice, choose
 from proctor.policies.remote.policy import (
     RemoteConfig,
@@ -33,10 +35,13 @@ from proctor.policies.remote.policy import (
     require_modules,
     secret,
 )
+from proctor.policies.remote.served import ServedPolicy
 from proctor.policies.remote.websocket import WebSocket
 from proctor.types import Array, Observation
 
 _MOST_CONNECTIONS = 64
+_GLANCE_S = 2.0
+"""How long a server may take to say that it is a `proctor serve`, before simulators start."""
 _EPISODES_PER_PASS = 2
 """While one half of the environments waits for the server, the other half steps."""
 _VLLM_PATH = "/v1/realtime/robot/openpi"
@@ -58,19 +63,20 @@ class OpenpiConfig(RemoteConfig):
 
     type: str = "openpi"
     dialect: str = "auto"
-    """openpi, vllm, or auto: what the server's address and its first message show."""
+    """openpi, vllm, proctor (a server of proctor serve), or auto: what the server's address and its first message
+    show."""
     api_key_env: str | None = None
     """The environment variable that holds the server's key."""
     api_key_file: str | None = None
-    """The file that holds it."""
+    """The file that holds the server's key."""
     ca_file: str | None = None
     """The authority that signed the certificate of a wss:// server, as a PEM file; the system's if not given."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_url(self.url, ("ws", "wss"), "ws://host:8000")
-        if self.dialect not in ("auto", "openpi", "vllm"):
-            raise ConfigError(f"policy.dialect is '{self.dialect}'; it is one of auto, openpi, vllm.")
+        if self.dialect not in ("auto", "openpi", "vllm", "proctor"):
+            raise ConfigError(f"policy.dialect is '{self.dialect}'; it is one of auto, openpi, vllm, proctor.")
 
 
 class OpenpiPolicy(RemotePolicy):
@@ -131,7 +137,7 @@ class VllmPolicy(OpenpiPolicy):
         return actions[0] if actions.ndim == 3 and len(actions) == 1 else actions
 
     def _session(self, memory: EpisodeMemory) -> str:
-        """The episode's session. Its connection is free for another one once the episode is forgotten."""
+        """Give the name of the episode's session. Its connection is free for others once the episode is forgotten."""
         if _SESSION not in memory.state:
             spec = memory.stream.spec
             session = _Session(f"{spec.suite}/{spec.task_id}/{spec.episode_index}/{spec.seed}")
@@ -161,14 +167,14 @@ class _Session:
 
 
 def seed_of(memory: EpisodeMemory) -> int:
-    """The seed of an episode's next request, 0 to 2**31 - 1: it follows from the episode and the request's number."""
+    """Give the seed of an episode's next request, 0 to 2**31 - 1, which follows from the episode and its number."""
     number = memory.state.get(_N_REQUESTS, 0)
     seeds = np.random.SeedSequence(memory.stream.seeds.entropy, spawn_key=(number,))
     return int(seeds.generate_state(1)[0] >> 1)
 
 
 def nested(items: Any) -> dict[str, Any]:
-    """Inputs as a map, in which those with several names lie in maps of their own."""
+    """Give inputs as a map, in which those with several names lie in maps of their own."""
     whole: dict[str, Any] = {}
     for each, value in items:
         *outer, last = each.path
@@ -180,7 +186,7 @@ def nested(items: Any) -> dict[str, Any]:
 
 
 def decoded(reply: bytes) -> Any:
-    """What a reply says.
+    """Give what a reply says.
 
     Raises:
         PolicyError: it is an error of the server's, or cannot be decoded.
@@ -194,27 +200,58 @@ def decoded(reply: bytes) -> Any:
     return value
 
 
-def load(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None) -> RemoteSource:
+def load(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None) -> PolicySource:
     """A server of openpi or vLLM-Omni: ``--policy.url=ws://host:8000 --policy.inputs=libero``, aloha, droid or a file.
 
-    The preset ``libero_raw`` is for an environment that gives what robosuite gives. Nobody is connected to yet.
+    The preset ``libero_raw`` is for an environment that gives what robosuite gives. A server of `proctor serve` needs
+    no inputs: it is recognised now, if it is up. No connection to another server is kept.
+
+    Raises:
+        ConfigError: an option is wrong; or ``dialect`` is ``proctor`` and no such server answers in time.
     """
     require_modules("openpi", "websockets", "msgpack", "PIL")
     config = structure(OpenpiConfig, fields, "policy")
     choice = choose(config.inputs, OPENPI, rename_map)
     key = secret(config.api_key_env, config.api_key_file, "api_key")
     headers = {"Authorization": f"Api-Key {key}"} if key else {}
-    note(_NUMERICAL if _asks_for_vllm(config) else _STATISTICAL)
 
     def connect(seconds: float) -> Connection:
         return WebSocket(config.url, seconds, headers=headers, ca_file=config.ca_file)
 
+    connections = Connections(connect, config.url, limit=_limit(config), back_within_s=config.reconnect_timeout_s)
+    if (offer := _offer(config, connect, connections)) is not None:
+        if rename_map:
+            raise ConfigError("proctor serve has the --rename_map of its policy: give it there, not here.")
+        return ServedPolicy(config, offer, connections, _limit(config))
+    note(_NUMERICAL if _asks_for_vllm(config) else _STATISTICAL)
+
     def connected() -> RemotePolicy:
-        connections = Connections(connect, config.url, limit=_limit(config), back_within_s=config.reconnect_timeout_s)
         connections.begin(config.connect_timeout_s)
         return _of_dialect(config, choice, connections)
 
     return RemoteSource(config, choice, connected, _EPISODES_PER_PASS)
+
+
+def _offer(config: OpenpiConfig, connect: Callable[[float], Connection], connections: Connections) -> Offer | None:
+    """The offer of a server of `proctor serve`; None if the user's options or the server's first message exclude that.
+
+    Raises:
+        ConfigError: ``dialect`` is ``proctor``, and there is no such server.
+    """
+    if config.dialect == "proctor":
+        connections.begin(config.connect_timeout_s)
+        if (offer := Offer.of(metadata(connections.greeting))) is None:
+            connections.close()
+            raise ConfigError(f"The server at {config.url} is not a proctor serve: leave --policy.dialect out.")
+        return offer
+    if config.dialect != "auto" or config.inputs is not None or _asks_for_vllm(config):
+        return None
+    try:
+        connection = connect(min(_GLANCE_S, config.connect_timeout_s))
+    except NotThereError:
+        return None
+    with closing(connection):
+        return Offer.of(metadata(connection.greeting))
 
 
 def _of_dialect(config: OpenpiConfig, choice: Choice, connections: Connections) -> RemotePolicy:
@@ -230,7 +267,7 @@ def _asks_for_vllm(config: OpenpiConfig) -> bool:
 
 
 def metadata(greeting: bytes) -> dict[Any, Any]:
-    """What a server says of itself on connecting.
+    """Give what a server says of itself on connecting.
 
     Raises:
         ConfigError: that is no map.

@@ -78,7 +78,7 @@ def check_url(url: str, schemes: Sequence[str], example: str) -> None:
 
 
 def secret(variable: str | None, file: str | None, what: str) -> str | None:
-    """A key or a token, from an environment variable or a file; None if the user names neither.
+    """Give a key or a token, from an environment variable or a file; None if the user names neither.
 
     Raises:
         ConfigError: there is no such variable or file, or it is empty; the message holds no value.
@@ -128,7 +128,7 @@ class Exchange:
             self.connections.begin(self._connect_timeout_s)
 
     def close(self) -> None:
-        """Close the connections; requests under way fail soon."""
+        """Close the connections; requests that are under way fail soon."""
         self.connections.close()
 
     def request(self, memories: Sequence[EpisodeMemory], request: Callable[[Lease], bytes], owner: str = "") -> bytes:
@@ -193,7 +193,7 @@ class RemotePolicy(Policy):
         return self
 
     def disconnect(self) -> None:
-        """Close the connections; requests under way fail soon."""
+        """Close the connections; requests that are under way fail soon."""
         self._exchange.close()
 
     def check_contract(self, features: Features) -> None:
@@ -251,12 +251,12 @@ class RemoteSource:
 
 
 def n_action_steps(config: RemoteConfig, choice: Choice) -> int:
-    """How many actions of a chunk are executed."""
+    """Give the number of actions of a chunk that are executed."""
     return config.n_action_steps or choice.n_action_steps or sys.maxsize
 
 
 def fingerprint(config: RemoteConfig, choice: Choice) -> dict[str, Any]:
-    """What identifies a policy behind a server before it is connected to."""
+    """Give what identifies a policy behind a server before it is connected to."""
     steps = n_action_steps(config, choice)
     return {
         "type": config.type,
@@ -267,5 +267,5 @@ def fingerprint(config: RemoteConfig, choice: Choice) -> dict[str, Any]:
 
 
 def why_nameless(config: RemoteConfig) -> str:
-    """Why nobody can tell whether another policy is this one; "" if it has a name."""
+    """Give the reason why it cannot be known whether another policy is this one; "" if it has a name."""
     return "" if config.name else "a policy behind a server that --policy.name gives no name"

@@ -40,7 +40,7 @@ class ZeroMQ:
             raise
 
     def request(self, endpoint: str, data: Any = None) -> bytes:
-        """A message to one of the server's endpoints; ``data`` is left out if it takes none."""
+        """Give a message to one of the server's endpoints; ``data`` is left out if it takes none."""
         message = {"endpoint": endpoint, **({} if data is None else {"data": data})}
         return pack_groot(message | ({} if self._token is None else {"api_token": self._token}))
 
@@ -65,7 +65,7 @@ class ZeroMQ:
         self._socket.close(linger=0)
 
     def _greeted(self, seconds: float) -> bytes:
-        """What the server says of itself: its modalities, whatever else it answers to the question for them."""
+        """Give what the server says of itself: its modalities, whatever else it answers to the question for them."""
         closed = threading.Event()
         try:
             pong = self.ask(self.request("ping"), seconds, closed)
@@ -120,7 +120,7 @@ def _sockets(url: str) -> tuple[Any, Any]:
 
 
 def decoded(reply: bytes) -> Any:
-    """What a reply says.
+    """Give what a reply says.
 
     Raises:
         PolicyError: it is an error of the server's, or cannot be decoded.
