@@ -15,7 +15,7 @@ import pytest
 from proctor.cli import main
 from proctor.cli.arguments import expand
 from proctor.cli.help import EXAMPLES, FIRST_STEPS
-from proctor.cli.main import _GROUPS, app
+from proctor.cli.main import _GROUPS, _make_app, app
 
 COMMANDS = [name for commands in _GROUPS.values() for name in commands]
 
@@ -54,6 +54,9 @@ def test_every_command_has_help_with_an_example_of_itself(name, capsys):
 def test_the_commands_are_grouped_and_fit_the_terminal(width, capsys, monkeypatch):
     """Evaluating, looking at results, setting up; the first steps below."""
     monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setattr(
+        sys.modules["proctor.cli.main"], "app", _make_app()
+    )  # an application keeps the width of its first help
 
     assert main(["--help"]) == 0
 

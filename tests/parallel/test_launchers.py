@@ -102,8 +102,8 @@ def test_a_shard_that_fails_sends_its_own_error(launcher, tmp_path):
         shards.submit(shard_run(tmp_path, n_tasks="many"))
         (_, failed), *_ = events_until(shards, ShardFailed)[-1:]
 
-        assert failed.exit_code == 2
-        assert "env.n_tasks is 'many'" in failed.message
+        assert failed.error.exit_code == 2
+        assert "env.n_tasks is 'many'" in failed.error.message
         assert shards.poll(0.1) == []
 
 

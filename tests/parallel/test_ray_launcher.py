@@ -289,8 +289,8 @@ def test_a_node_is_checked_before_anything_runs_there(launcher, tmp_path, monkey
 
     (failed,) = events_until(launcher, 0, ShardFailed)
 
-    assert failed.exit_code == 2
-    first, second = failed.message.splitlines()
+    assert failed.error.exit_code == 2
+    first, second = failed.error.message.splitlines()
     assert first == f"On node 127.0.0.1, mujoco is {version('mujoco')}, and 2.9 on the driver's machine."
     assert second == "On node 127.0.0.1, no-such-simulator is not installed, and 1.0 on the driver's machine."
 

@@ -131,8 +131,10 @@ def test_a_server_that_is_killed_in_between_changes_nothing(serve):
 
     killer = threading.Thread(target=kill)
     killer.start()
-    result = proctor.evaluate(policy, env(step_seconds=0.02), n_episodes=4, batch_size=4)
+    result = proctor.evaluate(policy, env(step_seconds=0.05), n_episodes=4, batch_size=4)
+    still_running = killer.is_alive()
     killer.join()
+    assert not still_running
 
     assert rows(result) == here("")
     assert all(not episode.get("errors") for episode in result.info["per_episode"])

@@ -51,6 +51,7 @@ class Source:
     """Takes the memory when it is opened, not before."""
 
     look_offsets, n_action_steps, episodes_per_pass = (0,), 5, 1
+    distributions, sources, pinned, unidentified = (), (), {}, ""
 
     def __init__(self, memory: str) -> None:
         self._memory = memory

@@ -196,7 +196,7 @@ def test_the_model_agrees_with_the_run_that_it_was_measured_in(of_a_function):
 def test_a_policy_that_lives_in_the_workers_is_measured_by_whole_episodes():
     """And nothing is left running, nothing written."""
     config = RunConfig(policy={"type": "random"}, env={"type": FAKE_BENCHMARK, "step_seconds": 0.002, "max_steps": 10})
-    before = set(Path().iterdir())
+    before, children = set(Path().iterdir()), descendants(os.getpid())
 
     found = recommend(config, seconds=0.5)
 
@@ -204,7 +204,7 @@ def test_a_policy_that_lives_in_the_workers_is_measured_by_whole_episodes():
     assert found.costs.passes == ()
     assert found.costs.steps_per_chunk == pytest.approx(10, rel=0.3)
     assert 0.002 <= found.costs.step < 0.02
-    assert descendants(os.getpid()) == []
+    assert set(descendants(os.getpid())) <= set(children)  # other tests may have left some
     assert set(Path().iterdir()) == before
 
 
