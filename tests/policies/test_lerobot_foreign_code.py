@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import pickle
 import shutil
 from collections import namedtuple
@@ -28,13 +29,13 @@ DESCRIBED_IN = ["config.json", "tokenizer_config.json", "processor_config.json",
 
 
 class Touch:
-    """What a pickle would do: make a file."""
+    """An object whose pickle makes a file when it is read."""
 
     def __init__(self, file):
         self.file = file
 
     def __reduce__(self):
-        return open, (str(self.file), "w")
+        return shutil.copyfile, (os.devnull, str(self.file))
 
 
 def bring_code(folder, canary):
@@ -201,7 +202,7 @@ def attempts(folder, canary):
     torch.save(Touch(canary), folder / "weights.bin")
     return {
         "somebody.py": lambda: run_file(folder / "somebody.py"),
-        "io.open": lambda: pickle.loads(pickle.dumps(Touch(canary))),
+        "shutil.copyfile": lambda: pickle.loads(pickle.dumps(Touch(canary))),
         "numpy": lambda: np.load(folder / "array.npy", allow_pickle=True),
         "weights.bin": lambda: torch.load(folder / "weights.bin", weights_only=False),
     }
@@ -221,7 +222,7 @@ def downloads(tmp_path, monkeypatch):
     ("where", "word"),
     [
         *((folder, "somebody.py") for folder in ("modules", "lerobot", "torch/hub", "hub/models--a--b")),
-        *(("anywhere", word) for word in ("io.open", "numpy", "weights.bin")),
+        *(("anywhere", word) for word in ("shutil.copyfile", "numpy", "weights.bin")),
     ],
 )
 @pytest.mark.filterwarnings("ignore:.*unclosed file|Exception ignored in.*FileIO")  # what the pickles open

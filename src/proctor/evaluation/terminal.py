@@ -27,7 +27,7 @@ class Interruptible(Protocol):
 @contextmanager
 def quiet_terminal(config: EvalConfig, log: Path | None) -> Iterator[Console]:
     """Keep what libraries and simulators print in ``log`` meanwhile; gives the console that leads to the user."""
-    debugging = not config.use_async_envs  # so that what is printed at a breakpoint is seen at once
+    debugging = not config.use_async_envs  # so what is printed must be seen
     with printing_into(log if config.display != "none" and not debugging else None) as console:
         yield console
 

@@ -84,7 +84,7 @@ def load(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None)
     Raises:
         ConfigError: there is no such callable, or a field has a value that it cannot have.
     """
-    if "sha256" in fields:  # run.json holds this name for a function that was given from Python
+    if "sha256" in fields:  # only in the run.json of a function that was given from Python
         raise ConfigError(
             f"The function {fields.get('function')} was given to proctor.evaluate, and only a call of that can go on "
             "with its run: the same one, with this output_dir."

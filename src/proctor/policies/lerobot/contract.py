@@ -44,7 +44,7 @@ def check_contract(
 
 
 def _empty_cameras(wanted: Mapping[str, Kind], given: Mapping[str, Kind], n: int) -> list[str]:
-    """List the ``n`` missing cameras that may be missing: first those that LeRobot calls empty, then from the last."""
+    """List at most ``n`` missing cameras that may be missing: those that LeRobot calls empty first, then the last."""
     cameras = [key for key, (kind, _) in wanted.items() if kind == "image"]
     missing = sorted((key for key in cameras if key not in given), key=lambda key: ".empty_camera_" in key)
     return missing[-n:] if n and len(missing) < len(cameras) else []

@@ -20,7 +20,7 @@ def locate(path: str, revision: str | None = None) -> Path:
 
     Raises:
         CheckpointError: there is no such directory or repository, or it cannot be downloaded.
-        ConfigError: a revision is given with a directory, or twice.
+        ConfigError: ``revision`` is given with a directory, or is not the one in ``path``.
     """
     directory = Path(path).expanduser()
     if directory.is_dir():

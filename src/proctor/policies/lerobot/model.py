@@ -186,7 +186,7 @@ def _refuse_or_warn(checkpoint: Checkpoint, weights: Path, problems: Iterable[st
 
 
 def _add_adapter(model: Any, directory: Path) -> list[str]:
-    """Put an adapter's layers into the model itself; return the misfits of its weights, which PEFT ignores."""
+    """Put an adapter's layers into the model itself; return the misfits of its weights, which PEFT accepts."""
     from peft import PeftModel
 
     try:

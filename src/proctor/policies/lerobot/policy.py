@@ -32,7 +32,7 @@ class LeRobotPolicy(Policy):
     def __init__(
         self, checkpoint: Checkpoint, loaded: Loaded, n_threads: int, *, source: PolicySource, changes: bool
     ) -> None:
-        """Take a loaded policy. If its ``source`` ``changes``, each evaluation loads it from there again."""
+        """Take a loaded policy. If ``changes``, each evaluation loads it from ``source`` again."""
         self.checkpoint, self._source, self._changes = checkpoint, source, changes
         self.n_action_steps = checkpoint.n_action_steps
         self.look_offsets = checkpoint.look_offsets

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _DEVICE = re.compile(r"cpu(,cpu)*|mps|(cuda|xpu)(:\d+)?|cuda:\d+(,cuda:\d+)+|xpu:\d+(,xpu:\d+)+")
 _OURS = frozenset({"type", "path", "revision", "base_path", "device", "strict", "any_image_size"})
-"""The fields of ``--policy.<field>`` that are not part of the checkpoint's configuration."""
+"""The fields of ``--policy.<field>`` that select a checkpoint and its loading; others override its configuration."""
 
 
 class Weights(Protocol):
