@@ -47,7 +47,7 @@ def test_every_command_has_help_with_an_example_of_itself(name, capsys):
     out = capsys.readouterr().out
     assert out.startswith(f"Usage: proctor {name}")
     assert f"  proctor {name}" in out
-    assert all(line[0] == name for line in examples(EXAMPLES[name]))
+    assert any(line[0] == name for line in examples(EXAMPLES[name]))
 
 
 @pytest.mark.parametrize("width", [60, 100, 160])

@@ -123,7 +123,7 @@ def test_an_evaluation_on_an_accelerator_is_measured(memory):
 
 def test_a_bug_in_the_process_that_measures_is_shown_whole(memory):
     """Rather than that it died."""
-    with pytest.raises(RuntimeError, match=r"status 1:\n(.|\n)*in open\n(.|\n)*AssertionError: a bug of its own"):
+    with pytest.raises(RuntimeError, match=r"status 1\.(.|\n)*in open\n(.|\n)*AssertionError: a bug of its own"):
         recommended("load_broken", memory)
 
 
