@@ -47,6 +47,7 @@ MARKERS: dict[str, tuple[str, ...]] = {
     "security/test_consent.py": ("slow",),
     "serving/test_server.py": ("slow",),
     "serving/test_evaluations.py": ("slow",),
+    "serving/test_real_checkpoints.py": ("simulator", "torch"),
     "policies/test_conformance_of_policies.py": ("torch",),
     "cli/test_secrets.py": ("slow",),
     "reports/test_html_in_a_browser.py": ("browser",),
