@@ -15,6 +15,7 @@ from proctor.results.run_info import RunInfo
 from proctor.results.run_status import RunStatus
 from proctor.results.summary import summarize
 from proctor.types import AttemptError, EpisodeResult, EpisodeSpec, Outcome, Task, Timings
+from result_samples import run_info
 
 
 def plan(n_tasks, n_episodes=4, suite="zoo"):
@@ -274,3 +275,27 @@ def test_a_checkpoint_in_the_working_directory_is_called_by_its_relative_path(tm
     assert policy_name({"path": "/elsewhere/act"}) == "/elsewhere/act"
     assert policy_name({"path": "user/act@0123abc"}) == "user/act@0123abc"
     assert policy_name({"type": "random"}) == "random"
+
+
+def test_whose_protocol_and_how_exact_the_results_are_stand_above_the_paths():
+    """Of a benchmark that has several, and of a policy behind a server; a run without them has no such lines."""
+    tasks, specs = plan(1)
+    summary = summarize(tasks, specs, [result(spec) for spec in specs])
+    run = run_info()
+    texts = []
+    for each in (
+        run,
+        replace(
+            run,
+            config={**run.config, "env": {"type": "libero", "protocol": "openpi"}},
+            opened_policy={"exactness": "statistical"},
+        ),
+    ):
+        buffer = io.StringIO()
+        print_summary(Console(file=buffer, width=110), summary, RunStatus(Path("outputs/run")), each)
+        texts.append(buffer.getvalue())
+
+    assert "Protocol" not in texts[0]
+    assert "Exactness" not in texts[0]
+    assert "Protocol    libero as openpi runs it\nExactness   statistical: the policy's server draws" in texts[1]
+    assert texts[1].index("Exactness") < texts[1].index("Results ")

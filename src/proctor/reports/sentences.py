@@ -43,6 +43,25 @@ def run_title(run: RunInfo) -> list[str]:
     ]
 
 
+_EXACTNESS = {
+    "bitwise": "bitwise: the same run gives the same results to the bit",
+    "numerical": "numerical: the same run gives the same results up to the last digits of floating-point numbers",
+    "statistical": "statistical: the policy's server draws random numbers that the run does not decide",
+}
+
+
+def circumstances(run: RunInfo) -> Iterator[tuple[str, str]]:
+    """Give labels and texts of what a reader must know to compare the results: whose protocol, and how exact they are.
+
+    There is nothing to say of a benchmark with one protocol, and of a policy in this process.
+    """
+    env = run.config.get("env", {})
+    if protocol := env.get("protocol"):
+        yield "Protocol", f"{env.get('type')} as {protocol} runs it"
+    if exactness := (run.opened_policy or {}).get("exactness"):
+        yield "Exactness", _EXACTNESS.get(exactness, str(exactness))
+
+
 def headline_lines(summary: Summary) -> list[Text]:
     """State the success rate with its interval, then means, an early stop, speed, and where the time went, a line each.
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from proctor.reports.sentences import command_to_replay, error_lines, headline_lines, run_title
+from proctor.reports.sentences import circumstances, command_to_replay, error_lines, headline_lines, run_title
 from proctor.reports.text import (
     count,
     first_line,
@@ -140,6 +140,8 @@ def _cells(counts: Counts, interval: Interval | None, n: int) -> list[str]:
 def _next_steps(summary: Summary, status: RunStatus, run: RunInfo | None) -> Iterator[Text]:
     """Give the paths of results and videos, and commands for what one may want to do next, ready to be copied."""
     directory, videos = shlex.quote(str(status.directory)), RunDirectory(status.directory).videos
+    for label, text in () if run is None else circumstances(run):
+        yield _labelled(label, text)
     yield _labelled("Results", str(status.directory))
     if status.n_videos_to_come:
         yield _labelled("Videos", f"{status.n_videos_to_come} are being made in {videos}")

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from proctor.reports.comparison import adjustment, column_names, conclusion, gaps, letter
 from proctor.reports.html.report_run import ReportRun
+from proctor.reports.sentences import circumstances
 from proctor.reports.text import safe
 from proctor.results.compare import Comparison, Incomparable, RunComparison
 from proctor.results.run_info import RunInfo
@@ -177,6 +178,7 @@ def _facts(run: RunInfo) -> Iterator[tuple[str, str]]:
     yield "date", made.date
     yield from _named("policy", {name: policy.get(name) for name in ("type", "sha256", "n_action_steps", "device")})
     yield from _named("benchmark", benchmark)
+    yield from ((label.lower(), text) for label, text in circumstances(run))
     yield "seed", str(run.config.get("seed"))
     yield from _named("eval", run.config.get("eval", {}), only=("n_episodes", "ci", "stop_at_ci_width"))
     if made.git is not None:
