@@ -151,7 +151,7 @@ def test_a_pickle_is_never_read():
     ],
 )
 def test_what_is_no_msgpack_is_refused(message):
-    with pytest.raises(WireError, match="no msgpack"):
+    with pytest.raises(WireError, match="not msgpack"):
         unpack(message)
 
 

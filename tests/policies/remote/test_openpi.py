@@ -194,9 +194,9 @@ class TestFailures:
         [
             ("raise", "the network is out of order"),
             ("text", "no idea"),
-            ("garbage", "no msgpack"),
+            ("garbage", "not msgpack"),
             ("object", r"dtype '\|O'"),
-            ("list", "no map but list"),
+            ("list", "not a map but list"),
             ("other", "no 'actions'; it holds 'acts'"),
             ("huge", "larger than 64 MiB"),
             ("mute", r"no reply within 0\.5 s"),

@@ -87,7 +87,7 @@ def unpack(message: bytes) -> Any:
     """Give the value that a message holds, with its arrays as numpy's, which are read-only.
 
     Raises:
-        WireError: the message is not msgpack, or an array in it contradicts the dtype or the shape that the message states.
+        WireError: the message is not msgpack, or an array in it contradicts its stated dtype or shape.
     """
     import msgpack
 
@@ -131,7 +131,7 @@ def _get(found: Mapping[Any, Any], name: str) -> Any:
 def _dtype(name: Any) -> np.dtype[Any]:
     text = name.decode("ascii", "replace") if isinstance(name, bytes) else name
     if not (isinstance(text, str) and _DTYPE.fullmatch(text)):
-        raise WireError(f"it holds an array of dtype {text!r:.40}; arrays of messages hold booleans, integers or real numbers")
+        raise WireError(f"it holds an array of dtype {text!r:.40}; an array holds booleans, integers or real numbers")
     return np.dtype(text)
 
 

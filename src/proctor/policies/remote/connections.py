@@ -81,8 +81,8 @@ class Patience:
 class Lease:
     """A connection that is lent.
 
-    ``life`` is the server's life in which it was made. ``owner`` is the episode that used it last, or "" if that episode
-    has ended. ``is_new_owner`` is true if the present owner did not use the connection before.
+    ``life`` is the server's life in which it was made. ``owner`` is the episode that used it last, or "" if that
+    episode has ended. ``is_new_owner`` is true if the present owner did not use the connection before.
     """
 
     __slots__ = ("connection", "is_new_owner", "life", "owner")

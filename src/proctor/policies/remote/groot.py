@@ -76,7 +76,7 @@ class GrootPolicy(RemotePolicy):
         self.n_slots = config.connections or 1
 
     def predict(self, observations: Sequence[Observation], memories: Sequence[EpisodeMemory]) -> list[Array]:
-        """See :meth:`Policy.predict`. An observation that only fills up a batch is the object of another row, and is sent once."""
+        """See :meth:`Policy.predict`. A row that fills up the batch is the object of another row, and is sent once."""
         rows: dict[int, int] = {}
         for observation in observations:
             rows.setdefault(id(observation), len(rows))

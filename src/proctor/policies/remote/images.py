@@ -33,5 +33,5 @@ def resize_with_pad(image: Array, height: int, width: int) -> Array:
 
 
 def as_uint8(image: Array) -> Array:
-    """Give an image of real numbers from 0 to 1 as uint8, rounded down as in openpi's client; leave others unchanged."""
+    """Give an image of real numbers from 0 to 1 as uint8, rounded down as in openpi's client; leave others."""
     return (255 * image).astype(np.uint8) if image.dtype.kind == "f" else image

@@ -38,9 +38,10 @@ _LARGEST_FILE = 1 << 20
 
 
 def axis_angle(quaternion: Array) -> Array:
-    """Convert a unit quaternion (x, y, z, w) to its rotation's axis times the angle in radians, 0 to 2 pi; float64 (3,).
+    """Convert a unit quaternion (x, y, z, w) to its axis times the angle in radians, 0 to 2 pi; float64 (3,).
 
-    The order of operations is that of openpi's LIBERO client (robosuite's ``quat2axisangle``), so that both round alike.
+    The operations and their order are those of openpi's LIBERO client (robosuite's ``quat2axisangle``), so that both
+    round alike.
     A quaternion and its negative, which are one rotation, give different angles.
     """
     w = float(np.clip(quaternion[3], -1.0, 1.0))
@@ -209,7 +210,7 @@ class Mapping:
 
 
 def _libero(*, raw: bool) -> Mapping:
-    """Make the preset of openpi's ``examples/libero/main.py``; ``raw`` is for an environment with robosuite's arrays."""
+    """Make the preset of openpi's ``examples/libero/main.py``; ``raw`` is for robosuite's arrays."""
     images = ("agentview_image", "robot0_eye_in_hand_image") if raw else ("images.image", "images.image2")
     state = "observation.robot0_eef_pos + axis_angle(observation.robot0_eef_quat) + observation.robot0_gripper_qpos"
     return Mapping(
