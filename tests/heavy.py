@@ -45,6 +45,7 @@ MARKERS: dict[str, tuple[str, ...]] = {
     "parallel/test_launchers.py": ("slow",),
     "security/test_consent.py": ("slow",),
     "serving/test_server.py": ("slow",),
+    "serving/test_openpi_client.py": ("slow",),
     "cli/test_secrets.py": ("slow",),
     "reports/test_html_in_a_browser.py": ("browser",),
     "reports/test_wandb.py": ("slow",),
