@@ -205,7 +205,7 @@ def load(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None)
     """A server of openpi or vLLM-Omni: ``--policy.url=ws://host:8000 --policy.inputs=libero``, aloha, droid or a file.
 
     The preset ``libero_raw`` is for an environment with robosuite's arrays. A server of `proctor serve` needs no
-    inputs: it is recognised now, if it can be reached. No connection to another server is kept.
+    inputs: Proctor connects to the server before the evaluation begins, and recognises it by its first message.
 
     Raises:
         ConfigError: an option is wrong; or ``dialect`` is ``proctor`` and no such server answers in time.

@@ -44,12 +44,12 @@ class RemoteConfig:
     connections: int | None = None
     """The largest number of connections, and so of requests at a time."""
     timeout_s: float | None = None
-    """The time after which a missing reply is an error. By default it is 20 times that of the slowest reply so far, at
-    least 30 s; 600 s for the first one."""
+    """Seconds after which a missing reply is an error. The default is 20 times the duration of the slowest reply so far,
+    at least 30; 600 for the first reply."""
     connect_timeout_s: float = 30.0
-    """The time to wait for the server at the beginning."""
+    """Seconds to wait for the server at the beginning."""
     reconnect_timeout_s: float = 300.0
-    """The time for which a server may be unreachable in the middle of a run before the run ends."""
+    """Seconds for which a server may be unreachable in the middle of a run before the run ends."""
 
     def __post_init__(self) -> None:
         for field in ("n_action_steps", "connections"):
