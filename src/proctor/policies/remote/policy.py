@@ -44,8 +44,8 @@ class RemoteConfig:
     connections: int | None = None
     """The largest number of connections, and so of requests at a time."""
     timeout_s: float | None = None
-    """Seconds after which a missing reply is an error. The default is 20 times the duration of the slowest reply so far,
-    at least 30; 600 for the first reply."""
+    """Seconds after which a missing reply is an error. The default is 20 times the duration of the slowest reply, at
+    least 30; 600 for the first reply."""
     connect_timeout_s: float = 30.0
     """Seconds to wait for the server at the beginning."""
     reconnect_timeout_s: float = 300.0
