@@ -1,4 +1,4 @@
-"""A policy behind a websocket: `proctor serve`, which speaks openpi's protocol.
+"""A policy behind a websocket: `proctor serve`, by openpi's protocol.
 
 server     the process: connections, health, metrics, draining
 session    the requests of one client, and the memory of its episodes

@@ -189,7 +189,7 @@ def _actions(result: InferenceResult) -> Array:
     match result.chunk:
         case AttemptError(message=message, traceback=traceback):
             raise RequestError(Refusal("policy", message, traceback))
-        case EpisodeLostError() as lost:  # the served policy lives behind another server
+        case EpisodeLostError() as lost:  # the served policy is behind another server
             raise RequestError(Refusal("restart", str(lost)))
         case chunk:
             return chunk

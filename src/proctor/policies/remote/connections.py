@@ -242,7 +242,7 @@ class Connections:
             else:
                 return self._known(connection)
             if self.closed.wait(pause):
-                raise PolicyError("the run ended while the server was away")
+                raise PolicyError("the run ended while the server could not be reached")
             pause = min(2 * pause, _LONGEST_PAUSE_S)
 
     def _is_away(self) -> None:

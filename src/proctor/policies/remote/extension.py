@@ -3,7 +3,7 @@
 The server offers it in its metadata, a map under ``proctor`` (:class:`Offer`). A request may then hold a map under
 ``proctor`` (:class:`EpisodeTag`): the episode that the observation belongs to, and how many observations of that
 episode came before. The policy's random numbers, its row in a forward pass and its memory are then those of an
-evaluation in one process. The answer is always a map; a refusal lies in it under ``proctor`` (:class:`Refusal`).
+evaluation in one process. The answer is always a map; a refusal is in it under ``proctor`` (:class:`Refusal`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Policies behind a server that speaks openpi's websocket protocol: ``--policy.type=openpi --policy.url=ws://host:8000``.
+"""Policies behind a server with openpi's websocket protocol: ``--policy.type=openpi --policy.url=ws://host:8000``.
 
 Its dialects are distinguished by the address and by the server's first message, the metadata:
 
@@ -60,7 +60,7 @@ _NUMERICAL = (
 
 @dataclass(frozen=True, kw_only=True)
 class OpenpiConfig(RemoteConfig):
-    """``--policy.<field>`` of a policy behind a server that speaks openpi's protocol."""
+    """``--policy.<field>`` of a policy behind a server with openpi's protocol."""
 
     type: str = "openpi"
     dialect: str = "auto"

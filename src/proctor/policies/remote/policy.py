@@ -81,7 +81,7 @@ def secret(variable: str | None, file: str | None, what: str) -> str | None:
     """Give a key or a token, from an environment variable or a file; None if the user names neither.
 
     Raises:
-        ConfigError: there is no such variable or file, or it is empty; the message holds no value.
+        ConfigError: the variable or the file is missing or empty; the message never contains the key.
     """
     if variable is not None:
         if not (value := os.environ.get(variable, "")):
