@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from proctor import errors
-from proctor.errors import ConfigError, Interrupted, MissingExtraError, PackedError, ProctorError
+from proctor.errors import ConfigError, Interrupted, MissingExtraError, PackedError, PolicyGoneError, ProctorError
 
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, ProctorError)]
 
@@ -17,7 +17,11 @@ def sent(packed):
 
 def made(kind):
     """An error of a class, whatever it is made of."""
-    arguments = {MissingExtraError: ("torch", "lerobot"), Interrupted: (15,)}
+    arguments = {
+        MissingExtraError: ("torch", "lerobot"),
+        Interrupted: (15,),
+        PolicyGoneError: ("ws://robot:8000", "it fell over"),
+    }
     return kind(*arguments.get(kind, ("the arm fell off",)))
 
 

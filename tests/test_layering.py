@@ -58,11 +58,17 @@ def imports(path: Path) -> Iterator[str]:
 
     ``from package import name`` counts as the module that defines the name.
     """
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name.split(".")[0] == "proctor")
         elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "proctor":
             yield from (home_of(node.module, alias.name) for alias in node.names)
+
+
+@cache
+def parsed(path: Path) -> ast.Module:
+    """The syntax tree of a file."""
+    return ast.parse(path.read_text())
 
 
 @cache
@@ -71,7 +77,7 @@ def home_of(module: str, name: str) -> str:
     if (whole := f"{module}.{name}") in MODULES:
         return whole
     if module in MODULES and MODULES[module].name == "__init__.py":
-        for node in ast.walk(ast.parse(MODULES[module].read_text())):
+        for node in ast.walk(parsed(MODULES[module])):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("proctor"):
                 for alias in node.names:
                     if (alias.asname or alias.name) == name:
@@ -192,7 +198,7 @@ def test_reports_compute_no_statistic():
     for module, path in MODULES.items():
         if not module.startswith("proctor.reports"):
             continue
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(parsed(path)):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
             source = node.module if isinstance(node, ast.ImportFrom) else None
             assert not {"scipy", "numpy", "statistics"} & {name.split(".")[0] for name in [*names, source or ""]}, (
@@ -204,7 +210,7 @@ def test_reports_compute_no_statistic():
 
 def code_words(path: Path) -> Iterator[tuple[str, int]]:
     """Identifiers and short strings of a file, each with its line; what it says to people is left out."""
-    tree = ast.parse(path.read_text())
+    tree = parsed(path)
     docstrings = {
         id(node.value)
         for node in ast.walk(tree)
@@ -277,7 +283,7 @@ def test_nothing_is_unpickled(forbidden):
     for name, path in MODULES.items():
         if forbidden == "pickle" and name in RESTRICTED_UNPICKLERS:
             continue
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(parsed(path)):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             assert forbidden not in {name.split(".")[0] for name in names}, path
@@ -306,7 +312,7 @@ def careless_calls(tree: ast.AST) -> Iterator[int]:
 def test_nothing_is_evaluated_and_consent_is_never_given_by_us():
     """No eval, no exec, no unsafe YAML, no ``torch.load``, no literal ``trust_remote_code=True``, no ``allow_pickle``
     but ``False``."""
-    assert not [f"{path}:{line}" for path in MODULES.values() for line in careless_calls(ast.parse(path.read_text()))]
+    assert not [f"{path}:{line}" for path in MODULES.values() for line in careless_calls(parsed(path))]
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from proctor.policies.lerobot.location import locate, pinned
 from proctor.policies.lerobot.names import check_names
 from proctor.policies.lerobot.normalisation import check_normalisation
 from proctor.policies.lerobot.overrides import override, read_value
-from proctor.policies.lerobot.policy_types import policy_type_of
+from proctor.policies.lerobot.policy_types import PolicyType, policy_type_of
 from proctor.types import Features
 
 if TYPE_CHECKING:
@@ -155,28 +155,8 @@ def load(
         CheckpointError: the checkpoint is missing or broken; the message names the file, the reason and what to do.
         ConfigError: a field does not exist, or has a value that it cannot have.
     """
-    if sys.flags.optimize > 1:
-        raise ConfigError(
-            "PYTHONOPTIMIZE=2 (python -OO) takes away the docstrings that LeRobot's libraries read; leave it out."
-        )
-    fields = {name.replace("-", "_"): value for name, value in fields.items()}
-    if not isinstance(fields.get("path"), str):
-        raise ConfigError("policy.path is missing; give a directory or a Hub id: --policy.path=user/repo")
-    device = fields.get("device")
-    if device is not None and not _DEVICE.fullmatch(str(device)):
-        raise ConfigError(
-            f"policy.device is '{device}'; it is cpu, cuda, cuda:<number>, mps or xpu, or several: cuda:0,cuda:1."
-        )
-    policy_type = fields.get("type", "lerobot")
-    directory = locate(fields["path"], fields.get("revision"))
-    check_names(directory)
-    files = read_files(
-        directory,
-        policy_type=None if policy_type == "lerobot" else policy_type,
-        base_path=fields.get("base_path"),
-    )
-    if policy_type not in ("lerobot", files.config["type"]):
-        raise ConfigError(f"policy.type is '{policy_type}', but {fields['path']} is a '{files.config['type']}' policy.")
+    fields = _checked(fields)
+    files = _files_of(fields)
     strict, any_image_size = _switch(fields, "strict", default=True), _switch(fields, "any_image_size", default=False)
     overrides = _overrides(fields, files)
     # Only if the weights fit exactly is it certain that a dropped field had no use.
@@ -185,9 +165,7 @@ def load(
     )
     _note_ignored_fields(files, overrides, dropped)
     policy_type = policy_type_of({**files.config, **overrides})
-    for package in ("lerobot", *policy_type.requires, *(("peft",) if files.is_adapter else ())):
-        if importlib.util.find_spec(package) is None:
-            raise MissingExtraError(package, "lerobot")
+    _require_packages(policy_type, files)
     config = override(files.config, overrides, policy_type)
     for name in dropped:
         del config[name]
@@ -198,13 +176,47 @@ def load(
         config=config,
         overrides=overrides,
         rename_map=rename_map or _own_rename_map(files),
-        device=device,
+        device=fields.get("device"),
         strict=strict,
         pinned=pinned(fields["path"], files.directory),
         trust_remote_code=trust_remote_code,
         any_image_size=any_image_size,
     )
     return LeRobotSource(checkpoint, FileWeights(files))
+
+
+def _checked(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the fields under their names in Python, once those that say where the policy is and runs are right."""
+    if sys.flags.optimize > 1:
+        raise ConfigError(
+            "PYTHONOPTIMIZE=2 (python -OO) takes away the docstrings that LeRobot's libraries read; leave it out."
+        )
+    checked = {name.replace("-", "_"): value for name, value in fields.items()}
+    if not isinstance(checked.get("path"), str):
+        raise ConfigError("policy.path is missing; give a directory or a Hub id: --policy.path=user/repo")
+    device = checked.get("device")
+    if device is not None and not _DEVICE.fullmatch(str(device)):
+        raise ConfigError(
+            f"policy.device is '{device}'; it is cpu, cuda, cuda:<number>, mps or xpu, or several: cuda:0,cuda:1."
+        )
+    return checked
+
+
+def _files_of(fields: Mapping[str, Any]) -> CheckpointFiles:
+    """Find and read the checkpoint's files, and see that they are of the type that the user names, if any."""
+    name = fields.get("type", "lerobot")
+    directory = locate(fields["path"], fields.get("revision"))
+    check_names(directory)
+    files = read_files(directory, policy_type=None if name == "lerobot" else name, base_path=fields.get("base_path"))
+    if name not in ("lerobot", files.config["type"]):
+        raise ConfigError(f"policy.type is '{name}', but {fields['path']} is a '{files.config['type']}' policy.")
+    return files
+
+
+def _require_packages(policy_type: PolicyType, files: CheckpointFiles) -> None:
+    for package in ("lerobot", *policy_type.requires, *(("peft",) if files.is_adapter else ())):
+        if importlib.util.find_spec(package) is None:
+            raise MissingExtraError(package, "lerobot")
 
 
 def _switch(fields: Mapping[str, Any], name: str, *, default: bool) -> bool:
