@@ -1,4 +1,4 @@
-"""A message is data: what it states of its arrays is checked, and nothing in it runs or takes more than its own size."""
+"""A message is data: its statements of arrays are checked, and nothing in it runs or takes more than its own size."""
 
 from __future__ import annotations
 
