@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gc
 import shutil
+import subprocess
 import sys
 from dataclasses import dataclass
 from fractions import Fraction
+from importlib.metadata import version
 from pathlib import Path
 
 import av
@@ -16,6 +18,10 @@ import pytest
 from heavy import PACKAGES, is_heavy_throughout, markers_of, turn_of
 
 TESTS = Path(__file__).parent
+# Pillow 13 rounds the resizing of tall images otherwise than Pillow 12, so both sides have the same one.
+PILLOW = version("pillow")
+ORACLE = TESTS.parent / f".venv-openpi-pillow-{PILLOW}"
+ORACLE_NEEDS = ["openpi-client==0.1.2", "typing_extensions", "websockets>=14", "numpy<2", f"pillow=={PILLOW}"]
 
 
 def address_of(item: pytest.Item) -> str:
@@ -135,3 +141,16 @@ def browser():
         chromium = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield chromium
         chromium.close()
+
+
+@pytest.fixture(scope="session")
+def openpi_python():
+    """The interpreter of an environment that has the real ``openpi-client``, which needs numpy before 2."""
+    python = ORACLE / "bin" / "python"
+    if not any(ORACLE.glob("lib/*/site-packages/openpi_client")):
+        commands = [[sys.executable, "-m", "venv", str(ORACLE)], [str(python), "-m", "pip", "install", *ORACLE_NEEDS]]
+        for command in commands:
+            done = subprocess.run(command, check=False, capture_output=True, text=True)
+            if done.returncode:
+                pytest.skip(f"the environment of openpi-client cannot be made: {done.stderr.strip()[-300:]}")
+    return str(python)

@@ -46,6 +46,7 @@ MARKERS: dict[str, tuple[str, ...]] = {
     "parallel/test_launchers.py": ("slow",),
     "security/test_consent.py": ("slow",),
     "serving/test_server.py": ("slow",),
+    "serving/test_openpi_client.py": ("slow",),
     "serving/test_evaluations.py": ("slow",),
     "serving/test_real_checkpoints.py": ("simulator", "torch"),
     "policies/test_conformance_of_policies.py": ("torch",),

@@ -159,7 +159,7 @@ def test_a_policy_that_does_not_fit_says_so_as_it_does_here(module, serve):
         server.communicate()
 
 
-def test_a_server_of_another_kind_is_no_proctor_serve():
+def test_a_server_of_another_kind_is_not_a_proctor_serve():
     with pytest.raises(ConfigError, match="No policy server answers"):
         load({"url": "ws://127.0.0.1:9", "dialect": "proctor", "connect_timeout_s": 0.2})
 

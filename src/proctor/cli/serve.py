@@ -14,24 +14,24 @@ from proctor.errors import ConfigError, MissingExtraError
 
 @dataclass(frozen=True, kw_only=True)
 class ServeConfig:
-    """Which policy is served, and to whom."""
+    """The policy that is served, and the limits of its clients."""
 
     policy: dict[str, Any] = field(default_factory=dict)
     """The policy: --policy.path=… for a LeRobot checkpoint, or --policy.type=function; further fields as for
     proctor eval."""
 
     host: str = "127.0.0.1"
-    """The address to listen on. Any other than 127.0.0.1 or ::1 needs --token_env."""
+    """The address to listen on. An address other than 127.0.0.1 or ::1 needs --token_env."""
 
     port: int = 8000
     """The port to listen on; 0 takes a free one."""
 
     token_env: str | None = None
-    """The environment variable that holds the token that clients must bring (as Authorization: Api-Key TOKEN)."""
+    """The environment variable that holds the token that clients must send (as Authorization: Api-Key TOKEN)."""
 
     inference_batch_size: int = 0
-    """Rows of a forward pass; 0 leaves it to the policy. To the bit, results depend on it: leave it as in the
-    evaluation that they are to equal."""
+    """Rows of a forward pass; 0 leaves the number to the policy. The last bits of results depend on it, so use the
+    number of the evaluation that the results are to equal."""
 
     inference_threads: int = 1
     """CPU threads of one forward pass."""
@@ -50,7 +50,7 @@ class ServeConfig:
     """Seconds without a request after which a connection is closed."""
 
     seed: int = 1000
-    """The seed of the random numbers of requests that bring none."""
+    """The seed of the random numbers of requests without a seed."""
 
     rename_map: dict[str, str] = field(default_factory=dict)
     """JSON or YAML: observation key of the client → key of the policy."""
@@ -65,8 +65,8 @@ _NOTHING = ServeConfig()
 def serve_command(config: Annotated[ServeConfig, Parameter(name="*")] = _NOTHING) -> int:
     """Serve a policy to other programs over openpi's websocket protocol.
 
-    Requests of all clients share forward passes. Results of proctor eval --policy.type=openpi against this server are
-    those of an evaluation of the checkpoint itself. SIGTERM or Ctrl-C ends it once the requests under way are
+    Requests of all clients share forward passes. Results of proctor eval --policy.type=openpi against this server equal
+    those of an evaluation of the checkpoint itself. SIGTERM or Ctrl-C ends the server once the requests under way are
     answered.
     """
     from proctor.evaluation.components import load_policy
@@ -91,7 +91,7 @@ def serve_command(config: Annotated[ServeConfig, Parameter(name="*")] = _NOTHING
     policy = load_policy(config.policy, config.rename_map, trust_remote_code=config.trust_remote_code)
     if isinstance(policy, LocalPolicy):
         raise ConfigError(
-            f"--policy.type={config.policy.get('type')} lives beside the simulator and cannot be served; "
+            f"--policy.type={config.policy.get('type')} runs in the simulator's process and cannot be served; "
             "serve a checkpoint or a function."
         )
     console = Console()

@@ -167,9 +167,10 @@ class Policy(ABC):
         """
 
     def disconnect(self) -> None:
-        """Let go of what lies outside of this process: nobody asks any more, unless the policy is opened again.
+        """Close connections to other processes. The engine calls no method after this one, except :meth:`open`.
 
-        May be called while :meth:`predict` runs on other threads: if it waits for something outside, it ends soon.
+        The engine may call it while :meth:`predict` runs on other threads; a :meth:`predict` that waits for another
+        process then raises soon.
         """
 
     def check_contract(self, features: Features) -> None:

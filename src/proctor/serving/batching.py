@@ -1,7 +1,7 @@
 """Forward passes that several clients share: the engine's inference and its rule, awaited.
 
 The rule is :mod:`proctor.engine.batching`, the passes are :mod:`proctor.engine.inference`. A client takes the place of
-an engine's worker: it left when it was sent a chunk, and it is on the way until its next observation arrives.
+an engine's worker: it is under way from the moment a chunk is sent to it until its next observation arrives.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ class _Waiting:
     request: InferenceRequest
     result: asyncio.Future[InferenceResult]
     size: int = 1
-    """How many requests shared the pass."""
+    """The number of requests that shared the pass."""
 
 
 class BatchedInference:
-    """A policy that any number of coroutines may ask. Made and used on one event loop.
+    """A policy for any number of coroutines. It is made and used on one event loop.
 
     Args:
         source: the policy, which is loaded on a thread.
         n_threads: CPU threads of one forward pass.
-        batch_size: rows of a forward pass; 0 leaves it to the policy.
-        wait_s: how long a batch that is not full may stay open; None leaves it to the rule.
+        batch_size: rows of a forward pass; 0 leaves the number to the policy.
+        wait_s: the seconds for which a batch that is not full may stay open; None leaves the wait to the rule.
     """
 
     def __init__(self, source: PolicySource, *, n_threads: int, batch_size: int, wait_s: float | None = None) -> None:
@@ -51,7 +51,7 @@ class BatchedInference:
         """Wait until the policy is loaded.
 
         Raises:
-            Exception: whatever loading it raised.
+            Exception: the policy could not be loaded.
         """
         return await asyncio.shield(self._loaded)
 
@@ -66,9 +66,9 @@ class BatchedInference:
         return len(self._ready) + len(self._inferring)
 
     async def infer(self, client: int, observation: Observation, memory: EpisodeMemory) -> tuple[InferenceResult, int]:
-        """Ask for a chunk; returns it with the number of requests that shared its pass.
+        """Infer a chunk; return it with the number of requests that shared its pass.
 
-        A client asks for one chunk at a time.
+        A client requests one chunk at a time.
 
         Raises:
             Exception: a pass failed in a way that is not the policy's fault; no later request succeeds either.
@@ -88,19 +88,19 @@ class BatchedInference:
         return result, waiting.size
 
     def sent(self, client: int, spec: EpisodeSpec, n_actions: int) -> None:
-        """A client was sent a chunk, and is expected to come back."""
+        """Record that a chunk was sent to a client, whose next request is expected."""
         self._travelling.add(client)
         self._batching.left(client, spec.task, n_actions, monotonic())
 
     def forget(self, client: int) -> None:
-        """A client is gone. A request of it that is in a pass ends with that pass."""
+        """Drop a client that is gone. Its request that is in a pass ends with that pass."""
         self._travelling.discard(client)
         self._batching.lost(client)
         if (waiting := self._ready.pop(client, None)) is not None and not waiting.result.done():
             waiting.result.cancel()
 
     def close(self) -> None:
-        """Wait for the passes that have begun, and let go of the policy."""
+        """Wait for the passes that have begun, and close the policy."""
         if self._timer is not None:
             self._timer.cancel()
         asyncio.get_running_loop().remove_reader(self._inference.wake_descriptor)
@@ -111,7 +111,7 @@ class BatchedInference:
         try:
             self._deliver()
             self._start()
-        except BaseException as error:  # noqa: BLE001 - whoever waits is told, here and from now on
+        except BaseException as error:  # noqa: BLE001 - every request that waits fails with it, and every later one
             self._fail(error)
 
     def _deliver(self) -> None:
@@ -138,7 +138,7 @@ class BatchedInference:
         self._tell_loaded()
 
     def _choose(self) -> list[int]:
-        """The clients of the next pass, those that have waited longest first; no two that have the same row."""
+        """Return the clients of the next pass, in the order of their requests; no two have the same row."""
         rows = self._inference.fixed_rows
         if rows is None:
             return list(self._ready)[: self.batch_size]

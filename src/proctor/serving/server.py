@@ -1,4 +1,4 @@
-"""The process of `proctor serve`: who may connect, what is answered over HTTP, and how it ends."""
+"""The process of `proctor serve`: the clients that may connect, the answers over HTTP, and the shutdown."""
 
 from __future__ import annotations
 
@@ -33,10 +33,11 @@ _SCHEMES = ("Api-Key ", "Bearer ")
 
 @dataclass(frozen=True, kw_only=True)
 class ServerOptions:
-    """How a policy is served. Times in seconds, sizes in bytes.
+    """The options of a server. Times are in seconds, sizes in bytes.
 
-    ``token`` is what a client must bring; without one the server listens on loopback only. ``seed`` is that of the
-    random numbers of requests that bring none. The last three are those of :class:`~proctor.config.EvalConfig`.
+    ``token`` is the token that a client must send; without one the server listens on loopback only. ``seed`` is the
+    seed of the random numbers of requests without a seed. The last three options are those of
+    :class:`~proctor.config.EvalConfig`.
     """
 
     host: str = "127.0.0.1"
@@ -55,16 +56,16 @@ class ServerOptions:
     def __post_init__(self) -> None:
         if self.host not in LOOPBACK and not self.token:
             raise ConfigError(
-                f"--host={self.host} can be reached from other machines, so clients must bring a token: "
+                f"--host={self.host} can be reached from other machines, so clients must send a token; "
                 "name the environment variable that holds one with --token_env."
             )
 
 
 class PolicyServer:
-    """Serves a policy until SIGTERM or SIGINT: no new requests then, and those under way are answered.
+    """Serves a policy until SIGTERM or SIGINT; after that, only requests under way are answered.
 
-    ``on_started`` is told the URL once clients can connect and the policy is loaded, ``on_tick`` once a second what
-    the server does.
+    ``on_started`` is called with the URL once the policy is loaded and clients can connect, and ``on_tick`` once a
+    second with a line of the server's numbers.
     """
 
     def __init__(
@@ -86,7 +87,7 @@ class PolicyServer:
         """Serve on a new event loop.
 
         Raises:
-            ResourceError: the address cannot be listened on.
+            ResourceError: the server cannot listen on the address.
             ProctorError: the policy cannot be loaded.
         """
         asyncio.run(self.serve())
@@ -130,7 +131,7 @@ class PolicyServer:
             )
         except OSError as error:
             raise ResourceError(
-                f"{options.host}:{options.port} cannot be listened on ({error.strerror}); choose another --port."
+                f"The server cannot listen on {options.host}:{options.port} ({error.strerror}); choose another --port."
             ) from error
 
     def _url(self, server: Server) -> str:
@@ -153,7 +154,7 @@ class PolicyServer:
     # ------------------------------------------------------------------------------------------------- HTTP
 
     def _respond(self, connection: ServerConnection, request: HttpRequest) -> Response | None:
-        """The response to a plain HTTP request or a refusal; None lets a client connect."""
+        """Return the response to a plain HTTP request, or a refusal; None lets a client connect."""
         if request.path == "/healthz":
             return connection.respond(HTTPStatus.OK, "ok\n")
         if not self._may_connect(request):
@@ -161,7 +162,7 @@ class PolicyServer:
         if request.path == "/metrics":
             return connection.respond(HTTPStatus.OK, self._status.exposition().decode())
         if self._stopping.is_set():
-            return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, "The server stops.\n")
+            return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, "The server is shutting down.\n")
         if self._status.n_clients >= self._options.max_clients:
             return connection.respond(
                 HTTPStatus.SERVICE_UNAVAILABLE, f"There are {self._options.max_clients} clients already.\n"
@@ -205,7 +206,7 @@ class PolicyServer:
                     self._idle.set()
 
     async def _receive(self, websocket: ServerConnection) -> bytes | str | None:
-        """The next message; None if the client has been idle for too long, or the server stops."""
+        """Return the next message; None if the client has been idle for too long, or the server is shutting down."""
         receiving = asyncio.ensure_future(websocket.recv())
         stopping = asyncio.ensure_future(self._stopping.wait())
         try:

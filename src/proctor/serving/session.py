@@ -21,18 +21,18 @@ from proctor.streams import RandomStream
 from proctor.types import Array, AttemptError, EpisodeSpec
 
 _UNNAMED, _SEEDED = "session", "seeded request"
-"""Suites of episodes that nobody named: their random streams follow from the session's number, or a request's seed."""
+"""Suites of episodes without a tag: their random streams follow from the session's number, or from a request's seed."""
 
 
 class _Key(NamedTuple):
-    """Where an episode belongs: to a connection or, with Proctor's extension, to an evaluation; and its name there."""
+    """The owner of an episode, a connection or with Proctor's extension an evaluation, and the episode's name there."""
 
     owner: str
     name: str
 
 
 class _Session:
-    """An episode under way: what the policy remembers of it, and how many observations it has seen."""
+    """An episode under way: the policy's memory of it, and the number of its observations so far."""
 
     def __init__(self, client: int, spec: EpisodeSpec) -> None:
         self.client = client
@@ -50,9 +50,9 @@ class Sessions:
     """The episodes under way, over all connections.
 
     Args:
-        inference: is told which clients are gone.
+        inference: the forward passes, from which clients that are gone are dropped.
         limit: the largest number of episodes; the one that was used longest ago makes room for another one.
-        seed: the seed of random numbers of episodes that clients do not name.
+        seed: the seed of the random numbers of episodes without a tag.
     """
 
     def __init__(self, inference: BatchedInference, *, limit: int, seed: int) -> None:
@@ -61,7 +61,7 @@ class Sessions:
         self._numbers, self._unnamed = count(), count(1)
 
     def named(self, tag: EpisodeTag) -> _Session:
-        """The session of an episode that an evaluation names, whichever connection it comes by.
+        """Return the session of an episode that an evaluation names, on any of its connections.
 
         Raises:
             RequestError: the server does not have the memory of the episode, or there is no room for another one.
@@ -78,7 +78,7 @@ class Sessions:
         return session
 
     def unnamed(self, connection: int, name: str) -> _Session:
-        """The session ``name`` of a connection; a new one if there is none.
+        """Return the session ``name`` of a connection; a new one if there is none.
 
         Raises:
             RequestError: there is no room for another one.
@@ -89,11 +89,11 @@ class Sessions:
         return self._open(key, EpisodeSpec(_UNNAMED, 0, next(self._unnamed), self._seed))
 
     def reset(self, connection: int, name: str) -> None:
-        """Forget the session ``name`` of a connection."""
+        """Drop the session ``name`` of a connection."""
         self._drop(_key_of(connection, name))
 
     def close(self, connection: int) -> None:
-        """Forget the sessions of a connection that is gone. The episodes of evaluations outlive it."""
+        """Drop the sessions of a connection that is gone. The episodes of evaluations remain."""
         owner = _key_of(connection, "").owner
         for key in [key for key in self._sessions if key.owner == owner]:
             self._drop(key)
@@ -103,7 +103,9 @@ class Sessions:
         while len(self._sessions) >= self._limit:
             idle = [other for other, session in self._sessions.items() if not session.is_busy]
             if not idle:
-                raise RequestError(Refusal("busy", f"{self._limit} episodes are under way, the most there can be."))
+                raise RequestError(
+                    Refusal("busy", f"{self._limit} episodes are under way, the limit; try again later.")
+                )
             self._drop(min(idle, key=lambda other: self._sessions[other].used_at))
         self._sessions[key] = session = _Session(next(self._numbers), spec)
         return session
@@ -127,9 +129,9 @@ class Connection:
         self._number = next(self._numbers)
 
     async def answer(self, message: Any) -> dict[str, Any] | str:
-        """Answer a decoded message: with a map, or with a text if it is an error that openpi's clients must understand.
+        """Answer a decoded message with a map, or with a text if it is an error for a client of openpi.
 
-        A client that speaks Proctor's extension gets maps only.
+        A client with Proctor's extension receives maps only.
         """
         speaks_extension = isinstance(message, dict) and (EXTENSION in message or message.get("endpoint") == CHECK)
         try:
@@ -141,7 +143,7 @@ class Connection:
             return f"{error.refusal.traceback}{error.refusal.message}"
 
     def close(self) -> None:
-        """Forget the connection's sessions."""
+        """Drop the connection's sessions."""
         self._sessions.close(self._number)
 
     async def _answer(self, request: Request) -> dict[str, Any]:
@@ -187,21 +189,21 @@ def _actions(result: InferenceResult) -> Array:
     match result.chunk:
         case AttemptError(message=message, traceback=traceback):
             raise RequestError(Refusal("policy", message, traceback))
-        case EpisodeLostError() as lost:  # the served policy lives behind another server
+        case EpisodeLostError() as lost:  # the served policy is behind another server
             raise RequestError(Refusal("restart", str(lost)))
         case chunk:
             return chunk
 
 
 def _seeded(memory: EpisodeMemory, seed: int) -> EpisodeMemory:
-    """The memory with a random stream that depends on a request's seed alone."""
+    """Return the memory with a random stream that depends on a request's seed alone."""
     seeded = EpisodeMemory(RandomStream(EpisodeSpec(_SEEDED, 0, 0, seed)))
     seeded.state = memory.state
     return seeded
 
 
 def _reply(chunk: Array, infer_s: float, total_s: float) -> dict[str, Any]:
-    """The answer of openpi's server."""
+    """Return an answer with the keys of openpi's server."""
     return {
         "actions": np.ascontiguousarray(chunk),
         "policy_timing": {"infer_ms": 1e3 * infer_s},

@@ -1,4 +1,4 @@
-"""What the server does: the numbers of its live line and of `/metrics`."""
+"""The numbers of the server's live line and of `/metrics`."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ class Status:
         self.registry = CollectorRegistry()
         self.n_clients = 0
         self._recent: deque[tuple[float, float, int]] = deque()
-        """Of the latest answers: when, how many seconds each took, and how many requests shared the pass."""
+        """Time, duration in seconds, and number of requests in the same pass, of each of the latest answers."""
         self._clients = Gauge("proctor_clients", "Open connections.", registry=self.registry)
         self._requests = Counter(
             "proctor_requests", "Requests by outcome: answered, or the kind of refusal.", ["outcome"],
             registry=self.registry,
         )  # fmt: skip
         self._latency = Histogram(
-            "proctor_request_seconds", "From a request's arrival to its answer.", buckets=_LATENCIES_S,
+            "proctor_request_seconds", "Seconds from a request's arrival to its answer.", buckets=_LATENCIES_S,
             registry=self.registry,
         )  # fmt: skip
         self._inference = Histogram(
-            "proctor_pass_seconds", "The forward pass that answered a request.", buckets=_LATENCIES_S,
+            "proctor_pass_seconds", "Seconds of the forward pass that answered a request.", buckets=_LATENCIES_S,
             registry=self.registry,
         )  # fmt: skip
         self._batch = Histogram(
@@ -39,22 +39,22 @@ class Status:
         )  # fmt: skip
 
     def watch(self, n_waiting: Callable[[], float]) -> None:
-        """Export how many requests wait for a forward pass or are in one."""
+        """Export the number of requests that wait for a forward pass or are in one."""
         waiting = Gauge("proctor_requests_waiting", "Requests that have no answer yet.", registry=self.registry)
         waiting.set_function(n_waiting)
 
     def connected(self) -> None:
-        """A client has connected."""
+        """Count a client that has connected."""
         self.n_clients += 1
         self._clients.set(self.n_clients)
 
     def disconnected(self) -> None:
-        """A client is gone."""
+        """Count a client that is gone."""
         self.n_clients -= 1
         self._clients.set(self.n_clients)
 
     def answered(self, seconds: float, pass_seconds: float, n_shared: int) -> None:
-        """A request was answered after ``seconds``, by a forward pass that ``n_shared`` requests shared."""
+        """Record that a request was answered after ``seconds``, by a forward pass that ``n_shared`` requests shared."""
         self._requests.labels("answered").inc()
         self._latency.observe(seconds)
         self._inference.observe(pass_seconds)
@@ -62,7 +62,7 @@ class Status:
         self._recent.append((monotonic(), seconds, n_shared))
 
     def refused(self, kind: str) -> None:
-        """A request got no actions."""
+        """Count a request that was answered without actions."""
         self._requests.labels(kind).inc()
 
     def exposition(self) -> bytes:
@@ -70,7 +70,7 @@ class Status:
         return generate_latest(self.registry)
 
     def line(self) -> str:
-        """The numbers of the last ten seconds, for people."""
+        """Return the numbers of the last ten seconds in one line."""
         now = monotonic()
         while self._recent and now - self._recent[0][0] > _RECENT_S:
             self._recent.popleft()

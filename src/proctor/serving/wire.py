@@ -9,8 +9,8 @@ has one answer. All are msgpack with arrays (:mod:`proctor.policies.remote.codec
 **vLLM-Omni.** The request may hold ``endpoint`` (``infer`` or ``reset``), ``session_id`` (several episodes on one
 connection) and ``seed`` (of the random numbers of this request).
 
-**Proctor.** :mod:`proctor.policies.remote.extension` says what it adds. A request with it has arrays with a leading
-time axis, one entry for each of the policy's ``look_offsets``; all other requests have arrays without one.
+**Proctor.** :mod:`proctor.policies.remote.extension` describes the extension. A request with it has arrays with a
+leading time axis, one entry for each of the policy's ``look_offsets``; all other requests have arrays without one.
 
 Sources: ``WebsocketPolicyServer`` in openpi's ``serving/websocket_policy_server.py`` and ``WebsocketClientPolicy`` in
 ``openpi-client``; vLLM-Omni's ``entrypoints/openpi/connection.py``.
@@ -36,7 +36,7 @@ _MAX_NAME = 256
 
 
 class RequestError(Exception):
-    """A request that gets no actions."""
+    """A request that is answered without actions."""
 
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.message)
@@ -45,7 +45,7 @@ class RequestError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A client's request. ``session`` tells the episodes apart that run side by side on one connection."""
+    """A client's request. ``session`` distinguishes the episodes that run side by side on one connection."""
 
     endpoint: str
     session: str
@@ -57,15 +57,15 @@ class Request:
 
 
 def metadata(offer: Offer) -> dict[str, Any]:
-    """The server's first message."""
+    """Return the server's first message."""
     return {EXTENSION: msgspec.to_builtins(offer)}
 
 
 def read_request(message: Any, look_offsets: tuple[int, ...]) -> Request:
-    """Understand a decoded message.
+    """Read a decoded message.
 
     Raises:
-        RequestError: the message is not a request of any of the three kinds; says what was expected.
+        RequestError: the message is not a request of any of the three kinds; the error names what was expected.
     """
     if not isinstance(message, dict):
         raise _not_understood(f"a request is a map with an observation, not {type(message).__name__}")
@@ -123,13 +123,13 @@ def _read_observation(message: Mapping[Any, Any], tag: EpisodeTag | None, look_o
 
 
 def _with_time(arrays: dict[str, Array], tag: EpisodeTag | None, look_offsets: tuple[int, ...]) -> dict[str, Array]:
-    """The arrays with a leading time axis."""
+    """Return the arrays with a leading time axis."""
     if tag is not None:
         if wrong := [key for key, array in arrays.items() if array.ndim == 0 or len(array) != len(look_offsets)]:
             raise _not_understood(f"{wrong[0]} must have a leading axis of {len(look_offsets)}, its time")
         return arrays
     if look_offsets != (0,):
-        # Which observation lay so many steps ago, only the client knows: it may have executed any part of a chunk.
+        # Only the client has the observations of earlier steps: it may have executed any part of a chunk.
         raise _not_understood(
             f"the policy needs the observations at steps {', '.join(map(str, look_offsets))} relative to the present, "
             "which a client of openpi's protocol cannot send; evaluate it with proctor eval"

@@ -1,4 +1,4 @@
-"""Stand-in servers in processes of their own, and the real openpi client in an environment of its own."""
+"""Stand-in servers in processes of their own."""
 
 from __future__ import annotations
 
@@ -6,17 +6,11 @@ import signal
 import socket
 import subprocess
 import sys
-from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).parents[3]
 STAND_IN = Path(__file__).with_name("stand_in.py")
-# Pillow 13 rounds the resizing of tall images otherwise than Pillow 12, so both sides have the same one.
-PILLOW = version("pillow")
-ORACLE = REPOSITORY / f".venv-openpi-pillow-{PILLOW}"
-ORACLE_NEEDS = ["openpi-client==0.1.2", "typing_extensions", "websockets>=14", "numpy<2", f"pillow=={PILLOW}"]
 
 
 class StandIn:
@@ -64,20 +58,7 @@ def serve():
 
 @pytest.fixture
 def free_port():
-    """A port on which nobody listens."""
+    """A port on which no process listens."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return found.getsockname()[1]
-
-
-@pytest.fixture(scope="session")
-def openpi_python():
-    """The interpreter of an environment that has the real ``openpi-client``, which needs numpy before 2."""
-    python = ORACLE / "bin" / "python"
-    if not any(ORACLE.glob("lib/*/site-packages/openpi_client")):
-        commands = [[sys.executable, "-m", "venv", str(ORACLE)], [str(python), "-m", "pip", "install", *ORACLE_NEEDS]]
-        for command in commands:
-            done = subprocess.run(command, check=False, capture_output=True, text=True)
-            if done.returncode:
-                pytest.skip(f"the environment of openpi-client cannot be made: {done.stderr.strip()[-300:]}")
-    return str(python)

@@ -1,4 +1,4 @@
-"""A message is data: what it says of its arrays is checked, and nothing in it runs or takes more than its own size."""
+"""A message is data: its statements of arrays are checked, and nothing in it runs or takes more than its own size."""
 
 from __future__ import annotations
 
@@ -150,8 +150,8 @@ def test_a_pickle_is_never_read():
         b"\x01\x02",
     ],
 )
-def test_what_is_no_msgpack_is_refused(message):
-    with pytest.raises(WireError, match="no msgpack"):
+def test_what_is_not_msgpack_is_refused(message):
+    with pytest.raises(WireError, match="not msgpack"):
         unpack(message)
 
 

@@ -135,7 +135,7 @@ def test_a_server_that_is_not_there_is_a_sentence_after_a_bounded_wait(free_port
     ("arguments", "others", "message"),
     [
         (["groot", "--fault=raise"], {}, "the network is out of order"),
-        (["groot", "--fault=garbage"], {}, "no msgpack"),
+        (["groot", "--fault=garbage"], {}, "not msgpack"),
         (["groot15"], {}, "the server failed"),
         (["groot"], {"version": "n1.5"}, "the server failed"),
         (["groot"], {"keys": "nested"}, "the server failed"),

@@ -194,9 +194,9 @@ class TestFailures:
         [
             ("raise", "the network is out of order"),
             ("text", "no idea"),
-            ("garbage", "no msgpack"),
+            ("garbage", "not msgpack"),
             ("object", r"dtype '\|O'"),
-            ("list", "no map but list"),
+            ("list", "not a map but list"),
             ("other", "no 'actions'; it holds 'acts'"),
             ("huge", "larger than 64 MiB"),
             ("mute", r"no reply within 0\.5 s"),
@@ -320,7 +320,7 @@ def test_what_cannot_be_is_refused_in_a_sentence(given, message):
         load(fields("ws://localhost:8000") | given)
 
 
-def test_loading_connects_to_nobody_and_identifies_the_policy_by_what_the_user_says(free_port):
+def test_loading_does_not_connect_and_identifies_the_policy_by_the_options(free_port):
     """The address is no part of it: a server may move."""
     one, two = (load(fields(f"ws://127.0.0.1:{port}")).fingerprint() for port in (free_port, 1))
 

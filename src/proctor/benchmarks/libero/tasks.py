@@ -158,11 +158,11 @@ SUITES: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """How a project runs LIBERO's episodes.
+    """The settings with which a project runs LIBERO's episodes.
 
-    ``max_steps`` are the step limits of the suites, and ``n_wait_steps`` the steps before the first observation, in
-    which objects settle. Episodes start from LIBERO's stored states, or if ``stored_states`` is false from what the
-    seed places. ``state_dtype`` is the dtype of the state that a policy sees.
+    ``max_steps`` maps suites to step limits, and ``n_wait_steps`` is the number of steps before the first observation,
+    in which objects settle. Episodes start from LIBERO's stored states, or from a state that the seed draws if
+    ``stored_states`` is false. ``state_dtype`` is the dtype of the state that a policy sees.
     """
 
     max_steps: Mapping[str, int]

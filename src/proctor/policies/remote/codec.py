@@ -25,7 +25,7 @@ LARGEST_MESSAGE = 64 << 20
 """Bytes of the largest reply that is read; vLLM-Omni accepts requests up to the same size."""
 _MOST_DIMENSIONS = 8
 _MOST_ITEMS = 1_000_000
-"""Entries of one list or map: an array is no list, so that a reply has a few dozens."""
+"""Entries of one list or map: an array is not a list, so that a reply has a few dozens."""
 _NPY = re.compile(rb"\x93NUMPY(\x01\x00(?P<length1>.{2})|\x02\x00(?P<length2>.{4}))(?P<header>\{)", re.DOTALL)
 _NPY_HEADER = re.compile(
     rb"\{'descr': '(?P<dtype>[^']{1,20})', 'fortran_order': (?P<fortran>True|False), "
@@ -35,14 +35,14 @@ _DTYPE = re.compile(r"[<>|=]?(\?|[biuf][1248]|[bBhHiIlLqQefd])|bool|u?int(8|16|3
 
 
 class WireError(ValueError):
-    """A message cannot be encoded or decoded; the message of the error says what is wrong with it."""
+    """A message cannot be encoded or decoded; the text of the error names the fault."""
 
 
 def pack(value: Any) -> bytes:
     """Give ``value`` (of maps, lists, texts, numbers, arrays) as openpi's own client packs it, to the byte.
 
     Raises:
-        WireError: there is an array of something else than booleans, integers and real numbers.
+        WireError: an array holds something else than booleans, integers and real numbers.
     """
     return _packed(value, _openpi_array)
 
@@ -87,7 +87,7 @@ def unpack(message: bytes) -> Any:
     """Give the value that a message holds, with its arrays as numpy's, which are read-only.
 
     Raises:
-        WireError: the message is no msgpack, or an array in it is not what the message says of it.
+        WireError: the message is not msgpack, or an array in it contradicts its stated dtype or shape.
     """
     import msgpack
 
@@ -102,7 +102,7 @@ def unpack(message: bytes) -> Any:
     except WireError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever msgpack raises: errors of its own, ValueError, RecursionError
-        raise WireError(f"it is no msgpack: {error or type(error).__name__}") from None
+        raise WireError(f"it is not msgpack: {error or type(error).__name__}") from None
 
 
 def _refuse_extension(code: int, _: bytes) -> Any:
@@ -110,7 +110,7 @@ def _refuse_extension(code: int, _: bytes) -> Any:
 
 
 def _decoded(found: dict[Any, Any]) -> Any:
-    """Give what a map stands for: an array, a number of numpy's, or the map itself."""
+    """Give the value that a map represents: an array, a number of numpy's, or the map itself."""
     if _get(found, "__ndarray__"):
         return _array(_get(found, "data"), _get(found, "dtype"), _get(found, "shape"))
     if _get(found, "__npgeneric__"):
@@ -167,16 +167,16 @@ def _number(value: Any, dtype: np.dtype[Any]) -> Any:
     try:
         return dtype.type(value)
     except OverflowError:
-        raise WireError(f"it holds the number {value!r:.40}, which {dtype} has no place for") from None
+        raise WireError(f"it holds the number {value!r:.40}, which {dtype} cannot represent") from None
 
 
 def _from_npy(content: Any) -> Array:
     """Give the array of a ``.npy`` file of version 1 or 2.
 
-    numpy's own reader takes the memory that the header claims before it reads the data, so the header is read here.
+    numpy's own reader allocates the memory that the header claims before it reads the data, so the header is read here.
     """
     if not isinstance(content, bytes) or (match := _NPY.match(content)) is None:
-        raise WireError("it holds an array that is no .npy file of numbers")
+        raise WireError("it holds an array that is not a .npy file of numbers")
     start = match.start("header")
     length = int.from_bytes(match["length1"] or match["length2"], "little")
     header = _NPY_HEADER.fullmatch(content[start : start + length])

@@ -1,8 +1,8 @@
-"""Connections to a policy server: several at a time, made again when the server comes back, each lent to one request.
+"""Connections to a policy server: several at a time, made again when the server is reachable again, one per request.
 
-A server that is started again has forgotten every episode. So connections count the server's *lives*: a connection that
-ends without a word, or a server that refuses connections, ends a life, and an episode that has begun in one life is not
-continued in another: it starts again (:class:`~proctor.errors.EpisodeLostError`).
+A server that is started again has lost the state of every episode. So connections count the server's *lives*: a life
+ends if a connection ends without a close message, or if the server refuses connections. An episode that has begun in
+one life is not continued in another; it starts again (:class:`~proctor.errors.EpisodeLostError`).
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ _LEAST_REPLY_S, _TIMES_SLOWEST = 30.0, 20.0
 
 
 class NotThereError(Exception):
-    """No connection can be made now; the message says why. Another try may succeed."""
+    """No connection can be made now, for the reason in the message. Another try may succeed."""
 
 
 class LostError(Exception):
     """A connection ended before a reply came.
 
-    ``sent``: the request had been sent, so that the server may have seen it. ``orderly``: the server closed the
-    connection as one does that goes on serving, such as after a time without requests.
+    ``sent`` is true if the request had been sent, so that the server may have received it. ``orderly`` is true if the
+    server closed the connection and continues to serve, such as after a time without requests.
     """
 
     def __init__(self, reason: str, *, sent: bool, orderly: bool = False) -> None:
@@ -41,24 +41,25 @@ class Connection(Protocol):
 
     @property
     def greeting(self) -> bytes:
-        """What the server says of itself."""
+        """The server's first message, from which the policy is recognised: its metadata, undecoded."""
 
     def ask(self, request: bytes, seconds: float, closed: threading.Event) -> bytes:
         """Send a request and give its reply.
 
         Raises:
-            LostError: the connection ended; it is of no use any more.
-            PolicyError: the server answered with an error, or not within ``seconds``; likewise.
+            LostError: the connection ended, and cannot be used any more.
+            PolicyError: the server answered with an error, or not within ``seconds``; the connection cannot be used
+                any more either.
         """
 
     def close(self) -> None:
-        """Close the connection, whatever state it is in."""
+        """Close the connection; this is allowed in every state."""
 
 
 class Patience:
-    """How long to wait for a reply: what the user says, else much longer than the slowest one so far took.
+    """The timeout of a reply: the user's, else 20 times the duration of the slowest reply so far, at least 30 seconds.
 
-    The first reply may take minutes, as servers compile their network then.
+    The first reply may take 600 seconds, because servers compile their network then.
     """
 
     def __init__(self, seconds: float | None) -> None:
@@ -67,21 +68,21 @@ class Patience:
 
     @property
     def seconds(self) -> float:
-        """How long to wait for the next reply."""
+        """The timeout of the next reply, in seconds."""
         if self._seconds is not None:
             return self._seconds
         return _FIRST_REPLY_S if self._slowest is None else max(_LEAST_REPLY_S, _TIMES_SLOWEST * self._slowest)
 
     def took(self, seconds: float) -> None:
-        """Take note of how long a reply took."""
+        """Record the duration of a reply, in seconds."""
         self._slowest = max(seconds, self._slowest or 0.0)
 
 
 class Lease:
     """A connection that is lent.
 
-    ``life`` is the server's life in which it was made. ``owner`` is who used it last, "" if nobody wants it again, and
-    ``is_new_owner`` says that the present owner did not use it before.
+    ``life`` is the server's life in which it was made. ``owner`` is the episode that used it last, or "" if that
+    episode has ended. ``is_new_owner`` is true if the present owner did not use the connection before.
     """
 
     __slots__ = ("connection", "is_new_owner", "life", "owner")
@@ -94,7 +95,7 @@ class Lease:
 class Connections:
     """At most ``limit`` connections that ``connect`` makes (given the seconds that it may take).
 
-    ``back_within_s`` is how long a server may be away before the run ends.
+    ``back_within_s`` is the time in seconds after which a server that cannot be reached ends the run.
     """
 
     def __init__(self, connect: Callable[[float], Connection], url: str, *, limit: int, back_within_s: float) -> None:
@@ -110,15 +111,15 @@ class Connections:
 
     @property
     def greeting(self) -> bytes:
-        """What the server said of itself when it was first connected to."""
+        """The server's first message on the first connection."""
         assert self._greeting is not None
         return self._greeting
 
     def begin(self, within_s: float) -> None:
-        """Make the first connection, as soon as the server is there.
+        """Make the first connection, as soon as the server can be reached.
 
         Raises:
-            ConfigError: it was not within so many seconds.
+            ConfigError: the server could not be reached within ``within_s`` seconds.
         """
         self.closed.clear()
         with self._changed:
@@ -139,8 +140,8 @@ class Connections:
         If the request fails, its connection is closed.
 
         Raises:
-            PolicyGoneError: the server is gone and did not come back.
-            FingerprintError: it came back with another policy.
+            PolicyGoneError: the server could not be reached again in time.
+            FingerprintError: the server was started again with another policy.
         """
         lease = self._take(owner)
         lease.is_new_owner, lease.owner = lease.owner != owner, owner
@@ -155,14 +156,14 @@ class Connections:
         self._give_back(lease)
 
     def disown(self, owner: str) -> None:
-        """Say that ``owner`` wants its connection no more."""
+        """Make the connection of ``owner``, which has ended, available to other owners."""
         with self._changed:
             for lease in self._idle:
                 if lease.owner == owner:
                     lease.owner = ""
 
     def close(self) -> None:
-        """Close the idle connections, and have every request that is waiting fail soon."""
+        """Close the idle connections, and make every request that is waiting fail soon."""
         self.closed.set()
         with self._changed:
             idle, self._idle = self._idle, []
@@ -220,7 +221,7 @@ class Connections:
         return stale
 
     def _made(self, within_s: float) -> Lease:
-        """Make a connection, with growing pauses between the tries. The caller has counted it in."""
+        """Make a connection, with growing pauses between the tries. The caller has counted the connection."""
         try:
             return self._made_in_time(monotonic() + within_s)
         except BaseException:
@@ -241,7 +242,7 @@ class Connections:
             else:
                 return self._known(connection)
             if self.closed.wait(pause):
-                raise PolicyError("the run ended while the server was away")
+                raise PolicyError("the run ended while the server could not be reached")
             pause = min(2 * pause, _LONGEST_PAUSE_S)
 
     def _is_away(self) -> None:
@@ -251,7 +252,7 @@ class Connections:
             lease.connection.close()
 
     def _known(self, connection: Connection) -> Lease:
-        """Give a lease of a new connection, once its server is known to be the one that the run began with."""
+        """Give a lease of a new connection, if its server sent the same first message as when the run began."""
         with self._changed:
             if self._greeting is None:
                 self._greeting = connection.greeting
@@ -263,6 +264,6 @@ class Connections:
         with suppress(Exception):
             connection.close()
         raise FingerprintError(
-            f"The server at {self._url} now says something else of itself than when this run began, so it may have "
-            "another policy; start it again with the one that the run began with."
+            f"The first message of the server at {self._url} differs from the one at the beginning of this run, so the "
+            "server may have another policy; start it again with the policy that the run began with."
         )

@@ -3,7 +3,7 @@
 The server offers it in its metadata, a map under ``proctor`` (:class:`Offer`). A request may then hold a map under
 ``proctor`` (:class:`EpisodeTag`): the episode that the observation belongs to, and how many observations of that
 episode came before. The policy's random numbers, its row in a forward pass and its memory are then those of an
-evaluation in one process. The answer is always a map; a refusal lies in it under ``proctor`` (:class:`Refusal`).
+evaluation in one process. The answer is always a map; a refusal is in it under ``proctor`` (:class:`Refusal`).
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ CHECK = "check"
 
 
 class Offer(msgspec.Struct, frozen=True):
-    """What the server tells about its policy.
+    """The server's description of its policy, a part of its metadata.
 
     ``policy`` is the policy's fingerprint: two servers with equal fingerprints give equal actions. ``n_action_steps``,
     ``look_offsets`` and ``episodes_per_pass`` are those of :class:`~proctor.policies.base.Policy`. ``unidentified``
-    says why the policy cannot be recognised again, and is empty if it can.
+    is the reason why the policy cannot be recognised again, and is empty if it can.
     """
 
     policy: dict[str, Any]
@@ -43,7 +43,7 @@ class Offer(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, metadata: Mapping[Any, Any]) -> Offer | None:
-        """Read the offer in a server's metadata; None if the server makes none.
+        """Read the offer in a server's metadata; None if the metadata contain none.
 
         Raises:
             ConfigError: the offer cannot be read, or is of another version.
@@ -56,8 +56,8 @@ class Offer(msgspec.Struct, frozen=True):
             raise ConfigError(f"The server's offer of Proctor's extension cannot be read: {error}.") from None
         if offer.version != EXTENSION_VERSION:
             raise ConfigError(
-                f"The server speaks version {offer.version} of Proctor's extension and this Proctor version "
-                f"{EXTENSION_VERSION}: install the same Proctor on both sides."
+                f"The server has version {offer.version} of Proctor's extension, and this Proctor has version "
+                f"{EXTENSION_VERSION}; install the same Proctor on both sides."
             )
         return offer
 
@@ -65,7 +65,7 @@ class Offer(msgspec.Struct, frozen=True):
 class EpisodeTag(msgspec.Struct, frozen=True):
     """The episode that an observation belongs to, and the number of its observations that came before this one.
 
-    ``client`` tells apart the evaluations that run against one server: the text is the same in all requests of an
+    ``client`` distinguishes the evaluations that run against one server: the text is the same in all requests of an
     evaluation, and another one in every other evaluation.
     """
 
@@ -83,7 +83,7 @@ class EpisodeTag(msgspec.Struct, frozen=True):
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """Why a request has no actions.
+    """The reason why a request has no actions.
 
     ``kind`` is ``policy`` (the policy raised), ``contract`` (policy and environment do not fit), ``restart`` (the
     server does not have the memory of this episode: the client starts the episode again), ``busy`` (there is no room
@@ -101,7 +101,7 @@ class _Shapes(msgspec.Struct, frozen=True):
 
 
 def describe_features(features: Features) -> dict[str, Any]:
-    """An environment's arrays and action, as a request with the endpoint ``check`` holds them."""
+    """Describe an environment's arrays and action, as a request with the endpoint ``check``."""
     shapes = {key: [list(spec.shape), spec.dtype] for key, spec in features.observation.items()}
     return {
         ENDPOINT: CHECK,
@@ -111,7 +111,7 @@ def describe_features(features: Features) -> dict[str, Any]:
 
 
 def read_features(message: Mapping[str, Any]) -> Features:
-    """The opposite of :func:`describe_features`.
+    """Read a request that :func:`describe_features` made.
 
     Raises:
         msgspec.ValidationError: the message does not describe an environment.

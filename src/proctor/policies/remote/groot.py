@@ -4,8 +4,8 @@ One request holds the observations of several episodes. Its form depends on the 
 
 - ``version`` n1.6 (and later): ``{"observation": …, "options": null}``, answered by a list of actions and information;
   n1.5: the observation itself, answered by the actions (``gr00t/policy/server_client.py``, ``gr00t/eval/service.py``);
-- ``keys`` flat, for a server started with ``--use-sim-policy-wrapper``: ``video.image``, ``state.x``; nested, for one
-  without: maps ``video``, ``state`` and ``language``, in which sentences lie in lists of their own.
+- ``keys`` flat, for a server started with ``--use-sim-policy-wrapper``: ``video.image``, ``state.x``; nested, for a
+  server without: maps ``video``, ``state`` and ``language``, in which each sentence is a list of its own.
 
 Images are uint8 ``(episodes, 1, height, width, 3)``, states float32 ``(episodes, 1, size)``.
 """
@@ -76,7 +76,7 @@ class GrootPolicy(RemotePolicy):
         self.n_slots = config.connections or 1
 
     def predict(self, observations: Sequence[Observation], memories: Sequence[EpisodeMemory]) -> list[Array]:
-        """See :meth:`Policy.predict`. An observation that fills up a batch is the object of another row: sent once."""
+        """See :meth:`Policy.predict`. A row that fills up the batch is the object of another row, and is sent once."""
         rows: dict[int, int] = {}
         for observation in observations:
             rows.setdefault(id(observation), len(rows))
@@ -129,7 +129,7 @@ class GrootPolicy(RemotePolicy):
         if not isinstance(reply, dict):
             other = "n1.5" if self._version == "n1.6" else "n1.6"
             raise PolicyError(
-                f"the server's reply is {type(reply).__name__}, not what {self._version} replies; "
+                f"the server's reply is {type(reply).__name__}, not the list or map of {self._version}; "
                 f"try --policy.version={other}"
             )
         return reply
@@ -138,7 +138,11 @@ class GrootPolicy(RemotePolicy):
 def load(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None) -> RemoteSource:
     """A server of Isaac GR00T: ``--policy.url=tcp://host:5555 --policy.inputs=libero`` or a file.
 
-    Nobody is connected to yet.
+    No connection is made before the evaluation begins.
+
+    Raises:
+        ConfigError: an option is wrong.
+        MissingExtraError: a package of the extra ``groot`` is not installed.
     """
     require_modules("groot", "zmq", "msgpack", "PIL")
     config = structure(GrootConfig, fields, "policy")

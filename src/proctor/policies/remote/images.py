@@ -1,4 +1,4 @@
-"""Images as policy servers want them: turned, and resized with black bars, equal to openpi's own client to the byte."""
+"""Conversions of images for policy servers: rotation, and resizing with black bars as openpi's client, to the byte."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def resize_with_pad(image: Array, height: int, width: int) -> Array:
     """Give a uint8 image ``(height, width, channels)`` shrunk or enlarged to fit, in the middle of black.
 
     The size is computed as ``openpi_client.image_tools.resize_with_pad`` computes it, whose filter is Pillow's bilinear
-    one: sides are rounded down, and so are the bars above and on the left. Pillow 13 resizes tall images otherwise than
-    Pillow 12, to the last bit, so that its version is part of what results depend on.
+    one: sides are rounded down, and so are the bars above and on the left. The last bits of resized tall images differ
+    between Pillow 12 and Pillow 13, so results depend on Pillow's version.
     """
     from PIL import Image
 
@@ -33,5 +33,5 @@ def resize_with_pad(image: Array, height: int, width: int) -> Array:
 
 
 def as_uint8(image: Array) -> Array:
-    """Give an image of real numbers from 0 to 1 as uint8, rounded down as openpi's client does; others as they are."""
+    """Give an image of real numbers from 0 to 1 as uint8, rounded down as in openpi's client; leave others."""
     return (255 * image).astype(np.uint8) if image.dtype.kind == "f" else image

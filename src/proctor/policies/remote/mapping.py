@@ -1,4 +1,4 @@
-"""Which of an environment's arrays a server is sent, under which name and in which form, and what its reply holds.
+"""The mapping between an environment's arrays and a server's requests, and between its replies and actions.
 
 A mapping is a preset, JSON on the command line, or a file of JSON or YAML::
 
@@ -38,9 +38,10 @@ _LARGEST_FILE = 1 << 20
 
 
 def axis_angle(quaternion: Array) -> Array:
-    """A unit quaternion (x, y, z, w) as its rotation's axis times the angle in radians, 0 to 2 pi; float64 (3,).
+    """Convert a unit quaternion (x, y, z, w) to its axis times the angle in radians, 0 to 2 pi; float64 (3,).
 
-    It is computed in the order of openpi's LIBERO client (robosuite's ``quat2axisangle``), so that both round alike.
+    The operations and their order are those of openpi's LIBERO client (robosuite's ``quat2axisangle``), so that both
+    round alike.
     A quaternion and its negative, which are one rotation, give different angles.
     """
     w = float(np.clip(quaternion[3], -1.0, 1.0))
@@ -52,7 +53,7 @@ def axis_angle(quaternion: Array) -> Array:
 
 
 def _closed_is_minus_one(gripper: Array) -> Array:
-    """GR00T's gripper for LIBERO, 0 closed to 1 open, as LIBERO's: -1 open, 1 closed."""
+    """Convert GR00T's gripper, 0 closed to 1 open, to LIBERO's, -1 open and 1 closed."""
     return -np.sign(2.0 * gripper - 1.0)
 
 
@@ -62,7 +63,7 @@ _OF_ACTIONS: dict[str, Callable[[Array], Array]] = {"gripper_to_libero": _closed
 
 @dataclass(frozen=True)
 class _Term:
-    """A part of a vector: one of the environment's arrays, converted by a function, and of that a slice."""
+    """A part of a vector: a slice of one of the environment's arrays, which a function converts first."""
 
     name: str
     part: slice
@@ -82,13 +83,13 @@ class _Term:
 
 @dataclass(frozen=True, kw_only=True)
 class Input:
-    """One thing that the server is sent.
+    """One entry of the request.
 
-    ``key`` is its name, or a list of names if it lies in a map inside of a map. ``source`` is ``instruction``, one of
+    ``key`` is its name, or a list of names if it is in a map inside of a map. ``source`` is ``instruction``, one of
     the environment's images, or vectors joined by ``+``, each ``name``, ``name[start:stop]`` or ``axis_angle(name)`` of
     a quaternion (x, y, z, w). An image is turned by 180 degrees with ``rotate``, then resized with black bars to
-    ``resize``, its height and width, and has its channels last, or first if ``layout`` is ``chw``. ``dtype`` is what a
-    vector is converted to; as the environment gives it if not given.
+    ``resize``, its height and width, and has its channels last, or first if ``layout`` is ``chw``. ``dtype`` is the
+    dtype that a vector is converted to; without it, a vector keeps the environment's dtype.
     """
 
     key: str | list[str]
@@ -117,17 +118,17 @@ class Input:
 
     @cached_property
     def terms(self) -> list[_Term]:
-        """The parts of a vector."""
+        """The parts of the vector, in their order."""
         where = f"The source of policy.inputs {'/'.join(self.path)}"
         return [_Term.read(text, where) for text in self.source.split("+")]
 
     @property
     def sources(self) -> set[str]:
-        """The names of the environment's arrays that it is made of."""
+        """The names of the environment's arrays that the entry is computed from."""
         return {term.name for term in self.terms} - {INSTRUCTION}
 
     def of(self, arrays: MappingOf[str, Array], instruction: str) -> Any:
-        """What is sent of an observation: ``arrays`` as of this moment, without a time axis."""
+        """Compute the entry from an observation: ``arrays`` of the present step, without a time axis."""
         if self.source == INSTRUCTION:
             return instruction
         first = arrays[self.terms[0].name]
@@ -161,12 +162,12 @@ class Output:
 
 @dataclass(frozen=True, kw_only=True)
 class Mapping:
-    """What a server is sent and what its reply holds; ``actions`` are joined along their last axis."""
+    """The entries of a request, and the arrays of a reply that are joined along their last axis to the actions."""
 
     inputs: tuple[Input, ...]
     actions: tuple[Output, ...] = (Output(key="actions"),)
     n_action_steps: int | None = None
-    """Actions of a chunk that are executed; all if None."""
+    """The number of actions of a chunk that are executed; all if None."""
 
     @property
     def sources(self) -> set[str]:
@@ -175,20 +176,20 @@ class Mapping:
 
     @property
     def sha256(self) -> str:
-        """A digest of all that it says, for fingerprints."""
+        """The SHA-256 of all fields, for fingerprints."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
     def items(self, observation: Observation, names: MappingOf[str, str]) -> Iterator[tuple[Input, Any]]:
-        """Each input with what is sent of it; ``names`` are those by which the mapping knows arrays of other names."""
+        """Yield each input with its value; ``names`` maps the environment's names to those of the mapping."""
         arrays = {names.get(name, name): array[-1] for name, array in observation.arrays.items()}
         for each in self.inputs:
             yield each, each.of(arrays, observation.instruction)
 
     def action(self, reply: MappingOf[Any, Any]) -> Array:
-        """The actions of a reply, which maps keys to arrays ``(…, steps, size)``.
+        """Return the actions of a reply, which maps keys to arrays ``(…, steps, size)``.
 
         Raises:
-            PolicyError: the reply lacks one of them; says what it holds.
+            PolicyError: the reply lacks one of the arrays, or their numbers of steps differ.
         """
         parts = [self._part(reply, each) for each in self.actions]
         if len({part.shape[:-1] for part in parts}) > 1:
@@ -209,7 +210,7 @@ class Mapping:
 
 
 def _libero(*, raw: bool) -> Mapping:
-    """As openpi's ``examples/libero/main.py``; ``raw`` for an environment that gives what robosuite gives."""
+    """Make the preset of openpi's ``examples/libero/main.py``; ``raw`` is for robosuite's arrays."""
     images = ("agentview_image", "robot0_eye_in_hand_image") if raw else ("images.image", "images.image2")
     state = "observation.robot0_eef_pos + axis_angle(observation.robot0_eef_quat) + observation.robot0_gripper_qpos"
     return Mapping(
@@ -275,26 +276,26 @@ GROOT = {
 
 @dataclass(frozen=True)
 class Choice:
-    """What ``--policy.inputs`` says: the mappings among which the environment's arrays decide, by their names."""
+    """The mappings that ``--policy.inputs`` allows, by their names; the environment's arrays decide between them."""
 
     candidates: MappingOf[str, Mapping] = field(default_factory=dict)
     names: MappingOf[str, str] = field(default_factory=dict)
-    """The user's ``--rename_map``: the environment's names, and what the mapping calls them."""
+    """The user's ``--rename_map``, from the environment's names to the mapping's."""
 
     @property
     def n_action_steps(self) -> int | None:
-        """How many actions of a chunk are executed, if the user says nothing."""
+        """The number of actions of a chunk that are executed if the user gives no number."""
         return next(iter(self.candidates.values())).n_action_steps
 
     def fingerprint(self) -> dict[str, Any]:
-        """What identifies it in a result."""
+        """Return the digests of the mappings, which are part of a policy's fingerprint."""
         return {name: mapping.sha256 for name, mapping in self.candidates.items()}
 
     def for_observation(self, arrays: MappingOf[str, Any]) -> Mapping:
-        """The first mapping whose sources are all among ``arrays``.
+        """Return the first mapping whose sources are all among ``arrays``.
 
         Raises:
-            ContractError: there is none.
+            ContractError: no mapping fits; the message names the missing arrays of each.
         """
         given = {self.names.get(name, name) for name in arrays}
         for mapping in self.candidates.values():
@@ -313,17 +314,17 @@ class Choice:
         ]
         table = "\n".join(lines)
         return (
-            f"The environment does not give what the server is to be sent:\n{table}\n"
+            f"The environment lacks arrays that the server expects:\n{table}\n"
             f"It gives {', '.join(sorted(given))}.\n"
-            "Say what is sent with --policy.inputs (a file, or JSON), or give arrays other names with --rename_map."
+            "Describe the request with --policy.inputs (a file, or JSON), or give arrays other names with --rename_map."
         )
 
 
 def choose(inputs: Any, presets: MappingOf[str, Mapping], names: MappingOf[str, str] | None) -> Choice:
-    """What ``--policy.inputs`` asks for: a preset's name, a file, a mapping; any of ``presets`` if it is None.
+    """Read ``--policy.inputs``: a preset's name, a file, or a mapping; None allows any of ``presets``.
 
     Raises:
-        ConfigError: it is none of these; the message says what is wrong with it.
+        ConfigError: it is none of these; the message names the fault.
     """
     if inputs is None:
         candidates = {name: replace(mapping) for name, mapping in presets.items()}
@@ -353,10 +354,10 @@ def _from_file(name: str, presets: MappingOf[str, Mapping]) -> Any:
 
 
 def read_mapping(given: Any) -> Mapping:
-    """A mapping from what a file or the command line says: a list of inputs, or a map with ``inputs`` and ``actions``.
+    """Read a mapping: a list of inputs, or a map with ``inputs``, ``actions`` and ``n_action_steps``.
 
     Raises:
-        ConfigError: an unknown field, or a value of another kind.
+        ConfigError: a field is unknown, or a value has another type.
     """
     fields = {"inputs": given} if isinstance(given, list) else given
     known = ("inputs", "actions", "n_action_steps")

@@ -1,11 +1,12 @@
-"""Policies behind a server that speaks openpi's websocket protocol: ``--policy.type=openpi --policy.url=ws://host:8000``.
+"""Policies behind a server with openpi's websocket protocol: ``--policy.type=openpi --policy.url=ws://host:8000``.
 
-Two dialects, told apart by the address and by what the server says on connecting:
+Its dialects are distinguished by the address and by the server's first message, the metadata:
 
 - ``openpi``: the protocol of openpi's own server, whose replies hold ``actions``;
 - ``vllm``: that of vLLM-Omni (path ``/v1/realtime/robot/openpi``, ``vllm_omni/entrypoints/openpi``), whose replies are
   an array or a map of arrays, and whose requests may hold a ``seed`` and a ``session_id``. An episode keeps its
-  connection, as the server keeps one session for each.
+  connection, because the server has one session per connection;
+- ``proctor``: that of `proctor serve` (:mod:`proctor.policies.remote.served`).
 """
 
 from __future__ import annotations
@@ -41,11 +42,11 @@ from proctor.types import Array, Observation
 
 _MOST_CONNECTIONS = 64
 _GLANCE_S = 2.0
-"""How long a server may take to say that it is a `proctor serve`, before simulators start."""
+"""The time that a `proctor serve` has for its first message, in seconds, before simulators start."""
 _EPISODES_PER_PASS = 2
 """While one half of the environments waits for the server, the other half steps."""
 _VLLM_PATH = "/v1/realtime/robot/openpi"
-_VLLM_SAYS = "needs_session_id"
+_VLLM_KEY = "needs_session_id"
 _N_REQUESTS, _SESSION = "requests", "session"
 _STATISTICAL = (
     "openpi's server draws noise in the order of requests, so the results are statistical: only a run with one "
@@ -59,7 +60,7 @@ _NUMERICAL = (
 
 @dataclass(frozen=True, kw_only=True)
 class OpenpiConfig(RemoteConfig):
-    """``--policy.<field>`` of a policy behind a server that speaks openpi's protocol."""
+    """``--policy.<field>`` of a policy behind a server with openpi's protocol."""
 
     type: str = "openpi"
     dialect: str = "auto"
@@ -87,7 +88,7 @@ class OpenpiPolicy(RemotePolicy):
         self.n_slots = _limit(config)
 
     def predict(self, observations: Sequence[Observation], memories: Sequence[EpisodeMemory]) -> list[Array]:
-        """See :meth:`Policy.predict`. An observation that fills up a batch is the object of another row: sent once."""
+        """See :meth:`Policy.predict`. A row that fills up the batch is the object of another row, and is sent once."""
         before = [dict(memory.state) for memory in memories]
         chunks: dict[int, Array] = {}
         try:
@@ -106,13 +107,13 @@ class OpenpiPolicy(RemotePolicy):
         reply = decoded(self._exchange.request([memory], lambda _: request))
         if not isinstance(reply, dict):
             raise PolicyError(
-                f"the server's reply is no map but {type(reply).__name__}, as vLLM-Omni's: --policy.dialect=vllm"
+                f"the server's reply is not a map but {type(reply).__name__}; for vLLM-Omni give --policy.dialect=vllm"
             )
         return mapping.action(reply)
 
 
 class VllmPolicy(OpenpiPolicy):
-    """A policy behind vLLM-Omni: each request has a seed of its own, each episode a session and a connection."""
+    """A policy behind vLLM-Omni: each request has its seed, and each episode its session and connection."""
 
     def __init__(self, config: OpenpiConfig, choice: Choice, connections: Connections, *, has_sessions: bool) -> None:
         super().__init__(config, choice, connections)
@@ -137,7 +138,7 @@ class VllmPolicy(OpenpiPolicy):
         return actions[0] if actions.ndim == 3 and len(actions) == 1 else actions
 
     def _session(self, memory: EpisodeMemory) -> str:
-        """Give the name of the episode's session. Its connection is free for others once the episode is forgotten."""
+        """Give the name of the episode's session. Once the episode's memory is dropped, its connection is free."""
         if _SESSION not in memory.state:
             spec = memory.stream.spec
             session = _Session(f"{spec.suite}/{spec.task_id}/{spec.episode_index}/{spec.seed}")
@@ -147,12 +148,12 @@ class VllmPolicy(OpenpiPolicy):
         return name
 
     def _begin_session(self, lease: Lease, memory: EpisodeMemory, session: str) -> None:
-        """Have the server forget what it remembers of the connection's episode before this one."""
+        """Reset the server's session if the episode did not use the connection before."""
         if not lease.is_new_owner:
             return
         if self._has_sessions and memory.state.get(_N_REQUESTS):
             raise PolicyError(
-                "the server keeps a session no longer than its connection, and the episode's was closed or taken by "
+                "the server ends a session with its connection, and the episode's connection was closed or taken by "
                 "another episode; give as many --policy.connections as environments, and the server no idle timeout"
             )
         reset = pack({"endpoint": "reset", "session_id": session})
@@ -160,21 +161,21 @@ class VllmPolicy(OpenpiPolicy):
 
 
 class _Session:
-    """An episode's session: it ends when nobody refers to it."""
+    """An episode's session, which ends when the episode's memory no longer refers to it."""
 
     def __init__(self, name: str) -> None:
         self.name = name
 
 
 def seed_of(memory: EpisodeMemory) -> int:
-    """Give the seed of an episode's next request, 0 to 2**31 - 1, which follows from the episode and its number."""
+    """Give the seed of an episode's next request, 0 to 2**31 - 1, from the episode and the request's number."""
     number = memory.state.get(_N_REQUESTS, 0)
     seeds = np.random.SeedSequence(memory.stream.seeds.entropy, spawn_key=(number,))
     return int(seeds.generate_state(1)[0] >> 1)
 
 
 def nested(items: Any) -> dict[str, Any]:
-    """Give inputs as a map, in which those with several names lie in maps of their own."""
+    """Give inputs as a map, in which inputs with several names are in nested maps."""
     whole: dict[str, Any] = {}
     for each, value in items:
         *outer, last = each.path
@@ -186,10 +187,10 @@ def nested(items: Any) -> dict[str, Any]:
 
 
 def decoded(reply: bytes) -> Any:
-    """Give what a reply says.
+    """Decode a reply.
 
     Raises:
-        PolicyError: it is an error of the server's, or cannot be decoded.
+        PolicyError: the reply is an error of the server's, or cannot be decoded.
     """
     try:
         value = unpack(reply)
@@ -203,11 +204,12 @@ def decoded(reply: bytes) -> Any:
 def load(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None) -> PolicySource:
     """A server of openpi or vLLM-Omni: ``--policy.url=ws://host:8000 --policy.inputs=libero``, aloha, droid or a file.
 
-    The preset ``libero_raw`` is for an environment that gives what robosuite gives. A server of `proctor serve` needs
-    no inputs: it is recognised now, if it is up. No connection to another server is kept.
+    The preset ``libero_raw`` is for an environment with robosuite's arrays. A server of `proctor serve` needs no
+    inputs: Proctor connects to the server before the evaluation begins, and recognises it by its first message.
 
     Raises:
         ConfigError: an option is wrong; or ``dialect`` is ``proctor`` and no such server answers in time.
+        MissingExtraError: a package of the extra ``openpi`` is not installed.
     """
     require_modules("openpi", "websockets", "msgpack", "PIL")
     config = structure(OpenpiConfig, fields, "policy")
@@ -221,7 +223,9 @@ def load(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None)
     connections = Connections(connect, config.url, limit=_limit(config), back_within_s=config.reconnect_timeout_s)
     if (offer := _offer(config, connect, connections)) is not None:
         if rename_map:
-            raise ConfigError("proctor serve has the --rename_map of its policy: give it there, not here.")
+            raise ConfigError(
+                "proctor serve renames the arrays of its policy; give --rename_map to proctor serve instead."
+            )
         return ServedPolicy(config, offer, connections, _limit(config))
     note(_NUMERICAL if _asks_for_vllm(config) else _STATISTICAL)
 
@@ -233,16 +237,16 @@ def load(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None)
 
 
 def _offer(config: OpenpiConfig, connect: Callable[[float], Connection], connections: Connections) -> Offer | None:
-    """The offer of a server of `proctor serve`; None if the user's options or the server's first message exclude that.
+    """Return the offer of `proctor serve`; None if the user's options or the server's first message exclude one.
 
     Raises:
-        ConfigError: ``dialect`` is ``proctor``, and there is no such server.
+        ConfigError: ``dialect`` is ``proctor``, and the server is another one.
     """
     if config.dialect == "proctor":
         connections.begin(config.connect_timeout_s)
         if (offer := Offer.of(metadata(connections.greeting))) is None:
             connections.close()
-            raise ConfigError(f"The server at {config.url} is not a proctor serve: leave --policy.dialect out.")
+            raise ConfigError(f"The server at {config.url} is not a proctor serve; leave --policy.dialect out.")
         return offer
     if config.dialect != "auto" or config.inputs is not None or _asks_for_vllm(config):
         return None
@@ -255,9 +259,9 @@ def _offer(config: OpenpiConfig, connect: Callable[[float], Connection], connect
 
 
 def _of_dialect(config: OpenpiConfig, choice: Choice, connections: Connections) -> RemotePolicy:
-    said = metadata(connections.greeting)
-    if _asks_for_vllm(config) or (config.dialect == "auto" and _VLLM_SAYS in said):
-        return VllmPolicy(config, choice, connections, has_sessions=bool(said.get(_VLLM_SAYS)))
+    described = metadata(connections.greeting)
+    if _asks_for_vllm(config) or (config.dialect == "auto" and _VLLM_KEY in described):
+        return VllmPolicy(config, choice, connections, has_sessions=bool(described.get(_VLLM_KEY)))
     return OpenpiPolicy(config, choice, connections)
 
 
@@ -267,20 +271,22 @@ def _asks_for_vllm(config: OpenpiConfig) -> bool:
 
 
 def metadata(greeting: bytes) -> dict[Any, Any]:
-    """Give what a server says of itself on connecting.
+    """Decode a server's first message, its metadata.
 
     Raises:
-        ConfigError: that is no map.
+        ConfigError: the message is not a map.
     """
     try:
-        said = unpack(greeting)
+        found = unpack(greeting)
     except WireError as error:
-        raise ConfigError(f"The server does not speak openpi's protocol: {error}.") from None
-    if not isinstance(said, dict):
         raise ConfigError(
-            f"The server does not speak openpi's protocol: it begins with {type(said).__name__}, not a map."
+            f"The server does not use openpi's protocol: its first message is invalid, as {error}."
+        ) from None
+    if not isinstance(found, dict):
+        raise ConfigError(
+            f"The server does not use openpi's protocol: its first message is {type(found).__name__}, not a map."
         )
-    return said
+    return found
 
 
 def _limit(config: RemoteConfig) -> int:

@@ -1,4 +1,4 @@
-"""What policies behind a server have in common: their options, what identifies them, and how one request is made."""
+"""The common parts of policies behind a server: their options, their fingerprints, and the exchange of a request."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from proctor.policies.remote.mapping import Choice
 from proctor.types import Features
 
 _MOST_STARTS_AGAIN = 10
-"""So often an episode that the server never saw starts again before that counts as an attempt."""
+"""The number of times that an episode may start again after lost connections before it counts as an attempt."""
 _LIFE = "server life"
 _FILES = ("inputs", "ca_file", "api_key_file", "api_token_file")
 
@@ -34,22 +34,22 @@ class RemoteConfig:
     """The server's address, such as ws://host:8000 (openpi) or tcp://host:5555 (GR00T)."""
     type: str = ""
     name: str | None = None
-    """What the user calls the policy that the server has, such as its checkpoint. Only a run with a name can go on in
+    """The user's name of the server's policy, such as that of its checkpoint. Only a run with a name can be resumed in
     another session."""
     inputs: str | list[Any] | dict[str, Any] | None = None
-    """What the server is sent: a preset, a file of JSON or YAML, or JSON. If not given, the preset whose arrays the
-    environment gives."""
+    """The mapping from observations to requests: a preset, a file of JSON or YAML, or JSON. By default it is the preset
+    whose arrays the environment gives."""
     n_action_steps: int | None = None
-    """Actions of a chunk that are executed before the policy looks again; the preset's if not given."""
+    """The number of actions of a chunk that are executed before the next request; by default the preset's."""
     connections: int | None = None
-    """At most so many connections, which is so many requests at a time."""
+    """The largest number of connections, and so of requests at a time."""
     timeout_s: float | None = None
-    """How long a reply may take. If not given, 20 times as long as the slowest so far, at least 30 s; the first may
-    take 600 s."""
+    """Seconds after which a missing reply is an error. The default is 20 times the duration of the slowest reply, at
+    least 30; 600 for the first reply."""
     connect_timeout_s: float = 30.0
-    """How long to wait for the server at the beginning."""
+    """Seconds to wait for the server at the beginning."""
     reconnect_timeout_s: float = 300.0
-    """How long a server may be away in the middle of a run before the run ends."""
+    """Seconds for which a server may be unreachable in the middle of a run before the run ends."""
 
     def __post_init__(self) -> None:
         for field in ("n_action_steps", "connections"):
@@ -61,10 +61,10 @@ class RemoteConfig:
 
 
 def check_url(url: str, schemes: Sequence[str], example: str) -> None:
-    """See that an address can be connected to, and holds no password.
+    """Require an address with one of ``schemes`` and without a password.
 
     Raises:
-        ConfigError: it cannot, or it does.
+        ConfigError: the address is another one; the message shows ``example``.
     """
     try:
         parts = urlsplit(url)
@@ -81,7 +81,7 @@ def secret(variable: str | None, file: str | None, what: str) -> str | None:
     """Give a key or a token, from an environment variable or a file; None if the user names neither.
 
     Raises:
-        ConfigError: there is no such variable or file, or it is empty; the message holds no value.
+        ConfigError: the variable or the file is missing or empty; the message never contains the key.
     """
     if variable is not None:
         if not (value := os.environ.get(variable, "")):
@@ -99,10 +99,10 @@ def secret(variable: str | None, file: str | None, what: str) -> str | None:
 
 
 def require_modules(extra: str, *modules: str) -> None:
-    """See that an extra's packages are installed, without importing them.
+    """Require that an extra's packages are installed, without importing them.
 
     Raises:
-        MissingExtraError: one is not.
+        MissingExtraError: a package is not installed.
     """
     for module in modules:
         if importlib.util.find_spec(module) is None:
@@ -112,8 +112,8 @@ def require_modules(extra: str, *modules: str) -> None:
 class Exchange:
     """Requests to a server and their replies, through losses of the connection and restarts of the server.
 
-    ``patience`` says how long a reply may take. If requests are ``repeatable``, one that the server may have received
-    is sent again with its episode; else that costs the episode an attempt.
+    ``patience`` is the timeout of a reply. If requests are ``repeatable``, a request that the server may have received
+    is sent again with its episode; otherwise the loss counts as an attempt of the episode.
     """
 
     def __init__(self, config: RemoteConfig, connections: Connections, *, repeatable: bool = False) -> None:
@@ -136,7 +136,7 @@ class Exchange:
 
         Raises:
             PolicyError: the request failed.
-            EpisodeLostError: the server never got it, and may have forgotten the episodes.
+            EpisodeLostError: the server did not receive the request, or may have lost the state of the episodes.
         """
         for is_last in (False, True):
             try:
@@ -161,11 +161,11 @@ class Exchange:
             self.start_again(memories, "the server was started again")
 
     def start_again(self, memories: Sequence[EpisodeMemory], reason: str) -> NoReturn:
-        """Have the episodes start again.
+        """Make the episodes start again.
 
         Raises:
-            EpisodeLostError: in general.
-            PolicyError: they have started again too often.
+            EpisodeLostError: the engine starts the episodes again.
+            PolicyError: the episodes have started again too often.
         """
         spec = memories[0].stream.spec if memories else None
         self._starts_again[spec] += 1
@@ -178,7 +178,7 @@ class RemotePolicy(Policy):
     """A policy behind a server that has been connected to."""
 
     exactness: str
-    """How the results of two runs agree: one of the levels of ``proctor check``."""
+    """The agreement between the results of two runs: one of the levels of ``proctor check``."""
 
     def __init__(self, config: RemoteConfig, choice: Choice, connections: Connections, exactness: str) -> None:
         self._config, self._choice, self._connections = config, choice, connections
@@ -201,9 +201,9 @@ class RemotePolicy(Policy):
         self._choice.check_contract(features)
 
     def fingerprint(self) -> Mapping[str, Any]:
-        """What identifies the policy: what the user says of it, and what the server said of itself on connecting."""
-        said = sha256(self._connections.greeting).hexdigest()
-        return {**fingerprint(self._config, self._choice), "server_sha256": said, "exactness": self.exactness}
+        """Return what identifies the policy: the user's options, and a digest of the server's first message."""
+        digest = sha256(self._connections.greeting).hexdigest()
+        return {**fingerprint(self._config, self._choice), "server_sha256": digest, "exactness": self.exactness}
 
 
 class RemoteSource:
@@ -238,14 +238,14 @@ class RemoteSource:
         self._choice.check_contract(features)
 
     def fingerprint(self) -> Mapping[str, Any]:
-        """What the user says of the policy; the address is no part of it, as a server may move."""
+        """Return the user's options that identify the policy, without the address, because a server may move."""
         return fingerprint(self._config, self._choice)
 
     def open(self, n_threads: int) -> Policy:
         """Connect to the server.
 
         Raises:
-            ConfigError: it is not there, or refuses this client.
+            ConfigError: the server cannot be reached, or refuses this client.
         """
         return self._connect()
 
@@ -256,7 +256,7 @@ def n_action_steps(config: RemoteConfig, choice: Choice) -> int:
 
 
 def fingerprint(config: RemoteConfig, choice: Choice) -> dict[str, Any]:
-    """Give what identifies a policy behind a server before it is connected to."""
+    """Give what identifies a policy behind a server before a connection is made."""
     steps = n_action_steps(config, choice)
     return {
         "type": config.type,
@@ -267,5 +267,5 @@ def fingerprint(config: RemoteConfig, choice: Choice) -> dict[str, Any]:
 
 
 def why_nameless(config: RemoteConfig) -> str:
-    """Give the reason why it cannot be known whether another policy is this one; "" if it has a name."""
+    """Give the reason why the policy cannot be recognised again; "" if it has a name."""
     return "" if config.name else "a policy behind a server that --policy.name gives no name"

@@ -1,7 +1,7 @@
 """A policy that `proctor serve` serves: its actions are those of the policy in this process, to the bit on a CPU.
 
-The server is recognised by its offer (:class:`~proctor.policies.remote.extension.Offer`), so no mapping is needed: it
-is sent every array that the environment gives, and the episode it belongs to.
+The server is recognised by its offer (:class:`~proctor.policies.remote.extension.Offer`), so no mapping is needed:
+a request holds every array that the environment gives, and the episode that the observation belongs to.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _LOOKS = "looks"
 
 
 class ServedPolicy(Policy):
-    """A policy of `proctor serve`, once its server has been reached. One request holds one observation.
+    """A policy of `proctor serve` that is connected to. One request holds one observation.
 
     ``n_slots`` requests are under way at a time; the server lets them share forward passes.
     """
@@ -56,20 +56,20 @@ class ServedPolicy(Policy):
         return self
 
     def disconnect(self) -> None:
-        """Close the connections; requests under way fail soon."""
+        """Close the connections; requests that are under way fail soon."""
         self._exchange.close()
 
     def check_contract(self, features: Features) -> None:
-        """Have the server compare its policy with the environment.
+        """Let the server compare its policy with the environment.
 
         Raises:
-            ContractError: they do not fit; the message shows both sides.
+            ContractError: the two do not fit; the message shows both sides.
         """
         self._exchange.open()
         _answer(self._exchange.request([], lambda _: pack(describe_features(features))))
 
     def fingerprint(self) -> Mapping[str, Any]:
-        """The fingerprint of the served policy, and what results depend on at the server."""
+        """Return the served policy's fingerprint, and the options of the server that results depend on."""
         offer = self._offer
         return {
             **offer.policy,
@@ -100,15 +100,14 @@ class ServedPolicy(Policy):
 
 
 class _ForgottenError(PolicyError):
-    """The server has no memory of the episode, as it was started again or has had too many episodes at a time."""
+    """The server has no memory of the episode: it was started again, or had too many episodes at a time."""
 
 
 def _answer(reply: bytes) -> Mapping[str, Any]:
     """Decode a reply.
 
     Raises:
-        ContractError, PolicyError: the server refuses; see
-            :class:`~proctor.policies.remote.extension.Refusal`.
+        ContractError, PolicyError: the reply is a :class:`~proctor.policies.remote.extension.Refusal`.
     """
     try:
         answer = unpack(reply)

@@ -1,4 +1,4 @@
-"""A websocket connection to a server that speaks openpi's protocol.
+"""A websocket connection to a server that uses openpi's protocol.
 
 The server sends one message on connecting, its metadata; then each binary message is answered by one
 (``openpi/serving/websocket_policy_server.py``). A text message is a traceback, after which the server closes.
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
     from websockets.sync.client import ClientConnection
 
 _GLANCE_S = 0.25
-"""How often a request that waits looks whether the run has ended."""
+"""The period in seconds at which a request that waits checks if the run has ended."""
 _GOES_ON = (1000, 1008)
-"""Close codes of a server that goes on serving: normal, and a policy such as the longest time without requests."""
+"""Close codes of a server that continues to serve: normal, and a policy such as the longest time without requests."""
 _TOO_BIG = 1009
 
 
 class WebSocket:
-    """See the module.
+    """A connection, open once its server has sent its metadata, within ``seconds``.
 
     Raises:
-        NotThereError: nobody answers, or not as a websocket server does.
+        NotThereError: no server answers, or the server that answers is not a websocket server.
         ConfigError: the server refuses this client, or its certificate is not trusted.
     """
 
@@ -45,10 +45,10 @@ class WebSocket:
             greeting = self._connection.recv(timeout=max(0.1, until - monotonic()))
         except Exception as error:  # noqa: BLE001 - whatever the library raises when a handshake ends early
             self.close()
-            raise NotThereError(f"it says nothing on connecting: {_reason(error)}") from None
+            raise NotThereError(f"the server sends no metadata: {_reason(error)}") from None
         if isinstance(greeting, str):
             self.close()
-            raise NotThereError(f"it begins with a text, {greeting!r:.200}, and openpi's begin with their metadata")
+            raise NotThereError(f"the server's first message is a text, {greeting!r:.200}, not openpi's metadata")
         self.greeting: bytes = greeting
 
     def ask(self, request: bytes, seconds: float, closed: threading.Event) -> bytes:
@@ -60,14 +60,14 @@ class WebSocket:
         return reply
 
     def close(self) -> None:
-        """Close the connection, waiting half a second at most for the server to agree."""
+        """Close the connection, waiting half a second at most for the server's close message."""
         self._open.close()
 
     def _send(self, request: bytes, seconds: float) -> None:
         from websockets.exceptions import ConnectionClosed
 
         wait = struct.pack("ll", int(seconds), int(seconds % 1 * 1e6))
-        with suppress(OSError):  # the socket is closed already, which sending says better
+        with suppress(OSError):  # the socket is closed already, which sending reports better
             self._connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, wait)
         try:
             self._connection.send(request)
@@ -127,7 +127,7 @@ def _connected(url: str, seconds: float, headers: dict[str, str], ca_file: str |
             raise ConfigError(
                 f"The server at {url} refuses this client (HTTP {status}); give its key with --policy.api_key_env."
             ) from None
-        raise NotThereError(f"it answers with HTTP {status}") from None
+        raise NotThereError(f"the server answers with HTTP {status}") from None
     except (OSError, InvalidHandshake, EOFError) as error:
         raise NotThereError(_reason(error)) from None
 

@@ -1,8 +1,8 @@
-"""A ZeroMQ connection to a server that speaks GR00T's protocol.
+"""A ZeroMQ connection to a server that uses GR00T's protocol.
 
 A request is one message of a REQ socket, answered by one message (``gr00t/policy/server_client.py``). ZeroMQ itself
-waits for ever and hides that a peer is gone, so that here every wait has an end, and the socket's monitor says when the
-peer goes.
+waits for ever and does not report that a peer is gone. So every wait here has a timeout, and the socket's monitor
+reports that the peer has disconnected.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ _HEARTBEAT_MS = 10_000
 
 
 class ZeroMQ:
-    """See the module. ``token`` is the server's ``api_token``, if it wants one.
+    """A connection, open once its server has answered. ``token`` is the server's ``api_token``, if it requires one.
 
     Raises:
-        NotThereError: nobody answers within ``seconds``.
+        NotThereError: no server answers within ``seconds``, 10 at most.
+        ConfigError: the server refuses this client.
     """
 
     def __init__(self, url: str, seconds: float, *, token: str | None) -> None:
@@ -40,7 +41,7 @@ class ZeroMQ:
             raise
 
     def request(self, endpoint: str, data: Any = None) -> bytes:
-        """Give a message to one of the server's endpoints; ``data`` is left out if it takes none."""
+        """Encode a request to one of the server's endpoints; ``data`` is left out if the endpoint takes none."""
         message = {"endpoint": endpoint, **({} if data is None else {"data": data})}
         return pack_groot(message | ({} if self._token is None else {"api_token": self._token}))
 
@@ -65,7 +66,7 @@ class ZeroMQ:
         self._socket.close(linger=0)
 
     def _greeted(self, seconds: float) -> bytes:
-        """Give what the server says of itself: its modalities, whatever else it answers to the question for them."""
+        """Give the server's undecoded reply to ``get_modality_config``, by which the server is recognised."""
         closed = threading.Event()
         try:
             pong = self.ask(self.request("ping"), seconds, closed)
@@ -78,7 +79,7 @@ class ZeroMQ:
             raise NotThereError(str(error)) from None
 
     def _wait(self, event: int, until: float, closed: threading.Event, *, sent: bool) -> None:
-        """Wait until the socket can be used, or is of no use any more."""
+        """Wait until the socket can be used, or raise an error."""
         import zmq
 
         poller = zmq.Poller()
@@ -95,7 +96,7 @@ class ZeroMQ:
             if monotonic() >= until:
                 break
         if not sent:
-            raise LostError("nobody answers", sent=False)
+            raise LostError("no server answers", sent=False)
         raise PolicyError("the server gave no reply in time; a longer --policy.timeout_s waits longer")
 
     def _peer_is_gone(self) -> bool:
@@ -110,7 +111,7 @@ def _sockets(url: str) -> tuple[Any, Any]:
 
     socket: Any = zmq.Context.instance().socket(zmq.REQ)
     socket.setsockopt(zmq.LINGER, 0)
-    socket.setsockopt(zmq.IMMEDIATE, 1)  # a message waits for no peer that is not there
+    socket.setsockopt(zmq.IMMEDIATE, 1)  # a message is not queued for a peer that is not connected
     socket.setsockopt(zmq.MAXMSGSIZE, LARGEST_MESSAGE)
     socket.setsockopt(zmq.HEARTBEAT_IVL, _HEARTBEAT_MS)  # the peer's own threads answer, also while it computes
     socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 3 * _HEARTBEAT_MS)
@@ -120,10 +121,10 @@ def _sockets(url: str) -> tuple[Any, Any]:
 
 
 def decoded(reply: bytes) -> Any:
-    """Give what a reply says.
+    """Decode a reply.
 
     Raises:
-        PolicyError: it is an error of the server's, or cannot be decoded.
+        PolicyError: the reply is an error of the server's, or cannot be decoded.
     """
     if reply == b"ERROR":
         raise PolicyError("the server answered ERROR")
