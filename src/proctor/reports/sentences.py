@@ -53,7 +53,7 @@ _EXACTNESS = {
 def circumstances(run: RunInfo) -> Iterator[tuple[str, str]]:
     """Give labels and texts of what a reader must know to compare the results: whose protocol, and how exact they are.
 
-    There is nothing to say of a benchmark with one protocol, and of a policy in this process.
+    A benchmark that has only one protocol gives no line, nor does a policy in this process.
     """
     env = run.config.get("env", {})
     if protocol := env.get("protocol"):
