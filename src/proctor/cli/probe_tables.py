@@ -37,9 +37,10 @@ def print_probe(console: Console, found: Probe) -> None:
     console.print()
     console.print(_facts(_end(found)))
     console.print()
-    for warning in found.warnings:
-        console.print(Text.assemble(("Warning: ", "yellow"), safe(warning)))
-    if not found.warnings:
+    for label, sentences in (("Note: ", found.notes), ("Warning: ", found.warnings)):
+        for sentence in sentences:
+            console.print(Text.assemble((label, "yellow"), safe(sentence)))
+    if not found.warnings and not found.error:
         console.print("Nothing looks odd.")
 
 
@@ -80,7 +81,7 @@ def _arrays(arrays: Sequence[ArrayNumbers]) -> Table:
 
 def _said(wire: Wire) -> Iterator[tuple[str, str]]:
     for key, value in wire.values.items():
-        yield key, repr(value)
+        yield f"{key}, first", repr(value)
     said = json.dumps(wire.server, ensure_ascii=False)
     yield "the server's first message", said if len(said) <= _LONGEST else f"{said[: _LONGEST - 1]}…"
 

@@ -30,7 +30,7 @@ from proctor.policies.remote.codec import unpack
 from proctor.policies.remote.policy import Exchange
 from proctor.rendering import choose_renderer
 from proctor.security.foreign_code import refusing_exits
-from proctor.security.redaction import is_secret_name, redact
+from proctor.security.redaction import is_secret_name, redact, redact_text
 from proctor.types import Array, EpisodeResult, EpisodeSpec, Features, Observation, Outcome
 
 _LONGEST_TEXT = 200
@@ -68,7 +68,8 @@ class Probe:
 
     ``observations`` are the arrays that the policy was given, with their leading time axis. ``actions`` is None if no
     actions came back, ``latency`` if the policy runs inside the worker, and ``wire`` if it has no server.
-    ``n_action_steps`` is None if every chunk is executed to its end.
+    ``n_action_steps`` is None if every chunk is executed to its end. ``error`` is the reason why the episode could not
+    be run to its end, "" if it could. ``notes`` are the simulator's; ``warnings`` say what is odd.
     """
 
     task: str
@@ -87,6 +88,7 @@ class Probe:
     sum_reward: float | None
     max_reward: float | None
     error: str
+    notes: tuple[str, ...]
     warnings: tuple[str, ...]
 
 
@@ -102,10 +104,11 @@ class Recorder(Observer):
         self.seconds: list[float] = []
         self.sizes: list[tuple[int, int]] = []
         self.bounds: tuple[Sequence[float], Sequence[float]] = ((), ())
+        self.notes: tuple[str, ...] = ()
 
     def built(self, worker_id: int, spec: EpisodeSpec, reply: Built, now: float) -> None:
-        """Keep the bounds of the actions."""
-        self.bounds = reply.action_low, reply.action_high
+        """Keep the bounds of the actions, and the simulator's notes."""
+        self.bounds, self.notes = (reply.action_low, reply.action_high), reply.notes
 
     def observed_by_policy(self, observation: Observation) -> None:
         """Take in an observation that the policy is given."""
@@ -240,7 +243,8 @@ def _report(
         steps=None if result.outcome is Outcome.ERROR else result.length,
         sum_reward=result.sum_reward,
         max_reward=result.max_reward,
-        error=result.errors[-1].message if result.errors else "",
+        error=redact_text(result.errors[-1].message) if result.errors else "",
+        notes=recorder.notes,
         warnings=tuple(_warnings(observations, wire, actions, n_action_steps)),
     )
 
@@ -267,7 +271,7 @@ def _wire(recorder: Recorder, exchange: Exchange) -> Wire:
     arrays = tuple(each.numbers() for each in recorder.sent.values())
     request_bytes, reply_bytes = (int(each) for each in np.median(recorder.sizes, axis=0))
     server = redact(_plain(unpack(exchange.connections.greeting)))
-    return Wire(arrays, recorder.values, request_bytes, reply_bytes, server)
+    return Wire(arrays, redact(recorder.values), request_bytes, reply_bytes, server)
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:

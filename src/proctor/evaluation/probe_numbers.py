@@ -212,8 +212,8 @@ def _odd_range(actions: ActionNumbers) -> Iterator[str]:
     excess = max(each.excess for each in actions.dimensions)
     yield (
         f"{100 * actions.outside:.0f} % of the actions are outside of the environment's bounds, by up to {excess:.3g} "
-        f"(dimensions {which}). A network overshoots a little; if it is much, the policy was trained for another action "
-        "space, or its actions are not un-normalised."
+        f"(dimensions {which}). A network overshoots a little; if it is much, the policy was trained for another "
+        "action space, or its actions are not un-normalised."
     )
 
 

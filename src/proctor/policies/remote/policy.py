@@ -114,7 +114,8 @@ class Exchange:
 
     ``patience`` is the timeout of a reply. If requests are ``repeatable``, a request that the server may have received
     is sent again with its episode; otherwise the loss counts as an attempt of the episode. ``on_exchange`` is called
-    with the bytes of each request for an episode and of its reply, on the thread that sent the request.
+    with the bytes of each request for an episode and of its reply, which are empty if no reply came, on the thread that
+    sent the request.
     """
 
     on_exchange: Callable[[bytes, bytes], None] | None = None
@@ -146,8 +147,7 @@ class Exchange:
                 with self.connections.lent(owner) as lease:
                     self._require_life(memories, lease.life)
                     began = monotonic()
-                    sent = request(lease)
-                    reply = lease.connection.ask(sent, self.patience.seconds, self.connections.closed)
+                    reply = self._ask(lease, request(lease), for_episode=bool(memories))
                     self.patience.took(monotonic() - began)
             except LostError as error:
                 if error.sent and not self._repeatable:
@@ -158,8 +158,15 @@ class Exchange:
             for memory in memories:
                 memory.state[_LIFE] = lease.life
             break
-        if self.on_exchange is not None and memories:
-            self.on_exchange(sent, reply)
+        return reply
+
+    def _ask(self, lease: Lease, request: bytes, *, for_episode: bool) -> bytes:
+        reply = b""
+        try:
+            reply = lease.connection.ask(request, self.patience.seconds, self.connections.closed)
+        finally:
+            if for_episode and self.on_exchange is not None:
+                self.on_exchange(request, reply)
         return reply
 
     def _require_life(self, memories: Sequence[EpisodeMemory], life: int) -> None:
