@@ -36,6 +36,8 @@ def print_probe(console: Console, found: Probe) -> None:
         _section(console, _actions_title(found.actions), _actions(found.actions))
     console.print()
     console.print(_facts(_end(found)))
+    for line in found.error.splitlines():
+        console.print(safe(line, "red"))
     console.print()
     for label, sentences in (("Note: ", found.notes), ("Warning: ", found.warnings)):
         for sentence in sentences:
@@ -115,7 +117,7 @@ def _end(found: Probe) -> Iterator[tuple[str, str]]:
         times = (f"{name} {1000 * seconds:.1f} ms" for name, seconds in _times(spent.median, spent.p95, spent.first))
         yield "latency", f"{', '.join(times)} ({count(spent.n, 'request')})"
     if found.error:
-        yield "end", f"error: {found.error}"
+        yield "end", "an error: the episode could not be run to its end"
         return
     rewards = f"sum of rewards {number(found.sum_reward)}, largest {number(found.max_reward)}"
     yield "end", f"{_ENDS[found.outcome]} in {count(found.steps or 0, 'step')}, {rewards}"

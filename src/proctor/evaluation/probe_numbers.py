@@ -179,7 +179,7 @@ def odd_arrays(arrays: Sequence[ArrayNumbers], verb: str) -> Iterator[str]:
     """Yield a sentence for each array that looks wrong; ``verb`` says what was done with the arrays: "given"."""
     for each in arrays:
         if each.n_not_finite:
-            yield f"{each.key} holds {each.n_not_finite} numbers that are NaN or infinite, as {verb}."
+            yield f"{each.key} holds numbers that are NaN or infinite ({each.n_not_finite} of them), as {verb}."
         if each.is_image and each.n_flat:
             kind = "black" if each.high == 0 else "of one value"
             yield f"{each.key} is an image that is all {kind} in {each.n_flat} of {each.n} observations, as {verb}."
@@ -193,7 +193,7 @@ def odd_actions(actions: ActionNumbers, n_action_steps: int | None) -> Iterator[
     ``n_action_steps`` is the number of actions that are executed before the policy looks again; None for all.
     """
     if actions.n_not_finite:
-        yield f"{actions.n_not_finite} numbers of the actions are NaN or infinite."
+        yield f"The actions hold numbers that are NaN or infinite ({actions.n_not_finite} of them)."
     yield from _odd_range(actions)
     if actions.n_actions > 1:
         yield from _odd_constants(actions)
