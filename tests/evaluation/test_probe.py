@@ -105,8 +105,12 @@ class TestActions:
     def test_an_action_outside_in_two_dimensions_counts_once(self):
         assert action_numbers([np.array([[2.0, 2.0], [0.0, 0.0]])], (-1.0, -1.0), (1.0, 1.0)).outside == 0.5
 
-    def test_a_rounding_error_beyond_a_bound_is_not_outside(self):
-        assert action_numbers([np.array([[np.nextafter(np.float32(1), 2)]])], (-1.0,), (1.0,)).outside == 0.0
+    @pytest.mark.parametrize("bound", [-1, 1])
+    def test_a_rounding_error_beyond_a_bound_is_not_outside(self, bound):
+        action = np.nextafter(np.float32(bound), np.float32(2 * bound))
+
+        assert abs(action) > 1
+        assert action_numbers([np.array([[action]])], (-1.0,), (1.0,)).outside == 0.0
 
     def test_infinite_bounds_hold_everything(self):
         assert action_numbers([np.array([[1e9]])], (-np.inf,), (np.inf,)).outside == 0.0

@@ -13,6 +13,7 @@ from proctor.evaluation.probe import Probe, Wire
 from proctor.evaluation.probe_numbers import ActionNumbers, ArrayNumbers
 from proctor.reports.sentences import EXACTNESS
 from proctor.reports.text import NONE, count, number, percent, safe
+from proctor.tuning.model import short_time
 from proctor.types import Outcome
 
 _MOST_DIMENSIONS = 32
@@ -114,7 +115,7 @@ def _end(found: Probe) -> Iterator[tuple[str, str]]:
         yield "NaN or infinite", count(found.actions.n_not_finite, "number")
     if found.latency is not None:
         spent = found.latency
-        times = (f"{name} {1000 * seconds:.1f} ms" for name, seconds in _times(spent.median, spent.p95, spent.first))
+        times = (f"{name} {short_time(seconds)}" for name, seconds in _times(spent.median, spent.p95, spent.first))
         yield "latency", f"{', '.join(times)} ({count(spent.n, 'request')})"
     if found.error:
         yield "end", "an error: the episode could not be run to its end"

@@ -30,7 +30,7 @@ from proctor.policies.remote.codec import unpack
 from proctor.policies.remote.policy import Exchange
 from proctor.rendering import choose_renderer
 from proctor.security.foreign_code import refusing_exits
-from proctor.security.redaction import is_secret_name, redact, redact_text
+from proctor.security.redaction import redact, redact_text
 from proctor.types import Array, EpisodeResult, EpisodeSpec, Features, Observation, Outcome
 
 _LONGEST_TEXT = 200
@@ -51,8 +51,8 @@ class Wire:
     """The requests to a policy behind a server, as they were sent.
 
     ``arrays`` and ``values`` (texts, and numbers that are not arrays) are those of the requests, under the path of
-    their keys; of a value it is the first one. ``request_bytes`` and ``reply_bytes`` are medians. ``server`` is the
-    server's first message, in which an array is described by its dtype and shape.
+    their keys; of a value it is the first one, and secrets are redacted. ``request_bytes`` and ``reply_bytes`` are
+    medians. ``server`` is the server's first message, in which an array is described by its dtype and shape.
     """
 
     arrays: tuple[ArrayNumbers, ...]
@@ -275,14 +275,12 @@ def _wire(recorder: Recorder, exchange: Exchange) -> Wire:
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield every value of a request that is not a map, with the path of its keys, without secrets."""
+    """Yield every value of a request that is not a map, with the path of its keys."""
     if not isinstance(value, dict):
         yield path, value
         return
     for key, child in value.items():
-        name = _text(key)
-        if not is_secret_name(name):
-            yield from _leaves(child, f"{path}/{name}" if path else name)
+        yield from _leaves(child, f"{path}/{_text(key)}" if path else _text(key))
 
 
 def _plain(value: Any) -> Any:

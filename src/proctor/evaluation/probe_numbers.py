@@ -159,7 +159,7 @@ def action_numbers(chunks: Sequence[Array], low: Sequence[float] = (), high: Seq
 
 
 def _outside(actions: Array, bounds: Array) -> Array:
-    """Say of each number whether it is outside of its bounds by more than rounding; a number that is NaN is not."""
+    """Mark the numbers that are outside of their bounds by more than rounding; a number that is NaN is not marked."""
     low, high = bounds
     slack = _ROUNDING * np.maximum(1.0, np.where(np.isfinite(bounds), np.abs(bounds), 0.0))
     outside: Array = (actions < low - slack[0]) | (actions > high + slack[1])

@@ -59,5 +59,6 @@ def test_what_groot_s_server_is_sent_is_shown_without_its_token(serve, look, mon
     assert [each.key for each in found.wire.arrays] == ["data/observation/video.image", "data/observation/state.s"]
     assert found.wire.arrays[1].shape == (1, 1, 2)
     assert not found.wire.arrays[1].is_image
+    assert found.wire.values["api_token"] == "<redacted>"
     assert "very-secret-token" not in str(found)
     assert found.error == ""
