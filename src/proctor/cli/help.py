@@ -72,6 +72,15 @@ Shards that were run on several machines:
 
 Exit status: 0 complete, 3 episodes ended in an error, 5 episodes are missing or contradict each other.
 """,
+    "probe": """\
+A policy that nothing is known about, behind a server:
+  proctor probe --policy.type=openpi --policy.url=ws://localhost:8000 --env.type=libero --env.task=libero_goal
+
+A checkpoint whose success rate is unexpected:
+  proctor probe --policy.path=user/act_metaworld --env.type=metaworld --env.task=reach-v3 --steps=200
+
+Exit status: 0 if the episode ran, 3 if it ended in an error.
+""",
     "check": """\
 Example:
   proctor check --policy.path=outputs/train/act/checkpoints/last/pretrained_model \\

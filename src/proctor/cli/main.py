@@ -23,6 +23,7 @@ _GROUPS = {
         "parallel": "Evaluate in several processes, each with a policy and simulators, on one or more GPUs.",
         "resume": "Go on with an interrupted evaluation.",
         "merge": "Put the shards of an evaluation together.",
+        "probe": "Look at what a policy is given and gives, in one short episode.",
         "check": "Check that a policy's results do not depend on how they are computed.",
         "serve": "Serve a policy to other programs over openpi's protocol.",
         "plan": "Compute how many episodes tell two policies apart.",

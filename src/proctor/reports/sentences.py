@@ -43,7 +43,7 @@ def run_title(run: RunInfo) -> list[str]:
     ]
 
 
-_EXACTNESS = {
+EXACTNESS = {
     "bitwise": "bitwise: the same run gives the same results to the bit",
     "numerical": "numerical: the same run gives the same results up to the last digits of floating-point numbers",
     "statistical": "statistical: the policy's server draws random numbers that the run does not decide",
@@ -59,7 +59,7 @@ def circumstances(run: RunInfo) -> Iterator[tuple[str, str]]:
     if protocol := env.get("protocol"):
         yield "Protocol", f"{env.get('type')} as {protocol} runs it"
     if exactness := (run.opened_policy or {}).get("exactness"):
-        yield "Exactness", _EXACTNESS.get(exactness, str(exactness))
+        yield "Exactness", EXACTNESS.get(exactness, str(exactness))
 
 
 def headline_lines(summary: Summary) -> list[Text]:

@@ -153,7 +153,7 @@ def test_after_a_reply_that_was_too_slow_the_next_one_is_its_own(serve, opened):
     with pytest.raises(PolicyError, match="in time"):
         ask(policy, 1)
     sleep(0.6)
-    policy._exchange.patience = type(policy._exchange.patience)(10.0)
+    policy.exchange.patience = type(policy.exchange.patience)(10.0)
 
     assert np.array_equal(ask(policy, 2)[0], expected(2))
 

@@ -132,6 +132,7 @@ class Built(msgspec.Struct, tag=True, frozen=True):
 
     ``replayable`` is true if the same seed and actions give the same episode. ``drawable`` is true if frames of a video
     can be drawn, by any of its ``cameras`` if there are several. ``notes`` are sentences that the user is shown once.
+    ``action_low`` and ``action_high`` are the bounds of each number of an action, flat and possibly infinite.
     """
 
     features: Features
@@ -140,6 +141,8 @@ class Built(msgspec.Struct, tag=True, frozen=True):
     cameras: tuple[str, ...]
     spent: Spent
     notes: tuple[str, ...] = ()
+    action_low: tuple[float, ...] = ()
+    action_high: tuple[float, ...] = ()
 
 
 class Observed(msgspec.Struct, tag=True, frozen=True):

@@ -116,7 +116,8 @@ class Simulation:
             env.prepare_to_look()
         clock.lap("construct")
         features = features_of(env.observation_space, env.action_space)
-        return Built(features, env.deterministic, env.drawable, env.cameras, clock.spent(), env.notes)
+        bounds = (tuple(bound.ravel().tolist()) for bound in (env.action_space.low, env.action_space.high))
+        return Built(features, env.deterministic, env.drawable, env.cameras, clock.spent(), env.notes, *bounds)
 
     def _start(self, request: Start, clock: _Clock) -> Reply:
         env = self._require_env()

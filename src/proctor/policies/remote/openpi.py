@@ -104,7 +104,7 @@ class OpenpiPolicy(RemotePolicy):
     def _chunk(self, observation: Observation, memory: EpisodeMemory) -> Array:
         mapping = self._choice.for_observation(observation.arrays)
         request = pack(nested(mapping.items(observation, self._choice.names)))
-        reply = decoded(self._exchange.request([memory], lambda _: request))
+        reply = decoded(self.exchange.request([memory], lambda _: request))
         if not isinstance(reply, dict):
             raise PolicyError(
                 f"the server's reply is not a map but {type(reply).__name__}; for vLLM-Omni give --policy.dialect=vllm"
@@ -130,7 +130,7 @@ class VllmPolicy(OpenpiPolicy):
             self._begin_session(lease, memory, session)
             return request
 
-        reply = decoded(self._exchange.request([memory], begun, owner=session))
+        reply = decoded(self.exchange.request([memory], begun, owner=session))
         memory.state[_N_REQUESTS] = memory.state.get(_N_REQUESTS, 0) + 1
         if isinstance(reply, dict) and "actions" not in reply and len(mapping.actions) == 1 and len(reply) == 1:
             (reply,) = reply.values()
@@ -157,7 +157,7 @@ class VllmPolicy(OpenpiPolicy):
                 "another episode; give as many --policy.connections as environments, and the server no idle timeout"
             )
         reset = pack({"endpoint": "reset", "session_id": session})
-        decoded(lease.connection.ask(reset, self._exchange.patience.seconds, self._connections.closed))
+        decoded(lease.connection.ask(reset, self.exchange.patience.seconds, self._connections.closed))
 
 
 class _Session:

@@ -113,8 +113,12 @@ class Exchange:
     """Requests to a server and their replies, through losses of the connection and restarts of the server.
 
     ``patience`` is the timeout of a reply. If requests are ``repeatable``, a request that the server may have received
-    is sent again with its episode; otherwise the loss counts as an attempt of the episode.
+    is sent again with its episode; otherwise the loss counts as an attempt of the episode. ``on_exchange`` is called
+    with the bytes of each request for an episode and of its reply, which are empty if no reply came, on the thread that
+    sent the request.
     """
+
+    on_exchange: Callable[[bytes, bytes], None] | None = None
 
     def __init__(self, config: RemoteConfig, connections: Connections, *, repeatable: bool = False) -> None:
         self._repeatable = repeatable
@@ -143,7 +147,7 @@ class Exchange:
                 with self.connections.lent(owner) as lease:
                     self._require_life(memories, lease.life)
                     began = monotonic()
-                    reply = lease.connection.ask(request(lease), self.patience.seconds, self.connections.closed)
+                    reply = self._ask(lease, request(lease), for_episode=bool(memories))
                     self.patience.took(monotonic() - began)
             except LostError as error:
                 if error.sent and not self._repeatable:
@@ -154,6 +158,15 @@ class Exchange:
             for memory in memories:
                 memory.state[_LIFE] = lease.life
             break
+        return reply
+
+    def _ask(self, lease: Lease, request: bytes, *, for_episode: bool) -> bytes:
+        reply = b""
+        try:
+            reply = lease.connection.ask(request, self.patience.seconds, self.connections.closed)
+        finally:
+            if for_episode and self.on_exchange is not None:
+                self.on_exchange(request, reply)
         return reply
 
     def _require_life(self, memories: Sequence[EpisodeMemory], life: int) -> None:
@@ -185,16 +198,16 @@ class RemotePolicy(Policy):
         self.exactness = exactness
         self.n_action_steps = n_action_steps(config, choice)
         self.unidentified = why_nameless(config)
-        self._exchange = Exchange(config, connections)
+        self.exchange = Exchange(config, connections)
 
     def open(self, n_threads: int) -> Policy:
         """Connect again if the connections were closed."""
-        self._exchange.open()
+        self.exchange.open()
         return self
 
     def disconnect(self) -> None:
         """Close the connections; requests that are under way fail soon."""
-        self._exchange.close()
+        self.exchange.close()
 
     def check_contract(self, features: Features) -> None:
         """See :class:`~proctor.policies.base.Policy`."""

@@ -37,7 +37,7 @@ class ServedPolicy(Policy):
                 f"{offer.n_action_steps} actions at a time; start proctor serve with --policy.n_action_steps."
             )
         self._config, self._offer = config, offer
-        self._exchange = Exchange(config, connections, repeatable=True)
+        self.exchange = Exchange(config, connections, repeatable=True)
         self._client = secrets.token_hex(16)
         self.n_action_steps = config.n_action_steps or offer.n_action_steps
         self.look_offsets = offer.look_offsets
@@ -52,12 +52,12 @@ class ServedPolicy(Policy):
 
     def open(self, n_threads: int) -> Policy:
         """Connect again if the connections were closed."""
-        self._exchange.open()
+        self.exchange.open()
         return self
 
     def disconnect(self) -> None:
         """Close the connections; requests that are under way fail soon."""
-        self._exchange.close()
+        self.exchange.close()
 
     def check_contract(self, features: Features) -> None:
         """Let the server compare its policy with the environment.
@@ -65,8 +65,8 @@ class ServedPolicy(Policy):
         Raises:
             ContractError: the two do not fit; the message shows both sides.
         """
-        self._exchange.open()
-        _answer(self._exchange.request([], lambda _: pack(describe_features(features))))
+        self.exchange.open()
+        _answer(self.exchange.request([], lambda _: pack(describe_features(features))))
 
     def fingerprint(self) -> Mapping[str, Any]:
         """Return the served policy's fingerprint, and the options of the server that results depend on."""
@@ -90,9 +90,9 @@ class ServedPolicy(Policy):
         tag = EpisodeTag(self._client, spec.suite, spec.task_id, spec.episode_index, spec.seed, look)
         request = pack({**observation.arrays, PROMPT: observation.instruction, EXTENSION: msgspec.to_builtins(tag)})
         try:
-            answer = _answer(self._exchange.request([memory], lambda _: request))
+            answer = _answer(self.exchange.request([memory], lambda _: request))
         except _ForgottenError as error:
-            self._exchange.start_again([memory], str(error))
+            self.exchange.start_again([memory], str(error))
         if "actions" not in answer:
             raise PolicyError("the server's reply holds no actions")
         memory.state[_LOOKS] = look + 1
