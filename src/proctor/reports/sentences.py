@@ -51,15 +51,18 @@ _EXACTNESS = {
 
 
 def circumstances(run: RunInfo) -> Iterator[tuple[str, str]]:
-    """Give labels and texts of what a reader must know to compare the results: whose protocol, and how exact they are.
+    """Give labels and texts of what a reader must know to compare the results: the protocol, exactness and a delay.
 
-    There is nothing to say of a benchmark with one protocol, and of a policy in this process.
+    There is nothing to say of a benchmark with one protocol, and of a policy in this process without a delay.
     """
     env = run.config.get("env", {})
     if protocol := env.get("protocol"):
         yield "Protocol", f"{env.get('type')} as {protocol} runs it"
     if exactness := (run.opened_policy or {}).get("exactness"):
         yield "Exactness", _EXACTNESS.get(exactness, str(exactness))
+    if delay := run.fingerprint.get("inference", {}).get("delay"):
+        late = f"{delay['steps']} steps" if "steps" in delay else f"{delay['ms']:g} ms"
+        yield "Delay", f"each chunk of actions takes over {late} late (when_late={delay['when_late']})"
 
 
 def headline_lines(summary: Summary) -> list[Text]:

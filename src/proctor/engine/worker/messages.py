@@ -132,6 +132,7 @@ class Built(msgspec.Struct, tag=True, frozen=True):
 
     ``replayable`` is true if the same seed and actions give the same episode. ``drawable`` is true if frames of a video
     can be drawn, by any of its ``cameras`` if there are several. ``notes`` are sentences that the user is shown once.
+    ``fps`` is the number of control steps per simulated second; 0 if the simulator does not tell.
     """
 
     features: Features
@@ -140,6 +141,7 @@ class Built(msgspec.Struct, tag=True, frozen=True):
     cameras: tuple[str, ...]
     spent: Spent
     notes: tuple[str, ...] = ()
+    fps: float = 0.0
 
 
 class Observed(msgspec.Struct, tag=True, frozen=True):

@@ -116,7 +116,8 @@ class Simulation:
             env.prepare_to_look()
         clock.lap("construct")
         features = features_of(env.observation_space, env.action_space)
-        return Built(features, env.deterministic, env.drawable, env.cameras, clock.spent(), env.notes)
+        fps = float(getattr(env, "fps", None) or 0.0)  # only videos and a delay in milliseconds need it
+        return Built(features, env.deterministic, env.drawable, env.cameras, clock.spent(), env.notes, fps)
 
     def _start(self, request: Start, clock: _Clock) -> Reply:
         env = self._require_env()
