@@ -151,7 +151,9 @@ class EvalConfig:
 
     def _check_delay(self) -> None:
         if not 0 <= self.inference_delay_ms < math.inf:  # so that NaN is refused, too
-            raise ConfigError(f"eval.inference_delay_ms is {self.inference_delay_ms}; it must not be negative.")
+            raise ConfigError(
+                f"eval.inference_delay_ms is {self.inference_delay_ms}; it must be a number of at least 0."
+            )
         if self.inference_delay_ms and self.inference_delay_steps:
             raise ConfigError(
                 f"eval.inference_delay_steps is {self.inference_delay_steps} and eval.inference_delay_ms is "

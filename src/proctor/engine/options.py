@@ -22,9 +22,9 @@ class EngineOptions:
     """The part of an evaluation's configuration that the engine reads.
 
     ``max_attempts`` and the two time-outs, in seconds, are those of ``EvalConfig``, and so is all that begins with
-    ``inference``; ``inference_delay`` holds the three options of a delay. ``max_parallel_tasks`` bounds the tasks that are
-    under way at a time, and ``max_lead`` the episodes by which a task may be ahead of the one that is furthest behind;
-    0 means that there is no bound.
+    ``inference``; ``inference_delay`` holds the three options of a delay. ``max_parallel_tasks`` bounds the tasks that
+    are under way at a time, and ``max_lead`` the episodes by which a task may be ahead of the one that is furthest
+    behind; 0 means that there is no bound.
     """
 
     max_attempts: int = 2

@@ -181,8 +181,8 @@ def tasks_without_rate(a: MeasuredRun, b: MeasuredRun) -> list[TaskKey]:
 def different_exams(a: MeasuredRun, b: MeasuredRun) -> list[str]:
     """Return the differences by which two evaluations are not the same exam: ``policy.n_action_steps: 8 and 4``.
 
-    The benchmark, its protocol, every field of the environment but the choice of tasks, ``n_action_steps`` and the delay
-    of inference are compared, as far as both evaluations recorded them.
+    The benchmark, its protocol, every field of the environment but the choice of tasks, ``n_action_steps`` and the
+    delay of inference are compared, as far as both evaluations recorded them.
     """
     return [
         f"{name}: {before} and {now}"
