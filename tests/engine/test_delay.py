@@ -89,7 +89,8 @@ def test_a_robot_that_waits_has_a_use_for_a_chunk_as_long_as_the_delay():
 
 
 @pytest.mark.parametrize(
-    ("ms", "fps", "steps"), [(1, 30, 1), (100, 30, 3), (101, 30, 4), (150, 10, 2), (80, 12.5, 1), (33.4, 30, 2)]
+    ("ms", "fps", "steps"),
+    [(1, 30, 1), (100, 30, 3), (101, 30, 4), (150, 10, 2), (80, 12.5, 1), (33.4, 30, 2), (30, 1 / 0.03, 1)],
 )
 def test_milliseconds_are_rounded_up_to_steps_of_the_simulator(ms, fps, steps):
     """100 ms are three steps at 30 steps a second, without an error of rounding."""

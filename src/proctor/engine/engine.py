@@ -216,7 +216,7 @@ class Engine:
         self.workers.send(worker_id, Start(spec, task.max_episode_steps, self._live_video(spec)))
 
     def _delayed_chunks(self, task: TaskKey) -> DelayedChunks | None:
-        """What an episode of a task executes if chunks arrive late; None if there is no delay."""
+        """Return the chunks of a new episode of a task, which arrive late; None if there is no delay."""
         delay = self.setup.options.inference_delay
         if not delay:
             return None

@@ -53,7 +53,7 @@ _EXACTNESS = {
 def circumstances(run: RunInfo) -> Iterator[tuple[str, str]]:
     """Give labels and texts of what a reader must know to compare the results: the protocol, exactness and a delay.
 
-    There is nothing to say of a benchmark with one protocol, and of a policy in this process without a delay.
+    A benchmark with one protocol, and a policy in this process without a delay, give none.
     """
     env = run.config.get("env", {})
     if protocol := env.get("protocol"):
