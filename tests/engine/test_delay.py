@@ -167,6 +167,16 @@ def test_an_evaluation_executes_what_a_loop_written_by_hand_executes(
         assert episode.result.final_state_hash == state
 
 
+def test_a_robot_that_waits_and_has_nothing_left_of_a_chunk_does_as_without_a_delay(tmp_path):
+    """Time stands still until the chunk is there, from its first action on."""
+    waiting = run_fake(tmp_path / "waiting", FakePolicy(3), inference_delay_steps=2, when_late="wait")
+    holding = run_fake(tmp_path / "holding", FakePolicy(3), inference_delay_steps=2)
+    plain = canonical(run_fake(tmp_path / "plain", FakePolicy(3)).info)
+
+    assert canonical(waiting.info) == plain
+    assert canonical(holding.info) != plain
+
+
 def test_without_a_delay_nothing_changes_not_even_the_fingerprint(tmp_path):
     """A delay of 0 steps or milliseconds is none."""
     plain = run_fake(tmp_path / "plain", Far())
