@@ -61,7 +61,7 @@ def test_it_succeeds_where_its_card_says_it_does(tmp_path, rows):
 
 
 def on_reach(directory, **how):
-    env = {"type": "metaworld", "task": "reach-v3", "episode_length": 60}
+    env = {"type": "metaworld", "task": "reach-v3", "episode_length": 40}
     policy = {"path": str(CHECKPOINT), "n_action_steps": 10}
     return proctor.evaluate(policy, env, n_episodes=2, video="none", output_dir=directory, **how)
 
