@@ -11,7 +11,7 @@ from proctor.engine.plan import plan_episodes, plan_tasks
 from proctor.errors import ConfigError, FingerprintError, PolicyError
 from proctor.results.journal import read_actions
 from proctor.results.run_dir import RunDirectory
-from proctor.testing.fakes import FakeBenchmark, FakeConfig, FakePolicy
+from proctor.testing.fakes import FakeBenchmark, FakeConfig, FakeEnv, FakePolicy
 from proctor.types import Observation
 
 
@@ -81,6 +81,27 @@ def test_a_chunk_without_an_action_for_the_step_at_which_it_arrives_is_the_polic
         "choose a smaller delay or a policy with longer chunks",
     ):
         delayed.until_next_look(np.ones((3, 2)))
+
+
+def test_a_delay_beyond_any_chunk_takes_no_memory():
+    """It is refused before anything is filled in."""
+    delayed = DelayedChunks(4, 10**15, "hold")
+    delayed.until_next_look(np.ones((4, 2)))
+
+    with pytest.raises(PolicyError, match="1000000000000000 steps late"):
+        delayed.until_next_look(np.ones((4, 2)))
+
+
+@pytest.mark.parametrize("length", [4, 6])
+def test_a_policy_may_write_its_next_chunk_over_the_one_before(length):
+    """What is left of the one before has been copied."""
+    delayed, memory = DelayedChunks(4, 2, "hold"), np.empty((length, 1), int)
+    actions = []
+    for look in (0, 4, 8):
+        memory[:, 0] = 100 * look + 1 + np.arange(length)
+        actions += delayed.until_next_look(memory)[:, 0].tolist()
+
+    assert actions == executed(12, 4, 2, length)
 
 
 def test_a_robot_that_waits_has_a_use_for_a_chunk_as_long_as_the_delay():
@@ -196,6 +217,14 @@ def test_milliseconds_give_the_episodes_of_as_many_steps(tmp_path):
     assert canonical(by_ms.info) != canonical(run_fake(tmp_path / "none", Far()).info)
     assert by_ms.info["fingerprint"]["inference"]["delay"] == {"ms": 120.0, "when_late": "hold"}
     assert by_steps.info["fingerprint"]["inference"]["delay"] == {"steps": 2, "when_late": "hold"}
+
+
+def test_milliseconds_in_a_simulator_without_a_control_rate_end_the_run(tmp_path, monkeypatch):
+    """As a mistake of the configuration, before the first step."""
+    monkeypatch.setattr(FakeEnv, "fps", None)
+
+    with pytest.raises(ConfigError, match=r"give eval\.inference_delay_steps instead"):
+        run_fake(tmp_path / "run", Far(), inference_delay_ms=50, batch_size=1)
 
 
 def test_a_run_with_another_delay_is_not_extended(tmp_path):

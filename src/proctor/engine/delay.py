@@ -81,21 +81,19 @@ class DelayedChunks:
             PolicyError: the chunk has no action for the step at which it takes over.
         """
         actions = chunk[: self._n_between_looks] if self._rest is None else self._bridged(self._rest, chunk)
-        self._rest = chunk[self._n_between_looks :]
-        self._last = actions[-1:]
+        self._rest = chunk[self._n_between_looks :].copy()  # a policy may use the memory of a chunk again
+        self._last = actions[-1:].copy()
         return actions
 
     def _bridged(self, rest: Array, chunk: Array) -> Array:
         bridge = rest[: self._n_delay_steps]
-        n_missing = self._n_delay_steps - len(bridge)
-        if self._when_late != "wait":
-            last = bridge[-1:] if len(bridge) else self._last
-            filling = np.zeros_like(last) if self._when_late == "zero" else last
-            bridge = np.concatenate([bridge, *[filling] * n_missing])
-        if len(chunk) <= len(bridge):
+        begin = len(bridge) if self._when_late == "wait" else self._n_delay_steps
+        if len(chunk) <= begin:
             raise PolicyError(
-                f"the policy gave a chunk of {len(chunk)} actions, all of which are outdated when they arrive "
-                f"{len(bridge)} steps late; expected at least {len(bridge) + 1}, so choose a smaller delay or a policy "
-                "with longer chunks"
+                f"the policy gave a chunk of {len(chunk)} actions, all of which are outdated when they arrive {begin} "
+                f"steps late; expected at least {begin + 1}, so choose a smaller delay or a policy with longer chunks"
             )
-        return np.concatenate([bridge, chunk[len(bridge) : self._n_between_looks]])
+        last = bridge[-1:] if len(bridge) else self._last
+        filling = np.zeros_like(last) if self._when_late == "zero" else last
+        missing = [filling] * (begin - len(bridge))
+        return np.concatenate([bridge, *missing, chunk[begin : self._n_between_looks]])
