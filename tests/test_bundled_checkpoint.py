@@ -9,6 +9,7 @@ import pytest
 
 import proctor
 from proctor.policies.lerobot import load
+from proctor.results.eval_info import canonical_info
 from proctor.statistics.intervals import wilson
 
 CHECKPOINT = Path(__file__).parents[1] / "examples/metaworld_act"
@@ -57,6 +58,29 @@ def test_it_succeeds_where_its_card_says_it_does(tmp_path, rows):
 
     assert result.n_errors == 0
     assert result.summary.overall.n_successes >= 5  # of 9; 7 where the card was written, 2 without images
+
+
+def on_reach(directory, **how):
+    env = {"type": "metaworld", "task": "reach-v3", "episode_length": 40}
+    policy = {"path": str(CHECKPOINT), "n_action_steps": 10}
+    return proctor.evaluate(policy, env, n_episodes=2, video="none", output_dir=directory, **how)
+
+
+def episodes(run):
+    """Rewards, lengths, looks and final states."""
+    return canonical_info(run.info)["per_episode"]
+
+
+def test_a_delay_of_its_inference_changes_its_episodes_the_same_way_each_time(tmp_path):
+    """No delay is to the bit what it is without the option; 80 steps a second make 60 ms of five steps."""
+    plain = on_reach(tmp_path / "plain")
+    late = on_reach(tmp_path / "late", inference_delay_steps=5, batch_size=1)
+
+    assert episodes(on_reach(tmp_path / "none", inference_delay_steps=0)) == episodes(plain)
+    assert episodes(late) != episodes(plain)
+    assert episodes(on_reach(tmp_path / "again", inference_delay_steps=5, batch_size=2)) == episodes(late)
+    assert episodes(on_reach(tmp_path / "ms", inference_delay_ms=60)) == episodes(late)
+    assert late.n_errors == 0
 
 
 def test_its_cards_figures_follow_from_its_counts(rows):

@@ -9,6 +9,7 @@ import pytest
 
 from proctor.config import EvalConfig
 from proctor.engine import EngineOptions, VideoOptions
+from proctor.engine.delay import InferenceDelay
 from proctor.engine.options import LEAD_WHEN_STOPPING
 from proctor.types import EpisodeSpec
 
@@ -21,6 +22,7 @@ UNUSUAL = {
     "max_inference_batch": 6,
     "batch_wait_timeout_s": 0.5,
 }
+LATE = {"inference_delay_steps": 7, "when_late": "wait"}
 
 
 def test_an_engine_without_options_runs_as_an_evaluation_without_any():
@@ -30,10 +32,12 @@ def test_an_engine_without_options_runs_as_an_evaluation_without_any():
 
 def test_every_option_of_the_engine_is_the_users():
     """None keeps its default."""
-    options = EngineOptions.of(EvalConfig(**UNUSUAL, stop_at_ci_width=0.1), max_parallel_tasks=7)
+    options = EngineOptions.of(EvalConfig(**UNUSUAL, **LATE, stop_at_ci_width=0.1), max_parallel_tasks=7)
 
     found = {field.name: getattr(options, field.name) for field in fields(options)}
-    assert found == {**UNUSUAL, "max_parallel_tasks": 7, "max_lead": LEAD_WHEN_STOPPING}
+    others = {"inference_delay": InferenceDelay(7, 0.0, "wait"), "max_lead": LEAD_WHEN_STOPPING}
+    assert found == {**UNUSUAL, **others, "max_parallel_tasks": 7}
+    assert EngineOptions.of(EvalConfig(inference_delay_ms=40)).inference_delay == InferenceDelay(ms=40)
 
 
 def test_videos_are_made_as_the_user_wants(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from proctor.types import Observation
 torch = pytest.importorskip("torch")
 pytest.importorskip("lerobot")
 
+GIVE_NO_MORE = {"ensemble", "actor", "vqbet", "vqbet-sequential", "pi0_fast", *(ALONE - {"fastwam"})}
+"""Those that predict single actions, or only as many as they execute."""
 TOGETHER = sorted(KINDS.keys() - ALONE)
 """Those whose episodes may share a pass."""
 
@@ -38,6 +41,26 @@ def test_an_episode_has_the_actions_of_lerobots_own_loop(checkpoints, name):
 
     assert actions.dtype == np.float32
     np.testing.assert_array_equal(actions, lerobot_actions(checkpoints[name], seen))
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_whole_chunk_begins_with_the_actions_that_are_executed_before_the_next_look(checkpoints, name):
+    """It has all that the checkpoint predicts; of those that give single actions or a queue, it has no more."""
+    source = load({"path": str(checkpoints[name]), "device": "cpu"})
+    policy, (whole, cut) = source.open(1), (new_memory(), new_memory())
+    whole.whole_chunks = True
+    observation = observation_at(policy, frames(seed=1), 3)
+
+    def predict(memory):
+        with memory.stream.swapped_in() if name in ALONE else nullcontext():
+            return policy.predict([observation], [memory])[0]
+
+    chunk, executed = predict(whole), predict(cut)
+
+    assert len(executed) == policy.n_action_steps
+    np.testing.assert_array_equal(chunk[: len(executed)], executed)
+    gives_no_more = name in GIVE_NO_MORE
+    assert len(chunk) == (len(executed) if gives_no_more else source.checkpoint.chunk_size)
 
 
 def test_no_type_of_lerobots_is_missing(checkpoints):

@@ -277,8 +277,12 @@ def test_a_checkpoint_in_the_working_directory_is_called_by_its_relative_path(tm
     assert policy_name({"type": "random"}) == "random"
 
 
+def delayed(run, delay):
+    return replace(run, fingerprint={**run.fingerprint, "inference": {"delay": delay}})
+
+
 def test_whose_protocol_and_how_exact_the_results_are_stand_above_the_paths():
-    """Of a benchmark that has several, and of a policy behind a server; a run without them has no such lines."""
+    """So does a delay of inference. A run with the only protocol and a policy in its process has no such lines."""
     tasks, specs = plan(1)
     summary = summarize(tasks, specs, [result(spec) for spec in specs])
     run = run_info()
@@ -290,6 +294,8 @@ def test_whose_protocol_and_how_exact_the_results_are_stand_above_the_paths():
             config={**run.config, "env": {"type": "libero", "protocol": "openpi"}},
             opened_policy={"exactness": "statistical"},
         ),
+        delayed(run, {"steps": 5, "when_late": "hold"}),
+        delayed(run, {"ms": 62.5, "when_late": "zero"}),
     ):
         buffer = io.StringIO()
         print_summary(Console(file=buffer, width=110), summary, RunStatus(Path("outputs/run")), each)
@@ -299,3 +305,6 @@ def test_whose_protocol_and_how_exact_the_results_are_stand_above_the_paths():
     assert "Exactness" not in texts[0]
     assert "Protocol    libero as openpi runs it\nExactness   statistical: the policy's server draws" in texts[1]
     assert texts[1].index("Exactness") < texts[1].index("Results ")
+    assert "Delay" not in texts[0] + texts[1]
+    assert "Delay       each chunk of actions takes over 5 steps late (when_late=hold)" in texts[2]
+    assert "Delay       each chunk of actions takes over 62.5 ms late (when_late=zero)" in texts[3]

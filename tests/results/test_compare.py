@@ -209,6 +209,19 @@ def test_another_exam_is_noticed(part, field, value, line):
     assert different_exams(measured(), measured(fingerprint=other)) == [line]
 
 
+def test_another_delay_of_inference_is_another_exam_and_another_batch_size_is_not():
+    """A delay changes the question; a batch size changes at most last bits."""
+    batched = {"batch_size": 4, "threads": 1}
+    late = {**EXAM, "inference": {**batched, "delay": {"steps": 5, "when_late": "hold"}}}
+    prompt = measured(fingerprint={**EXAM, "inference": {"batch_size": 1, "threads": 1}})
+
+    assert different_exams(prompt, measured(fingerprint={**EXAM, "inference": batched})) == []
+    assert different_exams(prompt, measured(fingerprint=late)) == [
+        "inference.delay.steps: absent and 5",
+        'inference.delay.when_late: absent and "hold"',
+    ]
+
+
 def test_another_policy_another_choice_of_tasks_and_unknown_exams_are_no_other_exam():
     """That is what is compared, what is in common is found out, and nothing is known."""
     for part, fields in (("policy", {"type": "expert"}), ("env", {**EXAM["env"], "task": "lion"})):

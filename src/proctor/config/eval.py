@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ _CHOICES = {
     "display": ("auto", "plain", "none"),
     "video": ("first", "failures", "all", "none"),
     "ci": (None, "wilson", "exact", "anytime"),
+    "when_late": ("hold", "zero", "wait"),
 }
 
 
@@ -47,6 +49,19 @@ class EvalConfig:
     batch_wait_timeout_s: float | None = None
     """Seconds that a batch that is not full waits after its first observation. By default, the wait is chosen
     automatically from measured arrival times."""
+
+    inference_delay_steps: int = 0
+    """Control steps by which each chunk of actions arrives late, as on a robot that goes on while its policy infers:
+    the chunk that is inferred from the observation at step t takes over at step t + inference_delay_steps. Meanwhile
+    the rest of the chunk before is executed. The first chunk of an episode is waited for. 0 means that the simulator
+    waits for every chunk. A delay does not depend on the speed of the machine."""
+
+    inference_delay_ms: float = 0.0
+    """The same delay in milliseconds of simulated time, rounded up to whole control steps of the benchmark."""
+
+    when_late: str = "hold"
+    """Action of a step for which the chunk before has no action left and the delayed one is not there yet: hold (the
+    last executed action again), zero (all zeros) or wait (no step is made until the chunk is there)."""
 
     max_attempts: int = 2
     """Number of times that an episode is tried before it is recorded as an error."""
@@ -95,7 +110,7 @@ class EvalConfig:
     def __post_init__(self) -> None:
         at_least = {"n_episodes": 1, "num_shards": 1, "batch_size": 0, "inference_batch_size": 0}
         at_least |= {"n_episodes_to_render": 0, "max_inference_batch": 0}
-        at_least |= {"inference_threads": 1, "max_attempts": 1, "shard_id": 0}
+        at_least |= {"inference_threads": 1, "max_attempts": 1, "shard_id": 0, "inference_delay_steps": 0}
         for name, minimum in at_least.items():
             if getattr(self, name) < minimum:
                 raise ConfigError(f"eval.{name} is {getattr(self, name)}; it must be at least {minimum}.")
@@ -115,6 +130,7 @@ class EvalConfig:
                     f"eval.{name} is '{getattr(self, name)}'; it must be one of {', '.join(filter(None, allowed))}."
                 )
         self._check_stopping()
+        self._check_delay()
         if self.video_size is not None and min(self.video_pixels or (0,)) < 2:
             raise ConfigError(
                 f"eval.video_size is '{self.video_size}'; it must be WIDTHxHEIGHT in pixels, such as 640x480."
@@ -132,6 +148,17 @@ class EvalConfig:
             )
         if self.num_shards > 1:
             raise ConfigError("eval.stop_at_ci_width needs all episodes in one process; leave out eval.num_shards.")
+
+    def _check_delay(self) -> None:
+        if not 0 <= self.inference_delay_ms < math.inf:  # so that NaN is refused, too
+            raise ConfigError(
+                f"eval.inference_delay_ms is {self.inference_delay_ms}; it must be a number of at least 0."
+            )
+        if self.inference_delay_ms and self.inference_delay_steps:
+            raise ConfigError(
+                f"eval.inference_delay_steps is {self.inference_delay_steps} and eval.inference_delay_ms is "
+                f"{self.inference_delay_ms}, but a delay is given either in steps or in milliseconds; leave one out."
+            )
 
     @property
     def video_pixels(self) -> tuple[int, int] | None:

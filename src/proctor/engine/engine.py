@@ -7,6 +7,7 @@ from dataclasses import replace
 from time import monotonic
 from types import MappingProxyType
 
+from proctor.engine.delay import DelayedChunks
 from proctor.engine.devices import Devices, OnPolicyLoaded
 from proctor.engine.episode import Episode, LookPlan
 from proctor.engine.inference import InferenceRequest, InferenceResult
@@ -211,8 +212,16 @@ class Engine:
         if self.started_at is None:
             self.started_at = monotonic()
         task = self.setup.tasks[spec.task]
-        self._episodes[worker_id] = Episode(spec, task, self._look_plan)
+        self._episodes[worker_id] = Episode(spec, task, self._look_plan, self._delayed_chunks(spec.task))
         self.workers.send(worker_id, Start(spec, task.max_episode_steps, self._live_video(spec)))
+
+    def _delayed_chunks(self, task: TaskKey) -> DelayedChunks | None:
+        """Return the chunks of a new episode of a task, which arrive late; None if there is no delay."""
+        delay = self.setup.options.inference_delay
+        if not delay:
+            return None
+        n_delay_steps = delay.steps_at(self.workers.fps[task])
+        return DelayedChunks(self._look_plan.n_action_steps, n_delay_steps, delay.when_late)
 
     def _request_of(self, worker_id: int) -> InferenceRequest:
         episode = self._episodes[worker_id]
@@ -268,6 +277,7 @@ class Engine:
             self._recorded_live.add(spec.task)
         if spec.task not in self.workers.features:
             self.workers.features[spec.task] = built.features
+            self.workers.fps[spec.task] = built.fps
             if self._policy is not None:
                 check_contract(self._policy, built)
 

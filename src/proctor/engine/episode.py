@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from proctor.engine.delay import DelayedChunks
 from proctor.engine.worker.arrays import SharedArrays
 from proctor.engine.worker.messages import Act, ArrayBytes, Finished, Observed
 from proctor.errors import ConfigError
@@ -56,13 +57,14 @@ class LookPlan:
 
 
 class Episode:
-    """One attempt at one episode."""
+    """One attempt at one episode. If ``delayed`` is given, its chunks arrive late."""
 
-    def __init__(self, spec: EpisodeSpec, task: Task, looks: LookPlan) -> None:
+    def __init__(self, spec: EpisodeSpec, task: Task, looks: LookPlan, delayed: DelayedChunks | None = None) -> None:
         self.spec = spec
         self.task = task
-        self.memory = EpisodeMemory(RandomStream(spec))
+        self.memory = EpisodeMemory(RandomStream(spec), whole_chunks=delayed is not None)
         self._looks = looks
+        self._delayed = delayed
         self._seen: dict[int, dict[str, Array]] = {}
         self._expected_steps: tuple[int, ...] = (0,)
         """The steps whose observations the next reply brings."""
@@ -100,7 +102,11 @@ class Episode:
             PolicyError: the chunk cannot be executed.
         """
         actions = check_actions(chunk, action)
-        actions = actions[: min(self._looks.n_action_steps, self.task.max_episode_steps - self._n_steps)]
+        if self._delayed is None:
+            actions = actions[: self._looks.n_action_steps]
+        else:
+            actions = self._delayed.until_next_look(actions)
+        actions = actions[: self.task.max_episode_steps - self._n_steps]
         before, self._n_steps = self._n_steps, self._n_steps + len(actions)
         looks = self._looks.looks(len(actions))
         if self._n_steps >= self.task.max_episode_steps:

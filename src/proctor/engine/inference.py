@@ -231,5 +231,5 @@ def _open(source: PolicySource, n_threads: int, on_loaded: Callable[[Mapping[str
 
 def _padding(request: InferenceRequest) -> InferenceRequest:
     """The request once more, but with a random stream and a memory that are not its episode's."""
-    memory = EpisodeMemory(RandomStream(request.memory.stream.spec))
+    memory = EpisodeMemory(RandomStream(request.memory.stream.spec), whole_chunks=request.memory.whole_chunks)
     return InferenceRequest(request.worker_id, request.observation, memory)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from proctor.config import EvalConfig
+from proctor.engine.delay import InferenceDelay
 from proctor.engine.worker.messages import VideoSpec
 from proctor.types import EpisodeSpec, Task, TaskKey
 
@@ -21,8 +22,9 @@ class EngineOptions:
     """The part of an evaluation's configuration that the engine reads.
 
     ``max_attempts`` and the two time-outs, in seconds, are those of ``EvalConfig``, and so is all that begins with
-    ``inference``. ``max_parallel_tasks`` bounds the tasks that are under way at a time, and ``max_lead`` the episodes
-    by which a task may be ahead of the one that is furthest behind; 0 means that there is no bound.
+    ``inference``; ``inference_delay`` holds the three options of a delay. ``max_parallel_tasks`` bounds the tasks that
+    are under way at a time, and ``max_lead`` the episodes by which a task may be ahead of the one that is furthest
+    behind; 0 means that there is no bound.
     """
 
     max_attempts: int = 2
@@ -32,6 +34,7 @@ class EngineOptions:
     inference_batch_size: int = 0
     max_inference_batch: int = 0
     batch_wait_timeout_s: float | None = None
+    inference_delay: InferenceDelay = field(default_factory=InferenceDelay)
     max_parallel_tasks: int = 0
     max_lead: int = 0
 
@@ -46,6 +49,7 @@ class EngineOptions:
             inference_batch_size=config.inference_batch_size,
             max_inference_batch=config.max_inference_batch,
             batch_wait_timeout_s=config.batch_wait_timeout_s,
+            inference_delay=InferenceDelay(config.inference_delay_steps, config.inference_delay_ms, config.when_late),
             max_parallel_tasks=max_parallel_tasks,
             max_lead=0 if config.stop_at_ci_width is None else LEAD_WHEN_STOPPING,
         )

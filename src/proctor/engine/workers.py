@@ -116,6 +116,8 @@ class Workers:
         self._forecast = Forecast()
         self.features: dict[TaskKey, Features] = {}
         """The features of observations and actions, for each task whose simulator has been built."""
+        self.fps: dict[TaskKey, float] = {}
+        """The control steps per simulated second, for each task whose simulator has been built; 0 if not known."""
         self.notes: dict[str, None] = {}
         """Sentences of the simulators for the user, each once, in the order in which they came."""
         self.scheduler = Scheduler((), self._limits(n_devices=1), self._forecast)

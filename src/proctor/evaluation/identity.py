@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from proctor.benchmarks.base import Benchmark
-from proctor.config import RunConfig
+from proctor.config import EvalConfig, RunConfig
 from proctor.evaluation.components import policy_loader
 from proctor.identity.code import Code, code_of
 from proctor.identity.source_files import unowned_places
@@ -52,7 +52,7 @@ def identify(config: RunConfig, benchmark: Benchmark, policy: AnyPolicy, *, from
         "policy": dict(policy.fingerprint()),
         "rename_map": config.rename_map,
         "seed": config.seed,
-        "inference": {"batch_size": config.eval.inference_batch_size, "threads": config.eval.inference_threads},
+        "inference": _inference(config.eval),
         "versions": {name: known for name, known in provenance.packages.items() if name != "proctor"},
     }
     if digests:
@@ -61,6 +61,16 @@ def identify(config: RunConfig, benchmark: Benchmark, policy: AnyPolicy, *, from
         fingerprint["unidentified"] = unidentified
     places = unowned_places(name for of_side in digests.values() for name in of_side)
     return Identity(fingerprint, unidentified, provenance, places)
+
+
+def _inference(config: EvalConfig) -> dict[str, Any]:
+    """The options of inference that results depend on; a delay only if there is one, as earlier runs recorded none."""
+    found: dict[str, Any] = {"batch_size": config.inference_batch_size, "threads": config.inference_threads}
+    if config.inference_delay_steps:
+        found["delay"] = {"steps": config.inference_delay_steps, "when_late": config.when_late}
+    elif config.inference_delay_ms:
+        found["delay"] = {"ms": config.inference_delay_ms, "when_late": config.when_late}
+    return found
 
 
 def _code(benchmark: Benchmark, policy: AnyPolicy, fields: Mapping[str, Any]) -> dict[str, Code]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from proctor.benchmarks.base import Benchmark
-from proctor.config import RunConfig
+from proctor.config import EvalConfig, RunConfig
 from proctor.engine import EngineOptions, EngineSetup
 from proctor.engine.plan import plan_episodes, plan_tasks, shard_episodes
 from proctor.errors import ConfigError, note
@@ -179,6 +179,7 @@ def prepare(config: RunConfig, policy: AnyPolicy | None = None) -> PreparedRun:
         if policy is not None
         else load_policy(config.policy, config.rename_map, trust_remote_code=config.trust_remote_code)
     )
+    _require_inference(config.eval, chosen)
     tasks = plan_tasks(benchmark)
     plan = plan_episodes(benchmark, tasks, config.eval.n_episodes, config.seed)
     directory = _choose_directory(config, benchmark, chosen)
@@ -187,6 +188,16 @@ def prepare(config: RunConfig, policy: AnyPolicy | None = None) -> PreparedRun:
     pinned = {**config.policy, **chosen.pinned}
     config = dataclasses.replace(config, env=env, policy=pinned)
     return PreparedRun(config, benchmark, address, chosen, tasks, plan, directory, from_fields=policy is None)
+
+
+def _require_inference(config: EvalConfig, policy: AnyPolicy) -> None:
+    """Refuse a delay of a policy that has no inference to delay."""
+    for name in ("inference_delay_steps", "inference_delay_ms"):
+        if getattr(config, name) and isinstance(policy, LocalPolicy):
+            raise ConfigError(
+                f"eval.{name} is {getattr(config, name)}, but this policy acts inside the workers and has no inference "
+                "that could be delayed; leave the option out."
+            )
 
 
 def _require_writable_names(config: RunConfig) -> None:

@@ -36,13 +36,16 @@ class EpisodeMemory:
     """The state that a policy may keep about one episode. It is made at the episode's start and dropped at its end.
 
     ``stream`` is the episode's randomness. ``state`` belongs to the policy: a temporal ensemble, a recurrent state.
-    A policy keeps nothing about an episode anywhere else.
+    A policy keeps nothing about an episode anywhere else. If ``whole_chunks`` is true, :meth:`Policy.predict` returns
+    all actions that it has predicted, also those beyond ``n_action_steps``: they are executed while a later inference
+    is under way (``eval.inference_delay_steps``). It is the same in all episodes of a run.
     """
 
-    __slots__ = ("state", "stream")
+    __slots__ = ("state", "stream", "whole_chunks")
 
-    def __init__(self, stream: RandomStream) -> None:
+    def __init__(self, stream: RandomStream, *, whole_chunks: bool = False) -> None:
         self.stream = stream
+        self.whole_chunks = whole_chunks
         self.state: dict[str, Any] = {}
 
 

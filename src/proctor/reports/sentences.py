@@ -51,15 +51,18 @@ EXACTNESS = {
 
 
 def circumstances(run: RunInfo) -> Iterator[tuple[str, str]]:
-    """Give labels and texts of what a reader must know to compare the results: whose protocol, and how exact they are.
+    """Give labels and texts of what a reader must know to compare the results: the protocol, exactness and a delay.
 
-    A benchmark that has only one protocol gives no line, nor does a policy in this process.
+    A benchmark with one protocol, and a policy in this process without a delay, give none.
     """
     env = run.config.get("env", {})
     if protocol := env.get("protocol"):
         yield "Protocol", f"{env.get('type')} as {protocol} runs it"
     if exactness := (run.opened_policy or {}).get("exactness"):
         yield "Exactness", EXACTNESS.get(exactness, str(exactness))
+    if delay := run.fingerprint.get("inference", {}).get("delay"):
+        late = f"{delay['steps']} steps" if "steps" in delay else f"{delay['ms']:g} ms"
+        yield "Delay", f"each chunk of actions takes over {late} late (when_late={delay['when_late']})"
 
 
 def headline_lines(summary: Summary) -> list[Text]:

@@ -181,15 +181,16 @@ def tasks_without_rate(a: MeasuredRun, b: MeasuredRun) -> list[TaskKey]:
 def different_exams(a: MeasuredRun, b: MeasuredRun) -> list[str]:
     """Return the differences by which two evaluations are not the same exam: ``policy.n_action_steps: 8 and 4``.
 
-    The benchmark, its protocol, every field of the environment but the choice of tasks, and ``n_action_steps`` are
-    compared, as far as both evaluations recorded them.
+    The benchmark, its protocol, every field of the environment but the choice of tasks, ``n_action_steps`` and the
+    delay of inference are compared, as far as both evaluations recorded them.
     """
     return [
         f"{name}: {before} and {now}"
-        for part in ("benchmark", "env", "policy")
+        for part in ("benchmark", "env", "policy", "inference")
         if part in a.fingerprint and part in b.fingerprint
         for name, (before, now) in differing({part: a.fingerprint[part]}, {part: b.fingerprint[part]}).items()
         if (part != "policy" or _both_have_action_steps(a, b, name)) and name != "env.task"
+        if part != "inference" or name.startswith("inference.delay")
     ]
 
 

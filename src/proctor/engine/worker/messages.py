@@ -133,6 +133,7 @@ class Built(msgspec.Struct, tag=True, frozen=True):
     ``replayable`` is true if the same seed and actions give the same episode. ``drawable`` is true if frames of a video
     can be drawn, by any of its ``cameras`` if there are several. ``notes`` are sentences that the user is shown once.
     ``action_low`` and ``action_high`` are the bounds of each number of an action, flat and possibly infinite.
+    ``fps`` is the number of control steps per simulated second; 0 if the simulator does not tell.
     """
 
     features: Features
@@ -143,6 +144,7 @@ class Built(msgspec.Struct, tag=True, frozen=True):
     notes: tuple[str, ...] = ()
     action_low: tuple[float, ...] = ()
     action_high: tuple[float, ...] = ()
+    fps: float = 0.0
 
 
 class Observed(msgspec.Struct, tag=True, frozen=True):

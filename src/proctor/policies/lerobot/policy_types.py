@@ -84,10 +84,19 @@ def policy_type_of(config: Config) -> PolicyType:
 # ------------------------------------------------------------------------------------------------- how they predict
 
 
+def _wanted(chunks: Any, model: Any, memories: Sequence[EpisodeMemory]) -> Any:
+    """Give the actions that are executed before the next look; all that are predicted if the run wants whole chunks."""
+    return chunks if _wants_whole_chunks(memories) else chunks[:, : model.config.n_action_steps]
+
+
+def _wants_whole_chunks(memories: Sequence[EpisodeMemory]) -> bool:
+    return any(memory.whole_chunks for memory in memories)
+
+
 def _predict_act(model: Any, batch: Batch, memories: Sequence[EpisodeMemory]) -> Any:
     chunks = model.predict_action_chunk(batch)
     if model.config.temporal_ensemble_coeff is None:
-        return chunks[:, : model.config.n_action_steps]
+        return _wanted(chunks, model, memories)
     import torch
 
     ensembled = [
@@ -112,16 +121,31 @@ def _predict_diffusion(model: Any, batch: Batch, memories: Sequence[EpisodeMemor
     config, history = model.config, _with_stacked_images(model, batch)
     if config.noise_scheduler_type == "DDIM":  # draws once; DDPM at every step of denoising
         shape, device = (config.horizon, config.action_feature.shape[0]), batch["observation.state"].device
-        return model.diffusion.generate_actions(history, noise=noise(memories, shape, device))
+        return _diffusion_chunks(model, history, memories, noise=noise(memories, shape, device))
     with row_draws(memories):
-        return model.diffusion.generate_actions(history)
+        return _diffusion_chunks(model, history, memories)
+
+
+def _diffusion_chunks(model: Any, history: Batch, memories: Sequence[EpisodeMemory], noise: Any = None) -> Any:
+    """Call ``generate_actions``; if whole chunks are wanted, do what it does without its cut to ``n_action_steps``."""
+    network = model.diffusion
+    if not _wants_whole_chunks(memories):
+        return network.generate_actions(history, **({} if noise is None else {"noise": noise}))
+    condition = network._prepare_global_conditioning(history)  # noqa: SLF001 - as generate_actions does
+    sampled = network.conditional_sample(len(memories), global_cond=condition, noise=noise)
+    return sampled[:, model.config.n_obs_steps - 1 :]
 
 
 def _predict_multi_task_dit(model: Any, batch: Batch, memories: Sequence[EpisodeMemory]) -> Any:
     from proctor.policies.lerobot.randomness import row_draws
 
+    history = _with_stacked_images(model, batch)
     with row_draws(memories):
-        return model._generate_actions(_with_stacked_images(model, batch))  # noqa: SLF001 - as its select_action does
+        if not _wants_whole_chunks(memories):
+            return model._generate_actions(history)  # noqa: SLF001 - as its select_action does
+        condition = model.observation_encoder.encode(history)
+        sampled = model.objective.conditional_sample(model.noise_predictor, len(memories), condition)
+    return sampled[:, model.config.n_obs_steps - 1 :]
 
 
 def _predict_vqbet(model: Any, batch: Batch, memories: Sequence[EpisodeMemory]) -> Any:
@@ -151,7 +175,7 @@ def _predict_from_noise(model: Any, batch: Batch, memories: Sequence[EpisodeMemo
     config = model.config
     shape, device = (config.chunk_size, config.max_action_dim), batch["observation.state"].device
     chunks = model.predict_action_chunk(dict(batch), noise=noise(memories, shape, device))
-    return chunks[:, : config.n_action_steps]
+    return _wanted(chunks, model, memories)
 
 
 def _predict_chunk(model: Any, batch: Batch, memories: Sequence[EpisodeMemory]) -> Any:
@@ -159,12 +183,12 @@ def _predict_chunk(model: Any, batch: Batch, memories: Sequence[EpisodeMemory]) 
     from proctor.policies.lerobot.randomness import row_draws
 
     with row_draws(memories):
-        return model.predict_action_chunk(dict(batch))[:, : model.config.n_action_steps]
+        return _wanted(model.predict_action_chunk(dict(batch)), model, memories)
 
 
-def _predict_alone(model: Any, batch: Batch, _: Sequence[EpisodeMemory]) -> Any:
+def _predict_alone(model: Any, batch: Batch, memories: Sequence[EpisodeMemory]) -> Any:
     """Predict with a policy that keeps nothing, but can neither share a pass nor run in two threads."""
-    return model.predict_action_chunk(dict(batch))[:, : model.config.n_action_steps]
+    return _wanted(model.predict_action_chunk(dict(batch)), model, memories)
 
 
 def _predict_step(model: Any, batch: Batch, memories: Sequence[EpisodeMemory]) -> Any:
