@@ -116,9 +116,18 @@ class Simulation:
             env.prepare_to_look()
         clock.lap("construct")
         features = features_of(env.observation_space, env.action_space)
-        bounds = (tuple(bound.ravel().tolist()) for bound in (env.action_space.low, env.action_space.high))
-        fps = float(getattr(env, "fps", None) or 0.0)  # only videos and a delay in milliseconds need it
-        return Built(features, env.deterministic, env.drawable, env.cameras, clock.spent(), env.notes, *bounds, fps)
+        low, high = (tuple(bound.ravel().tolist()) for bound in (env.action_space.low, env.action_space.high))
+        return Built(
+            features,
+            env.deterministic,
+            env.drawable,
+            env.cameras,
+            clock.spent(),
+            env.notes,
+            fps=float(getattr(env, "fps", None) or 0.0),  # only videos and a delay in milliseconds need it
+            action_low=low,
+            action_high=high,
+        )
 
     def _start(self, request: Start, clock: _Clock) -> Reply:
         env = self._require_env()
