@@ -71,3 +71,15 @@ def test_a_checkpoint_gives_behind_a_server_what_it_gives_in_one_process(name, t
         assert rows(result) == here
     finally:
         server.kill()
+
+
+def test_with_a_delay_of_inference_too(tmp_path):
+    """The server then gives whole chunks, as the policy does in one process."""
+    checkpoint = make_act(tmp_path / "checkpoint", chunk_size=16, n_action_steps=6)
+    late = {"n_episodes": 2, "batch_size": 2, "inference_delay_steps": 4}
+    here = rows(proctor.evaluate({"path": str(checkpoint), "device": "cpu"}, ENV, **late))
+    server = Server(checkpoint)
+    try:
+        assert rows(proctor.evaluate({"type": "openpi", "url": server.url}, ENV, **late)) == here
+    finally:
+        server.kill()

@@ -34,9 +34,9 @@ class _Key(NamedTuple):
 class _Session:
     """An episode under way: the policy's memory of it, and the number of its observations so far."""
 
-    def __init__(self, client: int, spec: EpisodeSpec) -> None:
+    def __init__(self, client: int, spec: EpisodeSpec, *, whole_chunks: bool = False) -> None:
         self.client = client
-        self.memory = EpisodeMemory(RandomStream(spec))
+        self.memory = EpisodeMemory(RandomStream(spec), whole_chunks=whole_chunks)
         self.n_looks = 0
         self.used_at = monotonic()
         self.is_busy = False
@@ -68,7 +68,7 @@ class Sessions:
         """
         key = _Key(f"evaluation {tag.client}", str(tag.spec))
         if tag.look == 0:
-            return self._open(key, tag.spec)
+            return self._open(key, tag.spec, whole_chunks=tag.whole_chunks)
         session = self._sessions.get(key)
         if session is None or session.n_looks != tag.look:
             self._drop(key)
@@ -98,7 +98,7 @@ class Sessions:
         for key in [key for key in self._sessions if key.owner == owner]:
             self._drop(key)
 
-    def _open(self, key: _Key, spec: EpisodeSpec) -> _Session:
+    def _open(self, key: _Key, spec: EpisodeSpec, *, whole_chunks: bool = False) -> _Session:
         self._drop(key)
         while len(self._sessions) >= self._limit:
             idle = [other for other, session in self._sessions.items() if not session.is_busy]
@@ -107,7 +107,7 @@ class Sessions:
                     Refusal("busy", f"{self._limit} episodes are under way, the limit; try again later.")
                 )
             self._drop(min(idle, key=lambda other: self._sessions[other].used_at))
-        self._sessions[key] = session = _Session(next(self._numbers), spec)
+        self._sessions[key] = session = _Session(next(self._numbers), spec, whole_chunks=whole_chunks)
         return session
 
     def _drop(self, key: _Key) -> None:

@@ -65,8 +65,9 @@ class Offer(msgspec.Struct, frozen=True):
 class EpisodeTag(msgspec.Struct, frozen=True):
     """The episode that an observation belongs to, and the number of its observations that came before this one.
 
-    ``client`` distinguishes the evaluations that run against one server: the text is the same in all requests of an
-    evaluation, and another one in every other evaluation.
+    ``whole_chunks`` is that of :class:`~proctor.policies.base.EpisodeMemory`. ``client`` distinguishes the evaluations
+    that run against one server: the text is the same in all requests of an evaluation, and another one in every other
+    evaluation.
     """
 
     client: str
@@ -75,6 +76,7 @@ class EpisodeTag(msgspec.Struct, frozen=True):
     episode_index: int
     seed: int
     look: int
+    whole_chunks: bool = False
 
     @property
     def spec(self) -> EpisodeSpec:

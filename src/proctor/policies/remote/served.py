@@ -87,7 +87,9 @@ class ServedPolicy(Policy):
     def _chunk(self, observation: Observation, memory: EpisodeMemory) -> Array:
         spec, look = memory.stream.spec, memory.state.get(_LOOKS, 0)
         assert spec.seed is not None  # every planned episode has one
-        tag = EpisodeTag(self._client, spec.suite, spec.task_id, spec.episode_index, spec.seed, look)
+        tag = EpisodeTag(
+            self._client, spec.suite, spec.task_id, spec.episode_index, spec.seed, look, memory.whole_chunks
+        )
         request = pack({**observation.arrays, PROMPT: observation.instruction, EXTENSION: msgspec.to_builtins(tag)})
         try:
             answer = _answer(self.exchange.request([memory], lambda _: request))
