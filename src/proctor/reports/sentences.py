@@ -53,7 +53,7 @@ _EXACTNESS = {
 def circumstances(run: RunInfo) -> Iterator[tuple[str, str]]:
     """Give labels and texts of what a reader must know to compare the results: the protocol, exactness and a delay.
 
-    A benchmark with one protocol, and a policy in this process without a delay, give none.
+    A benchmark that has only one protocol gives no line, nor does a policy in this process without a delay.
     """
     env = run.config.get("env", {})
     if protocol := env.get("protocol"):

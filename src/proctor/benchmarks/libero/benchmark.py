@@ -64,8 +64,8 @@ class LiberoConfig(EnvConfig):
     """Size of a video frame, in pixels."""
 
     protocol: str = "lerobot"
-    """Whose step limits, waiting steps and initial states: lerobot, openpi, or groot (which uses no stored initial
-    states, whatever init_states says)."""
+    """The project whose step limits, waiting steps and initial states are used: lerobot, openpi, or groot (which uses
+    no stored initial states, whatever init_states says)."""
 
     init_states: bool = True
     """true: episode i starts from stored initial state i mod 50; false: from a state that the seed draws."""
