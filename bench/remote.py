@@ -88,7 +88,7 @@ def bound_of(latency_s: float, workers: int, options: argparse.Namespace) -> flo
 @contextmanager
 def serving(latency_s: float, n_steps: int) -> Iterator[str]:
     """A stand-in server; gives its address."""
-    words = [sys.executable, str(STAND_IN), "openpi", f"--latency={latency_s}", f"--steps={n_steps}"]
+    words = [sys.executable, "-P", str(STAND_IN), "openpi", f"--latency={latency_s}", f"--steps={n_steps}"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-
+import event_loops
 import numpy as np
 import pytest
 
@@ -41,7 +40,7 @@ def answers(policy, messages, **options):
             connection.close()
             inference.close()
 
-    return asyncio.run(conversation())
+    return event_loops.run(conversation())
 
 
 def seen(**fields):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import event_loops
 import numpy as np
 import pytest
 
@@ -49,7 +50,7 @@ def ask_all(policy, n_clients, wait_s=0.2):
         finally:
             inference.close()
 
-    return asyncio.run(conversation())
+    return event_loops.run(conversation())
 
 
 def test_requests_that_come_together_share_a_pass_and_each_gets_its_own_chunk():
@@ -105,4 +106,4 @@ def test_a_policy_that_cannot_be_loaded_is_told_to_whom_waits():
             inference.close()
 
     with pytest.raises(RuntimeError, match="no weights"):
-        asyncio.run(conversation())
+        event_loops.run(conversation())
