@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -157,7 +158,8 @@ class LiberoEnv(SimEnv):
 
     def _observation(self, seen: Seen) -> Mapping[str, Array]:
         found = {name: _turned(seen.images[camera]) for camera, name in self._features.items()}
-        state = np.concatenate([seen.eef_pos, axis_angle(seen.eef_quat), seen.gripper_qpos])
+        rotation = openpi_axis_angle if self._config.protocol == "openpi" else axis_angle
+        state = np.concatenate([seen.eef_pos, rotation(seen.eef_quat), seen.gripper_qpos])
         state = state.astype(self._protocol.state_dtype)
         return {name: found.get(name, state) for name in self.observation_space}
 
@@ -195,6 +197,19 @@ def axis_angle(quat: Array) -> Array:
     if sine <= 1e-10:
         return np.zeros(3)
     angle: Array = quat[:3] / sine * (2.0 * np.arccos(w))
+    return angle
+
+
+def openpi_axis_angle(quat: Array) -> Array:
+    """Convert as :func:`axis_angle`, with the operations of openpi's client in their order, so that both round alike.
+
+    Source: ``_quat2axisangle`` in openpi's ``examples/libero/main.py``, which is robosuite's.
+    """
+    w = float(np.clip(quat[3], -1.0, 1.0))
+    sine = math.sqrt(1.0 - w * w)
+    if math.isclose(sine, 0.0):
+        return np.zeros(3)
+    angle: Array = (quat[:3] * 2.0 * math.acos(w)) / sine
     return angle
 
 
