@@ -1,6 +1,6 @@
 """How much of a policy server's time is used: chunks a second as a share of what server and simulators leave possible.
 
-    python bench/remote.py [--latency 5 20 100] [--workers 2 4 8] [--seconds 5] [--step-ms 20] [--chunk 5]
+    python bench/remote.py [--latency 5 20 100] [--workers 2 4 8 16 32] [--seconds 5] [--step-ms 20] [--chunk 5]
 
 The server is the tests' stand-in for openpi's (``tests/policies/remote/stand_in.py``), a process of its own that takes
 so many milliseconds for each request, one after the other, as openpi's does. Simulators are delays off the CPU
@@ -55,7 +55,7 @@ WARM = 0.3
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--latency", type=float, nargs="+", default=[5.0, 20.0, 100.0])
-    parser.add_argument("--workers", type=int, nargs="+", default=[2, 4, 8])
+    parser.add_argument("--workers", type=int, nargs="+", default=[2, 4, 8, 16, 32])
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--step-ms", type=float, default=20.0)
     parser.add_argument("--chunk", type=int, default=5)
