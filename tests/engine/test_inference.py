@@ -14,6 +14,7 @@ from proctor.engine.inference import Inference, InferenceRequest, InferenceResul
 from proctor.errors import ConfigError
 from proctor.policies.base import EpisodeMemory, Policy
 from proctor.streams import RandomStream
+from proctor.testing.fakes import FakePolicy
 from proctor.types import AttemptError, EpisodeSpec, Observation
 
 
@@ -333,3 +334,21 @@ def test_closing_gives_threads_and_descriptors_back():
     while threading.active_count() > before[1] and monotonic() < until:
         sleep(0.001)
     assert (n_descriptors(), threading.active_count()) == before
+
+
+def test_no_more_passes_run_side_by_side_than_there_are_workers_to_wait_for_them():
+    """A policy behind a server bears many; the part of the time that inference is busy is of those that can be used."""
+
+    class Generous(FakePolicy):
+        def __init__(self):
+            super().__init__()
+            self.n_slots = 64
+
+    for max_slots, n_slots in ((3, 3), (100, 64)):
+        inference = Inference(Generous(), n_threads=1, batch_size=1, max_slots=max_slots)
+        try:
+            while not inference.has_free_slot():
+                pass
+            assert inference.n_slots == n_slots
+        finally:
+            inference.close()

@@ -10,7 +10,7 @@ from typing import Any
 from proctor.engine.batching import Batching
 from proctor.engine.inference import Inference, InferenceRequest, InferenceResult
 from proctor.engine.observer import Observer
-from proctor.engine.options import EngineOptions
+from proctor.engine.options import EngineOptions, EngineSetup
 from proctor.engine.scheduler import Scheduler, device_of
 from proctor.engine.trace import DeviceTracks, Trace
 from proctor.engine.worker.messages import Finished, Observed
@@ -52,9 +52,9 @@ class Devices(Observer):
     """
 
     def __init__(
-        self, policy: PolicySource | None, options: EngineOptions, trace: Trace | None, on_loaded: OnPolicyLoaded | None
+        self, policy: PolicySource | None, setup: EngineSetup, trace: Trace | None, on_loaded: OnPolicyLoaded | None
     ) -> None:
-        sources = policy.per_device if policy is not None else ()
+        options, sources = setup.options, policy.per_device if policy is not None else ()
         self._devices = [
             _Device(
                 Inference(
@@ -62,6 +62,7 @@ class Devices(Observer):
                     n_threads=options.inference_threads,
                     batch_size=options.inference_batch_size,
                     on_loaded=on_loaded,
+                    max_slots=setup.n_workers,  # so many observations can wait at a time
                 ),
                 options,
                 trace.device(number) if trace is not None else None,

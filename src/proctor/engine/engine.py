@@ -78,7 +78,7 @@ class Engine:
         self._look_plan = LookPlan(policy.look_offsets, policy.n_action_steps) if policy else LookPlan()
         self._trace = Trace(setup.trace, monotonic()) if setup.trace is not None else None
         self._timesheets = Timesheets(self._trace)
-        self._inference = Devices(policy, setup.options, self._trace, on_policy_loaded)
+        self._inference = Devices(policy, setup, self._trace, on_policy_loaded)
         self.workers = workers if workers is not None else Workers(setup)
         n_devices = max(1, len(self._inference))
         self.workers.begin(setup, plan, (self._timesheets, self._inference, *observers), n_devices)

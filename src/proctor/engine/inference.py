@@ -10,6 +10,7 @@ row does not depend on the rows beside it. If it depends on its place in the bat
 from __future__ import annotations
 
 import os
+import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -64,7 +65,8 @@ class Inference:
 
     ``batch_size`` is the number of rows of a forward pass; with 0 the policy chooses it. Once the policy is loaded,
     ``on_loaded`` is given its fingerprint, on the thread that loads it; only then is known which device it runs on if
-    the user left that open. What ``on_loaded`` raises is raised as if loading had failed.
+    the user left that open. What ``on_loaded`` raises is raised as if loading had failed. At most ``max_slots`` passes
+    run side by side, however many the policy would bear.
     """
 
     def __init__(
@@ -74,7 +76,9 @@ class Inference:
         n_threads: int,
         batch_size: int,
         on_loaded: Callable[[Mapping[str, Any]], None] | None = None,
+        max_slots: int = sys.maxsize,
     ) -> None:
+        self._max_slots = max_slots
         self.policy: Policy | None = None
         self.batch_size = batch_size
         self.busy_seconds = 0.0
@@ -106,7 +110,7 @@ class Inference:
     def _loaded(self, policy: Policy) -> None:
         alone = policy.runs_alone
         self.batch_size = 1 if alone else self.batch_size or policy.batch_size
-        self.n_slots = self._free_slots = 1 if alone else policy.n_slots
+        self.n_slots = self._free_slots = 1 if alone else min(policy.n_slots, self._max_slots)
         self.policy = policy
         self.loaded_at = monotonic()
         self._slots = [Thread(target=self._serve, name=f"inference-{n}", daemon=True) for n in range(self.n_slots)]
