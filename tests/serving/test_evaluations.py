@@ -174,5 +174,6 @@ def test_the_run_is_identified_by_the_served_policy(serve):
     source = load({"url": serve().url})
 
     assert source.fingerprint()["type"] == "fake"
+    assert source.fingerprint()["exactness"] == "bitwise"
     assert source.unidentified == ""
     assert FakePolicy().fingerprint()["type"] == "fake"

@@ -72,7 +72,8 @@ class ServedPolicy(Policy):
         """Return the served policy's fingerprint, and the options of the server that results depend on."""
         offer = self._offer
         return {
-            **offer.policy,
+            "exactness": "bitwise" if offer.policy.get("device", "cpu") == "cpu" else "numerical",
+            **offer.policy,  # a policy behind another server states its own
             "served": {
                 "n_action_steps": self.n_action_steps,
                 "inference_batch_size": offer.inference_batch_size,
