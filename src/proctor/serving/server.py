@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import hmac
 import signal
-from collections.abc import Callable
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -101,7 +101,7 @@ class PolicyServer:
             batch_size=options.inference_batch_size,
             wait_s=options.batch_wait_timeout_s,
         )
-        with closing(inference), _signals(self.stop):
+        with closing(inference), _stopped_by_signals(self.stop):
             self._policy = policy = await inference.load()
             self._greeting = pack(metadata(_offer(policy, self._source, inference, options)))
             self._inference = inference
@@ -242,22 +242,22 @@ def _offer(policy: Policy, source: PolicySource, inference: BatchedInference, op
     )
 
 
-class _signals:  # noqa: N801 - a context manager, used as a function is
-    """SIGTERM and SIGINT stop the server; a second one ends the process as usual."""
+@contextmanager
+def _stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
+    """Call ``stop`` at the first SIGTERM or SIGINT; a second one ends the process as usual."""
+    loop, numbers = asyncio.get_running_loop(), (signal.SIGTERM, signal.SIGINT)
 
-    def __init__(self, stop: Callable[[], None]) -> None:
-        self._stop = stop
-
-    def __enter__(self) -> None:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._received)
-
-    def _received(self) -> None:
-        self.__exit__()
-        self._stop()
-
-    def __exit__(self, *_: object) -> None:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+    def forget() -> None:
+        for number in numbers:
             loop.remove_signal_handler(number)
+
+    def received() -> None:
+        forget()
+        stop()
+
+    for number in numbers:
+        loop.add_signal_handler(number, received)
+    try:
+        yield
+    finally:
+        forget()

@@ -14,7 +14,7 @@ import msgspec
 
 from proctor.errors import ConfigError, ContractError, PolicyError
 from proctor.policies.actions import to_array
-from proctor.policies.base import EpisodeMemory, Policy, PolicySource
+from proctor.policies.base import EpisodeMemory, Policy
 from proctor.policies.remote.codec import WireError, pack, unpack
 from proctor.policies.remote.connections import Connections
 from proctor.policies.remote.extension import EXTENSION, PROMPT, EpisodeTag, Offer, Refusal, describe_features
@@ -44,11 +44,6 @@ class ServedPolicy(Policy):
         self.episodes_per_pass = max(2, offer.episodes_per_pass)  # half of them step while the others wait
         self.n_slots = n_slots
         self.unidentified = offer.unidentified
-
-    @property
-    def per_device(self) -> Sequence[PolicySource]:
-        """The policy itself: a server is one device, whatever it computes on."""
-        return (self,)
 
     def open(self, n_threads: int) -> Policy:
         """Connect again if the connections were closed."""
