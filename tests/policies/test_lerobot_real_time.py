@@ -1,0 +1,284 @@
+"""Real-time chunking: the actions of a loop around LeRobot's own queue and processor, whoever shares a pass."""
+
+import numpy as np
+import pytest
+from lerobot_samples import KINDS, LeRobotLoop, edit_json, frames, new_memory, observation_at
+
+from proctor.engine.delay import DelayedChunks
+from proctor.errors import CheckpointError, ConfigError, PolicyError
+from proctor.policies.lerobot import load
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("lerobot")
+
+RTC = {"enabled": True, "execution_horizon": 8, "prefix_attention_schedule": "EXP", "max_guidance_weight": 5.0}
+"""Settings that are not the defaults."""
+N_STEPS = 24
+KNOWN = ("smolvla", "pi0", "pi05", "evo1")
+EARLY = "evo1", 5
+"""The delay is above the number of action steps: LeRobot would look during the first chunk, before the engine does."""
+
+
+def open_policy(path, **fields):
+    return load({"path": str(path), "device": "cpu", "rtc_config": RTC, **fields}).open(1)
+
+
+class Robot:
+    """An episode whose chunks take over ``n_delay_steps`` steps after the look; without a delay it is None."""
+
+    def __init__(self, policy, frames, n_delay_steps, seed=7, when_late="hold"):
+        self.policy, self.frames, self.memory = policy, frames, new_memory(seed)
+        self.memory.n_delay_steps = n_delay_steps or 0
+        self.memory.whole_chunks = bool(n_delay_steps)
+        self.delayed = DelayedChunks(policy.n_action_steps, n_delay_steps or 0, when_late)
+        self.executed = []
+
+    @property
+    def is_over(self):
+        return len(self.executed) >= N_STEPS
+
+    @property
+    def observation(self):
+        return observation_at(self.policy, self.frames, len(self.executed))
+
+    def execute(self, chunk):
+        self.executed += list(self.delayed.until_next_look(chunk))
+
+    def run(self):
+        while not self.is_over:
+            with self.memory.stream.swapped_in():
+                self.execute(self.policy.predict([self.observation], [self.memory])[0])
+        return np.stack(self.executed[:N_STEPS])
+
+
+def lerobots_actions(directory, frames, n_delay_steps, *, rtc=RTC, seed=7):
+    """What LeRobot does on a robot, step by step: see ``RTCInferenceEngine`` in ``lerobot.rollout.inference.rtc``.
+
+    The first chunk is waited for, so no step passes while it is inferred.
+    """
+    from lerobot.configs.types import RTCAttentionSchedule
+    from lerobot.policies.rtc.action_queue import ActionQueue
+    from lerobot.policies.rtc.configuration_rtc import RTCConfig
+
+    loop = LeRobotLoop(directory, new_memory(seed).stream)
+    config = loop.policy.config
+    config.rtc_config = RTCConfig(
+        **rtc | {"prefix_attention_schedule": RTCAttentionSchedule[rtc["prefix_attention_schedule"]]}
+    )
+    loop.policy.init_rtc_processor()  # as LeRobot does before a rollout
+    queue, threshold = ActionQueue(config.rtc_config), config.chunk_size - config.n_action_steps
+    arriving, actions = None, []
+    for step in range(N_STEPS):
+        if arriving and arriving[0] == step:
+            queue.merge(*arriving[1:])
+            arriving = None
+        if arriving is None and queue.qsize() <= threshold:
+            real_delay = n_delay_steps if step else 0
+            index = queue.get_action_index()
+            original, processed = infer(loop, frames[step], queue, n_delay_steps)
+            arriving = step + real_delay, original, processed, real_delay, None if step else index
+            if not real_delay:
+                queue.merge(*arriving[1:])
+                arriving = None
+        actions.append(queue.get().numpy())
+    return np.stack(actions)
+
+
+def infer(loop, frame, queue, delay):
+    """One inference of LeRobot's: its chunk as the policy gave it, and after the postprocessor."""
+    from lerobot.envs.utils import preprocess_observation
+
+    left_over, horizon = queue.get_left_over(), loop.policy.config.rtc_config.execution_horizon
+    if left_over is not None:
+        filled = torch.zeros(horizon, left_over.shape[1])
+        filled[: min(horizon, len(left_over))] = left_over[:horizon]
+        left_over = filled
+    raw = {"pixels": frame["observation.image"][None], "agent_pos": frame["observation.state"][None]}
+    batch = loop.preprocessor({**preprocess_observation(raw), "task": ["push the T"]})
+    with loop.stream.swapped_in():
+        chunk = loop.policy.predict_action_chunk(batch, inference_delay=delay, prev_chunk_left_over=left_over)
+    original = chunk.squeeze(0).clone()
+    return original, loop.postprocessor(chunk).squeeze(0)
+
+
+@pytest.mark.parametrize(
+    ("name", "n_delay_steps"), [(name, delay) for name in KNOWN for delay in (None, 2, 4, 5) if (name, delay) != EARLY]
+)
+def test_an_episode_has_the_actions_of_a_loop_around_lerobots_own_queue(checkpoints, name, n_delay_steps):
+    """To the bit; without a delay each chunk still continues the one before."""
+    seen = frames(1, N_STEPS)
+
+    actions = Robot(open_policy(checkpoints[name]), seen, n_delay_steps).run()
+
+    np.testing.assert_array_equal(actions, lerobots_actions(checkpoints[name], seen, n_delay_steps or 0))
+
+
+@pytest.mark.parametrize("n_delay_steps", [None, 2])
+@pytest.mark.parametrize("name", KNOWN)
+def test_only_the_first_chunk_is_the_one_without_real_time_chunking(checkpoints, name, n_delay_steps):
+    """Otherwise the comparison above would prove little."""
+    policy, seen = open_policy(checkpoints[name]), frames(1, N_STEPS)
+
+    guided = Robot(policy, seen, n_delay_steps).run()
+    plain = Robot(open_policy(checkpoints[name], rtc_config=None), seen, n_delay_steps).run()
+
+    n = policy.n_action_steps
+    np.testing.assert_array_equal(guided[:n], plain[:n])
+    assert (guided[n + 2 :] != plain[n + 2 :]).mean() > 0.9
+
+
+@pytest.mark.parametrize("horizon", [1, 10])
+def test_a_left_over_is_cut_or_filled_with_zeros_to_the_execution_horizon(checkpoints, horizon):
+    """Five actions are left over; the schedule gives all of the horizon the same weight."""
+    rtc = {**RTC, "execution_horizon": horizon, "prefix_attention_schedule": "ONES"}
+    seen = frames(1, N_STEPS)
+
+    actions = Robot(open_policy(checkpoints["smolvla"], rtc_config=rtc), seen, 2).run()
+
+    np.testing.assert_array_equal(actions, lerobots_actions(checkpoints["smolvla"], seen, 2, rtc=rtc))
+
+
+@pytest.mark.parametrize("n_delay_steps", [None, 2, 5])
+@pytest.mark.parametrize("name", ["smolvla", "pi0", "pi05"])
+def test_episodes_in_different_phases_share_passes(checkpoints, name, n_delay_steps):
+    """An episode at its first chunk beside others at a later one: each has the actions it has beside itself alone."""
+    policy = open_policy(checkpoints[name])
+
+    def robot(seed):
+        return Robot(policy, frames(seed, N_STEPS + 10), n_delay_steps, seed)
+
+    def step(row, beside):
+        others = [robot(9) for _ in range(3)] if beside is None else beside
+        batch = [*others[:1], row, *others[1:]]
+        chunks = policy.predict([each.observation for each in batch], [each.memory for each in batch])
+        for each, chunk in zip(batch, chunks, strict=True):
+            each.execute(chunk)
+
+    alone, shared, early = robot(1), robot(1), [robot(2), robot(3), robot(4)]
+    (chunk, *_) = policy.predict([early[0].observation] * 4, [early[0].memory, *(new_memory() for _ in range(3))])
+    early[0].execute(chunk)
+    while not alone.is_over:
+        step(alone, None)
+        step(shared, early)
+        early[2] = robot(5)  # a new episode begins beside it at each look
+
+    np.testing.assert_array_equal(shared.executed, alone.executed)
+    np.testing.assert_allclose(shared.executed[:N_STEPS], robot(1).run(), rtol=1e-3, atol=1e-2)
+    assert not np.array_equal(early[0].executed[:5], early[1].executed[:5])
+
+
+def test_tasks_with_different_delays_share_a_pass(checkpoints):
+    """Milliseconds are other numbers of steps in another simulator; a row has the delay of its own episode."""
+    policy = open_policy(checkpoints["smolvla"])
+
+    def actions(*delays):
+        robots = [Robot(policy, frames(seed, 6), delay, seed) for seed, delay in enumerate(delays)]
+        for _ in range(2):
+            chunks = policy.predict([each.observation for each in robots], [each.memory for each in robots])
+            for each, chunk in zip(robots, chunks, strict=True):
+                each.execute(chunk)
+        return [np.stack(each.executed) for each in robots]
+
+    mixed, twos, fours = actions(2, 4), actions(2, 2), actions(4, 4)
+
+    np.testing.assert_array_equal(mixed[0], twos[0])
+    np.testing.assert_array_equal(mixed[1], fours[1])
+    assert not np.array_equal(mixed[1], twos[1])
+
+
+def test_two_interleaved_episodes_equal_each_alone(checkpoints):
+    """The left-over is in the episode's memory, not in the policy."""
+    policy, seen = open_policy(checkpoints["smolvla"]), [frames(seed, N_STEPS) for seed in (1, 2)]
+    robots = [Robot(policy, each, 2) for each in seen]
+    for turn in (0, 1, 1, 0, 1, 0, 0, 1):
+        robot = robots[turn]
+        robot.execute(policy.predict([robot.observation], [robot.memory])[0])
+
+    for robot, each in zip(robots, seen, strict=True):
+        np.testing.assert_array_equal(robot.executed, Robot(policy, each, 2).run()[: len(robot.executed)])
+
+
+def test_a_pass_that_raises_leaves_the_left_over(checkpoints):
+    """The observation is predicted again, from the same state."""
+    policy, seen = open_policy(checkpoints["smolvla"]), frames(1, N_STEPS)
+    robot, expected = Robot(policy, seen, 2), Robot(policy, seen, 2).run()
+    robot.execute(policy.predict([robot.observation], [robot.memory])[0])
+    broken = [{**frame, "observation.state": np.zeros(5)} for frame in seen]
+
+    with pytest.raises(RuntimeError):
+        policy.predict([observation_at(policy, broken, 5)], [robot.memory])
+
+    np.testing.assert_array_equal(robot.run(), expected)
+
+
+def test_a_config_that_enables_it_is_read_and_recorded(checkpoints, tmp_path):
+    """In ``config.json`` as with an option, so that results with and without it are never mixed."""
+    saved = KINDS["smolvla"](tmp_path / "saved")
+    edit_json(saved / "config.json", rtc_config={**RTC, "debug": True, "debug_maxlen": 5})
+    seen = frames(1, N_STEPS)
+
+    on = load({"path": str(saved), "device": "cpu"})
+    off = load({"path": str(saved), "device": "cpu", "rtc_config": "null"})
+    option = load({"path": str(checkpoints["smolvla"]), "device": "cpu", "rtc_config": '{"execution_horizon": 8}'})
+
+    np.testing.assert_array_equal(Robot(on.open(1), seen, 2).run(), lerobots_actions(saved, seen, 2))
+    assert on.fingerprint()["real_time_chunking"]["execution_horizon"] == 8
+    assert "real_time_chunking" not in off.fingerprint()
+    assert option.fingerprint()["real_time_chunking"] == {"enabled": True, "execution_horizon": 8}
+    assert option.open(1)._model.config.rtc_config.enabled
+    disabled = load({"path": str(checkpoints["smolvla"]), "rtc_config": {"enabled": False}})
+    assert "real_time_chunking" not in disabled.fingerprint()
+    assert not disabled.checkpoint.policy_type.needs_gradients
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"n_action_steps": 10}, r"policy.n_action_steps is 10, which is a whole chunk.*give fewer, as .*=5, or turn"),
+        ({"rtc_config": {"execution_horizon": 11}}, "execution_horizon=11; .* at least 1 and at most 10"),
+        ({"rtc_config": {"execution_horizon": 0}}, "execution_horizon=0; it must be a whole number"),
+        ({"rtc_config": {"enabled": "yes"}}, "policy.rtc_config has enabled='yes'; it must be true or false"),
+        ({"rtc_config": True}, "policy.rtc_config is True"),
+        ({"rtc_config": {"max_guidance_weight": -1.0}}, "policy.rtc_config .*max_guidance_weight must be positive"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(checkpoints, fields, message):
+    """By one sentence, before the first episode."""
+    with pytest.raises(ConfigError, match=message):
+        open_policy(checkpoints["smolvla"], **fields)
+
+
+def test_a_checkpoint_that_leaves_nothing_over_is_refused_as_such(tmp_path):
+    """The user has given no option; the message says which to give."""
+    saved = KINDS["smolvla"](tmp_path / "saved", n_action_steps=10)
+    edit_json(saved / "config.json", rtc_config=RTC)
+
+    with pytest.raises(CheckpointError, match=r"n_action_steps of config.json is 10.*--policy.n_action_steps=5"):
+        load({"path": str(saved)})
+
+
+@pytest.mark.parametrize("name", ["act", "pi0_fast", "molmoact2", "pi0-relative", "wanderer"])
+def test_policies_whose_chunks_cannot_be_guided_are_refused(checkpoints, name):
+    """LeRobot has no real-time chunking for them, or keeps nothing to be left over, or anchors actions to a state."""
+    directory = checkpoints[name]
+    before = (directory / "config.json").read_text()
+    edit_json(directory / "config.json", rtc_config=RTC)
+    try:
+        with pytest.raises(
+            CheckpointError,
+            match=r"which can be evaluated for evo1, pi0, pi05, smolvla .*give --policy.rtc_config=null",
+        ):
+            load({"path": str(directory)})
+    finally:
+        (directory / "config.json").write_text(before)
+
+
+def test_a_delay_that_is_not_known_is_the_policys_error(checkpoints):
+    """Clients of a server execute as many actions as they like."""
+    policy, memory = open_policy(checkpoints["smolvla"]), new_memory()
+    memory.n_delay_steps = None
+
+    with pytest.raises(
+        PolicyError, match=r"start the server with --policy\.rtc_config=null, or evaluate in one process"
+    ):
+        policy.predict([observation_at(policy, frames(1), 0)], [memory])
