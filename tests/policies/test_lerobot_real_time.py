@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from lerobot_samples import KINDS, LeRobotLoop, edit_json, frames, new_memory, observation_at
+from lerobot_samples import KINDS, RTC, edit_json, frames, new_memory, observation_at, real_time_actions
 
 from proctor.engine.delay import DelayedChunks
 from proctor.errors import CheckpointError, ConfigError, PolicyError
@@ -11,8 +11,6 @@ from proctor.policies.lerobot import load
 torch = pytest.importorskip("torch")
 pytest.importorskip("lerobot")
 
-RTC = {"enabled": True, "execution_horizon": 8, "prefix_attention_schedule": "EXP", "max_guidance_weight": 5.0}
-"""Settings that are not the defaults."""
 N_STEPS = 24
 KNOWN = ("smolvla", "pi0", "pi05", "evo1")
 
@@ -49,56 +47,6 @@ class Robot:
         return np.stack(self.executed[:N_STEPS])
 
 
-def lerobots_actions(directory, frames, n_delay_steps, *, rtc=RTC, seed=7):
-    """What LeRobot does on a robot, step by step: see ``RTCInferenceEngine`` in ``lerobot.rollout.inference.rtc``.
-
-    The first chunk is waited for, so no step passes while it is inferred. One inference is under way at a time.
-    """
-    from lerobot.configs.types import RTCAttentionSchedule
-    from lerobot.policies.rtc.action_queue import ActionQueue
-    from lerobot.policies.rtc.configuration_rtc import RTCConfig
-
-    loop = LeRobotLoop(directory, new_memory(seed).stream)
-    config = loop.policy.config
-    config.rtc_config = RTCConfig(
-        **rtc | {"prefix_attention_schedule": RTCAttentionSchedule[rtc["prefix_attention_schedule"]]}
-    )
-    loop.policy.init_rtc_processor()  # as LeRobot does before a rollout
-    queue, threshold = ActionQueue(config.rtc_config), config.chunk_size - config.n_action_steps
-    arriving, free_at, actions = {}, 0, []
-    for step in range(N_STEPS):
-        if step in arriving:
-            queue.merge(*arriving.pop(step))
-        if step >= free_at and queue.qsize() <= threshold:
-            real_delay = n_delay_steps if step else 0
-            index = queue.get_action_index()
-            chunks = infer(loop, frames[step], queue, n_delay_steps)
-            arriving[step + real_delay] = *chunks, real_delay, index
-            free_at = step + n_delay_steps
-        if step in arriving:
-            queue.merge(*arriving.pop(step))
-        action = queue.get()
-        actions.append(actions[-1] if action is None else action.numpy())  # a robot without an action holds its own
-    return np.stack(actions)
-
-
-def infer(loop, frame, queue, delay):
-    """One inference of LeRobot's: its chunk as the policy gave it, and after the postprocessor."""
-    from lerobot.envs.utils import preprocess_observation
-
-    left_over, horizon = queue.get_left_over(), loop.policy.config.rtc_config.execution_horizon
-    if left_over is not None:
-        filled = torch.zeros(horizon, left_over.shape[1])
-        filled[: min(horizon, len(left_over))] = left_over[:horizon]
-        left_over = filled
-    raw = {"pixels": frame["observation.image"][None], "agent_pos": frame["observation.state"][None]}
-    batch = loop.preprocessor({**preprocess_observation(raw), "task": ["push the T"]})
-    with loop.stream.swapped_in():
-        chunk = loop.policy.predict_action_chunk(batch, inference_delay=delay, prev_chunk_left_over=left_over)
-    original = chunk.squeeze(0).clone()
-    return original, loop.postprocessor(chunk).squeeze(0)
-
-
 @pytest.mark.parametrize("n_delay_steps", [None, 2, 5, 7])
 @pytest.mark.parametrize("name", KNOWN)
 def test_an_episode_has_the_actions_of_a_loop_around_lerobots_own_queue(checkpoints, name, n_delay_steps):
@@ -107,7 +55,7 @@ def test_an_episode_has_the_actions_of_a_loop_around_lerobots_own_queue(checkpoi
 
     actions = Robot(open_policy(checkpoints[name]), seen, n_delay_steps).run()
 
-    np.testing.assert_array_equal(actions, lerobots_actions(checkpoints[name], seen, n_delay_steps or 0))
+    np.testing.assert_array_equal(actions, real_time_actions(checkpoints[name], seen, n_delay_steps or 0))
 
 
 @pytest.mark.parametrize("n_delay_steps", [None, 2])
@@ -132,7 +80,7 @@ def test_a_left_over_is_cut_or_filled_with_zeros_to_the_execution_horizon(checkp
 
     actions = Robot(open_policy(checkpoints["smolvla"], rtc_config=rtc), seen, 2).run()
 
-    np.testing.assert_array_equal(actions, lerobots_actions(checkpoints["smolvla"], seen, 2, rtc=rtc))
+    np.testing.assert_array_equal(actions, real_time_actions(checkpoints["smolvla"], seen, 2, rtc=rtc))
 
 
 @pytest.mark.parametrize("n_delay_steps", [None, 2, 5])
@@ -218,7 +166,7 @@ def test_a_config_that_enables_it_is_read_and_recorded(checkpoints, tmp_path):
     off = load({"path": str(saved), "device": "cpu", "rtc_config": "null"})
     option = load({"path": str(checkpoints["smolvla"]), "device": "cpu", "rtc_config": '{"execution_horizon": 8}'})
 
-    np.testing.assert_array_equal(Robot(on.open(1), seen, 2).run(), lerobots_actions(saved, seen, 2))
+    np.testing.assert_array_equal(Robot(on.open(1), seen, 2).run(), real_time_actions(saved, seen, 2))
     assert on.fingerprint()["real_time_chunking"]["execution_horizon"] == 8
     assert "real_time_chunking" not in off.fingerprint()
     assert option.fingerprint()["real_time_chunking"] == {"enabled": True, "execution_horizon": 8}
