@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from lerobot_samples import KINDS, RTC, edit_json, frames, new_memory, observation_at, real_time_actions
+from lerobot_samples import KINDS, RTC, LeRobotLoop, edit_json, frames, new_memory, observation_at, real_time_actions
 
 from proctor.engine.delay import DelayedChunks
 from proctor.errors import CheckpointError, ConfigError, PolicyError
 from proctor.policies.lerobot import load
+from proctor.policies.lerobot.live import live_policy
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("lerobot")
@@ -174,6 +175,24 @@ def test_a_config_that_enables_it_is_read_and_recorded(checkpoints, tmp_path):
     disabled = load({"path": str(checkpoints["smolvla"]), "rtc_config": {"enabled": False}})
     assert "real_time_chunking" not in disabled.fingerprint()
     assert not disabled.checkpoint.policy_type.needs_gradients
+
+
+def test_a_policy_object_is_evaluated_with_it_and_keeps_its_own_processor(checkpoints):
+    """As in a training loop; the copy that predicts is guided row by row."""
+    from lerobot.policies.rtc.configuration_rtc import RTCConfig
+
+    loop, seen = LeRobotLoop(checkpoints["smolvla"], new_memory().stream), frames(1, N_STEPS)
+    loop.policy.config.rtc_config = RTCConfig(enabled=True, execution_horizon=8)
+    loop.policy.init_rtc_processor()
+    own = loop.policy.rtc_processor
+    source = live_policy(loop.policy, loop.preprocessor, loop.postprocessor)
+
+    actions = Robot(source.open(1), seen, 2).run()
+
+    rtc = {"enabled": True, "execution_horizon": 8, "prefix_attention_schedule": "LINEAR"}
+    np.testing.assert_array_equal(actions, real_time_actions(checkpoints["smolvla"], seen, 2, rtc=rtc))
+    assert loop.policy.rtc_processor is loop.policy.model.rtc_processor is own
+    assert source.fingerprint()["real_time_chunking"]["execution_horizon"] == 8
 
 
 @pytest.mark.parametrize(
