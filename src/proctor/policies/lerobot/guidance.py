@@ -79,7 +79,7 @@ def continued(model: Any, memories: Sequence[EpisodeMemory], predict: Callable[.
         PolicyError: it is not known after how many steps the chunks take over.
     """
     delays = [_delay(memory) for memory in memories]
-    before = _left_overs(model.config, memories)
+    before = _left_overs(model, memories)
     by_delay = {delay: predict(inference_delay=delay, prev_chunk_left_over=before) for delay in dict.fromkeys(delays)}
     chunks = torch.stack([by_delay[delay][row] for row, delay in enumerate(delays)])
     for memory, delay, chunk in zip(memories, delays, chunks, strict=True):
@@ -97,7 +97,7 @@ def _delay(memory: EpisodeMemory) -> int:
     return memory.n_delay_steps
 
 
-def _left_overs(config: Any, memories: Sequence[EpisodeMemory]) -> torch.Tensor | None:
+def _left_overs(model: Any, memories: Sequence[EpisodeMemory]) -> torch.Tensor | None:
     """Stack what is left of the chunks before; None, as LeRobot passes, for a single episode without one.
 
     The first chunks of several episodes are computed as if others were guided: their last bits must not depend on it.
@@ -105,8 +105,8 @@ def _left_overs(config: Any, memories: Sequence[EpisodeMemory]) -> torch.Tensor 
     found = [memory.state.get(_LEFT_OVER) for memory in memories]
     if len(found) == 1 and found[0] is None:
         return None
-    shape = config.rtc_config.execution_horizon, config.action_feature.shape[0]
-    first = torch.full(shape, torch.nan, device=config.device)
+    shape = model.config.rtc_config.execution_horizon, model.config.action_feature.shape[0]
+    first = torch.full(shape, torch.nan, device=next(model.parameters()).device)
     return torch.stack([first if rest is None else rest for rest in found])
 
 

@@ -97,7 +97,7 @@ def _in_real_time(policy_type: PolicyType, config: Config) -> PolicyType:
         raise CheckpointError(
             f"The checkpoint is a '{config['type']}' policy{relative} and its rtc_config enables real-time chunking, "
             f"which can be evaluated for {able} without use_relative_actions; to evaluate it without real-time "
-            "chunking, give --policy.rtc_config=null."
+            "chunking, leave the option out or give --policy.rtc_config=null."
         )
     return replace(policy_type, predict=policy_type.predict_in_real_time, load_rest=_guide_rows, needs_gradients=True)
 
