@@ -242,6 +242,7 @@ EXCEPTIONS = {
     ("rendering/frame.py", "mujoco"): "it draws the frame that is tried",
     ("machine/home.py", "torch"): "the folder of its downloads, in the user's cache",
     ("config/wandb.py", "lerobot"): "the project to which LeRobot's users log",
+    ("config/trackers.py", "lerobot"): "the project to which LeRobot's users log",
     ("config/env.py", "egl"): "what may be asked for to draw with",
     ("cli/parallel.py", "ray"): "the flags of a launcher stand where the command's are",
     (

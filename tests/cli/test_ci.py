@@ -35,9 +35,11 @@ def test_the_exit_status_says_whether_the_rate_is_high_enough(evaluated, policy,
     assert f"{word}: the rate " in printed.err
 
 
-def test_errors_come_before_the_gate(evaluated):
+def test_errors_come_before_the_gate(evaluated, tmp_path):
     """A run in which an episode could not be run is neither passed nor failed."""
-    found, printed = evaluated("--fail_under=0.1", '--env.faults={"0/1000/1": "raise"}', "--eval.max_attempts=1")
+    fault = ['--env.faults={"0/1000/1": "raise"}', f"--env.scratch={tmp_path}", "--eval.max_attempts=1"]
+
+    found, printed = evaluated("--fail_under=0.1", *fault)
 
     assert found == 3
     assert "Not decided: 1 episode of the plan" in printed.err

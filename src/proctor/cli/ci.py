@@ -1,4 +1,4 @@
-"""What ``proctor eval`` and ``proctor show`` do for continuous integration: a threshold, a JUnit file, Markdown."""
+"""The options of commands for continuous integration: a threshold, a JUnit file, Markdown."""
 
 from __future__ import annotations
 

@@ -37,9 +37,9 @@ def conduct(config: RunConfig, ci: CiOptions = _NO_CI) -> int:
     """Run an evaluation, or what is left of it, print its results, and return the exit status."""
     from proctor.evaluation.prepared_run import prepare
     from proctor.evaluation.run import run
-    from proctor.reports.wandb import check_wandb
+    from proctor.reports.trackers import check_trackers
 
-    check_wandb(config.wandb)
+    check_trackers(config)
     return conclude(run(prepare(config), show), config, ci)
 
 
@@ -58,20 +58,18 @@ def conclude(result: EvalResult, config: RunConfig, ci: CiOptions = _NO_CI) -> i
     from proctor.reports.terminal import print_videos
 
     print_videos(Console(), result.directory, result.summary.videos, result.video_problems)
-    if config.wandb.wanted:
-        _log(result, config)
+    _log(result, config)
     status = ci.report(result.run, result.summary)
     return ERRORS_REMAIN if result.n_errors else status
 
 
 def _log(result: EvalResult, config: RunConfig) -> None:
-    """Log the results to Weights & Biases. A failure there is printed, and changes neither results nor exit status."""
+    """Log the results wherever that is asked for. A failure there is printed, and changes no result and no status."""
     from proctor.reports.terminal import print_logged, print_not_logged
-    from proctor.reports.wandb import WandBError, log_evaluation
+    from proctor.reports.trackers import log_evaluation
 
-    try:
-        where = log_evaluation(config.wandb, result.directory, config.job_name, result.run, result.summary)
-    except WandBError as error:
-        print_not_logged(Console(), str(error), f"proctor resume {shlex.quote(str(result.directory))}")
-    else:
-        print_logged(Console(), where)
+    for outcome in log_evaluation(config, result.directory, result.run, result.summary):
+        if isinstance(outcome, str):
+            print_logged(Console(), outcome)
+        else:
+            print_not_logged(Console(), str(outcome), f"proctor resume {shlex.quote(str(result.directory))}")

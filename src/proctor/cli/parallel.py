@@ -75,9 +75,9 @@ def conduct_in_shards(
     from proctor.cli.eval import conclude, show
     from proctor.evaluation.prepared_run import prepare
     from proctor.parallel.driver import Sharding, choose_devices, run_in_shards
-    from proctor.reports.wandb import check_wandb
+    from proctor.reports.trackers import check_trackers
 
-    check_wandb(config.wandb)
+    check_trackers(config)
     config, n = _tuned(config) if num_shards == "auto" else (config, _number(num_shards))
     assigned = () if how.get("launcher") == "ray" else choose_devices(config, devices)
     result = run_in_shards(prepare(config), Sharding(n, assigned, **how), show)

@@ -1,8 +1,8 @@
 """A run as a JUnit file, which the pages of continuous integration show: a test case for each task, one for the gate.
 
-A policy that fails some episodes is no failed test: a task's case carries its rate and the failed episodes as text, and
-is an error only if episodes could not be run. The gate (``--fail_under``) is the case that fails. The form is the one
-that common readers share: ``testsuites``, ``testsuite`` for each suite, ``testcase`` with ``error``, ``failure``,
+A policy that fails some episodes is not a failed test: a task's case carries its rate and the failed episodes as text,
+and is an error only if episodes could not be run. The gate (``--fail_under``) is the case that fails. The form is the
+one that common readers share: ``testsuites``, ``testsuite`` for each suite, ``testcase`` with ``error``, ``failure``,
 ``skipped`` and ``system-out``.
 """
 
