@@ -11,6 +11,7 @@ display     displays of that progress: plain lines, or live (module ``live``)
 output      keeps the terminal for these displays
 export      a Summary's episodes as CSV or Parquet
 markdown    a RunInfo and a Summary, or RunComparisons, as Markdown
+hub         a RunInfo and a Summary as the Hugging Face Hub shows them
 junit       a Summary as a JUnit file
 gate        decides whether a Summary's success rate is high enough
 trackers    a RunInfo and a Summary in Weights & Biases, Trackio and TensorBoard
