@@ -34,11 +34,12 @@ def test_evidence_is_the_mean_likelihood_ratio_over_the_upper_half(wins, losses)
 
 
 def test_much_evidence_stays_finite():
-    """And so does the lack of it."""
+    """Nothing is lost for ever, either: the evidence falls as slowly as the number of losses grows."""
     found = log_evidence(np.array([100_000, 0]), np.array([0, 100_000]))
 
     assert np.isfinite(found).all()
-    assert found[0] > 100 > -100 > found[1]
+    assert found[0] > 100
+    assert -13 < found[1] < -11
 
 
 def closed_testing(against, error):
@@ -57,7 +58,7 @@ def test_elimination_is_closed_testing_over_all_sets():
     found = eliminated(log)
 
     assert found.any()
-    assert not found.all(axis=1).any()
+    assert not found.all()
     for one, out in zip(log, found, strict=True):
         off_diagonal = np.exp(one) * (1 - np.eye(5))
         assert list(out) == closed_testing(off_diagonal.sum(axis=0) / 4, 0.05)

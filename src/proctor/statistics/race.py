@@ -47,10 +47,12 @@ def log_evidence(wins: Array, losses: Array) -> Array:
     from scipy.special import betaincc, betaln
 
     b, a = _PRIOR + np.asarray(wins, float), _PRIOR + np.asarray(losses, float)
-    above_half = np.maximum(betaincc(b, a, 0.5), np.finfo(float).tiny)
-    whole = betaln(b, a) - betaln(_PRIOR, _PRIOR) + (b + a - 2 * _PRIOR) * math.log(2)
-    log: Array = np.minimum(whole + np.log(2 * above_half), _LOG_LIMIT)
-    return log
+    with np.errstate(divide="ignore"):  # far behind, the upper half underflows to 0
+        above_half = np.log(betaincc(b, a, 0.5))
+    log = betaln(b, a) - math.log(math.pi) + (b + a) * math.log(2) + above_half
+    # The evidence is never below the first term of the series of the upper half.
+    bounded: Array = np.clip(log, -np.log(math.pi * a), _LOG_LIMIT)
+    return bounded
 
 
 def eliminated(log_evidence_of_pairs: Array, error: float = ERROR) -> Array:
