@@ -1,4 +1,4 @@
-"""Which of several policies is the best, decided as early as the episodes allow, however often one looks.
+"""A race decides which of several policies is the best, as early as the episodes allow, however often one looks.
 
 All policies run the same episodes, round by round (:mod:`proctor.statistics.rounds`). For two policies, the *evidence*
 that B is better than A after ``b`` pairs of which only B succeeded and ``a`` pairs of which only A succeeded is an
