@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from proctor.config import EnvConfig, EvalConfig, RunConfig, structure
-from proctor.engine import Engine, EngineSetup, VideoOptions, Workers
+from proctor.engine import Engine, EngineSetup, VideoOptions, WorkerKeeper, Workers
 from proctor.engine.policy_failures import require_result
 from proctor.errors import ConfigError, NoResultError, ProctorError, ResourceError, note
 from proctor.evaluation.arguments import env_fields, path_text, plain, policy_of, whole_number
@@ -86,24 +87,35 @@ class Measured:
 
     ``recorded`` are the episodes that were recorded while they ran, and why there is no video of an episode; "" if
     there is one. ``losses`` has a sentence about each shard that died. ``workers`` and their simulators make the videos
-    that are missing; if there are none, new workers are started for that.
+    that are missing; if there are none, new workers are started for that. Afterwards ``keeper`` takes them back, if
+    there is one.
     """
 
     recorded: Mapping[EpisodeSpec, str]
     losses: tuple[str, ...] = ()
     workers: Workers | None = None
+    keeper: WorkerKeeper | None = None
 
     def close(self) -> None:
-        """End the workers."""
-        if self.workers is not None:
+        """End the workers, or give them back."""
+        if self.workers is None:
+            return
+        if self.keeper is not None:
+            self.keeper.give_back(self.workers)
+        else:
             self.workers.close()
 
 
 Measure = Callable[[PreparedRun, EngineSetup, RunState], Measured]
 
 
-def measure(prepared: PreparedRun, setup: EngineSetup, state: RunState) -> Measured:
-    """Run the episodes that have no result yet, in workers of this process, and keep their results in ``state``."""
+def measure(
+    prepared: PreparedRun, setup: EngineSetup, state: RunState, keeper: WorkerKeeper | None = None
+) -> Measured:
+    """Run the episodes that have no result yet, in workers of this process, and keep their results in ``state``.
+
+    The workers are those of ``keeper``, which takes them back at the end; without one they are new.
+    """
     config = prepared.config.eval
     videos = VideoOptions.of(config)
     video_specs = {
@@ -111,7 +123,8 @@ def measure(prepared: PreparedRun, setup: EngineSetup, state: RunState) -> Measu
     }
     with quiet_terminal(config, setup.log) as console:
         policy = prepared.policy if state.todo and not isinstance(prepared.policy, LocalPolicy) else None
-        engine = Engine(setup, state.todo, policy, video_specs, on_policy_loaded=state.opened)
+        workers = keeper.workers_for(setup) if keeper is not None else None
+        engine = Engine(setup, state.todo, policy, video_specs, workers=workers, on_policy_loaded=state.opened)
 
         def keep(result: EpisodeResult, actions: Array | None) -> None:
             state.keep(result, actions)
@@ -128,7 +141,7 @@ def measure(prepared: PreparedRun, setup: EngineSetup, state: RunState) -> Measu
             raise
     for sentence in engine.notes:
         note(sentence)
-    return Measured(engine.recorded, workers=engine.workers)
+    return Measured(engine.recorded, workers=engine.workers, keeper=keeper)
 
 
 def run(
@@ -136,25 +149,28 @@ def run(
     on_measured: Callable[[EvalResult], None] = lambda _: None,
     measure_with: Measure = measure,
     n_workers: int | None = None,
+    keeper: WorkerKeeper | None = None,
 ) -> EvalResult:
     """Run an evaluation, or the rest of it if its run directory holds an unfinished run.
 
     ``on_measured`` receives the result, which is on disk by then, before videos are made. ``measure_with`` runs the
     episodes. If it does so outside this process, ``n_workers`` is the number of workers there, or 0 if that is unknown.
+    ``keeper`` holds the workers of the evaluation before, and of this one afterwards.
 
     Raises:
         RunLockedError, FingerprintError: the directory is in use, or holds another evaluation's results.
         ResourceError: this machine has too little memory for so many simulators, or the directory cannot be made.
         ProctorError: the run ended early. What finished is in the journal and in a partial ``eval_info.json``.
     """
+    measured_by = measure_with if keeper is None else partial(measure, keeper=keeper)
     choose_renderer(prepared.benchmark, prepared.config.policy.get("device"), draws=prepared.draws)
     with prepared.in_own_directory() as placed:
-        setup = placed.engine_setup()
+        setup = placed.engine_setup(n_running=_n_kept(placed, keeper))
         if why := placed.benchmark.only_here():
             note(why)
         with placed.open_session(setup.n_workers if n_workers is None else n_workers) as session:
             state = RunState(placed, session)
-            with closing(_measure(placed, setup, state, measure_with)) as measured:
+            with closing(_measure(placed, setup, state, measured_by)) as measured:
                 result, missing = _summarise(placed, state, measured)
                 on_measured(replace(result, n_videos_to_come=len(missing)))
                 problems = {spec: problem for spec, problem in measured.recorded.items() if problem}
@@ -162,6 +178,11 @@ def run(
                     problems |= _make_videos(placed, setup, state, missing, measured.workers)
                     result = state.write_result()
                 return replace(result, video_problems=problems, losses=measured.losses)
+
+
+def _n_kept(prepared: PreparedRun, keeper: WorkerKeeper | None) -> int:
+    """Count the simulators of the benchmark that have been built and are kept."""
+    return 0 if keeper is None else keeper.n_kept(prepared.address, asdict(prepared.benchmark.config))
 
 
 def _measure(prepared: PreparedRun, setup: EngineSetup, state: RunState, measure_with: Measure) -> Measured:
