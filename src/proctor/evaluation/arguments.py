@@ -97,18 +97,27 @@ def names(name: str, value: Any) -> dict[str, str]:
 
 
 def policy_of(
-    policy: Any, preprocessor: Any = None, postprocessor: Any = None, rename_map: Mapping[str, str] | None = None
+    policy: Any,
+    preprocessor: Any = None,
+    postprocessor: Any = None,
+    rename_map: Mapping[str, str] | None = None,
+    device: str | None = None,
 ) -> dict[str, Any] | AnyPolicy:
     """Return the fields of ``--policy.*`` that describe a policy, or the policy itself if it is an object.
+
+    A LeRobot policy object that is on another device than ``device`` is copied there.
 
     Raises:
         ConfigError: the argument is not a policy; the message says what it is, and what to give.
     """
-    if not is_policy(policy) and (live := live_policy(policy, preprocessor, postprocessor, rename_map)) is not None:
-        return live
-    if preprocessor is not None or postprocessor is not None:
+    if not is_policy(policy):
+        live = live_policy(policy, preprocessor, postprocessor, rename_map, device)
+        if live is not None:
+            return live
+    if preprocessor is not None or postprocessor is not None or device is not None:
         raise ConfigError(
-            f"preprocessor and postprocessor belong to a LeRobot policy object, and policy is {_shown(policy)}."
+            f"preprocessor, postprocessor and device belong to a LeRobot policy object, and policy is {_shown(policy)}."
+            + (" A checkpoint's device is a field: {'path': …, 'device': 'cuda:1'}." if device is not None else "")
         )
     match policy:
         case str() if policy:

@@ -109,9 +109,7 @@ class Measured:
 Measure = Callable[[PreparedRun, EngineSetup, RunState], Measured]
 
 
-def measure(
-    prepared: PreparedRun, setup: EngineSetup, state: RunState, keeper: WorkerKeeper | None = None
-) -> Measured:
+def measure(prepared: PreparedRun, setup: EngineSetup, state: RunState, keeper: WorkerKeeper | None = None) -> Measured:
     """Run the episodes that have no result yet, in workers of this process, and keep their results in ``state``.
 
     The workers are those of ``keeper``, which takes them back at the end; without one they are new.
