@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from proctor.config import DatasetConfig, EnvConfig, EvalConfig, WandBConfig
     from proctor.engine.plan import shard_episodes
     from proctor.errors import ProctorError
+    from proctor.evaluation.evaluator import Evaluator
     from proctor.evaluation.run import evaluate
     from proctor.evaluation.run_state import EvalResult
     from proctor.policies.base import Policy
@@ -32,6 +33,7 @@ _HOMES = {
     "proctor.config": ("DatasetConfig", "EnvConfig", "EvalConfig", "WandBConfig"),
     "proctor.engine.plan": ("shard_episodes",),
     "proctor.errors": ("ProctorError",),
+    "proctor.evaluation.evaluator": ("Evaluator",),
     "proctor.evaluation.run": ("evaluate",),
     "proctor.evaluation.run_state": ("EvalResult",),
     "proctor.policies.base": ("Policy",),
@@ -50,6 +52,7 @@ __all__ = [
     "EpisodeSpec",
     "EvalConfig",
     "EvalResult",
+    "Evaluator",
     "Observation",
     "Outcome",
     "PeftConfig",
