@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from proctor.benchmarks.base import Benchmark, SimEnv, Step
-    from proctor.compat import PeftConfig, eval_policy, make_env, make_policy
+    from proctor.compat import PeftConfig, eval_policy, eval_policy_all, make_env, make_policy
     from proctor.config import DatasetConfig, EnvConfig, EvalConfig, WandBConfig
     from proctor.engine.plan import shard_episodes
     from proctor.errors import ProctorError
@@ -39,7 +39,7 @@ _HOMES = {
     "proctor.policies.base": ("Policy",),
     "proctor.tuning.autotune": ("AutotuneRecommendation",),
     "proctor.types": ("EpisodeResult", "EpisodeSpec", "Observation", "Outcome", "Task"),
-    "proctor.compat": ("PeftConfig", "eval_policy", "make_env", "make_policy"),
+    "proctor.compat": ("PeftConfig", "eval_policy", "eval_policy_all", "make_env", "make_policy"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -63,6 +63,7 @@ __all__ = [
     "Task",
     "WandBConfig",
     "eval_policy",
+    "eval_policy_all",
     "evaluate",
     "make_env",
     "make_policy",

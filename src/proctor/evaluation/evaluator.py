@@ -134,6 +134,14 @@ class Evaluator:
         self._running = self._thread.submit(self._run, prepared)
         return RunningEvaluation(self._running)
 
+    def run(self, prepared: PreparedRun) -> EvalResult:
+        """Run a prepared evaluation.
+
+        Raises:
+            ProctorError: see :func:`proctor.evaluate`.
+        """
+        return self._wait_for(partial(self._run, prepared))
+
     def in_turn(self, runs: Sequence[PreparedRun], *, load_ahead: bool = True) -> Iterator[Callable[[], EvalResult]]:
         """Give, for each prepared evaluation, a function that runs it with the same workers and returns its result.
 
