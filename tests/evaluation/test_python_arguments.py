@@ -130,7 +130,7 @@ def test_what_is_no_environment_is_named(env, sentence):
         ({"seed": True}, "seed is True; it is a whole number"),
         ({"output_dir": 3}, "output_dir is 3; it is a path, or None"),
         ({"output_dir": ""}, "output_dir is ''; it is a path, or None"),
-        ({"preprocessor": object()}, "preprocessor and postprocessor belong to a LeRobot policy object"),
+        ({"preprocessor": object()}, "preprocessor, postprocessor and device belong to a LeRobot policy object"),
     ],
     ids=" ".join,
 )

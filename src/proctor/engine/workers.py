@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from time import monotonic
 from typing import NamedTuple
 
-from proctor.child import import_path
 from proctor.engine.forecast import Forecast
 from proctor.engine.load import Load
 from proctor.engine.observer import Observer, Observers
 from proctor.engine.options import EngineSetup
+from proctor.engine.origin import Origin
 from proctor.engine.scheduler import Limits, Phase, Scheduler
 from proctor.engine.worker.arrays import SharedArrays
 from proctor.engine.worker.messages import (
@@ -28,12 +28,11 @@ from proctor.engine.worker.messages import (
     Ready,
     Replay,
     RequestFailed,
-    Setup,
     Start,
 )
-from proctor.engine.worker.pool import Deadlines, Pool, WorkerLost
+from proctor.engine.worker.pool import Pool, WorkerLost
 from proctor.errors import ConfigError, EnvironmentBuildError, Interrupted, ResourceError
-from proctor.types import AttemptError, EpisodeSpec, Features, TaskKey
+from proctor.types import AttemptError, EpisodeSpec, Task, TaskKey
 
 _ALIKE_BUILD_FAILURES = 3
 _LOSSES_PER_WORKER = 4
@@ -107,19 +106,17 @@ class Workers:
 
     def __init__(self, setup: EngineSetup) -> None:
         self._setup = setup
+        self.origin = Origin.of(setup)
+        """What the workers are made from, besides the code."""
         self._pool = Pool(
-            Setup(setup.benchmark, dict(setup.env), setup.action_source, import_path(), dict(setup.known)),
-            in_process=setup.in_process,
-            log=setup.log,
-            deadlines=Deadlines(setup.options.step_timeout_s, setup.options.reset_timeout_s),
+            self.origin.setup, in_process=setup.in_process, log=setup.log, deadlines=self.origin.deadlines
         )
         self._forecast = Forecast()
-        self.features: dict[TaskKey, Features] = {}
-        """The features of observations and actions, for each task whose simulator has been built."""
-        self.fps: dict[TaskKey, float] = {}
-        """The control steps per simulated second, for each task whose simulator has been built; 0 if not known."""
-        self.notes: dict[str, None] = {}
-        """Sentences of the simulators for the user, each once, in the order in which they came."""
+        self._signal: int | None = None
+        self.built: dict[TaskKey, Built] = {}
+        """What was reported of each task whose simulator has been built."""
+        self.tasks_built: dict[TaskKey, Task] = {}
+        """These tasks, as they were built."""
         self.scheduler = Scheduler((), self._limits(n_devices=1), self._forecast)
         self.begin(setup, ())
 
@@ -135,9 +132,33 @@ class Workers:
         self.observers = Observers((self._forecast, *observers))
         self._some_simulator_built = False
         self._build_failures: Counter[str] = Counter()
-        self._signal: int | None = None
+        self.notes: dict[str, None] = {}
+        """Sentences of the simulators that were built for this plan, each once, in the order in which they came."""
         for worker_id in self.scheduler.worker_ids:
             self.observers.worker_started(worker_id, monotonic())
+
+    @property
+    def at_rest(self) -> bool:
+        """True if the plan is over and another one may begin: nothing has failed, and nobody has interrupted."""
+        return self.done and not self._pool.closed and self._signal is None
+
+    @property
+    def n_running(self) -> int:
+        """The number of workers that were started and are not known to have ended."""
+        return len(self.scheduler.worker_ids)
+
+    def take_over(self, setup: EngineSetup) -> None:
+        """Prepare for a plan of ``setup``, in another evaluation; nothing of what a worker is made from differs.
+
+        Each worker is asked whether it is there, and prints into the new log from then on. A worker whose start was
+        still under way is replaced, because its first reply would be taken for that answer.
+        """
+        idle = [number for number in self.scheduler.worker_ids if self.scheduler.phase_of(number) is Phase.IDLE]
+        for worker_id in set(self.scheduler.worker_ids).difference(idle):
+            self._pool.kill(worker_id)
+        for worker_id in idle:
+            self.scheduler.asked(worker_id)
+        self._pool.log_into(setup.log, idle)
 
     def _limits(self, n_devices: int) -> Limits:
         options = self._setup.options
@@ -165,7 +186,7 @@ class Workers:
         self.scheduler.drop_waiting()
 
     def interrupt(self, signal_number: int) -> None:
-        """Have the next :meth:`assign` raise ``Interrupted``. May be called from a signal handler."""
+        """Have the next :meth:`assign` raise ``Interrupted``. May be called from a signal handler or another thread."""
         self._signal = signal_number
 
     def assign(self) -> Iterator[tuple[int, EpisodeSpec]]:
@@ -280,6 +301,8 @@ class Workers:
     def _built(self, worker_id: int, reply: Built, now: float) -> EnvBuilt:
         spec = self.scheduler.built(worker_id)
         self._some_simulator_built = True
+        self.built[spec.task] = reply
+        self.tasks_built[spec.task] = self._setup.tasks[spec.task]
         self.notes |= dict.fromkeys(reply.notes)
         self.observers.built(worker_id, spec, reply, now)
         return EnvBuilt(worker_id, spec, reply)

@@ -51,7 +51,7 @@ class VideoRecorder:
         """The number of steps from one frame to the next."""
         self._n_steps = 0
         rate = Fraction(env.fps).limit_denominator(1000) / self._every
-        self._writer = _H264Writer(Path(video_spec.unfinished), rate, video_spec.size)
+        self._writer = H264Writer(Path(video_spec.unfinished), rate, video_spec.size)
         self._add_frame()
 
     def after_step(self, *, last: bool) -> None:
@@ -104,7 +104,7 @@ def _cannot_be_written(error: BaseException) -> str:
     return f"the video cannot be written ({reason})"
 
 
-class _H264Writer:
+class H264Writer:
     """An MP4 file that every browser plays. Frames are scaled to ``size`` (width, height in pixels) if it is given.
 
     The file and its folder are made with the first frame.
