@@ -58,12 +58,12 @@ def conclude(result: EvalResult, config: RunConfig, ci: CiOptions = _NO_CI) -> i
     from proctor.reports.terminal import print_videos
 
     print_videos(Console(), result.directory, result.summary.videos, result.video_problems)
-    _log(result, config)
+    log_result(result, config)
     status = ci.report(result.run, result.summary)
     return ERRORS_REMAIN if result.n_errors else status
 
 
-def _log(result: EvalResult, config: RunConfig) -> None:
+def log_result(result: EvalResult, config: RunConfig) -> None:
     """Log the results wherever that is asked for. A failure there is printed, and changes no result and no status."""
     from proctor.reports.terminal import print_logged, print_not_logged
     from proctor.reports.trackers import log_evaluation

@@ -93,10 +93,10 @@ def write_csv(path: Path, rows: Iterable[ExportRow]) -> None:
     with replacing(path) as file:
         writer = csv.writer(codecs.getwriter("utf-8")(file), quoting=csv.QUOTE_NONNUMERIC)
         writer.writerow(column.name for column in COLUMNS)
-        writer.writerows([_csv_cell(column.cell(row)) for column in COLUMNS] for row in rows)
+        writer.writerows([csv_cell(column.cell(row)) for column in COLUMNS] for row in rows)
 
 
-def _csv_cell(value: Cell) -> Cell:
+def csv_cell(value: Cell) -> Cell:
     """Protect a text from a spreadsheet by an apostrophe in front.
 
     A text that begins with an apostrophe gets another one, so that removing the first one restores every text.

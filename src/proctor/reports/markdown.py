@@ -12,10 +12,12 @@ from rich.text import Text
 
 from proctor.reports.comparison import adjustment, column_names, conclusion, gaps, letter, row_cells
 from proctor.reports.sentences import circumstances, error_lines, headline_lines, run_title
+from proctor.reports.sweep import SweepRow, SweepSummary, cells_of, sweep_lines, title_of
 from proctor.reports.text import figure_names, figures, safe
 from proctor.results.compare import RunComparison
 from proctor.results.run_info import RunInfo
 from proctor.results.summary import Summary
+from proctor.statistics.intervals import LEVEL
 
 _MARKUP = re.compile(r"([\\`*_\[\]<>#|~&])")
 
@@ -58,6 +60,15 @@ def comparison_markdown(comparisons: Sequence[RunComparison], remarks: Sequence[
         for line in [*rest, *adjustment(comparison)]:
             lines += [escaped(line.plain), ""]
     return _joined(lines)
+
+
+def sweep_markdown(rows: Sequence[SweepRow], summary: SweepSummary | None) -> str:
+    """Make a section of a sweep: the verdict, and a table with a row for each checkpoint."""
+    lines = [f"### {escaped(title_of(rows))}", ""]
+    for line in sweep_lines(summary):
+        lines += [escaped(line.plain), ""]
+    heads = ["success", "rate", f"{LEVEL:.0%} interval", ""]
+    return _joined([*lines, *_table(["training", "step"], heads, map(cells_of, rows))])
 
 
 def escaped(text: str) -> str:

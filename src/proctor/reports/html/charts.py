@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from proctor.reports.comparison import letter
+from proctor.reports.sweep import SweepRow
 from proctor.reports.text import WORTH_SAYING, part_name, share
 from proctor.results.distributions import Histogram
 from proctor.results.profile import Profile
@@ -91,6 +92,32 @@ def success_over_plan(summaries: Sequence[Summary]) -> Markup | None:
         axes.set(ylim=(0, 100), xlabel="episodes, in the order of the plan", ylabel="success rate, %")
 
     return _picture("Success rate over the plan, with its anytime-valid interval", 260, draw)
+
+
+def success_over_steps(rows: Sequence[SweepRow]) -> Markup | None:
+    """Draw the success rate of each checkpoint over its training step, with its interval; None if there is none."""
+    shown = [row for row in rows if row.step is not None and row.rate is not None and row.interval is not None]
+    if not shown:
+        return None
+    series = list(dict.fromkeys(row.series for row in shown))
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        for number, name in enumerate(series):
+            of_series = [row for row in shown if row.series == name]
+            steps, colour = [row.step for row in of_series], _run_colour(number)
+            ends = [[100 * end for end in (row.interval.low, row.interval.high)] for row in of_series if row.interval]
+            axes.vlines(steps, *zip(*ends, strict=True), color=colour, linewidth=2, alpha=0.35)
+            rates = [100 * (row.rate or 0.0) for row in of_series]
+            axes.plot(steps, rates, color=colour, linewidth=2, marker="o", markersize=4, label=name, clip_on=False)
+            best = [row for row in of_series if row.mark == "best"]
+            axes.plot([row.step for row in best], [100 * (row.rate or 0.0) for row in best], "o", color=colour, ms=9)
+        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+        axes.set(ylim=(0, 100), xlabel="training step", ylabel="success rate, %")
+        if len(series) > 1:
+            axes.legend(frameon=False)
+
+    return _picture("Success rate over training steps, with intervals", 300, draw)
 
 
 def distribution(evaluations: Sequence[Histogram], name: str) -> Markup | None:

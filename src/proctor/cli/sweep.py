@@ -1,0 +1,200 @@
+"""``proctor sweep``."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+from rich.console import Console
+
+from proctor.cli.ci import append_text
+from proctor.cli.eval import ERRORS_REMAIN, log_result
+from proctor.config import RunConfig
+from proctor.errors import ConfigError, Interrupted
+
+if TYPE_CHECKING:
+    from proctor.evaluation.run_state import EvalResult
+    from proctor.reports.sweep import SweepRow, SweepSummary
+    from proctor.sweep import Sweep, SweepVerdict, SweptCheckpoint
+
+_NOTHING = RunConfig()
+_PICKS = ("best",)
+
+
+def sweep_command(  # noqa: PLR0913 - the command's flags
+    *targets: str,
+    config: Annotated[RunConfig, Parameter(name="*")] = _NOTHING,
+    pick: str | None = None,
+    link: Path | None = None,
+    markdown: Path | None = None,
+) -> int:
+    """Evaluate every checkpoint of a training on the same episodes, and say which is the best.
+
+    The workers and their simulators are kept from one checkpoint to the next. Each checkpoint has a run directory below
+    the output directory, which also holds sweep.json, sweep.csv and, with the extra report, sweep.html. The same command
+    with the same --output_dir goes on with what is missing, and tries again what failed.
+
+    Parameters
+    ----------
+    targets
+        Training directories (outputs/train/RUN), checkpoints directories, checkpoints, patterns of these, or
+        repositories of the Hub with a revision (USER/REPO@REVISION).
+    config
+        The options of proctor eval, without --policy.path.
+    pick
+        With --link: which checkpoint the link leads to: best.
+    link
+        Make this symbolic link to the checkpoint that --pick names.
+    markdown
+        Append the table in Markdown to this file, for example "$GITHUB_STEP_SUMMARY".
+    """
+    from proctor.evaluation.evaluator import Evaluator
+    from proctor.reports.trackers import check_trackers
+    from proctor.sweep import Sweep, find_checkpoints
+
+    _require(targets, pick, link)
+    check_trackers(config)
+    checkpoints = find_checkpoints(targets)
+    config = _with_output_dir(config, targets[0])
+    folder = Path(str(config.output_dir))
+    with Evaluator(config.env, seed=config.seed, trust_remote_code=config.trust_remote_code) as evaluator:
+        sweep = Sweep(config, folder, evaluator, lambda swept, result: _show(swept, result, config))
+        sweep.add(checkpoints)
+        try:
+            failed = sweep.evaluate(checkpoints)
+            if failed:
+                sweep.evaluate(failed)
+        except Interrupted as interruption:
+            interruption.hint = f"{_n_done(sweep)} of {len(checkpoints)} checkpoints are done; {_again(folder)}"
+            raise
+    return _conclude(sweep, folder, link, markdown)
+
+
+def _require(targets: tuple[str, ...], pick: str | None, link: Path | None) -> None:
+    """Check the command's own flags.
+
+    Raises:
+        ConfigError: one is missing, or has a value that it cannot have.
+    """
+    if not targets:
+        raise ConfigError("Give at least one target, such as outputs/train/RUN.")
+    if (pick is None) != (link is None):
+        raise ConfigError("--pick and --link belong together: --pick best --link outputs/best.")
+    if pick is not None and pick not in _PICKS:
+        raise ConfigError(f"--pick is '{pick}'; it is one of {', '.join(_PICKS)}.")
+
+
+def _with_output_dir(config: RunConfig, target: str) -> RunConfig:
+    """Choose a new directory if the user has chosen none; of two sweeps that start together, each has its own."""
+    from proctor.results.run_dir import RunDirectory
+
+    if config.output_dir is not None:
+        return config
+    slug = re.sub(r"[^\w.-]+", "-", config.job_name or Path(target).name).strip("-.") or "sweep"
+    wanted = Path(datetime.now().strftime(f"outputs/sweep/%Y-%m-%d/%H-%M-%S_{slug}"))  # noqa: DTZ005 - the user's clock
+    return replace(config, output_dir=str(RunDirectory.create(wanted).path))
+
+
+def _again(folder: Path) -> str:
+    return f"go on with the same command and --output_dir={shlex.quote(str(folder))}"
+
+
+def _n_done(sweep: Sweep) -> int:
+    return sum(each.status == "done" for each in sweep.swept)
+
+
+def _show(swept: SweptCheckpoint, result: EvalResult | None, config: RunConfig) -> None:
+    """Print a line about a checkpoint, and log its results wherever that is asked for."""
+    from proctor.reports.text import percent, percent_range, safe
+
+    name = swept.checkpoint.name
+    if swept.problem:
+        Console().print(safe(f"{name}  failed: {swept.problem}", "yellow"), soft_wrap=True)
+        return
+    numbers = f"{percent(swept.rate)}  ({percent_range(swept.interval)})"
+    Console().print(safe(f"{name}  {numbers}  {swept.directory}"), soft_wrap=True)
+    if result is not None:
+        log_result(result, replace(config, job_name=name))
+
+
+def _conclude(sweep: Sweep, folder: Path, link: Path | None, markdown: Path | None) -> int:
+    """Print the table and the verdict, write the pages, make the link, and return the exit status."""
+    from proctor.reports.markdown import sweep_markdown
+    from proctor.reports.sweep import sweep_lines, sweep_table
+    from proctor.reports.text import safe
+
+    verdict = sweep.verdict
+    rows, summary = rows_of(sweep.swept, verdict), _summary(verdict)
+    console = Console()
+    console.print()
+    console.print(sweep_table(rows))
+    console.print()
+    for line in sweep_lines(summary):
+        console.print(line, soft_wrap=True)
+    console.print(safe(f"\nResults     {folder}"), soft_wrap=True)
+    _write_page(folder, rows, summary)
+    if markdown is not None:
+        append_text(markdown, sweep_markdown(rows, summary))
+    if link is not None:
+        _link(verdict, link)
+    return ERRORS_REMAIN if any(each.status != "done" for each in sweep.swept) else 0
+
+
+def rows_of(swept: list[SweptCheckpoint], verdict: SweepVerdict | None) -> list[SweepRow]:
+    """Make the rows that are shown."""
+    from proctor.reports.sweep import SweepRow
+    from proctor.reports.text import tally
+
+    best = None if verdict is None else verdict.best
+    like = () if verdict is None else verdict.like_best
+    return [
+        SweepRow(
+            series=each.checkpoint.series,
+            name=each.checkpoint.name,
+            step=each.checkpoint.step,
+            rate=each.rate,
+            interval=each.interval,
+            tally=tally(each.counts) if each.summary is not None else "",
+            remark="" if each.status == "done" else " ".join(filter(None, (each.status, each.problem))),
+            mark="best" if each is best else "like best" if each in like else "",
+        )
+        for each in swept
+    ]
+
+
+def _summary(verdict: SweepVerdict | None) -> SweepSummary | None:
+    from proctor.reports.sweep import SweepSummary
+
+    if verdict is None:
+        return None
+    assert verdict.best.rate is not None  # else it would not be the best
+    like = [each.checkpoint.name for each in verdict.like_best]
+    return SweepSummary(verdict.best.checkpoint.name, verdict.best.rate, verdict.interval, like, verdict.n_compared)
+
+
+def _write_page(folder: Path, rows: list[SweepRow], summary: SweepSummary | None) -> None:
+    """Write ``sweep.html`` if the extra for reports is installed."""
+    from importlib.util import find_spec
+
+    if find_spec("matplotlib") is None or find_spec("jinja2") is None:
+        return
+    from proctor.reports.html import render_sweep
+    from proctor.results.files import replacing
+
+    with replacing(folder / "sweep.html") as file:
+        file.write(render_sweep(rows, summary).encode())
+
+
+def _link(verdict: SweepVerdict | None, link: Path) -> None:
+    from proctor.reports.text import safe
+    from proctor.sweep.sweep import link_to
+
+    if verdict is None:
+        raise ConfigError("No checkpoint has a success rate, so that none is the best; the link was not made.")
+    link_to(verdict.best.checkpoint, link)
+    Console().print(safe(f"Link        {link} leads to {verdict.best.checkpoint.path}"), soft_wrap=True)

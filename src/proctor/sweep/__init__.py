@@ -1,0 +1,15 @@
+"""Every checkpoint of a training on the same episodes, with the same workers: ``proctor sweep``.
+
+targets   finds the checkpoints that the user named
+watching  tells which checkpoints of a training that goes on are complete
+sweep     evaluates one checkpoint after another, each in a run directory of its own
+verdict   says which checkpoint is the best, and which cannot be told from it
+record    sweep.json and sweep.csv, in the directory of the sweep
+"""
+
+from proctor.sweep.record import SweptCheckpoint
+from proctor.sweep.sweep import Sweep
+from proctor.sweep.targets import Checkpoint, find_checkpoints
+from proctor.sweep.verdict import SweepVerdict, verdict_of
+
+__all__ = ["Checkpoint", "Sweep", "SweepVerdict", "SweptCheckpoint", "find_checkpoints", "verdict_of"]
