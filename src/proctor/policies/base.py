@@ -39,14 +39,30 @@ class EpisodeMemory:
     A policy keeps nothing about an episode anywhere else. If ``whole_chunks`` is true, :meth:`Policy.predict` returns
     all actions that it has predicted, also those beyond ``n_action_steps``: they are executed while a later inference
     is under way (``eval.inference_delay_steps``). It is the same in all episodes of a run.
+
+    ``round_trip`` and ``server`` are those of :class:`~proctor.types.Timings`; a policy behind a server reports its
+    replies with :meth:`replied`.
     """
 
-    __slots__ = ("state", "stream", "whole_chunks")
+    __slots__ = ("round_trip", "server", "state", "stream", "whole_chunks")
 
     def __init__(self, stream: RandomStream, *, whole_chunks: bool = False) -> None:
         self.stream = stream
         self.whole_chunks = whole_chunks
         self.state: dict[str, Any] = {}
+        self.round_trip: float | None = None
+        self.server: float | None = None
+
+    def replied(self, round_trip: float, server: float | None) -> None:
+        """Report the reply of a server to a request for this episode.
+
+        Args:
+            round_trip: the seconds from sending the request until the reply had arrived.
+            server: the seconds of them that the server states for its own work; None if it states none.
+        """
+        is_known = server is not None and (self.round_trip is None or self.server is not None)
+        self.round_trip = (self.round_trip or 0.0) + round_trip
+        self.server = (self.server or 0.0) + (server or 0.0) if is_known else None
 
 
 class PolicySource(Protocol):

@@ -18,7 +18,7 @@ import msgpack
 import numpy as np
 
 FAULTS = ["raise", "nan", "narrow", "text", "garbage", "object", "mute", "huge", "close", "abort"]
-FAULTS += ["list", "other", "alone"]
+FAULTS += ["list", "other", "alone", "untimed", "boastful"]
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -177,12 +177,18 @@ class Openpi(Server):
         await connection.close(1011, "Internal server error.")
 
     async def answer(self, connection, message, session):
+        began = time.monotonic()
         fault = self.fault(message)
         if fault in ("mute", "huge", "garbage", "text", "close", "abort", "object"):
             await self.misbehave(connection, fault)
             return
         chunk = self.infer(unpack_openpi(message), session)
-        reply = {"actions": self.actions(chunk, fault), "server_timing": {"infer_ms": 1.0}}
+        seconds = time.monotonic() - began
+        reply = {"actions": self.actions(chunk, fault), "server_timing": {"infer_ms": 1000 * seconds}}
+        if fault == "untimed":
+            del reply["server_timing"]
+        if fault == "boastful":
+            reply["server_timing"] = {"infer_ms": 1e9}
         if fault == "other":
             reply = {"acts": reply["actions"]}
         await connection.send(pack_openpi([1, 2] if fault == "list" else reply))

@@ -94,7 +94,7 @@ class GrootPolicy(RemotePolicy):
             assert isinstance(connection, ZeroMQ)
             return connection.request("get_action", data)
 
-        actions = mapping.action(self._actions(decoded(self.exchange.request(memories, request))))
+        actions = mapping.action(self._actions(self.exchange.request(memories, request, decoded)))
         if actions.ndim != 3 or len(actions) != len(observations):
             expected = f"({len(observations)}, steps, action size)"
             raise PolicyError(f"the server gave actions of shape {actions.shape}; expected {expected}")

@@ -104,7 +104,7 @@ class OpenpiPolicy(RemotePolicy):
     def _chunk(self, observation: Observation, memory: EpisodeMemory) -> Array:
         mapping = self._choice.for_observation(observation.arrays)
         request = pack(nested(mapping.items(observation, self._choice.names)))
-        reply = decoded(self.exchange.request([memory], lambda _: request))
+        reply = self.exchange.request([memory], lambda _: request, decoded)
         if not isinstance(reply, dict):
             raise PolicyError(
                 f"the server's reply is not a map but {type(reply).__name__}; for vLLM-Omni give --policy.dialect=vllm"
@@ -130,7 +130,7 @@ class VllmPolicy(OpenpiPolicy):
             self._begin_session(lease, memory, session)
             return request
 
-        reply = decoded(self.exchange.request([memory], begun, owner=session))
+        reply = self.exchange.request([memory], begun, decoded, owner=session)
         memory.state[_N_REQUESTS] = memory.state.get(_N_REQUESTS, 0) + 1
         if isinstance(reply, dict) and "actions" not in reply and len(mapping.actions) == 1 and len(reply) == 1:
             (reply,) = reply.values()
