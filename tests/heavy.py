@@ -26,6 +26,7 @@ MARKERS: dict[str, tuple[str, ...]] = {
     "policies/remote/test_remote_runs.py": ("simulator",),
     "policies/remote/test_openpi.py": ("slow",),
     "policies/remote/test_groot.py": ("slow",),
+    "policies/remote/test_interrupted_waits.py": ("slow",),
     "policies/remote/test_probe_of_a_server.py": ("slow",),
     "benchmarks/test_metaworld": ("simulator",),
     "benchmarks/test_conformance": ("simulator",),

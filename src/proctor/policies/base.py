@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from proctor.errors import ConfigError
 from proctor.streams import RandomStream
@@ -63,6 +63,14 @@ class EpisodeMemory:
         is_known = server is not None and (self.round_trip is None or self.server is not None)
         self.round_trip = (self.round_trip or 0.0) + round_trip
         self.server = (self.server or 0.0) + (server or 0.0) if is_known else None
+
+
+@runtime_checkable
+class Connecting(Protocol):
+    """A source that :meth:`PolicySource.open` connects to another process; :class:`PolicySource` need not have this."""
+
+    def disconnect(self) -> None:
+        """Let :meth:`PolicySource.open`, which is under way on another thread, fail soon. It may be called again."""
 
 
 class PolicySource(Protocol):
@@ -188,8 +196,8 @@ class Policy(ABC):
     def disconnect(self) -> None:
         """Close connections to other processes. The engine calls no method after this one, except :meth:`open`.
 
-        The engine may call it while :meth:`predict` runs on other threads; a :meth:`predict` that waits for another
-        process then raises soon.
+        The engine may call it while :meth:`open` or :meth:`predict` runs on another thread; a method that waits for
+        another process then raises soon.
         """
 
     def check_contract(self, features: Features) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -153,11 +154,7 @@ def load(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None)
     def connect(seconds: float) -> Connection:
         return ZeroMQ(config.url, seconds, token=token)
 
-    def connected() -> RemotePolicy:
-        connections = Connections(
-            connect, config.url, limit=config.connections or 1, back_within_s=config.reconnect_timeout_s
-        )
-        connections.begin(config.connect_timeout_s)
-        return GrootPolicy(config, choice, connections)
-
-    return RemoteSource(config, choice, connected, _EPISODES_PER_PASS)
+    connections = Connections(
+        connect, config.url, limit=config.connections or 1, back_within_s=config.reconnect_timeout_s
+    )
+    return RemoteSource(config, choice, connections, partial(GrootPolicy, config, choice), _EPISODES_PER_PASS)

@@ -250,16 +250,22 @@ class RemotePolicy(Policy):
 
 
 class RemoteSource:
-    """A policy behind a server that is not connected to yet; ``connect`` does that."""
+    """A policy behind a server that is not connected to yet; ``connected`` makes the policy of the connections."""
 
     look_offsets: tuple[int, ...] = (0,)
     distributions: tuple[str, ...] = ("pillow",)
     sources: tuple[Source, ...] = ()
 
     def __init__(
-        self, config: RemoteConfig, choice: Choice, connect: Callable[[], RemotePolicy], episodes_per_pass: int
+        self,
+        config: RemoteConfig,
+        choice: Choice,
+        connections: Connections,
+        connected: Callable[[Connections], RemotePolicy],
+        episodes_per_pass: int,
     ) -> None:
-        self._config, self._choice, self._connect = config, choice, connect
+        self._config, self._choice = config, choice
+        self._connections, self._connected = connections, connected
         self.episodes_per_pass = episodes_per_pass
         self.n_action_steps = n_action_steps(config, choice)
         self.unidentified = why_nameless(config)
@@ -290,7 +296,12 @@ class RemoteSource:
         Raises:
             ConfigError: the server cannot be reached, or refuses this client.
         """
-        return self._connect()
+        self._connections.begin(self._config.connect_timeout_s)
+        return self._connected(self._connections)
+
+    def disconnect(self) -> None:
+        """Let :meth:`open`, which waits for the server on another thread, fail soon."""
+        self._connections.close()
 
 
 def n_action_steps(config: RemoteConfig, choice: Choice) -> int:
