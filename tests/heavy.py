@@ -51,6 +51,7 @@ MARKERS: dict[str, tuple[str, ...]] = {
     "serving/test_server.py": ("slow",),
     "serving/test_openpi_client.py": ("slow",),
     "serving/test_evaluations.py": ("slow",),
+    "serving/test_probe_of_proctor_serve.py": ("slow",),
     "serving/test_real_checkpoints.py": ("simulator", "torch"),
     "policies/test_conformance_of_policies.py": ("torch",),
     "cli/test_secrets.py": ("slow",),
