@@ -69,10 +69,12 @@ def listen():
 def interrupted(tmp_path):
     """Sends a signal to a command as soon as ``reached`` is true, and gives its exit status."""
 
-    def run(given, reached, number):
+    evaluation = ["--env.type=proctor.testing.fakes:FakeBenchmark", "--eval.video=none", f"--output_dir={tmp_path}/run"]
+
+    def run(given, reached, number, command="eval"):
         words = [f"--policy.{name}={value}" for name, value in (given | LONG).items()]
-        words += ["--env.type=proctor.testing.fakes:FakeBenchmark", "--eval.video=none", f"--output_dir={tmp_path}/run"]
-        command = [sys.executable, "-m", "proctor", "eval", *words]
+        words += evaluation if command == "eval" else ["--port=0"]
+        command = [sys.executable, "-m", "proctor", command, *words]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
             try:
                 until = monotonic() + ENDED_WITHIN_S
@@ -140,3 +142,12 @@ def test_before_a_proctor_serve_says_whether_its_policy_fits(interrupted, number
         given = {"type": "openpi", "url": f"ws://127.0.0.1:{server.socket.getsockname()[1]}"}
         assert interrupted(given, lambda: checks, number) == status
         server.shutdown()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_proctor_serve_while_it_connects_to_the_server_of_its_policy(listen, interrupted, number):
+    """Nothing is under way, so it ends as a server that was told to end."""
+    silent = listen()
+
+    given = fields(f"ws://127.0.0.1:{silent.port}")
+    assert interrupted(given, lambda: silent.n_connections, number, "serve") == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -388,3 +389,24 @@ def test_what_the_server_says_of_itself_identifies_the_policy_that_is_opened(ser
 def test_how_exact_the_results_can_be_is_said_before_anything_starts(given, said):
     with pytest.warns(Note, match=said):
         load(fields("ws://localhost:8000") | given)
+
+
+def test_closing_ends_a_request_that_a_server_does_not_even_read(serve, opened):
+    """The request is larger than what the system keeps of it while the server is stopped."""
+    server = serve("openpi")
+    policy = opened(server.url, timeout_s=600.0)
+    connection = policy._connections._idle[0].connection
+    server.process.send_signal(signal.SIGSTOP)
+    asking = ThreadPoolExecutor(1).submit(send, policy, b"\0" * (60 << 20))
+    until = monotonic() + 60
+    while not connection._is_sending and monotonic() < until:
+        sleep(0.01)
+
+    policy.disconnect()
+
+    with pytest.raises(PolicyError, match="the run ended before the server replied"):
+        asking.result(timeout=60)
+
+
+def send(policy, request):
+    return policy.exchange.request([memory()], lambda _: request, bytes)

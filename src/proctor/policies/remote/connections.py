@@ -176,9 +176,7 @@ class Connections:
             self._n_open -= len(idle)
             self._changed.notify_all()
             lent = list(self._lent)
-        for lease in lent:
-            lease.connection.abort()
-        _close(idle)
+        _side_by_side([each.connection.abort for each in lent] + [each.connection.close for each in idle])
 
     def _take(self, owner: str) -> Lease:
         with self._changed:
@@ -220,7 +218,7 @@ class Connections:
             if isinstance(error, LostError) and not error.orderly and lease.life == self._life:
                 stale = self._end_life()
             self._changed.notify_all()
-        _close([lease, *stale])
+        _side_by_side([each.connection.close for each in (lease, *stale)])
 
     def _end_life(self) -> list[Lease]:
         """Count another life of the server, and give the idle connections of the life before."""
@@ -261,7 +259,7 @@ class Connections:
     def _is_away(self) -> None:
         with self._changed:
             stale = self._end_life() if self._is_up else []
-        _close(stale)
+        _side_by_side([each.connection.close for each in stale])
 
     def _known(self, connection: Connection) -> Lease:
         """Give a lease of a new connection, if its server sent the same first message as when the run began."""
@@ -287,10 +285,10 @@ def connect_while(check: Callable[[], None], connect: Callable[[float], Connecti
     return call_while(check, lambda: connect(seconds), lambda connection: connection.close())
 
 
-def _close(leases: Sequence[Lease]) -> None:
-    """Close connections side by side, because a server that hangs delays the closing of each of them."""
-    closing = [threading.Thread(target=lease.connection.close, daemon=True) for lease in leases]
-    for thread in closing:
+def _side_by_side(calls: Sequence[Callable[[], None]]) -> None:
+    """Close connections, each on a thread, because a server that hangs delays the closing of every one of them."""
+    threads = [threading.Thread(target=call, daemon=True) for call in calls]
+    for thread in threads:
         thread.start()
-    for thread in closing:
+    for thread in threads:
         thread.join()

@@ -37,6 +37,7 @@ class WebSocket:
 
     def __init__(self, url: str, seconds: float, *, headers: dict[str, str], ca_file: str | None) -> None:
         until = monotonic() + seconds
+        self._is_sending = False
         self._open = ExitStack()
         self._connection = self._open.enter_context(_connected(url, seconds, headers, ca_file))
         try:
@@ -65,7 +66,10 @@ class WebSocket:
         return reply
 
     def abort(self) -> None:
-        """See :class:`~proctor.policies.remote.connections.Connection`. It also ends the sending of a request."""
+        """See :class:`~proctor.policies.remote.connections.Connection`. It takes half a second at most."""
+        if not self._is_sending:
+            self.close()
+            return
         with suppress(OSError):  # not the method of an encrypted socket, which must not be called from another thread
             socket.socket.shutdown(self._connection.socket, socket.SHUT_RDWR)
 
@@ -79,12 +83,15 @@ class WebSocket:
         wait = struct.pack("ll", int(seconds), int(seconds % 1 * 1e6))
         with suppress(OSError):  # the socket is closed already, which sending reports better
             self._connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, wait)
+        self._is_sending = True  # a server that reads nothing does not let the connection be closed in good order
         try:
             self._connection.send(request)
         except ConnectionClosed as error:
             raise self._lost(error, sent=False) from None
         except OSError as error:
             raise LostError(_reason(error), sent=False) from None
+        finally:
+            self._is_sending = False
 
     def _receive(self, seconds: float) -> Any:
         from websockets.exceptions import ConnectionClosed
