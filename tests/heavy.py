@@ -57,6 +57,7 @@ MARKERS: dict[str, tuple[str, ...]] = {
     "cli/test_secrets.py": ("slow",),
     "reports/test_html_in_a_browser.py": ("browser",),
     "reports/test_wandb.py": ("slow",),
+    "reports/test_trackers.py": ("torch",),
     "tuning/test_search.py": ("slow",),
     "tuning/test_recommendation.py": ("slow",),
     "test_plugin_package.py": ("slow",),

@@ -62,7 +62,8 @@ class Episode:
     def __init__(self, spec: EpisodeSpec, task: Task, looks: LookPlan, delayed: DelayedChunks | None = None) -> None:
         self.spec = spec
         self.task = task
-        self.memory = EpisodeMemory(RandomStream(spec), whole_chunks=delayed is not None)
+        n_delay_steps = 0 if delayed is None else delayed.n_delay_steps
+        self.memory = EpisodeMemory(RandomStream(spec), whole_chunks=delayed is not None, n_delay_steps=n_delay_steps)
         self._looks = looks
         self._delayed = delayed
         self._seen: dict[int, dict[str, Array]] = {}

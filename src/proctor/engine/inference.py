@@ -241,5 +241,8 @@ def _open(source: PolicySource, n_threads: int, on_loaded: Callable[[Mapping[str
 
 def _padding(request: InferenceRequest) -> InferenceRequest:
     """The request once more, but with a random stream and a memory that are not its episode's."""
-    memory = EpisodeMemory(RandomStream(request.memory.stream.spec), whole_chunks=request.memory.whole_chunks)
+    own = request.memory
+    memory = EpisodeMemory(
+        RandomStream(own.stream.spec), whole_chunks=own.whole_chunks, n_delay_steps=own.n_delay_steps
+    )
     return InferenceRequest(request.worker_id, request.observation, memory)

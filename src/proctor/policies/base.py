@@ -38,17 +38,19 @@ class EpisodeMemory:
     ``stream`` is the episode's randomness. ``state`` belongs to the policy: a temporal ensemble, a recurrent state.
     A policy keeps nothing about an episode anywhere else. If ``whole_chunks`` is true, :meth:`Policy.predict` returns
     all actions that it has predicted, also those beyond ``n_action_steps``: they are executed while a later inference
-    is under way (``eval.inference_delay_steps``). It is the same in all episodes of a run.
+    is under way (``eval.inference_delay_steps``). It is the same in all episodes of a run. ``n_delay_steps`` is the
+    number of control steps after which a chunk takes over: 0 without a delay, None if it is not known.
 
     ``round_trip`` and ``server`` are those of :class:`~proctor.types.Timings`; a policy behind a server reports its
     replies with :meth:`replied`.
     """
 
-    __slots__ = ("round_trip", "server", "state", "stream", "whole_chunks")
+    __slots__ = ("n_delay_steps", "round_trip", "server", "state", "stream", "whole_chunks")
 
-    def __init__(self, stream: RandomStream, *, whole_chunks: bool = False) -> None:
+    def __init__(self, stream: RandomStream, *, whole_chunks: bool = False, n_delay_steps: int | None = 0) -> None:
         self.stream = stream
         self.whole_chunks = whole_chunks
+        self.n_delay_steps = n_delay_steps
         self.state: dict[str, Any] = {}
         self.round_trip: float | None = None
         self.server: float | None = None

@@ -9,7 +9,7 @@ from typing import Any
 from rich.text import Text
 
 from proctor.statistics.counts import Counts
-from proctor.statistics.intervals import Interval
+from proctor.statistics.intervals import LEVEL, Interval
 from proctor.types import AttemptError, EpisodeSpec, Timings
 
 NONE = "-"
@@ -83,6 +83,23 @@ def mean_reward(counts: Counts) -> str:
     """Format the mean reward, with the number of episodes that have one if not every completed episode does."""
     mean, n = number(counts.mean_sum_reward), counts.n_sum_rewards
     return mean if n == counts.n_completed or not n else f"{mean} (of {n})"
+
+
+def figure_names(*, with_errors: bool) -> list[str]:
+    """Name the columns of :func:`figures`. Errors are shown only if there are any."""
+    return ["success", "rate", f"{LEVEL:.0%} interval", "reward", "steps", *(["errors"] if with_errors else [])]
+
+
+def figures(counts: Counts, interval: Interval | None, *, with_errors: bool) -> list[str]:
+    """Format the numbers of a task or a suite as the cells of its row, in the order of :func:`figure_names`."""
+    return [
+        tally(counts),
+        percent(counts.rate),
+        percent_range(interval),
+        mean_reward(counts),
+        number(counts.mean_length, 1),
+        *([str(counts.n_errors or "")] if with_errors else []),
+    ]
 
 
 def no_success_rate(counts: Counts) -> str:
