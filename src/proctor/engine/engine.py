@@ -32,6 +32,7 @@ from proctor.engine.workers import (
     repeat,
 )
 from proctor.errors import ContractError, EpisodeLostError, PolicyError
+from proctor.machine.threads import call_while
 from proctor.policies.base import PolicySource
 from proctor.types import (
     POLICY_FAILED,
@@ -280,8 +281,8 @@ class Engine:
             break  # all videos have the same camera
         if built.drawable and not built.replayable:
             self._recorded_live.add(spec.task)
-        if self._policy is not None:
-            check_contract(self._policy, built)
+        if (policy := self._policy) is not None:  # a policy behind a server may wait for the server's answer
+            call_while(self.workers.check_interrupted, lambda: check_contract(policy, built))
 
 
 def check_contract(policy: PolicySource, built: Built) -> None:

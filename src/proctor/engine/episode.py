@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -127,5 +127,5 @@ class Episode:
             n_looks=reply.n_looks,
             final_state_hash=reply.final_state_hash,
             errors=tuple(errors),
-            timings=timings,
+            timings=replace(timings, round_trip=self.memory.round_trip, server=self.memory.server),
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +135,7 @@ def time_shares(timings: Timings, tail: float = 0.0) -> list[str]:
 
     ``tail`` is the time that belongs to no episode, in seconds.
     """
-    seconds = {part_name(part.name): float(getattr(timings, part.name)) for part in fields(timings)} | {"tail": tail}
+    seconds = {part_name(part): spent for part, spent in timings.parts.items()} | {"tail": tail}
     total = sum(seconds.values())
     ranked = sorted(seconds, key=lambda name: -seconds[name])
     return [f"{name} {share(seconds[name] / total)}" for name in ranked if seconds[name] > WORTH_SAYING * total]
