@@ -88,6 +88,14 @@ Example:
 
 Exit status: 0 if all results are equal to the bit, 6 if not.
 """,
+    "sweep": """\
+Examples:
+  proctor sweep outputs/train/act_pusht --env.type=pusht --eval.n_episodes=50
+  proctor sweep outputs/train/act_pusht outputs/train/diffusion_pusht --env.type=pusht
+  proctor sweep 'outputs/train/*/checkpoints/020000' --env.type=pusht --pick=best --link=outputs/best
+
+Exit status: 0 if every checkpoint was evaluated, 3 if one failed or an episode could not be run.
+""",
     "show": """\
 Examples:
   proctor show outputs/eval/2026-11-21/14-28-19_metaworld_act

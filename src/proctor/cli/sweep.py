@@ -14,7 +14,7 @@ from rich.console import Console
 
 from proctor.cli.ci import append_text
 from proctor.cli.eval import ERRORS_REMAIN, log_result
-from proctor.config import RunConfig
+from proctor.config import RunConfig, WatchConfig
 from proctor.errors import ConfigError, Interrupted
 
 if TYPE_CHECKING:
@@ -23,21 +23,23 @@ if TYPE_CHECKING:
     from proctor.sweep import Sweep, SweepVerdict, SweptCheckpoint
 
 _NOTHING = RunConfig()
+_NOT_WATCHING = WatchConfig()
 _PICKS = ("best",)
 
 
-def sweep_command(  # noqa: PLR0913 - the command's flags
+def sweep_command(  # noqa: D417 - the command's flags; WatchConfig describes its own
     *targets: str,
     config: Annotated[RunConfig, Parameter(name="*")] = _NOTHING,
     pick: str | None = None,
     link: Path | None = None,
     markdown: Path | None = None,
+    watching: Annotated[WatchConfig, Parameter(name="*")] = _NOT_WATCHING,
 ) -> int:
     """Evaluate every checkpoint of a training on the same episodes, and say which is the best.
 
     The workers and their simulators are kept from one checkpoint to the next. Each checkpoint has a run directory below
-    the output directory, which also holds sweep.json, sweep.csv and, with the extra report, sweep.html. The same command
-    with the same --output_dir goes on with what is missing, and tries again what failed.
+    the output directory, which also holds sweep.json, sweep.csv and, with the extra report, sweep.html. The same
+    command with the same --output_dir goes on with what is missing, and tries again what failed.
 
     Parameters
     ----------
@@ -54,23 +56,27 @@ def sweep_command(  # noqa: PLR0913 - the command's flags
         Append the table in Markdown to this file, for example "$GITHUB_STEP_SUMMARY".
     """
     from proctor.evaluation.evaluator import Evaluator
+    from proctor.evaluation.terminal import stopped_by_signals
     from proctor.reports.trackers import check_trackers
-    from proctor.sweep import Sweep, find_checkpoints
+    from proctor.sweep import Sweep, Watcher, find_checkpoints, watch_and_evaluate
 
     _require(targets, pick, link)
     check_trackers(config)
-    checkpoints = find_checkpoints(targets)
+    checkpoints = [] if watching.watch else find_checkpoints(targets)
     config = _with_output_dir(config, targets[0])
     folder = Path(str(config.output_dir))
     with Evaluator(config.env, seed=config.seed, trust_remote_code=config.trust_remote_code) as evaluator:
         sweep = Sweep(config, folder, evaluator, lambda swept, result: _show(swept, result, config))
         sweep.add(checkpoints)
         try:
-            failed = sweep.evaluate(checkpoints)
-            if failed:
-                sweep.evaluate(failed)
+            with stopped_by_signals(sweep):
+                if watching.watch:
+                    watch_and_evaluate(sweep, Watcher(targets), watching, _say_waiting)
+                elif failed := sweep.evaluate(checkpoints):
+                    sweep.evaluate(failed)
         except Interrupted as interruption:
-            interruption.hint = f"{_n_done(sweep)} of {len(checkpoints)} checkpoints are done; {_again(folder)}"
+            _write_page(folder, rows_of(sweep.swept, sweep.verdict), _summary(sweep.verdict))
+            interruption.hint = f"{_n_done(sweep)} of {len(sweep.swept)} checkpoints are done; {_again(folder)}"
             raise
     return _conclude(sweep, folder, link, markdown)
 
@@ -98,6 +104,10 @@ def _with_output_dir(config: RunConfig, target: str) -> RunConfig:
     slug = re.sub(r"[^\w.-]+", "-", config.job_name or Path(target).name).strip("-.") or "sweep"
     wanted = Path(datetime.now().strftime(f"outputs/sweep/%Y-%m-%d/%H-%M-%S_{slug}"))  # noqa: DTZ005 - the user's clock
     return replace(config, output_dir=str(RunDirectory.create(wanted).path))
+
+
+def _say_waiting() -> None:
+    Console(stderr=True).print("Waiting for the next checkpoint; Ctrl-C ends the sweep.", style="dim")
 
 
 def _again(folder: Path) -> str:
@@ -136,7 +146,7 @@ def _conclude(sweep: Sweep, folder: Path, link: Path | None, markdown: Path | No
     console.print()
     for line in sweep_lines(summary):
         console.print(line, soft_wrap=True)
-    console.print(safe(f"\nResults     {folder}"), soft_wrap=True)
+    console.print("", safe(f"Results     {folder}"), sep="\n", soft_wrap=True)
     _write_page(folder, rows, summary)
     if markdown is not None:
         append_text(markdown, sweep_markdown(rows, summary))
@@ -148,7 +158,7 @@ def _conclude(sweep: Sweep, folder: Path, link: Path | None, markdown: Path | No
 def rows_of(swept: list[SweptCheckpoint], verdict: SweepVerdict | None) -> list[SweepRow]:
     """Make the rows that are shown."""
     from proctor.reports.sweep import SweepRow
-    from proctor.reports.text import tally
+    from proctor.reports.text import NONE, tally
 
     best = None if verdict is None else verdict.best
     like = () if verdict is None else verdict.like_best
@@ -159,8 +169,9 @@ def rows_of(swept: list[SweptCheckpoint], verdict: SweepVerdict | None) -> list[
             step=each.checkpoint.step,
             rate=each.rate,
             interval=each.interval,
-            tally=tally(each.counts) if each.summary is not None else "",
-            remark="" if each.status == "done" else " ".join(filter(None, (each.status, each.problem))),
+            tally=tally(each.counts) if each.summary is not None else NONE,
+            status="" if each.status == "done" else each.status,
+            problem=each.problem,
             mark="best" if each is best else "like best" if each in like else "",
         )
         for each in swept

@@ -7,6 +7,7 @@ from proctor.config.run import RunConfig
 from proctor.config.structure import comma_separated, structure
 from proctor.config.trackers import TensorBoardConfig, TrackioConfig
 from proctor.config.wandb import WandBConfig
+from proctor.config.watch import WatchConfig
 
 __all__ = [
     "DatasetConfig",
@@ -16,6 +17,7 @@ __all__ = [
     "TensorBoardConfig",
     "TrackioConfig",
     "WandBConfig",
+    "WatchConfig",
     "comma_separated",
     "structure",
 ]

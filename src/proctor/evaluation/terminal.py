@@ -36,12 +36,12 @@ def quiet_terminal(config: EvalConfig, log: Path | None) -> Iterator[Console]:
 def watched(work: Interruptible, console: Console, config: EvalConfig, title: str) -> Iterator[Display]:
     """Show how work gets on, and let signals end it in good order."""
     mode = "plain" if not config.use_async_envs and config.display == "auto" else config.display
-    with make_display(console, mode, title) as display, _stopped_by_signals(work):
+    with make_display(console, mode, title) as display, stopped_by_signals(work):
         yield display
 
 
 @contextmanager
-def _stopped_by_signals(work: Interruptible) -> Iterator[None]:
+def stopped_by_signals(work: Interruptible) -> Iterator[None]:
     """SIGINT and SIGTERM end the run in good order; a second one ends it at once. Elsewhere than in the main thread
     signals are not ours to take.
     """

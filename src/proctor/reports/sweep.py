@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from rich.table import Table
 from rich.text import Text
 
-from proctor.reports.text import NONE, count, name_cell, percent, percent_range, safe
+from proctor.reports.text import NONE, count, name_cell, percent, percent_range
 from proctor.statistics.intervals import LEVEL, Interval
 
-_CURVE_WIDTH = 41
-"""Characters from 0 to 100 %: each stands for 2.5 points."""
+_CURVE_WIDTH = 21
+"""Characters from 0 to 100 %: each stands for five points."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,8 @@ class SweepRow:
         step: the training step.
         rate, interval: the success rate, 0 to 1, and its interval; None if there is none.
         tally: successes of episodes, ``27/30``.
-        remark: the status, and the reason if the checkpoint failed; "" if it is done.
+        status: "failed", "unfinished" or "waiting"; "" if every episode was completed.
+        problem: the reason why it failed.
         mark: "best" or "like best" or "".
     """
 
@@ -38,7 +39,8 @@ class SweepRow:
     rate: float | None
     interval: Interval | None
     tally: str
-    remark: str = ""
+    status: str = ""
+    problem: str = ""
     mark: str = ""
 
 
@@ -63,13 +65,13 @@ def sweep_table(rows: Sequence[SweepRow]) -> Table:
         table.add_column("training", min_width=8)
     for name in ("step", "success", "rate", f"{LEVEL:.0%} interval"):
         table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
     table.add_column(f"0 %{'100 %':>{_CURVE_WIDTH - 3}}", no_wrap=True)
-    table.add_column("")
     for row in rows:
         style = "bold" if row.mark == "best" else ""
         cells = [label_of(row), row.tally, percent(row.rate), percent_range(row.interval)]
-        last = Text(row.mark, "green") if row.mark else safe(row.remark, "yellow")
-        table.add_row(*([name_cell(row.series)] if several else []), *cells, interval_bar(row), last, style=style)
+        mark = Text(row.mark, "green") if row.mark else Text(row.status, "yellow")
+        table.add_row(*([name_cell(row.series)] if several else []), *cells, mark, interval_bar(row), style=style)
     return table
 
 
@@ -106,7 +108,7 @@ def sweep_lines(summary: SweepSummary | None) -> Iterator[Text]:
 
 def cells_of(row: SweepRow) -> list[str]:
     """Give the cells of a checkpoint's row of a page: training, step, successes, rate, interval, remark."""
-    remark = row.mark or row.remark or NONE
+    remark = row.mark or " ".join(filter(None, (row.status, row.problem))) or NONE
     return [row.series, label_of(row), row.tally, percent(row.rate), percent_range(row.interval), remark]
 
 

@@ -2,8 +2,9 @@
 
 The observed rate of the best of many is too high on average, because the choice favours luck. Its interval allows for
 that: the low end is an exact one whose error is divided by the number of policies, so that with the usual probability
-the low ends of *all* policies hold at once, whichever is chosen. The high end needs no allowance: if the chosen policy's
-rate lies above it, then so does the rate of the truly best policy above its own, lower one, and that is a single event.
+the low ends of *all* policies hold at once, whichever is chosen. The high end needs no allowance: if the chosen
+policy's rate lies above it, then so does the rate of the truly best policy above its own, lower one, and that is a
+single event.
 """
 
 from __future__ import annotations

@@ -11,5 +11,15 @@ from proctor.sweep.record import SweptCheckpoint
 from proctor.sweep.sweep import Sweep
 from proctor.sweep.targets import Checkpoint, find_checkpoints
 from proctor.sweep.verdict import SweepVerdict, verdict_of
+from proctor.sweep.watching import Watcher, watch_and_evaluate
 
-__all__ = ["Checkpoint", "Sweep", "SweepVerdict", "SweptCheckpoint", "find_checkpoints", "verdict_of"]
+__all__ = [
+    "Checkpoint",
+    "Sweep",
+    "SweepVerdict",
+    "SweptCheckpoint",
+    "Watcher",
+    "find_checkpoints",
+    "verdict_of",
+    "watch_and_evaluate",
+]

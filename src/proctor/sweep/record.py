@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from proctor.errors import ConfigError, MergeError
 from proctor.reports.export import csv_cell
 from proctor.results.files import replacing, write_json
@@ -26,8 +28,10 @@ from proctor.sweep.targets import Checkpoint
 FORMAT_VERSION = 1
 SWEEP_FILE = "sweep.json"
 CSV_FILE = "sweep.csv"
-_COLUMNS = ("series", "step", "status", "pc_success", "pc_success_low", "pc_success_high")
-_COLUMNS += ("n_episodes", "n_successes", "n_errors", "avg_sum_reward", "path", "run_dir", "problem")
+_COLUMNS = [
+    *("series", "step", "status", "pc_success", "pc_success_low", "pc_success_high"),
+    *("n_episodes", "n_successes", "n_errors", "avg_sum_reward", "path", "run_dir", "problem"),
+]
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,12 @@ class SweptCheckpoint:
         return "unfinished" if self._n_missing else "done"
 
     @property
+    def n_per_task(self) -> int:
+        """The number of planned episodes of the task that has the fewest."""
+        tasks = () if self.summary is None else self.summary.tasks
+        return min((task.counts.n_planned for task in tasks), default=0)
+
+    @property
     def counts(self) -> Counts:
         """The counts of all episodes of the plan."""
         return Counts() if self.summary is None else self.summary.overall
@@ -106,6 +116,37 @@ class SweptCheckpoint:
             "run_dir": str(self.directory.relative_to(folder)),
             "problem": self.problem or None,
         }
+
+
+class _Row(msgspec.Struct):
+    """What is read of a row again; everything else comes from the run directory."""
+
+    series: str
+    step: int | None
+    path: str
+    run_dir: str
+
+
+class _Record(msgspec.Struct):
+    checkpoints: list[_Row]
+
+
+def read_record(folder: Path) -> list[Checkpoint]:
+    """List the checkpoints that ``sweep.json`` names, also those that were removed since; none if there is no file.
+
+    Raises:
+        ConfigError: the file is damaged.
+    """
+    try:
+        rows = msgspec.json.decode((folder / SWEEP_FILE).read_bytes(), type=_Record).checkpoints
+    except FileNotFoundError:
+        return []
+    except (OSError, msgspec.DecodeError) as error:
+        raise ConfigError(
+            f"{folder / SWEEP_FILE} cannot be read ({error}); remove it to list the sweep anew."
+        ) from None
+    # The name of a run directory must not lead out of the sweep's, whoever wrote the file.
+    return [Checkpoint(row.path, row.series, row.step, Path(row.run_dir).name) for row in rows]
 
 
 def write_record(folder: Path, swept: Sequence[SweptCheckpoint], verdict: Mapping[str, Any] | None) -> None:

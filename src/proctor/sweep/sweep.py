@@ -14,6 +14,7 @@ from proctor.errors import (
     CheckpointError,
     ConfigError,
     ContractError,
+    Interrupted,
     MissingExtraError,
     NoResultError,
     ResourceError,
@@ -21,7 +22,7 @@ from proctor.errors import (
 from proctor.evaluation.evaluator import Evaluator
 from proctor.evaluation.prepared_run import PreparedRun, prepare
 from proctor.evaluation.run_state import EvalResult
-from proctor.sweep.record import SweptCheckpoint, write_record
+from proctor.sweep.record import SweptCheckpoint, read_record, write_record
 from proctor.sweep.targets import Checkpoint
 from proctor.sweep.verdict import SweepVerdict, verdict_of
 
@@ -47,6 +48,22 @@ class Sweep:
             raise ConfigError("policy.path is given, but the checkpoints of a sweep are its targets; leave it out.")
         self._config, self._folder, self._evaluator, self._on_checkpoint = config, folder, evaluator, on_checkpoint
         self._swept: dict[str, SweptCheckpoint] = {}
+        self.add(read_record(folder))
+        self._signal = 0
+
+    @property
+    def n_episodes(self) -> int:
+        """The number of episodes of each task that every checkpoint is to have."""
+        return self._config.eval.n_episodes
+
+    def interrupt(self, signal_number: int) -> None:
+        """End the sweep before the next checkpoint. May be called from a signal handler."""
+        self._signal = signal_number
+
+    def check_interrupted(self) -> None:
+        """Raise :class:`~proctor.errors.Interrupted` if the sweep is to end."""
+        if self._signal:
+            raise Interrupted(self._signal)
 
     @property
     def swept(self) -> list[SweptCheckpoint]:
@@ -78,10 +95,12 @@ class Sweep:
         config = replace(self._config, eval=replace(self._config.eval, **eval_fields))
         ready: list[tuple[Checkpoint, PreparedRun]] = []
         for checkpoint in checkpoints:
+            self.check_interrupted()
             with self._recording(checkpoint):
                 ready.append((checkpoint, prepare(self._config_of(checkpoint, config))))
         turns = self._evaluator.in_turn([prepared for _, prepared in ready])
         for (checkpoint, _), turn in zip(ready, turns, strict=True):
+            self.check_interrupted()
             with self._recording(checkpoint):
                 result = turn()
                 self._keep(checkpoint, "", result)

@@ -42,8 +42,10 @@ class Checkpoint:
     name: str
 
 
-def find_checkpoints(targets: Sequence[str]) -> list[Checkpoint]:
+def find_checkpoints(targets: Sequence[str], *, named_by_series: bool | None = None) -> list[Checkpoint]:
     """List the checkpoints that ``targets`` name, each once, by series and by step.
+
+    Names begin with the series if ``named_by_series``; if that is None, if there are several targets or a pattern.
 
     A target is a training's directory, a ``checkpoints`` directory, a checkpoint, a pattern of these, or a repository
     of the Hub. Of a link (``checkpoints/last``) it is what the link leads to now.
@@ -53,6 +55,10 @@ def find_checkpoints(targets: Sequence[str]) -> list[Checkpoint]:
     """
     found = {checkpoint.path: checkpoint for target in targets for checkpoint in _of_target(target)}
     ordered = sorted(found.values(), key=lambda each: (each.series, each.step is None, each.step or 0, each.path))
+    if named_by_series is None:
+        named_by_series = len(targets) > 1 or any(map(glob.has_magic, targets))
+    if named_by_series:
+        ordered = [replace(each, name=f"{_as_name(each.series.removesuffix(' ema'))}-{each.name}") for each in ordered]
     return _with_distinct_names(ordered)
 
 
@@ -120,17 +126,16 @@ def _of_repository(target: str, revision: str | None) -> Checkpoint:
     """Make the checkpoint of a repository; its step is the number at the end of the revision, if there is one."""
     found = _STEP_OF_REVISION.search(revision or "")
     repository = target.partition("@")[0]
-    name = re.sub(r"[^\w.-]+", "-", target)
-    return Checkpoint(target, repository, int(found[1]) if found else None, name)
+    return Checkpoint(target, repository, int(found[1]) if found else None, _as_name(target))
+
+
+def _as_name(text: str) -> str:
+    """Give ``text`` as the name of a directory."""
+    return re.sub(r"[^\w.-]+", "-", text).strip("-.") or "checkpoint"
 
 
 def _with_distinct_names(checkpoints: Sequence[Checkpoint]) -> list[Checkpoint]:
-    """Put the series in front of the names if there are several series, and a number behind equal names."""
-    if len({each.series.removesuffix(" ema") for each in checkpoints}) > 1:
-        checkpoints = [
-            replace(each, name=f"{re.sub(r'[^\w.-]+', '-', each.series.removesuffix(' ema'))}-{each.name}")
-            for each in checkpoints
-        ]
+    """Put a number behind equal names."""
     taken: dict[str, int] = {}
     distinct = []
     for each in checkpoints:

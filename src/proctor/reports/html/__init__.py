@@ -11,7 +11,7 @@ from proctor.errors import MissingExtraError
 
 try:
     from proctor.reports.html.episodes import VideoAddress, embedded_videos, linked_videos
-    from proctor.reports.html.page import PageAddition, render_report
+    from proctor.reports.html.page import PageAddition, render_report, render_sweep
     from proctor.reports.html.report_run import ReportRun, read_report_run
 except ModuleNotFoundError as error:
     raise MissingExtraError(str(error.name), "report") from error
@@ -24,4 +24,5 @@ __all__ = [
     "linked_videos",
     "read_report_run",
     "render_report",
+    "render_sweep",
 ]

@@ -94,25 +94,28 @@ def success_over_plan(summaries: Sequence[Summary]) -> Markup | None:
 
 def success_over_steps(rows: Sequence[SweepRow]) -> Markup | None:
     """Draw the success rate of each checkpoint over its training step, with its interval; None if there is none."""
-    shown = [row for row in rows if row.step is not None and row.rate is not None and row.interval is not None]
-    if not shown:
+    points = [
+        (row.series, row.step, 100 * row.rate, 100 * row.interval.low, 100 * row.interval.high, row.mark == "best")
+        for row in rows
+        if row.step is not None and row.rate is not None and row.interval is not None
+    ]
+    if not points:
         return None
-    series = list(dict.fromkeys(row.series for row in shown))
+    names = list(dict.fromkeys(point[0] for point in points))
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
-        for number, name in enumerate(series):
-            of_series = [row for row in shown if row.series == name]
-            steps, colour = [row.step for row in of_series], _run_colour(number)
-            ends = [[100 * end for end in (row.interval.low, row.interval.high)] for row in of_series if row.interval]
-            axes.vlines(steps, *zip(*ends, strict=True), color=colour, linewidth=2, alpha=0.35)
-            rates = [100 * (row.rate or 0.0) for row in of_series]
-            axes.plot(steps, rates, color=colour, linewidth=2, marker="o", markersize=4, label=name, clip_on=False)
-            best = [row for row in of_series if row.mark == "best"]
-            axes.plot([row.step for row in best], [100 * (row.rate or 0.0) for row in best], "o", color=colour, ms=9)
+        for number, name in enumerate(names):
+            colour = _run_colour(number)
+            _, steps, rates, lows, highs, best = zip(*(point for point in points if point[0] == name), strict=True)
+            axes.vlines(steps, lows, highs, color=colour, linewidth=2, alpha=0.35)
+            axes.plot(steps, rates, color=colour, linewidth=2, label=name, clip_on=False)
+            axes.scatter(
+                steps, rates, [90 if is_best else 20 for is_best in best], color=colour, clip_on=False, zorder=3
+            )
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
         axes.set(ylim=(0, 100), xlabel="training step", ylabel="success rate, %")
-        if len(series) > 1:
+        if len(names) > 1:
             axes.legend(frameon=False)
 
     return _picture("Success rate over training steps, with intervals", 300, draw)
