@@ -172,3 +172,41 @@ def test_a_training_is_watched_while_it_runs(tmp_path):
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
+
+
+@pytest.fixture(scope="module")
+def racers(tmp_path_factory):
+    """The bundled checkpoint, which reaches, and the same with noise in its weights, which does not."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    bundled, folder = Path(__file__).parents[2] / "examples" / "metaworld_act", tmp_path_factory.mktemp("racers")
+    for name in ("trained", "noisy"):
+        shutil.copytree(bundled, folder / name)
+    weights, generator = load_file(bundled / "model.safetensors"), torch.Generator().manual_seed(0)
+    noisy = {
+        name: value + torch.randn(value.shape, generator=generator) * value.abs().mean() * 3
+        if value.is_floating_point() and value.dim() > 1
+        else value
+        for name, value in weights.items()
+    }
+    save_file(noisy, folder / "noisy" / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+def test_a_race_of_real_policies_ends_as_soon_as_it_is_decided(racers, tmp_path, capsys):
+    """The run directories are ordinary ones, so they can be compared; the same command has nothing more to do."""
+    folder = tmp_path / "race"
+    command = ["race", str(racers / "trained"), str(racers / "noisy"), "--env.type=metaworld", "--env.task=reach-v3"]
+    command += ["--env.episode_length=150", "--eval.n_episodes=60", "--eval.video=none", "--eval.display=none"]
+
+    assert main([*command, f"--output_dir={folder}"]) == 0
+
+    out = capsys.readouterr().out
+    assert "trained is the best" in out
+    found = json.loads((folder / "race.json").read_text())
+    assert found["winner"] == "trained"
+    assert found["n_episodes"] < found["n_episodes_planned"] == 120
+    assert main(["compare", str(folder / "trained"), str(folder / "noisy")]) == 0
+    assert main([*command, f"--output_dir={folder}"]) == 0
+    assert json.loads((folder / "race.json").read_text()) == found

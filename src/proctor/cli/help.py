@@ -96,6 +96,14 @@ Examples:
 
 Exit status: 0 if every checkpoint was evaluated, 3 if one failed or an episode could not be run.
 """,
+    "race": """\
+Examples:
+  proctor race outputs/train/act/checkpoints/last outputs/train/diffusion/checkpoints/last \\
+               --env.type=pusht --eval.n_episodes=200
+  proctor race outputs/train/act_pusht --env.type=pusht --eval.n_episodes=200
+
+Exit status: 0 if every policy was evaluated, also if nothing is decided; 3 if one failed.
+""",
     "show": """\
 Examples:
   proctor show outputs/eval/2026-11-21/14-28-19_metaworld_act

@@ -22,6 +22,7 @@ _GROUPS = {
         "eval": "Evaluate a policy on a benchmark.",
         "parallel": "Evaluate in several processes, each with a policy and simulators, on one or more GPUs.",
         "sweep": "Evaluate every checkpoint of a training, and say which is the best.",
+        "race": "Evaluate policies until it is known which is the best.",
         "resume": "Go on with an interrupted evaluation.",
         "merge": "Put the shards of an evaluation together.",
         "probe": "Look at what a policy is given and gives, in one short episode.",

@@ -27,12 +27,13 @@ _NOT_WATCHING = WatchConfig()
 _PICKS = ("best",)
 
 
-def sweep_command(  # noqa: D417 - the command's flags; WatchConfig describes its own
+def sweep_command(  # noqa: D417, PLR0913 - the command's flags; WatchConfig describes its own
     *targets: str,
     config: Annotated[RunConfig, Parameter(name="*")] = _NOTHING,
     pick: str | None = None,
     link: Path | None = None,
     markdown: Path | None = None,
+    race: bool = False,
     watching: Annotated[WatchConfig, Parameter(name="*")] = _NOT_WATCHING,
 ) -> int:
     """Evaluate every checkpoint of a training on the same episodes, and say which is the best.
@@ -54,6 +55,8 @@ def sweep_command(  # noqa: D417 - the command's flags; WatchConfig describes it
         Make this symbolic link to the checkpoint that --pick names.
     markdown
         Append the table in Markdown to this file, for example "$GITHUB_STEP_SUMMARY".
+    race
+        Stop as soon as it is known which is the best, as proctor race does.
     """
     from proctor.evaluation.evaluator import Evaluator
     from proctor.evaluation.terminal import stopped_by_signals
@@ -61,12 +64,14 @@ def sweep_command(  # noqa: D417 - the command's flags; WatchConfig describes it
     from proctor.sweep import Sweep, Watcher, find_checkpoints, watch_and_evaluate
 
     _require(targets, pick, link)
+    if race:
+        return _race(targets, config, markdown, exclude=pick or watching.watch)
     check_trackers(config)
     checkpoints = [] if watching.watch else find_checkpoints(targets)
-    config = _with_output_dir(config, targets[0])
+    config = with_output_dir(config, targets[0])
     folder = Path(str(config.output_dir))
     with Evaluator(config.env, seed=config.seed, trust_remote_code=config.trust_remote_code) as evaluator:
-        sweep = Sweep(config, folder, evaluator, lambda swept, result: _show(swept, result, config))
+        sweep = Sweep(config, folder, evaluator, lambda swept, result: show_checkpoint(swept, result, config))
         sweep.add(checkpoints)
         try:
             with stopped_by_signals(sweep):
@@ -76,7 +81,7 @@ def sweep_command(  # noqa: D417 - the command's flags; WatchConfig describes it
                     sweep.evaluate(failed)
         except Interrupted as interruption:
             _write_page(folder, rows_of(sweep.swept, sweep.verdict), _summary(sweep.verdict))
-            interruption.hint = f"{_n_done(sweep)} of {len(sweep.swept)} checkpoints are done; {_again(folder)}"
+            interruption.hint = f"{_n_done(sweep)} of {len(sweep.swept)} checkpoints are done; {again(folder)}"
             raise
     return _conclude(sweep, folder, link, markdown)
 
@@ -87,15 +92,32 @@ def _require(targets: tuple[str, ...], pick: str | None, link: Path | None) -> N
     Raises:
         ConfigError: one is missing, or has a value that it cannot have.
     """
-    if not targets:
-        raise ConfigError("Give at least one target, such as outputs/train/RUN.")
+    require_targets(targets)
     if (pick is None) != (link is None):
         raise ConfigError("--pick and --link belong together: --pick best --link outputs/best.")
     if pick is not None and pick not in _PICKS:
         raise ConfigError(f"--pick is '{pick}'; it is one of {', '.join(_PICKS)}.")
 
 
-def _with_output_dir(config: RunConfig, target: str) -> RunConfig:
+def _race(targets: tuple[str, ...], config: RunConfig, markdown: Path | None, *, exclude: object) -> int:
+    from proctor.cli.race import hold_race
+
+    if exclude:
+        raise ConfigError("--race does not go together with --pick and --watch; leave it out, or leave them out.")
+    return hold_race(targets, config, markdown)
+
+
+def require_targets(targets: tuple[str, ...]) -> None:
+    """Check that there is a target.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if not targets:
+        raise ConfigError("Give at least one target, such as outputs/train/RUN.")
+
+
+def with_output_dir(config: RunConfig, target: str) -> RunConfig:
     """Choose a new directory if the user has chosen none; of two sweeps that start together, each has its own."""
     from proctor.results.run_dir import RunDirectory
 
@@ -110,7 +132,7 @@ def _say_waiting() -> None:
     Console(stderr=True).print("Waiting for the next checkpoint; Ctrl-C ends the sweep.", style="dim")
 
 
-def _again(folder: Path) -> str:
+def again(folder: Path) -> str:
     return f"go on with the same command and --output_dir={shlex.quote(str(folder))}"
 
 
@@ -118,13 +140,14 @@ def _n_done(sweep: Sweep) -> int:
     return sum(each.status == "done" for each in sweep.swept)
 
 
-def _show(swept: SweptCheckpoint, result: EvalResult | None, config: RunConfig) -> None:
+def show_checkpoint(swept: SweptCheckpoint, result: EvalResult | None, config: RunConfig) -> None:
     """Print a line about a checkpoint, and log its results wherever that is asked for."""
     from proctor.reports.text import percent, percent_range, safe
 
     name = swept.checkpoint.name
     if swept.problem:
-        Console().print(safe(f"{name}  failed: {swept.problem}", "yellow"), soft_wrap=True)
+        for line in f"{name}  failed: {swept.problem}".splitlines():
+            Console().print(safe(line, "yellow"), soft_wrap=True)
         return
     numbers = f"{percent(swept.rate)}  ({percent_range(swept.interval)})"
     Console().print(safe(f"{name}  {numbers}  {swept.directory}"), soft_wrap=True)

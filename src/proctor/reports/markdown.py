@@ -71,6 +71,13 @@ def sweep_markdown(rows: Sequence[SweepRow], summary: SweepSummary | None) -> st
     return _joined([*lines, *_table(["training", "step"], heads, map(cells_of, rows))])
 
 
+def race_markdown(rows: Sequence[SweepRow], lines: Sequence[Text]) -> str:
+    """Make a section of a race: how it ended, and a table with a row for each policy."""
+    heads = ["success", "rate", f"{LEVEL:.0%} interval, anytime", ""]
+    said = [text for line in lines for text in (escaped(line.plain), "")]
+    return _joined(["### Race", "", *said, *_table(["training", "step"], heads, map(cells_of, rows))])
+
+
 def escaped(text: str) -> str:
     """Return ``text`` on one line, such that Markdown shows every character as it is."""
     return _MARKUP.sub(r"\\\1", safe(text).plain)

@@ -57,6 +57,17 @@ class SweepSummary:
     n_compared: int
 
 
+@dataclass(frozen=True)
+class RaceSummary:
+    """How a race stands, as it is shown: the labels of those that may be the best, rounds and episodes."""
+
+    left: Sequence[str]
+    n_rounds: int
+    n_rounds_planned: int
+    n_episodes: int
+    n_episodes_planned: int
+
+
 def sweep_table(rows: Sequence[SweepRow]) -> Table:
     """Make a table with a row for each checkpoint, with its interval drawn from 0 to 100 %."""
     table = Table(box=None, header_style="bold", pad_edge=False)
@@ -104,6 +115,20 @@ def sweep_lines(summary: SweepSummary | None) -> Iterator[Text]:
         yield Text(f"Not told from it by these episodes: {', '.join(summary.like_best)}")
     elif summary.n_compared > 1:
         yield Text("Every other one is shown to be worse (p values adjusted by Holm's method for all pairs).")
+
+
+def race_lines(shown: RaceSummary) -> Iterator[Text]:
+    """State who has won a race, or who still may, and what the early end has saved."""
+    rounds = f"{shown.n_rounds} of {count(shown.n_rounds_planned, 'round')}"
+    if len(shown.left) == 1:
+        yield Text.assemble(
+            (f"{shown.left[0]} is the best", "bold"), f"  (error at most {1 - LEVEL:.0%}, however often one looks)"
+        )
+    else:
+        yield Text.assemble(("Not decided", "bold"), f": one of {', '.join(shown.left)} is the best")
+    saved = 1 - shown.n_episodes / shown.n_episodes_planned
+    episodes = f"{shown.n_episodes} of {count(shown.n_episodes_planned, 'episode')}"
+    yield Text(f"Looked at after {rounds}; {episodes} were run, {saved:.0%} were saved")
 
 
 def cells_of(row: SweepRow) -> list[str]:

@@ -4,9 +4,11 @@ targets   finds the checkpoints that the user named
 watching  tells which checkpoints of a training that goes on are complete
 sweep     evaluates one checkpoint after another, each in a run directory of its own
 verdict   says which checkpoint is the best, and which cannot be told from it
+race      evaluates round by round, and stops as soon as one is known to be the best
 record    sweep.json and sweep.csv, in the directory of the sweep
 """
 
+from proctor.sweep.race import RaceResult, run_race
 from proctor.sweep.record import SweptCheckpoint
 from proctor.sweep.sweep import Sweep
 from proctor.sweep.targets import Checkpoint, find_checkpoints
@@ -15,11 +17,13 @@ from proctor.sweep.watching import Watcher, watch_and_evaluate
 
 __all__ = [
     "Checkpoint",
+    "RaceResult",
     "Sweep",
     "SweepVerdict",
     "SweptCheckpoint",
     "Watcher",
     "find_checkpoints",
+    "run_race",
     "verdict_of",
     "watch_and_evaluate",
 ]

@@ -6,10 +6,12 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from proctor.config import RunConfig
+from proctor.engine.plan import plan_tasks
 from proctor.errors import (
     CheckpointError,
     ConfigError,
@@ -19,6 +21,7 @@ from proctor.errors import (
     NoResultError,
     ResourceError,
 )
+from proctor.evaluation.components import make_benchmark
 from proctor.evaluation.evaluator import Evaluator
 from proctor.evaluation.prepared_run import PreparedRun, prepare
 from proctor.evaluation.run_state import EvalResult
@@ -39,15 +42,25 @@ class Sweep:
         config: the evaluation of each checkpoint, without a policy's path.
         folder: the directory of the sweep, in which each checkpoint has a run directory.
         evaluator: the owner of the workers.
+        decides: the record has a verdict, which is valid for numbers of episodes that do not depend on the results.
         on_checkpoint: receives each checkpoint once it was evaluated or has failed, and the result, None if there is
             none.
     """
 
-    def __init__(self, config: RunConfig, folder: Path, evaluator: Evaluator, on_checkpoint: OnCheckpoint) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        folder: Path,
+        evaluator: Evaluator,
+        on_checkpoint: OnCheckpoint,
+        *,
+        decides: bool = True,
+    ) -> None:
         if config.policy.get("path"):
             raise ConfigError("policy.path is given, but the checkpoints of a sweep are its targets; leave it out.")
         self._config, self._folder, self._evaluator, self._on_checkpoint = config, folder, evaluator, on_checkpoint
         self._swept: dict[str, SweptCheckpoint] = {}
+        self._decides = decides
         self.add(read_record(folder))
         self._signal = 0
 
@@ -55,6 +68,12 @@ class Sweep:
     def n_episodes(self) -> int:
         """The number of episodes of each task that every checkpoint is to have."""
         return self._config.eval.n_episodes
+
+    @cached_property
+    def n_tasks(self) -> int:
+        """The number of tasks of the benchmark."""
+        benchmark, _ = make_benchmark(self._config.env, trust_remote_code=self._config.trust_remote_code)
+        return len(plan_tasks(benchmark))
 
     def interrupt(self, signal_number: int) -> None:
         """End the sweep before the next checkpoint. May be called from a signal handler."""
@@ -130,7 +149,7 @@ class Sweep:
         self._on_checkpoint(swept, result)
 
     def _write(self) -> None:
-        verdict = self.verdict
+        verdict = self.verdict if self._decides else None
         write_record(self._folder, self.swept, None if verdict is None else verdict.as_values())
 
 

@@ -58,7 +58,7 @@ def find_checkpoints(targets: Sequence[str], *, named_by_series: bool | None = N
     if named_by_series is None:
         named_by_series = len(targets) > 1 or any(map(glob.has_magic, targets))
     if named_by_series:
-        ordered = [replace(each, name=f"{_as_name(each.series.removesuffix(' ema'))}-{each.name}") for each in ordered]
+        ordered = [each if each.step is None else replace(each, name=_of_series(each)) for each in ordered]
     return _with_distinct_names(ordered)
 
 
@@ -132,6 +132,11 @@ def _of_repository(target: str, revision: str | None) -> Checkpoint:
 def _as_name(text: str) -> str:
     """Give ``text`` as the name of a directory."""
     return re.sub(r"[^\w.-]+", "-", text).strip("-.") or "checkpoint"
+
+
+def _of_series(checkpoint: Checkpoint) -> str:
+    """Give a name that begins with the training's."""
+    return f"{_as_name(checkpoint.series.removesuffix(' ema'))}-{checkpoint.name}"
 
 
 def _with_distinct_names(checkpoints: Sequence[Checkpoint]) -> list[Checkpoint]:
