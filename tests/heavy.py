@@ -37,7 +37,7 @@ MARKERS: dict[str, tuple[str, ...]] = {
     "policies/test_lerobot": ("torch",),
     "benchmarks/": ("simulator", "torch"),
     "test_docs.py::test_what_a_page_shows_works": ("simulator", "torch"),
-    "sweep/test_sweeps.py": ("simulator", "torch", "slow"),
+    "evaluation/sweep/test_sweeps.py": ("simulator", "torch", "slow"),
     "engine/test_interruption.py": ("slow",),
     "engine/test_faults.py": ("slow",),
     "engine/test_delay.py::test_an_evaluation_executes": ("slow",),

@@ -26,7 +26,7 @@ LAYERS = [
     ["engine"],
     ["reports", "doctor", "testing"],
     ["evaluation", "view"],
-    ["compat", "tuning", "parallel", "serving", "sweep"],
+    ["compat", "tuning", "parallel", "serving"],
     ["cli"],
 ]
 ENTRIES = {f"proctor.{name}": level for level, names in enumerate(LAYERS) for name in names}

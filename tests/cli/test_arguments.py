@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from dataclasses import is_dataclass
 from importlib import import_module
 from typing import get_type_hints
 
@@ -11,6 +12,7 @@ import pytest
 
 from proctor.cli.arguments import SWITCHES, expand
 from proctor.cli.main import _GROUPS
+from proctor.config import RunConfig
 from proctor.errors import ConfigError, Note
 
 
@@ -69,6 +71,9 @@ def test_every_boolean_option_of_a_command_is_a_switch():
     for name in (name for commands in _GROUPS.values() for name in commands):
         command = getattr(import_module(f"proctor.cli.{name}"), f"{name}_command")
         hints = get_type_hints(command)
+        for kind in list(hints.values()):  # a group of flags
+            if is_dataclass(kind) and kind is not RunConfig:
+                hints |= get_type_hints(kind)
         booleans |= {parameter for parameter, kind in hints.items() if kind is bool and parameter != "return"}
 
     assert booleans | {"help", "version"} == SWITCHES

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 from rich.console import Console
 
+from proctor.cli.checkpoints import again, require_targets, rows_of, show_checkpoint, with_output_dir
 from proctor.cli.ci import append_text
 from proctor.cli.eval import ERRORS_REMAIN
-from proctor.cli.sweep import again, require_targets, rows_of, show_checkpoint, with_output_dir
 from proctor.config import RunConfig
 from proctor.errors import ConfigError, Interrupted
 
 if TYPE_CHECKING:
+    from proctor.evaluation.sweep import RaceResult
     from proctor.reports.sweep import RaceSummary
-    from proctor.sweep import RaceResult
 
 _NOTHING = RunConfig()
 
@@ -47,9 +47,9 @@ def race_command(
 def hold_race(targets: tuple[str, ...], config: RunConfig, markdown: Path | None) -> int:
     """Run a race, print how it ended, and return the exit status."""
     from proctor.evaluation.evaluator import Evaluator
+    from proctor.evaluation.sweep import Sweep, find_checkpoints, run_race
     from proctor.evaluation.terminal import stopped_by_signals
     from proctor.reports.trackers import check_trackers
-    from proctor.sweep import Sweep, find_checkpoints, run_race
 
     require_targets(targets)
     check_trackers(config)

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import re
-import shlex
-from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 from rich.console import Console
 
+from proctor.cli.checkpoints import again, require_targets, rows_of, show_checkpoint, with_output_dir
 from proctor.cli.ci import append_text
-from proctor.cli.eval import ERRORS_REMAIN, log_result
+from proctor.cli.eval import ERRORS_REMAIN
 from proctor.config import RunConfig, WatchConfig
 from proctor.errors import ConfigError, Interrupted
 
 if TYPE_CHECKING:
-    from proctor.evaluation.run_state import EvalResult
+    from proctor.evaluation.sweep import Sweep, SweepVerdict
     from proctor.reports.sweep import SweepRow, SweepSummary
-    from proctor.sweep import Sweep, SweepVerdict, SweptCheckpoint
 
 _NOTHING = RunConfig()
 _NOT_WATCHING = WatchConfig()
@@ -59,9 +55,9 @@ def sweep_command(  # noqa: D417, PLR0913 - the command's flags; WatchConfig des
         Stop as soon as it is known which is the best, as proctor race does.
     """
     from proctor.evaluation.evaluator import Evaluator
+    from proctor.evaluation.sweep import Sweep, Watcher, find_checkpoints, watch_and_evaluate
     from proctor.evaluation.terminal import stopped_by_signals
     from proctor.reports.trackers import check_trackers
-    from proctor.sweep import Sweep, Watcher, find_checkpoints, watch_and_evaluate
 
     _require(targets, pick, link)
     if race:
@@ -107,52 +103,12 @@ def _race(targets: tuple[str, ...], config: RunConfig, markdown: Path | None, *,
     return hold_race(targets, config, markdown)
 
 
-def require_targets(targets: tuple[str, ...]) -> None:
-    """Check that there is a target.
-
-    Raises:
-        ConfigError: there is none.
-    """
-    if not targets:
-        raise ConfigError("Give at least one target, such as outputs/train/RUN.")
-
-
-def with_output_dir(config: RunConfig, target: str) -> RunConfig:
-    """Choose a new directory if the user has chosen none; of two sweeps that start together, each has its own."""
-    from proctor.results.run_dir import RunDirectory
-
-    if config.output_dir is not None:
-        return config
-    slug = re.sub(r"[^\w.-]+", "-", config.job_name or Path(target).name).strip("-.") or "sweep"
-    wanted = Path(datetime.now().strftime(f"outputs/sweep/%Y-%m-%d/%H-%M-%S_{slug}"))  # noqa: DTZ005 - the user's clock
-    return replace(config, output_dir=str(RunDirectory.create(wanted).path))
-
-
 def _say_waiting() -> None:
     Console(stderr=True).print("Waiting for the next checkpoint; Ctrl-C ends the sweep.", style="dim")
 
 
-def again(folder: Path) -> str:
-    return f"go on with the same command and --output_dir={shlex.quote(str(folder))}"
-
-
 def _n_done(sweep: Sweep) -> int:
     return sum(each.status == "done" for each in sweep.swept)
-
-
-def show_checkpoint(swept: SweptCheckpoint, result: EvalResult | None, config: RunConfig) -> None:
-    """Print a line about a checkpoint, and log its results wherever that is asked for."""
-    from proctor.reports.text import percent, percent_range, safe
-
-    name = swept.checkpoint.name
-    if swept.problem:
-        for line in f"{name}  failed: {swept.problem}".splitlines():
-            Console().print(safe(line, "yellow"), soft_wrap=True)
-        return
-    numbers = f"{percent(swept.rate)}  ({percent_range(swept.interval)})"
-    Console().print(safe(f"{name}  {numbers}  {swept.directory}"), soft_wrap=True)
-    if result is not None:
-        log_result(result, replace(config, job_name=name))
 
 
 def _conclude(sweep: Sweep, folder: Path, link: Path | None, markdown: Path | None) -> int:
@@ -176,29 +132,6 @@ def _conclude(sweep: Sweep, folder: Path, link: Path | None, markdown: Path | No
     if link is not None:
         _link(verdict, link)
     return ERRORS_REMAIN if any(each.status != "done" for each in sweep.swept) else 0
-
-
-def rows_of(swept: list[SweptCheckpoint], verdict: SweepVerdict | None) -> list[SweepRow]:
-    """Make the rows that are shown."""
-    from proctor.reports.sweep import SweepRow
-    from proctor.reports.text import NONE, tally
-
-    best = None if verdict is None else verdict.best
-    like = () if verdict is None else verdict.like_best
-    return [
-        SweepRow(
-            series=each.checkpoint.series,
-            name=each.checkpoint.name,
-            step=each.checkpoint.step,
-            rate=each.rate,
-            interval=each.interval,
-            tally=tally(each.counts) if each.summary is not None else NONE,
-            status="" if each.status == "done" else each.status,
-            problem=each.problem,
-            mark="best" if each is best else "like best" if each in like else "",
-        )
-        for each in swept
-    ]
 
 
 def _summary(verdict: SweepVerdict | None) -> SweepSummary | None:
@@ -225,8 +158,8 @@ def _write_page(folder: Path, rows: list[SweepRow], summary: SweepSummary | None
 
 
 def _link(verdict: SweepVerdict | None, link: Path) -> None:
+    from proctor.evaluation.sweep.sweep import link_to
     from proctor.reports.text import safe
-    from proctor.sweep.sweep import link_to
 
     if verdict is None:
         raise ConfigError("No checkpoint has a success rate, so that none is the best; the link was not made.")

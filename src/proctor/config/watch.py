@@ -9,7 +9,7 @@ from proctor.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class WatchConfig:
-    """How a training is watched."""
+    """The options with which a training is watched."""
 
     watch: bool = False
     """Wait for further checkpoints, and evaluate each once the training has written it, until Ctrl-C."""

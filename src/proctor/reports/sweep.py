@@ -59,7 +59,7 @@ class SweepSummary:
 
 @dataclass(frozen=True)
 class RaceSummary:
-    """How a race stands, as it is shown: the labels of those that may be the best, rounds and episodes."""
+    """The state of a race as it is shown: the labels of those that may be the best, rounds and episodes."""
 
     left: Sequence[str]
     n_rounds: int

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proctor.errors import ConfigError
-from proctor.sweep import find_checkpoints
+from proctor.evaluation.sweep import find_checkpoints
 
 
 def make(run, *steps, model="pretrained_model"):

@@ -14,8 +14,8 @@ from time import monotonic, sleep
 
 from proctor.config import WatchConfig
 from proctor.errors import ConfigError
-from proctor.sweep.sweep import Sweep
-from proctor.sweep.targets import LAST, Checkpoint, find_checkpoints
+from proctor.evaluation.sweep.sweep import Sweep
+from proctor.evaluation.sweep.targets import LAST, Checkpoint, find_checkpoints
 
 STABLE_S = 10.0
 """Seconds without a change after which a checkpoint counts as complete if there is no link ``last``."""
@@ -31,7 +31,7 @@ class Watcher:
     """Looks for complete checkpoints, each time it is asked.
 
     Args:
-        targets: as for :func:`~proctor.sweep.targets.find_checkpoints`; they need not exist yet.
+        targets: as for :func:`~proctor.evaluation.sweep.targets.find_checkpoints`; they need not exist yet.
         clock: seconds that only grow.
     """
 

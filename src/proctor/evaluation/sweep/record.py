@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from proctor.errors import ConfigError, MergeError
+from proctor.evaluation.sweep.targets import Checkpoint
 from proctor.reports.export import csv_cell
 from proctor.results.files import replacing, write_json
 from proctor.results.headline import headline_of
@@ -23,7 +24,6 @@ from proctor.results.run_info import RunInfo
 from proctor.results.summary import Summary, load_summary
 from proctor.statistics.counts import Counts
 from proctor.statistics.intervals import Interval
-from proctor.sweep.targets import Checkpoint
 
 FORMAT_VERSION = 1
 SWEEP_FILE = "sweep.json"
@@ -119,7 +119,7 @@ class SweptCheckpoint:
 
 
 class _Row(msgspec.Struct):
-    """What is read of a row again; everything else comes from the run directory."""
+    """The part of a row that is read again; everything else comes from the run directory."""
 
     series: str
     step: int | None

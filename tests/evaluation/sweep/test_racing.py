@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from proctor.errors import ConfigError
+from proctor.evaluation.sweep.race import run_race
+from proctor.evaluation.sweep.record import SweptCheckpoint
+from proctor.evaluation.sweep.targets import Checkpoint
 from proctor.results.summary import summarize
-from proctor.sweep.race import run_race
-from proctor.sweep.record import SweptCheckpoint
-from proctor.sweep.targets import Checkpoint
 from proctor.types import EpisodeResult, EpisodeSpec, Outcome, Task
 from result_samples import broken, done, run_info
 

@@ -25,9 +25,9 @@ from proctor.evaluation.components import make_benchmark
 from proctor.evaluation.evaluator import Evaluator
 from proctor.evaluation.prepared_run import PreparedRun, prepare
 from proctor.evaluation.run_state import EvalResult
-from proctor.sweep.record import SweptCheckpoint, read_record, write_record
-from proctor.sweep.targets import Checkpoint
-from proctor.sweep.verdict import SweepVerdict, verdict_of
+from proctor.evaluation.sweep.record import SweptCheckpoint, read_record, write_record
+from proctor.evaluation.sweep.targets import Checkpoint
+from proctor.evaluation.sweep.verdict import SweepVerdict, verdict_of
 
 _OF_ONE_CHECKPOINT = (CheckpointError, ContractError, MissingExtraError, NoResultError)
 """Errors that say something of one checkpoint. Any other one ends the sweep, because it would meet all of them."""

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from proctor.errors import ConfigError
+from proctor.evaluation.sweep.record import SweptCheckpoint
+from proctor.evaluation.sweep.sweep import Sweep
+from proctor.evaluation.sweep.targets import Checkpoint
 from proctor.results.files import write_json
 from proctor.statistics.race import Outcomes, Race
-from proctor.sweep.record import SweptCheckpoint
-from proctor.sweep.sweep import Sweep
-from proctor.sweep.targets import Checkpoint
 from proctor.types import EpisodeResult
 
 RACE_FILE = "race.json"
@@ -33,7 +33,7 @@ _GROWTH = 1.3
 
 @dataclass(frozen=True)
 class RaceResult:
-    """How a race stands.
+    """The state of a race.
 
     Attributes:
         racers: the policies, those that failed left out.

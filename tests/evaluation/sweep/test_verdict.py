@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from proctor.errors import ConfigError
+from proctor.evaluation.sweep.record import SweptCheckpoint, read_record, write_record
+from proctor.evaluation.sweep.targets import Checkpoint
+from proctor.evaluation.sweep.verdict import verdict_of
 from proctor.results.summary import summarize
-from proctor.sweep.record import SweptCheckpoint, read_record, write_record
-from proctor.sweep.targets import Checkpoint
-from proctor.sweep.verdict import verdict_of
 from proctor.types import EpisodeSpec, Task
 from result_samples import broken, done, run_info
 

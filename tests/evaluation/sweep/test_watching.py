@@ -8,9 +8,9 @@ import pytest
 
 from proctor.config import WatchConfig
 from proctor.errors import ConfigError, Interrupted
-from proctor.sweep import watching
-from proctor.sweep.targets import Checkpoint
-from proctor.sweep.watching import STABLE_S, Watcher, watch_and_evaluate
+from proctor.evaluation.sweep import watching
+from proctor.evaluation.sweep.targets import Checkpoint
+from proctor.evaluation.sweep.watching import STABLE_S, Watcher, watch_and_evaluate
 
 
 class Clock:

@@ -8,12 +8,12 @@ race      evaluates round by round, and stops as soon as one is known to be the 
 record    sweep.json and sweep.csv, in the directory of the sweep
 """
 
-from proctor.sweep.race import RaceResult, run_race
-from proctor.sweep.record import SweptCheckpoint
-from proctor.sweep.sweep import Sweep
-from proctor.sweep.targets import Checkpoint, find_checkpoints
-from proctor.sweep.verdict import SweepVerdict, verdict_of
-from proctor.sweep.watching import Watcher, watch_and_evaluate
+from proctor.evaluation.sweep.race import RaceResult, run_race
+from proctor.evaluation.sweep.record import SweptCheckpoint
+from proctor.evaluation.sweep.sweep import Sweep
+from proctor.evaluation.sweep.targets import Checkpoint, find_checkpoints
+from proctor.evaluation.sweep.verdict import SweepVerdict, verdict_of
+from proctor.evaluation.sweep.watching import Watcher, watch_and_evaluate
 
 __all__ = [
     "Checkpoint",

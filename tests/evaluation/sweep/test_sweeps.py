@@ -180,7 +180,7 @@ def racers(tmp_path_factory):
     import torch
     from safetensors.torch import load_file, save_file
 
-    bundled, folder = Path(__file__).parents[2] / "examples" / "metaworld_act", tmp_path_factory.mktemp("racers")
+    bundled, folder = Path(__file__).parents[3] / "examples" / "metaworld_act", tmp_path_factory.mktemp("racers")
     for name in ("trained", "noisy"):
         shutil.copytree(bundled, folder / name)
     weights, generator = load_file(bundled / "model.safetensors"), torch.Generator().manual_seed(0)

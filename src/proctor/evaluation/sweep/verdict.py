@@ -1,4 +1,4 @@
-"""Which checkpoint of a sweep is the best, and how sure that is after looking at all of them."""
+"""The verdict of a sweep says which checkpoint is the best, and how sure that is after looking at all of them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from itertools import combinations
 from typing import Any
 
 from proctor.errors import ConfigError
+from proctor.evaluation.sweep.record import SweptCheckpoint
 from proctor.results.compare import compare
 from proctor.results.headline import headline_of
 from proctor.results.measured import measured_run
 from proctor.statistics.differences import holm
 from proctor.statistics.intervals import LEVEL, Interval
 from proctor.statistics.selection import interval_of_best
-from proctor.sweep.record import SweptCheckpoint
 
 
 @dataclass(frozen=True)
