@@ -22,7 +22,7 @@ LAYERS = [
     ["child", "streams", "hub_files", "config", "identity", "statistics"],
     ["security", "benchmarks.base", "policies.base"],
     ["plugins", "results", "rendering"],
-    ["benchmarks", "policies"],
+    ["benchmarks", "interpreters", "policies"],
     ["engine"],
     ["reports", "doctor", "testing"],
     ["evaluation", "view"],
