@@ -70,7 +70,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     @property
     def requirements(self) -> tuple[str, ...]:
-        """The requirements that are installed with all that they need: ``packages``, and a worker's that these do not name."""
+        """The requirements that are installed with all that they need: ``packages``, and those of a worker besides."""
         named = {canonicalize_name(Requirement(text).name) for text in self.packages}
         missing = [name for name in WORKER_PACKAGES if name not in named]
         if named & _GYMS:
