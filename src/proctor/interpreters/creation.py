@@ -187,21 +187,22 @@ class Creation:
             file.write("\n".join(constraints or ()))
             file.flush()
             limits = None if constraints is None else Path(file.name)
-            what = f"Installing {len(packages)} packages{how} with {self._installer}"
-            self._step(what, self._installer.install(self._folder, packages, limits))
+            what = f"Installing {_packages(len(packages))}{how} with {self._installer}"
+            command = self._installer.install(self._folder, packages, limits)
+            self._step(what, command, self._installer.when_it_fails)
 
-    def _step(self, what: str, command: Command) -> None:
+    def _step(self, what: str, command: Command, advice: str = "") -> None:
         self._on_progress(what)
         self._lines.append(f"{_PROMPT}{' '.join(map(str, command))}")
         status = run(command, environments_folder(), self._take, descriptors=self._descriptors)
         if status:
-            raise self._failure(what, status)
+            raise self._failure(what, status, advice)
 
     def _take(self, line: str) -> None:
         self._lines.append(line)
         self._on_line(line)
 
-    def _failure(self, what: str, status: int) -> ProctorError:
+    def _failure(self, what: str, status: int, advice: str) -> ProctorError:
         printed = [*takewhile(lambda line: not line.startswith(_PROMPT), reversed(self._lines))][::-1]
         if any(sign in line for line in printed for sign in _FULL_DISK):
             return self._full_disk()
@@ -209,7 +210,7 @@ class Creation:
             f"'{self._recipe.name}' is not created: {what[0].lower()}{what[1:]} failed with status {status}. The last "
             "lines of the program that failed are:"
         )
-        error.hint = "\n".join([*printed[-_SHOWN_LINES:], self._installer.when_it_fails]).strip()
+        error.hint = "\n".join([*printed[-_SHOWN_LINES:], advice]).strip()
         return error
 
     def _refusal(self, error: OSError) -> ProctorError:
@@ -222,3 +223,7 @@ class Creation:
             f"'{self._recipe.name}' is not created, because a disk is full: it takes {self._recipe.disk_mb} MB in "
             f"{environments_folder()}, and as much again while packages are downloaded."
         )
+
+
+def _packages(n: int) -> str:
+    return "1 package" if n == 1 else f"{n} packages"

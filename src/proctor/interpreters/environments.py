@@ -88,8 +88,7 @@ class Environment:
     def _digest_of_the_recipe(self) -> str | None:
         """Read the digest that the recipe has now; if a user's own file is gone, it cannot have changed."""
         if not self.facts.own_recipe:
-            proctors = recipes().get(self.name)
-            return proctors and proctors.digest
+            return recipes()[self.name].digest if self.name in recipes() else None
         try:
             return read_recipe(Path(self.facts.own_recipe)).digest
         except ConfigError:

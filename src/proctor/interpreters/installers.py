@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 from abc import ABC, abstractmethod
@@ -116,11 +117,14 @@ def choose_installer(name: str) -> Installer:
 
 
 def choose_python(recipe: Recipe, installer: Installer, path: str | None, *, fetch: bool) -> Python:
-    """Return the Python of a new environment: the one of ``--python``, one that uv fetches, or one that is there.
+    """Return the Python of a new environment: the one of ``--python`` (a path, or a version such as 3.10), one that uv
+    fetches, or the newest one that is there.
 
     Raises:
         ConfigError: there is none in the range of the recipe.
     """
+    if path is not None and re.fullmatch(r"3\.\d+", path):
+        return find_python(f"{recipe.python},=={path}.*", needs_pip=installer.needs_pip)
     if path is not None:
         return named_python(path, recipe.python)
     if not fetch:

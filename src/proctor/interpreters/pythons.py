@@ -62,7 +62,7 @@ def pythons() -> list[Python]:
 
 
 def find_python(wanted: str, *, needs_pip: bool) -> Python:
-    """Find the newest Python in a range of versions, such as ``>=3.10,<3.12``.
+    """Find a Python in a range of versions, such as ``>=3.10,<3.12``: this process's own, else the newest one.
 
     Args:
         wanted: the range.
@@ -71,12 +71,17 @@ def find_python(wanted: str, *, needs_pip: bool) -> Python:
     Raises:
         ConfigError: there is none; the message names those that are there.
     """
+
+    def is_usable(python: Python) -> bool:
+        return python.version in SpecifierSet(wanted) and (python.has_pip or not needs_pip)
+
+    if (own := ask(Path(sys.executable).resolve())) is not None and is_usable(own):
+        return own
     there = pythons()
-    fitting = [python for python in there if python.version in SpecifierSet(wanted)]
-    usable = [python for python in fitting if python.has_pip or not needs_pip]
+    usable = [python for python in there if is_usable(python)]
     if usable:
         return max(usable, key=lambda python: Version(python.version))
-    if fitting:
+    if fitting := [python for python in there if python.version in SpecifierSet(wanted)]:
         minor = ".".join(fitting[0].version.split(".")[:2])
         raise ConfigError(
             f"{fitting[0]} cannot make environments, because it lacks venv or ensurepip; install them (Debian: "
