@@ -193,10 +193,12 @@ class Creation:
 
     def _step(self, what: str, command: Command, advice: str = "") -> None:
         self._on_progress(what)
+        began = monotonic()
         self._lines.append(f"{_PROMPT}{' '.join(map(str, command))}")
         status = run(command, environments_folder(), self._take, descriptors=self._descriptors)
         if status:
             raise self._failure(what, status, advice)
+        self._on_progress(f"  {monotonic() - began:.1f} s, {size_of(self._folder)} MB")
 
     def _take(self, line: str) -> None:
         self._lines.append(line)

@@ -27,13 +27,13 @@ import msgspec
 
 from proctor.errors import ConfigError, did_you_mean
 from proctor.interpreters.lock import EnvironmentLock
-from proctor.interpreters.recipe import Recipe, read_recipe, recipes
+from proctor.interpreters.recipe import NAME, Recipe, read_recipe, recipes
 from proctor.machine.home import lasting_cache
 
 FOLDER_VARIABLE = "PROCTOR_ENVIRONMENTS"
 MARKER = "environment.json"
 LOG = "creation.log"
-_FOLDER_NAME = re.compile(r"(?P<name>[a-z0-9_-]+)-(?P<digest>[0-9a-f]{12})")
+_FOLDER_NAME = re.compile(rf"(?P<name>{NAME.pattern})-(?P<digest>[0-9a-f]{{12}})")
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,6 +78,11 @@ class Environment:
     def interpreter(self) -> Path:
         """The path of its Python."""
         return interpreter_in(self.folder)
+
+    @property
+    def recipe(self) -> str:
+        """What ``proctor env create`` is given to make it anew: a name, or the path of the user's own recipe."""
+        return self.facts.own_recipe or self.name
 
     @property
     def state(self) -> State:
@@ -173,9 +178,10 @@ def ready_environment(name: str) -> Environment:
     known = recipes()
     if of_name:
         state = of_name[-1].state
-        what = of_name[-1].facts.own_recipe or name
         reason = "its recipe has changed" if state is State.STALE else "the Python that it was made with is gone"
-        raise ConfigError(f"The environment '{name}' is {state} ({reason}); make it anew: proctor env create {what}")
+        raise ConfigError(
+            f"The environment '{name}' is {state} ({reason}); make it anew: proctor env create {of_name[-1].recipe}"
+        )
     if name in known:
         raise ConfigError(f"The environment '{name}' is not created; create it with: proctor env create {name}")
     raise ConfigError(f"There is no environment '{name}'.{did_you_mean(name, known)}")

@@ -27,6 +27,7 @@ The keys ``summary``, ``benchmarks``, ``python``, ``packages``, ``licence``, ``d
 from __future__ import annotations
 
 import hashlib
+import re
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
@@ -41,6 +42,7 @@ from proctor.errors import ConfigError, did_you_mean
 
 FOLDER = Path(__file__).parent / "recipes"
 SUFFIX = ".toml"
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 WORKER_PACKAGES = ("gymnasium", "numpy", "msgspec", "av")
 """What a worker of Proctor needs besides the simulator; PyAV lets it encode the frames of videos itself."""
@@ -107,9 +109,15 @@ def find_recipe(name: str) -> Recipe:
     Raises:
         ConfigError: there is no such recipe (the message suggests the nearest name), or the file is not a recipe.
     """
-    if name.endswith(SUFFIX) or "/" in name:
-        return read_recipe(Path(name).absolute())
     path = FOLDER / f"{name}{SUFFIX}"
+    if name.endswith(SUFFIX) or "/" in name:
+        own = read_recipe(Path(name).absolute())
+        if (FOLDER / own.path.name).exists() and own.is_own:
+            raise ConfigError(
+                f"The recipe {own.path} has the name of one of Proctor's; rename the file, because an environment has "
+                "the name of its recipe."
+            )
+        return own
     if not path.is_file():
         known = [path.stem for path in FOLDER.glob(f"*{SUFFIX}")]
         raise ConfigError(
@@ -158,7 +166,7 @@ def _check_values(recipe: Recipe) -> None:
     Raises:
         ConfigError: names the file, the key and the value.
     """
-    if canonicalize_name(recipe.name).replace("-", "_") != recipe.name.replace("-", "_"):
+    if not NAME.fullmatch(recipe.name):
         raise ConfigError(
             f"The recipe {recipe.path} cannot be used: an environment has the name of its file, which may consist of "
             "lower-case letters, digits, '-' and '_'."
