@@ -13,6 +13,7 @@ from time import monotonic
 from typing import NamedTuple
 
 from proctor.child import import_path
+from proctor.child.other_python import Companions
 from proctor.engine.forecast import Forecast
 from proctor.engine.load import Load
 from proctor.engine.observer import Observer, Observers
@@ -33,6 +34,7 @@ from proctor.engine.worker.messages import (
 )
 from proctor.engine.worker.pool import Deadlines, Pool, WorkerLost
 from proctor.errors import ConfigError, EnvironmentBuildError, Interrupted, ResourceError
+from proctor.plugins import companions_of
 from proctor.types import AttemptError, EpisodeSpec, Features, TaskKey
 
 _ALIKE_BUILD_FAILURES = 3
@@ -108,7 +110,8 @@ class Workers:
     def __init__(self, setup: EngineSetup) -> None:
         self._setup = setup
         self._pool = Pool(
-            Setup(setup.benchmark, dict(setup.env), setup.action_source, import_path(), dict(setup.known)),
+            Setup(setup.benchmark, dict(setup.env), setup.action_source, _companions(setup), dict(setup.known)),
+            interpreter=setup.python,
             in_process=setup.in_process,
             log=setup.log,
             deadlines=Deadlines(setup.options.step_timeout_s, setup.options.reset_timeout_s),
@@ -330,6 +333,13 @@ def repeat(turn: Callable[[], None], over: Callable[[], bool], on_tick: Callable
             on_tick()
             next_tick = monotonic() + TICK_S
     on_tick()
+
+
+def _companions(setup: EngineSetup) -> Companions:
+    """Say where workers search for modules, after the places of their own interpreter."""
+    if setup.python is None:
+        return Companions(import_path())
+    return companions_of(setup.benchmark, *filter(None, [setup.action_source]))
 
 
 def _warnings_as_errors() -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from proctor.child.other_python import Companions
 from proctor.types import Array, EpisodeSpec, Features, Task
 
 
@@ -67,7 +68,7 @@ class Setup(msgspec.Struct, tag=True, frozen=True):
     benchmark: str
     env: dict[str, Any]
     action_source: str | None
-    import_path: list[str]
+    companions: Companions
     known: dict[str, Any] = {}
     """The value of :meth:`~proctor.benchmarks.base.Benchmark.known_here` in the engine's process."""
 

@@ -158,8 +158,17 @@ class InProcessWorker:
 class Pool:
     """All workers of an engine, each with an id, an integer that is never used twice."""
 
-    def __init__(self, setup: Setup, *, in_process: bool, log: Path | None, deadlines: Deadlines) -> None:
+    def __init__(
+        self,
+        setup: Setup,
+        *,
+        in_process: bool,
+        log: Path | None,
+        deadlines: Deadlines,
+        interpreter: str | None = None,
+    ) -> None:
         self._setup, self._in_process, self._log, self._deadlines = setup, in_process, log, deadlines
+        self._interpreter = interpreter
         self._selector = selectors.DefaultSelector()
         self._workers: dict[int, ProcessWorker | InProcessWorker] = {}
         self._started = 0
@@ -174,7 +183,7 @@ class Pool:
             worker = InProcessWorker()
         else:
             if self._starter is None:
-                self._starter = make_starter(self._setup, self._log)
+                self._starter = make_starter(self._setup, self._log, self._interpreter)
             worker = ProcessWorker(self._starter, self._log, self._deadlines)
             self._selector.register(worker.connection, selectors.EVENT_READ, worker_id)
         self._workers[worker_id] = worker

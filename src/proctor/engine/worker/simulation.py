@@ -14,7 +14,6 @@ import numpy as np
 
 from proctor.benchmarks.base import Benchmark, SimEnv, Step, features_of
 from proctor.benchmarks.returns import decided, if_finite, latched, real_number, yes_or_no
-from proctor.child import extend_import_path
 from proctor.config import structure
 from proctor.engine.worker.arrays import SharedArrays
 from proctor.engine.worker.messages import (
@@ -102,7 +101,7 @@ class Simulation:
         gc.collect()  # what is freed only with the next simulator's GL context may take that one's textures along
 
     def _setup(self, request: Setup) -> Reply:
-        extend_import_path(request.import_path)
+        request.companions.join()
         benchmark_class: type[Benchmark] = load_object(request.benchmark)
         self.benchmark = benchmark_class(structure(benchmark_class.config_class, request.env, "env"))
         self.benchmark.learn(request.known)
