@@ -17,7 +17,6 @@ from typing import Any
 from proctor.child import extend_import_path, import_path
 from proctor.child.other_python import Companions, is_brought, pip_install
 from proctor.errors import ConfigError, did_you_mean
-from proctor.identity.source_files import owner_of, top_level
 from proctor.security.foreign_code import described, import_foreign
 
 BENCHMARKS = "proctor.benchmarks"
@@ -87,7 +86,7 @@ def install_command(module: str) -> str:
     """
     name = module.partition(".")[0].replace("_", "-")
     if is_brought():  # its packages are its own, and Proctor is none of them
-        return pip_install(sys.executable, name)
+        return pip_install(name)
     if name in (metadata("proctor").get_all("Provides-Extra") or ()):
         return f"pip install 'proctor[{name}]'"
     return f"pip install {name}"
@@ -112,6 +111,8 @@ def companions_of(*addresses: str) -> Companions:
 
     It searches the user's folders. Of a folder of installed packages it finds only those that hold the modules.
     """
+    from proctor.identity.source_files import owner_of, top_level
+
     folders = [folder for folder in import_path() if not _holds_packages(folder)]
     packages: dict[str, str] = {}
     versions: dict[str, str] = {}

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import importlib
 import os
-import sys
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -248,7 +247,7 @@ def import_simulator(module: str, extra: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         if is_brought():
-            command = pip_install(sys.executable, module.partition(".")[0].replace("_", "-"))
+            command = pip_install(module.partition(".")[0].replace("_", "-"))
             raise ConfigError(
                 f"{module} cannot be imported in the interpreter of --env.python ({error}); install it there, for "
                 f"example with: {command}"

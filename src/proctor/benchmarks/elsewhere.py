@@ -19,6 +19,7 @@ from proctor.benchmarks.base import Benchmark, SimEnv
 from proctor.child.calls import Call, ChildError
 from proctor.child.other_python import Companions
 from proctor.config import EnvConfig, structure
+from proctor.config.structure import read_value
 from proctor.errors import ConfigError, Note, note
 from proctor.identity.code import Code, code_of
 from proctor.identity.source_files import unowned_places
@@ -58,7 +59,7 @@ class Origin(msgspec.Struct, frozen=True):
 
 
 class Description(msgspec.Struct, frozen=True):
-    """What another Python says of a benchmark.
+    """The answer of another Python that is asked about a benchmark.
 
     ``env`` has the fields of its configuration, ``declared`` the attributes of :data:`_DECLARED`, and ``starts`` the
     initial states of the first episodes of each task. ``notes`` are the sentences that the user should read.
@@ -125,6 +126,7 @@ class BenchmarkElsewhere(Benchmark):
     def __init__(self, address: str, given: Mapping[str, Any], *, trust_remote_code: bool = False) -> None:
         self._address, self._python = address, str(given["python"])
         self._companions = companions_of(address)
+        given = {name: read_value(value) for name, value in given.items()}  # YAML is read here, as PyYAML is not there
         described: Description = self._asked(describe, given, trust_remote_code, result=Description)
         if described.only_there:
             raise ConfigError(f"{self._python} cannot run it in workers: {described.only_there}")

@@ -51,6 +51,11 @@ def python_command(module: str, *arguments: str, interpreter: str | None = None)
     return [interpreter or sys.executable, *safe, "-c", _RUN_MODULE, os.pathsep.join(path), module, *arguments]
 
 
+def this_interpreter() -> str:
+    """Give the path of the Python that runs this process."""
+    return sys.executable
+
+
 def import_path() -> list[str]:
     """Give the import path of this process, for another process: the working directory replaces the empty entry."""
     places = (os.path.abspath(entry) if os.path.exists(entry or os.curdir) else entry for entry in sys.path)

@@ -19,7 +19,7 @@ from types import ModuleType
 
 import msgspec
 
-from proctor.child import BROUGHT, extend_import_path
+from proctor.child import BROUGHT, extend_import_path, this_interpreter
 from proctor.errors import ConfigError
 
 _OLDEST = (3, 10)
@@ -48,7 +48,7 @@ _THIS_PYTHONS = ("PYTHONHOME", "PYTHONPLATLIBDIR", "PYTHONEXECUTABLE", "__PYVENV
 
 
 class Companions(msgspec.Struct, frozen=True):
-    """What a process of another Python searches for modules, after all that it has itself.
+    """The places in which a process of another Python searches for modules after its own.
 
     ``import_path`` lists the user's folders. ``packages`` maps further top-level modules, such as that of an installed
     plug-in, to the folder that holds them, in which nothing else is found. ``versions`` are those of the plug-ins'
@@ -116,13 +116,13 @@ def find_interpreter(given: str) -> str:
     if missing:
         raise ConfigError(
             f"env.python={given} has no {' and no '.join(missing)}, which every worker needs; install it with: "
-            f"{pip_install(path, *missing)}"
+            f"{pip_install(*missing, interpreter=path)}"
         )
     return path
 
 
-def pip_install(interpreter: str, *packages: str) -> str:
-    """Return the command that installs packages for an interpreter."""
+def pip_install(*packages: str, interpreter: str = this_interpreter()) -> str:
+    """Return the command that installs packages for an interpreter, by default for this process's."""
     return shlex.join([interpreter, "-m", "pip", "install", *packages])
 
 
@@ -158,7 +158,6 @@ def _examined(path: str) -> tuple[tuple[int, ...], list[str]]:
     lines = done.stdout.decode(errors="replace").splitlines()
     answer = next((line for line in lines if line.startswith(_MARK)), None)
     if answer is None:
-        printed = [*done.stderr.decode(errors="replace").strip().splitlines(), *lines]
-        raise ConfigError(f"{refusal} ({printed[-1] if printed else 'it gives no answer'}); {_HOW}.")
+        raise ConfigError(f"{refusal} (asked for its version, it ends with status {done.returncode}); {_HOW}.")
     version, *missing = answer.removeprefix(_MARK).split()
     return tuple(map(int, version.split("."))), missing

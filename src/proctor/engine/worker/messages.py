@@ -106,11 +106,19 @@ class Replay(msgspec.Struct, tag=True, frozen=True):
     video_spec: VideoSpec
 
 
+class FrameEncoded(msgspec.Struct, tag=True, frozen=True):
+    """Continue with the request in the midst of which :class:`FrameDrawn` was sent. If the frame could not be encoded,
+    ``problem`` is the reason, and the episode goes on without a video.
+    """
+
+    problem: str = ""
+
+
 class Close(msgspec.Struct, tag=True, frozen=True):
     """Close the simulator and end. There is no reply."""
 
 
-Request = Setup | Build | Start | Act | Replay
+Request = Setup | Build | Start | Act | Replay | FrameEncoded
 
 # ---------------------------------------------------------------------------------------------- worker to engine
 
@@ -155,6 +163,20 @@ class Observed(msgspec.Struct, tag=True, frozen=True):
     spent: Spent
 
 
+class FrameDrawn(msgspec.Struct, tag=True, frozen=True):
+    """A frame of a video, which a worker that cannot encode sends in the midst of a request; it waits for
+    :class:`FrameEncoded`.
+
+    ``frame`` is uint8 ``(height, width, 3)`` and ``rate`` the number of frames per second, as numerator and
+    denominator. ``first`` is true if the video begins with this frame.
+    """
+
+    video_spec: VideoSpec
+    rate: tuple[int, int]
+    frame: Placed
+    first: bool
+
+
 class Finished(msgspec.Struct, tag=True, frozen=True):
     """The episode reached its end.
 
@@ -186,7 +208,7 @@ class RequestFailed(msgspec.Struct, tag=True, frozen=True):
     spent: Spent
 
 
-Reply = Ready | Built | Observed | Finished | RequestFailed
+Reply = Ready | Built | Observed | FrameDrawn | Finished | RequestFailed
 
 # ---------------------------------------------------------------------------------------------- fork server to engine
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from time import monotonic
 
 from proctor.engine.worker.arrays import SharedArrays, anonymous_file
-from proctor.engine.worker.messages import Act, Close, Reply, Request, Setup, decode_reply, encode
+from proctor.engine.worker.messages import Act, Close, FrameEncoded, Reply, Request, Setup, decode_reply, encode
 from proctor.engine.worker.processes import Starter, make_starter
 from proctor.engine.worker.simulation import Simulation
 from proctor.security.foreign_code import without_stdin
@@ -46,7 +46,7 @@ class Deadlines:
 
     def of(self, request: Request) -> float:
         """The deadline for a request."""
-        return self.step if isinstance(request, Act) else self.reset
+        return self.step if isinstance(request, Act | FrameEncoded) else self.reset
 
 
 class ProcessWorker:
@@ -68,7 +68,7 @@ class ProcessWorker:
     def send(self, request: Request) -> None:
         """Send a request. If the worker is gone, :meth:`receive` returns why."""
         self._limit = self._deadlines.of(request)
-        self._begins, self._n_sent = not isinstance(request, Act), self._n_sent + 1
+        self._begins, self._n_sent = not isinstance(request, Act | FrameEncoded), self._n_sent + 1
         self._deadline, self._heartbeat = monotonic() + self._limit, self.arrays.heartbeat
         with suppress(BrokenPipeError, ConnectionResetError):
             self.connection.send_bytes(encode(request))
