@@ -12,6 +12,7 @@ from proctor.child.other_python import find_interpreter
 from proctor.config.lerobot_flags import without_lerobots
 from proctor.config.structure import read_value
 from proctor.errors import ConfigError
+from proctor.interpreters.choice import fields_by_recipe, interpreter_for, interpreter_named
 from proctor.machine.home import prepare_surroundings
 from proctor.plugins import BENCHMARKS, POLICIES, find, installed, load_object
 from proctor.policies.base import AnyPolicy, require_policy
@@ -47,22 +48,32 @@ def make_benchmark(fields: Mapping[str, Any], *, trust_remote_code: bool = False
 def interpreter_of(name: str, fields: Mapping[str, Any]) -> str | None:
     """Say under which Python the simulators of the benchmark ``name`` run: its path, None for the one of this process.
 
-    This is the one place where that is decided; ``fields`` are those of ``--env.*``.
+    This is the one place where that is decided; ``fields`` are those of ``--env.*``. ``env.python`` comes first, which
+    may name an environment of ``proctor env``; then this process's own, if it has all that the benchmark needs; then
+    the environment that was created for the benchmark.
 
     Raises:
         ConfigError: ``env.python`` names no Python that can run workers.
     """
     given = read_value(fields.get("python"))
-    return None if given is None else find_interpreter(str(given))
+    chosen = interpreter_for(name) if given is None else interpreter_named(str(given))
+    return None if chosen is None else find_interpreter(chosen)
 
 
 def _fields_of_another(name: str, fields: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Find a benchmark that runs ``name`` as one of its tasks, and give its fields; None if there is no such one."""
+    """Find a recipe or a benchmark that runs ``name`` as one of its tasks, and give its fields; None if there is none.
+
+    Raises:
+        ConfigError: a recipe is for ``name``, and its environment is not created.
+    """
     if ":" in name or name in installed(BENCHMARKS):
         return None
+    found: dict[str, Any] | None = fields_by_recipe(name, fields)
+    if found is not None:
+        return found
     for point in installed(BENCHMARKS).values():
         try:
-            found: dict[str, Any] | None = load_object(point.value).fields_for(name, fields)
+            found = load_object(point.value).fields_for(name, fields)
         except (ConfigError, AttributeError):  # a plug-in that cannot be imported is not what the user asked for
             continue
         if found is not None:
