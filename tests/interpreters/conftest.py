@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -42,13 +43,13 @@ class Scripted(Installer):
 
     def __init__(self, script: str = "print('installed')") -> None:
         self.script = script
-        self.installed: list[list[str]] = []
+        self.installed: list[tuple[list[str], list[str] | None]] = []
 
     def make(self, python, folder):
         return [sys.executable, "-c", MAKES, folder]
 
     def install(self, folder, packages, constraints):
-        self.installed.append([*packages])
+        self.installed.append(([*packages], constraints and constraints.read_text().splitlines()))
         return [sys.executable, "-c", textwrap.dedent(self.script), folder]
 
 
@@ -76,9 +77,15 @@ def recipe_of(tmp_path):
 @pytest.fixture
 def python():
     """This process's Python."""
-    found = ask(__import__("pathlib").Path(sys.executable))
+    found = ask(Path(sys.executable))
     assert isinstance(found, Python)
     return found
+
+
+@pytest.fixture
+def scripted():
+    """The class of installers that run a script."""
+    return Scripted
 
 
 @pytest.fixture

@@ -50,7 +50,7 @@ def test_a_key_that_is_missing_is_named(tmp_path):
     path = tmp_path / "short.toml"
     path.write_text('summary = "x"')
 
-    with pytest.raises(ConfigError, match="short.toml cannot be used: it lacks the key `benchmarks`"):
+    with pytest.raises(ConfigError, match=r"short\.toml cannot be used: it lacks the key `benchmarks`"):
         find_recipe(str(path))
 
 

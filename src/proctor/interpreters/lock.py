@@ -53,9 +53,7 @@ class EnvironmentLock:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.pread(descriptor, 20, 0).decode(errors="replace").strip()
-            self._on_wait(
-                f"Waiting for process {holder}, or a program it started, which works on the same environment."
-            )
+            self._on_wait(f"Waiting for process {holder} or its installer, which work on the same environment.")
             fcntl.flock(descriptor, fcntl.LOCK_EX)
 
     def _is_current(self, descriptor: int) -> bool:
