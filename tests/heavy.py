@@ -44,6 +44,7 @@ MARKERS: dict[str, tuple[str, ...]] = {
     "evaluation/test_failing_policies.py": ("slow",),
     "evaluation/test_videos.py": ("simulator",),
     "evaluation/test_determinism.py": ("slow",),
+    "evaluation/test_env_python.py": ("slow",),
     "parallel/test_driver.py": ("slow",),
     "parallel/test_launchers.py": ("slow",),
     "security/test_consent.py": ("slow",),

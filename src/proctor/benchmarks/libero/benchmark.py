@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 import gymnasium
 import numpy as np
 from gymnasium.spaces import Box
-from packaging.version import Version
 
 from proctor.benchmarks.base import (
     Benchmark,
@@ -214,12 +213,12 @@ def openpi_axis_angle(quat: Array) -> Array:
 
 
 _CHANGES = {
-    Version("3.3.3"): (
+    (3, 3, 3): (
         "renders LIBERO differently from versions before 3.3.3: libero_object is far darker (mean RGB 112/102/94 "
         "instead of 145/139/133), so a policy sees other images than those it was trained on; install mujoco<3.3.3 to "
         "compare results with published ones."
     ),
-    Version("3.4"): (
+    (3, 4): (
         "moves LIBERO's objects differently from versions before 3.4: in libero_spatial task 5 the bowl no longer "
         "sits where it should, which costs nearly all successes there; install mujoco<3.3.3."
     ),
@@ -312,7 +311,8 @@ class Libero(Benchmark):
             installed = version("mujoco")
         except PackageNotFoundError:
             return []
-        return [f"MuJoCo {installed} {change}" for since, change in _CHANGES.items() if Version(installed) >= since]
+        release = tuple(int(part) for part in installed.split(".") if part.isdecimal())
+        return [f"MuJoCo {installed} {change}" for since, change in _CHANGES.items() if release >= since]
 
     def preload(self) -> None:
         """Build the first task's simulator, without GL: forked workers get it at no cost and share its memory."""
