@@ -56,7 +56,7 @@ def interpreter_of(name: str, fields: Mapping[str, Any]) -> str | None:
         ConfigError: ``env.python`` names no Python that can run workers.
     """
     given = read_value(fields.get("python"))
-    chosen = interpreter_for(name) if given is None else interpreter_named(str(given))
+    chosen = interpreter_for(name, fields) if given is None else interpreter_named(str(given))
     return None if chosen is None else find_interpreter(chosen)
 
 

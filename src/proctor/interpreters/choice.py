@@ -26,18 +26,30 @@ def interpreter_named(text: str) -> str:
     return str(ready_environment(text).interpreter) if is_environment_name(text) else text
 
 
-def interpreter_for(benchmark: str) -> str | None:
+def interpreter_for(benchmark: str, fields: Mapping[str, Any]) -> str | None:
     """Return the interpreter of the environment that a benchmark needs; None if this process's interpreter has all that
     the benchmark needs, or if there is no such environment. The user is told which environment it is.
+
+    ``fields`` are those of ``--env.*``: a module that they name may be one that only an environment has.
 
     Raises:
         ConfigError: several environments are for it, and none has its name.
     """
-    point = installed(BENCHMARKS).get(benchmark)
-    if point is None or requirements_of(point).met:
+    if benchmark not in installed(BENCHMARKS):
         return None
-    environment = _environment_for(benchmark)
+    if _is_complete_here(benchmark):
+        environment = _environment_with(benchmark, str(fields.get("module") or ""))
+    else:
+        environment = _environment_for(benchmark)
     return None if environment is None else _told(environment)
+
+
+def _is_complete_here(benchmark: str) -> bool:
+    """Return True if this interpreter has what the extra of a benchmark installs, or what its recipe's module is."""
+    if not requirements_of(installed(BENCHMARKS)[benchmark]).met:
+        return False
+    modules = [recipe.module for recipe in recipes().values() if recipe.module and benchmark in recipe.benchmarks]
+    return not modules or any(map(_is_here, modules))
 
 
 def fields_by_recipe(name: str, fields: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -50,20 +62,12 @@ def fields_by_recipe(name: str, fields: Mapping[str, Any]) -> dict[str, Any] | N
     defaults = dict(_stands_for()).get(name)
     if defaults is None:
         return None
-    chosen = {**defaults, **fields, "type": defaults["type"]}
-    if fields.get("python") is None and not _is_here(defaults.get("module")):
-        environment = _environment_for(name)
-        if environment is None:
-            raise ConfigError(
-                f"--env.type={name} needs an environment of its own; create it with: proctor env create {name}"
-            )
-        chosen["python"] = _told(environment)
-    return chosen
-
-
-def names_by_recipe() -> list[str]:
-    """Return the values of ``--env.type`` that only recipes have."""
-    return sorted(dict(_stands_for()))
+    is_here = fields.get("python") is not None or _is_here(defaults.get("module", ""))
+    if not is_here and _environment_for(name) is None:
+        raise ConfigError(
+            f"--env.type={name} needs an environment of its own; create it with: proctor env create {name}"
+        )
+    return {**defaults, **fields, "type": defaults["type"]}
 
 
 def _stands_for() -> Iterator[tuple[str, dict[str, Any]]]:
@@ -75,8 +79,8 @@ def _stands_for() -> Iterator[tuple[str, dict[str, Any]]]:
             yield from ((name, recipe.env) for name in recipe.benchmarks)
 
 
-def _is_here(module: str | None) -> bool:
-    return module is not None and importlib.util.find_spec(module.partition(".")[0]) is not None
+def _is_here(module: str) -> bool:
+    return bool(module) and importlib.util.find_spec(module.partition(".")[0]) is not None
 
 
 def _environment_for(benchmark: str) -> Environment | None:
@@ -88,10 +92,17 @@ def _environment_for(benchmark: str) -> Environment | None:
         names = ", ".join(each.name for each in chosen)
         raise ConfigError(f"Several environments are for {benchmark}: {names}; choose one with --env.python=NAME.")
     for each in suitable if not chosen else ():
-        note(
-            f"The environment '{each.name}' is {each.state} and not used; make it anew: proctor env create {each.name}"
-        )
+        note(f"The environment '{each.name}' is {each.state}; make it anew: proctor env create {each.recipe}")
     return chosen[0] if chosen else None
+
+
+def _environment_with(benchmark: str, module: str) -> Environment | None:
+    """Find the environment in which a benchmark has a module that this interpreter lacks."""
+    if not module or _is_here(module):
+        return None
+    wanted = {"type": benchmark, "module": module}
+    found = (each for each in existing() if wanted.items() <= each.facts.env.items())
+    return next((each for each in found if each.state is State.READY), None)
 
 
 def _told(environment: Environment) -> str:

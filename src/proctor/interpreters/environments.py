@@ -27,7 +27,7 @@ import msgspec
 
 from proctor.errors import ConfigError, did_you_mean
 from proctor.interpreters.lock import EnvironmentLock
-from proctor.interpreters.recipe import NAME, Recipe, read_recipe, recipes
+from proctor.interpreters.recipe import FOLDER, NAME, SUFFIX, Recipe, read_recipe, recipes
 from proctor.machine.home import lasting_cache
 
 FOLDER_VARIABLE = "PROCTOR_ENVIRONMENTS"
@@ -92,12 +92,12 @@ class Environment:
 
     def _digest_of_the_recipe(self) -> str | None:
         """Read the digest that the recipe has now; if a user's own file is gone, it cannot have changed."""
-        if not self.facts.own_recipe:
-            return recipes()[self.name].digest if self.name in recipes() else None
+        own = self.facts.own_recipe
+        path = Path(own) if own else FOLDER / f"{self.name}{SUFFIX}"
         try:
-            return read_recipe(Path(self.facts.own_recipe)).digest
+            return read_recipe(path).digest
         except ConfigError:
-            return None if Path(self.facts.own_recipe).exists() else self.digest
+            return self.digest if own and not path.exists() else None
 
 
 def interpreter_in(folder: Path) -> Path:

@@ -4,12 +4,13 @@
 
     summary = "XarmLift from gym-xarm, on MuJoCo 2.3"   # for people
     benchmarks = ["xarm"]                 # the values of --env.type that run in it
-    python = ">=3.10,<3.12"               # the Pythons that fit; the newest of those that are there is taken
+    python = ">=3.10,<3.12"               # the Pythons that fit: this process's is preferred, else the newest is taken
     packages = ["gym-xarm==0.1.1"]        # installed together, with what they need
     constraints = ["mujoco==2.3.7"]       # versions of what they need, if it is installed
     packages_without_dependencies = []    # installed afterwards, without what they ask for
     licence = "Apache-2.0"                # for people
     disk_mb = 300                         # for people, and refused beforehand if the disk has less
+    module = "gym_xarm"                   # an interpreter that finds it needs no environment; if no extra installs it
     downloads = ""                        # for people: what must be fetched by hand, and where it belongs
     unproven = ""                         # for people: what of it has never been run, and why
     check = "import gym_xarm"             # Python that must run in the environment without an error
@@ -65,6 +66,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     system_libraries: dict[str, str] = {}
     licence: str
     disk_mb: int
+    module: str = ""
     downloads: str = ""
     unproven: str = ""
     check: str
