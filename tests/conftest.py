@@ -21,6 +21,9 @@ from heavy import PACKAGES, is_heavy_throughout, markers_of, turn_of
 TESTS = Path(__file__).parent
 # Pillow 13 rounds the resizing of tall images otherwise than Pillow 12, so both sides have the same one.
 PILLOW = version("pillow")
+os.environ["PROCTOR_ENVIRONMENTS"] = (
+    os.devnull
+)  # no test uses the user's environments, and a test that makes one sets it
 ORACLE = TESTS.parent / f".venv-openpi-pillow-{PILLOW}"
 PYTHONS = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
 ORACLE_NEEDS = ["openpi-client==0.1.2", "typing_extensions", "websockets>=14", "numpy<2", f"pillow=={PILLOW}"]

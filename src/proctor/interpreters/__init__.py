@@ -5,9 +5,12 @@
 ``pythons``       which Pythons this machine has
 ``installers``    uv, or venv and pip: the commands that make an environment
 ``commands``      running such a command
+``checks``          the check of an environment
 ``creation``      making an environment: all of it, or nothing
 ``lock``          two creations of one environment wait for one another
 ``environments``  which environments exist, and their state
+``overview``        the list of recipes and environments
+``removal``         which environments are removed, and their removal
 ``choice``        which environment a benchmark is run in
 ================  =====================================================================================
 """

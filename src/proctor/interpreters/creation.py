@@ -16,6 +16,7 @@ from time import monotonic
 import msgspec
 
 from proctor.errors import ConfigError, ProctorError, ResourceError
+from proctor.interpreters.checks import check_command
 from proctor.interpreters.commands import run
 from proctor.interpreters.environments import (
     LOG,
@@ -36,13 +37,6 @@ from proctor.interpreters.installers import Command, Installer
 from proctor.interpreters.pythons import Python
 from proctor.interpreters.recipe import Recipe
 
-_CHECK_OF_A_WORKER = """
-import msgspec, numpy
-try:
-    import gymnasium
-except ImportError:
-    import gym
-"""
 _PROMPT = "$ "
 _SHOWN_LINES = 12
 _KEPT_LINES = 5000
@@ -80,11 +74,6 @@ def _can_be_loaded(library: str) -> bool:
     except OSError:
         return False
     return True
-
-
-def check_command(interpreter: Path, check: str) -> Command:
-    """Give the command that runs the check of a recipe, after one of what a worker of Proctor imports."""
-    return [interpreter, "-I", "-c", f"{_CHECK_OF_A_WORKER}\n{check}"]
 
 
 class Creation:
