@@ -58,6 +58,7 @@ MARKERS: dict[str, tuple[str, ...]] = {
     "interpreters/test_creation.py": ("slow",),
     "interpreters/test_choice.py": ("slow",),
     "interpreters/test_environments.py": ("slow",),
+    "interpreters/test_checks_of_environments.py": ("slow",),
     "cli/test_env_command.py": ("slow",),
     "reports/test_html_in_a_browser.py": ("browser",),
     "reports/test_wandb.py": ("slow",),

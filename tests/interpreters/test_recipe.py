@@ -11,7 +11,7 @@ from packaging.specifiers import SpecifierSet
 
 from proctor.errors import ConfigError
 from proctor.interpreters.recipe import FOLDER, WORKER_PACKAGES, find_recipe, recipes
-from proctor.plugins import BENCHMARKS, installed
+from proctor.plugins import BENCHMARKS, installed, load_object
 
 
 def test_a_recipe_has_the_name_of_its_file(recipe_of):
@@ -67,6 +67,7 @@ def test_a_recipe_is_found_by_its_name_or_its_path(recipe_of, tmp_path, monkeypa
 
     assert find_recipe("own.toml").name == find_recipe("./own.toml").name == "own"
     assert find_recipe("xarm").path == FOLDER / "xarm.toml"
+    assert find_recipe("simpler").name == "maniskill"
     with pytest.raises(ConfigError, match=r"There is no recipe 'xram'. Did you mean 'xarm'\? .*: ./xram.toml."):
         find_recipe("xram")
     with pytest.raises(ConfigError, match=r"gone.toml cannot be read: No such file"):
@@ -148,3 +149,13 @@ def test_the_recipes_of_benchmarks_have_the_versions_that_are_tested_together():
             requirement = Requirement(text)
             if requirement.marker is None or requirement.marker.evaluate({"python_version": "3.12"}):
                 assert f"{requirement.name}{requirement.specifier}" == tested[requirement.name]
+
+
+def test_every_benchmark_with_an_extra_has_a_recipe_that_the_extras_name_finds():
+    """Since the error of a missing package names both; a recipe may be for several benchmarks."""
+    kinds = [load_object(point.value) for point in installed(BENCHMARKS).values() if point.value.startswith("proctor.")]
+    extras = {kind.extra for kind in kinds if kind.extra}
+
+    assert extras
+    assert extras <= {name for recipe in recipes().values() for name in (recipe.name, *recipe.benchmarks)}
+    assert all(find_recipe(name) for name in extras)

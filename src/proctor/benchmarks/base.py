@@ -252,7 +252,7 @@ def import_simulator(module: str, extra: str) -> Any:
                 f"{module} cannot be imported in the interpreter of --env.python ({error}); install it there, for "
                 f"example with: {command}"
             ) from error
-        raise MissingExtraError(module, extra, str(error)) from error
+        raise MissingExtraError(module, extra, str(error), environment=extra) from error  # every simulator has a recipe
 
 
 def require_one_of(field: str, value: str, allowed: Collection[str]) -> None:

@@ -106,7 +106,7 @@ def recipes() -> dict[str, Recipe]:
 
 
 def find_recipe(name: str) -> Recipe:
-    """Give the recipe that a user names: one of Proctor's, or the path of a file.
+    """Give the recipe that a user names: one of Proctor's, one for the benchmark of that name, or the path of a file.
 
     Raises:
         ConfigError: there is no such recipe (the message suggests the nearest name), or the file is not a recipe.
@@ -121,7 +121,10 @@ def find_recipe(name: str) -> Recipe:
             )
         return own
     if not path.is_file():
-        known = [path.stem for path in FOLDER.glob(f"*{SUFFIX}")]
+        known = recipes()
+        for recipe in known.values():
+            if name in recipe.benchmarks:
+                return recipe
         raise ConfigError(
             f"There is no recipe '{name}'.{did_you_mean(name, known)} A recipe of your own is named by its file: "
             f"./{name}{SUFFIX}."

@@ -45,7 +45,7 @@ class LiberoFiles:
             own = getattr(libero, "get_assets_path", None)
             assets = Path(own() if own else libero.get_libero_path("assets"))
         except ImportError as error:
-            raise MissingExtraError("LIBERO's set of 3D models", "libero", str(error)) from error
+            raise MissingExtraError("LIBERO's set of 3D models", "libero", str(error), environment="libero") from error
         needed = {"tasks": self._bddl, "initial states": self._init_states, "3D models": assets / "scenes"}
         for what, folder in needed.items():
             if not folder.is_dir():
