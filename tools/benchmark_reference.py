@@ -12,6 +12,7 @@ import tomllib
 from pathlib import Path
 
 from proctor.benchmarks.base import Benchmark
+from proctor.interpreters.recipe import Recipe, recipes
 from proctor.plugins import BENCHMARKS, load_object
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -42,16 +43,62 @@ lists the options; [add a benchmark](add-a-benchmark.md) describes how to add yo
 """
 
 
+WHERE = """\
+## What runs where
+
+"This interpreter" is Proctor's own. Any benchmark with a recipe can also run in an
+[environment of its own](environments.md), whose Python, size and licence the table gives. `proctor env create` installs
+what can be installed from packages; nothing else is ever downloaded.
+"""
+
+OUT = """\
+### What is not here, and why
+
+| benchmark | reason |
+|---|---|
+| CALVIN | No package of it exists: the name is another project's, and its engine, PyBullet, must be compiled. |
+| RLBench | It needs CoppeliaSim, which has no package; the name of PyRep is another project's. |
+| RoboTwin 2 | Its runtime (`rlinf-robotwin-runtime`) needs a beta of SAPIEN, and a GPU for its planner. |
+| VLABench | There is no package, and its models are a download from a hub. |
+| RoboMME | There is no package; it is a fork of ManiSkill. |
+| MIKASA-Robo | Its package pins numpy 1.23; it was not tried in an environment of its own. |
+| BEHAVIOR | Its package (`omnigibson`) is old, and it needs Isaac Sim and an RTX GPU. |
+| Isaac Lab Arena | It needs Isaac Sim and an RTX GPU. |
+
+If such a benchmark is installed in an interpreter on your machine, [`gymnasium`](#gymnasium) or
+[`lerobot_env`](#lerobot_env) may run it there: `--env.python=PATH`.
+"""
+
+
 def reference() -> str:
     """Return the text of the page."""
-    points = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["entry-points"][BENCHMARKS]
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    points = project["entry-points"][BENCHMARKS]
     kinds: list[type[Benchmark]] = [load_object(address) for address in points.values()]
     overview = [
         "| benchmark | install | protocol | memory | packages of the fingerprint |",
         "|---|---|---|---|---|",
         *(_overview_row(kind) for kind in kinds),
     ]
-    return "\n".join([HEAD, *overview, "", *(_section(kind) for kind in kinds)])
+    where = _where(set(points), set(project["optional-dependencies"]))
+    return "\n".join([HEAD, *overview, "", WHERE, *where, "", OUT, *(_section(kind) for kind in kinds)])
+
+
+def _recipes_by_benchmark() -> list[tuple[str, Recipe]]:
+    pairs = [(name, recipe) for recipe in recipes().values() for name in recipe.benchmarks]
+    return sorted(pairs, key=lambda pair: (pair[0], pair[1].name))
+
+
+def _where(benchmarks: set[str], extras: set[str]) -> list[str]:
+    """Return the table of where each benchmark that has a recipe runs."""
+    rows = ["| benchmark | runs in | Python | licence | disk | state |", "|---|---|---|---|---|---|"]
+    for name, recipe in _recipes_by_benchmark():
+        shown = f"[`{name}`](#{name})" if name in benchmarks else f"`{name}`"
+        own = f"`proctor env create {recipe.name}`"
+        where = f"this interpreter (`proctor[{name}]`), or {own}" if name in extras else f"its own: {own}"
+        state = " ".join(filter(None, (recipe.downloads, recipe.unproven))) or "run and tested"
+        rows.append(f"| {shown} | {where} | {recipe.python} | {recipe.licence} | {recipe.disk_mb} MB | {state} |")
+    return rows
 
 
 def _overview_row(kind: type[Benchmark]) -> str:

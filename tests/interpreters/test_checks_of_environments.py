@@ -32,7 +32,12 @@ def test_a_check_passes_or_says_why_not(recipe_of, create):
     ("harm", "status", "message", "remedy"),
     [
         (lambda *_: None, Status.OK, "its check passed in", ""),
-        (lambda found, _: (found.folder / "broken").touch(), Status.BROKEN, "it is broken", "proctor env remove tiny; "),
+        (
+            lambda found, _: (found.folder / "broken").touch(),
+            Status.BROKEN,
+            "it is broken",
+            "proctor env remove tiny; ",
+        ),
         (lambda found, _: found.interpreter.unlink(), Status.WARNING, "was made with is gone", "proctor env create /"),
         (lambda _, write: write(check='"x"'), Status.WARNING, "its recipe has changed", "proctor env remove --stale"),
         (lambda found, _: shutil.rmtree(found.folder), Status.ABSENT, "was removed meanwhile", ""),

@@ -26,7 +26,7 @@ def env_command(  # noqa: PLR0913 - what can be chosen on the command line
     *,
     python: str | None = None,
     fetch_python: bool = False,
-    installer: Literal["auto", "uv", "pip"] = "auto",
+    installer: str = "auto",
     verbose: bool = False,
     stale: bool = False,
     all: bool = False,  # noqa: A002 - the name of the option
@@ -44,11 +44,12 @@ def env_command(  # noqa: PLR0913 - what can be chosen on the command line
     name
         The name of a recipe; to create an environment from a recipe of your own, the path of its file.
     python
-        create: the Python to use, a version such as 3.10 or a path; by default the newest that fits the recipe.
+        create: the Python to use, a version such as 3.10 or a path; by default Proctor's own if it fits the
+        recipe, else the newest that does.
     fetch_python
         create: let uv fetch a Python that fits the recipe.
     installer
-        create: how packages are installed; auto is uv if it is installed, else pip.
+        create: how packages are installed, uv or pip; auto is uv if it is installed, else pip.
     verbose
         create: print what the installer prints.
     stale

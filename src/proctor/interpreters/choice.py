@@ -1,4 +1,4 @@
-"""Which environment a benchmark is run in."""
+"""Chooses the environment that a benchmark is run in."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def is_environment_name(text: str) -> bool:
 
 
 def interpreter_named(text: str) -> str:
-    """Return the interpreter of the environment that ``text`` names, or ``text`` itself if it is no such name.
+    """Return the interpreter of the environment that ``text`` names, or ``text`` itself if it names none.
 
     Raises:
         ConfigError: the environment is not created, stale or broken.

@@ -37,7 +37,7 @@ _FOLDER_NAME = re.compile(rf"(?P<name>{NAME.pattern})-(?P<digest>[0-9a-f]{{12}})
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """What is recorded of a complete environment.
+    """The record of a complete environment.
 
     ``own_recipe`` is the path of the user's own recipe, empty for one of Proctor's. ``benchmarks``, ``env`` and
     ``check`` are the recipe's. ``python`` is a version, ``created`` a time in ISO 8601, ``megabytes`` the size of all
@@ -81,7 +81,7 @@ class Environment:
 
     @property
     def recipe(self) -> str:
-        """What ``proctor env create`` is given to make it anew: a name, or the path of the user's own recipe."""
+        """The argument of ``proctor env create`` that makes it anew: a name, or the path of the user's own recipe."""
         return self.facts.own_recipe or self.name
 
     @property
@@ -148,7 +148,7 @@ def existing() -> list[Environment]:
 
 
 def read_environment(folder: Path) -> Environment | None:
-    """Read what a folder holds; None if it is no complete environment."""
+    """Read what a folder holds; None if that is not a complete environment."""
     named = _FOLDER_NAME.fullmatch(folder.name)
     try:
         facts = msgspec.json.decode((folder / MARKER).read_bytes(), type=Facts)

@@ -55,7 +55,7 @@ class Installer(ABC):
 
 
 class Uv(Installer):
-    """uv, a program of its own that is a hundred times faster than pip."""
+    """Uses uv, a program of its own that is many times faster than pip."""
 
     name = UV
     needs_pip = False
@@ -84,7 +84,7 @@ class Uv(Installer):
 
 
 class Pip(Installer):
-    """``venv`` and pip, which come with most Pythons."""
+    """Uses ``venv`` and pip, which come with most Pythons."""
 
     name = PIP
     version = ""

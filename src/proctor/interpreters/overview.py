@@ -1,4 +1,4 @@
-"""What ``proctor env list`` lists: each of Proctor's recipes with its environment, and the environments besides."""
+"""Lists each of Proctor's recipes with its environment, and the environments of other recipes."""
 
 from __future__ import annotations
 

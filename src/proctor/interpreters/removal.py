@@ -1,4 +1,4 @@
-"""Which environments ``proctor env remove`` removes, and their removal."""
+"""Finds the environments that ``proctor env remove`` is to remove, and removes them."""
 
 from __future__ import annotations
 
