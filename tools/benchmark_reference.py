@@ -42,8 +42,8 @@ lists the options; [add a benchmark](add-a-benchmark.md) describes how to add yo
 
 ## A simulator with packages of its own
 
-If a simulator needs other versions than Proctor's environment has (an older MuJoCo, numpy 1, Python 3.10), install it into an
-environment of its own and name that environment's interpreter:
+If a simulator needs other versions than Proctor's environment has (an older MuJoCo, numpy 1, Python 3.10), install it
+into an environment of its own and name that environment's interpreter:
 
 <!-- only parsed: the environment takes a minute to install -->
 ```bash
@@ -53,11 +53,12 @@ proctor eval --policy.type=random --env.python=~/xarm/bin/python --env.type=gymn
              --env.task=gym_xarm/XarmLift-v0 --env.kwargs='{"obs_type": "pixels_agent_pos"}' --eval.n_episodes=5
 ```
 
-`--env.python` works with every benchmark, also with one that only that environment has. It needs Python 3.10 or later, numpy,
-msgspec, Gymnasium 0.29 or later (or gym 0.26) and the simulator's packages, but not Proctor, torch or PyAV. Results, recovery
-and videos are the same; the fingerprint contains the versions of that environment. Folders of `PYTHONPATH` are searched after
-its packages. `proctor resume` and `proctor replay` of such a run need `--trust_remote_code=true`, because a run directory must
-not choose the program that runs. [The decision](decisions/an-interpreter-of-its-own.md) says how it works.
+`--env.python` works with every benchmark, also with one that only that environment has. It needs Python 3.10 or later,
+numpy, msgspec, Gymnasium 0.29 or later (or gym 0.26) and the simulator's packages, but not Proctor, torch or PyAV.
+Results, recovery and videos are the same; the fingerprint contains the versions of that environment. Folders of
+`PYTHONPATH` are searched after its packages. `proctor resume` and `proctor replay` of such a run need
+`--trust_remote_code=true`, because a run directory must not choose the program that runs. [The
+decision](decisions/an-interpreter-of-its-own.md) says how it works.
 """
 
 

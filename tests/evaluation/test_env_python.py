@@ -230,6 +230,10 @@ def test_planning_imports_nothing_of_the_benchmark_here(python_310, tmp_path, mo
     """A benchmark that only the other interpreter has is described there: tasks, starts, options, cautions."""
     (tmp_path / "site-packages").mkdir()
     (tmp_path / "site-packages" / "only_there.py").write_text(_ONLY_THERE)
+    metadata = tmp_path / "site-packages" / "only_there-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: only-there\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[proctor.benchmarks]\ncounting = only_there:Counting\n")
     monkeypatch.setattr("proctor.child.other_python.BROUGHT", _with_packages(tmp_path, monkeypatch))
     fields = {"type": "only_there:Counting", "python": python_310, "friction": "0.5", "episode_length": 7}
     benchmark, address = make_benchmark(fields)
@@ -249,6 +253,9 @@ def test_planning_imports_nothing_of_the_benchmark_here(python_310, tmp_path, mo
         benchmark.make_env(task)
     with pytest.raises(ConfigError, match=r"Unknown field env.frictoin"):
         make_benchmark({**fields, "frictoin": 1})
+    assert make_benchmark({**fields, "type": "counting"})[1] == address, "by the name that it is registered with there"
+    with pytest.raises(ConfigError, match=r"Unknown benchmark 'countig'"):
+        make_benchmark({**fields, "type": "countig"})
 
 
 _ONLY_THERE = """
@@ -327,9 +334,7 @@ def test_shards_run_their_workers_under_it(here, python_310, tmp_path, capsys):
 
 
 def test_simulators_in_this_process_are_refused(python_310, tmp_path):
-    with pytest.raises(
-        ConfigError, match=r"use_async_envs is false, but simulators under env.python=.* leave one"
-    ):
+    with pytest.raises(ConfigError, match=r"use_async_envs is false, but simulators under env.python=.* leave one"):
         run(tmp_path / "run", python_310, use_async_envs=False)
 
 
