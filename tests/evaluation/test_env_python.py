@@ -212,13 +212,14 @@ def test_a_file_that_cannot_be_completed_costs_its_video(python_310, tmp_path, m
 
 
 def test_a_worker_that_is_lost_in_the_midst_of_a_video_leaves_no_part_of_it(python_310, tmp_path, scratch):
-    """The next attempt makes the whole one."""
-    env = {"faults": {"0/1000/2/render": "kill"}, "scratch": scratch}
-    found = run(tmp_path / "run", python_310, env=env, video="all")
-    run(tmp_path / "here", None, video="all")
+    """The next attempt makes the whole one, and nothing of the first attempt gets into its file."""
+    env = {"max_steps": 60, "n_tasks": 1, "faults": {"0/1000/50/render": "kill"}, "scratch": scratch}
+    found = run(tmp_path / "run", python_310, {"type": "zero"}, env, video="all", n_episodes=1)
+    run(tmp_path / "here", None, {"type": "zero"}, {"max_steps": 60, "n_tasks": 1}, video="all", n_episodes=1)
 
     assert list(Path(scratch).iterdir())
     assert not found.video_problems
+    assert len(videos(tmp_path / "here")) == 1
     assert videos(tmp_path / "run") == videos(tmp_path / "here")
     assert not list(tmp_path.rglob("*.part"))
 
