@@ -40,6 +40,26 @@ The protocol's name and the versions of the named packages are part of every
 [fingerprint](results-format.md#the-fingerprint), so results of different ones are not mixed. The memory is that of each
 further worker, measured with software GL at the usual image size. The [command-line reference](cli.md#benchmarks)
 lists the options; [add a benchmark](add-a-benchmark.md) describes how to add your own.
+
+## A simulator with packages of its own
+
+If a simulator needs other versions than Proctor's environment has (an older MuJoCo, numpy 1, Python 3.10), install it
+into an environment of its own and name that environment's interpreter:
+
+<!-- only parsed: the environment takes a minute to install -->
+```bash
+python3.10 -m venv ~/xarm
+~/xarm/bin/pip install numpy msgspec gymnasium==0.29.1 gym-xarm==0.1.1 gymnasium-robotics==1.2.4 'numpy<2'
+proctor eval --policy.type=random --env.python=~/xarm/bin/python --env.type=gymnasium --env.module=gym_xarm \
+             --env.task=gym_xarm/XarmLift-v0 --env.kwargs='{"obs_type": "pixels_agent_pos"}' --eval.n_episodes=5
+```
+
+`--env.python` works with every benchmark, also with one that only that environment has. It needs Python 3.10 or later,
+numpy, msgspec, Gymnasium 0.29 or later (or gym 0.26) and the simulator's packages, but not Proctor, torch or PyAV.
+Results, recovery and videos are the same; the fingerprint contains the versions of that environment. Folders of
+`PYTHONPATH` are searched after its packages. `proctor resume` and `proctor replay` of such a run need
+`--trust_remote_code=true`, because a run directory must not choose the program that runs. [The
+decision](decisions/an-interpreter-of-its-own.md) says how it works.
 """
 
 

@@ -99,7 +99,7 @@ class PreparedRun:
         """The content of the run file of this run or shard."""
         identity = self.identity
         # An interpreter that the user did not name is found anew whenever the run is continued, on any machine.
-        env = {**asdict(self.benchmark.config), "python": self.config.env["python"]}
+        env = {**asdict(self.benchmark.config), "python": self.config.env.get("python")}
         return RunInfo(
             without_consent({**asdict(self.config), "env": env, "output_dir": str(self.directory)}),
             without_consent(identity.fingerprint, mark=False),
