@@ -8,6 +8,7 @@ from proctor.errors import ConfigError, Note
 from proctor.evaluation.components import interpreter_of, make_benchmark
 from proctor.interpreters import choice
 from proctor.plugins import Requirements
+from proctor.security.consent import uninstalled_code
 
 COMPLETE = Requirements({}, (), "")
 INCOMPLETE = Requirements({}, ("gym-pusht>=1",), "pip install 'proctor[pusht]'")
@@ -76,6 +77,21 @@ def test_a_named_interpreter_comes_first(recipe_of, create, python):
     assert interpreter_of("pusht", {"python": str(python.path)}) == str(python.path)
     with pytest.raises(ConfigError, match="The environment 'xarm' is not created"):
         interpreter_of("pusht", {"python": "xarm"})
+
+
+def test_a_run_directory_records_an_environment_by_its_name_and_needs_no_consent_for_it(recipe_of, create):
+    """A path, which may be any program, needs consent; an interpreter that was found is found again."""
+    environment = create(recipe_of(**FOR_PUSHT))
+
+    assert choice.python_to_record("tiny", str(environment.interpreter)) == "env:tiny"
+    assert choice.python_to_record("env:tiny", str(environment.interpreter)) == "env:tiny"
+    assert choice.python_to_record("python3", "/bin/python3") == "/bin/python3"
+    assert choice.python_to_record(None, str(environment.interpreter)) is None
+    assert interpreter_of("pusht", {"python": "env:tiny"}) == str(environment.interpreter)
+    assert uninstalled_code({"env": {"python": "env:tiny"}}) == []
+    assert uninstalled_code({"env": {"python": "tiny"}}) == ["the interpreter tiny"]
+    with pytest.raises(ConfigError, match="There is no environment 'gone'"):
+        interpreter_of("pusht", {"python": "env:gone"})
 
 
 def test_a_benchmark_without_an_extra_is_here_if_the_module_of_its_recipe_is(recipe_of, create, monkeypatch):

@@ -42,6 +42,17 @@ def test_an_evaluation_runs_in_the_environment_of_its_benchmark(xarm, tmp_path, 
     assert main(["resume", str(run)]) == 0
 
 
+def test_a_run_in_an_environment_that_was_named_is_resumed_without_consent(xarm, tmp_path):
+    """Since a run directory can name an environment, but not make one."""
+    run = tmp_path / "run"
+    options = ["--policy.type=random", "--env.type=xarm", "--env.episode_length=5", "--eval.n_episodes=1"]
+
+    assert main(["eval", *options, "--env.python=xarm", "--eval.video=none", f"--output_dir={run}"]) == 0
+
+    assert json.loads((run / "run.json").read_text())["config"]["env"]["python"] == "env:xarm"
+    assert main(["resume", str(run)]) == 0
+
+
 def test_the_doctor_checks_each_environment(xarm):
     """In its own interpreter, and in bounded time."""
     checks = [check for check in checks_of_this_machine() if check.name == "environment xarm"]

@@ -10,11 +10,7 @@ from proctor.errors import ConfigError, note
 from proctor.interpreters.environments import Environment, State, existing, ready_environment
 from proctor.interpreters.recipe import recipes
 from proctor.plugins import BENCHMARKS, installed, requirements_of
-
-
-def is_environment_name(text: str) -> bool:
-    """Return True if ``text`` names an environment, or a recipe of Proctor's, and not a Python."""
-    return text in recipes() or any(environment.name == text for environment in existing())
+from proctor.security.consent import ENVIRONMENT
 
 
 def interpreter_named(text: str) -> str:
@@ -23,7 +19,26 @@ def interpreter_named(text: str) -> str:
     Raises:
         ConfigError: the environment is not created, stale or broken.
     """
-    return str(ready_environment(text).interpreter) if is_environment_name(text) else text
+    name = _environment_name(text)
+    return text if name is None else str(ready_environment(name).interpreter)
+
+
+def python_to_record(given: str | None, interpreter: str | None) -> str | None:
+    """Return the value of ``env.python`` for a run directory: an environment by its name, else the interpreter's path;
+    None if the user has given none.
+
+    A run directory cannot choose a program, but it may name an environment, because only the user creates those.
+    """
+    if given is None:
+        return None
+    name = _environment_name(given)
+    return interpreter if name is None else f"{ENVIRONMENT}{name}"
+
+
+def _environment_name(text: str) -> str | None:
+    name = text.removeprefix(ENVIRONMENT)
+    is_one = name != text or name in recipes() or any(environment.name == name for environment in existing())
+    return name if is_one else None
 
 
 def interpreter_for(benchmark: str, fields: Mapping[str, Any]) -> str | None:

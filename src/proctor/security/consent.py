@@ -21,6 +21,8 @@ from proctor.errors import ConfigError
 
 CONSENT = "trust_remote_code"
 GIVE_CONSENT = f"--{CONSENT}=true"
+ENVIRONMENT = "env:"
+"""The beginning of an ``env.python`` that is the name of an environment of ``proctor env``, not a path."""
 NOT_KEPT = "<not kept>"
 """Text that a run directory contains in place of consent."""
 
@@ -107,7 +109,7 @@ def uninstalled_code(config: Mapping[str, Any], *, on_import_path: bool = False)
     env = config.get("env")
     repo, python = (env.get("repo"), env.get("python")) if isinstance(env, Mapping) else (None, None)
     asked = [f"of {repo}" if repo else f"{CONSENT} was given"] if gives_consent(config) else []
-    asked += [f"the interpreter {python}"] if python else []
+    asked += [f"the interpreter {python}"] if python and not str(python).startswith(ENVIRONMENT) else []
     modules = dict.fromkeys(_named_modules(config))
     return asked + [
         f"module {name}" for name in modules if _is_here(name) or (on_import_path and not _is_installed(name))
