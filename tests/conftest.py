@@ -195,4 +195,4 @@ def python_310_gym():
 def python_313():
     """A newer interpreter than those of Proctor, with the PyAV that this one has."""
     packages = ["numpy>=2.1", "msgspec", "gymnasium>=1.1", f"av=={version('av')}"]
-    return environment_with(TESTS.parent / ".venv-worker-3.13", python_of("3.13"), packages)
+    return environment_with(TESTS.parent / f".venv-worker-3.13-av-{version('av')}", python_of("3.13"), packages)
