@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from fractions import Fraction
 from importlib.metadata import version
@@ -156,14 +158,16 @@ def openpi_python():
 
 def environment_with(folder: Path, base: str, packages: list[str]) -> str:
     """The interpreter of the virtual environment in ``folder``, which is made once, of the Python ``base``."""
-    python, done_mark = folder / "bin" / "python", folder / "made-for-tests"
-    if not done_mark.exists() or done_mark.read_text() != " ".join(packages):
-        commands = [[base, "-m", "venv", "--clear", str(folder)], [str(python), "-m", "pip", "install", *packages]]
-        for command in commands:
-            done = subprocess.run(command, check=False, capture_output=True, text=True)
-            if done.returncode:
-                pytest.skip(f"{folder.name} cannot be made: {done.stderr.strip()[-300:]}")
-        done_mark.write_text(" ".join(packages))
+    python, made = folder / "bin" / "python", folder / "made-for-tests"
+    with Path(tempfile.gettempdir(), f"proctor{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another process of these tests may want it at the same time
+        if not made.exists() or made.read_text() != " ".join(packages):
+            commands = [[base, "-m", "venv", "--clear", str(folder)], [str(python), "-m", "pip", "install", *packages]]
+            for command in commands:
+                done = subprocess.run(command, check=False, capture_output=True, text=True)
+                if done.returncode:
+                    pytest.skip(f"{folder.name} cannot be made: {done.stderr.strip()[-300:]}")
+            made.write_text(" ".join(packages))
     return str(python)
 
 
@@ -194,4 +198,4 @@ def python_310_gym():
 def python_313():
     """A newer interpreter than those of Proctor, with the PyAV that this one has."""
     packages = ["numpy>=2.1", "msgspec", "gymnasium>=1.1", f"av=={version('av')}"]
-    return environment_with(TESTS.parent / ".venv-worker-3.13", python_of("3.13"), packages)
+    return environment_with(TESTS.parent / f".venv-worker-3.13-av-{version('av')}", python_of("3.13"), packages)

@@ -39,6 +39,8 @@ MARKERS: dict[str, tuple[str, ...]] = {
     "test_docs.py::test_what_a_page_shows_works": ("simulator", "torch"),
     "engine/test_interruption.py": ("slow",),
     "engine/test_faults.py": ("slow",),
+    "engine/test_worker_imports.py::test_the_o": ("slow",),
+    "engine/test_worker_imports.py::test_a_newer_python": ("slow",),
     "engine/test_delay.py::test_an_evaluation_executes": ("slow",),
     "engine/test_video_replay.py": ("slow",),
     "evaluation/test_terminal_and_signals.py": ("slow",),

@@ -255,8 +255,8 @@ def test_planning_imports_nothing_of_the_benchmark_here(python_310, tmp_path, mo
     with pytest.raises(ConfigError, match=r"Unknown field env.frictoin"):
         make_benchmark({**fields, "frictoin": 1})
     assert make_benchmark({**fields, "type": "counting"})[1] == address, "by the name that it is registered with there"
-    with pytest.raises(ConfigError, match=r"Unknown benchmark 'countig'"):
-        make_benchmark({**fields, "type": "countig"})
+    with pytest.raises(ConfigError, match=r"Unknown benchmark 'counts'"):
+        make_benchmark({**fields, "type": "counts"})
 
 
 _ONLY_THERE = """
