@@ -50,21 +50,19 @@ def interpreter_for(benchmark: str, fields: Mapping[str, Any]) -> str | None:
     Raises:
         ConfigError: several environments are for it, and none has its name.
     """
-    if benchmark not in installed(BENCHMARKS):
+    if (point := installed(BENCHMARKS).get(benchmark)) is None:
         return None
-    if _is_complete_here(benchmark):
+    if requirements_of(point).met and not lacks_module(benchmark):
         environment = _environment_with(benchmark, str(fields.get("module") or ""))
     else:
         environment = _environment_for(benchmark)
     return None if environment is None else _told(environment)
 
 
-def _is_complete_here(benchmark: str) -> bool:
-    """Return True if this interpreter has what the extra of a benchmark installs, or what its recipe's module is."""
-    if not requirements_of(installed(BENCHMARKS)[benchmark]).met:
-        return False
+def lacks_module(benchmark: str) -> bool:
+    """Return True if this interpreter lacks the module that a benchmark's recipe names, since no extra installs it."""
     modules = [recipe.module for recipe in recipes().values() if recipe.module and benchmark in recipe.benchmarks]
-    return not modules or any(map(_is_here, modules))
+    return bool(modules) and not any(map(_is_here, modules))
 
 
 def fields_by_recipe(name: str, fields: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -98,11 +96,16 @@ def _is_here(module: str) -> bool:
     return bool(module) and importlib.util.find_spec(module.partition(".")[0]) is not None
 
 
+def environments_for(benchmark: str) -> list[Environment]:
+    """List the environments that can be used for a benchmark; the one of its name alone, if there is one."""
+    ready = [each for each in existing() if benchmark in each.facts.benchmarks and each.state is State.READY]
+    return [each for each in ready if each.name == benchmark] or ready
+
+
 def _environment_for(benchmark: str) -> Environment | None:
-    """Find the environment that can be used for a benchmark; the one of its name comes first."""
+    """Find the environment that can be used for a benchmark; of others the user is told why they cannot be used."""
+    chosen = environments_for(benchmark)
     suitable = [each for each in existing() if benchmark in each.facts.benchmarks]
-    ready = [each for each in suitable if each.state is State.READY]
-    chosen = [each for each in ready if each.name == benchmark] or ready
     if len(chosen) > 1:
         names = ", ".join(each.name for each in chosen)
         raise ConfigError(f"Several environments are for {benchmark}: {names}; choose one with --env.python=NAME.")
