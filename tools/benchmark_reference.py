@@ -43,8 +43,9 @@ lists the options; [add a benchmark](add-a-benchmark.md) describes how to add yo
 
 ## A simulator with packages of its own
 
-If a simulator needs other versions than Proctor's environment has (an older MuJoCo, numpy 1, Python 3.10), install it
-into an environment of its own and name that environment's interpreter:
+If a simulator needs other versions than Proctor's environment has (an older MuJoCo, numpy 1, Python 3.10), it runs in
+an environment of its own. `proctor env create xarm` makes one from a [recipe](environments.md). One that you have made
+yourself is named by its interpreter:
 
 <!-- only parsed: the environment takes a minute to install -->
 ```bash
@@ -58,8 +59,8 @@ proctor eval --policy.type=random --env.python=~/xarm/bin/python --env.type=gymn
 numpy, msgspec, Gymnasium 0.29 or later (or gym 0.26) and the simulator's packages, but not Proctor, torch or PyAV.
 Results, recovery and videos are the same; the fingerprint contains the versions of that environment. Folders of
 `PYTHONPATH` are searched after its packages. `proctor resume` and `proctor replay` of such a run need
-`--trust_remote_code=true`, because a run directory must not choose the program that runs. [The
-decision](decisions/an-interpreter-of-its-own.md) says how it works.
+`--trust_remote_code=true`, because a run directory must not choose the program that runs; an environment of
+`proctor env` needs no consent. [The decision](decisions/an-interpreter-of-its-own.md) says how it works.
 """
 
 

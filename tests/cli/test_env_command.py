@@ -84,6 +84,8 @@ def test_an_environment_is_created_listed_located_and_removed(capsys, folder):
     assert "It was there already" in capsys.readouterr().out
     assert main(["env", "remove", "tiny"]) == 0
     assert "Removed tiny (0 MB)" in capsys.readouterr().out
+    assert main(["env", "remove", "--all"]) == 0
+    assert "There is nothing to remove." in capsys.readouterr().out
     assert "tiny" not in listed(capsys)
 
 

@@ -142,7 +142,10 @@ def _remove(name: str | None, *, stale: bool, everything: bool) -> None:
     from proctor.reports.text import safe
 
     console = Console()
-    for environment in environments_to_remove(name, stale=stale, everything=everything):
+    chosen = environments_to_remove(name, stale=stale, everything=everything)
+    if not chosen:
+        console.print("There is nothing to remove.")
+    for environment in chosen:
         remove(environment, lambda sentence: console.print(safe(sentence), soft_wrap=True))
         console.print(
             safe(f"Removed {environment.name} ({environment.facts.megabytes} MB): {environment.folder}"), soft_wrap=True
