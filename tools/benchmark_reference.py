@@ -47,12 +47,11 @@ If a simulator needs other versions than Proctor's environment has (an older MuJ
 an environment of its own. `proctor env create xarm` makes one from a [recipe](environments.md). One that you have made
 yourself is named by its interpreter:
 
-<!-- only parsed: the environment takes a minute to install -->
-```bash
-python3.10 -m venv ~/xarm
-~/xarm/bin/pip install numpy msgspec gymnasium==0.29.1 gym-xarm==0.1.1 gymnasium-robotics==1.2.4 'numpy<2'
-proctor eval --policy.type=random --env.python=~/xarm/bin/python --env.type=gymnasium --env.module=gym_xarm \
-             --env.task=gym_xarm/XarmLift-v0 --env.kwargs='{"obs_type": "pixels_agent_pos"}' --eval.n_episodes=5
+```console
+$ python3.10 -m venv ~/xarm
+$ ~/xarm/bin/pip install numpy msgspec gymnasium==0.29.1 gym-xarm==0.1.1 gymnasium-robotics==1.2.4 'numpy<2'
+$ proctor eval --policy.type=random --env.python=~/xarm/bin/python --env.type=gymnasium --env.module=gym_xarm \\
+               --env.task=gym_xarm/XarmLift-v0 --env.kwargs='{"obs_type": "pixels_agent_pos"}' --eval.n_episodes=5
 ```
 
 `--env.python` works with every benchmark, also with one that only that environment has. It needs Python 3.10 or later,
