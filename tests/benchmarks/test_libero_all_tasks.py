@@ -5,7 +5,7 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 from benchmark_episodes import always, digest, episode, from_script, random_actions, standing
-from libero_checks import both_kinds, differences
+from libero_checks import both_kinds, differences, liberos
 
 from proctor.benchmarks.libero.benchmark import Libero, LiberoConfig
 from proctor.benchmarks.libero.tasks import BASES, LIBERO, MAX_STEPS, SUITES
@@ -22,7 +22,7 @@ def test_the_quick_simulator_is_liberos_own_code_to_the_bit(suite, task_id):
     """Every array, image, sensor and random number, of three episodes in one simulator. Before the last step all is put
     at its goal, where it stays in most tasks (in some it falls or is pushed away again): success is compared too.
     """
-    stock, quick = both_kinds(suite, task_id, (1000, 1001, 1002), 8, look_every=4)
+    stock, quick = both_kinds(*liberos(suite, task_id), (1000, 1001, 1002), 8, look_every=4)
 
     assert differences(stock, quick) == []
     assert len({episode[0][3] for episode in quick}) == 3
@@ -38,7 +38,7 @@ def test_whole_episodes_are_liberos_own_to_the_bit(suite, task_id):
     """
     n_steps = MAX_STEPS[suite]
 
-    stock, quick = both_kinds(suite, task_id, (1003, 1004, 1003), n_steps, look_every=n_steps // 2)
+    stock, quick = both_kinds(*liberos(suite, task_id), (1003, 1004, 1003), n_steps, look_every=n_steps // 2)
 
     assert differences(stock, quick) == []
     assert quick[0] == quick[2]

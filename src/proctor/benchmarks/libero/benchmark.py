@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import gymnasium
 import numpy as np
@@ -23,7 +23,7 @@ from proctor.benchmarks.base import (
     require_one_of,
 )
 from proctor.benchmarks.libero.package import LiberoFiles, import_robosuite
-from proctor.benchmarks.libero.simulator import Seen, View, is_compared, make_simulator
+from proctor.benchmarks.libero.simulator import Scene, Seen, View, is_compared, make_simulator
 from proctor.benchmarks.libero.tasks import BASES, GROUPS, LIBERO, PROTOCOLS, SUITES, instruction_of, written_instruction
 from proctor.config import EnvConfig, comma_separated
 from proctor.errors import ConfigError, did_you_mean
@@ -121,8 +121,23 @@ class LiberoConfig(EnvConfig):
         return {name.removesuffix("_image"): f"observation.images.{called[name]}" for name in self.image_names()}
 
 
+class TaskFiles(Protocol):
+    """The files that define tasks. ``distributions`` may provide them."""
+
+    distributions: tuple[str, ...]
+
+    def scene(self, suite: str, name: str) -> Scene:
+        """Return the description of a task's simulation."""
+
+    def init_states(self, suite: str, name: str) -> Array:
+        """Return a task's stored initial states, float64 (n, size)."""
+
+    def seen(self, seen: Seen, name: str, moment: tuple[int, int]) -> Seen:
+        """Return what a policy sees of ``seen`` in a task, at a ``moment``: the episode's seed and its step."""
+
+
 class LiberoEnv(SimEnv):
-    """One LIBERO task.
+    """One LIBERO task, defined by ``files``.
 
     LIBERO's cameras are sensors that are sampled within a step, before it ends. So a step must be told in advance if
     its images are needed; images rendered after the step would show a different moment.
@@ -130,19 +145,17 @@ class LiberoEnv(SimEnv):
 
     fps = 20.0
 
-    def __init__(self, task: Task, config: LiberoConfig) -> None:
-        import_robosuite()
-        self._config, self._max_steps, self._n_steps = config, task.max_episode_steps, 0
+    def __init__(self, task: Task, config: LiberoConfig, files: TaskFiles) -> None:
+        self._task, self._config, self._files, self._seed, self._n_steps = task, config, files, 0, 0
         self._features, self._protocol = config.features(), PROTOCOLS[config.protocol]
-        if not is_compared():
+        if not is_compared(files.distributions):
             warnings.warn(
                 "LIBERO runs by its own, slower code: the fast code was not compared for these versions.", stacklevel=1
             )
-        files = LiberoFiles()
         self._init_states = files.init_states(task.suite, task.name) if config.init_states else None
         size = config.observation_width, config.observation_height
         view = View(tuple(self._features), size, self.looking)
-        self._simulator = make_simulator(files.task_file(task.suite, task.name), view)
+        self._simulator = make_simulator(files.scene(task.suite, task.name), view, files.distributions)
         model = self._simulator.model
         self.cameras = ("agentview", *sorted({model.camera(i).name for i in range(model.ncam)} - {"agentview"}))
         image = Box(0, 255, (config.observation_height, config.observation_width, 3), np.uint8)
@@ -156,7 +169,7 @@ class LiberoEnv(SimEnv):
         state = None
         if self._init_states is not None and init_state_id is not None:
             state = self._init_states[init_state_id % len(self._init_states)]
-        self._n_steps = 0
+        self._seed, self._n_steps = seed, 0
         absolute, n_wait_steps = self._config.control_mode == "absolute", self._protocol.n_wait_steps
         seen = self._simulator.reset(seed, state, absolute=absolute, look=look, n_wait_steps=n_wait_steps)
         return None if seen is None else self._observation(seen)
@@ -164,7 +177,7 @@ class LiberoEnv(SimEnv):
     def step(self, action: Array, *, look: bool) -> Step:
         success, seen = self._simulator.step(np.asarray(action, np.float32), look=look)
         self._n_steps += 1
-        truncated = self._n_steps >= self._max_steps
+        truncated = self._n_steps >= self._task.max_episode_steps
         return Step(
             reward=float(success),
             terminated=success,
@@ -173,7 +186,8 @@ class LiberoEnv(SimEnv):
             observation=None if seen is None or success or truncated else self._observation(seen),
         )
 
-    def _observation(self, seen: Seen) -> Mapping[str, Array]:
+    def _observation(self, sampled: Seen) -> Mapping[str, Array]:
+        seen = self._files.seen(sampled, self._task.name, (self._seed, self._n_steps))
         found = {name: _turned(seen.images[camera]) for camera, name in self._features.items()}
         rotation = openpi_axis_angle if self._config.protocol == "openpi" else axis_angle
         state = np.concatenate([seen.eef_pos, rotation(seen.eef_quat), seen.gripper_qpos])
@@ -339,15 +353,28 @@ class Libero(Benchmark):
 
     def preload(self) -> None:
         """Build the first task's simulator, without GL: forked workers get it at no cost and share its memory."""
-        import_robosuite()
-        if is_compared():
+        files = self.files()
+        if is_compared(files.distributions):
             first = self.tasks()[0]
-            _built_before_forking[:] = [(first, self.config, LiberoEnv(first, self.config))]
+            _built_before_forking[:] = [(first, self.config, self.build(first, files))]
+
+    def files(self) -> TaskFiles:
+        """Import robosuite and find the files that define the tasks, in a worker.
+
+        Raises:
+            MissingExtraError, ConfigError: see :class:`.package.LiberoFiles`.
+        """
+        import_robosuite()
+        return LiberoFiles()
+
+    def build(self, task: Task, files: TaskFiles) -> LiberoEnv:
+        """Build the simulator of one task that ``files`` define."""
+        return LiberoEnv(task, self.config, files)
 
     def make_env(self, task: Task) -> SimEnv:
         if _built_before_forking and _built_before_forking[0][:2] == (task, self.config):
             return _built_before_forking.pop()[-1]
-        return LiberoEnv(task, self.config)
+        return self.build(task, self.files())
 
     def init_state_id(self, task: Task, episode_index: int) -> int | None:
         return episode_index % N_INIT_STATES if self.config.init_states else None
