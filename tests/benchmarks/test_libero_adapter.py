@@ -22,7 +22,13 @@ from proctor.benchmarks.libero import simulator as libero_simulator
 from proctor.benchmarks.libero.benchmark import N_INIT_STATES, Libero, LiberoConfig
 from proctor.benchmarks.libero.package import DISTRIBUTIONS, LiberoFiles, read_pickled_array
 from proctor.benchmarks.libero.simulator import QuickSimulator, SamplingClock, Simulator, is_compared
-from proctor.benchmarks.libero.tasks import BASES, LIBERO, MAX_STEPS, PERTURBATIONS, SUITES, instruction_of, written_instruction
+from proctor.benchmarks.libero.tasks import (
+    LIBERO,
+    MAX_STEPS,
+    SUITES,
+    instruction_of,
+    written_instruction,
+)
 from proctor.config import structure
 from proctor.errors import ConfigError, MissingExtraError
 
@@ -240,7 +246,9 @@ def test_unreadable_initial_states_say_how_to_do_without(tmp_path, monkeypatch):
         LiberoFiles().init_states("libero_goal", "turn_on_the_stove")
 
 
-@pytest.mark.skipif(not is_compared(DISTRIBUTIONS), reason="other versions are installed than those the quick simulator is for")
+@pytest.mark.skipif(
+    not is_compared(DISTRIBUTIONS), reason="other versions are installed than those the quick simulator is for"
+)
 @pytest.mark.parametrize(
     ("suite", "task_id"),
     [("libero_goal", 7), ("libero_object", 0), ("libero_spatial", 0), ("libero_10", 3)],
@@ -316,7 +324,9 @@ def test_an_episode_is_lerobots_to_the_bit():
     assert np.abs(states - their_states).max() < 1e-6
 
 
-@pytest.mark.skipif(not is_compared(DISTRIBUTIONS), reason="other versions are installed than those the quick simulator is for")
+@pytest.mark.skipif(
+    not is_compared(DISTRIBUTIONS), reason="other versions are installed than those the quick simulator is for"
+)
 def test_what_a_worker_was_forked_with_is_the_same_and_costs_less_memory():
     """The scene is compiled, and its files are read, in the process that workers are forked from."""
     own, *forked = from_script("forked_libero.py", "libero_object", 0)

@@ -63,13 +63,11 @@ def test_episodes_are_lerobots_to_the_bit(suite):
 
 @pytest.mark.parametrize(("suite", "task_id"), [(suite, number) for suite in BASES for number in range(10)])
 def test_every_task_of_libero_pro_is_built_stepped_drawn_and_replayed(suite, task_id):
-    """Two episodes, then the first one again in the same simulator; the instruction is what LIBERO reads in the file."""
+    """Two episodes, then the first one again in the same simulator; the instruction is what LIBERO's parser reads."""
     benchmark = Libero(LiberoConfig(task=suite, task_ids=[task_id]))
     (task,) = benchmark.tasks()
     with standing(benchmark) as env:
-        first, other, again = (
-            episode(env, 1000 + state, 6, look=always, init_state_id=state) for state in (0, 49, 0)
-        )
+        first, other, again = (episode(env, 1000 + state, 6, look=always, init_state_id=state) for state in (0, 49, 0))
         frame = env.render(size=(96, 64))
         written = env._simulator.env.parsed_problem["language_instruction"]
 

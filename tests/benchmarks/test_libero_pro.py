@@ -1,4 +1,4 @@
-"""LIBERO-PRO: its suites, where their instructions come from, and that the quick simulator is LIBERO's own code there."""
+"""LIBERO-PRO: its suites, the source of their instructions, and the quick simulator's equality with LIBERO's code."""
 
 import json
 from dataclasses import asdict
@@ -96,7 +96,12 @@ def test_the_list_shows_each_instruction_of_a_task(capsys):
 
     assert stove == {
         "turn on the stove": [
-            "libero_goal", "libero_goal_object", "libero_goal_swap", "libero_pro_object", "libero_pro_swap", "libero_pro"
+            "libero_goal",
+            "libero_goal_object",
+            "libero_goal_swap",
+            "libero_pro_object",
+            "libero_pro_swap",
+            "libero_pro",
         ],
         "switch on the stove": ["libero_goal_lan", "libero_pro_lan", "libero_pro"],
         "turn off the stove": ["libero_goal_task", "libero_pro_task", "libero_pro"],

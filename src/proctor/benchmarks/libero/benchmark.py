@@ -24,7 +24,14 @@ from proctor.benchmarks.base import (
 )
 from proctor.benchmarks.libero.package import LiberoFiles, import_robosuite
 from proctor.benchmarks.libero.simulator import Scene, Seen, View, is_compared, make_simulator
-from proctor.benchmarks.libero.tasks import BASES, GROUPS, LIBERO, PROTOCOLS, SUITES, instruction_of, written_instruction
+from proctor.benchmarks.libero.tasks import (
+    BASES,
+    GROUPS,
+    PROTOCOLS,
+    SUITES,
+    instruction_of,
+    written_instruction,
+)
 from proctor.config import EnvConfig, comma_separated
 from proctor.errors import ConfigError, did_you_mean
 from proctor.types import Array, Task
