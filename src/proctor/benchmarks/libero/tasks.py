@@ -1,4 +1,4 @@
-"""LIBERO's 130 tasks and LIBERO-PRO's 160 as data, readable without the simulator: names, in LIBERO's order, and limits.
+"""LIBERO's 130 tasks and LIBERO-PRO's 160 as data, readable without the simulator: names in LIBERO's order, and limits.
 
 LIBERO-PRO changes each task of four suites in four ways, and keeps the names of the files. :mod:`.sentences` holds what
 the files say where that differs from their names. A test compares all of this with the installed package.
@@ -181,9 +181,9 @@ GROUPS = {
 class Protocol:
     """The settings with which a project runs LIBERO's episodes.
 
-    ``max_steps`` maps LIBERO's suites to step limits, which hold for the suites of LIBERO-PRO that perturb them too (see
-    :meth:`limit`), and ``n_wait_steps`` is the number of steps before the first observation,
-    in which objects settle. Episodes start from LIBERO's stored states, or from a state that the seed draws if
+    ``max_steps`` maps LIBERO's suites to step limits, which also hold for the suites of LIBERO-PRO that perturb them
+    (:meth:`limit`), and ``n_wait_steps`` is the number of steps before the first observation, in which objects settle.
+    Episodes start from LIBERO's stored states, or from a state that the seed draws if
     ``stored_states`` is false. ``state_dtype`` is the dtype of the state that a policy sees.
     """
 

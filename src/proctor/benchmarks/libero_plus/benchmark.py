@@ -53,8 +53,9 @@ class LiberoPlus(Libero):
                   ``libero_plus`` is the seven suites of the last kind, so that a result has the rates of
                   LIBERO-plus's leaderboard
     instruction   the sentence in the task's file (in one task, ``language_36`` of ``libero_10``, that is not an
-                  instruction but a remark of the program that wrote it). With ``instruction=name`` it is spelt by the task's name, as LIBERO-plus does it itself: then a
-                  policy also reads the perturbation, such as ``view 0 0 100 0 0 initstate 83``
+                  instruction but a remark of the program that wrote it). With ``instruction=name`` it is
+                  spelt by the task's name, as LIBERO-plus does it itself: then a policy also reads the
+                  perturbation, such as ``view 0 0 100 0 0 initstate 83``
     observation   as LIBERO's: ``observation.images.image``, ``observation.images.image2``,
                   ``observation.state``. In tasks of the axis noise, the image of ``agentview`` is corrupted,
                   and must be 256 pixels wide and high
@@ -79,7 +80,11 @@ class LiberoPlus(Libero):
 
     LIBERO-plus's authors run each task once (``--eval.n_episodes=1``).
 
-    The assets (6 GB) are not in the package: ``assets.zip`` is to be downloaded, unpacked, and named by
+    In tasks of the axis robot a stored state puts the arm back into its usual pose, in LIBERO-plus's own code too. What
+    remains is that the controller pulls the arm towards the other pose: in ``turn_on_the_stove`` with pose 488 the hand
+    is 7 cm from its usual place at the first observation, not 24 cm. ``--env.init_states=false`` keeps the pose.
+
+    The assets are not in the package: ``assets.zip`` is to be downloaded, unpacked, and named by
     ``--env.assets``. The path is part of the fingerprint, the content of the folder is not.
 
     **What is proven and what is not.** The assets were not available where Proctor is tested. With LIBERO's own models

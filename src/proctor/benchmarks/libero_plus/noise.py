@@ -56,7 +56,7 @@ def corruptions() -> Any:
             f"LIBERO-plus's tasks of axis noise need more packages ({error}); install ImageMagick's library "
             "(apt install libmagickwand-6.q16-6, or libmagickwand-7), and pip install Wand scikit-image opencv-python."
         ) from error
-    module.np = _Numpy1()
+    vars(module)["np"] = _Numpy1()
     return module
 
 

