@@ -8,6 +8,7 @@ import pytest
 from benchmark_episodes import standing
 from libero_checks import both_kinds, differences, liberos, put_at_goal
 
+from proctor.benchmarks.libero import benchmark as libero
 from proctor.benchmarks.libero.benchmark import Libero, LiberoConfig
 from proctor.benchmarks.libero.package import DISTRIBUTIONS
 from proctor.benchmarks.libero.simulator import is_compared
@@ -62,6 +63,25 @@ def test_the_source_of_the_instructions_is_recorded():
     assert source == {"libero_goal": "name", "libero_pro_lan": "bddl", "libero_goal,libero_goal_lan": "auto"}
     assert asdict(LiberoConfig(task="libero_goal_lan", instruction="name"))["instruction"] == "name"
     assert instructions("libero_goal,libero_goal_lan") == instructions("libero_goal") + instructions("libero_goal_lan")
+
+
+@pytest.mark.parametrize(
+    ("suite", "instruction", "words"),
+    [
+        ("libero_goal_lan", "bddl", "--env.instruction=name reproduces them"),
+        ("libero_10_task", "name", "have the unperturbed instructions"),
+        ("libero_goal_swap", "bddl", None),
+        ("libero_goal", "name", None),
+    ],
+)
+def test_a_reader_is_told_where_others_instructions_differ(suite, instruction, words):
+    """Once, however many suites there are; other suites have the same instructions for everybody."""
+    notes = libero._notes_on(suite, instruction)
+
+    assert [words in note for note in notes] == ([True] if words else [])
+    assert {libero._notes_on(other, instruction) for other in ("libero_10_lan", "libero_goal_task")} == {
+        libero._notes_on("libero_goal_lan", instruction)
+    }
 
 
 @pytest.mark.parametrize("protocol", ["lerobot", "openpi", "groot"])
@@ -134,5 +154,7 @@ def test_another_task_in_the_same_scene_has_another_goal():
         before = env.step(still, look=False).success
         put_at_goal(env._simulator)
         after = env.step(still, look=False).success
+        notes = env.notes
 
     assert (before, after) == (False, True)
+    assert len(notes) == 1

@@ -154,6 +154,7 @@ class LiberoEnv(SimEnv):
 
     def __init__(self, task: Task, config: LiberoConfig, files: TaskFiles) -> None:
         self._task, self._config, self._files, self._seed, self._n_steps = task, config, files, 0, 0
+        self.notes = _notes_on(task.suite, config.instruction)
         self._features, self._protocol = config.features(), PROTOCOLS[config.protocol]
         if not is_compared(files.distributions):
             warnings.warn(
@@ -221,6 +222,19 @@ class LiberoEnv(SimEnv):
 
     def close(self) -> None:
         self._simulator.close()
+
+
+def _notes_on(suite: str, instruction: str) -> tuple[str, ...]:
+    """Return what a reader of a suite's rates should know of its instructions."""
+    if suite not in BASES or not suite.endswith(("_lan", "_task")):
+        return ()
+    if instruction == "name":
+        return ("With --env.instruction=name, LIBERO-PRO's suites _lan and _task have the unperturbed instructions.",)
+    note = (
+        "In LIBERO-PRO's suites _lan and _task the instruction is the sentence in the task's file. Programs that take "
+        "it from the file's name have other rates; --env.instruction=name reproduces them."
+    )
+    return (note,)
 
 
 def _turned(image: Array) -> Array:
