@@ -8,6 +8,7 @@ own: its part of the plan, its machine and its command.
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,8 @@ from proctor.statistics.stopping import Precision
 from proctor.types import EpisodeSpec, Task, TaskKey
 
 FORMAT_VERSION = 1
+
+_OF_A_STEP = re.compile(r"(?:^|/)checkpoints/(\d+)(?:/|$)")
 
 
 class PlannedEpisode(NamedTuple):
@@ -93,6 +96,12 @@ class RunInfo:
             for planned in self.plan
             for episode in planned.episodes
         )
+
+    @property
+    def checkpoint_step(self) -> int | None:
+        """The training step of the policy's checkpoint, None if its path is not one that LeRobot's training writes."""
+        found = _OF_A_STEP.search(str(self.config.get("policy", {}).get("path", "")))
+        return int(found[1]) if found else None
 
     @property
     def precision(self) -> Precision:
