@@ -87,10 +87,11 @@ class LiberoPlus(Libero):
     The assets are not in the package: ``assets.zip`` is to be downloaded, unpacked, and named by
     ``--env.assets``. The path is part of the fingerprint, the content of the folder is not.
 
-    **What is proven and what is not.** The assets were not available where Proctor is tested. With LIBERO's own models
-    in their place, tasks of the axes camera, robot, language and noise were built, reset, stepped, drawn and compared
-    with LIBERO-plus's own code; tasks of the axes light, background and layout only with stand-ins for the missing
-    files. So the code is compared, but no image that LIBERO-plus's own assets give, and no published success rate.
+    **What is proven and what is not.** The assets were not available where Proctor is tested. A task of each axis was
+    built, reset, stepped, drawn and compared with LIBERO-plus's own code, array by array: of the axes camera, robot,
+    language and noise with LIBERO's models in place of the assets, of light, background and layout with stand-ins for
+    the files that LIBERO does not have. So the code is compared, but no image that the assets themselves give, and no
+    published success rate.
 
     Differences from LIBERO-plus, all deliberate, besides those of LIBERO: the random numbers of a corruption depend on
     the episode's seed and the step, not on the images that were made before; frames of a video are not corrupted; and
