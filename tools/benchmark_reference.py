@@ -129,29 +129,34 @@ def _overview_row(kind: type[Benchmark]) -> str:
 
 
 def _section(kind: type[Benchmark]) -> str:
-    before, table, after = _parts(inspect.getdoc(kind) or "")
-    rows = [f"| {_markdown(name)} | {_markdown(text)} |" for name, text in _rows(table)]
-    return "\n".join([f"## {kind.name}\n", _markdown(before), "\n| | |", "|---|---|", *rows, "", _markdown(after), ""])
+    blocks = (inspect.getdoc(kind) or "").split("\n\n")
+    parts = [f"## {kind.name}", *(_table(b) if b.startswith("====") else _markdown(b) for b in blocks)]
+    return "\n\n".join(parts) + "\n"
 
 
-def _parts(docstring: str) -> tuple[str, list[str], str]:
-    """Split a docstring into the text before its table, the table's lines, and the text after it."""
-    before, _, rest = docstring.partition("\n====")
-    lines = rest.splitlines()[1:]
-    end = next(i for i, line in enumerate(lines) if line.startswith("===="))
-    return before.strip(), lines[:end], "\n".join(lines[end + 1 :]).strip()
+def _table(block: str) -> str:
+    """Convert a table of a docstring; the lines between the first two lines of equals signs are its head."""
+    ruler, *lines, _ = block.splitlines()
+    starts = [match.start() for match in re.finditer("=+", ruler)]
+    head = lines.index(ruler) if ruler in lines else 0
+    names = _row(*_cells(lines[:head], starts)) if head else "| " * len(starts) + "|"
+    rows = [_row(cells) for cells in _cells(lines[head + bool(head) :], starts)]
+    return "\n".join([names, "|---" * len(starts) + "|", *rows])
 
 
-def _rows(lines: list[str]) -> list[tuple[str, str]]:
-    """Return the name and the text of each row; an indented line continues the row above."""
-    rows: list[tuple[str, str]] = []
+def _row(cells: list[str]) -> str:
+    return f"| {' | '.join(map(_markdown, cells))} |"
+
+
+def _cells(lines: list[str], starts: list[int]) -> list[list[str]]:
+    """Return the texts of each row's cells; a line without a first cell continues the row above."""
+    rows: list[list[str]] = []
     for line in lines:
-        if line.startswith(" "):
-            name, text = rows.pop()
-            rows.append((name, f"{text} {line.strip()}"))
+        cells = [line[start:end].strip() for start, end in zip(starts, [*starts[1:], None], strict=True)]
+        if cells[0]:
+            rows.append(cells)
         else:
-            name, text = re.split(r"\s{2,}", line, maxsplit=1)
-            rows.append((name, text))
+            rows[-1] = [f"{above} {below}".strip() for above, below in zip(rows[-1], cells, strict=True)]
     return rows
 
 

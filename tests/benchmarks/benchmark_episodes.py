@@ -27,6 +27,7 @@ SAMPLES = {
     "drawer-open-v3": MetaWorld(MetaWorldConfig(task="drawer-open-v3")),
     "AlohaInsertion-v0": Aloha(AlohaConfig(task="AlohaInsertion-v0")),
     "libero_goal": Libero(LiberoConfig(task="libero_goal")),
+    "libero_goal_task": Libero(LiberoConfig(task="libero_goal_task", task_ids=[7])),
     "CartPole-v1": Gymnasium(GymnasiumConfig(task="CartPole-v1")),
     "Pendulum-v1": Gymnasium(GymnasiumConfig(task="Pendulum-v1")),
     "FetchReach-v4": Gymnasium(GymnasiumConfig(task="FetchReach-v4", module="gymnasium_robotics")),

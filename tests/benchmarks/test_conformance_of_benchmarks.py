@@ -16,10 +16,10 @@ from proctor.benchmarks.base import Step
 from proctor.testing.conformance import BenchmarkConformance
 from proctor.testing.fakes import FakeBenchmark, FakeConfig, FakeEnv
 
-DRAWN = {"pusht", "push-v3", "drawer-open-v3", "AlohaInsertion-v0", "libero_goal"}
+DRAWN = {"pusht", "push-v3", "drawer-open-v3", "AlohaInsertion-v0", "libero_goal", "libero_goal_task"}
 """Those that show images, and draw them only when somebody looks."""
 
-SIZED = {"pusht", "push-v3", "AlohaInsertion-v0", "libero_goal"}
+SIZED = {"pusht", "push-v3", "AlohaInsertion-v0", "libero_goal", "libero_goal_task"}
 """One of each that can draw a video at any size."""
 
 
