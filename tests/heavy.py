@@ -45,6 +45,7 @@ MARKERS: dict[str, tuple[str, ...]] = {
     "evaluation/test_videos.py": ("simulator",),
     "evaluation/test_determinism.py": ("slow",),
     "evaluation/test_evaluator.py": ("slow",),
+    "evaluation/test_ranks.py": ("slow",),
     "parallel/test_driver.py": ("slow",),
     "parallel/test_launchers.py": ("slow",),
     "security/test_consent.py": ("slow",),
