@@ -35,6 +35,8 @@ if rank == 0:
 dist.barrier(patient if how == "patient" else None)
 dist.all_reduce(weights)
 print("sum", weights.item(), flush=True)
+dist.barrier(patient)
+dist.destroy_process_group()
 """
 
 

@@ -190,6 +190,11 @@ class TaskVectorEnv(VectorEnv):  # type: ignore[misc]
             started.close(**kwargs)
 
     @property
+    def envs(self) -> Any:
+        """The single environments, if they are in this process."""
+        return self.started.envs
+
+    @property
     def observation_space(self) -> Any:
         return self.started.observation_space
 
