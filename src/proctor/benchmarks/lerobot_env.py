@@ -49,7 +49,7 @@ _FEATURES = ("features", "features_map")
 def fields_of(configuration: Any) -> dict[str, Any] | None:
     """Give the fields of ``--env.*`` for the environment that an ``EnvConfig`` object of LeRobot's describes.
 
-    LeRobot's defaults are passed on as far as they reach its simulator. Returns None if ``configuration`` is no such
+    LeRobot's defaults are passed on as far as they reach its simulator. Returns None for any other
     object.
     """
     module = sys.modules.get("lerobot.envs.configs")

@@ -269,7 +269,7 @@ _Key = tuple[str, int]
 
 @dataclass(frozen=True, kw_only=True)
 class _Wanted:
-    """What is asked for: episodes, videos and steps, and the processors of the environment."""
+    """The episodes, videos and steps that are asked for, and the processors of the environment."""
 
     n_episodes: int
     seed: int

@@ -1,4 +1,4 @@
-"""What workers are made from: two sets of workers with equal origins give the same results."""
+"""The origin of workers: two sets of workers that are made from the same give the same results."""
 
 from __future__ import annotations
 

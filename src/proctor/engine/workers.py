@@ -107,14 +107,14 @@ class Workers:
     def __init__(self, setup: EngineSetup) -> None:
         self._setup = setup
         self.origin = Origin.of(setup)
-        """What the workers are made from, besides the code."""
+        """Everything that the workers are made from, besides the code."""
         self._pool = Pool(
             self.origin.setup, in_process=setup.in_process, log=setup.log, deadlines=self.origin.deadlines
         )
         self._forecast = Forecast()
         self._signal: int | None = None
         self.built: dict[TaskKey, Built] = {}
-        """What was reported of each task whose simulator has been built."""
+        """The reply of a worker for each task whose simulator has been built."""
         self.tasks_built: dict[TaskKey, Task] = {}
         """These tasks, as they were built."""
         self.scheduler = Scheduler((), self._limits(n_devices=1), self._forecast)
@@ -139,7 +139,7 @@ class Workers:
 
     @property
     def at_rest(self) -> bool:
-        """True if the plan is over and another one may begin: nothing has failed, and nobody has interrupted."""
+        """True if the plan is over and another one may begin: nothing has failed, and it was not interrupted."""
         return self.done and not self._pool.closed and self._signal is None
 
     @property
