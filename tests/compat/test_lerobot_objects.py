@@ -16,7 +16,7 @@ from lerobot.scripts.lerobot_eval import eval_policy as lerobots_eval_policy
 import proctor
 from checkpoint_makers.checkpoints import make_act
 from proctor import eval_policy, eval_policy_all, make_env, make_policy
-from proctor.benchmarks.lerobot_env import fields_of
+from proctor.benchmarks.lerobot_env import LeRobotEnv
 from proctor.compat.vector_env import LeRobotNames
 from proctor.errors import ConfigError, Note
 from proctor.testing.fakes import FAKE_BENCHMARK, FakePolicy
@@ -61,12 +61,12 @@ def metrics(found):
 )
 def test_a_configuration_of_an_environment_says_what_its_fields_say(configuration, fields):
     """What does not reach LeRobot's simulator does not reach ours, such as PushT's size of images."""
-    found = fields_of(configuration)
+    found = LeRobotEnv.fields_of(configuration)
 
     assert fields.items() <= found.items()
     assert "fps" not in found
     assert ("observation_width" in found) == ("observation_width" in configuration.gym_kwargs)
-    assert fields_of({"type": "pusht"}) is None
+    assert LeRobotEnv.fields_of({"type": "pusht"}) is None
 
 
 def test_features_of_somebodys_own_are_refused():

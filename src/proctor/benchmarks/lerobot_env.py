@@ -44,32 +44,6 @@ _OURS = frozenset(field.name for field in fields(LeRobotEnvConfig)) - {"task", "
 
 
 _FEATURES = ("features", "features_map")
-
-
-def fields_of(configuration: Any) -> dict[str, Any] | None:
-    """Give the fields of ``--env.*`` for the environment that an ``EnvConfig`` object of LeRobot's describes.
-
-    LeRobot's defaults are passed on as far as they reach its simulator. Returns None for any other
-    object.
-    """
-    module = sys.modules.get("lerobot.envs.configs")
-    if module is None or not isinstance(configuration, module.EnvConfig):
-        return None
-    if hub_path := getattr(configuration, "hub_path", None):
-        return {"type": "hub", "repo": hub_path}
-    given = {field.name: getattr(configuration, field.name) for field in fields(configuration)}
-    changed = _changed(configuration, given)
-    name = str(configuration.type)
-    if (point := installed(BENCHMARKS).get(name)) is not None:
-        known = {field.name for field in fields(load_object(point.value).config_class)}
-        reached = configuration.gym_kwargs
-        # LeRobot's PushT, for one, has sizes of images that its simulator is never told.
-        changed = {field: value for field, value in changed.items() if field in reached or field not in _SIZES}
-        changed |= {field: value for field, value in reached.items() if field in known}
-    described = {"type": name, "task": given["task"], **changed}
-    return {field: value for field, value in described.items() if value is not None}
-
-
 _SIZES = ("observation_width", "observation_height")
 
 
@@ -130,6 +104,26 @@ class LeRobotEnv(EnvFactoryBenchmark):
             theirs["episode_length"] = _typed(ours["episode_length"])
         kwargs = {**theirs, **(read_value(given.get("kwargs")) or {})}
         return {**ours, "type": cls.name, "name": name, "kwargs": kwargs}
+
+    @classmethod
+    def fields_of(cls, configuration: Any) -> dict[str, Any] | None:
+        """Read an ``EnvConfig`` object of LeRobot's. Its defaults are passed on as far as they reach its simulator."""
+        module = sys.modules.get("lerobot.envs.configs")
+        if module is None or not isinstance(configuration, module.EnvConfig):
+            return None
+        if hub_path := getattr(configuration, "hub_path", None):
+            return {"type": "hub", "repo": hub_path}
+        given = {field.name: getattr(configuration, field.name) for field in fields(configuration)}
+        changed = _changed(configuration, given)
+        name = str(configuration.type)
+        if (point := installed(BENCHMARKS).get(name)) is not None:
+            known = {field.name for field in fields(load_object(point.value).config_class)}
+            reached = configuration.gym_kwargs
+            # LeRobot's PushT, for one, has sizes of images that its simulator is never told.
+            changed = {field: value for field, value in changed.items() if field in reached or field not in _SIZES}
+            changed |= {field: value for field, value in reached.items() if field in known}
+        described = {"type": name, "task": given["task"], **changed}
+        return {field: value for field, value in described.items() if value is not None}
 
     def tasks(self) -> list[Task]:
         if not self.config.name:
