@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gym_pusht  # noqa: F401 - registers its environment
 import numpy as np
 import pytest
 import torch
