@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from proctor.benchmarks.base import Benchmark, SimEnv, Step
-    from proctor.compat import PeftConfig, eval_policy, make_env, make_policy
+    from proctor.compat import PeftConfig, eval_policy, eval_policy_all, make_env, make_policy
     from proctor.config import DatasetConfig, EnvConfig, EvalConfig, WandBConfig
     from proctor.engine.plan import shard_episodes
     from proctor.errors import ProctorError
+    from proctor.evaluation.evaluator import Evaluator
     from proctor.evaluation.run import evaluate
     from proctor.evaluation.run_state import EvalResult
     from proctor.policies.base import Policy
@@ -32,12 +33,13 @@ _HOMES = {
     "proctor.config": ("DatasetConfig", "EnvConfig", "EvalConfig", "WandBConfig"),
     "proctor.engine.plan": ("shard_episodes",),
     "proctor.errors": ("ProctorError",),
+    "proctor.evaluation.evaluator": ("Evaluator",),
     "proctor.evaluation.run": ("evaluate",),
     "proctor.evaluation.run_state": ("EvalResult",),
     "proctor.policies.base": ("Policy",),
     "proctor.tuning.autotune": ("AutotuneRecommendation",),
     "proctor.types": ("EpisodeResult", "EpisodeSpec", "Observation", "Outcome", "Task"),
-    "proctor.compat": ("PeftConfig", "eval_policy", "make_env", "make_policy"),
+    "proctor.compat": ("PeftConfig", "eval_policy", "eval_policy_all", "make_env", "make_policy"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -50,6 +52,7 @@ __all__ = [
     "EpisodeSpec",
     "EvalConfig",
     "EvalResult",
+    "Evaluator",
     "Observation",
     "Outcome",
     "PeftConfig",
@@ -60,6 +63,7 @@ __all__ = [
     "Task",
     "WandBConfig",
     "eval_policy",
+    "eval_policy_all",
     "evaluate",
     "make_env",
     "make_policy",

@@ -108,6 +108,24 @@ class RandomStream:
             torch.manual_seed(torch_seed)
 
 
+@contextmanager
+def global_generators_restored() -> Iterator[None]:
+    """Run a block; afterwards ``random``, ``numpy.random`` and torch draw as if it had not run, also if it raises."""
+    outside, numpy_state = _global_states(), mtrand.get_bit_generator().state
+    try:
+        yield
+    finally:
+        _restore(outside)
+        mtrand.get_bit_generator().state = numpy_state
+
+
+@contextmanager
+def global_generators_held() -> Iterator[None]:
+    """Run a block that may draw from the global generators, while no episode's states are swapped into them."""
+    with _global_generators:
+        yield
+
+
 def _global_states() -> tuple[Any, ...]:
     torch = sys.modules.get("torch")
     devices: Any = ()

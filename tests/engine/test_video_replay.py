@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +27,7 @@ class Studio:
         self.folder = folder
         self.env: dict = {}
         self.results, self.actions = {}, {}
+        self.engines = ExitStack()
 
     def setup(self, batch_size=HERE, source="proctor.policies.local:Random", **fields):
         env = {"type": "fake", "max_steps": 12, "scratch": str(self.folder)} | self.env
@@ -49,6 +50,7 @@ class Studio:
         engine = Engine(
             setup, self.plan, policy, {spec: self.video_spec_of(spec) for spec in self.plan} if live else {}
         )
+        self.engines.callback(engine.close)
         engine.run(self.keep)
         engine.close_inference()
         return engine
@@ -74,7 +76,8 @@ class Studio:
 @pytest.fixture
 def studio(tmp_path):
     studio = Studio(tmp_path)
-    yield studio
+    with studio.engines:
+        yield studio
     assert not list(tmp_path.rglob("*.part"))
 
 

@@ -71,7 +71,7 @@ def test_what_cannot_be_copied_is_refused():
         def __deepcopy__(self, memo):
             raise TypeError("cannot pickle '_thread.lock' object")
 
-    with pytest.raises(PolicyError, match="Stubborn keeps state and cannot be copied for each episode: cannot pickle"):
+    with pytest.raises(PolicyError, match="Stubborn keeps state and cannot be copied: cannot pickle"):
         sharing_weights(Stubborn())
 
 

@@ -14,7 +14,9 @@ from lerobot.configs.policies import PreTrainedConfig
 from lerobot.policies.factory import get_policy_class, make_pre_post_processors
 
 import proctor
-from proctor.errors import ConfigError, FingerprintError
+from proctor.errors import ConfigError, FingerprintError, NoResultError
+from proctor.policies.lerobot import live
+from proctor.policies.lerobot.copies import with_own_weights
 from proctor.policies.lerobot.live import live_policy
 
 ENV = {"type": "pusht", "episode_length": 12}
@@ -184,3 +186,129 @@ def test_a_made_policy_that_is_changed_between_two_evaluations_is_evaluated_as_i
     given = evaluate(policy, tmp_path / "given", preprocessor=preprocessor, postprocessor=postprocessor)
 
     assert measured(evaluate(made, tmp_path / "after")) == measured(given)
+
+
+@pytest.mark.parametrize("name", ["act", "diffusion"])
+def test_a_policy_is_trained_on_while_it_is_evaluated_in_the_background(checkpoints, tmp_path, name):
+    """The result is that of the weights, the buffers and the processors at the call, to the bit."""
+    policy, preprocessor, postprocessor = loaded(checkpoints[name])
+    processors = {"preprocessor": preprocessor, "postprocessor": postprocessor}
+    waited = evaluate(policy, tmp_path / "waited", **processors)
+    state = torch.get_rng_state()
+
+    with proctor.Evaluator(ENV, n_episodes=2, batch_size=2) as evaluator:
+        running = evaluator(policy, wait=False, output_dir=tmp_path / "running", **processors)
+        drawn = torch.rand(3)
+        while (result := running.poll()) is None:
+            train_a_step(policy.train())
+            next(policy.buffers()).add_(1)
+            postprocessor.steps[0]._tensor_stats["action"]["mean"] += 1
+        now = evaluator(policy, output_dir=tmp_path / "now", **processors)
+
+    torch.set_rng_state(state)
+    assert torch.equal(torch.rand(3), drawn)
+    assert measured(result) == measured(waited) != measured(now)
+    assert result.run.fingerprint == waited.run.fingerprint
+
+
+def test_a_made_policy_is_copied_before_the_background_too(checkpoints, tmp_path):
+    """It is made of an object that may be trained."""
+    policy, *_ = loaded(checkpoints["act"])
+    made = proctor.make_policy(policy)
+    waited = evaluate(made, tmp_path / "waited")
+
+    with proctor.Evaluator(ENV, n_episodes=2, batch_size=2) as evaluator:
+        running = evaluator(made, wait=False, output_dir=tmp_path / "running")
+        train_a_step(policy)
+
+    assert measured(running.result()) == measured(waited)
+
+
+def test_a_policy_that_needs_the_global_generators_is_refused_in_the_background(checkpoints):
+    """They are the training's."""
+    policy, preprocessor, postprocessor = loaded(checkpoints["tdmpc"])
+    with (
+        proctor.Evaluator(ENV, batch_size=2) as evaluator,
+        pytest.raises(ConfigError, match="type tdmpc draws from the global random generators"),
+    ):
+        evaluator(policy, wait=False, preprocessor=preprocessor, postprocessor=postprocessor)
+
+
+def test_a_copy_with_its_own_weights_has_nothing_in_common_with_the_original(checkpoints):
+    """No tensor's memory, no gradient; what is tied in one is tied in the other."""
+    policy, *_ = loaded(checkpoints["act"])
+    policy.tied = policy.model.action_head
+    train_a_step(policy)
+    copy = with_own_weights(policy, "cpu")
+
+    def places(model):
+        return {tensor.data_ptr() for tensor in (*model.parameters(), *model.buffers()) if tensor.numel()}
+
+    assert not places(copy) & places(policy)
+    assert len(places(copy)) == len(places(policy))
+    assert copy.tied.weight is copy.model.action_head.weight
+    assert not any(parameter.requires_grad or parameter.grad is not None for parameter in copy.parameters())
+    for name, tensor in policy.state_dict().items():
+        assert torch.equal(copy.state_dict()[name], tensor)
+
+
+def test_an_object_can_be_evaluated_on_another_device(checkpoints, monkeypatch, tmp_path):
+    """On a copy. Here the object says that it is somewhere else; the copy is made on the CPU."""
+    policy, preprocessor, postprocessor = loaded(checkpoints["act"])
+    processors = {"preprocessor": preprocessor, "postprocessor": postprocessor}
+    here = evaluate(policy, tmp_path / "here", **processors)
+    first = next(policy.parameters())
+    moved = live_policy(policy, device="cpu", **processors)
+    assert moved.weights.model is policy
+
+    monkeypatch.setattr(live, "_device_of", lambda model: "cuda:7" if model is policy else "cpu")
+    moved = live_policy(policy, device="cpu", **processors)
+
+    assert moved.weights.model is not policy
+    assert next(policy.parameters()) is first
+    assert (moved.checkpoint.device, moved.weights.model.config.device) == ("cpu", "cpu")
+    assert measured(evaluate(moved, tmp_path / "moved")) == measured(here)
+    with pytest.raises(ConfigError, match="belong to a LeRobot policy object"):
+        proctor.evaluate(lambda observation: None, ENV, device="cpu")
+
+
+def test_a_peft_model_is_the_policy_that_its_layers_are_in(checkpoints, tmp_path):
+    """With its adapter: other weights of the adapter are another policy."""
+    peft = pytest.importorskip("peft")
+    policy, preprocessor, postprocessor = loaded(checkpoints["act"])
+    processors = {"preprocessor": preprocessor, "postprocessor": postprocessor}
+    plain = evaluate(policy, tmp_path / "plain", **processors)
+    adapted = peft.get_peft_model(policy, peft.LoraConfig(target_modules=["action_head"], r=2))
+    untrained = evaluate(adapted, tmp_path / "untrained", **processors)
+    with torch.no_grad():
+        for name, parameter in adapted.named_parameters():
+            if "lora_B" in name:
+                parameter.add_(0.5)
+
+    trained = evaluate(adapted, tmp_path / "trained", **processors)
+
+    assert measured(untrained) == measured(plain) != measured(trained)
+    assert trained.run.fingerprint != untrained.run.fingerprint
+
+
+def test_the_object_is_left_as_it_is_after_an_exception_too(checkpoints, tmp_path, monkeypatch):
+    """Modes and random states; and the evaluator goes on."""
+    policy, preprocessor, postprocessor = loaded(checkpoints["act"])
+    processors = {"preprocessor": preprocessor, "postprocessor": postprocessor}
+    policy.train()
+    torch.manual_seed(3)
+    states = random.getstate(), str(np.random.get_state()), torch.get_rng_state().tolist()
+
+    def broken(self, batch):
+        torch.rand(1)
+        raise RuntimeError("broken")
+
+    with proctor.Evaluator(ENV, n_episodes=2, batch_size=2) as evaluator:
+        monkeypatch.setattr(type(policy), "predict_action_chunk", broken)
+        with pytest.raises(NoResultError):
+            evaluator(policy, output_dir=tmp_path / "broken", **processors)
+        monkeypatch.undo()
+        assert policy.training
+        assert all(parameter.requires_grad for parameter in policy.model.parameters())
+        assert (random.getstate(), str(np.random.get_state()), torch.get_rng_state().tolist()) == states
+        assert evaluator(policy, output_dir=tmp_path / "whole", **processors).n_errors == 0

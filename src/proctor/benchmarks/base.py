@@ -152,6 +152,15 @@ class Benchmark(ABC):
         self.config = config
 
     @classmethod
+    def fields_of(cls, configuration: Any) -> dict[str, Any] | None:
+        """Give the fields of ``--env.*`` that say the same as another library's configuration object.
+
+        Returns None if the class does not know objects of this kind, as it does unless it overrides this.
+        """
+        del configuration
+        return None
+
+    @classmethod
     def fields_for(cls, name: str, fields: Mapping[str, Any]) -> dict[str, Any] | None:  # noqa: ARG003 - for subclasses
         """Return the fields of ``--env.*`` with which this benchmark runs ``--env.type=<name>``.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
@@ -13,7 +14,7 @@ from proctor.benchmarks.gymnasium import SuccessConfig
 from proctor.config import EnvConfig
 from proctor.config.structure import read_value
 from proctor.errors import ConfigError, did_you_mean
-from proctor.plugins import distributions_named
+from proctor.plugins import BENCHMARKS, distributions_named, installed, load_object
 from proctor.security.consent import GIVE_CONSENT
 from proctor.types import Task
 
@@ -38,6 +39,19 @@ class LeRobotEnvConfig(SuccessConfig):
 
 
 _OURS = frozenset(field.name for field in fields(LeRobotEnvConfig)) - {"task", "type", "name", "kwargs"}
+
+
+_FEATURES = ("features", "features_map")
+_SIZES = ("observation_width", "observation_height")
+
+
+def _changed(configuration: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the fields that have another value than LeRobot's default, or than what follows from the other fields."""
+    others = {field: value for field, value in given.items() if field not in _FEATURES}
+    usual, same = type(configuration)(), type(configuration)(**others)
+    return {
+        field: value for field, value in given.items() if value != getattr(same if field in _FEATURES else usual, field)
+    }
 
 
 def plug_ins() -> tuple[str, ...]:
@@ -88,6 +102,26 @@ class LeRobotEnv(EnvFactoryBenchmark):
             theirs["episode_length"] = _typed(ours["episode_length"])
         kwargs = {**theirs, **(read_value(given.get("kwargs")) or {})}
         return {**ours, "type": cls.name, "name": name, "kwargs": kwargs}
+
+    @classmethod
+    def fields_of(cls, configuration: Any) -> dict[str, Any] | None:
+        """Read an ``EnvConfig`` object of LeRobot's. Its defaults are passed on as far as they reach its simulator."""
+        module = sys.modules.get("lerobot.envs.configs")
+        if module is None or not isinstance(configuration, module.EnvConfig):
+            return None
+        if hub_path := getattr(configuration, "hub_path", None):
+            return {"type": "hub", "repo": hub_path}
+        given = {field.name: getattr(configuration, field.name) for field in fields(configuration)}
+        changed = _changed(configuration, given)
+        name = str(configuration.type)
+        if (point := installed(BENCHMARKS).get(name)) is not None:
+            known = {field.name for field in fields(load_object(point.value).config_class)}
+            reached = configuration.gym_kwargs
+            # LeRobot's PushT, for one, has sizes of images that its simulator is never told.
+            changed = {field: value for field, value in changed.items() if field in reached or field not in _SIZES}
+            changed |= {field: value for field, value in reached.items() if field in known}
+        described = {"type": name, "task": given["task"], **changed}
+        return {field: value for field, value in described.items() if value is not None}
 
     def tasks(self) -> list[Task]:
         if not self.config.name:

@@ -5,6 +5,7 @@ episode leaves it through one callback, as an :class:`~proctor.types.EpisodeResu
 """
 
 from proctor.engine.engine import Engine
+from proctor.engine.keeper import WorkerKeeper
 from proctor.engine.observer import Observer
 from proctor.engine.options import EngineOptions, EngineSetup, VideoOptions
 from proctor.engine.video_replay import VideoReplayer, VideoTask
@@ -20,5 +21,6 @@ __all__ = [
     "VideoReplayer",
     "VideoSpec",
     "VideoTask",
+    "WorkerKeeper",
     "Workers",
 ]

@@ -87,6 +87,7 @@ class Engine:
             self.workers.watch(descriptor)
         self._episodes: dict[int, Episode] = {}
         self._video_specs = video_specs
+        self._checked: set[TaskKey] = set()
         self._recorded_live: set[TaskKey] = set()
         self.recorded: dict[EpisodeSpec, str] = {}
         """The episodes that were recorded while they ran: "" if there is a video, else why there is none."""
@@ -200,8 +201,7 @@ class Engine:
                 self._episodes[worker_id].observe(reply, self.workers.arrays(worker_id))
             case EpisodeFinished():
                 self._finish(event)
-            case EnvBuilt(worker_id, spec, reply):
-                self._check_env(spec, reply)
+            case EnvBuilt(worker_id, spec):
                 self._begin(worker_id, spec)
             case AttemptFailed(worker_id) | WorkerReplaced(worker_id):
                 self._episodes.pop(worker_id, None)
@@ -210,6 +210,7 @@ class Engine:
 
     def _begin(self, worker_id: int, spec: EpisodeSpec) -> None:
         """Send an episode's first request to a worker that has the simulator for it."""
+        self._check_env(spec)
         if self.started_at is None:
             self.started_at = monotonic()
         task = self.setup.tasks[spec.task]
@@ -221,7 +222,7 @@ class Engine:
         delay = self.setup.options.inference_delay
         if not delay:
             return None
-        n_delay_steps = delay.steps_at(self.workers.fps[task])
+        n_delay_steps = delay.steps_at(self.workers.built[task].fps)
         return DelayedChunks(self._look_plan.n_action_steps, n_delay_steps, delay.when_late)
 
     def _request_of(self, worker_id: int) -> InferenceRequest:
@@ -238,7 +239,7 @@ class Engine:
             self._policy_failed(worker_id, result.chunk if isinstance(result.chunk, AttemptError) else None)
             return
         try:
-            request = episode.act(result.chunk, self.workers.features[episode.spec.task].action)
+            request = episode.act(result.chunk, self.workers.built[episode.spec.task].features.action)
         except PolicyError as error:
             self._policy_failed(worker_id, AttemptError(POLICY_FAILED, str(error)))
             return
@@ -264,23 +265,24 @@ class Engine:
         """The video of an episode that is to be recorded while it runs; None if there is to be no such video."""
         return self._video_specs.get(spec) if spec.task in self._recorded_live else None
 
-    def _check_env(self, spec: EpisodeSpec, built: Built) -> None:
-        """See that videos and the policy can have of a simulator what they need.
+    def _check_env(self, spec: EpisodeSpec) -> None:
+        """See, once for each task, that videos and the policy can have of its simulator what they need.
 
         Raises:
             ConfigError: the simulator has no camera of the name that is asked for.
             ContractError: the policy does not fit.
         """
+        if spec.task in self._checked:
+            return
+        self._checked.add(spec.task)
+        built = self.workers.built[spec.task]
         for video_spec in self._video_specs.values():
             check_camera(video_spec, built.cameras, self.setup.tasks[spec.task].name)
             break  # all videos have the same camera
         if built.drawable and not built.replayable:
             self._recorded_live.add(spec.task)
-        if spec.task not in self.workers.features:
-            self.workers.features[spec.task] = built.features
-            self.workers.fps[spec.task] = built.fps
-            if (policy := self._policy) is not None:  # a policy behind a server may wait for the server's answer
-                call_while(self.workers.check_interrupted, lambda: check_contract(policy, built))
+        if (policy := self._policy) is not None:  # a policy behind a server may wait for the server's answer
+            call_while(self.workers.check_interrupted, lambda: check_contract(policy, built))
 
 
 def check_contract(policy: PolicySource, built: Built) -> None:

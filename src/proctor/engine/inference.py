@@ -171,6 +171,7 @@ class Inference:
             self._submitted.put(None)
         for slot in self._slots:
             slot.join()
+        self.policy = None  # its memory is free as soon as its owner drops it, too
         os.close(self.wake_descriptor)
         os.close(self._wake)
 

@@ -199,8 +199,12 @@ class Scheduler:
         """Take note that a worker's process was started."""
         self._workers[worker_id] = _Worker()
 
+    def asked(self, worker_id: int) -> None:
+        """Take note that an idle worker was asked whether it is there; it keeps its simulator."""
+        self._workers[worker_id].phase = Phase.STARTING
+
     def joined(self, worker_id: int) -> None:
-        """Take note that a worker is ready for its first episode."""
+        """Take note that a worker is ready for an episode."""
         self._workers[worker_id].phase = Phase.IDLE
 
     def built(self, worker_id: int) -> EpisodeSpec:

@@ -44,13 +44,15 @@ def check_camera(video_spec: VideoSpec, cameras: Sequence[str], task: str) -> No
 class VideoReplayer:
     """Renders videos of episodes by running their actions again.
 
-    ``workers`` are those of an engine that has run to its end; if they are not given, the replayer has its own.
+    ``workers`` are those of an engine that has run to its end, and remain their owner's if the replayer, too, runs to
+    its end; if they are not given, the replayer has its own.
     """
 
     def __init__(self, setup: EngineSetup, tasks: Sequence[VideoTask], workers: Workers | None = None) -> None:
         self._setup = setup
         self._tasks: Mapping[EpisodeSpec, VideoTask] = {task.result.spec: task for task in tasks}
         self._workers = workers if workers is not None else Workers(setup)
+        self._owns_workers = workers is None
         self._workers.begin(setup, self._tasks)
         self._on_video: OnVideo
 
@@ -71,8 +73,12 @@ class VideoReplayer:
         self._workers.interrupt(signal_number)
 
     def close(self) -> None:
-        """End the workers, and leave no unfinished video. Safe to call at any time, also twice."""
-        self._workers.close()
+        """Leave no unfinished video, and end the workers unless their owner can go on with them.
+
+        Safe to call at any time, also twice.
+        """
+        if self._owns_workers or not self._workers.at_rest:
+            self._workers.close()
         for task in self._tasks.values():
             discard_video(task.video_spec)
 

@@ -14,12 +14,11 @@ from typing import NamedTuple
 
 import msgspec
 
-from proctor.child import import_path
-from proctor.child.other_python import Companions
 from proctor.engine.forecast import Forecast
 from proctor.engine.load import Load
 from proctor.engine.observer import Observer, Observers
 from proctor.engine.options import EngineSetup
+from proctor.engine.origin import Origin
 from proctor.engine.scheduler import Limits, Phase, Scheduler
 from proctor.engine.sent_videos import SentVideos
 from proctor.engine.worker.arrays import SharedArrays
@@ -34,13 +33,11 @@ from proctor.engine.worker.messages import (
     Ready,
     Replay,
     RequestFailed,
-    Setup,
     Start,
 )
-from proctor.engine.worker.pool import Deadlines, Pool, WorkerLost
+from proctor.engine.worker.pool import Pool, WorkerLost
 from proctor.errors import ConfigError, EnvironmentBuildError, Interrupted, ResourceError
-from proctor.plugins import companions_of
-from proctor.types import AttemptError, EpisodeSpec, Features, TaskKey
+from proctor.types import AttemptError, EpisodeSpec, Task, TaskKey
 
 _ALIKE_BUILD_FAILURES = 3
 _LOSSES_PER_WORKER = 4
@@ -114,21 +111,22 @@ class Workers:
 
     def __init__(self, setup: EngineSetup) -> None:
         self._setup = setup
+        self.origin = Origin.of(setup)
+        """Everything that the workers are made from, besides the code."""
         self._pool = Pool(
-            Setup(setup.benchmark, dict(setup.env), setup.action_source, _companions(setup), dict(setup.known)),
+            self.origin.setup,
             interpreter=setup.python,
             in_process=setup.in_process,
             log=setup.log,
-            deadlines=Deadlines(setup.options.step_timeout_s, setup.options.reset_timeout_s),
+            deadlines=self.origin.deadlines,
         )
         self._sent_videos = SentVideos()
         self._forecast = Forecast()
-        self.features: dict[TaskKey, Features] = {}
-        """The features of observations and actions, for each task whose simulator has been built."""
-        self.fps: dict[TaskKey, float] = {}
-        """The control steps per simulated second, for each task whose simulator has been built; 0 if not known."""
-        self.notes: dict[str, None] = {}
-        """Sentences of the simulators for the user, each once, in the order in which they came."""
+        self._signal: int | None = None
+        self.built: dict[TaskKey, Built] = {}
+        """The reply of a worker for each task whose simulator has been built."""
+        self.tasks_built: dict[TaskKey, Task] = {}
+        """These tasks, as they were built."""
         self.scheduler = Scheduler((), self._limits(n_devices=1), self._forecast)
         self.begin(setup, ())
 
@@ -144,9 +142,33 @@ class Workers:
         self.observers = Observers((self._forecast, *observers))
         self._some_simulator_built = False
         self._build_failures: Counter[str] = Counter()
-        self._signal: int | None = None
+        self.notes: dict[str, None] = {}
+        """Sentences of the simulators that were built for this plan, each once, in the order in which they came."""
         for worker_id in self.scheduler.worker_ids:
             self.observers.worker_started(worker_id, monotonic())
+
+    @property
+    def at_rest(self) -> bool:
+        """True if the plan is over and another one may begin: nothing has failed, and it was not interrupted."""
+        return self.done and not self._pool.closed and self._signal is None
+
+    @property
+    def n_running(self) -> int:
+        """The number of workers that were started and are not known to have ended."""
+        return len(self.scheduler.worker_ids)
+
+    def take_over(self, setup: EngineSetup) -> None:
+        """Prepare for a plan of ``setup``, in another evaluation; nothing of what a worker is made from differs.
+
+        Each worker is asked whether it is there, and prints into the new log from then on. A worker whose start was
+        still under way is replaced, because its first reply would be taken for that answer.
+        """
+        idle = [number for number in self.scheduler.worker_ids if self.scheduler.phase_of(number) is Phase.IDLE]
+        for worker_id in set(self.scheduler.worker_ids).difference(idle):
+            self._pool.kill(worker_id)
+        for worker_id in idle:
+            self.scheduler.asked(worker_id)
+        self._pool.log_into(setup.log, idle)
 
     def _limits(self, n_devices: int) -> Limits:
         options = self._setup.options
@@ -174,7 +196,7 @@ class Workers:
         self.scheduler.drop_waiting()
 
     def interrupt(self, signal_number: int) -> None:
-        """Have the next :meth:`assign` raise ``Interrupted``. May be called from a signal handler."""
+        """Have the next :meth:`assign` raise ``Interrupted``. May be called from a signal handler or another thread."""
         self._signal = signal_number
 
     def check_interrupted(self) -> None:
@@ -307,6 +329,8 @@ class Workers:
     def _built(self, worker_id: int, reply: Built, now: float) -> EnvBuilt:
         spec = self.scheduler.built(worker_id)
         self._some_simulator_built = True
+        self.built[spec.task] = reply
+        self.tasks_built[spec.task] = self._setup.tasks[spec.task]
         self.notes |= dict.fromkeys(reply.notes)
         self.observers.built(worker_id, spec, reply, now)
         return EnvBuilt(worker_id, spec, reply)
@@ -359,13 +383,6 @@ def repeat(turn: Callable[[], None], over: Callable[[], bool], on_tick: Callable
             on_tick()
             next_tick = monotonic() + TICK_S
     on_tick()
-
-
-def _companions(setup: EngineSetup) -> Companions:
-    """Say where workers search for modules, after the places of their own interpreter."""
-    if setup.python is None:
-        return Companions(import_path())
-    return companions_of(setup.benchmark, *filter(None, [setup.action_source]))
 
 
 def _warnings_as_errors() -> str:

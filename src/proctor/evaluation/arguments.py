@@ -14,9 +14,10 @@ import gymnasium
 from proctor.benchmarks.base import Benchmark
 from proctor.config import EnvConfig
 from proctor.errors import ConfigError, did_you_mean
-from proctor.plugins import BENCHMARKS, POLICIES, installed
+from proctor.plugins import BENCHMARKS, POLICIES, installed, load_object
 from proctor.policies.base import AnyPolicy, is_policy, require_policy
 from proctor.policies.function import FunctionPolicy
+from proctor.policies.lerobot import configured
 from proctor.policies.lerobot.live import live_policy
 
 _METHODS = ("predict", "infer", "select_action", "act", "get_action")
@@ -97,19 +98,30 @@ def names(name: str, value: Any) -> dict[str, str]:
 
 
 def policy_of(
-    policy: Any, preprocessor: Any = None, postprocessor: Any = None, rename_map: Mapping[str, str] | None = None
+    policy: Any,
+    preprocessor: Any = None,
+    postprocessor: Any = None,
+    rename_map: Mapping[str, str] | None = None,
+    device: str | None = None,
 ) -> dict[str, Any] | AnyPolicy:
     """Return the fields of ``--policy.*`` that describe a policy, or the policy itself if it is an object.
+
+    A LeRobot policy object that is on another device than ``device`` is copied there.
 
     Raises:
         ConfigError: the argument is not a policy; the message says what it is, and what to give.
     """
-    if not is_policy(policy) and (live := live_policy(policy, preprocessor, postprocessor, rename_map)) is not None:
-        return live
-    if preprocessor is not None or postprocessor is not None:
+    if not is_policy(policy):
+        live = live_policy(policy, preprocessor, postprocessor, rename_map, device)
+        if live is not None:
+            return live
+    if preprocessor is not None or postprocessor is not None or device is not None:
         raise ConfigError(
-            f"preprocessor and postprocessor belong to a LeRobot policy object, and policy is {_shown(policy)}."
+            f"preprocessor, postprocessor and device belong to a LeRobot policy object, and policy is {_shown(policy)}."
+            + (" A checkpoint's device is a field: {'path': …, 'device': 'cuda:1'}." if device is not None else "")
         )
+    if (described := configured.fields_of(policy)) is not None:
+        return described
     match policy:
         case str() if policy:
             return _path_fields(policy)
@@ -145,31 +157,48 @@ def env_fields(env: Any) -> dict[str, Any]:
             raise ConfigError(f"env is what make_env returned; give what make_env was given: {_AN_ENV}.")
         case Mapping():
             return _with_text_keys("env", env)
-        case EnvConfig():
-            return dict(plain(asdict(env)))
-        case Benchmark():
-            return dict(plain(asdict(env.config)))
+        case EnvConfig() | Benchmark():
+            return dict(plain(asdict(env.config if isinstance(env, Benchmark) else env)))
         case os.PathLike():
             raise ConfigError(f"env is the path {os.fspath(env)}; {_AN_ENV}.")
         case type():
             raise ConfigError(f"env is the class {env.__name__}; {_AN_ENV}.")
+    if (described := _fields_of_foreign(env)) is not None:
+        return described
+    raise ConfigError(_no_benchmark(env))
+
+
+def _fields_of_foreign(configuration: Any) -> dict[str, Any] | None:
+    """Find a benchmark that knows another library's configuration object, and give its fields; None if none does."""
+    for point in installed(BENCHMARKS).values():
+        try:
+            found = load_object(point.value).fields_of(configuration)
+        except (ConfigError, AttributeError):  # a plug-in that cannot be imported is not what the user asked for
+            continue
+        if found is not None:
+            return dict(plain(found))
+    return None
+
+
+def _no_benchmark(env: Any) -> str:
+    """Say what an object is that describes no benchmark, and what to give."""
     if _is_environment(env):
-        raise ConfigError(f"env is the environment {_shown(env)}, and {_MAKES_ENVS}: {_instead_of(env)}.")
+        return f"env is the environment {_shown(env)}, and {_MAKES_ENVS}: {_instead_of(env)}."
     if callable(env):
-        raise ConfigError(
+        return (
             f"env is the function {_shown(env)}, and {_MAKES_ENVS}: give what it makes as a configuration, such as "
             "{'type': 'gymnasium', 'task': <a registered id>, 'module': <the module that registers it>}."
         )
-    raise ConfigError(f"env is {_shown(env)}; {_AN_ENV}.")
+    return f"env is {_shown(env)}; {_AN_ENV}."
 
 
-def vector_env(env: Any) -> gymnasium.vector.VectorEnv:
-    """Return ``env`` if it is a vector environment.
+def vector_env(env: Any) -> Any:
+    """Return ``env`` if it is a vector environment: Gymnasium's, or an object with the same members, as LeRobot has.
 
     Raises:
         ConfigError: it is not; the message says what to give.
     """
-    if isinstance(env, gymnasium.vector.VectorEnv):
+    if isinstance(env, gymnasium.vector.VectorEnv) or (_is_environment(env) and hasattr(env, "num_envs")):
         return env
     if isinstance(env, Mapping):
         raise ConfigError("env is a dict; give one vector environment, such as make_env('pusht')['pusht'][0].")

@@ -28,16 +28,20 @@ def runs_in_process(benchmark: Benchmark, config: EvalConfig) -> bool:
     return config.batch_size == 1 or not config.use_async_envs or bool(benchmark.only_here())
 
 
-def n_simulators(benchmark: Benchmark, config: EvalConfig, n_episodes: int, episodes_per_pass: int = 1) -> int:
+def n_simulators(
+    benchmark: Benchmark, config: EvalConfig, n_episodes: int, episodes_per_pass: int = 1, n_running: int = 0
+) -> int:
     """Choose how many simulators step in parallel: the number the user asked for, else what the machine can bear.
+
+    ``n_running`` of them have their memory already.
 
     Raises:
         ResourceError: there is too little memory for the number that the user asked for, or for one simulator.
     """
     n = choose_batch_size(config, n_episodes, usable_cores(), episodes_per_pass)
     if not config.batch_size:
-        n = max(1, min(n, simulators_in_memory(benchmark, n)))
-    require_memory(benchmark, 1 if runs_in_process(benchmark, config) else n)
+        n = max(1, min(n, simulators_in_memory(benchmark, n) + n_running))
+    require_memory(benchmark, (1 if runs_in_process(benchmark, config) else n) - n_running)
     return n
 
 

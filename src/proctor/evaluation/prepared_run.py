@@ -140,14 +140,16 @@ class PreparedRun:
         opens_policy = not isinstance(self.policy, LocalPolicy)
         return RunSession(self.run_directory, self.run_info, n_workers=n_workers, opens_policy=opens_policy)
 
-    def engine_setup(self, batch_size: int | None = None) -> EngineSetup:
+    def engine_setup(self, batch_size: int | None = None, n_running: int = 0) -> EngineSetup:
         """Give the engine ``batch_size`` simulators in parallel, or as many as this machine can bear.
+
+        ``n_running`` of them have been built and have their memory already.
 
         Raises:
             ResourceError: there is too little memory for the number that was asked for, or too few files may be open.
         """
         batch_size = batch_size or n_simulators(
-            self.benchmark, self.config.eval, len(self.specs), self.episodes_per_pass
+            self.benchmark, self.config.eval, len(self.specs), self.episodes_per_pass, n_running
         )
         require_open_files(batch_size)
         files = self.run_directory

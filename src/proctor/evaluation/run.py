@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from proctor.config import EnvConfig, EvalConfig, RunConfig, structure
-from proctor.engine import Engine, EngineSetup, VideoOptions, Workers
+from proctor.engine import Engine, EngineSetup, VideoOptions, WorkerKeeper, Workers
 from proctor.engine.policy_failures import require_result
 from proctor.errors import ConfigError, NoResultError, ProctorError, ResourceError, note
 from proctor.evaluation.arguments import env_fields, path_text, plain, policy_of, whole_number
@@ -17,19 +17,24 @@ from proctor.evaluation.prepared_run import PreparedRun, prepare
 from proctor.evaluation.run_state import EvalResult, RunState
 from proctor.evaluation.terminal import quiet_terminal, watched
 from proctor.evaluation.videos import make_videos, remove_videos, video_spec_of, wanted_videos
-from proctor.policies.base import LocalPolicy, PolicySource
+from proctor.policies.base import AnyPolicy, LocalPolicy, PolicySource
 from proctor.policies.function import PredictFunction
 from proctor.rendering import choose_renderer
 from proctor.results.journal_records import key_of
+from proctor.streams import global_generators_restored
 from proctor.types import Array, EpisodeResult, EpisodeSpec
+
+PolicyArgument = str | Path | Mapping[str, Any] | PolicySource | LocalPolicy | PredictFunction
+"""Whatever is taken as a policy; :func:`evaluate` describes it."""
 
 
 def evaluate(  # noqa: PLR0913 - the options of an evaluation
-    policy: str | Path | Mapping[str, Any] | PolicySource | LocalPolicy | PredictFunction,
+    policy: PolicyArgument,
     env: str | Mapping[str, Any] | EnvConfig,
     *,
     preprocessor: Any = None,
     postprocessor: Any = None,
+    device: str | None = None,
     seed: int = 1000,
     output_dir: str | Path | None = None,
     trust_remote_code: bool = False,
@@ -41,8 +46,9 @@ def evaluate(  # noqa: PLR0913 - the options of an evaluation
 
         result = proctor.evaluate(policy, "pusht", preprocessor=preprocessor, postprocessor=postprocessor)
 
-    It is evaluated as ``save_pretrained`` would write it now, to the bit, on the device it is on; the object itself
-    stays as it is.
+    It is evaluated as ``save_pretrained`` would write it now, to the bit, on the device it is on; the object itself and
+    the global random generators stay as they are. :class:`proctor.Evaluator` keeps the simulators from one evaluation
+    to the next.
 
     Args:
         policy: a checkpoint (path or Hub id), the fields of ``--policy.*``, a LeRobot ``PreTrainedPolicy``, a
@@ -52,6 +58,8 @@ def evaluate(  # noqa: PLR0913 - the options of an evaluation
         preprocessor: the ``PolicyProcessorPipeline`` of a ``PreTrainedPolicy``; by default the one beside the weights
             that its configuration's ``pretrained_path`` names, if the policy still has those weights.
         postprocessor: the pipeline that its actions pass; by default found as the ``preprocessor`` is.
+        device: the device on which a ``PreTrainedPolicy`` is evaluated, such as ``"cuda:1"``; it is copied there if it
+            is on another one.
         seed: episode *i* of a task runs with ``seed + i``.
         output_dir: the run directory; an unfinished run in it goes on, if the policy is known to be the same. If not
             given, a new one.
@@ -65,8 +73,30 @@ def evaluate(  # noqa: PLR0913 - the options of an evaluation
             holds the first traceback.
         ProctorError: see :mod:`proctor.errors`. Finished episodes are on disk in every case.
     """
-    given = policy_of(policy, preprocessor, postprocessor)
-    loaded = None if isinstance(given, dict) else given
+    arguments = {"preprocessor": preprocessor, "postprocessor": postprocessor, "device": device, "seed": seed}
+    arguments |= {"output_dir": output_dir, "trust_remote_code": trust_remote_code}
+    with global_generators_restored():
+        return with_result(run(prepare(*configure(policy, env, **arguments, **eval_fields))))
+
+
+def configure(  # noqa: PLR0913 - as of evaluate
+    policy: PolicyArgument,
+    env: str | Mapping[str, Any] | EnvConfig,
+    *,
+    preprocessor: Any = None,
+    postprocessor: Any = None,
+    device: str | None = None,
+    seed: int = 1000,
+    output_dir: str | Path | None = None,
+    trust_remote_code: bool = False,
+    **eval_fields: Any,
+) -> tuple[RunConfig, AnyPolicy | None]:
+    """Check the arguments of :func:`evaluate`; gives the configuration, and the policy if it is an object.
+
+    Raises:
+        ConfigError: an argument is wrong; the message says what to give.
+    """
+    given = policy_of(policy, preprocessor, postprocessor, device=device)
     config = RunConfig(
         policy=given if isinstance(given, dict) else dict(given.fingerprint()),
         env=env_fields(env),
@@ -75,7 +105,15 @@ def evaluate(  # noqa: PLR0913 - the options of an evaluation
         output_dir=path_text("output_dir", output_dir),
         trust_remote_code=trust_remote_code,
     )
-    result = run(prepare(config, loaded))
+    return config, None if isinstance(given, dict) else given
+
+
+def with_result(result: EvalResult) -> EvalResult:
+    """Return the result of an evaluation if there is one.
+
+    Raises:
+        NoResultError: every episode ended in an error.
+    """
     require_result(result.summary.overall.n_completed, result.summary.first_error)
     return result
 
@@ -86,32 +124,56 @@ class Measured:
 
     ``recorded`` are the episodes that were recorded while they ran, and why there is no video of an episode; "" if
     there is one. ``losses`` has a sentence about each shard that died. ``workers`` and their simulators make the videos
-    that are missing; if there are none, new workers are started for that.
+    that are missing; if there are none, new workers are started for that. Afterwards ``keeper`` takes them back, if
+    there is one.
     """
 
     recorded: Mapping[EpisodeSpec, str]
     losses: tuple[str, ...] = ()
     workers: Workers | None = None
+    keeper: WorkerKeeper | None = None
 
     def close(self) -> None:
-        """End the workers."""
-        if self.workers is not None:
+        """End the workers, or give them back."""
+        if self.workers is None:
+            return
+        if self.keeper is not None:
+            self.keeper.give_back(self.workers)
+        else:
             self.workers.close()
 
 
 Measure = Callable[[PreparedRun, EngineSetup, RunState], Measured]
 
 
-def measure(prepared: PreparedRun, setup: EngineSetup, state: RunState) -> Measured:
-    """Run the episodes that have no result yet, in workers of this process, and keep their results in ``state``."""
+def measure(
+    prepared: PreparedRun,
+    setup: EngineSetup,
+    state: RunState,
+    keeper: WorkerKeeper | None = None,
+    loaded_ahead: PolicySource | None = None,
+) -> Measured:
+    """Run the episodes that have no result yet, in workers of this process, and keep their results in ``state``.
+
+    The workers are those of ``keeper``, which takes them back at the end; without one they are new. ``loaded_ahead`` is
+    the run's policy if somebody else loads it.
+    """
     config = prepared.config.eval
     videos = VideoOptions.of(config)
     video_specs = {
         spec: video_spec_of(prepared.directory, spec, videos) for spec in state.todo if videos.may_include(spec)
     }
     with quiet_terminal(config, setup.log) as console:
-        policy = prepared.policy if state.todo and not isinstance(prepared.policy, LocalPolicy) else None
-        engine = Engine(setup, state.todo, policy, video_specs, on_policy_loaded=state.opened)
+        policy = loaded_ahead or (None if isinstance(prepared.policy, LocalPolicy) else prepared.policy)
+        workers = keeper.workers_for(setup) if keeper is not None else None
+        engine = Engine(
+            setup,
+            state.todo,
+            policy if state.todo else None,
+            video_specs,
+            workers=workers,
+            on_policy_loaded=state.opened,
+        )
 
         def keep(result: EpisodeResult, actions: Array | None) -> None:
             state.keep(result, actions)
@@ -128,7 +190,7 @@ def measure(prepared: PreparedRun, setup: EngineSetup, state: RunState) -> Measu
             raise
     for sentence in engine.notes:
         note(sentence)
-    return Measured(engine.recorded, workers=engine.workers)
+    return Measured(engine.recorded, workers=engine.workers, keeper=keeper)
 
 
 def run(
@@ -136,11 +198,13 @@ def run(
     on_measured: Callable[[EvalResult], None] = lambda _: None,
     measure_with: Measure = measure,
     n_workers: int | None = None,
+    keeper: WorkerKeeper | None = None,
 ) -> EvalResult:
     """Run an evaluation, or the rest of it if its run directory holds an unfinished run.
 
     ``on_measured`` receives the result, which is on disk by then, before videos are made. ``measure_with`` runs the
     episodes. If it does so outside this process, ``n_workers`` is the number of workers there, or 0 if that is unknown.
+    ``keeper`` holds workers of an earlier evaluation, whose memory counts as free.
 
     Raises:
         RunLockedError, FingerprintError: the directory is in use, or holds another evaluation's results.
@@ -149,7 +213,7 @@ def run(
     """
     choose_renderer(prepared.benchmark, prepared.config.policy.get("device"), draws=prepared.draws)
     with prepared.in_own_directory() as placed:
-        setup = placed.engine_setup()
+        setup = placed.engine_setup(n_running=_n_kept(placed, keeper))
         if why := placed.benchmark.only_here():
             note(why)
         with placed.open_session(setup.n_workers if n_workers is None else n_workers) as session:
@@ -162,6 +226,11 @@ def run(
                     problems |= _make_videos(placed, setup, state, missing, measured.workers)
                     result = state.write_result()
                 return replace(result, video_problems=problems, losses=measured.losses)
+
+
+def _n_kept(prepared: PreparedRun, keeper: WorkerKeeper | None) -> int:
+    """Count the simulators of the benchmark that have been built and are kept."""
+    return 0 if keeper is None else keeper.n_kept(prepared.address, asdict(prepared.benchmark.config))
 
 
 def _measure(prepared: PreparedRun, setup: EngineSetup, state: RunState, measure_with: Measure) -> Measured:

@@ -178,6 +178,12 @@ class Policy(ABC):
         """A policy that is loaded already is its own source."""
         return self
 
+    def snapshot(self) -> PolicySource:
+        """Give the policy as it is now, for an evaluation in the background: an object that it was made from may be
+        trained meanwhile.
+        """
+        return self
+
     @abstractmethod
     def predict(self, observations: Sequence[Observation], memories: Sequence[EpisodeMemory]) -> list[Array]:
         """Give one action chunk per observation, in the same order.

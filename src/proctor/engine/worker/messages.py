@@ -114,6 +114,12 @@ class FrameEncoded(msgspec.Struct, tag=True, frozen=True):
     problem: str = ""
 
 
+class LogTo(msgspec.Struct, tag=True, frozen=True):
+    """Print into the file ``path`` from now on. The reply is :class:`Ready`, which also shows that the worker lives."""
+
+    path: str
+
+
 class Close(msgspec.Struct, tag=True, frozen=True):
     """Close the simulator and end. There is no reply."""
 
@@ -230,7 +236,7 @@ MAX_FORK_MESSAGE = 1 << 17
 """The largest size, in bytes, of a message to or from the fork server."""
 
 _encoder = msgspec.msgpack.Encoder()
-_request_decoder = msgspec.msgpack.Decoder(Request | Close)
+_request_decoder = msgspec.msgpack.Decoder(Request | LogTo | Close)
 _reply_decoder = msgspec.msgpack.Decoder(Reply)
 _fork_reply_decoder = msgspec.msgpack.Decoder(Forked | Exited)
 

@@ -5,6 +5,7 @@ If a worker dies or hangs, that is not an exception but an event, :class:`Worker
 
 from __future__ import annotations
 
+import os
 import selectors
 import signal
 from collections import deque
@@ -16,7 +17,18 @@ from pathlib import Path
 from time import monotonic
 
 from proctor.engine.worker.arrays import SharedArrays, anonymous_file
-from proctor.engine.worker.messages import Act, Close, FrameEncoded, Reply, Request, Setup, decode_reply, encode
+from proctor.engine.worker.messages import (
+    Act,
+    Close,
+    FrameEncoded,
+    LogTo,
+    Ready,
+    Reply,
+    Request,
+    Setup,
+    decode_reply,
+    encode,
+)
 from proctor.engine.worker.processes import Starter, make_starter
 from proctor.engine.worker.simulation import Simulation
 from proctor.security.foreign_code import without_stdin
@@ -44,7 +56,7 @@ class Deadlines:
     step: float
     reset: float
 
-    def of(self, request: Request) -> float:
+    def of(self, request: Request | LogTo) -> float:
         """The deadline for a request."""
         return self.step if isinstance(request, Act | FrameEncoded) else self.reset
 
@@ -65,7 +77,7 @@ class ProcessWorker:
         with theirs:
             self._process = starter.start(theirs.fileno(), descriptor, log)
 
-    def send(self, request: Request) -> None:
+    def send(self, request: Request | LogTo) -> None:
         """Send a request. If the worker is gone, :meth:`receive` returns why."""
         self._limit = self._deadlines.of(request)
         self._begins, self._n_sent = not isinstance(request, Act | FrameEncoded), self._n_sent + 1
@@ -135,10 +147,10 @@ class InProcessWorker:
         self._simulation = Simulation(self.arrays)
         self._replies: deque[Reply] = deque()
 
-    def send(self, request: Request) -> None:
-        """Execute a request; :meth:`receive` returns the reply."""
+    def send(self, request: Request | LogTo) -> None:
+        """Execute a request; :meth:`receive` returns the reply. What is printed is this process's own."""
         with without_stdin():
-            self._replies.append(self._simulation.handle(request))
+            self._replies.append(Ready() if isinstance(request, LogTo) else self._simulation.handle(request))
 
     def has_replied(self) -> bool:
         """Return whether there is a reply to receive."""
@@ -169,6 +181,7 @@ class Pool:
     ) -> None:
         self._setup, self._in_process, self._log, self._deadlines = setup, in_process, log, deadlines
         self._interpreter = interpreter
+        self.closed = False
         self._selector = selectors.DefaultSelector()
         self._workers: dict[int, ProcessWorker | InProcessWorker] = {}
         self._started = 0
@@ -202,6 +215,12 @@ class Pool:
     def send(self, worker_id: int, request: Request) -> None:
         """Send a worker a request. If the worker is gone, :meth:`wait` returns that."""
         self._workers[worker_id].send(request)
+
+    def log_into(self, log: Path | None, worker_ids: Iterable[int]) -> None:
+        """Have these workers, which reply with ``Ready``, and all that are started from now on print into a log."""
+        self._log = log
+        for worker_id in worker_ids:
+            self._workers[worker_id].send(LogTo(str(log or os.devnull)))
 
     def kill(self, worker_id: int) -> None:
         """Kill a worker's process; :meth:`wait` will return that it is lost."""
@@ -237,6 +256,7 @@ class Pool:
 
     def close(self) -> None:
         """End every worker; those that do not close their simulator in time are killed."""
+        self.closed = True
         workers = [self._workers.pop(worker_id) for worker_id in list(self._workers)]
         for worker in workers:
             worker.end()

@@ -12,9 +12,10 @@ import signal
 import sys
 from contextlib import suppress
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 from proctor.engine.worker.arrays import SharedArrays
-from proctor.engine.worker.messages import Close, decode_request, encode
+from proctor.engine.worker.messages import Close, LogTo, Ready, decode_request, encode
 from proctor.engine.worker.simulation import Simulation
 
 _PR_SET_PDEATHSIG = 1
@@ -37,8 +38,19 @@ def serve(connection: Connection, arrays: SharedArrays) -> None:
     with suppress(EOFError, ConnectionError):  # the engine is gone
         while not isinstance(request := decode_request(connection.recv_bytes()), Close):
             arrays.acknowledge()
-            connection.send_bytes(encode(simulation.handle(request)))
+            reply = _print_into(request) if isinstance(request, LogTo) else simulation.handle(request)
+            connection.send_bytes(encode(reply))
     simulation.close()
+
+
+def _print_into(request: LogTo) -> Ready:
+    """Have this process, and those that it starts, print into another log, if that file can be opened."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with suppress(OSError), Path(request.path).open("ab") as output:
+        for descriptor in (1, 2):
+            os.dup2(output.fileno(), descriptor)
+    return Ready()
 
 
 def _give_way() -> None:

@@ -1,4 +1,5 @@
-"""One copy of a policy per episode, for policies that remember. Importing this imports torch.
+"""Copies of a policy: one per episode for policies that remember, or one with weights of its own. Importing this
+imports torch.
 
 TD-MPC starts its planner from its result of the step before, world models keep past observations, and a policy from
 another package may keep anything. Each episode gets a copy of its own of such a policy, which shares the weights'
@@ -26,15 +27,43 @@ def sharing_weights(model: torch.nn.Module) -> Any:
     Raises:
         PolicyError: the policy holds something that cannot be copied.
     """
-    parts = [model, *_kept_aside(model)]
-    parameters = [parameter for part in parts for parameter in part.parameters()]
-    buffers = [buffer for part in parts for buffer in part.buffers() if buffer.nbytes >= _LARGE_BYTES]
-    shared = [*parameters, *buffers]
+    parameters, buffers = _tensors_of(model)
+    shared = [*parameters, *(buffer for buffer in buffers if buffer.nbytes >= _LARGE_BYTES)]
+    return _copied(model, {id(tensor): tensor for tensor in shared})
+
+
+def with_own_weights(model: torch.nn.Module, device: str | None = None) -> Any:
+    """Copy a model and its weights as they are now, to ``device`` or where they are; gradients are not copied.
+
+    Raises:
+        PolicyError: the policy holds something that cannot be copied.
+    """
+    parameters, buffers = _tensors_of(model)
+    copies: dict[int, Any] = {id(buffer): _on(device, buffer) for buffer in buffers}
+    copies |= {id(each): torch.nn.Parameter(_on(device, each), requires_grad=False) for each in parameters}
+    copy = _copied(model, copies)
+    if device is not None and hasattr(copy, "config"):
+        copy.config.device = device
+    return copy
+
+
+def _on(device: str | None, tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.detach().to(device or tensor.device, copy=True)
+
+
+def _copied(model: torch.nn.Module, copies: dict[int, Any]) -> Any:
+    """Copy a model; ``copies`` holds what takes the place of some of its tensors, by their ``id``."""
     try:
-        return deepcopy(model, {id(tensor): tensor for tensor in shared})
+        return deepcopy(model, copies)
     except (TypeError, RuntimeError) as error:
         name = type(model).__name__
-        raise PolicyError(f"{name} keeps state and cannot be copied for each episode: {error}") from None
+        raise PolicyError(f"{name} keeps state and cannot be copied: {error}") from None
+
+
+def _tensors_of(model: torch.nn.Module) -> tuple[list[torch.nn.Parameter], list[torch.Tensor]]:
+    """Find all parameters and buffers of a model, also of the networks that PyTorch does not register."""
+    parts = [model, *_kept_aside(model)]
+    return [each for part in parts for each in part.parameters()], [each for part in parts for each in part.buffers()]
 
 
 def _kept_aside(model: torch.nn.Module) -> list[torch.nn.Module]:

@@ -13,10 +13,10 @@ import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from proctor.errors import CheckpointError, ConfigError
 from proctor.policies.lerobot.checkpoint import Checkpoint
@@ -43,12 +43,13 @@ class ObjectWeights:
         model: the object, a ``PreTrainedPolicy``.
         processors: preprocessor and postprocessor, each a ``PolicyProcessorPipeline``.
         description: a digest of configuration and processors.
+        change: the object may be trained further; False if it is a copy.
     """
 
     model: Any
     processors: tuple[Any, Any]
     description: bytes
-    change: ClassVar[bool] = True
+    change: bool = True
 
     @property
     def sources(self) -> tuple[type, ...]:
@@ -81,6 +82,12 @@ class ObjectWeights:
             torch.cuda.synchronize(device)  # inference has a stream of its own
         return Loaded(model, preprocessor, postprocessor, device)
 
+    def frozen(self) -> ObjectWeights:
+        """Copy the object and its processors, so that the original can be trained meanwhile."""
+        from proctor.policies.lerobot.copies import with_own_weights
+
+        return replace(self, model=with_own_weights(self.model), processors=deepcopy(self.processors), change=False)
+
     def digest(self) -> str:
         """Give a digest of description and weights. It is computed each time, since weights change."""
         total = hashlib.sha256(self.description)
@@ -92,13 +99,18 @@ class ObjectWeights:
 
 
 def live_policy(
-    model: Any, preprocessor: Any = None, postprocessor: Any = None, rename_map: Mapping[str, str] | None = None
+    model: Any,
+    preprocessor: Any = None,
+    postprocessor: Any = None,
+    rename_map: Mapping[str, str] | None = None,
+    device: str | None = None,
 ) -> LeRobotSource | None:
     """Make a policy of a policy object of LeRobot's; None if ``model`` is not a PyTorch module.
 
     Processors that are not given are those beside the weights that ``model.config.pretrained_path`` names, if these are
     the model's. ``rename_map`` is observation key of the environment → key of the policy, by default the
-    preprocessor's own.
+    preprocessor's own. If ``device`` is another one than the model's, a copy of the model is made there now. A PEFT
+    model is taken as the policy that it has put its layers into.
 
     Raises:
         ConfigError: the module is not a LeRobot policy, or its processors are not known; the message says what to give.
@@ -106,6 +118,8 @@ def live_policy(
     """
     if not _is_a("torch", "nn.Module", model):
         return None
+    if _is_a("peft", "PeftModel", model):
+        model = model.get_base_model()
     if not _is_a("lerobot.policies.pretrained", "PreTrainedPolicy", model):
         raise ConfigError(_no_policy(model))
     if getattr(model.config, "compile_model", False):
@@ -118,6 +132,10 @@ def live_policy(
 
         checkpoint = _loaded_from(model)
         processors, rename_map = saved_processors(checkpoint, model.config), rename_map or checkpoint.rename_map
+    if device not in (None, _device_of(model)):
+        from proctor.policies.lerobot.copies import with_own_weights
+
+        model = with_own_weights(model, device)
     with TemporaryDirectory(prefix="proctor-") as directory:
         return _described(model, processors, Path(directory), rename_map)
 

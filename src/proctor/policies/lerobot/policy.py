@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 import threading
 import warnings
+import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -21,6 +22,13 @@ from proctor.streams import RandomStream
 from proctor.types import Array, EpisodeSpec, Features, Observation
 
 
+class _Source(PolicySource, Protocol):
+    """The source of a LeRobot policy."""
+
+    def snapshot(self) -> PolicySource:
+        """Give the policy as it is now, whatever becomes of an object that it was made from."""
+
+
 class LeRobotPolicy(Policy):
     """A policy of lerobot that keeps nothing about any episode.
 
@@ -30,7 +38,7 @@ class LeRobotPolicy(Policy):
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, loaded: Loaded, n_threads: int, *, source: PolicySource, changes: bool
+        self, checkpoint: Checkpoint, loaded: Loaded, n_threads: int, *, source: _Source, changes: bool
     ) -> None:
         """Take a loaded policy. If ``changes``, each evaluation loads it from ``source`` again."""
         self.checkpoint, self._source, self._changes = checkpoint, source, changes
@@ -49,11 +57,17 @@ class LeRobotPolicy(Policy):
         self._most_rows = sys.maxsize
         self._stream = torch.cuda.Stream(loaded.device) if loaded.device.type == "cuda" else None
         self._tokenizers = [(s, s.padding) for s in self._preprocessor.steps if hasattr(s, "input_tokenizer")]
+        if loaded.device.type == "cuda":  # no other stream can use what is cached for this one
+            weakref.finalize(self, torch.cuda.empty_cache).atexit = False
         self._processors_lock = threading.Lock()  # a step of theirs keeps the transition it works on in itself
 
     def open(self, n_threads: int) -> Policy:
         """See :meth:`Policy.open`. A policy of an object that may have changed is made anew, as the object is now."""
         return self._source.open(n_threads) if self._changes else self
+
+    def snapshot(self) -> PolicySource:
+        """See :meth:`Policy.snapshot`."""
+        return self._source.snapshot() if self._changes else self
 
     def predict(self, observations: Sequence[Observation], memories: Sequence[EpisodeMemory]) -> list[Array]:
         """See :meth:`Policy.predict`. What the device has no memory for is predicted in halves, from then on."""

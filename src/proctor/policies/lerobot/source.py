@@ -44,6 +44,9 @@ class Weights(Protocol):
     def digest(self) -> str:
         """Give a SHA-256 that identifies the weights as they are now."""
 
+    def frozen(self) -> Weights:
+        """Give the weights as they are now, which nothing changes any more."""
+
     def load(self, checkpoint: Checkpoint) -> Loaded:
         """Make the policy of a checkpoint, on its device. Imports torch and lerobot."""
 
@@ -64,6 +67,10 @@ class FileWeights:
     @cached_property
     def _digest(self) -> str:
         return self._files.digest()
+
+    def frozen(self) -> FileWeights:
+        """Give the same: what was read of the files does not change."""
+        return self
 
     def load(self, checkpoint: Checkpoint) -> Loaded:
         """See :func:`~proctor.policies.lerobot.model.build`."""
@@ -119,6 +126,10 @@ class LeRobotSource:
     def per_device(self) -> tuple[LeRobotSource, ...]:
         """The policy for each of its devices alone."""
         return tuple(replace(self, checkpoint=checkpoint) for checkpoint in self.checkpoint.per_device)
+
+    def snapshot(self) -> LeRobotSource:
+        """Give the policy as it is now, whatever becomes of an object that it was made from."""
+        return replace(self, weights=self.weights.frozen())
 
     def open(self, n_threads: int) -> LeRobotPolicy:
         """Import torch and lerobot and build the policy on its (first) device. ``n_threads`` is the number of CPU
