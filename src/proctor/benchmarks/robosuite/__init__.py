@@ -1,0 +1,5 @@
+"""robosuite's own tasks, with the observations, controller and step limits of robomimic."""
+
+from proctor.benchmarks.robosuite.benchmark import Robosuite, RobosuiteConfig
+
+__all__ = ["Robosuite", "RobosuiteConfig"]
