@@ -231,8 +231,8 @@ def _require_version(name: str, task: RobosuiteTask) -> None:
     if installed < task.since:
         raise ConfigError(
             f"{name} is a task of robosuite {'.'.join(map(str, task.since))}, and robosuite "
-            f"{'.'.join(map(str, installed))} is installed, which LIBERO needs; install robosuite 1.5.2 in an "
-            "environment of its own and name its interpreter with --env.python."
+            f"{'.'.join(map(str, installed))} is installed; create an environment of its own for "
+            "the newer one with: proctor env create robosuite15, and add --env.python=$(proctor env path robosuite15)."
         )
 
 
