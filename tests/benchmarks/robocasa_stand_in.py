@@ -8,7 +8,7 @@ import json
 import os
 import sys
 from unittest.mock import patch
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 os.environ.setdefault("MUJOCO_GL", "egl")
 
@@ -36,11 +36,11 @@ class StandIn(Lift):
 
     def edit_model_xml(self, xml_str):
         """Add the two cameras that kitchens add."""
-        root = ElementTree.fromstring(super().edit_model_xml(xml_str))
+        root = ET.fromstring(super().edit_model_xml(xml_str))
         for side, x in (("left", -0.3), ("right", 0.3)):
             where = {"name": f"robot0_agentview_{side}", "pos": f"{x} -1 2", "xyaxes": "1 0 0 0 1 1"}
-            ElementTree.SubElement(root.find("worldbody"), "camera", where)
-        return ElementTree.tostring(root, encoding="unicode")
+            ET.SubElement(root.find("worldbody"), "camera", where)
+        return ET.tostring(root, encoding="unicode")
 
     def get_ep_meta(self):
         return {**super().get_ep_meta(), "lang": f"lift the cube of {float(self.cube.size[0]):.4f} m"}
@@ -86,8 +86,7 @@ def main():
     stock = without_adapter(actions)
     names = ["observation.images." + camera for camera in benchmark.CAMERAS] + ["observation.state"]
     ours = [[moment.seen[name] for name in names] for moment in looked]
-    print()
-    print(json.dumps({
+    sys.stdout.write("\n" + json.dumps({
         "spaces": spaces, "fits": fits, "moments": len(seen),
         "same_without_looks": [m[:4] for m in looked] == [m[:4] for m in unlooked],
         "same_again": looked == again,

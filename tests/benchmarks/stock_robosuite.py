@@ -73,7 +73,11 @@ def _stock_moment(env, seen, reward):
 def our_episodes(task, look_every=1):
     """The same episodes of the adapter; where nothing is looked at, there is None for what would have been seen."""
     found = []
-    with opened(Robosuite(RobosuiteConfig(task=task, camera_name=",".join(CAMERAS)))) as env:
+    with opened(
+        Robosuite(
+            RobosuiteConfig(task=task, camera_name=",".join(CAMERAS), observation_width=84, observation_height=84)
+        )
+    ) as env:
         for seed in SEEDS:
             seen = env.reset(seed, None, look=True)
             found.append(_our_moment(env, seen, 0.0))
@@ -108,5 +112,4 @@ def differences(task):
 
 
 if __name__ == "__main__":
-    print()
-    print(json.dumps({task: differences(task) for task in sys.argv[1:]}))
+    sys.stdout.write("\n" + json.dumps({task: differences(task) for task in sys.argv[1:]}))

@@ -238,7 +238,7 @@ class ToyConfig(EnvConfig):
 
 
 @pytest.mark.parametrize(
-    "name", ["robocasa", "vlabench", "robotwin", "robomme", "libero_plus", "isaaclab_arena", "gym_manipulator"]
+    "name", ["vlabench", "robotwin", "robomme", "libero_plus", "isaaclab_arena", "gym_manipulator"]
 )
 def test_lerobots_own_types_without_an_adapter_go_to_lerobot(name):
     """A pasted command runs LeRobot's environment; its fields keep their names and get LeRobot's types."""

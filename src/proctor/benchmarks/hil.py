@@ -77,7 +77,9 @@ class HilEnv(SimEnv):
     def __init__(self, task: Task, config: HilConfig) -> None:
         import_simulator("gym_hil", "hil")
         self._config = config
-        own = {"random_block_position": True} if config.random_block_position and "PickCube" in task.name else {}
+        own: dict[str, Any] = (
+            {"random_block_position": True} if config.random_block_position and "PickCube" in task.name else {}
+        )
         if not task.name.endswith("Base-v0"):
             own["reset_delay_seconds"] = 0.0  # its wrapper sleeps at every reset, for a human's sake
         with _without_gl():
@@ -121,7 +123,7 @@ class HilEnv(SimEnv):
         found = {f"observation.{name.replace('agent_pos', 'state')}": value.copy() for name, value in seen.items()}
         size = self._config.observation_width, self._config.observation_height
         for camera in CAMERAS:
-            if (name := f"observation.images.{camera}") in self.observation_space.keys():
+            if (name := f"observation.images.{camera}") in self.observation_space.spaces:
                 with self.looking():
                     found[name] = self._draw(camera, size)
         return {name: found[name] for name in self.observation_space}

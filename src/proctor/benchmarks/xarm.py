@@ -111,7 +111,7 @@ class XarmEnv(SimEnv):
         )
 
     def _forward(self) -> None:
-        if "observation.image" in self.observation_space.keys():
+        if "observation.image" in self.observation_space.spaces:
             self._sim._render_callback()  # noqa: SLF001 - what gym-xarm calls before it renders
 
     def _observe(self) -> Mapping[str, Array]:
@@ -131,7 +131,7 @@ class XarmEnv(SimEnv):
         return image.copy()
 
     def prepare_to_look(self) -> None:
-        if "observation.image" in self.observation_space.keys():
+        if "observation.image" in self.observation_space.spaces:
             self._sim.observation_renderer._get_viewer("rgb_array")  # noqa: SLF001
 
     def render(self, camera: str | None = None, size: tuple[int, int] | None = None) -> Array:

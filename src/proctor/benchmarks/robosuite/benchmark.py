@@ -143,11 +143,12 @@ class RobosuiteEnv(SimEnv):
             shaped_reward=config.reward_shaping,
         )
         model = self._simulator.model
-        usual = cameras[0] if cameras else kind.cameras[0]
-        self.cameras = (usual, *sorted({model.camera(i).name for i in range(model.ncam)} - {usual}))
+        there = sorted(model.camera(i).name for i in range(model.ncam))
         for camera in cameras:
-            if camera not in self.cameras:
-                raise ConfigError(f"{task.name} has no camera '{camera}'.{did_you_mean(camera, self.cameras)}")
+            if camera not in there:
+                raise ConfigError(f"{task.name} has no camera '{camera}'.{did_you_mean(camera, there)}")
+        usual = cameras[0] if cameras else kind.cameras[0]
+        self.cameras = (usual, *(camera for camera in there if camera != usual))
         seen = self._simulator.reset(0, look=False)
         self._state_keys = self._chosen_state(seen, kind.n_arms)
         self.observation_space = self._declared(seen, size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -72,7 +73,7 @@ class Simulator:
         """Begin the episode that ``seed`` draws. Returns robosuite's observation, with images if ``look`` is true."""
         seed_everything(self._env, seed)
         seen: Mapping[str, Array] = self._env.reset()
-        if not look:
+        if not (look and self._view.cameras):
             return seen
         with self._view.looking():
             images = {f"{camera}_image": self.draw(camera, self._view.size) for camera in self._view.cameras}
@@ -112,7 +113,7 @@ class Simulator:
 
     @property
     def env(self) -> Any:
-        """robosuite's environment."""
+        """Robosuite's environment."""
         return self._env
 
     @property
@@ -184,7 +185,9 @@ def _compiled_once(environment: Any) -> Any:
 
     class CompiledOnce(environment):  # type: ignore[misc, valid-type, unused-ignore]
         context: Any = None
-        _text, _compiled, _new = "", None, {}  # type: ignore[var-annotated] # noqa: RUF012 - replaced, not changed
+        _text = ""
+        _compiled: Any = None
+        _new: Mapping[str, Array] = MappingProxyType({})
 
         def _initialize_sim(self, xml_string: str | None = None) -> None:
             """Compute what robosuite's own method computes."""

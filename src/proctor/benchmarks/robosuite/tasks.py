@@ -53,9 +53,7 @@ TASKS: dict[str, RobosuiteTask] = {
     "NutAssemblyRound": RobosuiteTask(),
     "Door": RobosuiteTask(),
     "Wipe": RobosuiteTask(),
-    "ToolHang": RobosuiteTask(
-        ph_steps=700, cameras=("sideview", "robot0_eye_in_hand"), size=240, since=(1, 5)
-    ),
+    "ToolHang": RobosuiteTask(ph_steps=700, cameras=("sideview", "robot0_eye_in_hand"), size=240, since=(1, 5)),
     "TwoArmLift": _TWO_ARMS,
     "TwoArmPegInHole": _TWO_ARMS,
     "TwoArmHandover": _TWO_ARMS,
