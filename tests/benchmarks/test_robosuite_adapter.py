@@ -102,6 +102,8 @@ def test_a_lifted_cube_is_success_and_the_end():
 
 def test_the_hand_moves_as_robomimics_controller_moves_it():
     """An action of 1 puts the goal five centimetres ahead, and the hand follows; an absolute one is the pose itself."""
+    from robosuite.utils.transform_utils import mat2quat, quat2axisangle
+
     with standing(benchmark_of(task="Lift", state_keys="robot0_eef_pos")) as env:
         start = env.reset(7, None, look=True)["observation.state"]
         for _ in range(20):
@@ -109,7 +111,9 @@ def test_the_hand_moves_as_robomimics_controller_moves_it():
         moved = step.observation["observation.state"] - start
     with standing(benchmark_of(task="Lift", state_keys="robot0_eef_pos", control_mode="absolute")) as env:
         env.reset(7, None, look=False)
-        pose = np.array([*start, np.pi, 0, 0, -1], np.float32) + np.array([0, 0.1, 0, 0, 0, 0, 0], np.float32)
+        controller = env._simulator.env.robots[0].controller
+        rotation = quat2axisangle(mat2quat(controller.ee_ori_mat))
+        pose = np.array([*controller.ee_pos + np.array([0, 0.1, 0]), *rotation, -1], np.float32)
         for _ in range(40):
             step = env.step(pose, look=True)
         reached = step.observation["observation.state"] - start

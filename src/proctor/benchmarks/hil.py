@@ -204,6 +204,8 @@ class Hil(Benchmark):
     ``--env.type=gym_manipulator --env.name=gym_hil``, as LeRobot spells it, means this benchmark; the tasks for a
     gamepad or a keyboard are not offered, because they need a human.
 
+    gym-hil's licence is Apache-2.0. It takes 35 MB of disk.
+
     Differences from LeRobot, all deliberate: each episode depends on its seed alone (gym-hil draws from numpy's global
     generator, which LeRobot seeds once); no pause of a second at each reset; and ``episode_length`` can shorten an
     episode, not prolong it.

@@ -177,6 +177,8 @@ class Xarm(Benchmark):
     gym-xarm 0.1.1 needs MuJoCo 2, which no other benchmark here can use, gymnasium before 1.0, and Python 3.10 or 3.11:
     it needs an environment of its own (``proctor env create xarm``, or ``--env.python``).
 
+    gym-xarm's licence is Apache-2.0. Its environment takes 230 MB of disk.
+
     Differences from gym-xarm, all deliberate: actions beyond the bounds are clipped (gym-xarm raises an error); each
     episode depends on its seed alone (gym-xarm's reset keeps the gripper's command and the start of the constraint
     solver from the episode before); and ``episode_length`` can shorten an episode, not prolong it.

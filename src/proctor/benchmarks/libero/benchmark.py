@@ -23,8 +23,9 @@ from proctor.benchmarks.base import (
     require_one_of,
 )
 from proctor.benchmarks.libero.package import LiberoFiles, import_robosuite
-from proctor.benchmarks.libero.simulator import Seen, View, is_compared, make_simulator
+from proctor.benchmarks.libero.simulator import Seen, is_compared, make_simulator
 from proctor.benchmarks.libero.tasks import PROTOCOLS, SUITES, instruction_of
+from proctor.benchmarks.robosuite.drawing import View
 from proctor.config import EnvConfig, comma_separated
 from proctor.errors import ConfigError, did_you_mean
 from proctor.types import Array, Task

@@ -255,6 +255,8 @@ class RoboCasa(Benchmark):
     of praxis-robocasa 1.0.0. The version is in the fingerprint. robosuite 1.5.2 from PyPI cannot build kitchens; it
     lacks ``load_model_on_init``, which praxis-robosuite 1.5.2.post1 has.
 
+    robocasa's licence is MIT, that of its 3D models CC BY 4.0. The models take about 10 GB of disk.
+
     Differences from LeRobot, all deliberate: nothing is rendered that no policy sees, success does not reset the
     environment inside the step, numpy's global generator is seeded too, and ``episode_length`` can shorten an episode,
     not prolong it, unless robocasa registers no limit for the task.

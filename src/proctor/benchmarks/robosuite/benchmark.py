@@ -263,7 +263,7 @@ class Robosuite(Benchmark):
     ============  ======================================================================================
 
     Step limits: ``--env.protocol=ph`` is the default, and ``mh`` has robomimic's limits for its multi-human datasets.
-    robomimic has no datasets of the tasks without a number; they have the limit of robosuite's constructors. ``Wipe``
+    robomimic has no datasets of the tasks with 1000 steps, which is the limit of robosuite's constructors. ``Wipe``
     also ends, without success, when the arm reaches a joint limit or touches what it should not.
 
     ======================================================  ===========  ===========  ==========================
@@ -289,6 +289,8 @@ class Robosuite(Benchmark):
     version is in the fingerprint. In both, the controller is that of robomimic's datasets: ``osc_pose.json`` of
     robosuite 1.4, stiffness 150, damping ratio 1, 20 Hz; version 1.5 runs it with ``lite_physics=False``, as robosuite
     advises for datasets of version 1.4.
+
+    robosuite's licence is MIT. Version 1.4.0 takes 590 MB of disk, version 1.5.2 530 MB, its environment 1.3 GB.
 
     Differences from robomimic, all deliberate: each episode depends on its seed alone (robomimic seeds once for all
     episodes); nothing is rendered that no policy sees; ``episode_length`` can shorten an episode, not prolong it.
