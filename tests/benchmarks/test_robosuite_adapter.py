@@ -126,7 +126,7 @@ def test_the_hand_moves_as_robomimics_controller_moves_it():
 def test_observations_have_the_names_and_sizes_that_are_asked_for():
     """Cameras are renamed, vectors chosen, and the objects' poses replace the images."""
     fields = {"camera_name": "sideview,agentview", "camera_name_mapping": {"agentview": "image"}}
-    with standing(benchmark_of(**fields, observation_width=32, state_keys="robot0_joint_pos_cos,cube_pos")) as env:
+    with standing(benchmark_of(**fields, observation_width=32, state_keys="robot0_joint_pos,cube_pos")) as env:
         seen = env.reset(7, None, look=True)
         cube = env._simulator.env._get_observations()["cube_pos"]
     with standing(benchmark_of(obs_type="environment_state_agent_pos")) as env:

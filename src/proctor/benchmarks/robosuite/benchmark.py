@@ -149,7 +149,7 @@ class RobosuiteEnv(SimEnv):
                 raise ConfigError(f"{task.name} has no camera '{camera}'.{did_you_mean(camera, there)}")
         usual = cameras[0] if cameras else kind.cameras[0]
         self.cameras = (usual, *(camera for camera in there if camera != usual))
-        seen = self._simulator.reset(0, look=False)
+        seen = self._simulator.vectors()
         self._state_keys = self._chosen_state(seen, kind.n_arms)
         self.observation_space = self._declared(seen, size)
         low, high = self._simulator.env.action_spec
