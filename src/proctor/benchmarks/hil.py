@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -164,7 +165,10 @@ class HilEnv(SimEnv):
 
 @contextmanager
 def _without_gl() -> Iterator[None]:
-    """Let gym-hil construct its renderer without a GL context; the renderer is never used."""
+    """Let gym-hil construct its renderer without a GL context; the renderer is never used.
+
+    Gymnasium's warnings about the precision of bounds concern gym-hil's own declarations and are left out.
+    """
     import mujoco
 
     class NoRenderer:
@@ -174,7 +178,9 @@ def _without_gl() -> Iterator[None]:
 
     usual, mujoco.Renderer = mujoco.Renderer, NoRenderer
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*precision lowered by casting")
+            yield
     finally:
         mujoco.Renderer = usual
 
