@@ -1,4 +1,4 @@
-"""gym-hil: a simulated Panda arm that picks up a cube or arranges boxes (``gym-hil``, on MuJoCo)."""
+"""HIL: a simulated Panda arm that picks up a cube or arranges boxes (``gym-hil``, on MuJoCo)."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def _without_gl() -> Iterator[None]:
 
 
 class Hil(Benchmark):
-    """gym-hil's tasks, with which LeRobot's ``gym_manipulator`` is used in simulation, without a human.
+    """The tasks of gym-hil, with which LeRobot's ``gym_manipulator`` is used in simulation, without a human.
 
     ============  ======================================================================================
     suite, task   ``hil``; ``PandaPickCube-v0``, ``PandaArrangeBoxes-v0``, ``PandaPickCubeBase-v0`` and

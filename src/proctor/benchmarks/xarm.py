@@ -1,4 +1,4 @@
-"""xArm: a simulated xArm 7 that lifts a cube (``gym-xarm``, on MuJoCo 2)."""
+"""A simulated xArm 7 that lifts a cube (``gym-xarm``, on MuJoCo 2)."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def _require_gym_xarm() -> None:
 
 
 class Xarm(Benchmark):
-    """gym-xarm's only task, ``gym_xarm/XarmLift-v0``, as gym-xarm registers it.
+    """The only task of gym-xarm, ``gym_xarm/XarmLift-v0``, as gym-xarm registers it.
 
     ============  ======================================================================================
     suite, task   ``xarm``, task 0: ``XarmLift-v0``; there is no instruction

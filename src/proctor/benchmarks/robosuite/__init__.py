@@ -1,4 +1,4 @@
-"""robosuite's own tasks, with the observations, controller and step limits of robomimic."""
+"""The tasks that robosuite itself has, with the observations, controller and step limits of robomimic."""
 
 from proctor.benchmarks.robosuite.benchmark import Robosuite, RobosuiteConfig
 

@@ -1,4 +1,4 @@
-"""robosuite: nineteen manipulation tasks of one or two simulated arms (``robosuite`` 1.4 or 1.5, on MuJoCo)."""
+"""Nineteen manipulation tasks of one or two simulated arms (``robosuite`` 1.4 or 1.5, on MuJoCo)."""
 
 from __future__ import annotations
 
@@ -238,7 +238,7 @@ def _require_version(name: str, task: RobosuiteTask) -> None:
 
 
 class Robosuite(Benchmark):
-    """robosuite's tasks as robomimic evaluates them (``robomimic.envs.env_robosuite`` of 0.3.0).
+    """The tasks of robosuite as robomimic evaluates them (``robomimic.envs.env_robosuite`` of 0.3.0).
 
     ============  ======================================================================================
     suite, task   ``robosuite``; the tasks of the table below, numbered in its order; there is no

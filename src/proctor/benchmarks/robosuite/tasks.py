@@ -1,4 +1,4 @@
-"""robosuite's tasks as data, readable without the simulator: arms, step limits, cameras and image sizes.
+"""The tasks of robosuite as data, readable without the simulator: arms, step limits, cameras and image sizes.
 
 Step limits, cameras and image sizes are those with which robomimic evaluates policies on its datasets: ``horizon`` in
 ``robomimic/__init__.py`` (0.3.0), cameras and sizes in ``robomimic/scripts/generate_paper_configs.py`` and in the
@@ -17,7 +17,7 @@ ROBOSUITES_OWN_LIMIT = 1000
 
 @dataclass(frozen=True)
 class RobosuiteTask:
-    """What differs between tasks.
+    """The differences between tasks.
 
     ``max_steps`` are robomimic's step limits for its proficient-human (``ph``) and multi-human (``mh``) datasets;
     None: robomimic has none. ``size`` is the width and height of images in pixels. ``since`` is the first
