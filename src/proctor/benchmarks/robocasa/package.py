@@ -20,7 +20,7 @@ _REMEDY = "it needs an environment of its own: create that with: proctor env cre
 
 @dataclass(frozen=True)
 class Registry:
-    """The tasks of robocasa: ``horizons`` has the step limit of each, ``groups`` the tasks that each group's name means."""
+    """The tasks of robocasa: ``horizons`` has each one's step limit, ``groups`` the tasks that a group's name means."""
 
     horizons: Mapping[str, int]
     groups: Mapping[str, tuple[str, ...]]
