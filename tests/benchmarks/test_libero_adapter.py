@@ -23,6 +23,7 @@ from proctor.benchmarks.libero.benchmark import N_INIT_STATES, Libero, LiberoCon
 from proctor.benchmarks.libero.package import LiberoFiles, read_pickled_array
 from proctor.benchmarks.libero.simulator import QuickSimulator, SamplingClock, Simulator, is_compared
 from proctor.benchmarks.libero.tasks import MAX_STEPS, SUITES, instruction_of
+from proctor.benchmarks.robosuite import drawing
 from proctor.config import structure
 from proctor.errors import ConfigError, MissingExtraError
 
@@ -145,7 +146,7 @@ def test_robosuite_is_imported_without_its_log_file(monkeypatch):
     """Which would be in /tmp, and another user's: only the first one on a machine could run LIBERO."""
     logs = []
     monkeypatch.setattr(
-        libero_package, "import_simulator", lambda *_: logs.append(logging.FileHandler("/nowhere/robosuite.log"))
+        drawing, "import_simulator", lambda *_: logs.append(logging.FileHandler("/nowhere/robosuite.log"))
     )
 
     libero_package.import_robosuite()
