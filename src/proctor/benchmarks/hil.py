@@ -223,7 +223,7 @@ class Hil(Benchmark):
     protocol: ClassVar[str] = "hil-1"
     groups = TASKS
     distributions = ("gym-hil", "gymnasium", "mujoco", "numpy")
-    worker_memory_mb = 150
+    worker_memory_mb = 350
     config_class: ClassVar[type[EnvConfig]] = HilConfig
     config: HilConfig
 
