@@ -22,7 +22,7 @@ from proctor.benchmarks.base import (
     require_one_of,
 )
 from proctor.config import EnvConfig
-from proctor.errors import ConfigError, did_you_mean
+from proctor.errors import ConfigError, MissingExtraError, did_you_mean
 from proctor.types import Array, Task
 
 TASKS = ("PandaPickCube-v0", "PandaArrangeBoxes-v0", "PandaPickCubeBase-v0", "PandaArrangeBoxesBase-v0")
@@ -76,7 +76,7 @@ class HilEnv(SimEnv):
     cameras = CAMERAS
 
     def __init__(self, task: Task, config: HilConfig) -> None:
-        import_simulator("gym_hil", "hil")
+        _require_gym_hil()
         self._config = config
         own: dict[str, Any] = (
             {"random_block_position": True} if config.random_block_position and "PickCube" in task.name else {}
@@ -185,6 +185,16 @@ def _without_gl() -> Iterator[None]:
         mujoco.Renderer = usual
 
 
+def _require_gym_hil() -> None:
+    try:
+        import_simulator("gym_hil", "")
+    except MissingExtraError as error:
+        raise ConfigError(
+            f"gym-hil cannot be imported ({error.__cause__}); create an environment for it with: proctor env create hil, "
+            "or install gym-hil beside Proctor."
+        ) from error
+
+
 class Hil(Benchmark):
     """The tasks of gym-hil, with which LeRobot's ``gym_manipulator`` is used in simulation, without a human.
 
@@ -218,7 +228,7 @@ class Hil(Benchmark):
     """
 
     name: ClassVar[str] = "hil"
-    extra: ClassVar[str] = "hil"
+    extra: ClassVar[str] = ""  # it has a recipe for an environment of its own
     needs_gl = True
     protocol: ClassVar[str] = "hil-1"
     groups = TASKS
@@ -242,7 +252,7 @@ class Hil(Benchmark):
         return [Task("hil", task_id, name, "", 100) for task_id, name in enumerate(names)]
 
     def preload(self) -> None:
-        import_simulator("mujoco", "hil")
+        _require_gym_hil()
 
     def make_env(self, task: Task) -> SimEnv:
         return HilEnv(task, self.config)
