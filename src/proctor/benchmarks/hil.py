@@ -190,8 +190,8 @@ def _require_gym_hil() -> None:
         import_simulator("gym_hil", "")
     except MissingExtraError as error:
         raise ConfigError(
-            f"gym-hil cannot be imported ({error.__cause__}); create an environment for it with: proctor env create hil, "
-            "or install gym-hil beside Proctor."
+            f"gym-hil cannot be imported ({error.__cause__}); create an environment for it with: proctor env create "
+            "hil, or install gym-hil beside Proctor."
         ) from error
 
 
