@@ -133,10 +133,10 @@ def test_xarm_is_evaluated_under_its_own_interpreter(tmp_path):
     assert len((tmp_path / "run" / "journal.jsonl").read_text().splitlines()) >= 2
 
 
-def test_xarm_elsewhere_says_what_to_do():
-    """Its package cannot be installed beside Proctor."""
-    benchmark = Xarm(XarmConfig())
-    with pytest.raises(ConfigError, match="proctor env create xarm"):
+@pytest.mark.parametrize("benchmark", [Xarm(XarmConfig()), Hil(HilConfig())], ids=["xarm", "hil"])
+def test_a_missing_package_says_which_environment_to_create(benchmark):
+    """Tasks can be listed without it."""
+    with pytest.raises(ConfigError, match=f"proctor env create {benchmark.name}"):
         benchmark.make_env(benchmark.tasks()[0])
 
 
