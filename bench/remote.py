@@ -1,6 +1,7 @@
 """How much of a policy server's time is used: chunks a second as a share of what server and simulators leave possible.
 
     python bench/remote.py [--latency 5 20 100] [--workers 2 4 8 16 32] [--seconds 5] [--step-ms 20] [--chunk 5]
+                           [--vla-eval PYTHON]
 
 The server is the tests' stand-in for openpi's (``tests/policies/remote/stand_in.py``), a process of its own that takes
 so many milliseconds for each request, one after the other, as openpi's does. Simulators are delays off the CPU
@@ -9,6 +10,16 @@ of simulation a chunk and L seconds of the server:
 
     bound        min(1 / L, N / (Z + L)) chunks/s: the server is never idle, or no simulator ever waits for another one
     sequential   the loop of openpi's examples, measured: one simulator, which waits for each reply
+    bare client  measured: N websockets, each with its next request ready when a reply comes, and no simulators
+
+The bound leaves out what a server does for each request besides the L seconds: the stand-in unmasks 300 kB, decodes
+them and replies, one request after the other and on the same cores as everything else. The bare client shows what the
+server can do at most; where it is below the bound, it is the bound that can be reached.
+
+``--vla-eval`` names an interpreter that has vla-eval, which is then measured in the same run (``remote_peer.py``). Its
+client uses a protocol of its own and its own server, so it cannot use the stand-in, and nothing of its Docker images is
+used: N processes (its shards) each run one episode of the same delays against its server, which takes L seconds for
+each chunk, one after the other. Its client sends an observation at each step; its server keeps the rest of the chunk.
 
 First, what a round trip costs above an echo of the same bytes by a bare websocket.
 """
@@ -16,6 +27,7 @@ First, what a round trip costs above an echo of the same bytes by a bare websock
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import statistics
 import subprocess
@@ -38,11 +50,14 @@ from delays import DELAY_BENCHMARK, DelayBenchmark, DelayConfig
 from proctor.engine import Engine, EngineOptions, EngineSetup
 from proctor.errors import Note
 from proctor.policies.base import EpisodeMemory, Policy
-from proctor.policies.remote.openpi import load
+from proctor.policies.remote.codec import pack
+from proctor.policies.remote.mapping import OPENPI, choose
+from proctor.policies.remote.openpi import load, nested
 from proctor.streams import RandomStream
 from proctor.types import Array, EpisodeSpec, Observation, Task
 
 STAND_IN = Path(__file__).parents[1] / "tests" / "policies" / "remote" / "stand_in.py"
+PEER = Path(__file__).with_name("remote_peer.py")
 INPUTS = [
     {"key": "observation/image", "source": "observation.images.image", "resize": [224, 224]},
     {"key": "observation/wrist_image", "source": "observation.images.image2", "resize": [224, 224]},
@@ -59,12 +74,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--step-ms", type=float, default=20.0)
     parser.add_argument("--chunk", type=int, default=5)
+    parser.add_argument("--vla-eval", metavar="PYTHON")
     options = parser.parse_args()
     config = DelayConfig(type=DELAY_BENCHMARK, step_ms=options.step_ms, image_size=224)
     warnings.simplefilter("ignore", Note)
     print(machine())
     print_round_trip(config)
-    print("latency workers    bound   Proctor  of bound   sequential   Proctor is")
+    print("latency workers    bound   Proctor  of bound   sequential   Proctor is  bare client  vla-eval  of bound")
     for latency in options.latency:
         with serving(latency / 1000, options.chunk) as url:
             one = sequential(url, config, options.chunk, options.seconds)
@@ -72,11 +88,15 @@ def main() -> None:
                 bound = bound_of(latency / 1000, workers, options)
                 n_chunks = max(8, round(options.seconds * bound / workers))
                 found = measured(url, config, workers, n_chunks, options.chunk)
-                print(
+                bare = bare_client(url, config, workers, options.seconds)
+                line = (
                     f"{latency:5.0f} ms {workers:7} {bound:8.1f}/s {found:7.1f}/s {found / bound:8.1%} {one:10.1f}/s "
-                    f"{found / one:11.1f}x",
-                    flush=True,
+                    f"{found / one:11.1f}x {bare:10.1f}/s"
                 )
+                if options.vla_eval:
+                    peer = vla_eval(options, latency / 1000, workers, n_chunks)
+                    line += f" {peer:7.1f}/s {peer / bound:8.1%}"
+                print(line, flush=True)
 
 
 def bound_of(latency_s: float, workers: int, options: argparse.Namespace) -> float:
@@ -129,9 +149,65 @@ def measured(url: str, config: DelayConfig, workers: int, n_chunks: int, chunk: 
         engine.run(lambda *_: None)
     finally:
         engine.close()
-    ended = policy.ended
-    within = ended[round(WARM * len(ended)) : -workers]  # in the end some simulators have nothing left to do
+    return rate(policy.ended, workers)
+
+
+def rate(ended: Sequence[float], workers: int) -> float:
+    """Chunks a second, after warming up; in the end some workers have nothing left to do."""
+    within = sorted(ended)[round(WARM * len(ended)) : -workers]
     return (len(within) - 1) / (within[-1] - within[0])
+
+
+def bare_client(url: str, config: DelayConfig, n_connections: int, seconds: float) -> float:
+    """Replies a second to bare websockets that send the same request again at once."""
+    from websockets.sync.client import connect
+
+    request, ended = request_of(config), []
+
+    def repeat() -> None:
+        with connect(url, compression=None, max_size=None) as connection:
+            connection.recv()
+            until = perf_counter() + seconds
+            while perf_counter() < until:
+                connection.send(request)
+                connection.recv()
+                ended.append(perf_counter())
+
+    threads = [threading.Thread(target=repeat) for _ in range(n_connections)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return rate(ended, n_connections)
+
+
+def request_of(config: DelayConfig) -> bytes:
+    """The bytes of a request."""
+    seen = first_observation(config)
+    choice = choose(INPUTS, OPENPI, None)
+    return pack(nested(choice.for_observation(seen.arrays).items(seen, choice.names)))
+
+
+def vla_eval(options: argparse.Namespace, latency_s: float, workers: int, n_chunks: int) -> float:
+    """Chunks a second of vla-eval's client in ``workers`` processes, against its own server."""
+    common = [options.vla_eval, str(PEER)]
+    chunk = f"--chunk={options.chunk}"
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen([*common, "serve", chunk, f"--latency={latency_s}"], text=True, **pipes) as server:
+        assert server.stdout is not None
+        words = [*common, "run", chunk, f"--url={server.stdout.readline().strip()}", f"--step-ms={options.step_ms}"]
+        words.append(f"--steps={n_chunks * options.chunk}")
+        runs = [subprocess.Popen([*words, f"--seed={seed}"], text=True, **pipes) for seed in range(workers)]
+        for run in runs:
+            assert run.stdout is not None
+            assert any(line == "ready\n" for line in run.stdout)
+        for run in runs:  # all together, once each of them has imported what it needs
+            assert run.stdin is not None
+            run.stdin.write("\n")
+            run.stdin.flush()
+        ended = [time for run in runs for time in json.loads(run.communicate()[0].splitlines()[-1])]
+        server.kill()
+    return rate(ended, workers)
 
 
 def sequential(url: str, config: DelayConfig, chunk: int, seconds: float) -> float:
@@ -150,12 +226,16 @@ def sequential(url: str, config: DelayConfig, chunk: int, seconds: float) -> flo
     return n_chunks / (perf_counter() - began)
 
 
+def first_observation(config: DelayConfig) -> Observation:
+    """What a simulator shows after its reset."""
+    seen = DelayBenchmark(config).make_env(Task("delays", 0, "wait", "", 1)).reset(0, None, look=True)
+    assert seen is not None
+    return Observation({name: array[np.newaxis] for name, array in seen.items()})
+
+
 def print_round_trip(config: DelayConfig) -> None:
     """What a request of LIBERO's size costs, beside an echo of as many bytes."""
-    env = DelayBenchmark(config).make_env(Task("delays", 0, "wait", "", 1))
-    seen = env.reset(0, None, look=True)
-    assert seen is not None
-    observation = Observation({name: array[np.newaxis] for name, array in seen.items()})
+    observation = first_observation(config)
     memory = EpisodeMemory(RandomStream(EpisodeSpec("delays", 0, 0, 0)))
     with serving(0.0, 10) as url:
         policy = connected(url, 10)

@@ -242,6 +242,11 @@ EXCEPTIONS = {
     ("rendering/frame.py", "mujoco"): "it draws the frame that is tried",
     ("machine/home.py", "torch"): "the folder of its downloads, in the user's cache",
     ("config/wandb.py", "lerobot"): "the project to which LeRobot's users log",
+    ("config/trackers.py", "lerobot"): "the project to which LeRobot's users log",
+    ("cli/export.py", "hub"): "the Hub's pages are a place to export to",
+    ("reports/hub.py", "hub"): "it writes what the Hub's pages show",
+    ("reports/hub.py", "huggingface_hub"): "it is what commits to the Hub",
+    ("reports/hub.py", "lerobot"): "the extra that installs huggingface_hub",
     ("config/env.py", "egl"): "what may be asked for to draw with",
     ("cli/parallel.py", "ray"): "the flags of a launcher stand where the command's are",
     (

@@ -29,7 +29,7 @@ from proctor.streams import RandomStream
 from proctor.types import EpisodeSpec
 
 sys.path.append(str(Path(__file__).parent / "policies"))
-from lerobot_samples import ALONE, KINDS, Checkpoints, LeRobotLoop, frames, observation_at
+from lerobot_samples import ALONE, KINDS, RTC, Checkpoints, LeRobotLoop, frames, observation_at, real_time_actions
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("lerobot")
@@ -61,8 +61,8 @@ class Runs:
             return {"type": "metaworld", "task": "reach-v3,push-v3", "episode_length": 8}
         return {"type": "pusht", "episode_length": 20}
 
-    def policy(self, name):
-        return make_policy({"path": str(self.checkpoint(name)), "device": "cpu"})
+    def policy(self, name, **fields):
+        return make_policy({"path": str(self.checkpoint(name)), "device": "cpu", **fields})
 
     def run(self, name, policy=None, n_episodes=2, **how):
         self._n += 1
@@ -156,6 +156,39 @@ def test_results_do_not_depend_on_workers_or_on_one_being_killed(name, inference
     assert next(killing.passes) > 4
     assert len({episode["final_state_hash"] for episode in reference}) == len(reference)
     assert episodes(run) == reference
+
+
+@pytest.mark.parametrize("delay", [{}, {"inference_delay_steps": 2}, {"inference_delay_ms": 500}])
+@pytest.mark.parametrize("name", ["pi05", "evo1"])
+def test_real_time_chunking_has_the_actions_of_lerobots_own_queue(name, delay, runs):
+    """Closed loop, on what the simulator shows; 500 ms are 5 steps of PushT. Two simulators, both episodes."""
+    run = runs.run(name, runs.policy(name, rtc_config=RTC), batch_size=2, inference_batch_size=1, **delay)
+    benchmark, _ = make_benchmark(runs.env(name))
+    (task,) = plan_tasks(benchmark)
+    steps = delay.get("inference_delay_steps", 5 if delay else 0)
+
+    env = benchmark.make_env(task)
+    for episode in RunDirectory(run.directory).read_journals()[0].episodes:
+        spec, actions = episode.result.spec, read_actions(episode)
+        seen = [env.reset(spec.seed, spec.init_state_id, look=True)]
+        seen += [env.step(action, look=True).observation for action in actions[:-1]]
+        stream = RandomStream(spec)
+        expected = real_time_actions(runs.checkpoint(name), seen, steps, stream=stream, instruction=task.instruction)
+        np.testing.assert_array_equal(actions, expected)
+    env.close()
+
+
+@pytest.mark.parametrize("inference_batch_size", [1, 4])
+def test_real_time_chunking_does_not_depend_on_workers_or_on_one_being_killed(inference_batch_size, runs):
+    """To the bit: episodes in different phases share a pass, and one begins again."""
+    how = {"inference_batch_size": inference_batch_size, "inference_delay_steps": 2}
+    policy = runs.policy("smolvla", rtc_config=RTC)
+    reference = episodes(runs.run("smolvla", policy, batch_size=1, **how))
+    killing = Killing(policy)
+
+    assert episodes(runs.run("smolvla", killing, batch_size=3, **how)) == reference
+    assert next(killing.passes) > 4
+    assert episodes(runs.run("smolvla", batch_size=1, **how)) != reference
 
 
 @pytest.mark.parametrize("name", ["diffusion", "vqbet"])

@@ -39,6 +39,26 @@ The protocol's name and the versions of the named packages are part of every
 [fingerprint](results-format.md#the-fingerprint), so results of different ones are not mixed. The memory is that of each
 further worker, measured with software GL at the usual image size. The [command-line reference](cli.md#benchmarks)
 lists the options; [add a benchmark](add-a-benchmark.md) describes how to add your own.
+
+## A simulator with packages of its own
+
+If a simulator needs other versions than Proctor's environment has (an older MuJoCo, numpy 1, Python 3.10), install it
+into an environment of its own and name that environment's interpreter:
+
+<!-- only parsed: the environment takes a minute to install -->
+```bash
+python3.10 -m venv ~/xarm
+~/xarm/bin/pip install numpy msgspec gymnasium==0.29.1 gym-xarm==0.1.1 gymnasium-robotics==1.2.4 'numpy<2'
+proctor eval --policy.type=random --env.python=~/xarm/bin/python --env.type=gymnasium --env.module=gym_xarm \
+             --env.task=gym_xarm/XarmLift-v0 --env.kwargs='{"obs_type": "pixels_agent_pos"}' --eval.n_episodes=5
+```
+
+`--env.python` works with every benchmark, also with one that only that environment has. It needs Python 3.10 or later,
+numpy, msgspec, Gymnasium 0.29 or later (or gym 0.26) and the simulator's packages, but not Proctor, torch or PyAV.
+Results, recovery and videos are the same; the fingerprint contains the versions of that environment. Folders of
+`PYTHONPATH` are searched after its packages. `proctor resume` and `proctor replay` of such a run need
+`--trust_remote_code=true`, because a run directory must not choose the program that runs. [The
+decision](decisions/an-interpreter-of-its-own.md) says how it works.
 """
 
 
@@ -62,29 +82,34 @@ def _overview_row(kind: type[Benchmark]) -> str:
 
 
 def _section(kind: type[Benchmark]) -> str:
-    before, table, after = _parts(inspect.getdoc(kind) or "")
-    rows = [f"| {_markdown(name)} | {_markdown(text)} |" for name, text in _rows(table)]
-    return "\n".join([f"## {kind.name}\n", _markdown(before), "\n| | |", "|---|---|", *rows, "", _markdown(after), ""])
+    blocks = (inspect.getdoc(kind) or "").split("\n\n")
+    parts = [f"## {kind.name}", *(_table(b) if b.startswith("====") else _markdown(b) for b in blocks)]
+    return "\n\n".join(parts) + "\n"
 
 
-def _parts(docstring: str) -> tuple[str, list[str], str]:
-    """Split a docstring into the text before its table, the table's lines, and the text after it."""
-    before, _, rest = docstring.partition("\n====")
-    lines = rest.splitlines()[1:]
-    end = next(i for i, line in enumerate(lines) if line.startswith("===="))
-    return before.strip(), lines[:end], "\n".join(lines[end + 1 :]).strip()
+def _table(block: str) -> str:
+    """Convert a table of a docstring; the lines between the first two lines of equals signs are its head."""
+    ruler, *lines, _ = block.splitlines()
+    starts = [match.start() for match in re.finditer("=+", ruler)]
+    head = lines.index(ruler) if ruler in lines else 0
+    names = _row(*_cells(lines[:head], starts)) if head else "| " * len(starts) + "|"
+    rows = [_row(cells) for cells in _cells(lines[head + bool(head) :], starts)]
+    return "\n".join([names, "|---" * len(starts) + "|", *rows])
 
 
-def _rows(lines: list[str]) -> list[tuple[str, str]]:
-    """Return the name and the text of each row; an indented line continues the row above."""
-    rows: list[tuple[str, str]] = []
+def _row(cells: list[str]) -> str:
+    return f"| {' | '.join(map(_markdown, cells))} |"
+
+
+def _cells(lines: list[str], starts: list[int]) -> list[list[str]]:
+    """Return the texts of each row's cells; a line without a first cell continues the row above."""
+    rows: list[list[str]] = []
     for line in lines:
-        if line.startswith(" "):
-            name, text = rows.pop()
-            rows.append((name, f"{text} {line.strip()}"))
+        cells = [line[start:end].strip() for start, end in zip(starts, [*starts[1:], None], strict=True)]
+        if cells[0]:
+            rows.append(cells)
         else:
-            name, text = re.split(r"\s{2,}", line, maxsplit=1)
-            rows.append((name, text))
+            rows[-1] = [f"{above} {below}".strip() for above, below in zip(rows[-1], cells, strict=True)]
     return rows
 
 

@@ -116,7 +116,7 @@ def companions_of(*addresses: str) -> Companions:
     folders = [folder for folder in import_path() if not _holds_packages(folder)]
     packages: dict[str, str] = {}
     versions: dict[str, str] = {}
-    for name in {top_level(address) for address in addresses} - {"proctor"}:
+    for name in {top_level(address.partition(":")[0]) for address in addresses} - {"proctor"}:
         spec = importlib.util.find_spec(name)
         origin = next(iter(spec.submodule_search_locations or (spec.origin,)), None) if spec else None
         if origin and (folder := str(Path(origin).parent)) not in folders:

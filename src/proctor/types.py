@@ -7,10 +7,12 @@ outcome.
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from enum import Enum
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
@@ -142,8 +144,13 @@ class Timings:
     ``construct`` is zero unless the environment was built for this episode; ``inference`` is the time of the forward
     passes that the episode took part in; ``wait`` is the time before they began. ``startup`` is the worker's own start,
     if this is its first episode, and the time until the policy was loaded; ``idle`` is the time before the episode in
-    which the worker had none; ``other`` is the time of messages and of the engine's loop. The parts add up to the whole
-    time.
+    which the worker had none; ``other`` is the time of messages and of the engine's loop. These parts
+    (:data:`TIME_PARTS`) add up to the whole time.
+
+    If the policy is behind a server, ``round_trip`` is the time within ``inference`` from sending requests until their
+    replies had arrived, and ``server`` is the time within ``round_trip`` that the server states for its own work.
+    ``round_trip`` is None if there is no server or the time was not recorded; ``server`` also if the server did not
+    state its time in every reply.
     """
 
     construct: float = 0.0
@@ -155,13 +162,41 @@ class Timings:
     startup: float = 0.0
     idle: float = 0.0
     other: float = 0.0
+    round_trip: float | None = None
+    server: float | None = None
+
+    @classmethod
+    def sum_of(cls, timings: Iterable[Timings]) -> Timings:
+        """Add timings up. A time of the server that is unknown in timings with inference is unknown in the sum."""
+        timings = list(timings)
+        sums = map(math.fsum, zip(*map(attrgetter(*TIME_PARTS), timings), strict=True))
+        inferred = [each for each in timings if each.inference]
+        return cls(
+            **dict(zip(TIME_PARTS, sums, strict=False)),  # there are no sums of no timings
+            round_trip=_sum_if_known([each.round_trip for each in inferred]),
+            server=_sum_if_known([each.server for each in inferred]),
+        )
 
     def __add__(self, other: Timings) -> Timings:
-        return Timings(*(getattr(self, part.name) + getattr(other, part.name) for part in fields(self)))
+        return Timings.sum_of((self, other))
 
     @property
     def total(self) -> float:
-        return float(sum(getattr(self, part.name) for part in fields(self)))
+        return float(sum(self.parts.values()))
+
+    @property
+    def parts(self) -> dict[str, float]:
+        """The parts by their name, in seconds."""
+        return {part: float(getattr(self, part)) for part in TIME_PARTS}
+
+
+TIME_PARTS = ("construct", "reset", "step", "look", "inference", "wait", "startup", "idle", "other")
+"""The parts of :class:`Timings` that add up to the whole time."""
+
+
+def _sum_if_known(seconds: list[float | None]) -> float | None:
+    known = [each for each in seconds if each is not None]
+    return math.fsum(known) if known and len(known) == len(seconds) else None
 
 
 POLICY_FAILED = "policy"

@@ -28,6 +28,7 @@ SAMPLES = {
     "drawer-open-v3": MetaWorld(MetaWorldConfig(task="drawer-open-v3")),
     "AlohaInsertion-v0": Aloha(AlohaConfig(task="AlohaInsertion-v0")),
     "libero_goal": Libero(LiberoConfig(task="libero_goal")),
+    "libero_goal_task": Libero(LiberoConfig(task="libero_goal_task", task_ids=[7])),
     "Lift": Robosuite(RobosuiteConfig(task="Lift")),
     "PickPlaceCan": Robosuite(RobosuiteConfig(task="can")),
     "CartPole-v1": Gymnasium(GymnasiumConfig(task="CartPole-v1")),

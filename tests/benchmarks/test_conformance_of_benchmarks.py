@@ -16,10 +16,19 @@ from proctor.benchmarks.base import Step
 from proctor.testing.conformance import BenchmarkConformance
 from proctor.testing.fakes import FakeBenchmark, FakeConfig, FakeEnv
 
-DRAWN = {"pusht", "push-v3", "drawer-open-v3", "AlohaInsertion-v0", "libero_goal", "Lift", "PickPlaceCan"}
+DRAWN = {
+    "pusht",
+    "push-v3",
+    "drawer-open-v3",
+    "AlohaInsertion-v0",
+    "libero_goal",
+    "libero_goal_task",
+    "Lift",
+    "PickPlaceCan",
+}
 """Those that show images, and draw them only when somebody looks."""
 
-SIZED = {"pusht", "push-v3", "AlohaInsertion-v0", "libero_goal", "Lift"}
+SIZED = {"pusht", "push-v3", "AlohaInsertion-v0", "libero_goal", "libero_goal_task", "Lift"}
 """One of each that can draw a video at any size."""
 
 

@@ -44,7 +44,7 @@ def test_parquet_goes_where_it_is_asked_to(run, tmp_path):
 def test_another_format_is_a_sentence(run, capsys):
     """Which there are."""
     assert main(["export", str(run.directory), "--format=xlsx"]) == 2
-    assert "--format is 'xlsx'; it is one of csv, parquet." in capsys.readouterr().err
+    assert "--format is 'xlsx'; it is one of csv, parquet, hub." in capsys.readouterr().err
 
 
 def test_without_pyarrow_the_extra_is_named(run, capsys, monkeypatch):

@@ -255,3 +255,27 @@ def test_a_policy_inside_the_workers_has_no_inference_to_delay(delay, tmp_path):
 
     with pytest.raises(ConfigError, match=f"eval.{name} is .*acts inside the workers.*leave the option out"):
         run_fake(tmp_path / "run", {"type": "expert"}, **delay)
+
+
+class Told(Far):
+    """Keeps what its memories tell of the delay."""
+
+    def __init__(self):
+        super().__init__()
+        self.delays = set()
+
+    def predict(self, observations, memories):
+        self.delays |= {memory.n_delay_steps for memory in memories}
+        return super().predict(observations, memories)
+
+
+@pytest.mark.parametrize(
+    ("delay", "steps"), [({}, 0), ({"inference_delay_steps": 2}, 2), ({"inference_delay_ms": 120}, 2)]
+)
+def test_a_policy_is_told_the_delay_in_steps(delay, steps, tmp_path):
+    """In the rows that fill a pass, too."""
+    policy = Told()
+
+    run_fake(tmp_path / "run", policy, inference_batch_size=4, **delay)
+
+    assert policy.delays == {steps}

@@ -11,7 +11,7 @@ import pytest
 import proctor
 from proctor.cli import main
 from proctor.reports.html import read_report_run
-from proctor.reports.wandb import measurements
+from proctor.reports.trackers.measurements import measurements
 from proctor.results.eval_info import canonical_info
 from proctor.results.measured import read_measured
 from proctor.results.summary import load_summary

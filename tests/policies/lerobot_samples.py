@@ -173,3 +173,58 @@ class LeRobotLoop:
         with self.stream.swapped_in(), torch.inference_mode():
             action = self.policy.select_action(self.preprocessor(batch))
         return self.postprocessor(action).numpy()[0]
+
+
+RTC = {"enabled": True, "execution_horizon": 8, "prefix_attention_schedule": "EXP", "max_guidance_weight": 5.0}
+"""Settings of real-time chunking that are not the defaults."""
+
+
+def real_time_actions(directory, frames, n_delay_steps, *, rtc=RTC, stream=None, instruction="push the T"):
+    """What LeRobot does on a robot, step by step: see ``RTCInferenceEngine`` in ``lerobot.rollout.inference.rtc``.
+
+    The first chunk is waited for, so no step passes while it is inferred. One inference is under way at a time.
+    """
+    from lerobot.configs.types import RTCAttentionSchedule
+    from lerobot.policies.rtc.action_queue import ActionQueue
+    from lerobot.policies.rtc.configuration_rtc import RTCConfig
+
+    loop = LeRobotLoop(directory, stream or new_memory().stream)
+    config = loop.policy.config
+    config.rtc_config = RTCConfig(
+        **rtc | {"prefix_attention_schedule": RTCAttentionSchedule[rtc["prefix_attention_schedule"]]}
+    )
+    loop.policy.init_rtc_processor()  # as LeRobot does before a rollout
+    queue, threshold = ActionQueue(config.rtc_config), config.chunk_size - config.n_action_steps
+    arriving, free_at, actions = {}, 0, []
+    for step, frame in enumerate(frames):
+        if step in arriving:
+            queue.merge(*arriving.pop(step))
+        if step >= free_at and queue.qsize() <= threshold:
+            real_delay = n_delay_steps if step else 0
+            index = queue.get_action_index()
+            chunks = _infer(loop, frame, instruction, queue, n_delay_steps)
+            arriving[step + real_delay] = *chunks, real_delay, index
+            free_at = step + n_delay_steps
+        if step in arriving:
+            queue.merge(*arriving.pop(step))
+        action = queue.get()
+        actions.append(actions[-1] if action is None else action.numpy())  # a robot without an action holds its own
+    return np.stack(actions)
+
+
+def _infer(loop, frame, instruction, queue, delay):
+    """One inference of LeRobot's: its chunk as the policy gave it, and after the postprocessor."""
+    import torch
+    from lerobot.envs.utils import preprocess_observation
+
+    left_over, horizon = queue.get_left_over(), loop.policy.config.rtc_config.execution_horizon
+    if left_over is not None:
+        filled = torch.zeros(horizon, left_over.shape[1])
+        filled[: min(horizon, len(left_over))] = left_over[:horizon]
+        left_over = filled
+    raw = {"pixels": frame["observation.image"][None], "agent_pos": frame["observation.state"][None]}
+    batch = loop.preprocessor({**preprocess_observation(raw), "task": [instruction]})
+    with loop.stream.swapped_in():
+        chunk = loop.policy.predict_action_chunk(batch, inference_delay=delay, prev_chunk_left_over=left_over)
+    original = chunk.squeeze(0).clone()
+    return original, loop.postprocessor(chunk).squeeze(0)

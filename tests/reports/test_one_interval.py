@@ -12,7 +12,7 @@ from proctor.reports.html import render_report
 from proctor.reports.progress import Progress, TaskProgress, line_of
 from proctor.reports.sentences import headline_lines
 from proctor.reports.text import percent_range
-from proctor.reports.wandb import measurements
+from proctor.reports.trackers.measurements import measurements
 from proctor.results.eval_info import build_eval_info
 from proctor.results.headline import headline_of
 from proctor.view.folder import _entry_of

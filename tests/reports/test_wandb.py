@@ -13,7 +13,8 @@ import pytest
 from proctor.cli import main
 from proctor.config import WandBConfig
 from proctor.reports.export import COLUMNS
-from proctor.reports.wandb import log_evaluation, measurements
+from proctor.reports.trackers.measurements import measurements
+from proctor.reports.trackers.wandb import log_to_wandb
 from proctor.results.summary import load_summary, summarize
 from proctor.testing.fakes import FAKE_BENCHMARK
 from result_samples import SPECS, TASKS, done, run_info
@@ -171,7 +172,7 @@ def test_secrets_stay_here(evaluated, tmp_path):
         enable=True, mode="offline", disable_artifact=True, add_tags=False, run_id="abc123", notes="pwd=hunter2"
     )
 
-    where = log_evaluation(config, tmp_path, "token=hunter2", run, replace(summary, videos={}))
+    where = log_to_wandb(config, tmp_path, "token=hunter2", run, replace(summary, videos={}))
 
     logged = Logged(tmp_path)
     assert logged.run.run_id == "abc123"
@@ -180,6 +181,25 @@ def test_secrets_stay_here(evaluated, tmp_path):
     assert not logged.run.tags
     assert "evaluation" not in logged.artifacts
     assert where == f"{logged.folder} (upload it with: wandb sync {logged.folder})"
+
+
+def test_a_checkpoint_is_logged_into_its_trainings_run_over_the_step(evaluated, tmp_path):
+    """The training's name, tags and configuration stay as they are."""
+    run, summary = load_summary(evaluated)
+    policy = {"path": "/train/act/checkpoints/004000/pretrained_model"}
+    run = replace(run, config={**run.config, "policy": policy})
+    config = WandBConfig(enable=True, mode="offline", disable_artifact=True, run_id="abc123")
+
+    log_to_wandb(config, tmp_path, "exam", run, replace(summary, videos={}))
+
+    logged = Logged(tmp_path)
+    assert (logged.run.run_id, logged.run.display_name, list(logged.run.tags)) == ("abc123", "", [])
+    assert logged.config.keys() == {"_wandb"}
+    assert logged.history["eval/step"] == 4000
+    assert logged.history["eval/overall/pc_success"] == logged.history["eval/fake/pc_success"] == 100.0
+    assert logged.history["eval/fake/pc_success_low"] < 100.0
+    assert len(logged.table("eval/tasks")) == 2
+    assert not [name for name in logged.history if not name.startswith(("eval/", "_"))]
 
 
 def test_a_failure_costs_no_results_and_no_exit_status(evaluated, capsys, monkeypatch):

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from proctor.results.profile import plain_profile, profile_of
+from proctor.results.profile import Inference, plain_profile, profile_of
 from proctor.results.summary import summarize
 from proctor.types import Timings
 from result_samples import SPECS, TASKS, broken, done
@@ -63,4 +63,25 @@ def test_as_json(summary):
         "startup": 0.0,
         "idle": 0.0,
         "other": 0.0,
+        "of_inference": None,
     }
+    assert plain["of_inference"] is None
+
+
+def test_the_inference_time_of_a_policy_behind_a_server_has_parts(summary):
+    """The server's own work, the way there and back, and this process: together they are the inference time."""
+    timed = Timings(inference=8.0, round_trip=6.0, server=5.0)
+
+    assert Inference.of(timed) == Inference(round_trip_s=6.0, here_s=2.0, server_s=5.0, way_s=1.0)
+    assert Inference.of(replace(timed, server=None)) == Inference(6.0, 2.0, server_s=None, way_s=None)
+    assert Inference.of(Timings(inference=8.0)) is None
+
+
+def test_what_is_unknown_of_one_episode_is_unknown_of_their_sum():
+    """Episodes without inference, such as errors, make nothing unknown."""
+    known, untold = Timings(inference=3.0, round_trip=2.0, server=1.0), Timings(inference=3.0, round_trip=2.0)
+
+    assert known + Timings() + known == Timings(inference=6.0, round_trip=4.0, server=2.0)
+    assert known + untold == Timings(inference=6.0, round_trip=4.0)
+    assert known + Timings(inference=3.0) == Timings(inference=6.0)
+    assert known.total == 3.0

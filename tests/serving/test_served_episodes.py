@@ -116,6 +116,23 @@ def test_an_episode_has_the_noise_that_it_has_in_one_process():
     np.testing.assert_array_equal(served["actions"], here)
 
 
+def test_the_policy_is_told_that_nobody_knows_how_late_its_actions_are():
+    """With the noise of the episode, and with a seed in the request."""
+
+    class Told(FakePolicy):
+        delays = ()
+
+        def predict(self, observations, memories):
+            self.delays = [*self.delays, *(memory.n_delay_steps for memory in memories)]
+            return super().predict(observations, memories)
+
+    policy = Told()
+
+    answers(policy, [tagged(0), seen(), seen(seed=3)])
+
+    assert policy.delays == [None, None, None]
+
+
 @pytest.mark.parametrize("fits", [True, False])
 def test_the_policy_says_whether_it_fits_an_environment(fits):
     class Particular(FakePolicy):

@@ -23,7 +23,7 @@ from proctor.config.structure import read_value
 from proctor.errors import ConfigError, Note, note
 from proctor.identity.code import Code, code_of
 from proctor.identity.source_files import unowned_places
-from proctor.plugins import companions_of, load_object
+from proctor.plugins import BENCHMARKS, companions_of, find, installed, load_object
 from proctor.security.consent import CONSENT
 from proctor.security.foreign_code import refusing_exits, without_stdin
 from proctor.types import Task
@@ -88,6 +88,24 @@ def construct(address: str, given: Mapping[str, Any], *, trust_remote_code: bool
     if given.get("python") is None:
         return _constructed(address, given, trust_remote_code=trust_remote_code)
     return BenchmarkElsewhere(address, given, trust_remote_code=trust_remote_code)
+
+
+def address_of(name: str, python: str | None) -> str:
+    """Find the address of a benchmark's class, ``module:attribute``; also that of a plug-in that only ``python`` has.
+
+    Raises:
+        ConfigError: there is no such benchmark; the message suggests the nearest name.
+    """
+    if python is None or ":" in name or name in installed(BENCHMARKS):
+        return find(BENCHMARKS, name)
+    return Call(f"{__name__}:plug_ins", result=dict[str, str], interpreter=python).result().get(name) or find(
+        BENCHMARKS, name
+    )
+
+
+def plug_ins() -> dict[str, str]:
+    """Give the addresses of the benchmarks that are installed here, by name; called under another Python."""
+    return {name: point.value for name, point in installed(BENCHMARKS).items()}
 
 
 def _constructed(address: str, given: Mapping[str, Any], *, trust_remote_code: bool) -> Benchmark:

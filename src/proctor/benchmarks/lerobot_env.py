@@ -18,7 +18,7 @@ from proctor.security.consent import GIVE_CONSENT
 from proctor.types import Task
 
 _PREFIX = "lerobot_env_"
-_LEROBOTS = frozenset({"gym_manipulator", "isaaclab_arena", "libero_plus", "robomme", "robotwin", "vlabench"})
+_LEROBOTS = frozenset({"gym_manipulator", "isaaclab_arena", "robomme", "robotwin", "vlabench"})
 """Values of LeRobot's own ``--env.type`` for which Proctor has no adapter (LeRobot 0.6.1)."""
 _WITHOUT_LENGTH = frozenset({"gym_manipulator"})
 """LeRobot types whose configuration has no ``episode_length``."""
@@ -58,7 +58,7 @@ class LeRobotEnv(EnvFactoryBenchmark):
     reward        the environment's
     ============  ======================================================================================
 
-    Options of LeRobot's types without an adapter here (vlabench, robotwin, robomme, libero_plus, isaaclab_arena,
+    Options of LeRobot's types without an adapter here (vlabench, robotwin, robomme, isaaclab_arena,
     gym_manipulator) and of a plug-in ``lerobot_env_<name>`` can be written as for LeRobot: ``--env.type=vlabench
     --env.task=select_fruit --env.robot=franka`` means ``--env.type=lerobot_env --env.name=vlabench
     --env.kwargs={"task": "select_fruit", "robot": "franka"}``.

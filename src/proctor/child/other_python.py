@@ -62,21 +62,25 @@ class Companions(msgspec.Struct, frozen=True):
     def join(self) -> None:
         """Search them in this process from now on."""
         extend_import_path(self.import_path)
-        if self.packages:
-            sys.meta_path.append(_Finder(self.packages))
+        _FINDER.packages.update(self.packages)
+        if self.packages and _FINDER not in sys.meta_path:
+            sys.meta_path.append(_FINDER)
 
 
 class _Finder:
     """Finds single top-level modules in folders in which nothing else is to be found."""
 
-    def __init__(self, packages: Mapping[str, str]) -> None:
-        self._packages = packages
+    def __init__(self) -> None:
+        self.packages: dict[str, str] = {}
 
     def find_spec(
         self, name: str, path: object = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:  # the protocol of ``sys.meta_path``
-        folder = self._packages.get(name)
+        folder = self.packages.get(name)
         return None if folder is None else PathFinder.find_spec(name, [folder])
+
+
+_FINDER = _Finder()
 
 
 def is_brought() -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from proctor.cli.ci import append_text
 from proctor.cli.output import print_json
 from proctor.errors import ConfigError
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 WORSE = 6
 
 
-def compare_command(
+def compare_command(  # noqa: PLR0913 - the command's flags
     first: Path,
     second: Path,
     /,
@@ -26,6 +27,7 @@ def compare_command(
     json: bool = False,
     anyway: bool = False,
     fail_if_worse: float | None = None,
+    markdown: Path | None = None,
 ) -> int:
     """Compare evaluations with the first one: is a policy better, and how many more episodes would tell?
 
@@ -46,8 +48,11 @@ def compare_command(
         Compare although benchmark, protocol, environment, n_action_steps or the delay of inference differ.
     fail_if_worse
         End with status 6 if one is worse than the first over all tasks, at this level of significance, such as 0.05.
+    markdown
+        Append the comparison in Markdown to this file, for example "$GITHUB_STEP_SUMMARY".
     """
     from proctor.reports.comparison import print_comparison
+    from proctor.reports.markdown import comparison_markdown
     from proctor.results.compare import Verdict, compare, tasks_without_rate
     from proctor.results.measured import read_measured
 
@@ -66,6 +71,8 @@ def compare_command(
         print_json([_plain(comparison, sentences) for comparison, sentences in zip(compared, remarks, strict=True)])
     else:
         print_comparison(Console(), compared, remarks)
+    if markdown is not None:
+        append_text(markdown, comparison_markdown(compared, remarks))
     level = fail_if_worse
     failed = level and any(comparison.overall.verdict_at(level) is Verdict.WORSE for comparison in compared)
     return WORSE if failed else 0

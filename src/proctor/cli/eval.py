@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 from rich.console import Console
 
+from proctor.cli.ci import CiOptions
 from proctor.config import RunConfig
 
 if TYPE_CHECKING:
@@ -16,25 +17,30 @@ if TYPE_CHECKING:
 
 ERRORS_REMAIN = 3
 _NOTHING = RunConfig()
+_NO_CI = CiOptions()
 
 
-def eval_command(config: Annotated[RunConfig, Parameter(name="*")] = _NOTHING) -> int:
+def eval_command(
+    config: Annotated[RunConfig, Parameter(name="*")] = _NOTHING,
+    *,
+    ci: Annotated[CiOptions, Parameter(name="*")] = _NO_CI,
+) -> int:
     """Evaluate a policy on a benchmark.
 
     Results are written to the output directory, and a summary is printed. Episodes of the same evaluation that the
     directory holds already are kept, and the rest is run.
     """
-    return conduct(config)
+    return conduct(config, ci)
 
 
-def conduct(config: RunConfig) -> int:
+def conduct(config: RunConfig, ci: CiOptions = _NO_CI) -> int:
     """Run an evaluation, or what is left of it, print its results, and return the exit status."""
     from proctor.evaluation.prepared_run import prepare
     from proctor.evaluation.run import run
-    from proctor.reports.wandb import check_wandb
+    from proctor.reports.trackers import check_trackers
 
-    check_wandb(config.wandb)
-    return conclude(run(prepare(config), show), config)
+    check_trackers(config)
+    return conclude(run(prepare(config), show), config, ci)
 
 
 def show(result: EvalResult) -> None:
@@ -47,24 +53,23 @@ def show(result: EvalResult) -> None:
     print_summary(Console(), result.summary, where, RunDirectory(result.directory).read_run())
 
 
-def conclude(result: EvalResult, config: RunConfig) -> int:
-    """Print where the videos are, log the results if that was asked for, and return the exit status."""
+def conclude(result: EvalResult, config: RunConfig, ci: CiOptions = _NO_CI) -> int:
+    """Print where the videos are, hand the results on as was asked for, and return the exit status."""
     from proctor.reports.terminal import print_videos
 
     print_videos(Console(), result.directory, result.summary.videos, result.video_problems)
-    if config.wandb.wanted:
-        _log(result, config)
-    return ERRORS_REMAIN if result.n_errors else 0
+    _log(result, config)
+    status = ci.report(result.run, result.summary)
+    return ERRORS_REMAIN if result.n_errors else status
 
 
 def _log(result: EvalResult, config: RunConfig) -> None:
-    """Log the results to Weights & Biases. A failure there is printed, and changes neither results nor exit status."""
+    """Log the results wherever that is asked for. A failure there is printed, and changes no result and no status."""
     from proctor.reports.terminal import print_logged, print_not_logged
-    from proctor.reports.wandb import WandBError, log_evaluation
+    from proctor.reports.trackers import log_evaluation
 
-    try:
-        where = log_evaluation(config.wandb, result.directory, config.job_name, result.run, result.summary)
-    except WandBError as error:
-        print_not_logged(Console(), str(error), f"proctor resume {shlex.quote(str(result.directory))}")
-    else:
-        print_logged(Console(), where)
+    for outcome in log_evaluation(config, result.directory, result.run, result.summary):
+        if isinstance(outcome, str):
+            print_logged(Console(), outcome)
+        else:
+            print_not_logged(Console(), str(outcome), f"proctor resume {shlex.quote(str(result.directory))}")

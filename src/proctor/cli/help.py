@@ -138,6 +138,7 @@ Examples:
 Examples:
   proctor export outputs/eval/2026-11-21/14-28-19_pusht_act
   proctor export outputs/eval/2026-11-21/14-28-19_pusht_act --format=parquet --output=act.parquet
+  proctor export outputs/eval/2026-11-21/14-28-19_pusht_act --format=hub --dataset=user/benchmark
 """,
     "list": """\
 Examples:

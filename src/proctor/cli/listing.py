@@ -50,20 +50,20 @@ def policies() -> list[Entry]:
 
 
 def tasks_of(name: str) -> list[ListedTask]:
-    """List every task of a benchmark once, in the order of its groups.
+    """List every task of a benchmark once for each of its instructions, in the order of the benchmark's groups.
 
     Raises:
         ConfigError: there is no such benchmark, or its tasks cannot be listed. The message then says what to give for
             ``--env.task``.
     """
     benchmark: type[Benchmark] = load_object(find(BENCHMARKS, name))
-    by_name: dict[str, Task] = {}
-    groups: dict[str, list[str]] = {}
+    found: dict[tuple[str, str], Task] = {}
+    groups: dict[tuple[str, str], dict[str, None]] = {}
     for group in benchmark.groups or (None,):
         for task in _tasks(benchmark, group):
-            by_name.setdefault(task.name, task)
-            groups.setdefault(task.name, []).extend([group] if group else [])
-    return [ListedTask(task, tuple(groups[task_name])) for task_name, task in by_name.items()]
+            found.setdefault((task.name, task.instruction), task)
+            groups.setdefault((task.name, task.instruction), {}).update({group: None} if group else {})
+    return [ListedTask(task, tuple(groups[key])) for key, task in found.items()]
 
 
 def group_sizes(name: str) -> Mapping[str, int]:

@@ -36,7 +36,7 @@ _GROUPS = {
         "replay": "Render videos of episodes of an evaluation by running them again.",
         "report": "Write a page of HTML that shows evaluations and their episodes.",
         "view": "Show a folder of evaluations in the browser, also while they run.",
-        "export": "Write episodes as a table: CSV or Parquet.",
+        "export": "Write episodes as CSV or Parquet, or rates for a page of the Hub.",
     },
     "Set up": {
         "list": "List benchmarks, their tasks, and policies.",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from proctor.cli.ci import CiOptions
 from proctor.config import RunConfig
 from proctor.errors import ConfigError
 from proctor.parallel.launchers.ray.options import RayOptions
@@ -16,9 +17,10 @@ if TYPE_CHECKING:
 
 _DEFAULTS = RunConfig()
 _NO_RAY_OPTIONS = RayOptions()
+_NO_CI = CiOptions()
 
 
-def parallel_command(  # noqa: D417, PLR0913 - the command's flags; RayOptions describes its own
+def parallel_command(  # noqa: D417, PLR0913 - the command's flags; RayOptions and CiOptions describe their own
     config: Annotated[RunConfig, Parameter(name="*")] = _DEFAULTS,
     *,
     num_shards: str = "auto",
@@ -27,6 +29,7 @@ def parallel_command(  # noqa: D417, PLR0913 - the command's flags; RayOptions d
     static: bool = False,
     launcher: str = "local",
     ray: Annotated[RayOptions, Parameter(name="*")] = _NO_RAY_OPTIONS,
+    ci: Annotated[CiOptions, Parameter(name="*")] = _NO_CI,
 ) -> int:
     """Evaluate in several interpreters at once, each with a policy and simulators of its own.
 
@@ -55,14 +58,16 @@ def parallel_command(  # noqa: D417, PLR0913 - the command's flags; RayOptions d
             raise ConfigError("A Ray cluster assigns its GPUs itself; give --ray-num-gpus instead of --devices.")
         ray.runtime_env()  # refused here if it cannot be read, before anything starts
         return conduct_in_shards(
-            config, num_shards, static=static, launcher=launcher, launcher_options={"options": ray}
+            config, num_shards, ci=ci, static=static, launcher=launcher, launcher_options={"options": ray}
         )
     if given := ray.given():
         raise ConfigError(f"{given[0]} is for --launcher ray; leave it out, or give --launcher ray.")
-    return conduct_in_shards(config, num_shards, devices=devices, static=static, launcher=launcher)
+    return conduct_in_shards(config, num_shards, ci=ci, devices=devices, static=static, launcher=launcher)
 
 
-def conduct_in_shards(config: RunConfig, num_shards: str, *, devices: str | None = None, **how: Any) -> int:
+def conduct_in_shards(
+    config: RunConfig, num_shards: str, *, ci: CiOptions = _NO_CI, devices: str | None = None, **how: Any
+) -> int:
     """Run an evaluation, or what is left of it, in shards, and print the result.
 
     ``how`` are further fields of :class:`~proctor.parallel.driver.Sharding`. Returns the exit status.
@@ -70,14 +75,14 @@ def conduct_in_shards(config: RunConfig, num_shards: str, *, devices: str | None
     from proctor.cli.eval import conclude, show
     from proctor.evaluation.prepared_run import prepare
     from proctor.parallel.driver import Sharding, choose_devices, run_in_shards
-    from proctor.reports.wandb import check_wandb
+    from proctor.reports.trackers import check_trackers
 
-    check_wandb(config.wandb)
+    check_trackers(config)
     config, n = _tuned(config) if num_shards == "auto" else (config, _number(num_shards))
     assigned = () if how.get("launcher") == "ray" else choose_devices(config, devices)
     result = run_in_shards(prepare(config), Sharding(n, assigned, **how), show)
     _print_losses(result)
-    return conclude(result, config)
+    return conclude(result, config, ci)
 
 
 def _number(num_shards: str) -> int:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+from cyclopts import Parameter
+
+from proctor.cli.ci import CiOptions
 from proctor.cli.eval import conduct
 from proctor.cli.parallel import conduct_in_shards
 from proctor.config import RunConfig, structure
@@ -17,13 +20,17 @@ if TYPE_CHECKING:
     from proctor.results.run_info import RunInfo
 
 
-def resume_command(
+_NO_CI = CiOptions()
+
+
+def resume_command(  # noqa: D417 - CiOptions describes its own
     run_dir: Path,
     /,
     *,
     num_shards: str | None = None,
     devices: str | None = None,
     trust_remote_code: bool = False,
+    ci: Annotated[CiOptions, Parameter(name="*")] = _NO_CI,
 ) -> int:
     """Go on with an evaluation that was interrupted, and try again what ended in an error.
 
@@ -56,8 +63,8 @@ def resume_command(
     require_code(info, ("env", "policy"), f"{command} {GIVE_CONSENT}" if trust_remote_code else command)
     config = structure(RunConfig, {**fields, "output_dir": str(run_dir)}, "run")
     if num_shards is not None:
-        return conduct_in_shards(config, num_shards, devices=devices)
-    return conduct(config)
+        return conduct_in_shards(config, num_shards, ci=ci, devices=devices)
+    return conduct(config, ci)
 
 
 def _run_to_resume(run_dir: Path) -> RunInfo:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
+from cyclopts import Parameter
 from rich.console import Console
 
+from proctor.cli.ci import CiOptions
 from proctor.cli.output import print_json
 
+_NO_CI = CiOptions()
 
-def show_command(run_dir: Path, /, *, json: bool = False) -> int:
+
+def show_command(  # noqa: D417 - CiOptions describes its own
+    run_dir: Path, /, *, json: bool = False, ci: Annotated[CiOptions, Parameter(name="*")] = _NO_CI
+) -> int:
     """Show the results of an evaluation that has finished, still runs, or was interrupted.
 
     Only the files in RUN_DIR are read, those of all its shards together. A process that writes there is not disturbed.
@@ -30,7 +37,7 @@ def show_command(run_dir: Path, /, *, json: bool = False) -> int:
     console = Console()
     if json:
         print_json(canonical_info(build_eval_info(summary, run)))
-        return 0
-    print_run(console, run)
-    print_summary(console, summary, RunStatus.of(run_dir), run)
-    return 0
+    else:
+        print_run(console, run)
+        print_summary(console, summary, RunStatus.of(run_dir), run)
+    return ci.report(run, summary)

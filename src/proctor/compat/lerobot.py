@@ -13,6 +13,7 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 
 from proctor.benchmarks.base import features_of
+from proctor.benchmarks.elsewhere import address_of
 from proctor.benchmarks.gymnasium_spaces import ObservationNames, action_box
 from proctor.benchmarks.returns import (
     USUAL_SUCCESS_KEYS,
@@ -32,7 +33,6 @@ from proctor.evaluation.arguments import env_fields, names, policy_of, switch, v
 from proctor.evaluation.components import load_policy, make_benchmark
 from proctor.evaluation.prepared_run import PreparedRun
 from proctor.evaluation.run import run
-from proctor.plugins import BENCHMARKS, find
 from proctor.policies.base import EpisodeMemory, LocalPolicy, Policy
 from proctor.rendering import choose_renderer
 from proctor.streams import RandomStream
@@ -149,7 +149,7 @@ def _run_in_engine(env: TaskVectorEnv, policy: Any, n_episodes: int, seed: int) 
     fields = asdict(env.benchmark.config)
     with tempfile.TemporaryDirectory(prefix="proctor-") as directory:
         config = RunConfig(policy={}, env=fields, eval=evaluation, seed=seed, output_dir=directory)
-        address = find(BENCHMARKS, env.benchmark.config.type)
+        address = address_of(env.benchmark.config.type, env.benchmark.config.python)
         result = run(PreparedRun(config, env.benchmark, address, policy, [env.task], plan, Path(directory)))
         require_result(result.summary.overall.n_completed, result.summary.first_error)
     names = ("sum_reward", "max_reward", "success", "seed", "outcome")

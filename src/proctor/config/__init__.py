@@ -5,6 +5,7 @@ from proctor.config.env import EnvConfig
 from proctor.config.eval import EvalConfig
 from proctor.config.run import RunConfig
 from proctor.config.structure import comma_separated, structure
+from proctor.config.trackers import TensorBoardConfig, TrackioConfig
 from proctor.config.wandb import WandBConfig
 
 __all__ = [
@@ -12,6 +13,8 @@ __all__ = [
     "EnvConfig",
     "EvalConfig",
     "RunConfig",
+    "TensorBoardConfig",
+    "TrackioConfig",
     "WandBConfig",
     "comma_separated",
     "structure",

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from proctor.config.eval import EvalConfig
+from proctor.config.trackers import TensorBoardConfig, TrackioConfig
 from proctor.config.wandb import WandBConfig
 from proctor.errors import ConfigError
 
@@ -24,6 +25,10 @@ class RunConfig:
     eval: EvalConfig = field(default_factory=EvalConfig)
 
     wandb: WandBConfig = field(default_factory=WandBConfig)
+
+    trackio: TrackioConfig = field(default_factory=TrackioConfig)
+
+    tensorboard: TensorBoardConfig = field(default_factory=TensorBoardConfig)
 
     seed: int = 1000
     """Base seed: episode i of a task runs with seed + i."""

@@ -27,7 +27,8 @@ class WandBConfig:
     """Notes, shown beside the run."""
 
     run_id: str | None = None
-    """Id of a Weights & Biases run to resume; the default is a new run."""
+    """Id of a Weights & Biases run to resume; the default is a new run. With the training's run, the numbers of a
+    checkpoint are logged over its training step as eval/<suite>/pc_success and the like, and nothing else changes."""
 
     mode: str | None = None
     """online, offline (writes a folder in the run directory, for wandb sync) or disabled. The default is the value of

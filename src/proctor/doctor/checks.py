@@ -130,7 +130,9 @@ def simulator(benchmark_name: str) -> Finding:
     versions = ", ".join(f"{name} {version}" for name, version in needs.present.items())
     try:
         task = benchmark.tasks()[0]
-    except ConfigError:  # it has no task of its own
+    except ConfigError as error:  # it has no task of its own, or lacks a package that no extra of Proctor installs
+        if benchmark_class.groups:
+            return Finding(Status.ABSENT, str(error))
         return Finding(Status.OK, versions or "ready; name an environment to run one")
     began = perf_counter()
     env = benchmark.make_env(task)

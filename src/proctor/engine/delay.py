@@ -13,7 +13,8 @@ actions of the chunk before that have not been executed, from its action for ste
   policy looks at its end. What is left of it is the rest of the next look.
 
 No clock is read, so results do not depend on the number of workers or on the speed of the machine. A policy that adapts
-a chunk to the one that is still being executed, as LeRobot's real-time chunking does, is not simulated here.
+a chunk to the one that is still being executed, as LeRobot's real-time chunking does, knows the delay from its
+:class:`~proctor.policies.base.EpisodeMemory`.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class DelayedChunks:
     """
 
     def __init__(self, n_action_steps: int, n_delay_steps: int, when_late: str) -> None:
-        self._n_delay_steps, self._when_late = n_delay_steps, when_late
+        self.n_delay_steps, self._when_late = n_delay_steps, when_late
         self._n_between_looks = max(n_action_steps, n_delay_steps)
         self._rest: Array | None = None
         """The actions for the steps from the next look on, ``(steps, action_size)``; None before the first chunk."""
@@ -86,8 +87,8 @@ class DelayedChunks:
         return actions
 
     def _bridged(self, rest: Array, chunk: Array) -> Array:
-        bridge = rest[: self._n_delay_steps]
-        begin = len(bridge) if self._when_late == "wait" else self._n_delay_steps
+        bridge = rest[: self.n_delay_steps]
+        begin = len(bridge) if self._when_late == "wait" else self.n_delay_steps
         if len(chunk) <= begin:
             raise PolicyError(
                 f"the policy gave a chunk of {len(chunk)} actions, all of which are outdated when they arrive {begin} "

@@ -32,6 +32,7 @@ from proctor.engine.workers import (
     repeat,
 )
 from proctor.errors import ContractError, EpisodeLostError, PolicyError
+from proctor.machine.threads import call_while
 from proctor.policies.base import PolicySource
 from proctor.types import (
     POLICY_FAILED,
@@ -278,8 +279,8 @@ class Engine:
         if spec.task not in self.workers.features:
             self.workers.features[spec.task] = built.features
             self.workers.fps[spec.task] = built.fps
-            if self._policy is not None:
-                check_contract(self._policy, built)
+            if (policy := self._policy) is not None:  # a policy behind a server may wait for the server's answer
+                call_while(self.workers.check_interrupted, lambda: check_contract(policy, built))
 
 
 def check_contract(policy: PolicySource, built: Built) -> None:

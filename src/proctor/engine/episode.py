@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -62,7 +62,8 @@ class Episode:
     def __init__(self, spec: EpisodeSpec, task: Task, looks: LookPlan, delayed: DelayedChunks | None = None) -> None:
         self.spec = spec
         self.task = task
-        self.memory = EpisodeMemory(RandomStream(spec), whole_chunks=delayed is not None)
+        n_delay_steps = 0 if delayed is None else delayed.n_delay_steps
+        self.memory = EpisodeMemory(RandomStream(spec), whole_chunks=delayed is not None, n_delay_steps=n_delay_steps)
         self._looks = looks
         self._delayed = delayed
         self._seen: dict[int, dict[str, Array]] = {}
@@ -126,5 +127,5 @@ class Episode:
             n_looks=reply.n_looks,
             final_state_hash=reply.final_state_hash,
             errors=tuple(errors),
-            timings=timings,
+            timings=replace(timings, round_trip=self.memory.round_trip, server=self.memory.server),
         )

@@ -13,7 +13,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -23,7 +23,7 @@ from typing import Any
 
 from proctor.engine.plan import row_of
 from proctor.errors import EpisodeLostError, FingerprintError, PolicyError, PolicyGoneError
-from proctor.policies.base import EpisodeMemory, Policy, PolicySource
+from proctor.policies.base import Connecting, EpisodeMemory, Policy, PolicySource
 from proctor.security.foreign_code import described, encodable, refusing_exits
 from proctor.streams import RandomStream
 from proctor.types import POLICY_FAILED, Array, AttemptError, Observation
@@ -56,6 +56,7 @@ class InferenceResult:
     loaded_at: float
 
 
+_GLANCE_S = 0.1
 _one_loads_at_a_time = Lock()
 """Loading draws random numbers and fills caches that belong to the whole process."""
 
@@ -78,7 +79,7 @@ class Inference:
         on_loaded: Callable[[Mapping[str, Any]], None] | None = None,
         max_slots: int = sys.maxsize,
     ) -> None:
-        self._max_slots = max_slots
+        self._source, self._max_slots = source, max_slots
         self.policy: Policy | None = None
         self.batch_size = batch_size
         self.busy_seconds = 0.0
@@ -157,8 +158,13 @@ class Inference:
         return found
 
     def close(self) -> None:
-        """Wait for the passes under way, and end the threads."""
+        """Wait for the passes under way, and end the threads. A policy that is being connected to is not waited for."""
+        while isinstance(self._source, Connecting) and self._loading is not None and not self._loading.done():
+            self._source.disconnect()
+            wait([self._loading], timeout=_GLANCE_S)
         self._loader.shutdown(wait=True)
+        if self._loading is not None and self._loading.exception() is None:
+            self.policy = self._loading.result()  # it was loaded since the last pass could have started
         if self.policy is not None:
             self.policy.disconnect()
         for _ in self._slots:
@@ -235,5 +241,8 @@ def _open(source: PolicySource, n_threads: int, on_loaded: Callable[[Mapping[str
 
 def _padding(request: InferenceRequest) -> InferenceRequest:
     """The request once more, but with a random stream and a memory that are not its episode's."""
-    memory = EpisodeMemory(RandomStream(request.memory.stream.spec), whole_chunks=request.memory.whole_chunks)
+    own = request.memory
+    memory = EpisodeMemory(
+        RandomStream(own.stream.spec), whole_chunks=own.whole_chunks, n_delay_steps=own.n_delay_steps
+    )
     return InferenceRequest(request.worker_id, request.observation, memory)

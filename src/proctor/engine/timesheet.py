@@ -5,14 +5,11 @@ once, on the episode for which it is spent. A :class:`~proctor.engine.trace.Trac
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 
 from proctor.engine.observer import Observer
 from proctor.engine.trace import Trace, Track
 from proctor.engine.worker.messages import Built, Finished, Observed, Spent
-from proctor.types import EpisodeSpec, Timings
-
-_PARTS = tuple(part.name for part in fields(Timings))
+from proctor.types import TIME_PARTS, EpisodeSpec, Timings
 
 
 class Timesheet:
@@ -22,7 +19,7 @@ class Timesheet:
         self._booked_until = since
         self._track = track
         self._ever_began = self._under_way = False
-        self._seconds = dict.fromkeys(_PARTS, 0.0)
+        self._seconds = dict.fromkeys(TIME_PARTS, 0.0)
 
     def begin(self, episode: str, now: float) -> None:
         """Begin an episode. The time before it is start-up if it is the worker's first episode, and idle otherwise."""
@@ -52,7 +49,7 @@ class Timesheet:
         if self._track is not None:
             self._track.end(now)
         self._booked_until, self._under_way = now, False
-        seconds, self._seconds = self._seconds, dict.fromkeys(_PARTS, 0.0)
+        seconds, self._seconds = self._seconds, dict.fromkeys(TIME_PARTS, 0.0)
         return Timings(**seconds)
 
     def _book(self, parts: Mapping[str, float], now: float) -> None:

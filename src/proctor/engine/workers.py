@@ -177,6 +177,15 @@ class Workers:
         """Have the next :meth:`assign` raise ``Interrupted``. May be called from a signal handler."""
         self._signal = signal_number
 
+    def check_interrupted(self) -> None:
+        """Raise the error of an interrupted run, if :meth:`interrupt` was called.
+
+        Raises:
+            Interrupted: the run was asked to end.
+        """
+        if self._signal is not None:
+            raise Interrupted(self._signal)
+
     def assign(self) -> Iterator[tuple[int, EpisodeSpec]]:
         """Start the workers that are needed, and give the idle ones episodes.
 
@@ -186,8 +195,7 @@ class Workers:
         Raises:
             Interrupted: the run was asked to end.
         """
-        if self._signal is not None:
-            raise Interrupted(self._signal)
+        self.check_interrupted()
         for _ in range(self.scheduler.workers_to_start()):
             worker_id = self._pool.start_worker()
             self.scheduler.started(worker_id)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from proctor.benchmarks.base import Benchmark
-from proctor.benchmarks.elsewhere import construct
+from proctor.benchmarks.elsewhere import address_of, construct
 from proctor.child.other_python import find_interpreter
 from proctor.config.lerobot_flags import without_lerobots
 from proctor.config.structure import read_value
@@ -39,8 +39,8 @@ def make_benchmark(fields: Mapping[str, Any], *, trust_remote_code: bool = False
         raise ConfigError(f"Which benchmark? Give --env.type, one of {', '.join(sorted(installed(BENCHMARKS)))}.")
     if (fields_elsewhere := _fields_of_another(str(name), fields)) is not None:
         fields = fields_elsewhere
-    address = find(BENCHMARKS, str(fields["type"]))
     fields = {**fields, "python": interpreter_of(str(fields["type"]), fields)}
+    address = address_of(str(fields["type"]), fields["python"])
     return construct(address, fields, trust_remote_code=trust_remote_code), address
 
 

@@ -98,7 +98,8 @@ class PreparedRun:
     def run_info(self) -> RunInfo:
         """The content of the run file of this run or shard."""
         identity = self.identity
-        env = asdict(self.benchmark.config)
+        # An interpreter that the user did not name is found anew whenever the run is continued, on any machine.
+        env = {**asdict(self.benchmark.config), "python": self.config.env.get("python")}
         return RunInfo(
             without_consent({**asdict(self.config), "env": env, "output_dir": str(self.directory)}),
             without_consent(identity.fingerprint, mark=False),
@@ -185,6 +186,8 @@ def prepare(config: RunConfig, policy: AnyPolicy | None = None) -> PreparedRun:
     directory = _choose_directory(config, benchmark, chosen)
     # The configuration keeps what planning pinned, so that shards and later sessions use the same.
     env = {name: value for name, value in asdict(benchmark.config).items() if not is_consent(name)}
+    if config.env.get("python") is None:
+        env["python"] = None
     pinned = {**config.policy, **chosen.pinned}
     config = dataclasses.replace(config, env=env, policy=pinned)
     return PreparedRun(config, benchmark, address, chosen, tasks, plan, directory, from_fields=policy is None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from proctor.errors import ConfigError
 from proctor.streams import RandomStream
@@ -37,15 +37,41 @@ class EpisodeMemory:
     ``stream`` is the episode's randomness. ``state`` belongs to the policy: a temporal ensemble, a recurrent state.
     A policy keeps nothing about an episode anywhere else. If ``whole_chunks`` is true, :meth:`Policy.predict` returns
     all actions that it has predicted, also those beyond ``n_action_steps``: they are executed while a later inference
-    is under way (``eval.inference_delay_steps``). It is the same in all episodes of a run.
+    is under way (``eval.inference_delay_steps``). It is the same in all episodes of a run. ``n_delay_steps`` is the
+    number of control steps after which a chunk takes over: 0 without a delay, None if it is not known.
+
+    ``round_trip`` and ``server`` are those of :class:`~proctor.types.Timings`; a policy behind a server reports its
+    replies with :meth:`replied`.
     """
 
-    __slots__ = ("state", "stream", "whole_chunks")
+    __slots__ = ("n_delay_steps", "round_trip", "server", "state", "stream", "whole_chunks")
 
-    def __init__(self, stream: RandomStream, *, whole_chunks: bool = False) -> None:
+    def __init__(self, stream: RandomStream, *, whole_chunks: bool = False, n_delay_steps: int | None = 0) -> None:
         self.stream = stream
         self.whole_chunks = whole_chunks
+        self.n_delay_steps = n_delay_steps
         self.state: dict[str, Any] = {}
+        self.round_trip: float | None = None
+        self.server: float | None = None
+
+    def replied(self, round_trip: float, server: float | None) -> None:
+        """Report the reply of a server to a request for this episode.
+
+        Args:
+            round_trip: the seconds from sending the request until the reply had arrived.
+            server: the seconds of them that the server states for its own work; None if it states none.
+        """
+        is_known = server is not None and (self.round_trip is None or self.server is not None)
+        self.round_trip = (self.round_trip or 0.0) + round_trip
+        self.server = (self.server or 0.0) + (server or 0.0) if is_known else None
+
+
+@runtime_checkable
+class Connecting(Protocol):
+    """A source that :meth:`PolicySource.open` connects to another process; :class:`PolicySource` need not have this."""
+
+    def disconnect(self) -> None:
+        """Let :meth:`PolicySource.open`, which is under way on another thread, fail soon. It may be called again."""
 
 
 class PolicySource(Protocol):
@@ -171,8 +197,8 @@ class Policy(ABC):
     def disconnect(self) -> None:
         """Close connections to other processes. The engine calls no method after this one, except :meth:`open`.
 
-        The engine may call it while :meth:`predict` runs on other threads; a :meth:`predict` that waits for another
-        process then raises soon.
+        The engine may call it while :meth:`open` or :meth:`predict` runs on another thread; a method that waits for
+        another process then raises soon.
         """
 
     def check_contract(self, features: Features) -> None:

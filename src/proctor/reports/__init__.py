@@ -10,7 +10,11 @@ progress    the progress of a run, in numbers and in words
 display     displays of that progress: plain lines, or live (module ``live``)
 output      keeps the terminal for these displays
 export      a Summary's episodes as CSV or Parquet
-wandb       a RunInfo and a Summary in Weights & Biases
+markdown    a RunInfo and a Summary, or RunComparisons, as Markdown
+hub         a RunInfo and a Summary as the Hugging Face Hub shows them
+junit       a Summary as a JUnit file
+gate        decides whether a Summary's success rate is high enough
+trackers    a RunInfo and a Summary in Weights & Biases, Trackio and TensorBoard
 html        one page for several evaluations and their comparisons, from ReportRuns and RunComparisons
 
 They have no interface in common, because they are given different things: an evaluation that goes on, one that is

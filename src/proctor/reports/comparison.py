@@ -48,10 +48,10 @@ def _table(comparison: RunComparison, name: str) -> Table:
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     for task in _shown(comparison.tasks):
-        table.add_row(*_row(task))
+        table.add_row(*row_cells(task))
     if len(comparison.tasks) > 1:
         table.add_section()
-        table.add_row(*_row(comparison.overall), style="bold")
+        table.add_row(*row_cells(comparison.overall), style="bold")
     return table
 
 
@@ -62,7 +62,8 @@ def _shown(tasks: Sequence[Comparison]) -> list[Comparison]:
     return [task for task in tasks if id(task) in kept]
 
 
-def _row(comparison: Comparison) -> list[Text | str]:
+def row_cells(comparison: Comparison) -> list[Text | str]:
+    """Make the cells of a task's row: name, both scores, difference, interval, p value, verdict."""
     contrast, verdict = comparison.contrast, comparison.verdict
     return [
         name_cell(comparison.name),

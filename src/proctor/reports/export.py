@@ -10,7 +10,7 @@ from __future__ import annotations
 import codecs
 import csv
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple
 from proctor.errors import MissingExtraError
 from proctor.results.files import replacing
 from proctor.results.summary import Summary
-from proctor.types import EpisodeResult, Outcome, Task, Timings
+from proctor.types import TIME_PARTS, EpisodeResult, Outcome, Task
 
 Cell = str | int | float | bool | None
 
@@ -72,7 +72,7 @@ COLUMNS = (
     Column("attempts", "integer", _attempts),
     Column("error_kind", "text", lambda row: row.result.errors[-1].kind if row.result.errors else None),
     Column("error_message", "text", lambda row: row.result.errors[-1].message if row.result.errors else None),
-    *(_timing(part.name) for part in fields(Timings)),
+    *map(_timing, TIME_PARTS),
     Column("video", "text", lambda row: row.video),
 )
 

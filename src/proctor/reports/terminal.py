@@ -11,25 +11,13 @@ from rich.table import Table
 from rich.text import Text
 
 from proctor.reports.sentences import circumstances, command_to_replay, error_lines, headline_lines, run_title
-from proctor.reports.text import (
-    count,
-    first_line,
-    mean_reward,
-    name_cell,
-    number,
-    percent,
-    percent_range,
-    safe,
-    tally,
-)
+from proctor.reports.text import count, figure_names, figures, first_line, name_cell, safe
 from proctor.results.run_dir import RunDirectory
 from proctor.results.run_info import RunInfo, resume_command
 from proctor.results.run_status import RunStatus
 from proctor.results.summary import Summary, TaskSummary
 from proctor.security.consent import GIVE_CONSENT, uninstalled_code
 from proctor.security.redaction import REDACTED
-from proctor.statistics.counts import Counts
-from proctor.statistics.intervals import LEVEL, Interval
 from proctor.types import EpisodeResult, EpisodeSpec, Outcome
 
 # If there are more tasks than a reader can take in, suites are shown, and the tasks with errors and the lowest rates.
@@ -94,20 +82,18 @@ def _table(summary: Summary) -> Table:
         table.add_column("suite", min_width=5)
     table.add_column("task", min_width=8)
     with_errors = summary.overall.n_errors > 0
-    names = ["success", "rate", f"{LEVEL:.0%} interval", "reward", "steps", *(["errors"] if with_errors else [])]
-    for name in names:
+    for name in figure_names(with_errors=with_errors):
         table.add_column(name, justify="right", no_wrap=True)
     if with_suites and len(shown) < len(summary.tasks):
         for suite, counts in summary.groups.items():
-            table.add_row(
-                name_cell(suite), Text("all", style="bold"), *_cells(counts, summary.pooled_interval(suite), len(names))
-            )
+            numbers = figures(counts, summary.pooled_interval(suite), with_errors=with_errors)
+            table.add_row(name_cell(suite), Text("all", style="bold"), *numbers)
         table.add_section()
     for task in shown:
         cells = [name_cell(task.task.name)]
         if with_suites:
             cells = [name_cell(task.task.suite), name_cell(f"{task.task.task_id} {task.task.name}")]
-        table.add_row(*cells, *_cells(task.counts, summary.interval(task.counts), len(names)))
+        table.add_row(*cells, *figures(task.counts, summary.interval(task.counts), with_errors=with_errors))
     return table
 
 
@@ -123,18 +109,6 @@ def _worry(task: TaskSummary) -> tuple[bool, bool, float]:
     """Rank a task: those with errors first, then those with low rates, and last those without a result."""
     rate = task.counts.rate
     return not task.counts.n_errors, rate is None, rate or 0.0
-
-
-def _cells(counts: Counts, interval: Interval | None, n: int) -> list[str]:
-    """Make the first ``n`` cells of a row."""
-    return [
-        tally(counts),
-        percent(counts.rate),
-        percent_range(interval),
-        mean_reward(counts),
-        number(counts.mean_length, 1),
-        str(counts.n_errors) if counts.n_errors else "",
-    ][:n]
 
 
 def _next_steps(summary: Summary, status: RunStatus, run: RunInfo | None) -> Iterator[Text]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from rich.text import Text
 
 from proctor.statistics.counts import Counts
-from proctor.statistics.intervals import Interval
+from proctor.statistics.intervals import LEVEL, Interval
 from proctor.types import AttemptError, EpisodeSpec, Timings
 
 NONE = "-"
@@ -86,6 +85,23 @@ def mean_reward(counts: Counts) -> str:
     return mean if n == counts.n_completed or not n else f"{mean} (of {n})"
 
 
+def figure_names(*, with_errors: bool) -> list[str]:
+    """Name the columns of :func:`figures`. Errors are shown only if there are any."""
+    return ["success", "rate", f"{LEVEL:.0%} interval", "reward", "steps", *(["errors"] if with_errors else [])]
+
+
+def figures(counts: Counts, interval: Interval | None, *, with_errors: bool) -> list[str]:
+    """Format the numbers of a task or a suite as the cells of its row, in the order of :func:`figure_names`."""
+    return [
+        tally(counts),
+        percent(counts.rate),
+        percent_range(interval),
+        mean_reward(counts),
+        number(counts.mean_length, 1),
+        *([str(counts.n_errors or "")] if with_errors else []),
+    ]
+
+
 def no_success_rate(counts: Counts) -> str:
     """Explain why episodes, of which the success of some is unknown, have no success rate, and what would give one."""
     if counts.n_unknown == counts.n_completed:
@@ -119,7 +135,7 @@ def time_shares(timings: Timings, tail: float = 0.0) -> list[str]:
 
     ``tail`` is the time that belongs to no episode, in seconds.
     """
-    seconds = {part_name(part.name): float(getattr(timings, part.name)) for part in fields(timings)} | {"tail": tail}
+    seconds = {part_name(part): spent for part, spent in timings.parts.items()} | {"tail": tail}
     total = sum(seconds.values())
     ranked = sorted(seconds, key=lambda name: -seconds[name])
     return [f"{name} {share(seconds[name] / total)}" for name in ranked if seconds[name] > WORTH_SAYING * total]

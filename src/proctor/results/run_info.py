@@ -8,6 +8,7 @@ own: its part of the plan, its machine and its command.
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,8 @@ from proctor.statistics.stopping import Precision
 from proctor.types import EpisodeSpec, Task, TaskKey
 
 FORMAT_VERSION = 1
+
+_OF_A_STEP = re.compile(r"(?:^|/)checkpoints/(\d+)(?:/|$)")
 
 
 class PlannedEpisode(NamedTuple):
@@ -95,6 +98,12 @@ class RunInfo:
         )
 
     @property
+    def checkpoint_step(self) -> int | None:
+        """The training step of the policy's checkpoint, None if its path is not one that LeRobot's training writes."""
+        found = _OF_A_STEP.search(str(self.config.get("policy", {}).get("path", "")))
+        return int(found[1]) if found else None
+
+    @property
     def precision(self) -> Precision:
         """The way uncertainty is stated, and the width of an interval at which the plan ends early, if any."""
         return Precision.of(self.config.get("eval", {}))
@@ -145,6 +154,8 @@ def require_code(run: RunInfo, sides: Collection[str], command: str) -> None:
     Raises:
         ConfigError: a module is not found; the message names it, where it was, and a ``command`` that finds it.
     """
+    if run.config.get("env", {}).get("python"):
+        sides = set(sides) - {"env"}  # the other interpreter has that code, or says that it does not
     names = {name for side in sides for name in run.fingerprint.get(CODE, {}).get(side, {})}
     missing = [name for name in sorted(names & run.code_places.keys()) if not is_found(name)]
     if not missing:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import groupby
-from operator import attrgetter
 from pathlib import Path
 from typing import TypeVar
 
@@ -42,7 +40,7 @@ class _Totals:
     def of(cls, results: Sequence[EpisodeResult]) -> _Totals:
         return cls(
             Counts.total(results),
-            _together(result.timings for result in results),
+            Timings.sum_of(result.timings for result in results),
             Counter(error.kind for result in results for error in result.errors),
             quantities(results),
         )
@@ -163,7 +161,7 @@ class Summary:
     @cached_property
     def timings(self) -> Timings:
         """The times of all episodes, summed."""
-        return _together(task.timings for task in self.tasks)
+        return Timings.sum_of(task.timings for task in self.tasks)
 
     @property
     def complete(self) -> bool:
@@ -286,8 +284,3 @@ def describe(keys: Iterable[EpisodeKey]) -> str:
         ranges = ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
         parts.append(f"{suite}/{task_id} episodes {ranges}")
     return "; ".join(parts)
-
-
-def _together(timings: Iterable[Timings]) -> Timings:
-    parts = attrgetter(*(part.name for part in fields(Timings)))
-    return Timings(*map(math.fsum, zip(*map(parts, timings), strict=True)))

@@ -102,7 +102,9 @@ class PolicyServer:
             wait_s=options.batch_wait_timeout_s,
         )
         with closing(inference), _stopped_by_signals(self.stop):
-            self._policy = policy = await inference.load()
+            if (policy := await self._loaded(inference)) is None:
+                return
+            self._policy = policy
             self._greeting = pack(metadata(_offer(policy, self._source, inference, options)))
             self._inference = inference
             self._sessions = Sessions(inference, limit=options.max_sessions, seed=options.seed)
@@ -116,6 +118,13 @@ class PolicyServer:
     def stop(self) -> None:
         """Take no new requests, answer those under way, and end."""
         self._stopping.set()
+
+    async def _loaded(self, inference: BatchedInference) -> Policy | None:
+        """Wait until the policy is loaded; return None if the server is stopped before."""
+        loading, stopping = asyncio.ensure_future(inference.load()), asyncio.ensure_future(self._stopping.wait())
+        await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        return await loading if loading.done() else None
 
     async def _listen(self) -> Server:
         options = self._options

@@ -36,7 +36,7 @@ class _Session:
 
     def __init__(self, client: int, spec: EpisodeSpec, *, whole_chunks: bool = False) -> None:
         self.client = client
-        self.memory = EpisodeMemory(RandomStream(spec), whole_chunks=whole_chunks)
+        self.memory = EpisodeMemory(RandomStream(spec), whole_chunks=whole_chunks, n_delay_steps=None)
         self.n_looks = 0
         self.used_at = monotonic()
         self.is_busy = False
@@ -197,7 +197,7 @@ def _actions(result: InferenceResult) -> Array:
 
 def _seeded(memory: EpisodeMemory, seed: int) -> EpisodeMemory:
     """Return the memory with a random stream that depends on a request's seed alone."""
-    seeded = EpisodeMemory(RandomStream(EpisodeSpec(_SEEDED, 0, 0, seed)))
+    seeded = EpisodeMemory(RandomStream(EpisodeSpec(_SEEDED, 0, 0, seed)), n_delay_steps=None)
     seeded.state = memory.state
     return seeded
 

@@ -18,7 +18,7 @@ import msgpack
 import numpy as np
 
 FAULTS = ["raise", "nan", "narrow", "text", "garbage", "object", "mute", "huge", "close", "abort"]
-FAULTS += ["list", "other", "alone"]
+FAULTS += ["list", "other", "alone", "untimed", "boastful", "speechless"]
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -157,6 +157,9 @@ class Openpi(Server):
     async def handle(self, connection):
         from websockets.exceptions import ConnectionClosed
 
+        if self.options.fault == "speechless":
+            (self.options.record / "connected").touch()
+            await connection.wait_closed()
         await connection.send(pack_openpi(self.metadata()))
         session = {}
         while True:
@@ -177,12 +180,18 @@ class Openpi(Server):
         await connection.close(1011, "Internal server error.")
 
     async def answer(self, connection, message, session):
+        began = time.monotonic()
         fault = self.fault(message)
         if fault in ("mute", "huge", "garbage", "text", "close", "abort", "object"):
             await self.misbehave(connection, fault)
             return
         chunk = self.infer(unpack_openpi(message), session)
-        reply = {"actions": self.actions(chunk, fault), "server_timing": {"infer_ms": 1.0}}
+        seconds = time.monotonic() - began
+        reply = {"actions": self.actions(chunk, fault), "server_timing": {"infer_ms": 1000 * seconds}}
+        if fault == "untimed":
+            del reply["server_timing"]
+        if fault == "boastful":
+            reply["server_timing"] = {"infer_ms": 1e9}
         if fault == "other":
             reply = {"acts": reply["actions"]}
         await connection.send(pack_openpi([1, 2] if fault == "list" else reply))
@@ -218,6 +227,8 @@ class Vllm(Openpi):
     async def answer(self, connection, message, session):
         request = unpack_openpi(message)
         fault = self.fault(message)
+        if fault == "mute":
+            return
         if request.pop("endpoint", "infer") == "reset":
             session.clear()
             await connection.send(pack_openpi({"status": "reset successful"}))
@@ -259,6 +270,8 @@ class Groot(Server):
         if request["endpoint"] == "get_modality_config":
             return pack_groot({"state": {"__ModalityConfig_class__": True, "as_json": {"keys": [self.options.name]}}})
         fault = self.fault(message)
+        if fault == "mute":
+            time.sleep(3600)
         old = self.options.kind == "groot15"
         data = request["data"] if old else request["data"]["observation"]
         assert old or set(request["data"]) == {"observation", "options"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import suppress
+from time import monotonic, sleep
 
 import pytest
 
@@ -13,7 +14,10 @@ from proctor.policies.remote.connections import Connections, LostError, NotThere
 
 class Connection:
     def __init__(self, greeting):
-        self.greeting, self.is_closed = greeting, False
+        self.greeting, self.is_closed, self.is_aborted = greeting, False, False
+
+    def abort(self):
+        self.is_aborted = True
 
     def close(self):
         self.is_closed = True
@@ -213,6 +217,57 @@ def test_closing_ends_every_wait(server, connections):
 
     assert errors == ["the run ended before the server replied"]
     assert all(connection.is_closed for connection in server.made)
+
+
+def test_closing_aborts_the_requests_under_way_and_no_others(server, connections):
+    with connections.lent(""):
+        use(connections)
+    first, second = server.made
+    with connections.lent("") as lease:
+        connections.close()
+
+    assert lease.connection.is_aborted
+    assert [first.is_aborted, second.is_aborted].count(True) == 1
+
+
+def test_closing_does_not_wait_for_a_connection_that_is_being_made():
+    """What it makes later is closed."""
+    connecting, is_late = threading.Event(), threading.Event()
+    late = Connection(b"one")
+
+    def connect(seconds):
+        connecting.set()
+        is_late.wait(60)
+        return late
+
+    connections = Connections(connect, "ws://there", limit=1, back_within_s=60)
+    closer = threading.Thread(target=lambda: connecting.wait(60) and connections.close())
+    closer.start()
+    with pytest.raises(PolicyError, match="the run ended while the server could not be reached"):
+        connections.begin(60)
+    closer.join()
+
+    assert not late.is_closed
+    is_late.set()
+    until = monotonic() + 30
+    while not late.is_closed and monotonic() < until:
+        sleep(0.01)
+    assert late.is_closed
+
+
+def test_connections_to_a_server_that_hangs_are_closed_side_by_side(server):
+    """Each of them is closed only once all of them are being closed."""
+    connections = Connections(server.connect, "ws://there", limit=3, back_within_s=0.2)
+    connections.begin(0.2)
+    with connections.lent(""), connections.lent(""), connections.lent(""):
+        pass
+    together = threading.Barrier(3)
+    for connection in server.made:
+        connection.close = lambda: together.wait(60)
+
+    connections.close()
+
+    assert not together.broken
 
 
 def test_the_first_reply_may_take_long_and_later_ones_as_long_as_the_slowest_suggests():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -14,6 +15,7 @@ from stand_in import steer, unpack_openpi
 
 from proctor.errors import ConfigError, EpisodeLostError, FingerprintError, Note, PolicyError, PolicyGoneError
 from proctor.policies.remote.openpi import load, seed_of
+from proctor.policies.remote.policy import server_seconds
 
 
 @pytest.fixture
@@ -106,6 +108,42 @@ class TestAsking:
         assert len(ask(opened(url, ca_file=str(tmp_path / "ca.pem")))) == 3
         with pytest.raises(ConfigError, match=r"not trusted.*--policy\.ca_file"):
             opened(url)
+
+
+class TestServerTime:
+    def test_round_trips_and_what_the_server_states_of_them_add_up_in_the_episode_s_memory(self, serve, opened):
+        policy, episode = opened(serve("openpi", "--latency=0.02").url), memory(0)
+        ask(policy, 0, episode)
+        first = episode.server
+        ask(policy, 1, episode)
+
+        assert 0.02 <= first < episode.server
+        assert 0.04 <= episode.server < episode.round_trip < 2
+
+    @pytest.mark.parametrize("fault", ["untimed", "boastful"])
+    def test_a_time_that_one_reply_lacks_or_that_cannot_be_right_is_unknown(self, serve, opened, fault):
+        """Also if the replies before and after it have one."""
+        policy, episode = opened(serve("openpi", f"--fault={fault}", "--at=1", "--times=1").url), memory(0)
+        for seed in range(3):
+            ask(policy, seed, episode)
+
+        assert episode.server is None
+        assert episode.round_trip > 0
+
+    def test_a_server_without_times_leaves_the_round_trip(self, serve, opened):
+        policy, episode = opened(serve("vllm").url), memory(0)
+        ask(policy, 0, episode)
+
+        assert episode.server is None
+        assert episode.round_trip > 0
+
+    @pytest.mark.parametrize("stated", [True, "3", None, [1], float("nan"), -1.0, np.zeros(2), 2001])
+    def test_what_is_no_time_within_the_round_trip_is_unknown(self, stated):
+        assert server_seconds({"server_timing": {"infer_ms": stated}}, 2.0) is None
+
+    @pytest.mark.parametrize("stated", [1500, 1500.0, np.float32(1500)])
+    def test_milliseconds_become_seconds(self, stated):
+        assert server_seconds({"server_timing": {"infer_ms": stated}}, 2.0) == 1.5
 
 
 class TestVllm:
@@ -351,3 +389,24 @@ def test_what_the_server_says_of_itself_identifies_the_policy_that_is_opened(ser
 def test_how_exact_the_results_can_be_is_said_before_anything_starts(given, said):
     with pytest.warns(Note, match=said):
         load(fields("ws://localhost:8000") | given)
+
+
+def test_closing_ends_a_request_that_a_server_does_not_even_read(serve, opened):
+    """The request is larger than what the system keeps of it while the server is stopped."""
+    server = serve("openpi")
+    policy = opened(server.url, timeout_s=600.0)
+    connection = policy._connections._idle[0].connection
+    server.process.send_signal(signal.SIGSTOP)
+    asking = ThreadPoolExecutor(1).submit(send, policy, b"\0" * (60 << 20))
+    until = monotonic() + 60
+    while not connection._is_sending and monotonic() < until:
+        sleep(0.01)
+
+    policy.disconnect()
+
+    with pytest.raises(PolicyError, match="the run ended before the server replied"):
+        asking.result(timeout=60)
+
+
+def send(policy, request):
+    return policy.exchange.request([memory()], lambda _: request, bytes)

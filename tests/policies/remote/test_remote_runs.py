@@ -16,6 +16,7 @@ from samples import env, fields, rows
 import proctor
 from proctor.cli.main import main
 from proctor.errors import ContractError, FingerprintError, NoResultError, PolicyGoneError
+from proctor.results.summary import load_summary
 from proctor.testing.fakes import FakePolicy
 
 
@@ -156,6 +157,23 @@ def test_an_environment_that_lacks_what_is_sent_is_refused_before_the_first_epis
         proctor.evaluate(fields(serve("openpi").url, inputs=inputs), env(), n_episodes=1)
 
 
+def test_the_journal_says_how_much_of_the_inference_time_was_the_server_s(serve, tmp_path):
+    """Within the inference time are the round trips, and within them what the server states."""
+    server = serve("openpi", "--latency=0.01")
+    result = proctor.evaluate(fields(server.url), env(), n_episodes=2, output_dir=tmp_path / "run")
+
+    _, read_again = load_summary(result.directory)
+    for episode in read_again.episodes:
+        timings = episode.timings
+        assert 0.01 * episode.n_looks <= timings.server < timings.round_trip < timings.inference
+
+
+def test_a_policy_in_this_process_has_no_time_of_a_server():
+    result = proctor.evaluate(FakePolicy(3), env(), n_episodes=1)
+
+    assert all(episode.timings.round_trip is None for episode in result.summary.episodes)
+
+
 # --------------------------------------------------------------------------------------------------- the command line
 
 
@@ -177,6 +195,19 @@ def test_a_real_simulator_is_evaluated_from_the_command_line(serve, tmp_path):
     assert said["name"] == "one"
     assert len(said["server_sha256"]) == 64
     assert json.loads((tmp_path / "run" / "eval_info.json").read_text())["overall"]["n_episodes"] == 2
+
+
+@pytest.mark.parametrize(("kind", "shown"), [("openpi", ["server", "network,"]), ("groot", ["round"])])
+def test_profile_shows_the_server_s_part_or_says_that_it_is_unknown(serve, capsys, tmp_path, kind, shown):
+    proctor.evaluate(fields(serve(kind).url), env(), n_episodes=1, output_dir=tmp_path / "run")
+
+    assert main(["profile", str(tmp_path / "run")]) == 0
+
+    said = capsys.readouterr().out
+    names = [line.split()[0] for line in said.splitlines() if " s" in line]
+    after = names.index("inference") + 1
+    assert names[after : after + len(shown) + 1] == [*shown, "this"]
+    assert ("its part of the round trip is unknown" in " ".join(said.split())) == (kind == "groot")
 
 
 def test_a_server_that_is_not_there_ends_the_command_with_status_2(free_port, capsys, tmp_path):

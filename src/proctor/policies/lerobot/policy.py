@@ -101,13 +101,14 @@ class LeRobotPolicy(Policy):
             ) from error
 
     def _predict(self, observations: Sequence[Observation], memories: Sequence[EpisodeMemory]) -> list[Array]:
+        policy_type = self.checkpoint.policy_type
         with ExitStack() as stack:
             for memory in memories:
                 stack.enter_context(memory.stream.rewound_on_error())
-            stack.enter_context(torch.inference_mode())
+            stack.enter_context(torch.no_grad() if policy_type.needs_gradients else torch.inference_mode())
             stack.enter_context(self._precision())
             stack.enter_context(torch.cuda.stream(self._stream))
-            chunks = self.checkpoint.policy_type.predict(self._model, self._preprocess(observations), memories)
+            chunks = policy_type.predict(self._model, self._preprocess(observations), memories)
             return list(self._postprocess(chunks))
 
     def check_contract(self, features: Features) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from proctor.errors import CheckpointError
 from proctor.policies.base import EpisodeMemory, Randomness
+from proctor.policies.lerobot.real_time import is_real_time
 
 Config = Mapping[str, Any]
 """The fields of a checkpoint's ``config.json``, with the user's overrides."""
@@ -44,6 +45,8 @@ class PolicyType:
         resizes_images: whether the model itself resizes its images, so that any size will do.
         weights: the model and the tensors of its file to those tensors under the names the model has for them.
         load_rest: load what model or preprocessor would load in the midst of the first prediction, each copy its own.
+        predict_in_real_time: ``predict`` for a checkpoint with real-time chunking; None if that cannot be evaluated.
+        needs_gradients: whether a prediction computes gradients.
         requires: distributions beyond lerobot and torch, each importable under its own name.
     """
 
@@ -59,6 +62,8 @@ class PolicyType:
     resizes_images: Callable[[Config], bool] = lambda _: False
     weights: Callable[[Any, dict[str, Any]], dict[str, Any]] = lambda _, tensors: tensors
     load_rest: Callable[[Any, Any], None] = lambda _, __: None
+    predict_in_real_time: Predict | None = None
+    needs_gradients: bool = False
     requires: tuple[str, ...] = ()
 
 
@@ -69,8 +74,12 @@ def policy_type_of(config: Config) -> PolicyType:
         CheckpointError: LeRobot cannot evaluate the checkpoint either.
     """
     policy_type = POLICY_TYPES.get(str(config["type"]), UNDECLARED)
-    if not config.get("use_relative_actions"):
-        return policy_type
+    if config.get("use_relative_actions"):
+        policy_type = _with_relative_actions(policy_type, config)
+    return _in_real_time(policy_type, config) if is_real_time(config) else policy_type
+
+
+def _with_relative_actions(policy_type: PolicyType, config: Config) -> PolicyType:
     if config["type"] == "groot":
         raise CheckpointError(
             "The checkpoint is a 'groot' policy with use_relative_actions; LeRobot selects no single actions from such "
@@ -79,6 +88,18 @@ def policy_type_of(config: Config) -> PolicyType:
     # The postprocessor adds an action to what was seen last, so each step must be seen.
     kept = {name: getattr(policy_type, name) for name in ("resizes_images", "weights", "load_rest", "requires")}
     return replace(UNDECLARED, **kept)
+
+
+def _in_real_time(policy_type: PolicyType, config: Config) -> PolicyType:
+    if policy_type.predict_in_real_time is None:
+        able = ", ".join(sorted(name for name, each in POLICY_TYPES.items() if each.predict_in_real_time))
+        relative = " with use_relative_actions" if config.get("use_relative_actions") else ""
+        raise CheckpointError(
+            f"The checkpoint is a '{config['type']}' policy{relative} and its rtc_config enables real-time chunking, "
+            f"which can be evaluated for {able} without use_relative_actions; to evaluate it without real-time "
+            "chunking, leave the option out or give --policy.rtc_config=null."
+        )
+    return replace(policy_type, predict=policy_type.predict_in_real_time, load_rest=_guide_rows, needs_gradients=True)
 
 
 # ------------------------------------------------------------------------------------------------- how they predict
@@ -178,6 +199,32 @@ def _predict_from_noise(model: Any, batch: Batch, memories: Sequence[EpisodeMemo
     return _wanted(chunks, model, memories)
 
 
+def _continue_from_noise(model: Any, batch: Batch, memories: Sequence[EpisodeMemory]) -> Any:
+    """Predict from noise that is passed in, so that each chunk continues the one before."""
+    from proctor.policies.lerobot.guidance import continued
+    from proctor.policies.lerobot.randomness import noise
+
+    config = model.config
+    shape, device = (config.chunk_size, config.max_action_dim), batch["observation.state"].device
+    drawn = noise(memories, shape, device)
+    chunks = continued(model, memories, lambda **how: model.predict_action_chunk(dict(batch), noise=drawn, **how))
+    return _wanted(chunks, model, memories)
+
+
+def _continue_alone(model: Any, batch: Batch, memories: Sequence[EpisodeMemory]) -> Any:
+    """Predict with a policy that draws by itself, so that each chunk continues the one before."""
+    from proctor.policies.lerobot.guidance import continued
+
+    chunks = continued(model, memories, partial(model.predict_action_chunk, dict(batch)))
+    return _wanted(chunks, model, memories)
+
+
+def _guide_rows(model: Any, preprocessor: Any) -> None:
+    from proctor.policies.lerobot.guidance import guide_rows
+
+    guide_rows(model, preprocessor)
+
+
 def _predict_chunk(model: Any, batch: Batch, memories: Sequence[EpisodeMemory]) -> Any:
     """Predict with a policy whose chunk depends only on its arguments."""
     from proctor.policies.lerobot.randomness import row_draws
@@ -242,6 +289,7 @@ shows; alone, because its prompt is padded to the longest beside it."""
 
 _PI = PolicyType(
     predict=_predict_from_noise,
+    predict_in_real_time=_continue_from_noise,
     randomness=Randomness.PER_ROW,
     resizes_images=lambda _: True,
     weights=_openpi_names,
@@ -295,13 +343,14 @@ POLICY_TYPES: Mapping[str, PolicyType] = {
     ),
     "smolvla": PolicyType(
         predict=_predict_from_noise,
+        predict_in_real_time=_continue_from_noise,
         randomness=Randomness.PER_ROW,
         resizes_images=lambda config: config.get("resize_imgs_with_padding") is not None,
         requires=("transformers",),
     ),
     "pi0": _PI,
     "pi05": _PI,
-    "pi0_fast": replace(_PI, predict=_predict_chunk),
+    "pi0_fast": replace(_PI, predict=_predict_chunk, predict_in_real_time=None),
     "xvla": PolicyType(
         predict=_predict_chunk,
         randomness=Randomness.PER_ROW,
@@ -318,7 +367,8 @@ POLICY_TYPES: Mapping[str, PolicyType] = {
     **dict.fromkeys(
         ("gaussian_actor", "sac"), replace(UNDECLARED, predict=_predict_step, randomness=Randomness.PER_ROW)
     ),
-    **dict.fromkeys(("eo1", "evo1", "molmoact2", "vla_jepa", "wall_x"), _VLM),
+    **dict.fromkeys(("eo1", "molmoact2", "vla_jepa", "wall_x"), _VLM),
+    "evo1": replace(_VLM, predict_in_real_time=_continue_alone),
     "lingbot_va": replace(
         UNDECLARED,
         resizes_images=lambda _: True,

@@ -8,12 +8,13 @@ one life is not continued in another; it starts again (:class:`~proctor.errors.E
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from time import monotonic
 from typing import Protocol
 
 from proctor.errors import ConfigError, EpisodeLostError, FingerprintError, PolicyError, PolicyGoneError
+from proctor.machine.threads import call_while
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 5.0
 _FIRST_REPLY_S = 600.0
@@ -51,6 +52,9 @@ class Connection(Protocol):
             PolicyError: the server answered with an error, or not within ``seconds``; the connection cannot be used
                 any more either.
         """
+
+    def abort(self) -> None:
+        """Let a request that is under way on another thread fail soon, whatever the server does."""
 
     def close(self) -> None:
         """Close the connection; this is allowed in every state."""
@@ -103,6 +107,7 @@ class Connections:
         self._limit, self._back_within_s = limit, back_within_s
         self._changed = threading.Condition()
         self._idle: list[Lease] = []
+        self._lent: set[Lease] = set()
         self._n_open = 0
         self._life = 0
         self._is_up = False
@@ -145,6 +150,7 @@ class Connections:
         """
         lease = self._take(owner)
         lease.is_new_owner, lease.owner = lease.owner != owner, owner
+        self._lent.add(lease)
         try:
             yield lease
         except EpisodeLostError:
@@ -169,8 +175,8 @@ class Connections:
             idle, self._idle = self._idle, []
             self._n_open -= len(idle)
             self._changed.notify_all()
-        for lease in idle:
-            lease.connection.close()
+            lent = list(self._lent)
+        _side_by_side([each.connection.abort for each in lent] + [each.connection.close for each in idle])
 
     def _take(self, owner: str) -> Lease:
         with self._changed:
@@ -195,6 +201,7 @@ class Connections:
 
     def _give_back(self, lease: Lease) -> None:
         with self._changed:
+            self._lent.discard(lease)
             if lease.life == self._life and not self.closed.is_set():
                 self._idle.append(lease)
                 self._changed.notify()
@@ -205,13 +212,13 @@ class Connections:
 
     def _drop(self, lease: Lease, error: BaseException) -> None:
         with self._changed:
+            self._lent.discard(lease)
             self._n_open -= 1
             stale: list[Lease] = []
             if isinstance(error, LostError) and not error.orderly and lease.life == self._life:
                 stale = self._end_life()
             self._changed.notify_all()
-        for each in (lease, *stale):
-            each.connection.close()
+        _side_by_side([each.connection.close for each in (lease, *stale)])
 
     def _end_life(self) -> list[Lease]:
         """Count another life of the server, and give the idle connections of the life before."""
@@ -234,22 +241,25 @@ class Connections:
         pause = _FIRST_PAUSE_S
         while True:
             try:
-                connection = self._connect(max(0.1, deadline - monotonic()))
+                connection = connect_while(self._check_open, self._connect, max(0.1, deadline - monotonic()))
             except NotThereError as error:
                 self._is_away()
                 if monotonic() + pause > deadline:
                     raise PolicyGoneError(self._url, str(error)) from None
             else:
                 return self._known(connection)
-            if self.closed.wait(pause):
-                raise PolicyError("the run ended while the server could not be reached")
+            self.closed.wait(pause)
+            self._check_open()
             pause = min(2 * pause, _LONGEST_PAUSE_S)
+
+    def _check_open(self) -> None:
+        if self.closed.is_set():
+            raise PolicyError("the run ended while the server could not be reached")
 
     def _is_away(self) -> None:
         with self._changed:
             stale = self._end_life() if self._is_up else []
-        for lease in stale:
-            lease.connection.close()
+        _side_by_side([each.connection.close for each in stale])
 
     def _known(self, connection: Connection) -> Lease:
         """Give a lease of a new connection, if its server sent the same first message as when the run began."""
@@ -267,3 +277,18 @@ class Connections:
             f"The first message of the server at {self._url} differs from the one at the beginning of this run, so the "
             "server may have another policy; start it again with the policy that the run began with."
         )
+
+
+def connect_while(check: Callable[[], None], connect: Callable[[float], Connection], seconds: float) -> Connection:
+    """Make a connection within ``seconds``; give up at once if ``check``, which is called meanwhile, raises."""
+    # No step of connecting (resolving the name, TCP, TLS, the handshakes) can be ended from another thread at once.
+    return call_while(check, lambda: connect(seconds), lambda connection: connection.close())
+
+
+def _side_by_side(calls: Sequence[Callable[[], None]]) -> None:
+    """Close connections, each on a thread, because a server that hangs delays the closing of every one of them."""
+    threads = [threading.Thread(target=call, daemon=True) for call in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()

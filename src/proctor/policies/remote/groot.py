@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -94,7 +95,7 @@ class GrootPolicy(RemotePolicy):
             assert isinstance(connection, ZeroMQ)
             return connection.request("get_action", data)
 
-        actions = mapping.action(self._actions(decoded(self.exchange.request(memories, request))))
+        actions = mapping.action(self._actions(self.exchange.request(memories, request, decoded)))
         if actions.ndim != 3 or len(actions) != len(observations):
             expected = f"({len(observations)}, steps, action size)"
             raise PolicyError(f"the server gave actions of shape {actions.shape}; expected {expected}")
@@ -153,11 +154,7 @@ def load(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None)
     def connect(seconds: float) -> Connection:
         return ZeroMQ(config.url, seconds, token=token)
 
-    def connected() -> RemotePolicy:
-        connections = Connections(
-            connect, config.url, limit=config.connections or 1, back_within_s=config.reconnect_timeout_s
-        )
-        connections.begin(config.connect_timeout_s)
-        return GrootPolicy(config, choice, connections)
-
-    return RemoteSource(config, choice, connected, _EPISODES_PER_PASS)
+    connections = Connections(
+        connect, config.url, limit=config.connections or 1, back_within_s=config.reconnect_timeout_s
+    )
+    return RemoteSource(config, choice, connections, partial(GrootPolicy, config, choice), _EPISODES_PER_PASS)

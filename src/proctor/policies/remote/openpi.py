@@ -15,6 +15,7 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -25,7 +26,7 @@ from proctor.errors import ConfigError, PolicyError, note
 from proctor.policies.actions import to_array
 from proctor.policies.base import EpisodeMemory, PolicySource
 from proctor.policies.remote.codec import WireError, pack, unpack
-from proctor.policies.remote.connections import Connection, Connections, Lease, NotThereError
+from proctor.policies.remote.connections import Connection, Connections, Lease, NotThereError, connect_while
 from proctor.policies.remote.extension import Offer
 from proctor.policies.remote.mapping import OPENPI, Choice, choose
 from proctor.policies.remote.policy import (
@@ -104,7 +105,7 @@ class OpenpiPolicy(RemotePolicy):
     def _chunk(self, observation: Observation, memory: EpisodeMemory) -> Array:
         mapping = self._choice.for_observation(observation.arrays)
         request = pack(nested(mapping.items(observation, self._choice.names)))
-        reply = decoded(self.exchange.request([memory], lambda _: request))
+        reply = self.exchange.request([memory], lambda _: request, decoded)
         if not isinstance(reply, dict):
             raise PolicyError(
                 f"the server's reply is not a map but {type(reply).__name__}; for vLLM-Omni give --policy.dialect=vllm"
@@ -130,7 +131,7 @@ class VllmPolicy(OpenpiPolicy):
             self._begin_session(lease, memory, session)
             return request
 
-        reply = decoded(self.exchange.request([memory], begun, owner=session))
+        reply = self.exchange.request([memory], begun, decoded, owner=session)
         memory.state[_N_REQUESTS] = memory.state.get(_N_REQUESTS, 0) + 1
         if isinstance(reply, dict) and "actions" not in reply and len(mapping.actions) == 1 and len(reply) == 1:
             (reply,) = reply.values()
@@ -229,11 +230,7 @@ def load(fields: Mapping[str, Any], rename_map: Mapping[str, str] | None = None)
         return ServedPolicy(config, offer, connections, _limit(config))
     note(_NUMERICAL if _asks_for_vllm(config) else _STATISTICAL)
 
-    def connected() -> RemotePolicy:
-        connections.begin(config.connect_timeout_s)
-        return _of_dialect(config, choice, connections)
-
-    return RemoteSource(config, choice, connected, _EPISODES_PER_PASS)
+    return RemoteSource(config, choice, connections, partial(_of_dialect, config, choice), _EPISODES_PER_PASS)
 
 
 def _offer(config: OpenpiConfig, connect: Callable[[float], Connection], connections: Connections) -> Offer | None:
@@ -251,7 +248,7 @@ def _offer(config: OpenpiConfig, connect: Callable[[float], Connection], connect
     if config.dialect != "auto" or config.inputs is not None or _asks_for_vllm(config):
         return None
     try:
-        connection = connect(min(_GLANCE_S, config.connect_timeout_s))
+        connection = connect_while(lambda: None, connect, min(_GLANCE_S, config.connect_timeout_s))
     except NotThereError:
         return None
     with closing(connection):

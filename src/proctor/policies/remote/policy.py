@@ -14,6 +14,8 @@ from time import monotonic
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
+import numpy as np
+
 from proctor.errors import ConfigError, EpisodeLostError, MissingExtraError, PolicyError
 from proctor.policies.base import EpisodeMemory, Policy, PolicySource, Source
 from proctor.policies.remote.connections import Connections, Lease, LostError, Patience
@@ -135,8 +137,16 @@ class Exchange:
         """Close the connections; requests that are under way fail soon."""
         self.connections.close()
 
-    def request(self, memories: Sequence[EpisodeMemory], request: Callable[[Lease], bytes], owner: str = "") -> bytes:
-        """Send one request for episodes, and give its reply.
+    def request(
+        self,
+        memories: Sequence[EpisodeMemory],
+        request: Callable[[Lease], bytes],
+        decoded: Callable[[bytes], Any],
+        owner: str = "",
+    ) -> Any:
+        """Send one request for episodes, and give its reply, which ``decoded`` decodes.
+
+        The memories are told how long the reply took, and how long the server says that its work took.
 
         Raises:
             PolicyError: the request failed.
@@ -146,19 +156,24 @@ class Exchange:
             try:
                 with self.connections.lent(owner) as lease:
                     self._require_life(memories, lease.life)
+                    message = request(lease)
                     began = monotonic()
-                    reply = self._ask(lease, request(lease), for_episode=bool(memories))
-                    self.patience.took(monotonic() - began)
+                    reply = self._ask(lease, message, for_episode=bool(memories))
+                    seconds = monotonic() - began
+                    self.patience.took(seconds)
             except LostError as error:
                 if error.sent and not self._repeatable:
                     raise PolicyError(f"the server closed the connection before it replied ({error})") from None
                 if is_last or not error.orderly:
                     self.start_again(memories, str(error))
                 continue
-            for memory in memories:
-                memory.state[_LIFE] = lease.life
             break
-        return reply
+        for memory in memories:
+            memory.state[_LIFE] = lease.life
+        value = decoded(reply)
+        for memory in memories:
+            memory.replied(seconds, server_seconds(value, seconds))
+        return value
 
     def _ask(self, lease: Lease, request: bytes, *, for_episode: bool) -> bytes:
         reply = b""
@@ -185,6 +200,21 @@ class Exchange:
         if self._starts_again[spec] > _MOST_STARTS_AGAIN:
             raise PolicyError(f"the server lost the episode {_MOST_STARTS_AGAIN} times ({reason})")
         raise EpisodeLostError(reason)
+
+
+def server_seconds(reply: Any, round_trip: float) -> float | None:
+    """Give the seconds that a server states for its own work in a reply that took ``round_trip`` seconds.
+
+    openpi's servers state ``server_timing.infer_ms``, milliseconds (``openpi/serving/websocket_policy_server.py``). The
+    time is None if the reply states none, or a time that cannot be right: it is not a number, negative, or longer than
+    the round trip.
+    """
+    timing = reply.get("server_timing") if isinstance(reply, dict) else None
+    stated = timing.get("infer_ms") if isinstance(timing, dict) else None
+    if isinstance(stated, bool) or not isinstance(stated, int | float | np.number):
+        return None
+    seconds = float(stated) / 1000
+    return seconds if 0 <= seconds <= round_trip else None  # NaN is outside, too
 
 
 class RemotePolicy(Policy):
@@ -220,16 +250,22 @@ class RemotePolicy(Policy):
 
 
 class RemoteSource:
-    """A policy behind a server that is not connected to yet; ``connect`` does that."""
+    """A policy behind a server that is not connected to yet; ``connected`` makes the policy of the connections."""
 
     look_offsets: tuple[int, ...] = (0,)
     distributions: tuple[str, ...] = ("pillow",)
     sources: tuple[Source, ...] = ()
 
     def __init__(
-        self, config: RemoteConfig, choice: Choice, connect: Callable[[], RemotePolicy], episodes_per_pass: int
+        self,
+        config: RemoteConfig,
+        choice: Choice,
+        connections: Connections,
+        connected: Callable[[Connections], RemotePolicy],
+        episodes_per_pass: int,
     ) -> None:
-        self._config, self._choice, self._connect = config, choice, connect
+        self._config, self._choice = config, choice
+        self._connections, self._connected = connections, connected
         self.episodes_per_pass = episodes_per_pass
         self.n_action_steps = n_action_steps(config, choice)
         self.unidentified = why_nameless(config)
@@ -260,7 +296,12 @@ class RemoteSource:
         Raises:
             ConfigError: the server cannot be reached, or refuses this client.
         """
-        return self._connect()
+        self._connections.begin(self._config.connect_timeout_s)
+        return self._connected(self._connections)
+
+    def disconnect(self) -> None:
+        """Let :meth:`open`, which waits for the server on another thread, fail soon."""
+        self._connections.close()
 
 
 def n_action_steps(config: RemoteConfig, choice: Choice) -> int:

@@ -61,7 +61,7 @@ class ServedPolicy(Policy):
             ContractError: the two do not fit; the message shows both sides.
         """
         self.exchange.open()
-        _answer(self.exchange.request([], lambda _: pack(describe_features(features))))
+        self.exchange.request([], lambda _: pack(describe_features(features)), _answer)
 
     def fingerprint(self) -> Mapping[str, Any]:
         """Return the served policy's fingerprint, and the options of the server that results depend on."""
@@ -88,7 +88,7 @@ class ServedPolicy(Policy):
         )
         request = pack({**observation.arrays, PROMPT: observation.instruction, EXTENSION: msgspec.to_builtins(tag)})
         try:
-            answer = _answer(self.exchange.request([memory], lambda _: request))
+            answer = self.exchange.request([memory], lambda _: request, _answer)
         except _ForgottenError as error:
             self.exchange.start_again([memory], str(error))
         if "actions" not in answer:

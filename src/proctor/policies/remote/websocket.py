@@ -22,8 +22,6 @@ from proctor.policies.remote.connections import LostError, NotThereError
 if TYPE_CHECKING:
     from websockets.sync.client import ClientConnection
 
-_GLANCE_S = 0.25
-"""The period in seconds at which a request that waits checks if the run has ended."""
 _GOES_ON = (1000, 1008)
 """Close codes of a server that continues to serve: normal, and a policy such as the longest time without requests."""
 _TOO_BIG = 1009
@@ -39,6 +37,7 @@ class WebSocket:
 
     def __init__(self, url: str, seconds: float, *, headers: dict[str, str], ca_file: str | None) -> None:
         until = monotonic() + seconds
+        self._is_sending = False
         self._open = ExitStack()
         self._connection = self._open.enter_context(_connected(url, seconds, headers, ca_file))
         try:
@@ -53,11 +52,26 @@ class WebSocket:
 
     def ask(self, request: bytes, seconds: float, closed: threading.Event) -> bytes:
         """See :class:`~proctor.policies.remote.connections.Connection`."""
-        self._send(request, seconds)
-        reply: bytes | str = self._receive(seconds, closed)
+        try:
+            if closed.is_set():  # abort may have come before this request
+                self.abort()
+            self._send(request, seconds)
+            reply: bytes | str = self._receive(seconds)
+        except LostError:
+            if closed.is_set():
+                raise PolicyError("the run ended before the server replied") from None
+            raise
         if isinstance(reply, str):
             raise PolicyError(f"the server failed; its traceback:\n{reply}")
         return reply
+
+    def abort(self) -> None:
+        """See :class:`~proctor.policies.remote.connections.Connection`. It takes half a second at most."""
+        if not self._is_sending:
+            self.close()
+            return
+        with suppress(OSError):  # not the method of an encrypted socket, which must not be called from another thread
+            socket.socket.shutdown(self._connection.socket, socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Close the connection, waiting half a second at most for the server's close message."""
@@ -69,28 +83,27 @@ class WebSocket:
         wait = struct.pack("ll", int(seconds), int(seconds % 1 * 1e6))
         with suppress(OSError):  # the socket is closed already, which sending reports better
             self._connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, wait)
+        self._is_sending = True  # a server that reads nothing does not let the connection be closed in good order
         try:
             self._connection.send(request)
         except ConnectionClosed as error:
             raise self._lost(error, sent=False) from None
         except OSError as error:
             raise LostError(_reason(error), sent=False) from None
+        finally:
+            self._is_sending = False
 
-    def _receive(self, seconds: float, closed: threading.Event) -> Any:
+    def _receive(self, seconds: float) -> Any:
         from websockets.exceptions import ConnectionClosed
 
-        until = monotonic() + seconds
-        while not closed.is_set():
-            try:
-                return self._connection.recv(timeout=max(0.0, min(_GLANCE_S, until - monotonic())))
-            except TimeoutError:
-                if monotonic() >= until:
-                    raise PolicyError(
-                        f"the server gave no reply within {seconds:.3g} s; a longer --policy.timeout_s waits longer"
-                    ) from None
-            except ConnectionClosed as error:
-                raise self._lost(error, sent=True) from None
-        raise PolicyError("the run ended before the server replied")
+        try:
+            return self._connection.recv(timeout=seconds)
+        except TimeoutError:
+            raise PolicyError(
+                f"the server gave no reply within {seconds:.3g} s; a longer --policy.timeout_s waits longer"
+            ) from None
+        except ConnectionClosed as error:
+            raise self._lost(error, sent=True) from None
 
     @staticmethod
     def _lost(error: Any, *, sent: bool) -> Exception:
@@ -101,7 +114,7 @@ class WebSocket:
 
 
 def _connected(url: str, seconds: float, headers: dict[str, str], ca_file: str | None) -> ClientConnection:
-    from websockets.exceptions import InvalidHandshake, InvalidStatus
+    from websockets.exceptions import InvalidStatus, WebSocketException
     from websockets.sync.client import connect
 
     secure = urlsplit(url).scheme == "wss"
@@ -128,7 +141,7 @@ def _connected(url: str, seconds: float, headers: dict[str, str], ca_file: str |
                 f"The server at {url} refuses this client (HTTP {status}); give its key with --policy.api_key_env."
             ) from None
         raise NotThereError(f"the server answers with HTTP {status}") from None
-    except (OSError, InvalidHandshake, EOFError) as error:
+    except (OSError, WebSocketException, EOFError) as error:
         raise NotThereError(_reason(error)) from None
 
 

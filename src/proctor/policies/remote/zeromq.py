@@ -16,7 +16,7 @@ from proctor.errors import ConfigError, PolicyError
 from proctor.policies.remote.codec import LARGEST_MESSAGE, WireError, pack_groot, unpack
 from proctor.policies.remote.connections import LostError, NotThereError
 
-_GLANCE_MS = 250
+_GLANCE_MS = 100
 _HEARTBEAT_MS = 10_000
 
 
@@ -57,6 +57,9 @@ class ZeroMQ:
         self._wait(zmq.POLLIN, until, closed, sent=True)
         reply: bytes = self._socket.recv(zmq.NOBLOCK)
         return reply
+
+    def abort(self) -> None:
+        """Do nothing: every wait of :meth:`ask` checks ``closed`` ten times a second."""
 
     def close(self) -> None:
         """Close the socket, dropping what it has not sent."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import fields
 from xml.etree import ElementTree as ET
 
 from markupsafe import Markup
@@ -24,7 +23,6 @@ from proctor.results.profile import Profile
 from proctor.results.summary import Summary
 from proctor.statistics.intervals import IntervalMethod
 from proctor.statistics.rounds import counts_after_rounds
-from proctor.types import Timings
 
 N_RUN_COLOURS = 6
 """The number of colours of evaluations; from the seventh evaluation on they repeat."""
@@ -148,7 +146,7 @@ def where_time_went(profiles: Sequence[Profile]) -> Markup | None:
 
 
 def _shares(profile: Profile) -> dict[str, float]:
-    seconds = {part_name(part.name): float(getattr(profile.total, part.name)) for part in fields(Timings)}
+    seconds = {part_name(part): spent for part, spent in profile.total.parts.items()}
     seconds["tail"] = profile.rest_s or 0.0
     total = sum(seconds.values())
     return {part: spent / total if total else 0.0 for part, spent in seconds.items()}

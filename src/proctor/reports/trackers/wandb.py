@@ -6,7 +6,6 @@ run directory: no host name, no environment variable, no code, and the configura
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from msgspec import to_builtins
 
 from proctor.config import WandBConfig
-from proctor.errors import MissingExtraError, ProctorError
 from proctor.reports.export import COLUMNS, episode_rows
 from proctor.reports.text import first_line
+from proctor.reports.trackers.measurements import STEP, TrackerError, measurements, measurements_of_step, numbers_of
 from proctor.results.eval_info import stream_eval_info
 from proctor.results.run_dir import RunDirectory, Shard
 from proctor.results.run_info import RunInfo
@@ -33,31 +32,14 @@ _MAX_TAG = 64
 _LOGIN_TIMEOUT_S = 60
 
 
-class WandBError(ProctorError):
-    """Weights & Biases did not take the evaluation."""
-
-
-def check_wandb(config: WandBConfig) -> None:
-    """Check, before anything runs, that the evaluation can be logged if that is asked for.
-
-    Raises:
-        MissingExtraError: logging is enabled, and the package is not installed.
-    """
-    if config.wanted:
-        try:
-            import wandb  # noqa: F401 - only to see whether it can be imported
-        except ImportError as error:
-            raise MissingExtraError("wandb", "wandb", str(error)) from None
-
-
-def log_evaluation(config: WandBConfig, directory: Path, job_name: str | None, run: RunInfo, summary: Summary) -> str:
+def log_to_wandb(config: WandBConfig, directory: Path, job_name: str | None, run: RunInfo, summary: Summary) -> str:
     """Log the evaluation in ``directory``, which holds its ``eval_info.json``.
 
     Returns:
         The address of what was logged, for people to read.
 
     Raises:
-        WandBError: the evaluation could not be logged; the message gives the reason.
+        TrackerError: the evaluation could not be logged; the message gives the reason.
     """
     import wandb
 
@@ -72,28 +54,32 @@ def log_evaluation(config: WandBConfig, directory: Path, job_name: str | None, r
         host="",
         login_timeout=_LOGIN_TIMEOUT_S,
     )
+    of_training = config.run_id is not None and run.checkpoint_step is not None
     try:
         with wandb.init(
             dir=directory,
             project=config.project,
             entity=config.entity,
-            name=redact_text(job_name or directory.resolve().name),
             notes=redact_text(config.notes) if config.notes else None,
-            tags=_tags(run) if config.add_tags else None,
             id=config.run_id,
             resume="allow" if config.run_id else None,
             mode=config.mode,  # type: ignore[arg-type]  # WandBConfig has checked which there are
-            job_type="eval",
-            config={name: to_builtins(getattr(run, name)) for name in ("config", "fingerprint", "provenance")},
             settings=settings,
+            **({} if of_training else _description(config, directory, job_name, run)),
         ) as logged:
-            logged.summary.update(dict(measurements(run, summary)))
-            logged.log({"tasks": _tasks(run, summary), "episodes": _episodes(summary), **_videos(directory, summary)})
+            tables = {"tasks": _tasks(run, summary), "episodes": _episodes(summary), **_videos(directory, summary)}
+            if of_training:
+                logged.define_metric("eval/*", step_metric=STEP)
+                numbers = {STEP: run.checkpoint_step, **dict(measurements_of_step(run, summary))}
+                logged.log({**numbers, **{f"eval/{name}": table for name, table in tables.items()}})
+            else:
+                logged.summary.update(dict(measurements(run, summary)))
+                logged.log(tables)
             if not config.disable_artifact:
                 logged.log_artifact(_artifact(directory, run, logged.id))
     except Exception as error:  # the client raises errors of many kinds, also those of the network
         reason = first_line(str(error)).rstrip(".") or type(error).__name__
-        raise WandBError(f"Weights & Biases did not take them: {reason}.") from error
+        raise TrackerError(f"Weights & Biases did not take them: {reason}.") from error
     finally:
         wandb.teardown()  # writes everything into an offline run's file, and ends wandb's own process
     if logged.offline:
@@ -102,32 +88,14 @@ def log_evaluation(config: WandBConfig, directory: Path, job_name: str | None, r
     return logged.url or logged.path
 
 
-def measurements(run: RunInfo, summary: Summary) -> Iterator[tuple[str, float]]:
-    """Give every rate, mean, count and end of an interval with its name: overall, of the mean over tasks, of the
-    headline, by suite, by task.
-
-    The names are those of ``eval_info.json``, with the number of the task: ``overall/pc_success``,
-    ``macro/pc_success_low``, ``suite/libero_goal/n_errors``, ``task/libero_goal/3/avg_length_high``. A number that does
-    not exist is left out.
-    """
-    info = stream_eval_info(summary, run)
-    yield from _numbers("overall", info["overall"])
-    yield from _numbers("macro", info["macro"] or {})
-    yield from _numbers("headline", info["headline"] or {})
-    for suite, group in info["per_group"].items():
-        yield from _numbers(f"suite/{suite}", group)
-    for task in info["per_task"]:
-        figures = {name: value for name, value in task.items() if name != "task_id"}
-        yield from _numbers(f"task/{task['task_group']}/{task['task_id']}", figures)
-
-
-def _numbers(prefix: str, figures: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    for name, value in figures.items():
-        if isinstance(value, int | float):
-            yield f"{prefix}/{name}", value
-        elif name.endswith("_interval") and value is not None:
-            stem = name.removesuffix("_interval")
-            yield from zip((f"{prefix}/{stem}_low", f"{prefix}/{stem}_high"), value, strict=True)
+def _description(config: WandBConfig, directory: Path, job_name: str | None, run: RunInfo) -> dict[str, Any]:
+    """Describe a run that is an evaluation's own. A training's run has its own name, tags and configuration."""
+    return {
+        "name": redact_text(job_name or directory.resolve().name),
+        "tags": _tags(run) if config.add_tags else None,
+        "job_type": "eval",
+        "config": {name: to_builtins(getattr(run, name)) for name in ("config", "fingerprint", "provenance")},
+    }
 
 
 def _tags(run: RunInfo) -> list[str]:
@@ -147,7 +115,7 @@ def _tasks(run: RunInfo, summary: Summary) -> wandb.Table:
             "suite": task["task_group"],
             "task_id": task["task_id"],
             "task": task["task"],
-            **dict(_numbers("", {name: value for name, value in task.items() if name != "task_id"})),
+            **dict(numbers_of("", {name: value for name, value in task.items() if name != "task_id"})),
         }
         for task in stream_eval_info(summary, run)["per_task"]
     ]
