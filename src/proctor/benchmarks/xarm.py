@@ -189,7 +189,7 @@ class Xarm(Benchmark):
     needs_gl = True
     protocol: ClassVar[str] = "xarm-1"
     distributions = ("gym-xarm", "gymnasium", "gymnasium-robotics", "mujoco", "numpy")
-    worker_memory_mb = 150
+    worker_memory_mb = 200
     config_class: ClassVar[type[EnvConfig]] = XarmConfig
     config: XarmConfig
 

@@ -302,7 +302,7 @@ class Robosuite(Benchmark):
     protocol: ClassVar[str] = "robosuite-1"
     groups = tuple(GROUPS)
     distributions = ("gymnasium", "mujoco", "numba", "numpy", "robosuite", "scipy")
-    worker_memory_mb = 500
+    worker_memory_mb = 650
     config_class: ClassVar[type[EnvConfig]] = RobosuiteConfig
     config: RobosuiteConfig
 
