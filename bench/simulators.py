@@ -35,6 +35,8 @@ FIELDS: dict[str, dict[str, Any]] = {
     "aloha": {"type": "aloha"},
     "metaworld": {"type": "metaworld", "task": "reach-v3"},
     "libero": {"type": "libero", "task": "libero_spatial", "task_ids": [0]},
+    "robosuite Lift": {"type": "robosuite", "task": "Lift"},
+    "robosuite PickPlaceCan": {"type": "robosuite", "task": "PickPlaceCan"},
     OWN_CODE: {"type": "libero", "task": "libero_spatial", "task_ids": [0]},
 }
 

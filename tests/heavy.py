@@ -28,6 +28,8 @@ MARKERS: dict[str, tuple[str, ...]] = {
     "policies/remote/test_groot.py": ("slow",),
     "policies/remote/test_interrupted_waits.py": ("slow",),
     "policies/remote/test_probe_of_a_server.py": ("slow",),
+    "benchmarks/test_other_environments.py": ("simulator",),
+    "benchmarks/test_robosuite": ("simulator",),
     "benchmarks/test_metaworld": ("simulator",),
     "benchmarks/test_conformance": ("simulator",),
     "policies/test_live_policies.py": ("simulator", "torch"),

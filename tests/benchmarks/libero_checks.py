@@ -9,8 +9,9 @@ from contextlib import contextmanager
 import numpy as np
 
 from proctor.benchmarks.libero.package import LiberoFiles
-from proctor.benchmarks.libero.simulator import QuickSimulator, Simulator, View
+from proctor.benchmarks.libero.simulator import QuickSimulator, Simulator
 from proctor.benchmarks.libero.tasks import SUITES
+from proctor.benchmarks.robosuite.drawing import View
 
 VIEW = View(("agentview", "robot0_eye_in_hand"), (128, 128))
 

@@ -29,6 +29,7 @@ from proctor.benchmarks.libero.tasks import (
     instruction_of,
     written_instruction,
 )
+from proctor.benchmarks.robosuite import drawing
 from proctor.config import structure
 from proctor.errors import ConfigError, MissingExtraError
 
@@ -157,7 +158,7 @@ def test_robosuite_is_imported_without_its_log_file(monkeypatch):
     """Which would be in /tmp, and another user's: only the first one on a machine could run LIBERO."""
     logs = []
     monkeypatch.setattr(
-        libero_package, "import_simulator", lambda *_: logs.append(logging.FileHandler("/nowhere/robosuite.log"))
+        drawing, "import_simulator", lambda *_: logs.append(logging.FileHandler("/nowhere/robosuite.log"))
     )
 
     libero_package.import_robosuite()

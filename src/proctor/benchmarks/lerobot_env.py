@@ -19,7 +19,7 @@ from proctor.security.consent import GIVE_CONSENT
 from proctor.types import Task
 
 _PREFIX = "lerobot_env_"
-_LEROBOTS = frozenset({"gym_manipulator", "isaaclab_arena", "robocasa", "robomme", "robotwin", "vlabench"})
+_LEROBOTS = frozenset({"gym_manipulator", "isaaclab_arena", "robomme", "robotwin", "vlabench"})
 """Values of LeRobot's own ``--env.type`` for which Proctor has no adapter (LeRobot 0.6.1)."""
 _WITHOUT_LENGTH = frozenset({"gym_manipulator"})
 """LeRobot types whose configuration has no ``episode_length``."""
@@ -72,12 +72,14 @@ class LeRobotEnv(EnvFactoryBenchmark):
     reward        the environment's
     ============  ======================================================================================
 
-    Options of LeRobot's types without an adapter here (robocasa, vlabench, robotwin, robomme, isaaclab_arena,
-    gym_manipulator) and of a plug-in ``lerobot_env_<name>`` can be written as for LeRobot:
-    ``--env.type=robocasa --env.task=CloseFridge --env.split=test`` means ``--env.type=lerobot_env --env.name=robocasa
-    --env.kwargs={"task": "CloseFridge", "split": "test"}``.
+    Options of LeRobot's types without an adapter here (vlabench, robotwin, robomme, isaaclab_arena,
+    gym_manipulator) and of a plug-in ``lerobot_env_<name>`` can be written as for LeRobot: ``--env.type=vlabench
+    --env.task=select_fruit --env.robot=franka`` means ``--env.type=lerobot_env --env.name=vlabench
+    --env.kwargs={"task": "select_fruit", "robot": "franka"}``.
 
-    Differences from LeRobot: a plug-in's own processors of observations are not applied.
+    Differences from LeRobot: a plug-in's own processors of observations are not applied. These environments observe
+    in every step, and none of them documents a way to leave images out, so a step that no policy looks at takes as long
+    as one that a policy does.
     """
 
     name: ClassVar[str] = "lerobot_env"
@@ -125,7 +127,7 @@ class LeRobotEnv(EnvFactoryBenchmark):
 
     def tasks(self) -> list[Task]:
         if not self.config.name:
-            raise ConfigError("lerobot_env needs --env.name: LeRobot's name of the environment, such as robocasa.")
+            raise ConfigError("lerobot_env needs --env.name: LeRobot's name of the environment, such as vlabench.")
         return super().tasks()
 
     @property

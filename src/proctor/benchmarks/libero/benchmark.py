@@ -22,7 +22,7 @@ from proctor.benchmarks.base import (
     require_one_of,
 )
 from proctor.benchmarks.libero.package import LiberoFiles, import_robosuite
-from proctor.benchmarks.libero.simulator import Scene, Seen, View, is_compared, make_simulator
+from proctor.benchmarks.libero.simulator import Scene, Seen, is_compared, make_simulator
 from proctor.benchmarks.libero.tasks import (
     BASES,
     GROUPS,
@@ -31,6 +31,7 @@ from proctor.benchmarks.libero.tasks import (
     instruction_of,
     written_instruction,
 )
+from proctor.benchmarks.robosuite.drawing import View
 from proctor.config import EnvConfig, comma_separated
 from proctor.errors import ConfigError, did_you_mean
 from proctor.types import Array, Task

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import importlib
 import io
-import logging
 import os
 import pickle
 import sys
@@ -24,6 +23,7 @@ import numpy as np
 
 from proctor.benchmarks.base import import_simulator
 from proctor.benchmarks.libero.simulator import Scene, Seen
+from proctor.benchmarks.robosuite import drawing
 from proctor.errors import ConfigError, MissingExtraError
 from proctor.types import Array
 
@@ -98,16 +98,12 @@ def read_init_states(pickled: Path) -> Array:
 
 
 def import_robosuite() -> Any:
-    """Import robosuite without its log file in ``/tmp``, which only the first user on a machine can write.
+    """Import robosuite, which LIBERO needs.
 
     Raises:
         MissingExtraError: robosuite is not installed.
     """
-    log_file, logging.FileHandler = logging.FileHandler, lambda *_, **__: logging.NullHandler()  # type: ignore[misc, assignment]
-    try:
-        return import_simulator("robosuite", "libero")
-    finally:
-        logging.FileHandler = log_file  # type: ignore[misc]
+    return drawing.import_robosuite("libero")
 
 
 def _remedy(libero: Any) -> str:

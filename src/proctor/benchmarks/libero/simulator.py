@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from proctor.benchmarks.robosuite.drawing import View, create_context, draw_on_demand
 from proctor.types import Array
 
 COMPARED = {
@@ -52,18 +52,6 @@ class Scene:
     task_file: Path
     robot: str = "Panda"
     options: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """Cameras that a policy sees, and the size (width, height) of their images in pixels.
-
-    ``looking`` is a context manager that is entered around every rendering.
-    """
-
-    cameras: tuple[str, ...]
-    size: tuple[int, int]
-    looking: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,17 +176,8 @@ class Simulator:
 
     def prepare_to_look(self) -> None:
         """Create a GL context if there is none. The simulation does not change."""
-        sim = self._env.sim
-        if sim._render_context_offscreen is not None:  # noqa: SLF001 - robosuite asks so itself
-            return
-        from robosuite.utils.binding_utils import MjRenderContextOffscreen
-
-        sim.forward = lambda: None  # the context's constructor would call it
-        try:
-            context = MjRenderContextOffscreen(sim, device_id=-1)
-        finally:
-            del sim.forward
-        context.vopt.geomgroup[0], context.vopt.geomgroup[1] = 0, 1  # show visual geometry, not collision geometry
+        if self._env.sim._render_context_offscreen is None:  # noqa: SLF001 - robosuite asks so itself
+            create_context(self._env.sim)
 
     def draw(self, camera: str, size: tuple[int, int]) -> Array:
         """Render a camera's current view, uint8 (height, width, 3), upside down. The simulation does not change."""
@@ -235,39 +214,6 @@ class Simulator:
     def gripper(self) -> Any:
         """The gripper, which holds its last command."""
         return self._env.robots[0].gripper
-
-
-def draw_on_demand(problem: Any, view: View) -> Any:
-    """Return a subclass of a LIBERO problem that renders only while ``drawing`` is set, and creates no GL context."""
-
-    class OnDemand(problem):  # type: ignore[misc, valid-type, unused-ignore]
-        drawing = False
-
-        def _reset_internal(self) -> None:
-            # robosuite would create a GL context here, and end with a `forward`, which changes the constraint solver.
-            self.sim.forward()
-            self.has_offscreen_renderer = False
-            super()._reset_internal()
-
-        def _create_camera_sensors(self, *args: Any, **kwargs: Any) -> tuple[list[Any], list[str]]:
-            sensors, names = super()._create_camera_sensors(*args, **kwargs)
-            return [self._on_demand(sensor) for sensor in sensors], names
-
-        def _on_demand(self, draw: Any) -> Any:
-            width, height = view.size
-
-            def look(cache: Any) -> Array:
-                if not self.drawing:
-                    return np.zeros((height, width, 3), np.uint8)
-                with view.looking():
-                    drawn: Array = draw(cache)
-                return drawn
-
-            look.__modality__ = draw.__modality__  # type: ignore[attr-defined]
-            return look
-
-    OnDemand.__name__ = problem.__name__  # LIBERO compares it with the name in the task's file
-    return OnDemand
 
 
 class QuickSimulator(Simulator):
