@@ -1,4 +1,4 @@
-"""ManiSkill3: manipulation by simulated arms and hands (``mani-skill``, on SAPIEN); needs Vulkan, some tasks downloads."""
+"""ManiSkill3: manipulation by simulated arms and hands (``mani-skill``, on SAPIEN); it needs Vulkan."""
 
 from proctor.benchmarks.maniskill.benchmark import ManiSkill, ManiSkillConfig, ManiSkillEnv
 

@@ -165,15 +165,15 @@ class ManiSkill(Benchmark):
     CPU (``cpu``, the default, since it draws the same everywhere). Debian 12 has an older Mesa: ``proctor doctor``
     says what to do.
 
-    **Downloads**: a task that needs files which are missing ends with a sentence that says how to fetch them; nothing is
-    downloaded, and no question is asked. The tasks with downloads were never run here.
+    **Downloads**: a task that needs files which are missing ends with a sentence that says how to fetch them; nothing
+    is downloaded, and no question is asked. The tasks with downloads were never run with this adapter.
 
     **Licence**: ManiSkill's code has Apache-2.0; its robots, objects and scenes have CC BY-NC 4.0, which allows no
     commercial use. It takes 0.5 GB on the disk, without torch.
 
     Differences from ManiSkill, all deliberate: each episode equals, to the bit, the same episode as the first one of a
-    new environment (ManiSkill's may differ in their contacts, so each reset builds the scene anew, for 0.2 s); images are
-    drawn only if a policy looks, which changes neither states nor images.
+    new environment (ManiSkill's may differ in their contacts, so each reset builds the scene anew, for 0.2 s); images
+    are drawn only if a policy looks, which changes neither states nor images.
     """
 
     name: ClassVar[str] = "maniskill"

@@ -62,13 +62,18 @@ def make(task: str, assets: str | None, needed: Collection[str], **options: Any)
 
     Raises:
         MissingExtraError: ManiSkill is not installed.
-        ConfigError: files that the task needs are missing, or no Vulkan driver suits SAPIEN.
+        ConfigError: files that the task needs are missing, no Vulkan driver suits SAPIEN, or the robot has no such
+            control mode.
     """
     mani_skill = import_maniskill(assets)
     _require_files(task, needed, mani_skill.ASSET_DIR)
     registration = importlib.import_module("mani_skill.utils.registration")
     try:
         return registration.make(task, **options)
+    except AssertionError as error:
+        if "not in supported modes" not in str(error):
+            raise
+        raise ConfigError(f"env.control_mode does not fit {task}: {error}.") from error
     except RuntimeError as error:
         if not any(part in str(error) for part in _VULKAN_FAILS):
             raise

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -32,6 +34,9 @@ class Simulator:
     seed and reset once with that seed, as the scene of a new environment is: an episode equals, to the bit, the same
     episode as the first one of a new environment.
 
+    Some tasks draw random numbers from the global generators of torch and numpy while they step (``SO100GraspCube-v1``
+    moves its camera at random). Here these generators start from the episode's seed, and belong to the simulator alone.
+
     ManiSkill would draw all its cameras after every step. Here steps are made in its observation mode ``none``, and
     :meth:`images` draws what its usual observation would contain.
     """
@@ -41,6 +46,7 @@ class Simulator:
         self._env._obs_mode = "none"  # noqa: SLF001 - the public one cannot be set
         self._new = True
         self._info: dict[str, Any] = {}
+        self._generators = Generators()
 
     @property
     def env(self) -> Any:
@@ -72,14 +78,18 @@ class Simulator:
 
     def reset(self, seed: int, **options: Any) -> None:
         """Begin an episode; ``options`` are those of the task's own reset."""
-        if not self._new and self._env.reconfiguration_freq == 0:  # else every reset builds a scene anyway
-            self._env.reset(seed=[_SEED_OF_CONSTRUCTION], options={"reconfigure": True})
-        self._new = False
-        _, self._info = self._env.reset(seed=seed, options=options)
+        self._generators.seed(seed)
+        with self._generators.in_place():
+            if not self._new and self._env.reconfiguration_freq == 0:  # else every reset builds a scene anyway
+                self._env.reset(seed=[_SEED_OF_CONSTRUCTION], options={"reconfigure": True})
+            self._new = False
+            _, self._info = self._env.reset(seed=seed, options=options)
 
     def step(self, action: Array) -> Outcome:
         """Advance by one control step with ``action``, an array of :attr:`action_space`'s shape."""
-        _, reward, terminated, _, self._info = self._env.step(self._native(np.array(action, np.float32)))
+        native = self._native(np.array(action, np.float32))
+        with self._generators.in_place():
+            _, reward, terminated, _, self._info = self._env.step(native)
         success = self._info.get("success")
         return Outcome(float(reward), bool(terminated), None if success is None else bool(success))
 
@@ -117,6 +127,36 @@ class Simulator:
     def close(self) -> None:
         """Free the scene."""
         self._env.close()
+
+
+class Generators:
+    """The states of the global generators of torch (on the CPU) and numpy that one simulator draws from."""
+
+    def __init__(self) -> None:
+        self._torch = importlib.import_module("torch")
+        self.seed(0)
+
+    def seed(self, seed: int) -> None:
+        """Start anew from a seed."""
+        self._states = self._torch.Generator().manual_seed(seed).get_state(), np.random.RandomState(seed).get_state()
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Let the global generators be this simulator's within a block; afterwards they are as they were before."""
+        outside = self._current()
+        self._set(self._states)
+        try:
+            yield
+        finally:
+            self._states = self._current()
+            self._set(outside)
+
+    def _current(self) -> tuple[Any, Any]:
+        return self._torch.get_rng_state(), np.random.get_state()  # noqa: NPY002 - ManiSkill draws from that one
+
+    def _set(self, states: tuple[Any, Any]) -> None:
+        self._torch.set_rng_state(states[0])
+        np.random.set_state(states[1])  # noqa: NPY002 - as above
 
 
 def leaves(nested: Mapping[str, Any]) -> Iterator[Array]:
