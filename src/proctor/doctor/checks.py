@@ -139,14 +139,15 @@ def _way_to_mesa() -> str:
     match system.get("ID"), system.get("VERSION_ID"):
         case "debian", "12":
             return (
-                "Debian 12 has Mesa 22.3, ManiSkill needs 24.3: run tools/vulkan_driver of Proctor's repository, and set "
-                "VK_DRIVER_FILES to the file that it prints. Installing mesa-vulkan-drivers from bookworm-backports "
-                "works too, but replaces the Mesa that MuJoCo draws with, so images of other benchmarks change"
+                "Debian 12 has Mesa 22.3, ManiSkill needs 24.3: run tools/vulkan_driver of Proctor's repository, and "
+                "set VK_DRIVER_FILES to the file that it prints. Installing mesa-vulkan-drivers from "
+                "bookworm-backports works too, but replaces the Mesa that MuJoCo draws with, so that images of other "
+                "benchmarks change"
             )
         case "ubuntu", "20.04" | "22.04" | "24.04" as version:
             return (
-                f"Ubuntu {version} may have a Mesa that is too old: ManiSkill needs 24.3; use a newer Ubuntu, Debian 12 "
-                "or newer, or --env.render_backend=gpu"
+                f"Ubuntu {version} may have a Mesa that is too old: ManiSkill needs 24.3; use a newer Ubuntu, Debian "
+                "12 or newer, or --env.render_backend=gpu"
             )
         case _:
             return "apt-get install mesa-vulkan-drivers (Mesa 24.3 or newer), or use --env.render_backend=gpu"
