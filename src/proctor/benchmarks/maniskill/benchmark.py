@@ -80,7 +80,9 @@ class ManiSkillEnv(SimEnv):
         images = self._simulator.cameras
         spaces: dict[str, Any] = {_image(name): Box(0, 255, shape, np.uint8) for name, shape in images.items()}
         if config.state != "none":
-            spaces["observation.state"] = Box(-np.inf, np.inf, self._state().shape, np.float32)
+            spaces["observation.state"] = Box(
+                -np.inf, np.inf, self._state(self._simulator.first_sensed).shape, np.float32
+            )
         self.observation_space = gymnasium.spaces.Dict(spaces)
 
     def reset(self, seed: int, init_state_id: int | None, *, look: bool) -> Mapping[str, Array] | None:
@@ -104,17 +106,15 @@ class ManiSkillEnv(SimEnv):
         with self.looking():
             seen = {_image(name): image for name, image in self._simulator.images().items()}
         if self._config.state != "none":
-            seen["observation.state"] = self._state()
+            seen["observation.state"] = self._state(self._simulator.sensed(extra=self._config.state == "agent_extra"))
         return seen
 
-    def _state(self) -> Array:
-        agent = self._simulator.agent()
+    def _state(self, sensed: Mapping[str, Any]) -> Array:
+        agent = sensed["agent"]
         if self._config.state == "qpos":
             robots = [agent] if "qpos" in agent else agent.values()  # of several robots, each has its own
             return flat({str(i): robot["qpos"] for i, robot in enumerate(robots)})
-        if self._config.state == "agent":
-            return flat(agent)
-        return flat({"agent": agent, "extra": self._simulator.extra()})
+        return flat(agent if self._config.state == "agent" else {"agent": agent, "extra": sensed["extra"]})
 
     def render(self, camera: str | None = None, size: tuple[int, int] | None = None) -> Array:
         return self._simulator.draw(camera or self.cameras[0])

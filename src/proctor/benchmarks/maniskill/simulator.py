@@ -106,15 +106,20 @@ class Simulator:
         drawn = self._env._get_obs_sensor_data()  # noqa: SLF001 - its public caller draws only in a visual mode
         return {name: np.ascontiguousarray(textures["rgb"][0].numpy()) for name, textures in drawn.items()}
 
-    def agent(self) -> Mapping[str, Any]:
-        """Return what the robots sense of themselves, as ManiSkill's observation has it under ``agent``."""
-        sensed: Mapping[str, Any] = self._env._get_obs_agent()  # noqa: SLF001 - as above
+    def sensed(self, *, extra: bool) -> dict[str, Any]:
+        """Return what the robots sense of themselves, and with ``extra`` what the task tells besides: ``agent`` and
+        ``extra`` of ManiSkill's observation.
+        """
+        sensed = {"agent": self._env._get_obs_agent()}  # noqa: SLF001 - as above
+        if extra:
+            sensed["extra"] = self._env._get_obs_extra(self._info)  # noqa: SLF001 - as above
         return sensed
 
-    def extra(self) -> Mapping[str, Any]:
-        """Return what the task tells besides, as ManiSkill's observation has it under ``extra``."""
-        told: Mapping[str, Any] = self._env._get_obs_extra(self._info)  # noqa: SLF001 - as above
-        return told
+    @property
+    def first_sensed(self) -> Mapping[str, Any]:
+        """The same values, ``extra`` included, from the construction of the environment."""
+        first: Mapping[str, Any] = self._env._init_raw_obs  # noqa: SLF001 - else a reset would be needed to get them
+        return first
 
     def draw(self, camera: str) -> Array:
         """Draw a camera of :attr:`video_cameras`, uint8 ``(height, width, 3)``."""
