@@ -16,14 +16,17 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import gymnasium
 import numpy as np
 
+from proctor.child.other_python import is_brought, pip_install
 from proctor.config import EnvConfig
 from proctor.errors import ConfigError, MissingExtraError
 from proctor.types import INSTRUCTION, Array, ArraySpec, Features, Task
+
+if TYPE_CHECKING:
+    import gymnasium  # a worker's interpreter may have the old gym in its place, whose spaces are alike
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,10 +241,17 @@ def import_simulator(module: str, extra: str) -> Any:
 
     Raises:
         MissingExtraError: the package, or a package that it needs, is not installed.
+        ConfigError: it is not installed for the interpreter of ``--env.python``.
     """
     try:
         return importlib.import_module(module)
     except ImportError as error:
+        if is_brought():
+            command = pip_install(module.partition(".")[0].replace("_", "-"))
+            raise ConfigError(
+                f"{module} cannot be imported in the interpreter of --env.python ({error}); install it there, for "
+                f"example with: {command}"
+            ) from error
         raise MissingExtraError(module, extra, str(error)) from error
 
 

@@ -12,18 +12,24 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from time import monotonic
 from typing import NamedTuple
 
+import msgspec
+
 from proctor.child import import_path
+from proctor.child.other_python import Companions
 from proctor.engine.forecast import Forecast
 from proctor.engine.load import Load
 from proctor.engine.observer import Observer, Observers
 from proctor.engine.options import EngineSetup
 from proctor.engine.scheduler import Limits, Phase, Scheduler
+from proctor.engine.sent_videos import SentVideos
 from proctor.engine.worker.arrays import SharedArrays
 from proctor.engine.worker.messages import (
     Act,
     Build,
     Built,
     Finished,
+    FrameDrawn,
+    FrameEncoded,
     Observed,
     Ready,
     Replay,
@@ -33,6 +39,7 @@ from proctor.engine.worker.messages import (
 )
 from proctor.engine.worker.pool import Deadlines, Pool, WorkerLost
 from proctor.errors import ConfigError, EnvironmentBuildError, Interrupted, ResourceError
+from proctor.plugins import companions_of
 from proctor.types import AttemptError, EpisodeSpec, Features, TaskKey
 
 _ALIKE_BUILD_FAILURES = 3
@@ -108,11 +115,13 @@ class Workers:
     def __init__(self, setup: EngineSetup) -> None:
         self._setup = setup
         self._pool = Pool(
-            Setup(setup.benchmark, dict(setup.env), setup.action_source, import_path(), dict(setup.known)),
+            Setup(setup.benchmark, dict(setup.env), setup.action_source, _companions(setup), dict(setup.known)),
+            interpreter=setup.python,
             in_process=setup.in_process,
             log=setup.log,
             deadlines=Deadlines(setup.options.step_timeout_s, setup.options.reset_timeout_s),
         )
+        self._sent_videos = SentVideos()
         self._forecast = Forecast()
         self.features: dict[TaskKey, Features] = {}
         """The features of observations and actions, for each task whose simulator has been built."""
@@ -202,6 +211,7 @@ class Workers:
         ``error`` is None if the episode had no part in the failure; then the attempt does not count. Returns an event
         if this was the last attempt, else nothing.
         """
+        self._sent_videos.drop(worker_id)
         spec = self.scheduler.failed(worker_id, error, keep_env=True)
         self.observers.lost(worker_id, spec, monotonic())
         return self._if_given_up(spec)
@@ -240,6 +250,7 @@ class Workers:
     def close(self) -> None:
         """End the workers. Safe to call at any time, also twice."""
         self._pool.close()
+        self._sent_videos.close()
 
     # --------------------------------------------------------------------------------------------- from the workers
 
@@ -262,6 +273,8 @@ class Workers:
                     yield self._built(worker_id, reply, now)
                 case Ready():
                     self.scheduler.joined(worker_id)
+                case FrameDrawn():
+                    self._encode(worker_id, reply)
                 case RequestFailed():
                     yield from self._failed(worker_id, reply, now)
                 case WorkerLost():
@@ -272,7 +285,13 @@ class Workers:
         self.observers.observed(worker_id, spec, reply, now)
         return EpisodeObserved(worker_id, spec, reply)
 
+    def _encode(self, worker_id: int, reply: FrameDrawn) -> None:
+        frame = self.arrays(worker_id).read(reply.frame)
+        self._pool.send(worker_id, FrameEncoded(self._sent_videos.add(worker_id, reply, frame)))
+
     def _finished(self, worker_id: int, reply: Finished, now: float) -> EpisodeFinished:
+        if problem := self._sent_videos.finish(worker_id):
+            reply = msgspec.structs.replace(reply, video_problem=reply.video_problem or problem)
         spec = self.scheduler.finished(worker_id)
         self.observers.finished(worker_id, spec, reply, now)
         return EpisodeFinished(worker_id, spec, reply, self.scheduler.errors_of(spec))
@@ -285,6 +304,7 @@ class Workers:
         return EnvBuilt(worker_id, spec, reply)
 
     def _failed(self, worker_id: int, reply: RequestFailed, now: float) -> Iterator[Event]:
+        self._sent_videos.drop(worker_id)
         if reply.users_fault:
             raise ConfigError(reply.message)
         if reply.during == "setup":
@@ -307,6 +327,7 @@ class Workers:
             )
 
     def _lost(self, worker_id: int, reply: WorkerLost, now: float) -> Iterator[Event]:
+        self._sent_videos.drop(worker_id)
         error = AttemptError(reply.kind, reply.message) if reply.begun else None
         spec = self.scheduler.lost(worker_id, error)
         self.observers.lost(worker_id, spec, now)
@@ -330,6 +351,13 @@ def repeat(turn: Callable[[], None], over: Callable[[], bool], on_tick: Callable
             on_tick()
             next_tick = monotonic() + TICK_S
     on_tick()
+
+
+def _companions(setup: EngineSetup) -> Companions:
+    """Say where workers search for modules, after the places of their own interpreter."""
+    if setup.python is None:
+        return Companions(import_path())
+    return companions_of(setup.benchmark, *filter(None, [setup.action_source]))
 
 
 def _warnings_as_errors() -> str:
