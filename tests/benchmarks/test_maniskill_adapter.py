@@ -192,7 +192,7 @@ def test_a_task_without_its_files_says_how_to_fetch_them(monkeypatch):
 
     import_maniskill(None)
     ask = import_module("mani_skill.utils.download_asset").prompt_yes_no
-    with pytest.raises(ConfigError, match="Robot x has assets available for download[.] Fetch them"):
+    with pytest.raises(ConfigError, match=r"Robot x has assets available for download\. Fetch them"):
         ask("Robot x has assets available for download. Would you like to download them now?")
 
 
