@@ -39,6 +39,7 @@ def import_maniskill(assets: str | None) -> Any:
         warnings.simplefilter("ignore")  # SAPIEN warns if it uses the Vulkan loader that it brings along
         mani_skill = import_simulator("mani_skill", "maniskill")
         import_simulator("mani_skill.envs", "maniskill")
+    mani_skill.logger.setLevel("ERROR")  # it would warn of its own tasks' definitions in every episode
     importlib.import_module("mani_skill.utils.download_asset").prompt_yes_no = _refuse
     if assets is not None and Path(os.environ["MS_ASSET_DIR"]) / "data" != Path(mani_skill.ASSET_DIR):
         raise ConfigError(
@@ -55,21 +56,23 @@ def preload(assets: str | None, render_backend: str) -> None:
     import_maniskill(assets)
 
 
-def make(task: str, assets: str | None, needed: Collection[str], **options: Any) -> Any:
+def make(task: str, assets: str | None, needed: Collection[str], render_backend: str, **options: Any) -> Any:
     """Construct ManiSkill's own environment of a task (a ``BaseEnv``, without wrappers).
 
-    ``needed`` names the downloads that the task needs, in ManiSkill's words.
+    ``needed`` names the downloads that the task needs, in ManiSkill's words; ``render_backend`` is cpu or gpu.
 
     Raises:
         MissingExtraError: ManiSkill is not installed.
-        ConfigError: files that the task needs are missing, no Vulkan driver suits SAPIEN, or the robot has no such
-            control mode.
+        ConfigError: files that the task needs are missing, no Vulkan driver or no GPU suits SAPIEN, or the robot
+            has no such control mode.
     """
     mani_skill = import_maniskill(assets)
     _require_files(task, needed, mani_skill.ASSET_DIR)
     registration = importlib.import_module("mani_skill.utils.registration")
     try:
-        return registration.make(task, **options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of how some tasks make their tensors
+            env = registration.make(task, render_backend=render_backend, **options)
     except AssertionError as error:
         if "not in supported modes" not in str(error):
             raise
@@ -81,6 +84,9 @@ def make(task: str, assets: str | None, needed: Collection[str], **options: Any)
             f"ManiSkill found no Vulkan driver that it can draw with ({error}); it needs a GPU's driver or Mesa 24.3 "
             "or newer: `proctor doctor` says how to get one."
         ) from error
+    if render_backend == "gpu" and env.backend.render_device.is_cpu():
+        raise ConfigError("env.render_backend is gpu, but ManiSkill finds no GPU; use cpu, or repair the GPU's driver.")
+    return env
 
 
 def _require_files(task: str, needed: Collection[str], folder: Path) -> None:

@@ -41,8 +41,10 @@ class Simulator:
     :meth:`images` draws what its usual observation would contain.
     """
 
-    def __init__(self, task: str, *, assets: str | None = None, needed: Collection[str] = (), **options: Any) -> None:
-        self._env = make(task, assets, needed, num_envs=1, sim_backend="physx_cpu", **options)
+    def __init__(
+        self, task: str, *, assets: str | None, needed: Collection[str], render_backend: str, **options: Any
+    ) -> None:
+        self._env = make(task, assets, needed, render_backend, num_envs=1, sim_backend="physx_cpu", **options)
         self._env._obs_mode = "none"  # noqa: SLF001 - the public one cannot be set
         self._new = True
         self._info: dict[str, Any] = {}
