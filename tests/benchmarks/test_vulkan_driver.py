@@ -54,8 +54,7 @@ def debian(tmp_path, monkeypatch):
     programs = tmp_path / "bin"
     programs.mkdir()
     scripts = {
-        "apt-get": 'case "$*" in *indextargets*) . /etc/os-release; echo "http://mirror/debian $VERSION_CODENAME main";; '
-        "esac",
+        "apt-get": "[ $1 != indextargets ] || (. /etc/os-release; echo http://mirror/debian $VERSION_CODENAME main)",
         "apt-cache": f'echo "mesa-vulkan-drivers | $(cat {tmp_path}/version) | http://mirror/debian main"',
     }
     for name, script in scripts.items():

@@ -40,7 +40,8 @@ def import_maniskill(assets: str | None) -> Any:
         mani_skill = import_simulator("mani_skill", "maniskill")
         import_simulator("mani_skill.envs", "maniskill")
     mani_skill.logger.setLevel("ERROR")  # it would warn of its own tasks' definitions in every episode
-    importlib.import_module("mani_skill.utils.download_asset").prompt_yes_no = _refuse
+    downloads: Any = importlib.import_module("mani_skill.utils.download_asset")
+    downloads.prompt_yes_no = _refuse
     if assets is not None and Path(os.environ["MS_ASSET_DIR"]) / "data" != Path(mani_skill.ASSET_DIR):
         raise ConfigError(
             f"env.assets is {assets}, but this process has already read ManiSkill's files in {mani_skill.ASSET_DIR}; "
