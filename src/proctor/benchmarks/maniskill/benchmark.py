@@ -172,7 +172,7 @@ class ManiSkill(Benchmark):
     commercial use. It takes 0.5 GB on the disk, without torch.
 
     Differences from ManiSkill, all deliberate: each episode equals, to the bit, the same episode as the first one of a
-    new environment (ManiSkill's may differ in their contacts, so each reset builds the scene anew, for 0.2 s); images
+    new environment (ManiSkill's may differ in their contacts, so each reset builds the scene anew, for 25 ms); images
     are drawn only if a policy looks, which changes neither states nor images.
     """
 
@@ -182,7 +182,7 @@ class ManiSkill(Benchmark):
     groups = tuple(GROUPS)
     distributions = ("gymnasium", "mani-skill", "numpy", "pytorch-kinematics", "sapien", "torch")
     draws_with_gl = False
-    worker_memory_mb = 700
+    worker_memory_mb = 600  # 430 with one camera, about 700 with three
     config_class: ClassVar[type[EnvConfig]] = ManiSkillConfig
     config: ManiSkillConfig
 

@@ -153,8 +153,8 @@ class Simpler(Benchmark):
     action        float32 (7,): the change of the gripper's target position in metres, and of its orientation as
                   Euler angles (XYZ) in radians; the fingers' target, -1 closed, 1 open
     episode       60 steps of 0.2 s (120 of the eggplant), then truncated. Episode *i* starts from stored state
-                  *i* mod 24 (mod 64 of the eggplant): positions and orientations of both objects; SimplerEnv
-                  evaluates 24 episodes of each task
+                  *i* mod 24 (mod 64 of the eggplant): positions and orientations of both objects, so the seed
+                  draws nothing that matters; SimplerEnv evaluates 24 episodes of each task
     success       as reported for the last step (``success=end``), which is SimplerEnv's rule; or for any step, which
                   ends the episode (``success=any``), which is GR00T's
     reward        0: ManiSkill has none for these tasks

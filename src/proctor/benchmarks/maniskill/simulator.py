@@ -119,7 +119,7 @@ class Simulator:
 
     @property
     def first_sensed(self) -> Mapping[str, Any]:
-        """The same values, ``extra`` included, from the construction of the environment."""
+        """What :meth:`sensed` would have returned when the environment was constructed, ``extra`` included."""
         first: Mapping[str, Any] = self._env._init_raw_obs  # noqa: SLF001 - else a reset would be needed to get them
         return first
 
