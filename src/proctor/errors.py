@@ -79,6 +79,10 @@ class MissingExtraError(ConfigError):
         super().__init__(f"{what} is not installed{reason}; install it with: pip install 'proctor[{extra}]'")
 
 
+class MissingFilesError(ConfigError):
+    """Files that a benchmark needs are missing, which its package does not contain and the user can fetch."""
+
+
 class CheckpointError(ConfigError):
     """A checkpoint is missing, incomplete or corrupt. The message names the file and the reason."""
 

@@ -16,7 +16,7 @@ from proctor.benchmarks.maniskill import ManiSkill, ManiSkillConfig
 from proctor.benchmarks.maniskill.package import import_maniskill, preload
 from proctor.benchmarks.maniskill.simulator import Generators
 from proctor.benchmarks.maniskill.tasks import GROUPS, MAX_STEPS, NEEDED
-from proctor.errors import ConfigError
+from proctor.errors import ConfigError, MissingFilesError
 from proctor.testing.conformance import BenchmarkConformance
 
 pytestmark = pytest.mark.usefixtures("vulkan")
@@ -186,13 +186,13 @@ def test_a_task_without_its_files_says_how_to_fetch_them(monkeypatch):
     monkeypatch.setenv("MS_SKIP_ASSET_DOWNLOAD_PROMPT", "1")
     monkeypatch.setattr("builtins.input", lambda _: pytest.fail("somebody was asked"))
     fetch = "python -m mani_skill.utils.download_asset"
-    with pytest.raises(ConfigError) as error, standing(maniskill("PickClutterYCB-v1")):
+    with pytest.raises(MissingFilesError) as error, standing(maniskill("PickClutterYCB-v1")):
         pass
     assert f"`{fetch} ycb` and `{fetch} pick_clutter_ycb_configs`, or name the folder" in str(error.value)
 
     import_maniskill(None)
     ask = import_module("mani_skill.utils.download_asset").prompt_yes_no
-    with pytest.raises(ConfigError, match=r"Robot x has assets available for download\. Fetch them"):
+    with pytest.raises(MissingFilesError, match=r"Robot x has assets available for download\. Fetch them"):
         ask("Robot x has assets available for download. Would you like to download them now?")
 
 

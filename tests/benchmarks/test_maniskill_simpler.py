@@ -130,6 +130,6 @@ except Exception as error:
     done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True)
 
     fetch = "python -m mani_skill.utils.download_asset"
-    assert f"ConfigError: PutSpoonOnTableClothInScene-v1 needs files that are not in {tmp_path}" in done.stdout
+    assert f"MissingFilesError: PutSpoonOnTableClothInScene-v1 needs files that are not in {tmp_path}" in done.stdout
     assert f"`{fetch} bridge_v2_real2sim` and `{fetch} widowx250s`" in done.stdout
     assert not [*tmp_path.iterdir()]

@@ -14,8 +14,10 @@ from proctor import plugins
 from proctor.doctor import Check, Status, checks
 from proctor.doctor.checks import cores_and_memory, descriptors, disk, lerobot, python, shared_memory, simulator, torch
 from proctor.doctor.examination import make
+from proctor.errors import MissingFilesError
 from proctor.plugins import Requirements
 from proctor.rendering import frame
+from proctor.testing.fakes import FakeBenchmark
 
 
 def test_the_machine_of_the_tests_is_in_order(tmp_path):
@@ -158,6 +160,20 @@ def test_without_a_vulkan_driver_the_remedy_is_the_systems(monkeypatch, release,
     assert finding.status is Status.BROKEN
     assert finding.message == "ManiSkill cannot draw on the CPU: no driver"
     assert remedy in finding.remedy
+
+
+def test_a_benchmark_whose_files_must_be_fetched_is_absent(monkeypatch):
+    """What is missing is said; nothing on this machine is broken."""
+    point = EntryPoint("fake", "proctor.testing.fakes:FakeBenchmark", "")
+    monkeypatch.setattr(plugins, "installed", lambda _: {"fake": point})
+
+    def refuse(*_):
+        raise MissingFilesError("It needs files: fetch them.")
+
+    monkeypatch.setattr(FakeBenchmark, "make_env", refuse)
+
+    assert simulator("fake").status is Status.ABSENT
+    assert simulator("fake").message.endswith("It needs files: fetch them.")
 
 
 def test_without_torch_there_is_nothing_to_check(monkeypatch):

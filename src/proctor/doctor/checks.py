@@ -156,7 +156,7 @@ def _way_to_mesa() -> str:
 def simulator(benchmark_name: str) -> Finding:
     """Build a benchmark's first task, reset it, look and step."""
     from proctor.benchmarks.base import Benchmark
-    from proctor.errors import ConfigError
+    from proctor.errors import ConfigError, MissingFilesError
     from proctor.plugins import BENCHMARKS, installed, load_object, requirements_of
 
     point = installed(BENCHMARKS)[benchmark_name]
@@ -173,7 +173,10 @@ def simulator(benchmark_name: str) -> Finding:
     except ConfigError:  # it has no task of its own
         return Finding(Status.OK, versions or "ready; name an environment to run one")
     began = perf_counter()
-    env = benchmark.make_env(task)
+    try:
+        env = benchmark.make_env(task)
+    except MissingFilesError as error:
+        return Finding(Status.ABSENT, f"{versions}; {error}")
     seen = env.reset(_SEED, benchmark.init_state_id(task, 0), look=True) or {}
     env.step(env.action_space.sample(), look=False)
     drawn = [array for key, array in seen.items() if "image" in key]

@@ -45,7 +45,7 @@ class ManiSkillConfig(EnvConfig):
     """Size of a video frame, in pixels; the default is the task's own, mostly 512 x 512."""
 
     render_backend: str = "cpu"
-    """Kind of Vulkan device that draws: cpu (Mesa's lavapipe, which draws the same on every machine), or gpu."""
+    """Kind of Vulkan device that draws: cpu (Mesa's lavapipe, which needs no GPU), or gpu."""
 
     assets: str | None = None
     """Folder that contains ManiSkill's folder data, with downloads that some tasks need; the default is the one that
@@ -149,7 +149,7 @@ class ManiSkill(Benchmark):
                   metres. Other robots have as many numbers as joints, other tasks more cameras, such as
                   ``hand_camera``, at their own sizes
     action        of ``PickCube-v1``: float32 (8,) in [-1, 1], with ``pd_joint_delta_pos`` the changes of seven
-                  joints (1 is 0.087 rad) and the gripper, -1 closed, 1 open; other robots and control modes
+                  joints (1 is 0.1 rad) and the gripper, -1 closed, 1 open; other robots and control modes
                   have their own. Those of two robots follow one another
     episode       50 steps of 0.05 s in ``PickCube-v1``; the others have 50 to 500, as ManiSkill registers them.
                   Then truncated; the seed draws objects, goals and the robot's pose
@@ -161,9 +161,8 @@ class ManiSkill(Benchmark):
     ``--env.state=agent_extra``: the joints' positions and velocities and what the task tells besides, such as
     ``goal_pos``, in the order of ManiSkill's ``FlattenRGBDObservationWrapper``, which its own baselines use.
 
-    **Drawing** needs Vulkan: a GPU's driver (``--env.render_backend=gpu``), or Mesa 24.3 or newer, which draws on the
-    CPU (``cpu``, the default, since it draws the same everywhere). Debian 12 has an older Mesa: ``proctor doctor``
-    says what to do.
+    **Drawing** needs Vulkan: Mesa 24.3 or newer, which draws on the CPU (``--env.render_backend=cpu``, the default), or
+    a GPU's driver (``gpu``, which is untested). Debian 12 has an older Mesa: ``proctor doctor`` says what to do.
 
     **Downloads**: a task that needs files which are missing ends with a sentence that says how to fetch them; nothing
     is downloaded, and no question is asked. The tasks with downloads were never run with this adapter.
@@ -173,7 +172,8 @@ class ManiSkill(Benchmark):
 
     Differences from ManiSkill, all deliberate: each episode equals, to the bit, the same episode as the first one of a
     new environment (ManiSkill's may differ in their contacts, so each reset builds the scene anew, for 25 ms); images
-    are drawn only if a policy looks, which changes neither states nor images.
+    are drawn only if a policy looks, which changes neither states nor images; random numbers that a task draws while it
+    steps follow from the episode's seed (``SO100GraspCube-v1`` moves its camera by them; ManiSkill does not seed them).
     """
 
     name: ClassVar[str] = "maniskill"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from proctor.benchmarks.base import import_simulator
-from proctor.errors import ConfigError
+from proctor.errors import ConfigError, MissingFilesError
 
 _FETCH = "python -m mani_skill.utils.download_asset"
 _VULKAN_FAILS = ("vk::", "supported physical device", "rendering device")
@@ -64,8 +64,8 @@ def make(task: str, assets: str | None, needed: Collection[str], render_backend:
 
     Raises:
         MissingExtraError: ManiSkill is not installed.
-        ConfigError: files that the task needs are missing, no Vulkan driver or no GPU suits SAPIEN, or the robot
-            has no such control mode.
+        MissingFilesError: files that the task needs are missing.
+        ConfigError: no Vulkan driver or no GPU suits SAPIEN, or the robot has no such control mode.
     """
     mani_skill = import_maniskill(assets)
     _require_files(task, needed, mani_skill.ASSET_DIR)
@@ -94,7 +94,7 @@ def _require_files(task: str, needed: Collection[str], folder: Path) -> None:
     found = importlib.import_module("mani_skill.utils.assets")
     missing = [name for name in needed if not all(map(found.is_data_source_downloaded, _sources(found, name)))]
     if missing:
-        raise ConfigError(
+        raise MissingFilesError(
             f"{task} needs files that are not in {folder}: fetch them with `{_FETCH} {missing[0]}`"
             f"{''.join(f' and `{_FETCH} {name}`' for name in missing[1:])}, or name the folder that has them: "
             "--env.assets=DIR, which contains ManiSkill's folder data."

@@ -61,7 +61,7 @@ class SimplerConfig(EnvConfig):
     """pixels_agent_pos, or pixels: the image alone."""
 
     render_backend: str = "cpu"
-    """Kind of Vulkan device that draws: cpu (Mesa's lavapipe, which draws the same on every machine), or gpu."""
+    """Kind of Vulkan device that draws: cpu (Mesa's lavapipe, which needs no GPU), or gpu."""
 
     assets: str | None = None
     """Folder that contains ManiSkill's folder data, with the downloads bridge_v2_real2sim and widowx250s; the default

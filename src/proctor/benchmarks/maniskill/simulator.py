@@ -119,7 +119,7 @@ class Simulator:
 
     @property
     def first_sensed(self) -> Mapping[str, Any]:
-        """What :meth:`sensed` would have returned when the environment was constructed, ``extra`` included."""
+        """The value of :meth:`sensed` at the construction of the environment, with ``extra``."""
         first: Mapping[str, Any] = self._env._init_raw_obs  # noqa: SLF001 - else a reset would be needed to get them
         return first
 
