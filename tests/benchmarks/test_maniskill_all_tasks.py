@@ -10,7 +10,7 @@ from proctor.benchmarks.maniskill.tasks import GROUPS, MAX_STEPS, NEEDED
 pytestmark = [pytest.mark.prove, pytest.mark.usefixtures("vulkan")]
 
 FREE = [name for name in MAX_STEPS if name not in NEEDED]
-N_STEPS = 40
+N_STEPS = 24
 
 
 def test_twenty_tasks_need_no_download():
@@ -21,25 +21,25 @@ def test_twenty_tasks_need_no_download():
 
 @pytest.mark.parametrize("task", FREE)
 def test_episodes_are_those_of_a_new_environment(task):
-    """Looked at after every step, after every fourth and never; after other episodes; and in a second simulator. Frames
-    of videos in between change nothing. At least one episode of ten steps equals ManiSkill's own.
+    """They are equal if a policy looks after every step, after every fourth or never, after other episodes, with frames
+    of videos in between, and in a second simulator. Another episode of ten steps equals ManiSkill's own.
     """
     benchmark = ManiSkill(ManiSkillConfig(task=task))
     with standing(benchmark) as env:
         first = episode(env, 7, N_STEPS, look=always)
+        others = [episode(env, seed, N_STEPS) for seed in (1, 2)]
         unseen = episode(env, 7, N_STEPS)
-        others = [episode(env, seed, N_STEPS) for seed in (1, 2, 3)]
-        at_times = episode(env, 7, N_STEPS, look=lambda i: not i % 4 and env.render().any())
+        at_times = episode(env, 7, N_STEPS, look=lambda i: not i % 4 and bool(env.render().any()))
         actions = random_actions(env, 1003, 10)
     with standing(benchmark) as env:
         ours = episode(env, 1003, 10, look=always)
-        second = episode(env, 7, N_STEPS, look=always)
+        second = episode(env, 7, N_STEPS)
 
-    assert second == first
+    assert second == unseen
     assert [moment[:4] for moment in unseen] == [moment[:4] for moment in first]
     assert [moment[:4] for moment in at_times] == [moment[:4] for moment in first]
     assert [moment.seen for moment in at_times[::4] if moment.seen] == [m.seen for m in first[::4] if m.seen]
-    assert len({moments[0].state for moments in (first, *others)}) == 4
+    assert len({moments[0].state for moments in (first, *others)}) == 3
     if task in ("SO100GraspCube-v1", "TwoRobotPickCube-v1", "TwoRobotStackCube-v1"):
         return  # ManiSkill does not seed the first one's camera; its wrapper does not take the actions of two robots
     theirs = own(task)
