@@ -257,7 +257,7 @@ def test_an_evaluation_is_the_same_with_any_number_of_workers(tmp_path):
     """Forked ones; a video is made by replaying the episode."""
     env = {"type": "maniskill", "task": "PickCube-v1", "episode_length": 5}
     runs = []
-    for n, video in ((1, None), (2, "first")):
+    for n, video in ((1, "none"), (2, "first")):
         result = proctor.evaluate(
             {"type": "random"}, env, n_episodes=3, output_dir=tmp_path / str(n), batch_size=n, video=video
         )
@@ -266,4 +266,5 @@ def test_an_evaluation_is_the_same_with_any_number_of_workers(tmp_path):
 
     assert runs[0] == runs[1]
     assert len({str(episode) for episode in runs[0]}) == 3
-    assert len([*(tmp_path / "2").rglob("*.mp4")]) == 1
+    assert len([*(tmp_path / "2").rglob("*.mp4")]) == 3
+    assert not [*(tmp_path / "1").rglob("*.mp4")]

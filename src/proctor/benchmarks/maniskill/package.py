@@ -108,6 +108,6 @@ def _sources(found: Any, name: str) -> list[str]:
 
 def _refuse(question: str) -> NoReturn:
     """Take the place of ManiSkill's question on the terminal."""
-    raise ConfigError(
+    raise MissingFilesError(
         f"ManiSkill's files are incomplete: {question.partition(' Would you like')[0]} Fetch them: {_FETCH}."
     )
