@@ -175,7 +175,7 @@ def test_two_robots_have_one_action():
     assert [part.tolist() for part in parts.values()] == [list(range(8)), list(range(8, 16))]
 
 
-def test_the_table_of_tasks_is_the_registrys():
+def test_the_table_of_tasks_is_that_of_the_registry():
     """Step limits and downloads; a group without downloads is a folder of ManiSkill's code."""
     import_maniskill(None)
     registered = import_module("mani_skill.utils.registration").REGISTERED_ENVS
