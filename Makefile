@@ -16,11 +16,12 @@ PYTHON ?= $(shell tools/find_python)
 
 install: $(INSTALLED)
 
-$(INSTALLED): pyproject.toml $(wildcard constraints*.txt) tools/system_packages
+$(INSTALLED): pyproject.toml $(wildcard constraints*.txt) tools/system_packages tools/vulkan_driver
 	tools/system_packages
+	tools/vulkan_driver || echo "Without that driver ManiSkill's tests are skipped."
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints-$$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])').txt --editable '.[all,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints-$$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])').txt --editable '.[all,maniskill,dev]'
 	$(BIN)/python -m pip check
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(VENV)/liberoplus $(LIBERO_PLUS)
 	touch $@

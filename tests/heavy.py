@@ -10,11 +10,12 @@ PACKAGES = {
     "mujoco": "simulator",
     "pymunk": "simulator",
     "robosuite": "simulator",
+    "sapien": "simulator",
     "torch": "torch",
     "playwright": "browser",
     "ray": "ray",
 }
-"""What only a test with a marker imports, and which marker that is. The first three are under all simulators."""
+"""What only a test with a marker imports, and which marker that is. The first four are under all simulators."""
 
 MARKERS: dict[str, tuple[str, ...]] = {
     "test_real_policies.py": ("simulator", "torch"),
@@ -30,6 +31,7 @@ MARKERS: dict[str, tuple[str, ...]] = {
     "policies/remote/test_probe_of_a_server.py": ("slow",),
     "benchmarks/test_other_environments.py": ("simulator",),
     "benchmarks/test_robosuite": ("simulator",),
+    "benchmarks/test_maniskill": ("simulator", "torch"),
     "benchmarks/test_metaworld": ("simulator",),
     "benchmarks/test_conformance": ("simulator",),
     "policies/test_live_policies.py": ("simulator", "torch"),

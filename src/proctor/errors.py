@@ -83,6 +83,10 @@ class MissingExtraError(ConfigError):
         super().__init__(f"{what} is not installed{reason}; install it with: pip install 'proctor[{extra}]'{other_way}")
 
 
+class MissingFilesError(ConfigError):
+    """Files that a benchmark needs are missing, which its package does not contain and the user can fetch."""
+
+
 class CheckpointError(ConfigError):
     """A checkpoint is missing, incomplete or corrupt. The message names the file and the reason."""
 

@@ -275,13 +275,13 @@ def require_one_of(field: str, value: str, allowed: Collection[str]) -> None:
 
 
 def require_at_least(minimum: int, config: EnvConfig, *fields: str) -> None:
-    """Refuse numbers below a minimum, such as the sides of an image.
+    """Refuse numbers below a minimum, such as the sides of an image; None, a default that is chosen later, is accepted.
 
     Raises:
         ConfigError: a number is too small; the message names its field.
     """
     for field in fields:
-        if (value := getattr(config, field)) < minimum:
+        if (value := getattr(config, field)) is not None and value < minimum:
             raise ConfigError(f"env.{field} is {value}; it must be at least {minimum}.")
 
 

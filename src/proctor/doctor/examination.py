@@ -46,6 +46,7 @@ def checks_of_this_machine(output_dir: str = "outputs/eval") -> list[Check]:
         Check("shared memory", f"{_CHECKS}:shared_memory", remedy="give the container more memory"),
         Check("open files", f"{_CHECKS}:descriptors"),
         *_gl_checks(backend),
+        Check("Vulkan", f"{_CHECKS}:vulkan", limit_s=60.0),
         *(
             Check(
                 f"benchmark {name}",
