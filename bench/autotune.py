@@ -34,6 +34,7 @@ from common import loaded, machine
 from proctor.config import EvalConfig, RunConfig
 from proctor.tuning import AutotuneRecommendation, recommend
 from proctor.tuning.model import Choice, Model, Prediction
+from proctor.types import TIME_PARTS
 
 CHECKPOINT = Path(__file__).parents[1] / "examples" / "metaworld_act"
 TASKS = "reach-v3,button-press-topdown-v3,coffee-button-v3"
@@ -181,8 +182,8 @@ def be_a_shard(what: dict[str, Any]) -> None:
     info = evaluate(policy, what.pop("env"), **what).info
     overall, episodes = info["overall"], info["per_episode"]
     seconds = overall["eval_s"] - overall["startup_s"]
-    apart = ("construct", "startup", "idle")
-    running = sum(sum(e["timings"].values()) - sum(e["timings"][part] for part in apart) for e in episodes)
+    parts = set(TIME_PARTS) - {"construct", "startup", "idle"}
+    running = sum(e["timings"][part] for e in episodes for part in parts)
     measured = Measured(seconds, len(episodes), sum(e["n_looks"] for e in episodes), running)
     print(json.dumps(asdict(measured)), flush=True)
 

@@ -1,11 +1,12 @@
 """Measure the cost of each simulator: construct, reset, step, look, and memory, each in a process of its own.
 
-    python bench/simulators.py [--steps 50] [--looks 10] [--resets 5] [pusht aloha metaworld libero …]
+    python bench/simulators.py [--steps 50] [--looks 10] [--resets 5] [pusht aloha metaworld libero maniskill …]
 
 Results are medians. Steps have random actions and are not rendered. A look is the additional time of a step with an
 observation: rendering the policy's cameras. LIBERO's reset includes the ten steps in which objects settle; ``libero
 (its own code)`` is LIBERO's own reset and step without rendering that is not requested: Proctor uses it with versions
-for which its fast simulator was not compared. Memory is private to the process, after a look: once for a process that
+for which its fast simulator was not compared. ManiSkill's construction includes its first image, for which it compiles
+its shaders. Memory is private to the process, after a look: once for a process that
 imported and built everything itself, and once for a worker, which was forked from one that had.
 """
 
@@ -29,12 +30,18 @@ os.environ.setdefault("MUJOCO_GL", "egl")
 
 from proctor.benchmarks.base import Benchmark
 
+VULKAN = Path(__file__).parents[1] / ".cache" / "vulkan" / "lvp_icd.json"
+"""What ``tools/vulkan_driver`` has put there."""
+
 OWN_CODE = "libero (its own code)"
 FIELDS: dict[str, dict[str, Any]] = {
     "pusht": {"type": "pusht"},
     "aloha": {"type": "aloha"},
     "metaworld": {"type": "metaworld", "task": "reach-v3"},
     "libero": {"type": "libero", "task": "libero_spatial", "task_ids": [0]},
+    "robosuite Lift": {"type": "robosuite", "task": "Lift"},
+    "robosuite PickPlaceCan": {"type": "robosuite", "task": "PickPlaceCan"},
+    "maniskill": {"type": "maniskill", "task": "PickCube-v1"},
     OWN_CODE: {"type": "libero", "task": "libero_spatial", "task_ids": [0]},
 }
 
@@ -123,6 +130,8 @@ def main() -> None:
         counts = [f"--{what}={getattr(options, what)}" for what in ("steps", "looks", "resets")]
         command = [sys.executable, __file__, name, *counts, "--here"]
         environment = {"OMP_NUM_THREADS": "1", "LP_NUM_THREADS": "0", **os.environ}  # as in Proctor's workers
+        if VULKAN.exists():
+            environment.setdefault("VK_DRIVER_FILES", str(VULKAN))
         done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
         cost = json.loads(done.stdout.splitlines()[-1])
         print(

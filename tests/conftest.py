@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import gc
+import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from fractions import Fraction
 from importlib.metadata import version
@@ -20,7 +23,11 @@ from heavy import PACKAGES, is_heavy_throughout, markers_of, turn_of
 TESTS = Path(__file__).parent
 # Pillow 13 rounds the resizing of tall images otherwise than Pillow 12, so both sides have the same one.
 PILLOW = version("pillow")
+os.environ["PROCTOR_ENVIRONMENTS"] = (
+    os.devnull
+)  # no test uses the user's environments, and a test that makes one sets it
 ORACLE = TESTS.parent / f".venv-openpi-pillow-{PILLOW}"
+PYTHONS = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
 ORACLE_NEEDS = ["openpi-client==0.1.2", "typing_extensions", "websockets>=14", "numpy<2", f"pillow=={PILLOW}"]
 
 
@@ -146,11 +153,49 @@ def browser():
 @pytest.fixture(scope="session")
 def openpi_python():
     """The interpreter of an environment that has the real ``openpi-client``, which needs numpy before 2."""
-    python = ORACLE / "bin" / "python"
-    if not any(ORACLE.glob("lib/*/site-packages/openpi_client")):
-        commands = [[sys.executable, "-m", "venv", str(ORACLE)], [str(python), "-m", "pip", "install", *ORACLE_NEEDS]]
-        for command in commands:
-            done = subprocess.run(command, check=False, capture_output=True, text=True)
-            if done.returncode:
-                pytest.skip(f"the environment of openpi-client cannot be made: {done.stderr.strip()[-300:]}")
+    return environment_with(ORACLE, sys.executable, ORACLE_NEEDS)
+
+
+def environment_with(folder: Path, base: str, packages: list[str]) -> str:
+    """The interpreter of the virtual environment in ``folder``, which is made once, of the Python ``base``."""
+    python, made = folder / "bin" / "python", folder / "made-for-tests"
+    with Path(tempfile.gettempdir(), f"proctor{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another process of these tests may want it at the same time
+        if not made.exists() or made.read_text() != " ".join(packages):
+            commands = [[base, "-m", "venv", "--clear", str(folder)], [str(python), "-m", "pip", "install", *packages]]
+            for command in commands:
+                done = subprocess.run(command, check=False, capture_output=True, text=True)
+                if done.returncode:
+                    pytest.skip(f"{folder.name} cannot be made: {done.stderr.strip()[-300:]}")
+            made.write_text(" ".join(packages))
     return str(python)
+
+
+def python_of(version: str) -> str:
+    """The path of a Python of this version: one on ``PATH``, or one of pyenv's."""
+    found = [*PYTHONS.glob(f"{version}.*/bin/python"), shutil.which(f"python{version}")]
+    for candidate in filter(None, found):  # pyenv has shims also for versions that are not active
+        if subprocess.run([candidate, "-c", ""], check=False, capture_output=True).returncode == 0:
+            return str(candidate)
+    return pytest.skip(f"Python {version} is not installed")
+
+
+@pytest.fixture(scope="session")
+def python_310():
+    """The oldest interpreter in which workers run (``--env.python``): with the least and the oldest that they need."""
+    packages = ["numpy==1.26.4", "msgspec", "gymnasium==0.29.1"]
+    return environment_with(TESTS.parent / ".venv-worker-3.10", python_of("3.10"), packages)
+
+
+@pytest.fixture(scope="session")
+def python_310_gym():
+    """The same with the old gym in place of Gymnasium."""
+    packages = ["numpy==1.26.4", "msgspec", "gym==0.26.2"]
+    return environment_with(TESTS.parent / ".venv-worker-3.10-gym", python_of("3.10"), packages)
+
+
+@pytest.fixture(scope="session")
+def python_313():
+    """A newer interpreter than those of Proctor, with the PyAV that this one has."""
+    packages = ["numpy>=2.1", "msgspec", "gymnasium>=1.1", f"av=={version('av')}"]
+    return environment_with(TESTS.parent / f".venv-worker-3.13-av-{version('av')}", python_of("3.13"), packages)

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+import proctor
+
 SOURCES = Path(__file__).parent / "plugin_package"
 
 
@@ -63,6 +65,21 @@ def test_it_is_evaluated_by_its_name_or_its_address(place, name):
     assert written["fingerprint"]["versions"]["proctor-sliding"] == "2.1.0"
     assert written["fingerprint"]["env"]["friction"] == 0.3
     assert [path.name for path in directory.rglob("*.mp4")] == ["eval_episode_0.mp4"]
+
+
+def test_it_runs_under_a_python_in_which_it_is_not_installed(place, python_310):
+    """Installed beside Proctor's packages, it is brought along without them, and with its version."""
+    (place / "site-packages").symlink_to("installed")
+    environment = {**os.environ, "PYTHONPATH": f"{place / 'site-packages'}:{Path(proctor.__file__).parents[1]}"}
+    command = [sys.executable, "-m", "proctor", "eval", "--policy.type=expert", "--env.type=sliding"]
+    command += [f"--env.python={python_310}", "--eval.n_episodes=4", "--eval.video=none", "--output_dir=there"]
+    done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads((place / "there" / "eval_info.json").read_text())["overall"]["pc_success"] == 100
+    fingerprint = json.loads((place / "there" / "run.json").read_text())["fingerprint"]
+    assert fingerprint["versions"]["proctor-sliding"] == "2.1.0"
+    assert "code" not in fingerprint
 
 
 def test_it_inherits_the_conformance_kit(place):

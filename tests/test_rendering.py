@@ -29,7 +29,7 @@ def machine(monkeypatch):
             self.able = ("egl", "osmesa")
             self.tried = []
 
-        def draws(self, settings):
+        def draws(self, settings, python):
             self.tried.append(dict(settings))
             return dict(settings).get("MUJOCO_EGL_DEVICE_ID", "0") == "0" and settings[0][1] in self.able
 
@@ -170,8 +170,8 @@ def test_a_frame_is_really_drawn():
     """In a process of its own; a backend that is none does not draw."""
     pytest.importorskip("mujoco")
 
-    assert choice._draws((("MUJOCO_GL", "egl"), ("PYOPENGL_PLATFORM", "egl")))
-    assert not choice._draws((("MUJOCO_GL", "egl"), ("PYOPENGL_PLATFORM", "egl"), ("MUJOCO_EGL_DEVICE_ID", "99")))
+    assert choice._draws((("MUJOCO_GL", "egl"), ("PYOPENGL_PLATFORM", "egl")), None)
+    assert not choice._draws((("MUJOCO_GL", "egl"), ("PYOPENGL_PLATFORM", "egl"), ("MUJOCO_EGL_DEVICE_ID", "99")), None)
 
 
 def test_another_device_is_a_mistake():

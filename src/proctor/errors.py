@@ -72,11 +72,19 @@ class ConfigError(ProctorError):
 
 
 class MissingExtraError(ConfigError):
-    """A package that an extra of Proctor brings is not installed."""
+    """A package that an extra of Proctor brings is not installed.
 
-    def __init__(self, what: str, extra: str, cause: str = "") -> None:
+    ``environment`` names the recipe of an environment that has it, if there is one.
+    """
+
+    def __init__(self, what: str, extra: str, cause: str = "", environment: str = "") -> None:
         reason = f" ({cause})" if cause else ""
-        super().__init__(f"{what} is not installed{reason}; install it with: pip install 'proctor[{extra}]'")
+        other_way = f", or in an environment of its own with: proctor env create {environment}" if environment else ""
+        super().__init__(f"{what} is not installed{reason}; install it with: pip install 'proctor[{extra}]'{other_way}")
+
+
+class MissingFilesError(ConfigError):
+    """Files that a benchmark needs are missing, which its package does not contain and the user can fetch."""
 
 
 class CheckpointError(ConfigError):

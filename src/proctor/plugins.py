@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
+import sysconfig
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -12,7 +14,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from proctor.child import extend_import_path
+from proctor.child import extend_import_path, import_path
+from proctor.child.other_python import Companions, is_brought, pip_install
 from proctor.errors import ConfigError, did_you_mean
 from proctor.security.foreign_code import described, import_foreign
 
@@ -78,10 +81,12 @@ def requirements_of(point: EntryPoint) -> Requirements:
 
 
 def install_command(module: str) -> str:
-    """Give the command that installs the package of a module: an extra of Proctor, if one has its name, since that
-    chooses the tested version.
+    """Give the command that installs the package of a module for this interpreter: an extra of Proctor, if one has its
+    name, since that chooses the tested version.
     """
     name = module.partition(".")[0].replace("_", "-")
+    if is_brought():  # its packages are its own, and Proctor is none of them
+        return pip_install(name)
     if name in (metadata("proctor").get_all("Provides-Extra") or ()):
         return f"pip install 'proctor[{name}]'"
     return f"pip install {name}"
@@ -99,6 +104,38 @@ def find(group: str, name: str) -> str:
     if name not in points:
         raise ConfigError(f"Unknown {_KIND[group]} '{name}'.{did_you_mean(name, points)}")
     return points[name].value
+
+
+def companions_of(*addresses: str) -> Companions:
+    """Find what a process of another Python has to search to import modules of this one, given ``module:attribute``.
+
+    It searches the user's folders. Of a folder of installed packages it finds only those that hold the modules.
+    """
+    from proctor.identity.source_files import owner_of, top_level
+
+    folders = [folder for folder in import_path() if not _holds_packages(folder)]
+    packages: dict[str, str] = {}
+    versions: dict[str, str] = {}
+    for name in {top_level(address.partition(":")[0]) for address in addresses} - {"proctor"}:
+        spec = importlib.util.find_spec(name)
+        origin = next(iter(spec.submodule_search_locations or (spec.origin,)), None) if spec else None
+        if origin and (folder := str(Path(origin).parent)) not in folders:
+            packages[name] = folder
+        if owner := owner_of(name):
+            versions[owner] = version(owner)
+    return Companions(folders, packages, versions)
+
+
+def _holds_packages(folder: str) -> bool:
+    """Say whether a folder of the import path belongs to this interpreter: its packages, or the standard library."""
+    own = {os.path.abspath(path) for path in sysconfig.get_paths().values()}  # noqa: PTH100 - nothing is resolved
+    stdlib = sysconfig.get_path("stdlib")
+    return (
+        Path(folder).name in ("site-packages", "dist-packages")
+        or folder in own
+        or folder.startswith(stdlib)
+        or not Path(folder).is_dir()
+    )
 
 
 def import_module(name: str, purpose: str = "") -> ModuleType:

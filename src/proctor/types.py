@@ -8,13 +8,25 @@ outcome.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import Enum
 from operator import attrgetter
 from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
+
+if sys.version_info >= (3, 11):  # noqa: UP036 - a worker's interpreter may be Python 3.10 (``--env.python``)
+    from enum import StrEnum as StrEnum  # noqa: PLC0414 - exported
+else:
+
+    class StrEnum(str, Enum):  # noqa: UP042 - it takes that class's place
+        """``enum.StrEnum``, which Python 3.10 does not have."""
+
+        __str__ = str.__str__
+        __format__ = str.__format__
+
 
 Array = NDArray[Any]
 

@@ -15,6 +15,7 @@ from proctor.benchmarks.gymnasium import Gymnasium, GymnasiumConfig
 from proctor.benchmarks.libero.benchmark import Libero, LiberoConfig
 from proctor.benchmarks.metaworld.benchmark import MetaWorld, MetaWorldConfig
 from proctor.benchmarks.pusht import PushT, PushTConfig
+from proctor.benchmarks.robosuite import Robosuite, RobosuiteConfig
 from proctor.testing.episodes import always, episode, random_actions
 from proctor.testing.episodes import opened as standing
 
@@ -27,6 +28,9 @@ SAMPLES = {
     "drawer-open-v3": MetaWorld(MetaWorldConfig(task="drawer-open-v3")),
     "AlohaInsertion-v0": Aloha(AlohaConfig(task="AlohaInsertion-v0")),
     "libero_goal": Libero(LiberoConfig(task="libero_goal")),
+    "libero_goal_task": Libero(LiberoConfig(task="libero_goal_task", task_ids=[7])),
+    "Lift": Robosuite(RobosuiteConfig(task="Lift")),
+    "PickPlaceCan": Robosuite(RobosuiteConfig(task="can")),
     "CartPole-v1": Gymnasium(GymnasiumConfig(task="CartPole-v1")),
     "Pendulum-v1": Gymnasium(GymnasiumConfig(task="Pendulum-v1")),
     "FetchReach-v4": Gymnasium(GymnasiumConfig(task="FetchReach-v4", module="gymnasium_robotics")),

@@ -9,8 +9,9 @@ from contextlib import contextmanager
 import numpy as np
 
 from proctor.benchmarks.libero.package import LiberoFiles
-from proctor.benchmarks.libero.simulator import QuickSimulator, Simulator, View
+from proctor.benchmarks.libero.simulator import QuickSimulator, Simulator
 from proctor.benchmarks.libero.tasks import SUITES
+from proctor.benchmarks.robosuite.drawing import View
 
 VIEW = View(("agentview", "robot0_eye_in_hand"), (128, 128))
 
@@ -18,11 +19,16 @@ VIEW = View(("agentview", "robot0_eye_in_hand"), (128, 128))
 UNREAD = re.compile(r"efc_|.*island|mesh_|skin_|hfield_|tex_|bvh_|oct_|name_|names|paths")
 
 
+def liberos(suite, task_id):
+    """The scene and the stored initial states of a task of LIBERO or LIBERO-PRO."""
+    files, name = LiberoFiles(), SUITES[suite][task_id]
+    return files.scene(suite, name), files.init_states(suite, name)
+
+
 @contextmanager
-def standing_simulator(kind, suite, task_id):
+def standing_simulator(kind, scene):
     """A simulator of a task: ``kind`` is one of the two classes."""
-    files = LiberoFiles()
-    simulator = kind(files.task_file(suite, SUITES[suite][task_id]), VIEW)
+    simulator = kind(scene, VIEW)
     try:
         yield simulator
     finally:
@@ -72,12 +78,12 @@ def place_in_reach_of_success(simulator, goal):
             return
 
 
-def went_through(simulator, suite, task_id, seed, n_steps, *, look_every=2):
+def went_through(simulator, states, seed, n_steps, *, look_every=2):
     """Everything that an episode of random actions is: success, arrays, random numbers and sensors at every step.
 
     Images at the first one and every ``look_every`` steps. Before the last step all is put at its goal.
     """
-    state = LiberoFiles().init_states(suite, SUITES[suite][task_id])[seed % 50]
+    state = states[seed % len(states)]
     actions = np.random.default_rng(seed).uniform(-1, 1, (n_steps, 7)).astype(np.float32)
     seen = simulator.reset(seed, state, absolute=False, look=True)
     moments = [(False, arrays(simulator), sensed(seen), np.random.get_state()[1].tobytes())]
@@ -94,14 +100,12 @@ def sensed(seen):
     return {name: hashlib.sha256(np.ascontiguousarray(part).tobytes()).hexdigest()[:16] for name, part in parts.items()}
 
 
-def both_kinds(suite, task_id, seeds, n_steps, *, look_every=2):
+def both_kinds(scene, states, seeds, n_steps, *, look_every=2):
     """Episodes of LIBERO's own code, and of the quick simulator: two lists of what :func:`went_through` gives."""
     episodes = []
     for kind in (Simulator, QuickSimulator):
-        with standing_simulator(kind, suite, task_id) as simulator:
-            episodes.append(
-                [went_through(simulator, suite, task_id, seed, n_steps, look_every=look_every) for seed in seeds]
-            )
+        with standing_simulator(kind, scene) as simulator:
+            episodes.append([went_through(simulator, states, seed, n_steps, look_every=look_every) for seed in seeds])
     return episodes
 
 

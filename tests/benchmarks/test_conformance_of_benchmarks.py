@@ -16,10 +16,19 @@ from proctor.benchmarks.base import Step
 from proctor.testing.conformance import BenchmarkConformance
 from proctor.testing.fakes import FakeBenchmark, FakeConfig, FakeEnv
 
-DRAWN = {"pusht", "push-v3", "drawer-open-v3", "AlohaInsertion-v0", "libero_goal"}
+DRAWN = {
+    "pusht",
+    "push-v3",
+    "drawer-open-v3",
+    "AlohaInsertion-v0",
+    "libero_goal",
+    "libero_goal_task",
+    "Lift",
+    "PickPlaceCan",
+}
 """Those that show images, and draw them only when somebody looks."""
 
-SIZED = {"pusht", "push-v3", "AlohaInsertion-v0", "libero_goal"}
+SIZED = {"pusht", "push-v3", "AlohaInsertion-v0", "libero_goal", "libero_goal_task", "Lift"}
 """One of each that can draw a video at any size."""
 
 
@@ -109,12 +118,18 @@ def test_listing_tasks_imports_no_simulator():
     program = """
 import sys
 from proctor.benchmarks.aloha import Aloha, AlohaConfig
+from proctor.benchmarks.hil import Hil, HilConfig
 from proctor.benchmarks.libero.benchmark import Libero, LiberoConfig
 from proctor.benchmarks.metaworld.benchmark import MetaWorld, MetaWorldConfig
 from proctor.benchmarks.pusht import PushT, PushTConfig
+from proctor.benchmarks.robocasa import RoboCasa
+from proctor.benchmarks.robosuite import Robosuite, RobosuiteConfig
+from proctor.benchmarks.xarm import Xarm, XarmConfig
+Xarm(XarmConfig()).tasks(), Hil(HilConfig()).tasks(), Robosuite(RobosuiteConfig(task="robomimic")).tasks()
 Aloha(AlohaConfig()).tasks(), Libero(LiberoConfig()).tasks()
 PushT(PushTConfig()).tasks(), MetaWorld(MetaWorldConfig(task="MT50")).tasks()
-simulators = {"metaworld", "mujoco", "gym_aloha", "dm_control", "libero", "robosuite", "gym_pusht", "pymunk", "pygame"}
+simulators = {"metaworld", "mujoco", "gym_aloha", "dm_control", "libero", "robosuite", "gym_pusht", "pymunk", "pygame",
+              "gym_xarm", "gym_hil", "robocasa"}
 loaded = (simulators | {"torch"}) & sys.modules.keys()
 sys.exit(f"loaded: {loaded}" if loaded else 0)
 """

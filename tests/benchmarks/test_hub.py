@@ -237,9 +237,7 @@ class ToyConfig(EnvConfig):
     assert "lerobot_env_toy" in benchmark.distributions
 
 
-@pytest.mark.parametrize(
-    "name", ["robocasa", "vlabench", "robotwin", "robomme", "libero_plus", "isaaclab_arena", "gym_manipulator"]
-)
+@pytest.mark.parametrize("name", ["vlabench", "robotwin", "robomme", "isaaclab_arena", "gym_manipulator"])
 def test_lerobots_own_types_without_an_adapter_go_to_lerobot(name):
     """A pasted command runs LeRobot's environment; its fields keep their names and get LeRobot's types."""
     fields = {"type": name, "task": "a, b", "render_mode": "rgb_array", "observation_height": "128", "name": "x"}

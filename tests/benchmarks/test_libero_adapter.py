@@ -14,15 +14,22 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 from benchmark_episodes import digest, from_script, random_actions, standing
-from libero_checks import both_kinds, differences, put_at_goal, standing_simulator
+from libero_checks import both_kinds, differences, liberos, put_at_goal, standing_simulator
 
 from proctor.benchmarks.libero import benchmark as libero
 from proctor.benchmarks.libero import package as libero_package
 from proctor.benchmarks.libero import simulator as libero_simulator
 from proctor.benchmarks.libero.benchmark import N_INIT_STATES, Libero, LiberoConfig
-from proctor.benchmarks.libero.package import LiberoFiles, read_pickled_array
+from proctor.benchmarks.libero.package import DISTRIBUTIONS, LiberoFiles, read_pickled_array
 from proctor.benchmarks.libero.simulator import QuickSimulator, SamplingClock, Simulator, is_compared
-from proctor.benchmarks.libero.tasks import MAX_STEPS, SUITES, instruction_of
+from proctor.benchmarks.libero.tasks import (
+    LIBERO,
+    MAX_STEPS,
+    SUITES,
+    instruction_of,
+    written_instruction,
+)
+from proctor.benchmarks.robosuite import drawing
 from proctor.config import structure
 from proctor.errors import ConfigError, MissingExtraError
 
@@ -35,15 +42,20 @@ def benchmark_of(suite, *task_ids, **fields):
 
 
 def test_the_tasks_are_liberos():
-    """130 tasks in the package's order, each with the sentence that the package makes of its name."""
+    """130 tasks and LIBERO-PRO's 160 in the package's order, each with the sentence that the package makes of its name,
+    and with the sentence that LIBERO's own parser reads in its file.
+    """
     from libero.libero import benchmark
+    from libero.libero.envs.bddl_utils import get_problem_info
 
+    files = LiberoFiles()
     for suite, names in SUITES.items():
         theirs = benchmark.get_benchmark_dict()[suite]().tasks
         assert [task.name for task in theirs] == list(names)
         assert [task.language for task in theirs] == [instruction_of(name) for name in names]
-    assert [len(names) for names in SUITES.values()] == [10, 10, 10, 10, 90]
-    assert SUITES.keys() == MAX_STEPS.keys()
+        written = [get_problem_info(str(files.task_file(suite, name)))["language_instruction"] for name in names]
+        assert written == [written_instruction(suite, number) for number in range(len(names))]
+    assert [len(names) for names in SUITES.values()] == [10, 10, 10, 10, 90] + [10] * 16
 
 
 @needs_lerobot
@@ -57,6 +69,7 @@ def test_the_limits_are_lerobots():
     )
 
     assert limits == MAX_STEPS
+    assert MAX_STEPS.keys() == LIBERO.keys()
 
 
 def test_suites_and_tasks_are_chosen_as_in_lerobot():
@@ -145,7 +158,7 @@ def test_robosuite_is_imported_without_its_log_file(monkeypatch):
     """Which would be in /tmp, and another user's: only the first one on a machine could run LIBERO."""
     logs = []
     monkeypatch.setattr(
-        libero_package, "import_simulator", lambda *_: logs.append(logging.FileHandler("/nowhere/robosuite.log"))
+        drawing, "import_simulator", lambda *_: logs.append(logging.FileHandler("/nowhere/robosuite.log"))
     )
 
     libero_package.import_robosuite()
@@ -234,14 +247,16 @@ def test_unreadable_initial_states_say_how_to_do_without(tmp_path, monkeypatch):
         LiberoFiles().init_states("libero_goal", "turn_on_the_stove")
 
 
-@pytest.mark.skipif(not is_compared(), reason="other versions are installed than those the quick simulator is for")
+@pytest.mark.skipif(
+    not is_compared(DISTRIBUTIONS), reason="other versions are installed than those the quick simulator is for"
+)
 @pytest.mark.parametrize(
     ("suite", "task_id"),
     [("libero_goal", 7), ("libero_object", 0), ("libero_spatial", 0), ("libero_10", 3)],
 )
 def test_the_quick_simulator_is_liberos_own_code_to_the_bit(suite, task_id):
     """Every array, image, sensor and random number, over two episodes in one simulator that end in success."""
-    stock, quick = both_kinds(suite, task_id, (1004, 3), 4)
+    stock, quick = both_kinds(*liberos(suite, task_id), (1004, 3), 4)
 
     assert differences(stock, quick) == []
     assert [[moment[0] for moment in episode] for episode in quick] == [[False] * 4 + [True]] * 2
@@ -251,7 +266,7 @@ def test_a_frame_larger_than_any_before_is_liberos_own():
     """Its GL context is made anew for it, with the scene's textures."""
     frames = []
     for kind in (Simulator, QuickSimulator):
-        with standing_simulator(kind, "libero_goal", 7) as simulator:
+        with standing_simulator(kind, liberos("libero_goal", 7)[0]) as simulator:
             simulator.reset(7, None, absolute=False, look=True)
             frames.append([simulator.draw("agentview", size) for size in ((128, 128), (720, 600), (128, 128))])
 
@@ -271,7 +286,7 @@ def test_the_comparison_sees_a_single_constraint_solution_less():
     actions = np.random.default_rng(0).uniform(-1, 1, (30, 7)).astype(np.float32)
     states = []
     for kind in (QuickSimulator, Sloppy):
-        with standing_simulator(kind, "libero_goal", 7) as simulator:
+        with standing_simulator(kind, liberos("libero_goal", 7)[0]) as simulator:
             simulator.reset(7, None, absolute=False, look=False)
             for action in actions:
                 simulator.step(action, look=False)
@@ -310,7 +325,9 @@ def test_an_episode_is_lerobots_to_the_bit():
     assert np.abs(states - their_states).max() < 1e-6
 
 
-@pytest.mark.skipif(not is_compared(), reason="other versions are installed than those the quick simulator is for")
+@pytest.mark.skipif(
+    not is_compared(DISTRIBUTIONS), reason="other versions are installed than those the quick simulator is for"
+)
 def test_what_a_worker_was_forked_with_is_the_same_and_costs_less_memory():
     """The scene is compiled, and its files are read, in the process that workers are forked from."""
     own, *forked = from_script("forked_libero.py", "libero_object", 0)
@@ -416,7 +433,7 @@ def test_a_protocol_decides_limits_states_and_waiting(protocol, limits, state, i
 
     seen = []
     for quick in (True, False):
-        with patch.object(libero_simulator, "is_compared", lambda quick=quick: quick):
+        with patch.object(libero_simulator, "is_compared", lambda _, quick=quick: quick):
             env = benchmark.make_env(task)
             assert env.observation_space["observation.state"].dtype == state
             frames = [env.reset(1003, init_state, look=True)]

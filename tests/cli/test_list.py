@@ -46,6 +46,23 @@ def test_what_is_not_installed_is_listed_with_the_command_that_installs_it(capsy
     assert entries["pusht"]["usable"]
 
 
+def test_what_an_environment_of_its_own_has_can_be_used(capsys, monkeypatch):
+    """Else the command is listed that creates it."""
+    missing = Requirements({}, ("metaworld==3.1.1",), "pip install 'proctor[metaworld]'")
+    monkeypatch.setattr(listing, "requirements_of", lambda _: missing)
+    assert "proctor env create metaworld" in listed(capsys)
+
+    class Created:
+        name = "metaworld"
+
+    monkeypatch.setattr(listing, "environments_for", lambda name: [Created] if name == "metaworld" else [])
+    entries = {entry["name"]: entry for entry in json.loads(listed(capsys, "--json"))["benchmarks"]}
+
+    assert "runs in the environment 'metaworld'" in listed(capsys)
+    assert (entries["metaworld"]["usable"], entries["metaworld"]["environment"]) == (True, "metaworld")
+    assert (entries["pusht"]["usable"], entries["pusht"]["environment"]) == (False, None)
+
+
 def test_a_broken_plug_in_is_listed_as_broken(capsys, monkeypatch):
     """And the others are listed none the less."""
     broken = EntryPoint("shattered", "no_such_module_of_ours:Benchmark", BENCHMARKS)

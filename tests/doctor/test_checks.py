@@ -14,8 +14,10 @@ from proctor import plugins
 from proctor.doctor import Check, Status, checks
 from proctor.doctor.checks import cores_and_memory, descriptors, disk, lerobot, python, shared_memory, simulator, torch
 from proctor.doctor.examination import make
+from proctor.errors import MissingFilesError
 from proctor.plugins import Requirements
 from proctor.rendering import frame
+from proctor.testing.fakes import FakeBenchmark
 
 
 def test_the_machine_of_the_tests_is_in_order(tmp_path):
@@ -125,12 +127,62 @@ def test_an_image_of_one_colour_is_trouble(monkeypatch):
         simulator("fake")
 
 
+@pytest.mark.parametrize(
+    ("release", "remedy"),
+    [
+        ({"ID": "debian", "VERSION_ID": "12"}, "run tools/vulkan_driver of Proctor's repository"),
+        ({"ID": "ubuntu", "VERSION_ID": "22.04"}, "Ubuntu 22.04 may have a Mesa that is too old"),
+        ({"ID": "debian", "VERSION_ID": "13"}, "apt-get install mesa-vulkan-drivers"),
+        (OSError(), "apt-get install mesa-vulkan-drivers"),
+    ],
+    ids=["Debian 12", "Ubuntu 22.04", "Debian 13", "another system"],
+)
+def test_without_a_vulkan_driver_the_remedy_is_the_systems(monkeypatch, release, remedy):
+    """Debian 12 has none that ManiSkill can use, and another Mesa would draw other images with MuJoCo."""
+
+    class Lost:
+        Device = RenderSystem = staticmethod(lambda _: (_ for _ in ()).throw(RuntimeError("no driver")))
+
+    sapien = SimpleNamespace(render=Lost, Device=str)
+    monkeypatch.setitem(sys.modules, "sapien", sapien)
+    monkeypatch.setitem(sys.modules, "sapien.render", Lost)
+    monkeypatch.setattr(checks.importlib.util, "find_spec", lambda _: object())
+
+    def told():
+        if isinstance(release, OSError):
+            raise release
+        return release
+
+    monkeypatch.setattr(checks.platform, "freedesktop_os_release", told)
+
+    finding = checks.vulkan()
+
+    assert finding.status is Status.BROKEN
+    assert finding.message == "ManiSkill cannot draw on the CPU: no driver"
+    assert remedy in finding.remedy
+
+
+def test_a_benchmark_whose_files_must_be_fetched_is_absent(monkeypatch):
+    """What is missing is said; nothing on this machine is broken."""
+    point = EntryPoint("fake", "proctor.testing.fakes:FakeBenchmark", "")
+    monkeypatch.setattr(plugins, "installed", lambda _: {"fake": point})
+
+    def refuse(*_):
+        raise MissingFilesError("It needs files: fetch them.")
+
+    monkeypatch.setattr(FakeBenchmark, "make_env", refuse)
+
+    assert simulator("fake").status is Status.ABSENT
+    assert simulator("fake").message.endswith("It needs files: fetch them.")
+
+
 def test_without_torch_there_is_nothing_to_check(monkeypatch):
     """It is needed for policies with weights only."""
     monkeypatch.setattr(checks.importlib.util, "find_spec", lambda _: None)
 
     assert torch().status is Status.ABSENT
     assert checks.gl().status is Status.ABSENT
+    assert checks.vulkan().status is Status.ABSENT
 
 
 def test_a_library_that_is_missing_is_named(monkeypatch):

@@ -10,6 +10,7 @@ from time import monotonic
 
 import pytest
 
+from proctor.child.other_python import Companions
 from proctor.engine.worker.messages import Build, Built, Ready, Setup
 from proctor.engine.worker.pool import Deadlines, Pool, WorkerLost
 from proctor.testing.fakes import FakeBenchmark, FakeConfig
@@ -51,7 +52,7 @@ def make_pool(tmp_path):
 
     def make(benchmark: str) -> Pool:
         env = {"type": "fake", "scratch": str(tmp_path)}
-        setup = Setup(f"colleague:{benchmark}", env, None, [*sys.path, str(tmp_path)])
+        setup = Setup(f"colleague:{benchmark}", env, None, Companions([*sys.path, str(tmp_path)]))
         pools.append(Pool(setup, in_process=False, log=tmp_path / "log", deadlines=Deadlines(60, 60)))
         return pools[-1]
 

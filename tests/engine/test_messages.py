@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from proctor.child.other_python import Companions
 from proctor.engine.worker.messages import (
     Act,
     ArrayBytes,
@@ -28,7 +29,12 @@ from proctor.types import ArraySpec, EpisodeSpec, Features, Task
 
 ACTIONS = ArrayBytes.pack(np.arange(6, dtype=np.float32).reshape(3, 2))
 REQUESTS = [
-    Setup("module:Class", {"type": "fake", "faults": {"a": "b"}, "size": [1, 2]}, None, ["/a", ""]),
+    Setup(
+        "module:Class",
+        {"type": "fake", "faults": {"a": "b"}, "size": [1, 2]},
+        None,
+        Companions(["/a", ""], {"plug_in": "/b"}, {"plug-in": "1.0"}),
+    ),
     Build(Task("suite", 3, "name", "pick up the »bowl«", 100)),
     Start(EpisodeSpec("suite", 3, 4, 1004, None), 100),
     Start(EpisodeSpec("suite", 3, 4, 2**40, 7), 100),

@@ -10,13 +10,14 @@ from time import monotonic
 
 import pytest
 
+from proctor.child.other_python import Companions
 from proctor.engine import Engine, EngineOptions, EngineSetup
 from proctor.engine.worker.messages import Build, Built, Ready, Setup
 from proctor.engine.worker.pool import Deadlines, Pool, ProcessWorker, WorkerLost
 from proctor.engine.worker.processes import SpawnStarter
 from proctor.testing.fakes import FAKE_BENCHMARK, FakeBenchmark, FakeConfig
 
-SETUP = Setup(FAKE_BENCHMARK, {"type": "fake"}, None, sys.path)
+SETUP = Setup(FAKE_BENCHMARK, {"type": "fake"}, None, Companions(sys.path))
 
 
 @pytest.fixture(params=["forked", "spawned"])

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from proctor.benchmarks.base import Step
+from proctor.child.other_python import Companions
 from proctor.engine.worker.arrays import SharedArrays, anonymous_file
 from proctor.engine.worker.messages import (
     Act,
@@ -39,7 +40,7 @@ START = Start(EpisodeSpec("fake", 1, 0, 1000), 10)
 def simulation():
     """One that is set up."""
     simulation = Simulation(SharedArrays(anonymous_file()))
-    assert simulation.handle(Setup(FAKE_BENCHMARK, CONFIG, None, sys.path)) == Ready()
+    assert simulation.handle(Setup(FAKE_BENCHMARK, CONFIG, None, Companions(sys.path))) == Ready()
     yield simulation
     simulation.arrays.close()
 
@@ -225,7 +226,7 @@ def test_the_old_simulator_is_closed_before_the_next_is_built(built, monkeypatch
 
 def test_what_would_fail_everywhere_is_the_users_fault(simulation):
     """A field that the benchmark does not have."""
-    reply = simulation.handle(Setup(FAKE_BENCHMARK, {**CONFIG, "n_task": 1}, None, sys.path))
+    reply = simulation.handle(Setup(FAKE_BENCHMARK, {**CONFIG, "n_task": 1}, None, Companions(sys.path)))
 
     assert reply.users_fault
     assert reply.message == "Unknown field env.n_task. Did you mean 'n_tasks'?"
@@ -234,7 +235,7 @@ def test_what_would_fail_everywhere_is_the_users_fault(simulation):
 def test_a_local_policy_runs_the_whole_episode_in_one_request():
     """No message per step, and no look at all."""
     simulation = Simulation(SharedArrays(anonymous_file()))
-    simulation.handle(Setup(FAKE_BENCHMARK, CONFIG, "proctor.policies.local:Expert", sys.path))
+    simulation.handle(Setup(FAKE_BENCHMARK, CONFIG, "proctor.policies.local:Expert", Companions(sys.path)))
     simulation.handle(Build(TASK))
 
     reply = simulation.handle(START)

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from proctor.engine.worker.messages import VideoSpec
-from proctor.engine.worker.video_recorder import VideoRecorder, keep_video
+from proctor.engine.worker.video_file import keep_video
+from proctor.engine.worker.video_recorder import VideoRecorder
 from proctor.errors import ConfigError
 from proctor.testing.fakes import FakeBenchmark, FakeConfig, FakeEnv
 

@@ -176,7 +176,7 @@ def test_a_policy_that_does_not_fit_is_refused_although_the_simulator_was_built_
         def check_contract(self, features):
             raise ContractError("no")
 
-    with Evaluator(ENV, **FIELDS) as evaluator:
+    with Evaluator(ENV | {"n_tasks": 1}, **FIELDS) as evaluator:
         evaluator(FakePolicy())
         with pytest.raises(ContractError, match="no"):
             evaluator(Fussy())
@@ -281,24 +281,32 @@ def test_a_forked_process_ends_no_workers_of_its_parents(tmp_path):
         assert processes() == there
 
 
-def test_the_random_generators_of_this_process_go_on_as_if_nothing_had_happened():
-    """Also after an exception, and with a simulator in this process."""
+@pytest.mark.parametrize("n_drawn", [0, 1])
+def test_the_random_generators_of_this_process_go_on_as_if_nothing_had_happened(n_drawn):
+    """Also after an exception, and with a simulator in this process. Normal numbers are made in pairs."""
 
-    def disturbing(observation):
-        random.random()
-        np.random.normal()
-        raise RuntimeError
+    class Drawing(FakePolicy):
+        """Draws on the main thread, where no episode's generators are swapped in."""
+
+        def check_contract(self, features):
+            random.random()
+            np.random.normal(size=3)
+
+    class Failing(Drawing):
+        def predict(self, observations, memories):
+            raise RuntimeError
 
     with Evaluator(ENV, n_episodes=1) as evaluator:
         random.seed(1)
         np.random.seed(1)
-        np.random.normal()  # of two that are drawn, one is kept
+        np.random.normal(size=n_drawn)
         state = random.getstate(), np.random.get_state()
-        for policy in (FakePolicy(noise=0.1), disturbing):
+        for policy in (Drawing(), Failing()):
             with suppress(NoResultError):
                 evaluator(policy, batch_size=1)
             assert random.getstate() == state[0]
-            assert str(np.random.get_state()) == str(state[1])
+            assert [*map(str, np.random.get_state())] == [*map(str, state[1])]
+            assert np.array_equal(np.random.get_state()[1], state[1][1])
 
 
 # ----------------------------------------------------------------------------------------------------- the background

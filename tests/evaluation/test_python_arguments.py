@@ -151,6 +151,21 @@ def test_numpys_numbers_paths_and_configurations_are_taken(tmp_path):
     assert eval_policy(made, FakePolicy(), np.int64(2), start_seed=np.int64(7))["n_episodes"] == 2
 
 
+class Mine:
+    """A step that is not LeRobot's."""
+
+
+class Pipeline:
+    steps = (Mine(),)
+
+
+def eval_all(**arguments):
+    usual = {"env_preprocessor": None, "env_postprocessor": None, "preprocessor": None, "postprocessor": None}
+    return proctor.eval_policy_all(
+        **{"envs": make_env(ENV), "policy": FakePolicy(), "n_episodes": 1, **usual, **arguments}
+    )
+
+
 @pytest.mark.parametrize(
     ("use", "sentence"),
     [
@@ -161,6 +176,12 @@ def test_numpys_numbers_paths_and_configurations_are_taken(tmp_path):
         (lambda: eval_policy(cartpole(), FakePolicy(), 1), "env is the single environment .*SyncVectorEnv"),
         (lambda: eval_policy("pusht", FakePolicy(), 1), "env is 'pusht'; give a vector environment"),
         (lambda: eval_policy(make_env(ENV)["fake"][0], FakePolicy(), 0), "n_episodes is 0; it must be at least 1"),
+        (lambda: eval_all(n_episodes=0), "n_episodes is 0; it must be at least 1"),
+        (lambda: eval_all(max_episodes_rendered=1), "max_episodes_rendered is 1, but videos_dir is missing"),
+        (lambda: eval_all(recording_dir="there"), "recording_dir and recording_repo_id are not supported"),
+        (lambda: eval_all(envs={"fake": {0: cartpole()}}), "env is the single environment"),
+        (lambda: eval_all(env_preprocessor=Pipeline()), "env_preprocessor has Mine, which environments of proctor"),
+        (lambda: make_env(ENV, 1, hub_cache_dir="there"), "hub_cache_dir is not supported: set HF_HUB_CACHE"),
         (lambda: shard_episodes(10, 5, 5), "shard_id is 5 and num_shards 5; shards are numbered from 0"),
         (lambda: shard_episodes(10, 0, 0), "shard_id is 0 and num_shards 0"),
         (lambda: make_policy({"type": "random"}, rename_map="a"), "rename_map is 'a'; it is a dict"),
@@ -177,6 +198,7 @@ def test_every_public_function_is_tried_here():
     assert {name for name in proctor.__all__ if name[0].islower()} == {
         "evaluate",
         "eval_policy",
+        "eval_policy_all",
         "make_env",
         "make_policy",
         "shard_episodes",

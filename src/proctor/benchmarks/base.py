@@ -16,14 +16,17 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import gymnasium
 import numpy as np
 
+from proctor.child.other_python import is_brought, pip_install
 from proctor.config import EnvConfig
 from proctor.errors import ConfigError, MissingExtraError
 from proctor.types import INSTRUCTION, Array, ArraySpec, Features, Task
+
+if TYPE_CHECKING:
+    import gymnasium  # a worker's interpreter may have the old gym in its place, whose spaces are alike
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +152,15 @@ class Benchmark(ABC):
         self.config = config
 
     @classmethod
+    def fields_of(cls, configuration: Any) -> dict[str, Any] | None:
+        """Give the fields of ``--env.*`` that say the same as another library's configuration object.
+
+        Returns None if the class does not know objects of this kind, as it does unless it overrides this.
+        """
+        del configuration
+        return None
+
+    @classmethod
     def fields_for(cls, name: str, fields: Mapping[str, Any]) -> dict[str, Any] | None:  # noqa: ARG003 - for subclasses
         """Return the fields of ``--env.*`` with which this benchmark runs ``--env.type=<name>``.
 
@@ -238,11 +250,18 @@ def import_simulator(module: str, extra: str) -> Any:
 
     Raises:
         MissingExtraError: the package, or a package that it needs, is not installed.
+        ConfigError: it is not installed for the interpreter of ``--env.python``.
     """
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise MissingExtraError(module, extra, str(error)) from error
+        if is_brought():
+            command = pip_install(module.partition(".")[0].replace("_", "-"))
+            raise ConfigError(
+                f"{module} cannot be imported in the interpreter of --env.python ({error}); install it there, for "
+                f"example with: {command}"
+            ) from error
+        raise MissingExtraError(module, extra, str(error), environment=extra) from error  # every simulator has a recipe
 
 
 def require_one_of(field: str, value: str, allowed: Collection[str]) -> None:
@@ -256,13 +275,13 @@ def require_one_of(field: str, value: str, allowed: Collection[str]) -> None:
 
 
 def require_at_least(minimum: int, config: EnvConfig, *fields: str) -> None:
-    """Refuse numbers below a minimum, such as the sides of an image.
+    """Refuse numbers below a minimum, such as the sides of an image; None, a default that is chosen later, is accepted.
 
     Raises:
         ConfigError: a number is too small; the message names its field.
     """
     for field in fields:
-        if (value := getattr(config, field)) < minimum:
+        if (value := getattr(config, field)) is not None and value < minimum:
             raise ConfigError(f"env.{field} is {value}; it must be at least {minimum}.")
 
 

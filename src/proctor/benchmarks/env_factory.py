@@ -140,7 +140,10 @@ def _task(suite: str, number: int, env: gymnasium.Env) -> Task:
 
 
 def _attribute(env: gymnasium.Env, name: str) -> Any:
-    return env.get_wrapper_attr(name) if env.has_wrapper_attr(name) else None
+    try:
+        return env.get_wrapper_attr(name)
+    except AttributeError:  # to ask first is possible only since Gymnasium 1.0
+        return None
 
 
 def _close(made: Made) -> None:

@@ -12,9 +12,7 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, distribution, packages_distributions
 from typing import Any, ClassVar
 
-import gymnasium
 import numpy as np
-from gymnasium.spaces import Discrete
 
 from proctor.benchmarks.base import (
     Benchmark,
@@ -25,6 +23,7 @@ from proctor.benchmarks.base import (
     mujoco_state,
     set_mujoco_state,
 )
+from proctor.benchmarks.gym_package import Discrete, package, registered
 from proctor.benchmarks.gymnasium_registry import creator_of, is_made_in_main, register_specs, spec_of, to_workers
 from proctor.benchmarks.gymnasium_spaces import ObservationNames, action_box, rgb_frame
 from proctor.benchmarks.returns import USUAL_SUCCESS_KEYS, decided, real_number, shown, success_in
@@ -252,7 +251,7 @@ def _require_present_interface(env: Any, name: str) -> None:
 def _make(task: Task, kwargs: Mapping[str, Any]) -> Any:
     """Construct the environment, with rendering if it supports it. Nothing is rendered before it is requested."""
     make = partial(
-        gymnasium.make, task.name, max_episode_steps=task.max_episode_steps, disable_env_checker=True, **kwargs
+        package.make, task.name, max_episode_steps=task.max_episode_steps, disable_env_checker=True, **kwargs
     )
     try:
         creator = creator_of(spec_of(task.name))
@@ -264,10 +263,10 @@ def _make(task: Task, kwargs: Mapping[str, Any]) -> Any:
             if "unexpected keyword argument 'render_mode'" not in str(error):
                 raise
         return make()
-    except (ImportError, gymnasium.error.DependencyNotInstalled) as error:
+    except (ImportError, package.error.DependencyNotInstalled) as error:
         raise ConfigError(f"{task.name} needs a package that is not installed: {error}") from error
     except TypeError as error:
-        if "gymnasium.Env" not in str(error):
+        if f"{package.__name__}.Env" not in str(error):
             raise
         raise _old_interface(task.name, "it is not a gymnasium.Env") from error
 
@@ -356,6 +355,8 @@ class Gymnasium(Benchmark):
 
     def _send_spec(self, spec: Any) -> None:
         """Record the registry's entry of an id, if workers need it and can use it."""
+        if not hasattr(spec, "to_json"):
+            return  # the old gym's: this process has registered it by an import, and a worker does the same
         if (as_text := to_workers(spec)) is not None:
             self._specs[spec.id] = as_text
         elif not self.config.modules() or is_made_in_main(spec):  # else workers register it by importing the modules
@@ -367,7 +368,7 @@ class Gymnasium(Benchmark):
     @property
     def sources(self) -> tuple[str | Callable[..., Any], ...]:
         """The packages that register the ids, and the constructor of each environment."""
-        specs = (gymnasium.registry.get(name) for name in self.config.task_names())
+        specs = (registered().get(name) for name in self.config.task_names())
         makers = (spec.entry_point for spec in specs if spec is not None and spec.entry_point is not None)
         made_in = (maker.partition(":")[0] if isinstance(maker, str) else maker for maker in makers)
         return (*self.config.modules(), *made_in)

@@ -10,30 +10,28 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-import gymnasium
-from gymnasium.envs.registration import EnvSpec, load_env_creator
-
+from proctor.benchmarks.gym_package import load_env_creator, registered, registration
 from proctor.errors import ConfigError, did_you_mean
 from proctor.security.foreign_code import import_foreign
 
 
-def spec_of(env_id: str) -> EnvSpec:
+def spec_of(env_id: str) -> registration.EnvSpec:
     """Return the registry's entry for an id.
 
     Raises:
         ConfigError: the id is not registered.
     """
     try:
-        return gymnasium.registry[env_id]
+        return registered()[env_id]
     except KeyError:
         raise ConfigError(
-            f"No Gymnasium environment '{env_id}' is registered.{did_you_mean(env_id, gymnasium.registry)} "
+            f"No Gymnasium environment '{env_id}' is registered.{did_you_mean(env_id, registered())} "
             "If a package registers it, name the package: --env.module=PACKAGE. An id that a script registers exists "
             "only in that script; call proctor.evaluate there."
         ) from None
 
 
-def creator_of(spec: EnvSpec) -> Any:
+def creator_of(spec: registration.EnvSpec) -> Any:
     """Return the constructor of an environment. Its module may be the user's.
 
     Raises:
@@ -46,7 +44,7 @@ def creator_of(spec: EnvSpec) -> Any:
     return load_env_creator(spec.entry_point)
 
 
-def to_workers(spec: EnvSpec) -> str | None:
+def to_workers(spec: registration.EnvSpec) -> str | None:
     """Return an entry as JSON, or None if a worker could not construct the environment from it.
 
     A worker cannot if the class is in ``__main__``, in a function or in a module made at run time, or if JSON cannot
@@ -59,10 +57,10 @@ def to_workers(spec: EnvSpec) -> str | None:
         text = dataclasses.replace(spec, entry_point=address, vector_entry_point=None).to_json()
     except (TypeError, ValueError):
         return None
-    return text if EnvSpec.from_json(text).kwargs == spec.kwargs else None
+    return text if registration.EnvSpec.from_json(text).kwargs == spec.kwargs else None
 
 
-def is_made_in_main(spec: EnvSpec) -> bool:
+def is_made_in_main(spec: registration.EnvSpec) -> bool:
     """Return True if the environment's constructor is defined in the script or notebook itself."""
     where = getattr(spec.entry_point, "__module__", None) or str(spec.entry_point).partition(":")[0]
     return where == "__main__"
@@ -71,8 +69,8 @@ def is_made_in_main(spec: EnvSpec) -> bool:
 def register_specs(specs: Mapping[str, str]) -> None:
     """Register, in a worker, the entries that :func:`to_workers` returned, unless they are registered already."""
     for env_id, as_text in specs.items():
-        if env_id not in gymnasium.registry or to_workers(gymnasium.registry[env_id]) != as_text:
-            gymnasium.registry[env_id] = EnvSpec.from_json(as_text)
+        if env_id not in registered() or to_workers(registered()[env_id]) != as_text:
+            registered()[env_id] = registration.EnvSpec.from_json(as_text)
 
 
 def _address(entry_point: Any) -> str | None:

@@ -31,8 +31,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Text, Tuple
 
+from proctor.benchmarks.gym_package import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Text, Tuple
 from proctor.errors import ConfigError
 from proctor.types import INSTRUCTION, Array
 

@@ -15,8 +15,8 @@ from proctor.benchmarks.env_factory import EnvFactoryBenchmark
 from proctor.benchmarks.gymnasium import SuccessConfig
 from proctor.config import EnvConfig
 from proctor.errors import ConfigError, did_you_mean
-from proctor.hub_files import snapshot_of
 from proctor.identity.source_files import digest_of_files, python_files
+from proctor.security.hub_files import snapshot_of
 from proctor.types import Task
 
 _USUAL_FILE = "env.py"

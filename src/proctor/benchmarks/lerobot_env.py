@@ -19,9 +19,7 @@ from proctor.security.consent import GIVE_CONSENT
 from proctor.types import Task
 
 _PREFIX = "lerobot_env_"
-_LEROBOTS = frozenset(
-    {"gym_manipulator", "isaaclab_arena", "libero_plus", "robocasa", "robomme", "robotwin", "vlabench"}
-)
+_LEROBOTS = frozenset({"gym_manipulator", "isaaclab_arena", "robomme", "robotwin", "vlabench"})
 """Values of LeRobot's own ``--env.type`` for which Proctor has no adapter (LeRobot 0.6.1)."""
 _WITHOUT_LENGTH = frozenset({"gym_manipulator"})
 """LeRobot types whose configuration has no ``episode_length``."""
@@ -44,32 +42,6 @@ _OURS = frozenset(field.name for field in fields(LeRobotEnvConfig)) - {"task", "
 
 
 _FEATURES = ("features", "features_map")
-
-
-def fields_of(configuration: Any) -> dict[str, Any] | None:
-    """Give the fields of ``--env.*`` for the environment that an ``EnvConfig`` object of LeRobot's describes.
-
-    LeRobot's defaults are passed on as far as they reach its simulator. Returns None if ``configuration`` is no such
-    object.
-    """
-    module = sys.modules.get("lerobot.envs.configs")
-    if module is None or not isinstance(configuration, module.EnvConfig):
-        return None
-    if hub_path := getattr(configuration, "hub_path", None):
-        return {"type": "hub", "repo": hub_path}
-    given = {field.name: getattr(configuration, field.name) for field in fields(configuration)}
-    changed = _changed(configuration, given)
-    name = str(configuration.type)
-    if (point := installed(BENCHMARKS).get(name)) is not None:
-        known = {field.name for field in fields(load_object(point.value).config_class)}
-        reached = configuration.gym_kwargs
-        # LeRobot's PushT, for one, has sizes of images that its simulator is never told.
-        changed = {field: value for field, value in changed.items() if field in reached or field not in _SIZES}
-        changed |= {field: value for field, value in reached.items() if field in known}
-    described = {"type": name, "task": given["task"], **changed}
-    return {field: value for field, value in described.items() if value is not None}
-
-
 _SIZES = ("observation_width", "observation_height")
 
 
@@ -100,12 +72,14 @@ class LeRobotEnv(EnvFactoryBenchmark):
     reward        the environment's
     ============  ======================================================================================
 
-    Options of LeRobot's types without an adapter here (robocasa, vlabench, robotwin, robomme, libero_plus,
-    isaaclab_arena, gym_manipulator) and of a plug-in ``lerobot_env_<name>`` can be written as for LeRobot:
-    ``--env.type=robocasa --env.task=CloseFridge --env.split=test`` means ``--env.type=lerobot_env --env.name=robocasa
-    --env.kwargs={"task": "CloseFridge", "split": "test"}``.
+    Options of LeRobot's types without an adapter here (vlabench, robotwin, robomme, isaaclab_arena,
+    gym_manipulator) and of a plug-in ``lerobot_env_<name>`` can be written as for LeRobot: ``--env.type=vlabench
+    --env.task=select_fruit --env.robot=franka`` means ``--env.type=lerobot_env --env.name=vlabench
+    --env.kwargs={"task": "select_fruit", "robot": "franka"}``.
 
-    Differences from LeRobot: a plug-in's own processors of observations are not applied.
+    Differences from LeRobot: a plug-in's own processors of observations are not applied. These environments observe
+    in every step, and none of them documents a way to leave images out, so a step that no policy looks at takes as long
+    as one that a policy does.
     """
 
     name: ClassVar[str] = "lerobot_env"
@@ -131,9 +105,29 @@ class LeRobotEnv(EnvFactoryBenchmark):
         kwargs = {**theirs, **(read_value(given.get("kwargs")) or {})}
         return {**ours, "type": cls.name, "name": name, "kwargs": kwargs}
 
+    @classmethod
+    def fields_of(cls, configuration: Any) -> dict[str, Any] | None:
+        """Read an ``EnvConfig`` object of LeRobot's. Its defaults are passed on as far as they reach its simulator."""
+        module = sys.modules.get("lerobot.envs.configs")
+        if module is None or not isinstance(configuration, module.EnvConfig):
+            return None
+        if hub_path := getattr(configuration, "hub_path", None):
+            return {"type": "hub", "repo": hub_path}
+        given = {field.name: getattr(configuration, field.name) for field in fields(configuration)}
+        changed = _changed(configuration, given)
+        name = str(configuration.type)
+        if (point := installed(BENCHMARKS).get(name)) is not None:
+            known = {field.name for field in fields(load_object(point.value).config_class)}
+            reached = configuration.gym_kwargs
+            # LeRobot's PushT, for one, has sizes of images that its simulator is never told.
+            changed = {field: value for field, value in changed.items() if field in reached or field not in _SIZES}
+            changed |= {field: value for field, value in reached.items() if field in known}
+        described = {"type": name, "task": given["task"], **changed}
+        return {field: value for field, value in described.items() if value is not None}
+
     def tasks(self) -> list[Task]:
         if not self.config.name:
-            raise ConfigError("lerobot_env needs --env.name: LeRobot's name of the environment, such as robocasa.")
+            raise ConfigError("lerobot_env needs --env.name: LeRobot's name of the environment, such as vlabench.")
         return super().tasks()
 
     @property

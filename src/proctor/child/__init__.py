@@ -4,16 +4,18 @@ A file in the working directory or beside the user's script may be called like a
 (``random.py``, ``numpy.py``). An interpreter that Proctor starts therefore searches its own import path first
 (``PYTHONPATH``, the standard library, what is installed), and then what the process that started it has in addition.
 
-=============  =====================================================================================
-this module    the command and the import path; it imports nothing but ``os`` and ``sys``, because
-               it repairs the import path of a process before that process imports anything else
-``processes``  starting an interpreter, and how it ended
-``calls``      calling a function in an interpreter of its own: :class:`~proctor.child.calls.Call`
-``callee``     the other side of a call
-=============  =====================================================================================
+================  ==================================================================================
+this module       the command and the import path; it imports nothing but ``os`` and ``sys``, because
+                  it repairs the import path of a process before that process imports anything else
+``processes``     starting an interpreter, and how it ended
+``calls``         calling a function in an interpreter of its own: :class:`~proctor.child.calls.Call`
+``callee``        the other side of a call
+``other_python``  an interpreter with other packages: whether it can run workers, and what it finds
+``brought``       the folder in which such an interpreter finds Proctor
+================  ==================================================================================
 """
 
-# ruff: noqa: PTH100, PTH109, PTH110, PTH120 - pathlib is imported once the import path is in order
+# ruff: noqa: PTH100, PTH109, PTH110, PTH118, PTH120 - pathlib is imported once the import path is in order
 
 from __future__ import annotations
 
@@ -21,8 +23,14 @@ import os
 import sys
 from collections.abc import Iterable
 
+BROUGHT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "brought")
+"""The folder on another Python's import path that holds Proctor alone: see :mod:`proctor.child.brought`."""
+
 _RUN_MODULE = """
-import os, runpy, sys
+import sys
+if sys.path[:1] == [""]:
+    del sys.path[0]
+import os, runpy
 path, *sys.argv = sys.argv[1:]
 sys.path += [entry for entry in path.split(os.pathsep) if entry and entry not in sys.path]
 runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
@@ -33,11 +41,19 @@ def python_command(module: str, *arguments: str, interpreter: str | None = None)
     """Give the command that runs ``module`` in an interpreter of its own, as ``python -m module arguments`` does,
     except that it imports nothing by accident from the working directory (``-P``).
 
-    Another ``interpreter`` than this process's searches its own import path only: packages that are installed for this
-    one need not fit it.
+    Another ``interpreter`` than this process's searches its own import path only, and finds Proctor if it has the
+    environment of :func:`proctor.child.other_python.environment_for`: packages that are installed for this one need not
+    fit it.
     """
     path = import_path() if interpreter is None else []
-    return [interpreter or sys.executable, "-P", "-c", _RUN_MODULE, os.pathsep.join(path), module, *arguments]
+    # Python 3.10 has no -P, so the command itself removes the working directory before it imports anything.
+    safe = ["-P"] if interpreter is None and sys.version_info >= (3, 11) else []
+    return [interpreter or sys.executable, *safe, "-c", _RUN_MODULE, os.pathsep.join(path), module, *arguments]
+
+
+def this_interpreter() -> str:
+    """Give the path of the Python that runs this process."""
+    return sys.executable
 
 
 def import_path() -> list[str]:

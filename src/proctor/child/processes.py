@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import IO
 
 from proctor.child import python_command
+from proctor.child.other_python import environment_for
 
 
 def start_interpreter(  # noqa: PLR0913 - what can be chosen of a process
@@ -30,11 +31,12 @@ def start_interpreter(  # noqa: PLR0913 - what can be chosen of a process
         stdin: what it reads as standard input; nothing if None.
         descriptors: open file descriptors that it inherits, under the same numbers.
         environment: variables in addition to those of this process.
-        interpreter: the path of another Python than this process's.
+        interpreter: the path of another Python than this process's, to which Proctor is brought along.
 
     Raises:
         OSError: the process cannot be started.
     """
+    variables = {**os.environ, **(environment or {})}
     return subprocess.Popen(  # noqa: S603 - an interpreter that Proctor or the user chose, and a module of ours
         python_command(module, *arguments, interpreter=interpreter),
         stdin=stdin or subprocess.DEVNULL,
@@ -42,7 +44,7 @@ def start_interpreter(  # noqa: PLR0913 - what can be chosen of a process
         stderr=subprocess.STDOUT,
         pass_fds=descriptors,
         start_new_session=True,
-        env={**os.environ, **(environment or {})},
+        env=variables if interpreter is None else environment_for(variables),
     )
 
 

@@ -162,6 +162,16 @@ Examples:
   proctor list metaworld            The tasks of one, and its groups of tasks.
   proctor list --json
 """,
+    "env": """\
+Examples:
+  proctor env list                  Which there are, and which could be created.
+  proctor env create xarm
+  proctor eval --policy.type=random --env.type=xarm
+
+  proctor env create ./my_simulator.toml --python=3.11 --verbose
+  proctor env path xarm             Its interpreter, for scripts.
+  proctor env remove --stale
+""",
     "doctor": """\
 Examples:
   proctor doctor

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint
 from typing import Any
 
 from proctor.benchmarks.base import Benchmark
 from proctor.errors import ConfigError
+from proctor.interpreters.choice import environments_for, lacks_module
+from proctor.interpreters.recipe import recipes
 from proctor.plugins import BENCHMARKS, POLICIES, Requirements, find, installed, load_object, requirements_of
 from proctor.types import Task
 
@@ -18,17 +20,21 @@ from proctor.types import Task
 class Entry:
     """A benchmark or a policy.
 
-    ``problem`` says why it cannot be used although its requirements are met, and is empty if it can.
+    ``problem`` says why it cannot be used although its requirements are met, and is empty if it can. ``environment``
+    names an environment of its own in which it is run, and ``recipe`` the one that makes it; both may be empty.
     """
 
     name: str
     summary: str
     requirements: Requirements
     problem: str = ""
+    environment: str = ""
+    recipe: str = ""
 
     @property
     def usable(self) -> bool:
-        return self.requirements.met and not self.problem
+        is_complete = self.requirements.met and not self.recipe
+        return (is_complete or bool(self.environment)) and not self.problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +47,7 @@ class ListedTask:
 
 def benchmarks() -> list[Entry]:
     """List all benchmarks; the entry of a broken plug-in has a ``problem``."""
-    return [_entry(point) for point in installed(BENCHMARKS).values()]
+    return [_with_environment(_entry(point)) for point in installed(BENCHMARKS).values()]
 
 
 def policies() -> list[Entry]:
@@ -50,20 +56,20 @@ def policies() -> list[Entry]:
 
 
 def tasks_of(name: str) -> list[ListedTask]:
-    """List every task of a benchmark once, in the order of its groups.
+    """List every task of a benchmark once for each of its instructions, in the order of the benchmark's groups.
 
     Raises:
         ConfigError: there is no such benchmark, or its tasks cannot be listed. The message then says what to give for
             ``--env.task``.
     """
     benchmark: type[Benchmark] = load_object(find(BENCHMARKS, name))
-    by_name: dict[str, Task] = {}
-    groups: dict[str, list[str]] = {}
+    found: dict[tuple[str, str], Task] = {}
+    groups: dict[tuple[str, str], dict[str, None]] = {}
     for group in benchmark.groups or (None,):
         for task in _tasks(benchmark, group):
-            by_name.setdefault(task.name, task)
-            groups.setdefault(task.name, []).extend([group] if group else [])
-    return [ListedTask(task, tuple(groups[task_name])) for task_name, task in by_name.items()]
+            found.setdefault((task.name, task.instruction), task)
+            groups.setdefault((task.name, task.instruction), {}).update({group: None} if group else {})
+    return [ListedTask(task, tuple(groups[key])) for key, task in found.items()]
 
 
 def group_sizes(name: str) -> Mapping[str, int]:
@@ -86,6 +92,7 @@ def plain_entry(entry: Entry) -> dict[str, Any]:
         "present": needs.present,
         "missing": needs.missing,
         "install": None if needs.met else needs.command,
+        "environment": entry.environment or None,
         "problem": entry.problem or None,
     }
 
@@ -115,6 +122,15 @@ def _entry(point: EntryPoint) -> Entry:
     # A benchmark's module describes that benchmark alone; a policy's module may hold several loaders.
     described = inspect.getmodule(plugin) if inspect.isclass(plugin) else plugin
     return Entry(point.name, _first_sentence(inspect.getdoc(described) or ""), needs)
+
+
+def _with_environment(entry: Entry) -> Entry:
+    """Add the environment of a benchmark that lacks something here, and the recipe that makes one."""
+    if entry.requirements.met and not lacks_module(entry.name):
+        return entry
+    environment = next((each.name for each in environments_for(entry.name)), "")
+    recipe = next((each.name for each in recipes().values() if entry.name in each.benchmarks), "")
+    return replace(entry, environment=environment, recipe=recipe)
 
 
 def _first_sentence(text: str) -> str:

@@ -34,6 +34,10 @@ def _description(entry: Entry) -> list[Text]:
         lines.append(safe(", ".join(f"{name} {version}" for name, version in needs.present.items()), "dim"))
     if not needs.met:
         lines += [safe(f"missing: {', '.join(needs.missing)}", "yellow"), safe(needs.command, "bold")]
+    if entry.environment:
+        lines.append(safe(f"runs in the environment '{entry.environment}'", "green"))
+    elif entry.recipe:
+        lines.append(safe(f"proctor env create {entry.recipe}", "bold"))
     if entry.problem:
         lines.append(safe(entry.problem, "red"))
     return lines

@@ -42,6 +42,7 @@ _GROUPS = {
     },
     "Set up": {
         "list": "List benchmarks, their tasks, and policies.",
+        "env": "Create environments of their own for simulators that do not fit into this one.",
         "doctor": "Check whether this machine is ready, and say how to repair what is not.",
         "completion": "Install completion for your shell.",
     },

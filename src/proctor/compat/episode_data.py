@@ -37,7 +37,7 @@ def replayed_steps(
     """
     env = SimGymEnv(benchmark, task)
     try:
-        return [_steps_of(env, spec, actions) for spec, actions in episodes.items()], float(env.metadata["render_fps"])
+        return [_steps_of(env, spec, actions) for spec, actions in episodes.items()], env.fps
     finally:
         env.close()
 

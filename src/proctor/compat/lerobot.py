@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import VectorEnv
 
+from proctor.benchmarks.elsewhere import address_of
 from proctor.compat.episode_data import EpisodeSteps, episode_data, replayed_steps
 from proctor.compat.lockstep import Lockstep
 from proctor.compat.vector_env import SharedEvaluator, TaskVectorEnv
@@ -29,7 +30,6 @@ from proctor.evaluation.components import load_policy, make_benchmark
 from proctor.evaluation.evaluator import Evaluator
 from proctor.evaluation.prepared_run import PreparedRun
 from proctor.evaluation.run_state import EvalResult
-from proctor.plugins import BENCHMARKS, find
 from proctor.policies.base import AnyPolicy, LocalPolicy, Policy
 from proctor.rendering import choose_renderer
 from proctor.results.journal import read_actions
@@ -269,7 +269,7 @@ _Key = tuple[str, int]
 
 @dataclass(frozen=True, kw_only=True)
 class _Wanted:
-    """What is asked for: episodes, videos and steps, and the processors of the environment."""
+    """The episodes, videos and steps that are asked for, and the processors of the environment."""
 
     n_episodes: int
     seed: int
@@ -436,7 +436,7 @@ def _prepared(envs: Mapping[_Key, TaskVectorEnv], policy: AnyPolicy, wanted: _Wa
         policy={}, env=asdict(benchmark.config), eval=evaluation, seed=wanted.seed, output_dir=str(directory)
     )
     plan = plan_episodes(benchmark, tasks, wanted.n_episodes, wanted.seed)
-    address = find(BENCHMARKS, benchmark.config.type)
+    address = address_of(benchmark.config.type, benchmark.config.python)
     return PreparedRun(config, benchmark, address, policy, tasks, plan, directory, from_fields=False)
 
 

@@ -28,7 +28,7 @@ from proctor.benchmarks.returns import (
     shown,
     success_in,
 )
-from proctor.engine.worker.video_recorder import H264Writer
+from proctor.engine.worker.video_file import H264Writer
 from proctor.policies.base import EpisodeMemory, Policy
 from proctor.streams import RandomStream
 from proctor.types import Array, EpisodeSpec, Observation, Outcome

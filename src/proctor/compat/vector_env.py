@@ -82,7 +82,8 @@ class SimGymEnv(gymnasium.Env):  # type: ignore[misc]
         self.action_space = self._env.action_space
         spaces = self._env.observation_space
         self.observation_space = spaces if self._names is None else _as_space(self._names.of(spaces.spaces))
-        self.metadata = {"render_modes": ["rgb_array"], "render_fps": self._env.fps}
+        self.fps = float(self._env.fps)
+        self.metadata = {"render_modes": ["rgb_array"], "render_fps": self.fps}
         self.render_mode = "rgb_array"
         self.task_description, self.task = task.instruction, task.name
         self._max_episode_steps = task.max_episode_steps
@@ -187,6 +188,11 @@ class TaskVectorEnv(VectorEnv):  # type: ignore[misc]
         """Close what was started to be stepped."""
         if (started := self.__dict__.pop("started", None)) is not None:
             started.close(**kwargs)
+
+    @property
+    def envs(self) -> Any:
+        """The single environments, if they are in this process."""
+        return self.started.envs
 
     @property
     def observation_space(self) -> Any:

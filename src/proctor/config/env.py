@@ -30,6 +30,11 @@ class EnvConfig:
     """Renderer of the simulators: egl (on the policy's GPU if it has one), osmesa (software) or auto: egl if it works,
     else osmesa. With auto, the environment variable MUJOCO_GL takes precedence if it is set."""
 
+    python: str | None = None
+    """Python interpreter in which the simulators run, with packages of its own: the path of a Python 3.10 or later that
+    has numpy, msgspec, gymnasium (or the old gym) and what the simulator needs, but not Proctor. The default is the
+    interpreter in which Proctor runs."""
+
     def __post_init__(self) -> None:
         if self.episode_length is not None and self.episode_length < 1:
             raise ConfigError(f"env.episode_length is {self.episode_length}; it must be at least 1.")

@@ -50,7 +50,7 @@ _ENV = {
         needed=True,
     ),
     "is_libero_plus": _Answer(
-        "is not supported: give --env.type=libero_plus, which runs LeRobot's own environment", needed=True
+        "is not supported: give --env.type=libero_plus, with LIBERO-plus's assets in --env.assets", needed=True
     ),
 }
 

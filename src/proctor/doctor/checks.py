@@ -12,6 +12,7 @@ import resource
 import shutil
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -113,10 +114,49 @@ def gl() -> Finding:
     return Finding(Status.OK, message)
 
 
+def vulkan() -> Finding:
+    """Make the renderer that ManiSkill uses, on the CPU's Vulkan driver."""
+    if importlib.util.find_spec("sapien") is None:
+        return Finding(Status.ABSENT, "ManiSkill is not installed, and only it draws with Vulkan")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # SAPIEN warns if it uses the Vulkan loader that it brings along
+        import sapien
+        import sapien.render
+    try:
+        sapien.render.RenderSystem(sapien.Device("cpu"))
+    except RuntimeError as error:
+        return Finding(Status.BROKEN, f"ManiSkill cannot draw on the CPU: {error}", _way_to_mesa())
+    device = next(iter(sapien.render.get_device_summary().splitlines()), "").removeprefix("GPU: ")
+    return Finding(Status.OK, f"ManiSkill draws on {device}")
+
+
+def _way_to_mesa() -> str:
+    """Say how this system gets a Vulkan driver of Mesa 24.3 or newer."""
+    try:
+        system = platform.freedesktop_os_release()
+    except OSError:
+        system = {}
+    match system.get("ID"), system.get("VERSION_ID"):
+        case "debian", "12":
+            return (
+                "Debian 12 has Mesa 22.3, ManiSkill needs 24.3: run tools/vulkan_driver of Proctor's repository, and "
+                "set VK_DRIVER_FILES to the file that it prints. Installing mesa-vulkan-drivers from "
+                "bookworm-backports works too, but replaces the Mesa that MuJoCo draws with, so that images of other "
+                "benchmarks change"
+            )
+        case "ubuntu", "20.04" | "22.04" | "24.04" as version:
+            return (
+                f"Ubuntu {version} may have a Mesa that is too old: ManiSkill needs 24.3; use a newer Ubuntu, Debian "
+                "12 or newer, or --env.render_backend=gpu"
+            )
+        case _:
+            return "apt-get install mesa-vulkan-drivers (Mesa 24.3 or newer), or use --env.render_backend=gpu"
+
+
 def simulator(benchmark_name: str) -> Finding:
     """Build a benchmark's first task, reset it, look and step."""
     from proctor.benchmarks.base import Benchmark
-    from proctor.errors import ConfigError
+    from proctor.errors import ConfigError, MissingFilesError
     from proctor.plugins import BENCHMARKS, installed, load_object, requirements_of
 
     point = installed(BENCHMARKS)[benchmark_name]
@@ -130,10 +170,15 @@ def simulator(benchmark_name: str) -> Finding:
     versions = ", ".join(f"{name} {version}" for name, version in needs.present.items())
     try:
         task = benchmark.tasks()[0]
-    except ConfigError:  # it has no task of its own
+    except ConfigError as error:  # it has no task of its own, or lacks a package that no extra of Proctor installs
+        if benchmark_class.groups:
+            return Finding(Status.ABSENT, str(error))
         return Finding(Status.OK, versions or "ready; name an environment to run one")
     began = perf_counter()
-    env = benchmark.make_env(task)
+    try:
+        env = benchmark.make_env(task)
+    except MissingFilesError as error:
+        return Finding(Status.ABSENT, f"{versions}; {error}")
     seen = env.reset(_SEED, benchmark.init_state_id(task, 0), look=True) or {}
     env.step(env.action_space.sample(), look=False)
     drawn = [array for key, array in seen.items() if "image" in key]

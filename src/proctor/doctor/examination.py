@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 
 from proctor.child.calls import Call, ChildError
 from proctor.config import EvalConfig
+from proctor.doctor.environments import LIMIT_S
 from proctor.doctor.findings import Finding, Status
 from proctor.errors import ProctorError
+from proctor.interpreters.environments import existing
 from proctor.machine.resources import usable_cores
 from proctor.plugins import BENCHMARKS, installed
 
@@ -44,6 +46,7 @@ def checks_of_this_machine(output_dir: str = "outputs/eval") -> list[Check]:
         Check("shared memory", f"{_CHECKS}:shared_memory", remedy="give the container more memory"),
         Check("open files", f"{_CHECKS}:descriptors"),
         *_gl_checks(backend),
+        Check("Vulkan", f"{_CHECKS}:vulkan", limit_s=60.0),
         *(
             Check(
                 f"benchmark {name}",
@@ -54,6 +57,15 @@ def checks_of_this_machine(output_dir: str = "outputs/eval") -> list[Check]:
                 remedy="if it draws through GL and that is broken too, repair that first",
             )
             for name in installed(BENCHMARKS)
+        ),
+        *(
+            Check(
+                f"environment {found.name}",
+                "proctor.doctor.environments:environment",
+                (str(found.folder),),
+                limit_s=2 * LIMIT_S,
+            )
+            for found in existing()
         ),
         Check("torch", f"{_CHECKS}:torch", limit_s=240.0, remedy="install it anew: pip install 'proctor[lerobot]'"),
         Check("lerobot", f"{_CHECKS}:lerobot", limit_s=240.0, remedy="install it anew: pip install 'proctor[lerobot]'"),

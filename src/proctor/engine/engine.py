@@ -18,7 +18,7 @@ from proctor.engine.timesheet import Timesheets
 from proctor.engine.trace import Trace
 from proctor.engine.video_replay import check_camera
 from proctor.engine.worker.messages import Built, Start, VideoSpec
-from proctor.engine.worker.video_recorder import discard_video, keep_video
+from proctor.engine.worker.video_file import discard_video, keep_video
 from proctor.engine.workers import (
     TICK_S,
     AttemptFailed,

@@ -37,7 +37,7 @@ class WorkerKeeper:
         return self._in_use
 
     def give_back(self, workers: Workers) -> None:
-        """Keep workers for the next engine if their plan is over; otherwise nobody knows their state, and they end."""
+        """Keep workers for the next engine if their plan is over; otherwise their state is unknown, and they end."""
         self._in_use = None
         if self._closed or not workers.at_rest:
             workers.close()

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any
 
 from proctor.config import EvalConfig
 from proctor.engine.delay import InferenceDelay
 from proctor.engine.worker.messages import VideoSpec
 from proctor.types import EpisodeSpec, Task, TaskKey
+
+if TYPE_CHECKING:
+    from typing import Self  # a worker's interpreter may be Python 3.10, which does not have it
 
 LEAD_WHEN_STOPPING = 10
 """Episodes by which a task may be ahead of the others if all tasks together decide when to stop. With a longer lead
@@ -115,6 +118,11 @@ class EngineSetup:
     have one worker, this is False and the worker is a process."""
     known: Mapping[str, Any] = field(default_factory=dict)
     """The value of ``Benchmark.known_here``, which workers receive beside the configuration."""
+
+    @property
+    def python(self) -> str | None:
+        """The interpreter that workers run in, None for the one of this process."""
+        return self.env.get("python")
 
     @property
     def n_workers(self) -> int:

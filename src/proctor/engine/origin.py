@@ -1,4 +1,4 @@
-"""What workers are made from: two sets of workers with equal origins give the same results."""
+"""The origin of workers: two sets of workers that are made from the same give the same results."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import os
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 from proctor.child import import_path
+from proctor.child.other_python import Companions
 from proctor.engine.options import EngineSetup
 from proctor.engine.worker.messages import Setup
 from proctor.engine.worker.pool import Deadlines
+from proctor.plugins import companions_of
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,19 @@ class Origin:
     thread: int | None
 
     @classmethod
-    def of(cls, setup: EngineSetup) -> Self:
+    def of(cls, setup: EngineSetup) -> Origin:
         """Collect what workers that are started now would be made from."""
         return cls(
-            Setup(setup.benchmark, dict(setup.env), setup.action_source, import_path(), dict(setup.known)),
+            Setup(setup.benchmark, dict(setup.env), setup.action_source, _companions(setup), dict(setup.known)),
             Deadlines(setup.options.step_timeout_s, setup.options.reset_timeout_s),
             frozenset(os.environ.items()),
             Path.cwd(),
             threading.get_ident() if setup.in_process else None,
         )
+
+
+def _companions(setup: EngineSetup) -> Companions:
+    """Say where workers search for modules, after the places of their own interpreter."""
+    if setup.python is None:
+        return Companions(import_path())
+    return companions_of(setup.benchmark, *filter(None, [setup.action_source]))

@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Sequence
 
 from proctor.benchmarks.base import Benchmark
+from proctor.benchmarks.elsewhere import listed_tasks
 from proctor.config import EvalConfig
 from proctor.errors import ConfigError
-from proctor.security.foreign_code import refusing_exits, without_stdin
 from proctor.types import EpisodeSpec, Task
 
 MAX_AUTO_BATCH_SIZE = 64
@@ -23,10 +23,7 @@ def plan_tasks(benchmark: Benchmark) -> list[Task]:
     Raises:
         ConfigError: a task is unknown, or the episode length is beyond the benchmark's own.
     """
-    with without_stdin(), refusing_exits(f"{benchmark.name} cannot say which tasks there are"):
-        tasks = benchmark.tasks()
-    if not tasks:
-        raise ConfigError(f"{benchmark.name} has no task for env.task={benchmark.config.task}.")
+    tasks = listed_tasks(benchmark)
     wanted = benchmark.config.episode_length
     if wanted is None:
         return tasks

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from proctor.engine.options import EngineSetup
 from proctor.engine.worker.messages import ArrayBytes, Finished, Replay, VideoSpec
-from proctor.engine.worker.video_recorder import discard_video, keep_video
+from proctor.engine.worker.video_file import discard_video, keep_video
 from proctor.engine.workers import TICK_S, EnvBuilt, EpisodeFinished, EpisodeGivenUp, Event, Workers, repeat
 from proctor.errors import ConfigError, did_you_mean
 from proctor.types import Array, EpisodeResult, EpisodeSpec

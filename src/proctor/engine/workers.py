@@ -12,18 +12,23 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from time import monotonic
 from typing import NamedTuple
 
+import msgspec
+
 from proctor.engine.forecast import Forecast
 from proctor.engine.load import Load
 from proctor.engine.observer import Observer, Observers
 from proctor.engine.options import EngineSetup
 from proctor.engine.origin import Origin
 from proctor.engine.scheduler import Limits, Phase, Scheduler
+from proctor.engine.sent_videos import SentVideos
 from proctor.engine.worker.arrays import SharedArrays
 from proctor.engine.worker.messages import (
     Act,
     Build,
     Built,
     Finished,
+    FrameDrawn,
+    FrameEncoded,
     Observed,
     Ready,
     Replay,
@@ -107,14 +112,19 @@ class Workers:
     def __init__(self, setup: EngineSetup) -> None:
         self._setup = setup
         self.origin = Origin.of(setup)
-        """What the workers are made from, besides the code."""
+        """Everything that the workers are made from, besides the code."""
         self._pool = Pool(
-            self.origin.setup, in_process=setup.in_process, log=setup.log, deadlines=self.origin.deadlines
+            self.origin.setup,
+            interpreter=setup.python,
+            in_process=setup.in_process,
+            log=setup.log,
+            deadlines=self.origin.deadlines,
         )
+        self._sent_videos = SentVideos()
         self._forecast = Forecast()
         self._signal: int | None = None
         self.built: dict[TaskKey, Built] = {}
-        """What was reported of each task whose simulator has been built."""
+        """The reply of a worker for each task whose simulator has been built."""
         self.tasks_built: dict[TaskKey, Task] = {}
         """These tasks, as they were built."""
         self.scheduler = Scheduler((), self._limits(n_devices=1), self._forecast)
@@ -139,7 +149,7 @@ class Workers:
 
     @property
     def at_rest(self) -> bool:
-        """True if the plan is over and another one may begin: nothing has failed, and nobody has interrupted."""
+        """True if the plan is over and another one may begin: nothing has failed, and it was not interrupted."""
         return self.done and not self._pool.closed and self._signal is None
 
     @property
@@ -231,6 +241,7 @@ class Workers:
         ``error`` is None if the episode had no part in the failure; then the attempt does not count. Returns an event
         if this was the last attempt, else nothing.
         """
+        self._sent_videos.drop(worker_id)
         spec = self.scheduler.failed(worker_id, error, keep_env=True)
         self.observers.lost(worker_id, spec, monotonic())
         return self._if_given_up(spec)
@@ -269,6 +280,7 @@ class Workers:
     def close(self) -> None:
         """End the workers. Safe to call at any time, also twice."""
         self._pool.close()
+        self._sent_videos.close()
 
     # --------------------------------------------------------------------------------------------- from the workers
 
@@ -291,6 +303,8 @@ class Workers:
                     yield self._built(worker_id, reply, now)
                 case Ready():
                     self.scheduler.joined(worker_id)
+                case FrameDrawn():
+                    self._encode(worker_id, reply)
                 case RequestFailed():
                     yield from self._failed(worker_id, reply, now)
                 case WorkerLost():
@@ -301,7 +315,13 @@ class Workers:
         self.observers.observed(worker_id, spec, reply, now)
         return EpisodeObserved(worker_id, spec, reply)
 
+    def _encode(self, worker_id: int, reply: FrameDrawn) -> None:
+        frame = self.arrays(worker_id).read(reply.frame)
+        self._pool.send(worker_id, FrameEncoded(self._sent_videos.add(worker_id, reply, frame)))
+
     def _finished(self, worker_id: int, reply: Finished, now: float) -> EpisodeFinished:
+        if problem := self._sent_videos.finish(worker_id):
+            reply = msgspec.structs.replace(reply, video_problem=reply.video_problem or problem)
         spec = self.scheduler.finished(worker_id)
         self.observers.finished(worker_id, spec, reply, now)
         return EpisodeFinished(worker_id, spec, reply, self.scheduler.errors_of(spec))
@@ -316,6 +336,7 @@ class Workers:
         return EnvBuilt(worker_id, spec, reply)
 
     def _failed(self, worker_id: int, reply: RequestFailed, now: float) -> Iterator[Event]:
+        self._sent_videos.drop(worker_id)
         if reply.users_fault:
             raise ConfigError(reply.message)
         if reply.during == "setup":
@@ -338,6 +359,7 @@ class Workers:
             )
 
     def _lost(self, worker_id: int, reply: WorkerLost, now: float) -> Iterator[Event]:
+        self._sent_videos.drop(worker_id)
         error = AttemptError(reply.kind, reply.message) if reply.begun else None
         spec = self.scheduler.lost(worker_id, error)
         self.observers.lost(worker_id, spec, now)

@@ -11,11 +11,10 @@ from typing import Any
 
 import gymnasium
 
-from proctor.benchmarks import lerobot_env
 from proctor.benchmarks.base import Benchmark
 from proctor.config import EnvConfig
 from proctor.errors import ConfigError, did_you_mean
-from proctor.plugins import BENCHMARKS, POLICIES, installed
+from proctor.plugins import BENCHMARKS, POLICIES, installed, load_object
 from proctor.policies.base import AnyPolicy, is_policy, require_policy
 from proctor.policies.function import FunctionPolicy
 from proctor.policies.lerobot import configured
@@ -151,8 +150,6 @@ def env_fields(env: Any) -> dict[str, Any]:
     Raises:
         ConfigError: the argument does not describe one; the message says what it is, and what to give.
     """
-    if (described := lerobot_env.fields_of(env)) is not None:
-        return dict(plain(described))
     match env:
         case str() if env:
             return _named(env)
@@ -166,14 +163,33 @@ def env_fields(env: Any) -> dict[str, Any]:
             raise ConfigError(f"env is the path {os.fspath(env)}; {_AN_ENV}.")
         case type():
             raise ConfigError(f"env is the class {env.__name__}; {_AN_ENV}.")
+    if (described := _fields_of_foreign(env)) is not None:
+        return described
+    raise ConfigError(_no_benchmark(env))
+
+
+def _fields_of_foreign(configuration: Any) -> dict[str, Any] | None:
+    """Find a benchmark that knows another library's configuration object, and give its fields; None if none does."""
+    for point in installed(BENCHMARKS).values():
+        try:
+            found = load_object(point.value).fields_of(configuration)
+        except (ConfigError, AttributeError):  # a plug-in that cannot be imported is not what the user asked for
+            continue
+        if found is not None:
+            return dict(plain(found))
+    return None
+
+
+def _no_benchmark(env: Any) -> str:
+    """Say what an object is that describes no benchmark, and what to give."""
     if _is_environment(env):
-        raise ConfigError(f"env is the environment {_shown(env)}, and {_MAKES_ENVS}: {_instead_of(env)}.")
+        return f"env is the environment {_shown(env)}, and {_MAKES_ENVS}: {_instead_of(env)}."
     if callable(env):
-        raise ConfigError(
+        return (
             f"env is the function {_shown(env)}, and {_MAKES_ENVS}: give what it makes as a configuration, such as "
             "{'type': 'gymnasium', 'task': <a registered id>, 'module': <the module that registers it>}."
         )
-    raise ConfigError(f"env is {_shown(env)}; {_AN_ENV}.")
+    return f"env is {_shown(env)}; {_AN_ENV}."
 
 
 def vector_env(env: Any) -> Any:

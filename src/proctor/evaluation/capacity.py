@@ -5,7 +5,7 @@ from __future__ import annotations
 from proctor.benchmarks.base import Benchmark
 from proctor.config import EvalConfig
 from proctor.engine.plan import choose_batch_size
-from proctor.errors import ResourceError
+from proctor.errors import ConfigError, ResourceError
 from proctor.machine.resources import available_memory, usable_cores, workers_by_open_files
 
 
@@ -13,8 +13,18 @@ def runs_in_process(benchmark: Benchmark, config: EvalConfig) -> bool:
     """Decide whether simulators run in this process.
 
     They do if the user asked for one simulator at a time, or if no other process can construct the benchmark. If
-    Proctor itself chose one simulator, it runs in a worker.
+    Proctor itself chose one simulator, it runs in a worker. One that needs another interpreter always does.
+
+    Raises:
+        ConfigError: the user asked for simulators in this process, and they need another interpreter.
     """
+    if (python := benchmark.config.python) is not None:
+        if not config.use_async_envs:
+            raise ConfigError(
+                f"eval.use_async_envs is false, but simulators under env.python={python} need worker processes; leave "
+                "one of the two out."
+            )
+        return False
     return config.batch_size == 1 or not config.use_async_envs or bool(benchmark.only_here())
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 from collections.abc import Mapping
 from typing import Any
 
 from proctor.benchmarks.base import Benchmark
-from proctor.config import structure
+from proctor.benchmarks.elsewhere import address_of, construct
+from proctor.child.other_python import find_interpreter
 from proctor.config.lerobot_flags import without_lerobots
+from proctor.config.structure import read_value
 from proctor.errors import ConfigError
+from proctor.interpreters.choice import fields_by_recipe, interpreter_for, interpreter_named
 from proctor.machine.home import prepare_surroundings
 from proctor.plugins import BENCHMARKS, POLICIES, find, installed, load_object
 from proctor.policies.base import AnyPolicy, require_policy
@@ -38,29 +40,41 @@ def make_benchmark(fields: Mapping[str, Any], *, trust_remote_code: bool = False
         raise ConfigError(f"Which benchmark? Give --env.type, one of {', '.join(sorted(installed(BENCHMARKS)))}.")
     if (fields_elsewhere := _fields_of_another(str(name), fields)) is not None:
         fields = fields_elsewhere
-    address = find(BENCHMARKS, str(fields["type"]))
-    benchmark_class = _benchmark_class(address)
-    config_class = benchmark_class.config_class
-    if trust_remote_code and any(field.name == CONSENT for field in dataclasses.fields(config_class)):
-        fields = {**fields, CONSENT: trust_remote_code}
-    return benchmark_class(structure(config_class, fields, "env")), address
+    fields = {**fields, "python": interpreter_of(str(fields["type"]), fields)}
+    address = address_of(str(fields["type"]), fields["python"])
+    return construct(address, fields, trust_remote_code=trust_remote_code), address
 
 
-def _benchmark_class(address: str) -> type[Benchmark]:
-    found = load_object(address)
-    if not (isinstance(found, type) and issubclass(found, Benchmark)):
-        raise ConfigError(f"{address} is not a benchmark: a benchmark is a subclass of proctor.Benchmark.")
-    return found
+def interpreter_of(name: str, fields: Mapping[str, Any]) -> str | None:
+    """Say under which Python the simulators of the benchmark ``name`` run: its path, None for the one of this process.
+
+    This is the one place where that is decided; ``fields`` are those of ``--env.*``. ``env.python`` comes first, which
+    may name an environment of ``proctor env``; then this process's own, if it has all that the benchmark needs; then
+    the environment that was created for the benchmark.
+
+    Raises:
+        ConfigError: ``env.python`` names no Python that can run workers.
+    """
+    given = read_value(fields.get("python"))
+    chosen = interpreter_for(name, fields) if given is None else interpreter_named(str(given))
+    return None if chosen is None else find_interpreter(chosen)
 
 
 def _fields_of_another(name: str, fields: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Find a benchmark that runs ``name`` as one of its tasks, and give its fields; None if there is no such one."""
+    """Find a recipe or a benchmark that runs ``name`` as one of its tasks, and give its fields; None if there is none.
+
+    Raises:
+        ConfigError: a recipe is for ``name``, and its environment is not created.
+    """
     if ":" in name or name in installed(BENCHMARKS):
         return None
+    found: dict[str, Any] | None = fields_by_recipe(name, fields)
+    if found is not None:
+        return found
     for point in installed(BENCHMARKS).values():
         try:
-            found = _benchmark_class(point.value).fields_for(name, fields)
-        except ConfigError:  # a plug-in that cannot be imported is not what the user asked for
+            found = load_object(point.value).fields_for(name, fields)
+        except (ConfigError, AttributeError):  # a plug-in that cannot be imported is not what the user asked for
             continue
         if found is not None:
             return found

@@ -7,10 +7,11 @@ identified by that version, code without one by a digest (:mod:`proctor.identity
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from proctor.benchmarks.base import Benchmark
+from proctor.benchmarks.elsewhere import origin_of
 from proctor.config import EvalConfig, RunConfig
 from proctor.evaluation.components import policy_loader
 from proctor.identity.code import Code, code_of
@@ -20,9 +21,9 @@ from proctor.policies.base import AnyPolicy, why_unidentified
 from proctor.results.provenance import Provenance, collect_provenance
 from proctor.security.consent import CONSENT
 
-_FREE_ENV_FIELDS = ("type", "max_parallel_tasks", "render_device", CONSENT)
-"""Fields of ``--env.*`` on which no result depends: the fingerprint has the benchmark's name in place of the type, and
-the provenance has the renderer."""
+_FREE_ENV_FIELDS = ("type", "max_parallel_tasks", "render_device", "python", CONSENT)
+"""Fields of ``--env.*`` on which no result depends: the fingerprint has the benchmark's name in place of the type, the
+versions that the interpreter has in place of its path, and the provenance has the renderer."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,11 @@ class Identity:
 
 def identify(config: RunConfig, benchmark: Benchmark, policy: AnyPolicy, *, from_fields: bool) -> Identity:
     """Collect what the results depend on; ``from_fields`` is True if the policy was made from ``config.policy``."""
-    provenance = collect_provenance([*benchmark.distributions, *policy.distributions, "proctor"], usable_cores())
+    origin = origin_of(benchmark)
+    here = collect_provenance([*benchmark.distributions, *policy.distributions, "numpy", "proctor"], usable_cores())
+    provenance = replace(here, packages=_packages(benchmark, policy, here, origin.versions))
     env = asdict(benchmark.config)
-    code = _code(benchmark, policy, config.policy if from_fields else {})
+    code = {"env": origin.code, "policy": _policy_code(policy, config.policy if from_fields else {})}
     digests = {side: found.digests for side, found in code.items() if found.digests}
     unidentified = _why_unidentified(policy, code)
     fingerprint = {
@@ -59,8 +62,26 @@ def identify(config: RunConfig, benchmark: Benchmark, policy: AnyPolicy, *, from
         fingerprint["code"] = digests
     if unidentified:
         fingerprint["unidentified"] = unidentified
-    places = unowned_places(name for of_side in digests.values() for name in of_side)
-    return Identity(fingerprint, unidentified, provenance, places)
+    places = {**origin.places, **unowned_places(digests.get("policy", {}))}
+    return Identity(fingerprint, unidentified, provenance, dict(sorted(places.items())))
+
+
+def _packages(
+    benchmark: Benchmark, policy: AnyPolicy, here: Provenance, there: Mapping[str, str | None]
+) -> dict[str, str | None]:
+    """Give the versions of what benchmark and policy consist of; ``there`` are those of another Python's environments.
+
+    Python and numpy are of both interpreters, and count for the environments if the versions differ. A distribution of
+    which policy and environments have different versions is listed twice.
+    """
+    recorded = {*benchmark.distributions, *policy.distributions, "proctor"}
+    found = {name: known for name, known in here.packages.items() if name in recorded}
+    both = {**here.packages, "python": here.python}
+    other = {name: known for name, known in there.items() if name in recorded or known != both[name]}
+    twice = {
+        f"{name} (policy)": found[name] for name in policy.distributions if other.get(name, found[name]) != found[name]
+    }
+    return dict(sorted({**found, **other, **twice}.items()))
 
 
 def _inference(config: EvalConfig) -> dict[str, Any]:
@@ -73,13 +94,10 @@ def _inference(config: EvalConfig) -> dict[str, Any]:
     return found
 
 
-def _code(benchmark: Benchmark, policy: AnyPolicy, fields: Mapping[str, Any]) -> dict[str, Code]:
-    """Find the code of the environment and of the policy that has no version."""
-    kinds = {"env": type(benchmark), "policy": type(policy)}
+def _policy_code(policy: AnyPolicy, fields: Mapping[str, Any]) -> Code:
+    """Find the code of the policy that has no version."""
     loader = (policy_loader(fields).partition(":")[0],) if fields else ()
-    sources = {"env": benchmark.sources, "policy": (*loader, *policy.sources)}
-    distributions = {"env": benchmark.distributions, "policy": policy.distributions}
-    return {side: code_of([*kind.__mro__, *sources[side]], distributions[side]) for side, kind in kinds.items()}
+    return code_of([*type(policy).__mro__, *loader, *policy.sources], policy.distributions)
 
 
 def _why_unidentified(policy: AnyPolicy, code: Mapping[str, Code]) -> str:

@@ -17,12 +17,14 @@ from typing import Any, Self
 
 from proctor.benchmarks.base import Benchmark
 from proctor.config import EvalConfig, RunConfig
+from proctor.config.structure import read_value
 from proctor.engine import EngineOptions, EngineSetup
 from proctor.engine.plan import plan_episodes, plan_tasks, shard_episodes
 from proctor.errors import ConfigError, note
 from proctor.evaluation.capacity import n_simulators, require_open_files, runs_in_process
 from proctor.evaluation.components import load_policy, make_benchmark
 from proctor.evaluation.identity import Identity, identify
+from proctor.interpreters.choice import python_to_record
 from proctor.policies.base import AnyPolicy, LocalPolicy
 from proctor.results.run_dir import RunDirectory, Shard
 from proctor.results.run_info import RunInfo, plan_by_task, resume_command
@@ -98,7 +100,8 @@ class PreparedRun:
     def run_info(self) -> RunInfo:
         """The content of the run file of this run or shard."""
         identity = self.identity
-        env = asdict(self.benchmark.config)
+        # An interpreter that the user did not name is found anew whenever the run is continued, on any machine.
+        env = {**asdict(self.benchmark.config), "python": self.config.env.get("python")}
         return RunInfo(
             without_consent({**asdict(self.config), "env": env, "output_dir": str(self.directory)}),
             without_consent(identity.fingerprint, mark=False),
@@ -187,6 +190,7 @@ def prepare(config: RunConfig, policy: AnyPolicy | None = None) -> PreparedRun:
     directory = _choose_directory(config, benchmark, chosen)
     # The configuration keeps what planning pinned, so that shards and later sessions use the same.
     env = {name: value for name, value in asdict(benchmark.config).items() if not is_consent(name)}
+    env["python"] = python_to_record(read_value(config.env.get("python")), env["python"])
     pinned = {**config.policy, **chosen.pinned}
     config = dataclasses.replace(config, env=env, policy=pinned)
     return PreparedRun(config, benchmark, address, chosen, tasks, plan, directory, from_fields=policy is None)

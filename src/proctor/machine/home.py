@@ -19,11 +19,14 @@ _CACHES = {"HF_HOME": "huggingface", "TORCH_HOME": "torch"}
 
 
 @cache
-def prepare_surroundings() -> None:
-    """Set environment variables for whatever is missing. Variables that the user has set are not changed."""
+def prepare_surroundings() -> Path | None:
+    """Set environment variables for whatever is missing. Variables that the user has set are not changed.
+
+    Returns the temporary directory, or None if nothing was missing.
+    """
     home = Path(os.path.expanduser("~"))  # noqa: PTH111 - pathlib raises if there is no home
     if _has_a_name() and home.is_absolute() and _can_be_written(_cache(home)):
-        return
+        return None
     folder = Path(tempfile.mkdtemp(prefix="proctor-"))
     atexit.register(_remove, folder, os.getpid())
     wanted = {} if _has_a_name() else {"TORCHINDUCTOR_CACHE_DIR": folder / "torchinductor"}
@@ -36,6 +39,14 @@ def prepare_surroundings() -> None:
         wanted |= {"TRITON_CACHE_DIR": folder / "triton"}
     for name, path in wanted.items():
         os.environ.setdefault(name, str(path))
+    return folder
+
+
+def lasting_cache() -> Path | None:
+    """Return the user's cache directory; None if there is only one that lasts as long as this process."""
+    temporary = prepare_surroundings()
+    cache_folder = _cache(Path(os.path.expanduser("~"))).absolute()  # noqa: PTH111 - as above
+    return None if temporary and cache_folder.is_relative_to(temporary) else cache_folder
 
 
 def _has_a_name() -> bool:

@@ -79,7 +79,7 @@ def check_actions(returned: Any, action: ArraySpec) -> Array:
         raise PolicyError(f"the policy gave actions of dtype {actions.dtype}; expected real numbers")
     if not np.isfinite(actions).all():
         step, *index = np.argwhere(~np.isfinite(actions))[0].tolist()
-        raise PolicyError(f"the policy gave {actions[step, *index]} as action{index} of step {step}; expected finite")
+        raise PolicyError(f"the policy gave {actions[(step, *index)]} as action{index} of step {step}; expected finite")
     return actions
 
 

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from enum import StrEnum
 from typing import Any, Protocol, runtime_checkable
 
 from proctor.errors import ConfigError
 from proctor.streams import RandomStream
-from proctor.types import Array, Features, Observation
+from proctor.types import Array, Features, Observation, StrEnum
 
 Source = str | Callable[..., Any]
 """Code that makes actions: a module by its name, a function or a class."""

@@ -11,7 +11,6 @@ from functools import cache
 from proctor.benchmarks.base import Benchmark
 from proctor.child.calls import Call, ChildError
 from proctor.errors import ConfigError
-from proctor.rendering.frame import DrawnFrame
 
 _BACKEND, _EGL_DEVICE = "MUJOCO_GL", "MUJOCO_EGL_DEVICE_ID"
 _KNOWN_TO_OPENGL = ("egl", "osmesa")
@@ -33,7 +32,7 @@ def choose_renderer(benchmark: Benchmark, policy_device: str | None = None, *, d
     """
     if sys.platform != "linux":
         return
-    wanted = benchmark.config.render_device
+    wanted, python = benchmark.config.render_device, benchmark.config.python
     backend = os.environ.get(_BACKEND, "").strip().lower() if wanted == "auto" else wanted  # as MuJoCo reads it
     options = [_settings(name) for name in ([backend] if backend else _KNOWN_TO_OPENGL)]
     usual = options[0]
@@ -44,24 +43,24 @@ def choose_renderer(benchmark: Benchmark, policy_device: str | None = None, *, d
         chosen = usual
     else:
         # If none can draw, the simulator raises an error with the reason.
-        chosen = next((option for option in options if _draws(option)), usual)
+        chosen = next((option for option in options if _draws(option, python)), usual)
     if draws and benchmark.needs_gl:
         named = "" if not backend else f"{_BACKEND}={backend}" if wanted == "auto" else f"env.render_device={backend}"
-        _require_drawing(chosen, named)
+        _require_drawing(chosen, named, python)
     os.environ.update(chosen)
 
 
-def _require_drawing(settings: _Settings, named: str) -> None:
+def _require_drawing(settings: _Settings, named: str, python: str | None) -> None:
     """Refuse what the user has set if it cannot draw: the backend, if it is ``named``, or EGL's device.
 
     If the user has set nothing, the simulator itself reports what is missing.
     """
     device = os.environ.get(_EGL_DEVICE) if settings[0][1] == "egl" else None
     on_device = settings if device is None else (*settings, (_EGL_DEVICE, device))
-    if (device is None and not named) or _draws(on_device):
+    if (device is None and not named) or _draws(on_device, python):
         return
     way_on = "leave it out, and what can draw is found out"
-    if device is not None and _draws((*settings, (_EGL_DEVICE, "0"))):
+    if device is not None and _draws((*settings, (_EGL_DEVICE, "0")), python):
         named, way_on = f"{_EGL_DEVICE}={device}", "leave it out, or name another device"
     if named:
         raise ConfigError(f"Simulators cannot draw here with {named}: {way_on}; `proctor doctor` tries every backend.")
@@ -73,16 +72,17 @@ def _settings(backend: str) -> _Settings:
 
 
 @cache
-def _draws(settings: _Settings) -> bool:
+def _draws(settings: _Settings, python: str | None) -> bool:
     """Try to draw a frame, in a process of its own: GL may crash, and a process in which it ran is marked by it.
 
-    Without MuJoCo nothing can be tried, and any settings will do.
+    The frame is drawn under another interpreter, ``python``, if simulators have one. Without MuJoCo nothing can be
+    tried, and any settings will do.
     """
-    if importlib.util.find_spec("mujoco") is None:
+    if python is None and importlib.util.find_spec("mujoco") is None:
         return True
-    address = "proctor.rendering.frame:draw_test_frame"
+    address = "proctor.rendering.frame:can_draw"
     try:
-        Call(address, result=DrawnFrame, environment=dict(settings), limit_s=_LIMIT_S).result()
+        Call(address, result=bool, environment=dict(settings), limit_s=_LIMIT_S, interpreter=python).result()
     except ChildError:
         return False
     return True

@@ -154,6 +154,8 @@ def require_code(run: RunInfo, sides: Collection[str], command: str) -> None:
     Raises:
         ConfigError: a module is not found; the message names it, where it was, and a ``command`` that finds it.
     """
+    if run.config.get("env", {}).get("python"):
+        sides = set(sides) - {"env"}  # the other interpreter has that code, or says that it does not
     names = {name for side in sides for name in run.fingerprint.get(CODE, {}).get(side, {})}
     missing = [name for name in sorted(names & run.code_places.keys()) if not is_found(name)]
     if not missing:

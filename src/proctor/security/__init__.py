@@ -1,1 +1,1 @@
-"""Security: consent to run foreign code, guards around such code, and redaction of secrets."""
+"""Security: consent to run foreign code, guards around such code, downloads from the Hub, and redaction of secrets."""

@@ -21,6 +21,8 @@ from proctor.errors import ConfigError
 
 CONSENT = "trust_remote_code"
 GIVE_CONSENT = f"--{CONSENT}=true"
+ENVIRONMENT = "env:"
+"""The beginning of an ``env.python`` that is the name of an environment of ``proctor env``, not a path."""
 NOT_KEPT = "<not kept>"
 """Text that a run directory contains in place of consent."""
 
@@ -100,12 +102,14 @@ def of_run(config: Mapping[str, Any], command: str, *, consent: bool) -> dict[st
 def uninstalled_code(config: Mapping[str, Any], *, on_import_path: bool = False) -> list[str]:
     """Describe the code that a run directory's configuration would execute although it is not installed here.
 
-    The texts fit into a sentence. They name code that needs consent, and modules that only the working directory has;
+    The texts fit into a sentence. They name code that needs consent, an interpreter (``env.python``, which may be any
+    program), and modules that only the working directory has;
     with ``on_import_path``, also modules on ``PYTHONPATH`` or of an editable installation.
     """
     env = config.get("env")
-    repo = env.get("repo") if isinstance(env, Mapping) else None
+    repo, python = (env.get("repo"), env.get("python")) if isinstance(env, Mapping) else (None, None)
     asked = [f"of {repo}" if repo else f"{CONSENT} was given"] if gives_consent(config) else []
+    asked += [f"the interpreter {python}"] if python and not str(python).startswith(ENVIRONMENT) else []
     modules = dict.fromkeys(_named_modules(config))
     return asked + [
         f"module {name}" for name in modules if _is_here(name) or (on_import_path and not _is_installed(name))

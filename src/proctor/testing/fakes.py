@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-import gymnasium
 import numpy as np
 
 from proctor.benchmarks.base import Benchmark, SimEnv, Step
+from proctor.benchmarks.gym_package import Box, Dict
 from proctor.config import EnvConfig
 from proctor.policies.base import EpisodeMemory, Policy
 from proctor.types import Array, Observation, Task
@@ -75,14 +75,13 @@ class FakeEnv(SimEnv):
         self._task, self._config = task, config
         self.deterministic = config.deterministic
         size = config.image_size
-        box = gymnasium.spaces.Box
-        self.observation_space = gymnasium.spaces.Dict(
+        self.observation_space = Dict(
             {
-                "observation.image": box(0, 255, (size, size, 3), np.uint8),
-                "observation.state": box(-np.inf, np.inf, (2,), np.float64),
+                "observation.image": Box(0, 255, (size, size, 3), np.uint8),
+                "observation.state": Box(-np.inf, np.inf, (2,), np.float64),
             }
         )
-        self.action_space = box(-1.0, 1.0, (2,), np.float32)
+        self.action_space = Box(-1.0, 1.0, (2,), np.float32)
         self._seed = self._n_steps = 0
         self._position: Array = np.zeros(2)
         self.n_looks = 0

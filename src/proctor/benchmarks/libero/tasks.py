@@ -1,8 +1,7 @@
-"""LIBERO's 130 tasks as data, readable without the simulator: the names of their files, in LIBERO's order.
+"""LIBERO's 130 tasks and LIBERO-PRO's 160 as data, readable without the simulator: names in LIBERO's order, and limits.
 
-The instruction of a language-conditioned policy is the sentence that a file's name spells. The sentence inside a task's
-file differs from it in all tasks of ``libero_spatial`` and ``libero_object`` and is not used. A test compares all of
-this with the installed package.
+LIBERO-PRO changes each task of four suites in four ways, and keeps the names of the files. :mod:`.sentences` holds what
+the files say where that differs from their names. A test compares all of this with the installed package.
 """
 
 from __future__ import annotations
@@ -11,7 +10,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-SUITES: dict[str, tuple[str, ...]] = {
+from proctor.benchmarks.libero.sentences import SENTENCES
+
+LIBERO: dict[str, tuple[str, ...]] = {
     "libero_spatial": (
         "pick_up_the_black_bowl_between_the_plate_and_the_ramekin_and_place_it_on_the_plate",
         "pick_up_the_black_bowl_next_to_the_ramekin_and_place_it_on_the_plate",
@@ -153,15 +154,36 @@ SUITES: dict[str, tuple[str, ...]] = {
         "STUDY_SCENE4_pick_up_the_book_on_the_right_and_place_it_under_the_cabinet_shelf",
     ),
 }
-"""The tasks of each suite; a task's index is its ``task_id``."""
+"""The tasks of each of LIBERO's suites; a task's index is its ``task_id``."""
+
+PERTURBATIONS = ("lan", "object", "swap", "task")
+"""LIBERO-PRO's suites by the end of their names: the instruction is paraphrased, objects look different, objects change
+places, or another task is asked for in the same scene."""
+
+BASES = {
+    f"{base}_{perturbation}": base
+    for perturbation in PERTURBATIONS
+    for base in ("libero_spatial", "libero_object", "libero_goal", "libero_10")
+}
+"""The suite of LIBERO that each suite of LIBERO-PRO perturbs, task by task."""
+
+SUITES = LIBERO | {suite: LIBERO[base] for suite, base in BASES.items()}
+"""The tasks of all suites."""
+
+GROUPS = {
+    **{f"libero_pro_{kind}": tuple(suite for suite in BASES if suite.endswith(kind)) for kind in PERTURBATIONS},
+    "libero_pro": tuple(BASES),
+}
+"""Names for several suites of LIBERO-PRO: those of one perturbation, and all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
     """The settings with which a project runs LIBERO's episodes.
 
-    ``max_steps`` maps suites to step limits, and ``n_wait_steps`` is the number of steps before the first observation,
-    in which objects settle. Episodes start from LIBERO's stored states, or from a state that the seed draws if
+    ``max_steps`` maps LIBERO's suites to step limits, which also hold for the suites of LIBERO-PRO that perturb them
+    (:meth:`limit`), and ``n_wait_steps`` is the number of steps before the first observation, in which objects settle.
+    Episodes start from LIBERO's stored states, or from a state that the seed draws if
     ``stored_states`` is false. ``state_dtype`` is the dtype of the state that a policy sees.
     """
 
@@ -169,6 +191,10 @@ class Protocol:
     n_wait_steps: int = 10
     stored_states: bool = True
     state_dtype: str = "float32"
+
+    def limit(self, suite: str) -> int:
+        """Return the number of steps after which an episode of a suite is truncated."""
+        return self.max_steps[BASES.get(suite, suite)]
 
 
 MAX_STEPS = {"libero_spatial": 280, "libero_object": 280, "libero_goal": 300, "libero_10": 520, "libero_90": 400}
@@ -180,7 +206,15 @@ PROTOCOLS = {
     "groot": Protocol(dict.fromkeys(MAX_STEPS, 720), n_wait_steps=0, stored_states=False),
 }
 """The protocols by name. Sources: ``lerobot/envs/libero.py`` of LeRobot 0.6.1; ``examples/libero/main.py`` of openpi;
-``gr00t/eval/sim/LIBERO`` and ``gr00t/eval/rollout_policy.py`` of Isaac GR00T N1.7."""
+``gr00t/eval/sim/LIBERO`` and ``gr00t/eval/rollout_policy.py`` of Isaac GR00T N1.7. That the limits of LIBERO-PRO's
+suites are those of the suites that they perturb is what openpi's client for LIBERO-PRO does; LeRobot gives every suite
+that it has no limit for 500 steps."""
+
+
+def written_instruction(suite: str, task_id: int) -> str:
+    """Return the sentence in a task's file (``:language``), as LIBERO's parser reads it: in lower case."""
+    base = suite if suite in SENTENCES else BASES.get(suite, suite)
+    return SENTENCES.get(base, {}).get(task_id) or instruction_of(SUITES[suite][task_id])
 
 
 def instruction_of(name: str) -> str:

@@ -40,6 +40,8 @@ class SharedArrays:
         self._map: mmap.mmap
         self._counters: Array
         self._frames: dict[str, tuple[Placed, Array]] = {}
+        self._end = _COUNTERS_BYTES
+        """The number of bytes that the counters and the present observation take."""
         self._reserve(_FIRST_SIZE)
 
     def write(self, arrays: Mapping[str, Array], index: int, n_frames: int) -> None:
@@ -48,6 +50,13 @@ class SharedArrays:
             self._lay_out(arrays, n_frames)
         for key, array in arrays.items():
             self._frames[key][1][index] = array
+
+    def write_beside(self, array: Array) -> Placed:
+        """Copy in an array that belongs to no observation. It is valid until another array is written."""
+        placed = Placed("", array.dtype.str, array.shape, self._end)
+        self._reserve(self._end + array.nbytes)
+        self.read(placed)[...] = array
+        return placed
 
     def placed(self) -> tuple[Placed, ...]:
         """The places of the present observation's arrays."""
@@ -90,6 +99,7 @@ class SharedArrays:
             places.append(Placed(key, array.dtype.str, (n_frames, *array.shape), offset))
             offset += -(-array.nbytes * n_frames // _ALIGNMENT) * _ALIGNMENT
         self._reserve(offset)
+        self._end = offset
         self._frames = {placed.key: (placed, self.read(placed)) for placed in places}
 
     def _reserve(self, size: int) -> None:

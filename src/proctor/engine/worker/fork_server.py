@@ -25,7 +25,6 @@ from multiprocessing.connection import Connection
 import numpy as np
 
 from proctor.benchmarks.base import Benchmark
-from proctor.child import extend_import_path
 from proctor.config import structure
 from proctor.engine.worker.arrays import SharedArrays
 from proctor.engine.worker.messages import MAX_FORK_MESSAGE, Exited, Forked, Setup, decode_request, encode
@@ -71,7 +70,7 @@ def _preload(message: bytes) -> None:
     try:
         setup = decode_request(message)
         assert isinstance(setup, Setup)
-        extend_import_path(setup.import_path)
+        setup.companions.join()
         benchmark_class: type[Benchmark] = load_object(setup.benchmark)
         benchmark_class(structure(benchmark_class.config_class, setup.env, "env")).preload()
     except BaseException:  # noqa: BLE001 - a worker fails at it too, and sends it as a message

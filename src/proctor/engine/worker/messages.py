@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from proctor.child.other_python import Companions
 from proctor.types import Array, EpisodeSpec, Features, Task
 
 
@@ -67,7 +68,7 @@ class Setup(msgspec.Struct, tag=True, frozen=True):
     benchmark: str
     env: dict[str, Any]
     action_source: str | None
-    import_path: list[str]
+    companions: Companions
     known: dict[str, Any] = {}
     """The value of :meth:`~proctor.benchmarks.base.Benchmark.known_here` in the engine's process."""
 
@@ -105,6 +106,14 @@ class Replay(msgspec.Struct, tag=True, frozen=True):
     video_spec: VideoSpec
 
 
+class FrameEncoded(msgspec.Struct, tag=True, frozen=True):
+    """Continue with the request in the midst of which :class:`FrameDrawn` was sent. If the frame could not be encoded,
+    ``problem`` is the reason, and the episode goes on without a video.
+    """
+
+    problem: str = ""
+
+
 class LogTo(msgspec.Struct, tag=True, frozen=True):
     """Print into the file ``path`` from now on. The reply is :class:`Ready`, which also shows that the worker lives."""
 
@@ -115,7 +124,7 @@ class Close(msgspec.Struct, tag=True, frozen=True):
     """Close the simulator and end. There is no reply."""
 
 
-Request = Setup | Build | Start | Act | Replay
+Request = Setup | Build | Start | Act | Replay | FrameEncoded
 
 # ---------------------------------------------------------------------------------------------- worker to engine
 
@@ -160,6 +169,20 @@ class Observed(msgspec.Struct, tag=True, frozen=True):
     spent: Spent
 
 
+class FrameDrawn(msgspec.Struct, tag=True, frozen=True):
+    """A frame of a video, which a worker that cannot encode sends in the midst of a request; it waits for
+    :class:`FrameEncoded`.
+
+    ``frame`` is uint8 ``(height, width, 3)`` and ``rate`` the number of frames per second, as numerator and
+    denominator. ``first`` is true if the video begins with this frame.
+    """
+
+    video_spec: VideoSpec
+    rate: tuple[int, int]
+    frame: Placed
+    first: bool
+
+
 class Finished(msgspec.Struct, tag=True, frozen=True):
     """The episode reached its end.
 
@@ -191,7 +214,7 @@ class RequestFailed(msgspec.Struct, tag=True, frozen=True):
     spent: Spent
 
 
-Reply = Ready | Built | Observed | Finished | RequestFailed
+Reply = Ready | Built | Observed | FrameDrawn | Finished | RequestFailed
 
 # ---------------------------------------------------------------------------------------------- fork server to engine
 

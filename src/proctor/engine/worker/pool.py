@@ -17,7 +17,18 @@ from pathlib import Path
 from time import monotonic
 
 from proctor.engine.worker.arrays import SharedArrays, anonymous_file
-from proctor.engine.worker.messages import Act, Close, LogTo, Ready, Reply, Request, Setup, decode_reply, encode
+from proctor.engine.worker.messages import (
+    Act,
+    Close,
+    FrameEncoded,
+    LogTo,
+    Ready,
+    Reply,
+    Request,
+    Setup,
+    decode_reply,
+    encode,
+)
 from proctor.engine.worker.processes import Starter, make_starter
 from proctor.engine.worker.simulation import Simulation
 from proctor.security.foreign_code import without_stdin
@@ -47,7 +58,7 @@ class Deadlines:
 
     def of(self, request: Request | LogTo) -> float:
         """The deadline for a request."""
-        return self.step if isinstance(request, Act) else self.reset
+        return self.step if isinstance(request, Act | FrameEncoded) else self.reset
 
 
 class ProcessWorker:
@@ -69,7 +80,7 @@ class ProcessWorker:
     def send(self, request: Request | LogTo) -> None:
         """Send a request. If the worker is gone, :meth:`receive` returns why."""
         self._limit = self._deadlines.of(request)
-        self._begins, self._n_sent = not isinstance(request, Act), self._n_sent + 1
+        self._begins, self._n_sent = not isinstance(request, Act | FrameEncoded), self._n_sent + 1
         self._deadline, self._heartbeat = monotonic() + self._limit, self.arrays.heartbeat
         with suppress(BrokenPipeError, ConnectionResetError):
             self.connection.send_bytes(encode(request))
@@ -159,8 +170,17 @@ class InProcessWorker:
 class Pool:
     """All workers of an engine, each with an id, an integer that is never used twice."""
 
-    def __init__(self, setup: Setup, *, in_process: bool, log: Path | None, deadlines: Deadlines) -> None:
+    def __init__(
+        self,
+        setup: Setup,
+        *,
+        in_process: bool,
+        log: Path | None,
+        deadlines: Deadlines,
+        interpreter: str | None = None,
+    ) -> None:
         self._setup, self._in_process, self._log, self._deadlines = setup, in_process, log, deadlines
+        self._interpreter = interpreter
         self.closed = False
         self._selector = selectors.DefaultSelector()
         self._workers: dict[int, ProcessWorker | InProcessWorker] = {}
@@ -176,7 +196,7 @@ class Pool:
             worker = InProcessWorker()
         else:
             if self._starter is None:
-                self._starter = make_starter(self._setup, self._log)
+                self._starter = make_starter(self._setup, self._log, self._interpreter)
             worker = ProcessWorker(self._starter, self._log, self._deadlines)
             self._selector.register(worker.connection, selectors.EVENT_READ, worker_id)
         self._workers[worker_id] = worker

@@ -52,9 +52,12 @@ class Starter(Protocol):
         """Start no more processes."""
 
 
-def make_starter(setup: Setup, log: Path | None) -> Starter:
-    """The quickest way to start workers that is safe on this platform."""
-    return ForkStarter(setup, log) if sys.platform == "linux" else SpawnStarter()
+def make_starter(setup: Setup, log: Path | None, interpreter: str | None = None) -> Starter:
+    """The quickest way to start workers that is safe on this platform.
+
+    They run under ``interpreter``, the path of another Python, or under this process's if it is None.
+    """
+    return ForkStarter(setup, log, interpreter) if sys.platform == "linux" else SpawnStarter(interpreter)
 
 
 # --------------------------------------------------------------------------------------------------------- one by one
@@ -63,11 +66,13 @@ def make_starter(setup: Setup, log: Path | None) -> Starter:
 class SpawnStarter:
     """Starts every worker as an interpreter that imports everything itself."""
 
+    def __init__(self, interpreter: str | None = None) -> None:
+        self._interpreter = interpreter
+
     def start(self, connection_fd: int, arrays_fd: int, log: Path | None) -> WorkerProcess:
         arguments = [str(connection_fd), str(arrays_fd), str(os.getpid())]
-        return _SpawnedProcess(
-            _interpreter("proctor.engine.worker.process", arguments, (connection_fd, arrays_fd), log)
-        )
+        descriptors = (connection_fd, arrays_fd)
+        return _SpawnedProcess(_start("proctor.engine.worker.process", arguments, descriptors, log, self._interpreter))
 
     def close(self) -> None:
         pass
@@ -97,16 +102,16 @@ class _SpawnedProcess:
 class ForkStarter:
     """Has a fork server fork the workers. If it dies, its workers die too, and the next worker has a new one."""
 
-    def __init__(self, setup: Setup, log: Path | None) -> None:
-        self._setup, self._log = setup, log
-        self._server = ForkServer(setup, log)
+    def __init__(self, setup: Setup, log: Path | None, interpreter: str | None = None) -> None:
+        self._arguments = (setup, log, interpreter)
+        self._server = ForkServer(*self._arguments)
 
     def start(self, connection_fd: int, arrays_fd: int, log: Path | None) -> WorkerProcess:
         try:
             return self._server.fork(connection_fd, arrays_fd, log)
         except OSError:
             self.close()
-            self._server = ForkServer(self._setup, self._log)
+            self._server = ForkServer(*self._arguments)
             return self._server.fork(connection_fd, arrays_fd, log)
 
     def close(self) -> None:
@@ -116,11 +121,12 @@ class ForkStarter:
 class ForkServer:
     """The engine's side of a process that runs :mod:`proctor.engine.worker.fork_server`."""
 
-    def __init__(self, setup: Setup, log: Path | None) -> None:
+    def __init__(self, setup: Setup, log: Path | None, interpreter: str | None = None) -> None:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             arguments = [str(theirs.fileno()), str(os.getpid())]
-            self._process = _interpreter("proctor.engine.worker.fork_server", arguments, (theirs.fileno(),), log)
+            descriptors = (theirs.fileno(),)
+            self._process = _start("proctor.engine.worker.fork_server", arguments, descriptors, log, interpreter)
         self._starting: deque[_ForkedProcess] = deque()
         self._by_pid: dict[int, _ForkedProcess] = {}
         self._control.send(encode(msgspec.structs.replace(setup, known={})))  # the fork server builds no simulator
@@ -186,13 +192,18 @@ class _ForkedProcess:
             signal_group(self.pid, number)
 
 
-def _interpreter(
-    module: str, arguments: list[str], descriptors: tuple[int, ...], log: Path | None
+def _start(
+    module: str, arguments: list[str], descriptors: tuple[int, ...], log: Path | None, interpreter: str | None
 ) -> subprocess.Popen[bytes]:
     """Start a clean interpreter that runs ``module`` in a process group of its own, and prints into the log."""
     with (log or Path(os.devnull)).open("ab") as output:
         return start_interpreter(
-            module, *arguments, output=output, descriptors=descriptors, environment=_worker_environment()
+            module,
+            *arguments,
+            output=output,
+            descriptors=descriptors,
+            environment=_worker_environment(),
+            interpreter=interpreter,
         )
 
 

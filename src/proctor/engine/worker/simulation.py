@@ -7,14 +7,13 @@ from __future__ import annotations
 import gc
 import math
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from time import perf_counter
 
 import numpy as np
 
 from proctor.benchmarks.base import Benchmark, SimEnv, Step, features_of
 from proctor.benchmarks.returns import decided, if_finite, latched, real_number, yes_or_no
-from proctor.child import extend_import_path
 from proctor.config import structure
 from proctor.engine.worker.arrays import SharedArrays
 from proctor.engine.worker.messages import (
@@ -23,6 +22,8 @@ from proctor.engine.worker.messages import (
     Build,
     Built,
     Finished,
+    FrameDrawn,
+    FrameEncoded,
     Observed,
     Ready,
     Replay,
@@ -54,6 +55,8 @@ class Simulation:
         self.env: SimEnv | None = None
         self.episode: _RunningEpisode | None = None
         self.recorder: VideoRecorder | None = None
+        self._replies: Iterator[Reply] = iter(())
+        """The replies to the request that is being executed: to each frame that is sent follows the next one."""
 
     def handle(self, request: Request) -> Reply:
         """Execute a request and return the reply.
@@ -69,11 +72,14 @@ class Simulation:
                 case Build():
                     return self._build(request, clock)
                 case Start():
-                    return self._start(request, clock)
+                    self._replies = self._start(request, clock)
                 case Act():
-                    return self._act(request, clock)
+                    self._replies = self._act(request, clock)
                 case Replay():
-                    return self._replay(request, clock)
+                    self._replies = self._replay(request, clock)
+                case FrameEncoded():
+                    self._give_up_recording(request.problem)
+            return next(self._replies)
         except BaseException as error:  # SystemExit and a panic of native code are no less its own
             trace = encodable(traceback.format_exc())
             self.close()
@@ -89,7 +95,7 @@ class Simulation:
 
     def close(self) -> None:
         """Close the simulator, if there is one. If closing it fails, the reason goes into the log."""
-        env, self.env, self.episode = self.env, None, None
+        env, self.env, self.episode, self._replies = self.env, None, None, iter(())
         self._drop_recording()
         try:
             if env is not None:
@@ -102,7 +108,7 @@ class Simulation:
         gc.collect()  # what is freed only with the next simulator's GL context may take that one's textures along
 
     def _setup(self, request: Setup) -> Reply:
-        extend_import_path(request.import_path)
+        request.companions.join()
         benchmark_class: type[Benchmark] = load_object(request.benchmark)
         self.benchmark = benchmark_class(structure(benchmark_class.config_class, request.env, "env"))
         self.benchmark.learn(request.known)
@@ -129,17 +135,19 @@ class Simulation:
             action_high=high,
         )
 
-    def _start(self, request: Start, clock: _Clock) -> Reply:
+    def _start(self, request: Start, clock: _Clock) -> Iterator[Reply]:
         env = self._require_env()
         seen = self._begin(env, request, clock, look=self.source is None)
         if request.video_spec is not None:
             self.recorder = VideoRecorder(env, request.video_spec)
+            yield from self._drawn(self.recorder)
         if self.source is not None:
-            return self._run_through(env, self.source, RandomStream(request.spec), clock)
+            yield from self._run_through(env, self.source, RandomStream(request.spec), clock)
+            return
         assert self.episode is not None
         self.episode.n_looks = 1
         self._show(seen, 0, 1)
-        return Observed(self.arrays.placed(), clock.spent())
+        yield Observed(self.arrays.placed(), clock.spent())
 
     def _begin(self, env: SimEnv, request: Start | Replay, clock: _Clock, *, look: bool) -> Mapping[str, Array] | None:
         self._drop_recording()  # there is one if the policy failed the attempt before
@@ -150,15 +158,17 @@ class Simulation:
         self.episode = _RunningEpisode(request.max_steps)
         return seen
 
-    def _run_through(self, env: SimEnv, source: ActionSource, stream: RandomStream, clock: _Clock) -> Reply:
+    def _run_through(self, env: SimEnv, source: ActionSource, stream: RandomStream, clock: _Clock) -> Iterator[Reply]:
         """Run a whole episode of a policy that lives in this worker."""
         assert self.episode is not None
         source.reset(env, stream)
         while not self.episode.over:
             self._step(env, self.episode, source.act(), look=False)
-        return self._finish(env, self.episode, clock)
+            if self.recorder is not None:
+                yield from self._drawn(self.recorder)
+        yield self._finish(env, self.episode, clock)
 
-    def _replay(self, request: Replay, clock: _Clock) -> Reply:
+    def _replay(self, request: Replay, clock: _Clock) -> Iterator[Reply]:
         """Run an episode again, until it ends, there are no more actions, or the video has failed."""
         env = self._require_env()
         self._begin(env, request, clock, look=False)
@@ -168,25 +178,30 @@ class Simulation:
             self.recorder.give_up(
                 "cannot be replayed: its simulator is not deterministic, so it is recorded as it is measured"
             )
+        yield from self._drawn(self.recorder)
         for action in request.actions.unpack():
             self._step(env, self.episode, action, look=False)
+            yield from self._drawn(self.recorder)
             if self.episode.over or self.recorder.problem:
                 break
-        return self._finish(env, self.episode, clock)
+        yield self._finish(env, self.episode, clock)
 
-    def _act(self, request: Act, clock: _Clock) -> Reply:
+    def _act(self, request: Act, clock: _Clock) -> Iterator[Reply]:
         env, episode = self._require_env(), self.episode
         assert episode is not None
         n_frames, n_shown = sum(request.looks), 0
         for action, look in zip(request.actions.unpack(), request.looks, strict=True):
             step = self._step(env, episode, action, look=look)
+            if self.recorder is not None:
+                yield from self._drawn(self.recorder)
             if episode.over:
-                return self._finish(env, episode, clock)
+                yield self._finish(env, episode, clock)
+                return
             if look:
                 self._show(step.observation, n_shown, n_frames)
                 n_shown += 1
         clock.lap("step")
-        return Observed(self.arrays.placed(), clock.spent())
+        yield Observed(self.arrays.placed(), clock.spent())
 
     def _step(self, env: SimEnv, episode: _RunningEpisode, action: Array, *, look: bool) -> Step:
         step = env.step(action, look=look)
@@ -214,10 +229,19 @@ class Simulation:
             video_problem=recorder.problem if recorder is not None else "",
         )
 
+    def _drawn(self, recorder: VideoRecorder) -> Iterator[FrameDrawn]:
+        """Yield the frame that the engine is to encode, if there is one."""
+        if (frame := recorder.unsent()) is not None:
+            rate = (recorder.rate.numerator, recorder.rate.denominator)
+            yield FrameDrawn(recorder.video_spec, rate, self.arrays.write_beside(frame), recorder.is_first)
+
+    def _give_up_recording(self, problem: str) -> None:
+        if problem and self.recorder is not None:
+            self.recorder.give_up(problem)
+
     def _drop_recording(self) -> None:
-        recorder, self.recorder = self.recorder, None
-        if recorder is not None:
-            recorder.give_up("the episode did not reach its end")
+        self._give_up_recording("the episode did not reach its end")
+        self.recorder = None
 
     def _show(self, seen: Mapping[str, Array] | None, index: int, n_frames: int) -> None:
         if seen is None:

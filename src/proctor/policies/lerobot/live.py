@@ -43,7 +43,7 @@ class ObjectWeights:
         model: the object, a ``PreTrainedPolicy``.
         processors: preprocessor and postprocessor, each a ``PolicyProcessorPipeline``.
         description: a digest of configuration and processors.
-        change: the object may be trained further; False if it belongs to nobody else.
+        change: the object may be trained further; False if it is a copy.
     """
 
     model: Any

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from proctor.errors import CheckpointError, ConfigError, MissingExtraError
-from proctor.hub_files import snapshot_of
+from proctor.security.hub_files import snapshot_of
 
 _HUB_ID = re.compile(r"(?P<repository>[\w-][\w.-]*/[\w-][\w.-]*)(@(?P<revision>[^@\s]+))?")
 

@@ -23,7 +23,7 @@ from proctor.types import Array, EpisodeSpec, Features, Observation
 
 
 class _Source(PolicySource, Protocol):
-    """What a LeRobot policy is made from."""
+    """The source of a LeRobot policy."""
 
     def snapshot(self) -> PolicySource:
         """Give the policy as it is now, whatever becomes of an object that it was made from."""
