@@ -1,4 +1,4 @@
-"""What ``proctor sweep`` and ``proctor race`` share is here: targets, the directory, and lines about checkpoints."""
+"""The module holds what ``proctor sweep`` and ``proctor race`` share: targets, the directory, lines about checkpoints."""
 
 from __future__ import annotations
 

