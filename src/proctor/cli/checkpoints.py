@@ -1,4 +1,4 @@
-"""The module holds what ``proctor sweep`` and ``proctor race`` share: targets, the directory, lines about checkpoints."""
+"""The module holds what ``proctor sweep`` and ``proctor race`` share: targets, a directory, lines about checkpoints."""
 
 from __future__ import annotations
 
