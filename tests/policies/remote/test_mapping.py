@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 
 from proctor.errors import ConfigError, ContractError, PolicyError
-from proctor.policies.remote.mapping import GROOT, OPENPI, Input, Mapping, axis_angle, choose, read_mapping
+from proctor.policies.remote.mapping import (
+    GROOT,
+    OPENPI,
+    Input,
+    Mapping,
+    axis_angle,
+    bridge_angles,
+    choose,
+    read_mapping,
+)
 from proctor.types import ArraySpec, Features, Observation
 
 
@@ -210,3 +219,55 @@ def test_a_file_that_is_no_mapping_is_refused_in_a_sentence(tmp_path, content):
 
     with pytest.raises(ConfigError, match=r"inputs\.yaml"):
         choose(str(tmp_path / "inputs.yaml"), OPENPI, None)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_bridge_angles_are_those_of_another_librarys_rotations(seed):
+    """Also if the pitch is a right angle, where two of them mean the same."""
+    tq = pytest.importorskip("transforms3d.quaternions", reason="transforms3d comes with the extra maniskill")
+    te = pytest.importorskip("transforms3d.euler", reason="transforms3d comes with the extra maniskill")
+    quaternion = np.random.default_rng(seed).normal(size=4) if seed else np.array([1.0, 0.0, 0.0, 0.0])
+    quaternion /= np.linalg.norm(quaternion)
+    down = np.array([[0, 0, 1.0], [0, 1.0, 0], [-1.0, 0, 0]])
+
+    assert bridge_angles(quaternion) == pytest.approx(te.mat2euler(tq.quat2mat(quaternion) @ down.T), abs=1e-9)
+
+
+def test_the_request_of_a_widowx_is_groots():
+    """Every number has a key of its own; the image is stretched as OpenCV does it."""
+    cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed")
+    image = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
+    state = np.array([0.1, 0.2, 0.3, 0.0, 1.0, 0.0, 0.0, 0.7], np.float32)
+    seen = Observation(
+        {"observation.images.image_0": image[np.newaxis], "observation.state": state[np.newaxis]}, "put it there"
+    )
+
+    sent = {each.path[0]: value for each, value in GROOT["widowx"].items(seen, {})}
+
+    assert np.array_equal(sent["video.image_0"], cv2.resize(image, (256, 256)))
+    numbers = {name.removeprefix("state."): value for name, value in sent.items() if name.startswith("state.")}
+    assert list(numbers) == ["x", "y", "z", "roll", "pitch", "yaw", "pad", "gripper"]
+    assert [float(numbers[name][0]) for name in ("x", "y", "z", "pad", "gripper")] == pytest.approx(
+        [0.1, 0.2, 0.3, 0.0, 0.7]
+    )
+    assert {value.dtype for value in numbers.values()} == {np.dtype(np.float32)}
+    assert sent["annotation.human.action.task_description"] == "put it there"
+
+
+def test_the_gripper_of_a_widowx_is_open_above_a_half():
+    """SimplerEnv's is 1 if open and -1 if closed."""
+    reply = {f"action.{name}": np.zeros((3, 1)) for name in ("x", "y", "z", "roll", "pitch", "yaw")}
+
+    found = GROOT["widowx"].action({**reply, "action.gripper": np.array([[0.2], [0.5], [0.9]])})
+
+    assert found.shape == (3, 7)
+    assert found[:, 6].tolist() == [-1.0, -1.0, 1.0]
+
+
+def test_a_slice_within_parentheses_is_of_what_is_converted():
+    """And one behind them is of the result."""
+    state = [9.0, 1.0, 0.0, 0.0, 0.0, 9.0]
+
+    sent = only(Input(key="state", source="axis_angle(observation.state[1:5])[0:1]"), state=state)
+
+    assert sent.tolist() == [np.pi]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from proctor.errors import ConfigError
 from proctor.types import Array
 
 
@@ -30,6 +31,23 @@ def resize_with_pad(image: Array, height: int, width: int) -> Array:
     whole = Image.new(inner.mode, (width, height), 0)
     whole.paste(inner, (int((width - inner_width) / 2), int((height - inner_height) / 2)))
     return np.asarray(whole)
+
+
+def stretched(image: Array, height: int, width: int) -> Array:
+    """Give a uint8 image ``(height, width, channels)`` at another size and shape, as ``cv2.resize`` does it by default:
+    each pixel is interpolated between the four nearest ones.
+
+    Raises:
+        ConfigError: OpenCV is not installed.
+    """
+    try:
+        import cv2
+    except ImportError as error:
+        raise ConfigError(
+            "policy.inputs stretches an image, which needs OpenCV: pip install opencv-python-headless"
+        ) from error
+    resized: Array = cv2.resize(image, (width, height))
+    return resized
 
 
 def as_uint8(image: Array) -> Array:

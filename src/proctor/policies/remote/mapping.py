@@ -30,10 +30,11 @@ from proctor.config import structure
 from proctor.config.strict_yaml import load_yaml
 from proctor.errors import ConfigError, ContractError, PolicyError, did_you_mean
 from proctor.policies.actions import to_array
-from proctor.policies.remote.images import as_uint8, resize_with_pad, turned
+from proctor.policies.remote.images import as_uint8, resize_with_pad, stretched, turned
 from proctor.types import INSTRUCTION, Array, Features, Observation
 
-_TERM = re.compile(r"(?:(?P<call>\w+)\()?(?P<name>[\w./-]+)(?:\[(?P<start>\d*):(?P<stop>\d*)\])?(?(call)\))")
+_SLICE = r"(?:\[(\d*):(\d*)\])?"
+_TERM = re.compile(rf"(?:(?P<call>\w+)\()?(?P<name>[\w./-]+){_SLICE}(?(call)\)){_SLICE}")
 _LARGEST_FILE = 1 << 20
 
 
@@ -52,20 +53,58 @@ def axis_angle(quaternion: Array) -> Array:
     return angle
 
 
+def bridge_angles(quaternion: Array) -> Array:
+    """Convert a hand's orientation, a quaternion (w, x, y, z), to roll, pitch and yaw in radians as BridgeData V2 has
+    them: relative to a hand that points down; float64 (3,).
+
+    The rotations are about fixed axes in the order x, y, z, as in GR00T's client for SimplerEnv.
+    """
+    w, x, y, z = (float(part) for part in quaternion / np.linalg.norm(quaternion))
+    rotation = np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+        ]
+    )
+    m = rotation @ _BRIDGE_DOWN.T
+    length = math.hypot(m[0, 0], m[1, 0])
+    if length <= _GIMBAL_LOCK:
+        return np.array([math.atan2(-m[1, 2], m[1, 1]), math.atan2(-m[2, 0], length), 0.0])
+    return np.array([math.atan2(m[2, 1], m[2, 2]), math.atan2(-m[2, 0], length), math.atan2(m[1, 0], m[0, 0])])
+
+
+_BRIDGE_DOWN = np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]])
+_GIMBAL_LOCK = 4 * np.finfo(float).eps
+
+
+def _open_is_one(gripper: Array) -> Array:
+    """Convert GR00T's gripper, 0 closed to 1 open, to SimplerEnv's WidowX, -1 closed or 1 open."""
+    return 2.0 * (gripper > 0.5) - 1.0
+
+
 def _closed_is_minus_one(gripper: Array) -> Array:
     """Convert GR00T's gripper, 0 closed to 1 open, to LIBERO's, -1 open and 1 closed."""
     return -np.sign(2.0 * gripper - 1.0)
 
 
-_CONVERSIONS: dict[str, Callable[[Array], Array]] = {"axis_angle": axis_angle}
-_OF_ACTIONS: dict[str, Callable[[Array], Array]] = {"gripper_to_libero": _closed_is_minus_one}
+_CONVERSIONS: dict[str, Callable[[Array], Array]] = {
+    "axis_angle": axis_angle,
+    "bridge_angles": bridge_angles,
+    "zeros": np.zeros_like,
+}
+_OF_ACTIONS: dict[str, Callable[[Array], Array]] = {
+    "gripper_to_libero": _closed_is_minus_one,
+    "gripper_to_simpler": _open_is_one,
+}
 
 
 @dataclass(frozen=True)
 class _Term:
-    """A part of a vector: a slice of one of the environment's arrays, which a function converts first."""
+    """A part of a vector: a slice of one of the environment's arrays, or of what a function makes of such a slice."""
 
     name: str
+    given: slice
     part: slice
     convert: Callable[[Array], Array] = lambda vector: vector
 
@@ -77,8 +116,12 @@ class _Term:
         call = match["call"]
         if call is not None and call not in _CONVERSIONS:
             raise ConfigError(f"{where} names an unknown conversion.{did_you_mean(call, _CONVERSIONS)}")
-        start, stop = (int(number) if number else None for number in (match["start"], match["stop"]))
-        return cls(match["name"], slice(start, stop), *([_CONVERSIONS[call]] if call else []))
+        ends = [int(number) if number else None for number in match.groups()[2:]]
+        return cls(match["name"], slice(*ends[:2]), slice(*ends[2:]), *([_CONVERSIONS[call]] if call else []))
+
+    def of(self, arrays: MappingOf[str, Array]) -> Array:
+        """Compute the part from the environment's arrays."""
+        return self.convert(np.asarray(arrays[self.name])[self.given])[self.part]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,16 +129,19 @@ class Input:
     """One entry of the request.
 
     ``key`` is its name, or a list of names if it is in a map inside of a map. ``source`` is ``instruction``, one of
-    the environment's images, or vectors joined by ``+``, each ``name``, ``name[start:stop]`` or ``axis_angle(name)`` of
-    a quaternion (x, y, z, w). An image is turned by 180 degrees with ``rotate``, then resized with black bars to
-    ``resize``, its height and width, and has its channels last, or first if ``layout`` is ``chw``. ``dtype`` is the
-    dtype that a vector is converted to; without it, a vector keeps the environment's dtype.
+    the environment's images, or vectors joined by ``+``, each ``name``, ``name[start:stop]``, ``axis_angle(name)`` of
+    a quaternion (x, y, z, w), ``bridge_angles(name)`` of a quaternion (w, x, y, z), or ``zeros(name)``; in parentheses,
+    too, a slice may follow the name. An image is
+    turned by 180 degrees with ``rotate``, then resized with black bars to ``resize``, its height and width, or with
+    ``stretch`` without bars by OpenCV's bilinear interpolation, and has its channels last, or first if ``layout`` is
+    ``chw``. ``dtype`` is the dtype that a vector is converted to; without it, a vector keeps the environment's dtype.
     """
 
     key: str | list[str]
     source: str
     rotate: bool = False
     resize: list[int] | None = None
+    stretch: bool = False
     layout: str = "hwc"
     dtype: str | None = None
 
@@ -134,14 +180,14 @@ class Input:
         first = arrays[self.terms[0].name]
         if first.ndim == 3:
             return self._image(first)
-        parts = [term.convert(np.asarray(arrays[term.name]))[term.part] for term in self.terms]
+        parts = [term.of(arrays) for term in self.terms]
         vector = np.concatenate(parts) if len(parts) > 1 else parts[0]
         return np.array(vector, self.dtype)
 
     def _image(self, image: Array) -> Array:
         image = turned(image) if self.rotate else image
         if self.resize is not None:
-            image = resize_with_pad(as_uint8(image), *self.resize)
+            image = (stretched if self.stretch else resize_with_pad)(as_uint8(image), *self.resize)
         image = as_uint8(image)
         return image.transpose(2, 0, 1) if self.layout == "chw" else image
 
@@ -177,7 +223,11 @@ class Mapping:
     @property
     def sha256(self) -> str:
         """The SHA-256 of all fields, for fingerprints."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        fields = asdict(self)
+        for each in fields["inputs"]:
+            if not each["stretch"]:
+                del each["stretch"]  # as in mappings from before this field
+        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
     def items(self, observation: Observation, names: MappingOf[str, str]) -> Iterator[tuple[Input, Any]]:
         """Yield each input with its value; ``names`` maps the environment's names to those of the mapping."""
@@ -269,6 +319,27 @@ GROOT = {
             Output(key="action.gripper", convert="gripper_to_libero"),
         ),
         n_action_steps=8,
+    ),
+    "widowx": Mapping(  # gr00t/eval/sim/SimplerEnv: WidowX on BridgeData V2's tasks, --env.type=simpler
+        inputs=(
+            Input(key="video.image_0", source="observation.images.image_0", resize=[256, 256], stretch=True),
+            *(
+                Input(key=f"state.{name}", source=f"observation.state[{part}]", dtype="float32")
+                for name, part in (("x", "0:1"), ("y", "1:2"), ("z", "2:3"))
+            ),
+            *(
+                Input(key=f"state.{name}", source=f"bridge_angles(observation.state[3:7])[{part}]", dtype="float32")
+                for name, part in (("roll", "0:1"), ("pitch", "1:2"), ("yaw", "2:3"))
+            ),
+            Input(key="state.pad", source="zeros(observation.state[0:1])", dtype="float32"),
+            Input(key="state.gripper", source="observation.state[7:8]", dtype="float32"),
+            Input(key="annotation.human.action.task_description", source=INSTRUCTION),
+        ),
+        actions=(
+            *(Output(key=f"action.{name}") for name in ("x", "y", "z", "roll", "pitch", "yaw")),
+            Output(key="action.gripper", convert="gripper_to_simpler"),
+        ),
+        n_action_steps=1,
     ),
 }
 """The presets of ``--policy.type=groot``."""
