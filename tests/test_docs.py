@@ -40,6 +40,8 @@ REPOSITORY = Path(__file__).parents[1]
 PAGES = sorted(
     [*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").glob("*.md")], key=lambda page: page.relative_to(REPOSITORY)
 )
+WITHOUT_POLICY = {"sweep", "race"}
+"""Commands whose policies are their arguments, and not fields of the evaluation."""
 OTHER_COMMANDS = re.compile(r"make \w+|\. \.venv/bin/activate|pip install .+|git clone .+|cd \S+")
 
 CARDS = sorted(REPOSITORY.glob("examples/*/README.md"))
@@ -157,7 +159,7 @@ def parse(arguments: list[str]) -> None:
     for value in bound.arguments.values():
         if isinstance(value, RunConfig):
             make_benchmark(value.env)
-            if is_here(value.policy):
+            if arguments[0] not in WITHOUT_POLICY and is_here(value.policy):
                 load_policy(value.policy)
 
 

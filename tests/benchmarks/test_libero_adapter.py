@@ -187,7 +187,7 @@ print(files.task_file("libero_goal", "x"), libero.libero.get_assets_path(), sep=
 """
     setup = (
         f"import sys; sys.path.append({str(Path(np.__file__).parents[1])!r}); "
-        "import numpy, gymnasium, packaging.version, proctor.errors"
+        "import numpy, gymnasium, msgspec, packaging.version, proctor.errors"
     )
     environment = {"HOME": str(home), "PATH": "", "PYTHONPATH": str(Path(find_spec("proctor").origin).parents[1])}
     done = subprocess.run(
