@@ -10,45 +10,22 @@ import pytest
 import torch
 from lerobot.configs.default import DatasetConfig, EvalConfig
 from lerobot.configs.train import TrainPipelineConfig
-from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from lerobot.envs.configs import PushtEnv
 from lerobot.policies.act.configuration_act import ACTConfig
 from lerobot.scripts import lerobot_train
 
 import proctor
 from proctor.errors import Note
+from training_samples import SMALL, make_dataset
 
 N_STEPS, N_EPISODES, SEED = 4, 3, 1000
 NEW = hasattr(TrainPipelineConfig, "env_eval_freq")
 FREQUENCY = "env_eval_freq" if NEW else "eval_freq"
-SMALL = {"dim_model": 32, "n_heads": 2, "dim_feedforward": 32, "n_encoder_layers": 1, "n_vae_encoder_layers": 1}
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    """Two short episodes of noise with PushT's features."""
-    root = tmp_path_factory.mktemp("data") / "pusht"
-    generator = np.random.default_rng(0)
-    features = {
-        "observation.image": {"dtype": "image", "shape": (96, 96, 3), "names": ["height", "width", "channel"]},
-        "observation.state": {"dtype": "float32", "shape": (2,), "names": ["x", "y"]},
-        "action": {"dtype": "float32", "shape": (2,), "names": ["x", "y"]},
-    }
-    made = LeRobotDataset.create("nobody/pusht", 10, features, root=root, use_videos=False)
-    for _ in range(2):
-        for _ in range(12):
-            made.add_frame(
-                {
-                    "observation.image": generator.integers(0, 256, (96, 96, 3), np.uint8),
-                    "observation.state": generator.uniform(0, 512, 2).astype(np.float32),
-                    "action": generator.uniform(0, 512, 2).astype(np.float32),
-                    "task": "push",
-                }
-            )
-        made.save_episode()
-    if hasattr(made, "finalize"):
-        made.finalize()
-    return root
+    return make_dataset(tmp_path_factory.mktemp("data") / "pusht")
 
 
 def config(root, folder, **changes):
