@@ -206,3 +206,18 @@ def test_a_command_with_closed_streams_runs_to_its_end(closed, tmp_path):
 
     assert done.returncode == 0
     assert json.loads((tmp_path / "run" / "eval_info.json").read_text())["overall"]["pc_success"] == 100
+
+
+def test_a_note_is_printed_once(monkeypatch, capsys):
+    """However often it is given; the next command gives it again."""
+    from proctor.errors import note
+
+    def give(_):
+        for _ in range(3):
+            note("The sea is calm.")
+        note("The wind is not.")
+
+    monkeypatch.setattr(sys.modules["proctor.cli.main"], "_run", give)
+    for _ in range(2):
+        main(["list"])
+        assert capsys.readouterr().err == "Note: The sea is calm.\nNote: The wind is not.\n"

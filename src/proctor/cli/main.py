@@ -83,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     prepare_surroundings()
     with warnings.catch_warnings():
         warnings.simplefilter("always", Note)
-        warnings.showwarning = _show_warning
+        warnings.showwarning = _Warnings().show
         return _run(sys.argv[1:] if arguments is None else arguments)
 
 
@@ -121,19 +121,27 @@ def _run(words: Sequence[str]) -> int:
     return status if isinstance(status, int) else 0
 
 
-def _show_warning(  # noqa: PLR0913, PLR0917 - the signature of warnings.showwarning
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
-    """Print a note as a line for people to read, and any other warning as Python does."""
-    if issubclass(category, Note):
-        _print(str(message), "Note: ", "yellow")
-    else:
-        (file or sys.stderr).write(warnings.formatwarning(message, category, filename, lineno, line))
+class _Warnings:
+    """The warnings of one command. Each note is printed once, though a sweep gives it for every checkpoint."""
+
+    def __init__(self) -> None:
+        self._notes: set[str] = set()
+
+    def show(  # noqa: PLR0913, PLR0917 - the signature of warnings.showwarning
+        self,
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        """Print a note as a line for people to read, and any other warning as Python does."""
+        if not issubclass(category, Note):
+            (file or sys.stderr).write(warnings.formatwarning(message, category, filename, lineno, line))
+        elif str(message) not in self._notes:
+            self._notes.add(str(message))
+            _print(str(message), "Note: ", "yellow")
 
 
 def _print_error(message: str) -> None:
