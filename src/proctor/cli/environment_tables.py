@@ -11,7 +11,7 @@ from rich.text import Text
 
 from proctor.interpreters.environments import State
 from proctor.interpreters.overview import NOT_CREATED, Row
-from proctor.reports.text import safe
+from proctor.reports.text import name_cell, safe
 
 _STYLES = {State.READY: "bold green", State.STALE: "yellow", State.BROKEN: "bold red", NOT_CREATED: "dim"}
 
@@ -23,12 +23,12 @@ def print_rows(console: Console, rows: Sequence[Row]) -> None:
     table.add_column("state", no_wrap=True)
     table.add_column("Python", no_wrap=True)
     table.add_column("MB", no_wrap=True, justify="right")
-    table.add_column("--env.type")
+    table.add_column("--env.type", no_wrap=True)
     table.add_column("", style="dim")
     for row in rows:
         style = _STYLES[row.state]
         facts = [safe(row.name, style), safe(row.state, style), safe(_python(row)), safe(_size(row))]
-        table.add_row(*facts, safe(", ".join(row.benchmarks)), safe(row.recipe.summary if row.recipe else ""))
+        table.add_row(*facts, safe(", ".join(row.benchmarks)), name_cell(row.recipe.summary if row.recipe else ""))
     console.print(table)
     for row in rows:
         if row.environment is not None:
