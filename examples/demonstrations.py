@@ -12,7 +12,7 @@ import numpy as np
 
 from proctor.benchmarks.base import SimEnv
 from proctor.benchmarks.metaworld.benchmark import MetaWorld, MetaWorldConfig
-from proctor.machine.resources import choose_gl_backend
+from proctor.rendering import choose_renderer
 from proctor.types import Array, Task
 
 CACHE = Path(__file__).parent / ".cache"
@@ -59,6 +59,7 @@ class Episode:
 def collect(tasks: str, n_episodes: int, chunk_size: int, shrink: Shrink) -> Demonstrations:
     """Return ``n_episodes`` of each task (names with commas). Rendering takes minutes, so the results are cached."""
     benchmark = MetaWorld(MetaWorldConfig(task=tasks))
+    choose_renderer(benchmark)  # for the processes that are started below
     return Demonstrations.joined([_collect(task, n_episodes, chunk_size, shrink) for task in benchmark.tasks()])
 
 
@@ -91,7 +92,6 @@ _env: SimEnv
 
 def _build(task: Task) -> None:
     global _env  # noqa: PLW0603 - the only place where a pool's worker can keep something
-    choose_gl_backend()
     _env = MetaWorld(MetaWorldConfig(task=task.name)).make_env(task)
 
 

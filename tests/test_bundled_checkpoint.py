@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -105,3 +106,11 @@ def test_without_its_eyes_it_does_worse_beyond_chance(rows):
 
 def test_its_card_names_the_checkpoint_it_describes():
     assert load({"path": str(CHECKPOINT)}).fingerprint()["sha256"] in (CHECKPOINT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("script", sorted(CHECKPOINT.parent.glob("*.py")), ids=lambda path: path.name)
+def test_every_example_finds_what_it_imports(script, monkeypatch):
+    """The scripts run for many minutes; that they begin is seen here."""
+    monkeypatch.syspath_prepend(str(script.parent))
+
+    runpy.run_path(str(script), run_name="imported")
