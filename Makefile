@@ -81,7 +81,7 @@ bench: install
 	$(BIN)/python bench/exactness.py
 	$(BIN)/python bench/randomness.py
 	$(BIN)/python bench/results.py
-	$(BIN)/python bench/coverage.py
+	$(BIN)/python bench/interval_coverage.py
 	$(BIN)/python bench/scale.py --plots docs/images
 	$(BIN)/python bench/vs_lerobot_libero.py
 

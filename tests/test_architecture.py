@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sys
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -47,3 +49,11 @@ def test_the_messages_in_the_picture_of_processes_exist():
     assert all(hasattr(messages, name) for name in named)
     assert hasattr(parallel_messages, "RunEpisodes")
     assert hasattr(parallel_messages, "EpisodeDone")
+
+
+@pytest.mark.parametrize("folder", ["bench", "examples", "tools"])
+def test_no_script_has_the_name_of_a_module_that_is_installed(folder):
+    """Python searches a script's own folder first, so a library would import the script in place of the module."""
+    modules = {*sys.stdlib_module_names, *packages_distributions()}
+
+    assert not modules & {path.stem for path in (REPOSITORY / folder).glob("*.py")}

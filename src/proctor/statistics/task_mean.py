@@ -6,7 +6,7 @@ there are. It is larger if the tasks' rates differ, because episodes then vary l
 smaller if some tasks have few episodes, because those tasks weigh as much as the others. docs/statistics.md has the
 formulae, their sources, and how often the interval contains the mean.
 
-The functions take arrays, so that ``bench/coverage.py`` and the tests simulate exactly what is reported.
+The functions take arrays, so that ``bench/interval_coverage.py`` and the tests simulate exactly what is reported.
 """
 
 from __future__ import annotations

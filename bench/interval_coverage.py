@@ -1,6 +1,6 @@
 """Simulate the coverage and the width of the interval of a mean over tasks, on a grid.
 
-    python bench/coverage.py [--draws 20000] [--points 12] [--workers N]
+    python bench/interval_coverage.py [--draws 20000] [--points 12] [--workers N]
 
 The script compares the reported interval (``wilson-effective``) with the earlier one of Proctor (± 1.96 standard errors
 of a stratified sample) and with Wilson's interval for the same number of episodes in one pool. docs/statistics.md has
