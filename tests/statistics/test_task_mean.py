@@ -1,7 +1,7 @@
 """The interval of a mean over tasks: what it is built from, and how often it contains the mean.
 
-The whole grid of docs/statistics.md is simulated by ``bench/interval_coverage.py``. Here its worst points are simulated, and
-small cases are computed over all outcomes.
+The whole grid of docs/statistics.md is simulated by ``bench/interval_coverage.py``. Here its worst points are
+simulated, and small cases are computed over all outcomes.
 """
 
 import itertools
