@@ -98,6 +98,7 @@ def costs_alone(benchmark: Benchmark, n_steps: int, n_looks: int, n_resets: int)
     env.action_space.seed(0)
     resets = [seconds(partial(env.reset, seed, init_state, look=False)) for seed in range(n_resets)]
     steps = [seconds(lambda: env.step(env.action_space.sample(), look=False)) for _ in range(n_steps)]
+    env.reset(0, init_state, look=True)  # an episode that has reached its limit is not drawn any more
     looks = [seconds(lambda: env.step(env.action_space.sample(), look=True)) for _ in range(n_looks)]
     step = statistics.median(steps)
     return {
