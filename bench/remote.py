@@ -51,8 +51,9 @@ from proctor.engine import Engine, EngineOptions, EngineSetup
 from proctor.errors import Note
 from proctor.policies.base import EpisodeMemory, Policy
 from proctor.policies.remote.codec import pack
-from proctor.policies.remote.mapping import OPENPI, choose
+from proctor.policies.remote.mapping import choose
 from proctor.policies.remote.openpi import load, nested
+from proctor.policies.remote.presets import OPENPI
 from proctor.streams import RandomStream
 from proctor.types import Array, EpisodeSpec, Observation, Task
 

@@ -10,8 +10,8 @@ import pytest
 
 from proctor.policies.remote.codec import pack, unpack
 from proctor.policies.remote.images import resize_with_pad
-from proctor.policies.remote.mapping import OPENPI
 from proctor.policies.remote.openpi import nested
+from proctor.policies.remote.presets import OPENPI
 from proctor.types import Observation
 
 PROMPT = "put the bowl on the plate"

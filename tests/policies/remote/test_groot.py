@@ -13,7 +13,7 @@ from stand_in import steer, unpack_groot
 
 from proctor.errors import ConfigError, EpisodeLostError, FingerprintError, PolicyError, PolicyGoneError
 from proctor.policies.remote.groot import load
-from proctor.policies.remote.mapping import GROOT
+from proctor.policies.remote.presets import GROOT
 from proctor.types import Observation
 
 NESTED = GROOT_INPUTS.replace('["action.x", "action.y"]', '["x", "y"]')

@@ -13,8 +13,8 @@ import pytest
 
 from proctor.benchmarks.libero.benchmark import Libero, LiberoConfig
 from proctor.policies.remote.codec import pack, unpack
-from proctor.policies.remote.mapping import OPENPI
 from proctor.policies.remote.openpi import nested
+from proctor.policies.remote.presets import OPENPI
 from proctor.testing.episodes import opened
 from proctor.types import Observation
 

@@ -8,16 +8,9 @@ import numpy as np
 import pytest
 
 from proctor.errors import ConfigError, ContractError, PolicyError
-from proctor.policies.remote.mapping import (
-    GROOT,
-    OPENPI,
-    Input,
-    Mapping,
-    axis_angle,
-    bridge_angles,
-    choose,
-    read_mapping,
-)
+from proctor.policies.remote.conversions import axis_angle, bridge_angles
+from proctor.policies.remote.mapping import Input, Mapping, choose, read_mapping
+from proctor.policies.remote.presets import GROOT, OPENPI
 from proctor.types import ArraySpec, Features, Observation
 
 

@@ -23,7 +23,7 @@ from proctor.config import structure
 from proctor.errors import ConfigError, PolicyError, note
 from proctor.policies.base import EpisodeMemory
 from proctor.policies.remote.connections import Connection, Connections, Lease
-from proctor.policies.remote.mapping import GROOT, Choice, choose
+from proctor.policies.remote.mapping import Choice, choose
 from proctor.policies.remote.mapping import Mapping as InputMapping
 from proctor.policies.remote.policy import (
     RemoteConfig,
@@ -33,6 +33,7 @@ from proctor.policies.remote.policy import (
     require_modules,
     secret,
 )
+from proctor.policies.remote.presets import GROOT
 from proctor.policies.remote.zeromq import ZeroMQ, decoded
 from proctor.types import Array, Observation
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Mapping as MappingOf
@@ -30,73 +29,13 @@ from proctor.config import structure
 from proctor.config.strict_yaml import load_yaml
 from proctor.errors import ConfigError, ContractError, PolicyError, did_you_mean
 from proctor.policies.actions import to_array
+from proctor.policies.remote.conversions import OF_ACTIONS, OF_VECTORS
 from proctor.policies.remote.images import as_uint8, resize_with_pad, stretched, turned
 from proctor.types import INSTRUCTION, Array, Features, Observation
 
 _SLICE = r"(?:\[(\d*):(\d*)\])?"
 _TERM = re.compile(rf"(?:(?P<call>\w+)\()?(?P<name>[\w./-]+){_SLICE}(?(call)\)){_SLICE}")
 _LARGEST_FILE = 1 << 20
-
-
-def axis_angle(quaternion: Array) -> Array:
-    """Convert a unit quaternion (x, y, z, w) to its axis times the angle in radians, 0 to 2 pi; float64 (3,).
-
-    The operations and their order are those of openpi's LIBERO client (robosuite's ``quat2axisangle``), so that both
-    round alike.
-    A quaternion and its negative, which are one rotation, give different angles.
-    """
-    w = float(np.clip(quaternion[3], -1.0, 1.0))
-    sine = np.sqrt(1.0 - w * w)
-    if not sine:
-        return np.zeros(3)
-    angle: Array = (quaternion[:3] * 2.0 * math.acos(w)) / sine
-    return angle
-
-
-def bridge_angles(quaternion: Array) -> Array:
-    """Convert a hand's orientation, a quaternion (w, x, y, z), to roll, pitch and yaw in radians as BridgeData V2 has
-    them: relative to a hand that points down; float64 (3,).
-
-    The rotations are about fixed axes in the order x, y, z, as in GR00T's client for SimplerEnv.
-    """
-    w, x, y, z = (float(part) for part in quaternion / np.linalg.norm(quaternion))
-    rotation = np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-        ]
-    )
-    m = rotation @ _BRIDGE_DOWN.T
-    length = math.hypot(m[0, 0], m[1, 0])
-    if length <= _GIMBAL_LOCK:
-        return np.array([math.atan2(-m[1, 2], m[1, 1]), math.atan2(-m[2, 0], length), 0.0])
-    return np.array([math.atan2(m[2, 1], m[2, 2]), math.atan2(-m[2, 0], length), math.atan2(m[1, 0], m[0, 0])])
-
-
-_BRIDGE_DOWN = np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]])
-_GIMBAL_LOCK = 4 * np.finfo(float).eps
-
-
-def _open_is_one(gripper: Array) -> Array:
-    """Convert GR00T's gripper, 0 closed to 1 open, to SimplerEnv's WidowX, -1 closed or 1 open."""
-    return 2.0 * (gripper > 0.5) - 1.0
-
-
-def _closed_is_minus_one(gripper: Array) -> Array:
-    """Convert GR00T's gripper, 0 closed to 1 open, to LIBERO's, -1 open and 1 closed."""
-    return -np.sign(2.0 * gripper - 1.0)
-
-
-_CONVERSIONS: dict[str, Callable[[Array], Array]] = {
-    "axis_angle": axis_angle,
-    "bridge_angles": bridge_angles,
-    "zeros": np.zeros_like,
-}
-_OF_ACTIONS: dict[str, Callable[[Array], Array]] = {
-    "gripper_to_libero": _closed_is_minus_one,
-    "gripper_to_simpler": _open_is_one,
-}
 
 
 @dataclass(frozen=True)
@@ -114,10 +53,10 @@ class _Term:
         if match is None:
             raise ConfigError(f"{where} is '{text}'; expected a name, name[start:stop] or axis_angle(name).")
         call = match["call"]
-        if call is not None and call not in _CONVERSIONS:
-            raise ConfigError(f"{where} names an unknown conversion.{did_you_mean(call, _CONVERSIONS)}")
+        if call is not None and call not in OF_VECTORS:
+            raise ConfigError(f"{where} names an unknown conversion.{did_you_mean(call, OF_VECTORS)}")
         ends = [int(number) if number else None for number in match.groups()[2:]]
-        return cls(match["name"], slice(*ends[:2]), slice(*ends[2:]), *([_CONVERSIONS[call]] if call else []))
+        return cls(match["name"], slice(*ends[:2]), slice(*ends[2:]), *([OF_VECTORS[call]] if call else []))
 
     def of(self, arrays: MappingOf[str, Array]) -> Array:
         """Compute the part from the environment's arrays."""
@@ -200,9 +139,9 @@ class Output:
     convert: str | None = None
 
     def __post_init__(self) -> None:
-        if self.convert is not None and self.convert not in _OF_ACTIONS:
+        if self.convert is not None and self.convert not in OF_ACTIONS:
             raise ConfigError(
-                f"policy.inputs: {self.key} has an unknown conversion.{did_you_mean(self.convert, _OF_ACTIONS)}"
+                f"policy.inputs: {self.key} has an unknown conversion.{did_you_mean(self.convert, OF_ACTIONS)}"
             )
 
 
@@ -256,93 +195,7 @@ class Mapping:
             held = ", ".join(f"{name!r:.40}" for name in list(reply)[:8]) or "nothing"
             raise PolicyError(f"the server's reply has no '{output.key}'; it holds {held}")
         array = to_array(found)
-        return array if output.convert is None else _OF_ACTIONS[output.convert](array)
-
-
-def _libero(*, raw: bool) -> Mapping:
-    """Make the preset of openpi's ``examples/libero/main.py``; ``raw`` is for robosuite's arrays."""
-    images = ("agentview_image", "robot0_eye_in_hand_image") if raw else ("images.image", "images.image2")
-    state = "observation.robot0_eef_pos + axis_angle(observation.robot0_eef_quat) + observation.robot0_gripper_qpos"
-    return Mapping(
-        inputs=(
-            Input(key="observation/image", source=f"observation.{images[0]}", rotate=raw, resize=[224, 224]),
-            Input(key="observation/wrist_image", source=f"observation.{images[1]}", rotate=raw, resize=[224, 224]),
-            Input(key="observation/state", source=state if raw else "observation.state", dtype="float64"),
-            Input(key="prompt", source=INSTRUCTION),
-        ),
-        n_action_steps=5,
-    )
-
-
-OPENPI = {
-    "libero": _libero(raw=False),
-    "libero_raw": _libero(raw=True),
-    "aloha": Mapping(  # examples/aloha_sim/env.py
-        inputs=(
-            Input(key="state", source="observation.state", dtype="float64"),
-            Input(key=["images", "cam_high"], source="observation.images.top", resize=[224, 224], layout="chw"),
-        ),
-        n_action_steps=10,
-    ),
-    "droid": Mapping(  # examples/droid/main.py, policies/droid_policy.py
-        inputs=(
-            Input(
-                key="observation/exterior_image_1_left",
-                source="observation.images.exterior_image_1_left",
-                resize=[224, 224],
-            ),
-            Input(key="observation/wrist_image_left", source="observation.images.wrist_image_left", resize=[224, 224]),
-            Input(key="observation/joint_position", source="observation.state[0:7]", dtype="float64"),
-            Input(key="observation/gripper_position", source="observation.state[7:8]", dtype="float64"),
-            Input(key="prompt", source=INSTRUCTION),
-        ),
-        n_action_steps=8,
-    ),
-}
-"""The presets of ``--policy.type=openpi``: the keys and conversions of openpi's own clients."""
-
-_PARTS_OF_STATE = {"x": "0:1", "y": "1:2", "z": "2:3", "roll": "3:4", "pitch": "4:5", "yaw": "5:6", "gripper": "6:8"}
-
-GROOT = {
-    "libero": Mapping(  # gr00t/eval/sim/LIBERO, embodiment LIBERO_PANDA; roll, pitch and yaw are an axis times an angle
-        inputs=(
-            Input(key="video.image", source="observation.images.image"),
-            Input(key="video.wrist_image", source="observation.images.image2"),
-            *(
-                Input(key=f"state.{name}", source=f"observation.state[{part}]", dtype="float32")
-                for name, part in _PARTS_OF_STATE.items()
-            ),
-            Input(key="annotation.human.action.task_description", source=INSTRUCTION),
-        ),
-        actions=(
-            *(Output(key=f"action.{name}") for name in ("x", "y", "z", "roll", "pitch", "yaw")),
-            Output(key="action.gripper", convert="gripper_to_libero"),
-        ),
-        n_action_steps=8,
-    ),
-    "widowx": Mapping(  # gr00t/eval/sim/SimplerEnv: WidowX on BridgeData V2's tasks, --env.type=simpler
-        inputs=(
-            Input(key="video.image_0", source="observation.images.image_0", resize=[256, 256], stretch=True),
-            *(
-                Input(key=f"state.{name}", source=f"observation.state[{part}]", dtype="float32")
-                for name, part in (("x", "0:1"), ("y", "1:2"), ("z", "2:3"))
-            ),
-            *(
-                Input(key=f"state.{name}", source=f"bridge_angles(observation.state[3:7])[{part}]", dtype="float32")
-                for name, part in (("roll", "0:1"), ("pitch", "1:2"), ("yaw", "2:3"))
-            ),
-            Input(key="state.pad", source="zeros(observation.state[0:1])", dtype="float32"),
-            Input(key="state.gripper", source="observation.state[7:8]", dtype="float32"),
-            Input(key="annotation.human.action.task_description", source=INSTRUCTION),
-        ),
-        actions=(
-            *(Output(key=f"action.{name}") for name in ("x", "y", "z", "roll", "pitch", "yaw")),
-            Output(key="action.gripper", convert="gripper_to_simpler"),
-        ),
-        n_action_steps=1,
-    ),
-}
-"""The presets of ``--policy.type=groot``."""
+        return array if output.convert is None else OF_ACTIONS[output.convert](array)
 
 
 @dataclass(frozen=True)

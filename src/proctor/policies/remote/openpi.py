@@ -28,7 +28,7 @@ from proctor.policies.base import EpisodeMemory, PolicySource
 from proctor.policies.remote.codec import WireError, pack, unpack
 from proctor.policies.remote.connections import Connection, Connections, Lease, NotThereError, connect_while
 from proctor.policies.remote.extension import Offer
-from proctor.policies.remote.mapping import OPENPI, Choice, choose
+from proctor.policies.remote.mapping import Choice, choose
 from proctor.policies.remote.policy import (
     RemoteConfig,
     RemotePolicy,
@@ -37,6 +37,7 @@ from proctor.policies.remote.policy import (
     require_modules,
     secret,
 )
+from proctor.policies.remote.presets import OPENPI
 from proctor.policies.remote.served import ServedPolicy
 from proctor.policies.remote.websocket import WebSocket
 from proctor.types import Array, Observation
