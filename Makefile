@@ -74,6 +74,9 @@ bench: install
 	$(BIN)/python bench/autotune.py
 	$(BIN)/python bench/overlap.py
 	$(BIN)/python bench/remote.py
+	$(BIN)/python bench/evaluator.py
+	$(BIN)/python bench/sweep.py
+	$(BIN)/python bench/race.py
 	$(BIN)/python bench/vs_lerobot.py
 	$(BIN)/python bench/vs_vector_env.py
 	$(BIN)/python bench/videos.py
