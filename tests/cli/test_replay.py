@@ -140,7 +140,7 @@ def test_a_replay_that_differs_gives_exit_status_1(run_dir, capsys):
 
 def test_actions_that_cannot_be_read_give_exit_status_1(run_dir, capsys):
     """Their episodes have no video, and the others have."""
-    last = read_journal(run_dir / "journal.jsonl").episodes[-1]
+    last = RunDirectory(run_dir).read_journals()[0].episodes[-1]
     os.truncate(last.actions_file, last.arrays["actions"].offset + 1)
 
     assert replay(run_dir, "--task=task-1", "--episode=all") == 1
