@@ -35,6 +35,7 @@ class EngineOptions:
     reset_timeout_s: float = 600.0
     inference_threads: int = 1
     inference_batch_size: int = 0
+    inference_timeout_s: float | None = None
     max_inference_batch: int = 0
     batch_wait_timeout_s: float | None = None
     inference_delay: InferenceDelay = field(default_factory=InferenceDelay)
@@ -50,6 +51,7 @@ class EngineOptions:
             reset_timeout_s=config.reset_timeout_s,
             inference_threads=config.inference_threads,
             inference_batch_size=config.inference_batch_size,
+            inference_timeout_s=config.inference_timeout_s,
             max_inference_batch=config.max_inference_batch,
             batch_wait_timeout_s=config.batch_wait_timeout_s,
             inference_delay=InferenceDelay(config.inference_delay_steps, config.inference_delay_ms, config.when_late),

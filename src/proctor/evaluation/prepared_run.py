@@ -176,6 +176,7 @@ def prepare(config: RunConfig, policy: AnyPolicy | None = None) -> PreparedRun:
         ConfigError: what is asked for cannot be done; the message says what to do.
     """
     _require_writable_names(config)
+    config = _with_timeout(config)
     benchmark, address = make_benchmark(config.env, trust_remote_code=config.trust_remote_code)
     for caution in benchmark.cautions():
         note(caution)
@@ -194,6 +195,20 @@ def prepare(config: RunConfig, policy: AnyPolicy | None = None) -> PreparedRun:
     pinned = {**config.policy, **chosen.pinned}
     config = dataclasses.replace(config, env=env, policy=pinned)
     return PreparedRun(config, benchmark, address, chosen, tasks, plan, directory, from_fields=policy is None)
+
+
+def _with_timeout(config: RunConfig) -> RunConfig:
+    """Give the time-out of a checkpoint's passes, which may be spelled as that of a server's, its place."""
+    if not config.policy.get("path") or "timeout_s" not in config.policy:
+        return config
+    policy = {name: value for name, value in config.policy.items() if name != "timeout_s"}
+    try:
+        seconds = float(config.policy["timeout_s"])
+    except (TypeError, ValueError):
+        raise ConfigError(f"policy.timeout_s is {config.policy['timeout_s']!r}; give a number of seconds.") from None
+    return dataclasses.replace(
+        config, policy=policy, eval=dataclasses.replace(config.eval, inference_timeout_s=seconds)
+    )
 
 
 def _require_inference(config: EvalConfig, policy: AnyPolicy) -> None:

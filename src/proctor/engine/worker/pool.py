@@ -16,6 +16,7 @@ from multiprocessing import Pipe
 from pathlib import Path
 from time import monotonic
 
+from proctor.child.wire import Wire
 from proctor.engine.worker.arrays import SharedArrays, anonymous_file
 from proctor.engine.worker.messages import (
     Act,
@@ -71,7 +72,8 @@ class ProcessWorker:
         self._heartbeat = self._n_sent = 0
         self._begins = True
         """True if the request that was sent last begins an episode."""
-        self.connection, theirs = Pipe()
+        ours, theirs = Pipe()
+        self.wire = Wire(ours)
         descriptor = anonymous_file()
         self.arrays = SharedArrays(descriptor)
         with theirs:
@@ -83,16 +85,21 @@ class ProcessWorker:
         self._begins, self._n_sent = not isinstance(request, Act | FrameEncoded), self._n_sent + 1
         self._deadline, self._heartbeat = monotonic() + self._limit, self.arrays.heartbeat
         with suppress(BrokenPipeError, ConnectionResetError):
-            self.connection.send_bytes(encode(request))
+            self.wire.send(encode(request))
 
-    def receive(self) -> Reply | WorkerLost:
-        """Receive the reply that has come; :class:`WorkerLost` if the connection is closed."""
-        self._limit = None
+    def receive(self) -> Reply | WorkerLost | None:
+        """Receive the reply that has come; None while it is incomplete. A worker that has ended is lost."""
         try:
-            reply: Reply = decode_reply(self.connection.recv_bytes())
+            messages = self.wire.receive()
         except (EOFError, OSError):  # reset, or ended in the middle of a message
+            self._limit = None
             begun = not self._begins or self.arrays.n_acknowledged >= self._n_sent
             return WorkerLost("crashed", self._how_it_ended(), begun)
+        if not messages:
+            return None
+        self._limit = None
+        (message,) = messages  # a worker sends one reply to each request
+        reply: Reply = decode_reply(message)
         return reply
 
     def hung(self, now: float) -> WorkerLost | None:
@@ -113,8 +120,8 @@ class ProcessWorker:
     def end(self) -> None:
         """Tell the process to close its simulator and end."""
         with suppress(OSError):
-            self.connection.send_bytes(encode(Close()))
-        self.connection.close()
+            self.wire.send(encode(Close()))
+        self.wire.close()
 
     def wait(self, patience: float) -> None:
         """Wait up to ``patience`` seconds for the process to end by itself."""
@@ -127,7 +134,7 @@ class ProcessWorker:
             self._process.wait(0.5)
         self._process.signal(signal.SIGKILL)  # a process that it has started may outlive it
         self._process.wait(_GRACE_S)
-        self.connection.close()
+        self.wire.close()
         self.arrays.close()
 
     def _how_it_ended(self) -> str:
@@ -198,7 +205,7 @@ class Pool:
             if self._starter is None:
                 self._starter = make_starter(self._setup, self._log, self._interpreter)
             worker = ProcessWorker(self._starter, self._log, self._deadlines)
-            self._selector.register(worker.connection, selectors.EVENT_READ, worker_id)
+            self._selector.register(worker.wire, selectors.EVENT_READ, worker_id)
         self._workers[worker_id] = worker
         worker.send(self._setup)
         return worker_id
@@ -245,7 +252,8 @@ class Pool:
         ]
         for key, _ in self._selector.select(0 if events else timeout):
             if isinstance(key.data, int):
-                events.append((key.data, self._workers[key.data].receive()))
+                if (event := self._workers[key.data].receive()) is not None:
+                    events.append((key.data, event))
             elif key.data is not None:
                 key.data()
         events += self._hung()
@@ -285,5 +293,5 @@ class Pool:
     def _remove(self, worker_id: int) -> None:
         worker = self._workers.pop(worker_id)
         assert isinstance(worker, ProcessWorker)
-        self._selector.unregister(worker.connection)
+        self._selector.unregister(worker.wire)
         worker.reap()
