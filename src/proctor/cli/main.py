@@ -126,7 +126,7 @@ def _run(words: Sequence[str]) -> int:
         _print_error(redact_text(f"{error}\n{error.hint}".rstrip(), secrets_in_command(words)))
         return error.exit_code
     except KeyboardInterrupt as interruption:
-        _print("Interrupted.")
+        _print(f"Interrupted.\n{getattr(interruption, 'hint', '')}".rstrip())
         return 128 + signal_of(interruption)
     return status if isinstance(status, int) else 0
 

@@ -281,15 +281,15 @@ def _make_videos(
 def _keeping_results(state: RunState, hint: Callable[[ProctorError], str]) -> Iterator[None]:
     """If the block fails, write the result of what has finished, and give the error a hint at how to continue.
 
-    The error passes unchanged, and nothing is written, if its hint is "". A signal that comes where none can be taken
-    becomes an :class:`~proctor.errors.Interrupted`.
+    The error passes unchanged, and nothing is written, if its hint is "". The exception of a signal that comes where no
+    run can take it is treated alike, and gets the hint as an attribute.
     """
     try:
         yield
     except (ProctorError, KeyboardInterrupt) as raised:
         error = raised if isinstance(raised, ProctorError) else Interrupted(signal_of(raised))
         if hint_of_error := hint(error):
-            error.hint = hint_of_error
+            raised.hint = hint_of_error  # type: ignore[union-attr]
             with suppress(ResourceError):  # a full disk takes no summary; the journal has everything
                 state.write_result()
-        raise error from raised.__cause__
+        raise

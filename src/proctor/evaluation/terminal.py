@@ -13,7 +13,7 @@ from typing import Protocol
 from rich.console import Console
 
 from proctor.config import EvalConfig
-from proctor.machine.signals import ENDING_SIGNALS, raise_terminated
+from proctor.machine.signals import ENDING_SIGNALS, raise_on_every_signal
 from proctor.reports.display import Display, make_display
 from proctor.reports.output import printing_into
 
@@ -52,9 +52,7 @@ def stopped_by_signals(work: Interruptible) -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in ENDING_SIGNALS}
 
     def stop(number: int, _: FrameType | None) -> None:
-        # Not what was there before: a shell's background job has SIGINT ignored.
-        for each in ENDING_SIGNALS:
-            signal.signal(each, raise_terminated)
+        raise_on_every_signal()
         work.interrupt(number)
 
     for number, handler in before.items():

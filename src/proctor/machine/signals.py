@@ -23,18 +23,26 @@ def signal_of(interruption: KeyboardInterrupt) -> int:
     return interruption.signal_number if isinstance(interruption, Terminated) else signal.SIGINT
 
 
-def raise_terminated(number: int, _: FrameType | None) -> NoReturn:
-    """Handle a signal by an exception; Ctrl-C as Python does."""
-    raise KeyboardInterrupt if number == signal.SIGINT else Terminated(number)
-
-
 def raise_on_signals() -> None:
     """Have the signals that end the process raise an exception, unless they are ignored, as ``nohup`` arranges it.
 
     In another thread than the main one, signals are left alone.
     """
-    if threading.current_thread() is not threading.main_thread():
-        return
+    if threading.current_thread() is threading.main_thread():
+        for number in ENDING_SIGNALS[1:]:
+            if signal.getsignal(number) is signal.SIG_DFL:
+                signal.signal(number, _raise_terminated)
+
+
+def raise_on_every_signal() -> None:
+    """Have all signals that end the process raise an exception, whatever was arranged before. In the main thread only.
+
+    A shell's background job has SIGINT ignored.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in ENDING_SIGNALS[1:]:
-        if signal.getsignal(number) is signal.SIG_DFL:
-            signal.signal(number, raise_terminated)
+        signal.signal(number, _raise_terminated)
+
+
+def _raise_terminated(number: int, _: FrameType | None) -> NoReturn:
+    raise Terminated(number)
