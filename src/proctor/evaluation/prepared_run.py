@@ -25,6 +25,7 @@ from proctor.evaluation.capacity import n_simulators, require_open_files, runs_i
 from proctor.evaluation.components import load_policy, make_benchmark
 from proctor.evaluation.identity import Identity, identify
 from proctor.interpreters.choice import python_to_record
+from proctor.machine.resources import available_memory
 from proctor.policies.base import AnyPolicy, LocalPolicy
 from proctor.results.run_dir import RunDirectory, Shard
 from proctor.results.run_info import RunInfo, plan_by_task, resume_command
@@ -32,6 +33,9 @@ from proctor.results.session import RunSession
 from proctor.security.consent import is_consent, without_consent
 from proctor.security.foreign_code import encodable, require_utf8
 from proctor.types import EpisodeSpec, Task
+
+_SHARE, _LEAST_WORKER_MEMORY = 0.8, 2e9
+"""The part of the available memory that all workers together may take, and the bytes that each may take at least."""
 
 
 @dataclass(frozen=True)
@@ -158,13 +162,19 @@ class PreparedRun:
             env=asdict(self.benchmark.config),
             tasks={task.key: task for task in self.tasks},
             action_source=self.policy.source if isinstance(self.policy, LocalPolicy) else None,
-            options=EngineOptions.of(self.config.eval, self.benchmark.config.max_parallel_tasks),
+            options=self._engine_options(batch_size),
             batch_size=batch_size,
             log=files.worker_log,
             trace=files.new_trace_file() if self.config.eval.trace else None,
             in_process=runs_in_process(self.benchmark, self.config.eval),
             known=self.benchmark.known_here(),
         )
+
+    def _engine_options(self, n_workers: int) -> EngineOptions:
+        options = EngineOptions.of(self.config.eval, self.benchmark.config.max_parallel_tasks)
+        if self.config.eval.worker_memory_gb is not None or (available := available_memory()) is None:
+            return options
+        return dataclasses.replace(options, worker_memory=max(_LEAST_WORKER_MEMORY, _SHARE * available / n_workers))
 
 
 def prepare(config: RunConfig, policy: AnyPolicy | None = None) -> PreparedRun:

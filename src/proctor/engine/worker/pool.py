@@ -32,6 +32,7 @@ from proctor.engine.worker.messages import (
 )
 from proctor.engine.worker.processes import Starter, make_starter
 from proctor.engine.worker.simulation import Simulation
+from proctor.machine.resources import memory_of
 from proctor.security.foreign_code import without_stdin
 
 _GRACE_S = 5.0
@@ -113,6 +114,16 @@ class ProcessWorker:
             return None
         return WorkerLost("hung", f"the simulator gave no sign of life for {self._limit:g} s")
 
+    @property
+    def memory(self) -> int:
+        """The bytes of memory that the process takes; 0 if that is unknown."""
+        pid = self._process.pid
+        return 0 if pid is None else memory_of(pid)
+
+    def has_ended(self) -> bool:
+        """Return whether the process has ended."""
+        return self._process.wait(0.0) is not None
+
     def kill(self) -> None:
         """Kill the process at once."""
         self._process.signal(signal.SIGKILL)
@@ -191,6 +202,8 @@ class Pool:
         self.closed = False
         self._selector = selectors.DefaultSelector()
         self._workers: dict[int, ProcessWorker | InProcessWorker] = {}
+        self._ending: list[tuple[ProcessWorker, float]] = []
+        """The workers that were told to end, each with the moment at which it is killed."""
         self._started = 0
         self._next_check = 0.0
         self._starter: Starter | None = None
@@ -235,6 +248,19 @@ class Pool:
         assert isinstance(worker, ProcessWorker)
         worker.kill()
 
+    def memory_of(self, worker_id: int) -> int:
+        """Return the bytes of memory that a worker's process takes; 0 if that is unknown or the process is this one."""
+        worker = self._workers[worker_id]
+        return worker.memory if isinstance(worker, ProcessWorker) else 0
+
+    def retire(self, worker_id: int) -> None:
+        """Have a worker that does nothing close its simulator and end, while the others go on."""
+        worker = self._workers.pop(worker_id)
+        assert isinstance(worker, ProcessWorker)
+        self._selector.unregister(worker.wire)
+        worker.end()
+        self._ending.append((worker, monotonic() + _GRACE_S))
+
     def arrays(self, worker_id: int) -> SharedArrays:
         """The memory in which a worker's observations lie."""
         return self._workers[worker_id].arrays
@@ -269,6 +295,8 @@ class Pool:
         for worker in workers:
             worker.end()
         processes = [worker for worker in workers if isinstance(worker, ProcessWorker)]
+        processes += [worker for worker, _ in self._ending]
+        self._ending.clear()
         give_up = monotonic() + _GRACE_S
         for worker in processes:
             worker.wait(max(0.0, give_up - monotonic()))
@@ -284,6 +312,10 @@ class Pool:
         if now < self._next_check:
             return []
         self._next_check = now + 1.0
+        over = [worker for worker, give_up in self._ending if now > give_up or worker.has_ended()]
+        self._ending = [(worker, give_up) for worker, give_up in self._ending if worker not in over]
+        for worker in over:
+            worker.reap()
         return [
             (worker_id, lost)
             for worker_id, worker in self._workers.items()
