@@ -42,6 +42,8 @@ MARKERS: dict[str, tuple[str, ...]] = {
     "benchmarks/": ("simulator", "torch"),
     "test_docs.py::test_what_a_page_shows_works": ("simulator", "torch"),
     "evaluation/sweep/test_sweeps.py": ("simulator", "torch", "slow"),
+    "evaluation/open_loop/test_open_loop.py": ("torch",),
+    "evaluation/open_loop/test_conversion.py": ("torch",),
     "engine/test_interruption.py": ("slow",),
     "engine/test_faults.py": ("slow",),
     "engine/test_worker_imports.py::test_the_o": ("slow",),

@@ -48,8 +48,8 @@ _GROUPS = {
         "completion": "Install completion for your shell.",
     },
 }
-"""The commands as ``proctor --help`` groups them. Command ``name`` is ``name_command`` in ``proctor.cli.name``, and a dash
-in ``name`` is an underscore there."""
+"""The commands as ``proctor --help`` groups them. Command ``name`` is ``name_command`` in ``proctor.cli.name``, with
+an underscore for each dash."""
 
 
 def _make_app() -> App:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _PAGE = "open_loop.html"
 
 
-def open_loop_command(
+def open_loop_command(  # noqa: D417 - OpenLoopConfig describes its own
     *,
     config: Annotated[OpenLoopConfig, Parameter(name="*")],
     beside: Path | None = None,
@@ -38,8 +38,6 @@ def open_loop_command(
 
     Parameters
     ----------
-    config
-        The policy and the dataset.
     beside
         The directory of a run in a simulator, beside which a verdict is given; without --policy, its policy is used.
     plots

@@ -46,10 +46,10 @@ def short_range(interval: Interval | None) -> str:
 
 @dataclass(frozen=True)
 class ErrorColumns:
-    """The columns of a table of errors: only units that ``overall`` has, with intervals in the first of them that counts.
+    """The columns of a table of errors: the units that ``overall`` has.
 
-    An error in standard deviations can be compared between numbers and datasets, so that its interval is shown if there
-    is one.
+    If there are errors in standard deviations, the interval that is shown is theirs, because they can be compared
+    between numbers of the action and between datasets.
     """
 
     overall: Errors

@@ -67,8 +67,8 @@ def _tables(result: OpenLoopResult) -> list[_Table]:
     return [
         _Table(
             "By number of the action",
-            "The bias is the mean of prediction minus recording. One std is the dataset's standard deviation, one network "
-            "the unit of the checkpoint's own normalisation; both are given in the dataset's units.",
+            "The bias is the mean of prediction minus recording. One std is the dataset's standard deviation, and one "
+            "network the unit of the checkpoint's own normalisation; both are given in the dataset's units.",
             ("number", *heads, "bias", "one std", "one network"),
             [
                 (each.name, *cells(each.errors), short(each.bias), short(each.std), short(each.network_scale))
@@ -77,8 +77,8 @@ def _tables(result: OpenLoopResult) -> list[_Table]:
         ),
         _Table(
             "By position in the chunk",
-            "Position 0 is the action for the step at which the policy looked. The next look replaces the positions that "
-            "are not executed.",
+            "Position 0 is the action for the step at which the policy looked. The next look replaces the positions "
+            "that are not executed.",
             ("position", *heads, "executed"),
             [(str(each.position), *cells(each.errors), "yes" if each.executed else "no") for each in result.positions],
         ),
