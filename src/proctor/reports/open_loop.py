@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -134,7 +134,8 @@ def print_open_loop(console: Console, title: str, result: OpenLoopResult, direct
     console.print(safe(title, "dim"), "", sep="\n", soft_wrap=True)
     for line in headline_lines(result):
         console.print(line, soft_wrap=True)
-    columns, one = ErrorColumns(result.overall), ErrorColumns(result.overall, with_intervals=False)
+    overall = replace(result.overall, network=None)  # in the terminal there is no room for it
+    columns, one = ErrorColumns(overall), ErrorColumns(overall, with_intervals=False)
     dimensions = [(each.name, each.errors, short(each.bias)) for each in result.dimensions]
     console.print("", _table("action", columns, "bias", dimensions), sep="\n")
     tables = [
@@ -164,7 +165,7 @@ def _spread(n: int) -> list[int]:
 
 def _table(head: str, columns: ErrorColumns, last: str, rows: Sequence[tuple[str, Errors, str]]) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column(head, no_wrap=True)
+    table.add_column(head)
     for name in (*columns.heads, last):
         table.add_column(name, justify="right", no_wrap=True)
     for name, errors, remark in rows[:_MOST_ROWS]:

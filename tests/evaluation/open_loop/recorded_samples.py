@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +74,17 @@ def farther_from_truth(observation):
     """A policy whose errors grow with the position, and depend on the episode and on the task."""
     episode = observation["observation.state"][0] // 64
     return truth(observation) + np.arange(4)[:, None] * np.array([1.0, -0.5]) * (1 + episode)
+
+
+def stopped(observation):
+    """A policy that sends its own process the signal whose number is in a file, in the midst of the second episode."""
+    file = Path(os.environ["SIGNAL_FILE"])
+    if observation["observation.state"][0] > 66 and file.exists():
+        number = int(file.read_text())
+        file.unlink()
+        os.kill(os.getpid(), number)
+        time.sleep(0.5)
+    return truth(observation)
 
 
 def of_three_numbers(observation):

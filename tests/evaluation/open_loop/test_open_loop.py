@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from recorded_samples import (
     record,
 )
 
+import proctor
 from checkpoint_makers.checkpoints import make_act, make_diffusion
 from proctor.evaluation.open_loop.predictions import Predictions
 from proctor.streams import RandomStream
@@ -203,75 +204,49 @@ def test_a_policy_behind_a_server_gives_the_same_predictions(dataset, act, of_ac
 # ------------------------------------------------------------------------------------------------------- interruptions
 
 
-SLOW = """
-import time
-from recorded_samples import truth
-
-def slow(observation):
-    time.sleep(0.15)
-    return truth(observation)
-"""
+@pytest.fixture
+def signal_file(tmp_path, monkeypatch):
+    """While it exists, the policy sends its own process the signal whose number it holds."""
+    monkeypatch.setenv("SIGNAL_FILE", str(tmp_path / "signal"))
+    return tmp_path / "signal"
 
 
-class Command:
-    """``proctor open-loop`` with a slow policy, in a process that can be killed."""
-
-    def __init__(self, dataset, output, folder):
-        (folder / "slow_policy.py").write_text(SLOW)
-        self.output, self.folder = output, folder
-        self.words = [
-            *("open-loop", "--policy.type=function", "--policy.function=slow_policy:slow", "--display=none"),
-            *(f"--dataset.repo_id={REPO_ID}", f"--dataset.root={dataset}", f"--output_dir={output}"),
-        ]
-
-    def start(self):
-        path = f"{self.folder}:{Path(__file__).parent}:{Path(sys.modules['proctor'].__file__).parents[1]}"
-        return subprocess.Popen(
-            [sys.executable, "-m", "proctor", *self.words],
-            env={**__import__("os").environ, "PYTHONPATH": path},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def stop_after_the_first_episode(self, number):
-        with self.start() as process:
-            while not list(self.output.glob("episodes/*.npz")) and process.poll() is None:
-                time.sleep(0.02)
-            process.send_signal(number)
-            out, err = process.communicate()
-        return process.returncode, out, err
-
-    def run(self):
-        with self.start() as process:
-            out, err = process.communicate()
-        assert process.returncode == 0, err
-        return out
-
-
-def test_a_killed_evaluation_goes_on_and_ends_with_the_same_bytes(dataset, tmp_path):
-    """SIGKILL at any time leaves whole episodes; SIGINT also leaves their result, and says how to go on."""
-    whole = Command(dataset, tmp_path / "whole", tmp_path)
-    whole.run()
-    killed = Command(dataset, tmp_path / "killed", tmp_path)
-
-    status, _, _ = killed.stop_after_the_first_episode(signal.SIGKILL)
-    assert status == -signal.SIGKILL
-    (first,) = (tmp_path / "killed" / "episodes").glob("*.npz")
-    written = first.stat().st_mtime_ns
-    killed.run()
-    assert first.stat().st_mtime_ns == written
-    assert files_of(killed.output) == files_of(whole.output)
-
-    stopped = Command(dataset, tmp_path / "stopped", tmp_path)
-    status, out, err = stopped.stop_after_the_first_episode(signal.SIGINT)
-    assert status == 130
-    assert "have no result yet" in out
-    n_done = len(list((tmp_path / "stopped" / "episodes").glob("*.npz")))
-    assert f"{n_done} of 3 episodes are done; go on with the same command and --output_dir={stopped.output}" in (
-        " ".join(err.split())
+def test_a_killed_evaluation_goes_on_and_ends_with_the_same_bytes(dataset, tmp_path, signal_file):
+    """What was finished before is not predicted again."""
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert open_loop(dataset, whole, function="stopped") == 0
+    signal_file.write_text(str(int(signal.SIGKILL)))
+    call = "from recorded_samples import open_loop; import sys; open_loop(*sys.argv[1:], function='stopped')"
+    process = subprocess.run(
+        [sys.executable, "-c", call, str(dataset), str(killed)],
+        env={**os.environ, "PYTHONPATH": f"{Path(__file__).parent}:{Path(proctor.__file__).parents[1]}"},
+        check=False,
     )
-    assert len(result_of(stopped.output)["missing"]) == 3 - n_done > 0
+    assert process.returncode == -signal.SIGKILL
+    (first,) = killed.glob("episodes/*.npz")
+    written = first.stat().st_mtime_ns
+    (killed / "episodes" / ".episode_000001.npz.99.tmp").write_bytes(b"a part")
+
+    assert open_loop(dataset, killed, function="stopped") == 0
+
+    assert first.stat().st_mtime_ns == written
+    assert files_of(killed) == files_of(whole)
+
+
+def test_ctrl_c_gives_the_result_so_far_and_says_how_to_go_on(dataset, tmp_path, signal_file, capsys):
+    """The status is that of a process that was interrupted."""
+    signal_file.write_text(str(int(signal.SIGINT)))
+    output = tmp_path / "out"
+
+    assert open_loop(dataset, output, function="stopped") == 130
+
+    out, err = capsys.readouterr()
+    assert "2 of 3 episodes have no result yet." in out
+    hint = f"1 of 3 episodes are done; go on with the same command and --output_dir={output}"
+    assert hint in " ".join(err.split())
+    assert result_of(output)["missing"] == [1, 2]
+    assert open_loop(dataset, output, function="stopped") == 0
+    assert result_of(output)["missing"] == []
 
 
 def test_more_episodes_are_added_to_what_is_there(dataset, tmp_path):
@@ -291,7 +266,9 @@ def test_more_episodes_are_added_to_what_is_there(dataset, tmp_path):
         (["--inference_batch_size=3"], "truth", "inference.batch_size: was 0, now 3"),
     ],
 )
-def test_another_evaluation_in_the_same_directory_is_refused(dataset, tmp_path, capsys, options, function, reason):
+def test_another_evaluation_in_the_same_directory_is_refused(  # noqa: PLR0917 - fixtures and cases
+    dataset, tmp_path, capsys, options, function, reason
+):
     """And nothing that is there changes."""
     assert open_loop(dataset, tmp_path) == 0
     before = files_of(tmp_path)
@@ -324,7 +301,9 @@ def test_another_evaluation_in_the_same_directory_is_refused(dataset, tmp_path, 
         ),
     ],
 )
-def test_an_error_is_a_sentence(dataset, tmp_path, capsys, monkeypatch, options, function, message):
+def test_an_error_is_a_sentence(  # noqa: PLR0917 - fixtures and cases
+    dataset, tmp_path, capsys, monkeypatch, options, function, message
+):
     """And no traceback."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)

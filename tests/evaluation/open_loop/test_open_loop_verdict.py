@@ -38,7 +38,7 @@ def run_with(folder: Path, successes: int, n: int) -> Path:
         (errors(0.02, 0.01, 0.03), 45, Finding.CONSISTENT, "the two agree"),
         (errors(0.9, 0.7, 1.1), 0, Finding.POLICY_IS_WRONG, "look at the policy first"),
         (errors(0.9, 0.7, 1.1), 45, Finding.SUCCEEDS_OTHERWISE, "in several ways"),
-        (errors(0.2, 0.1, 0.3), 0, Finding.UNKNOWN, "neither surely below 0.25 nor surely above 0.6"),
+        (errors(0.3, 0.2, 0.4), 0, Finding.UNKNOWN, "neither surely below 0.4 nor surely above 0.6"),
         (errors(0.02, 0.01, 0.03), 15, Finding.UNKNOWN, "neither surely below 25 % nor surely above 50 %"),
         (errors(0.02, None, None), 0, Finding.UNKNOWN, "one episode gives no interval"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from proctor.reports.html.charts import _STAND_INS, _picture
 from proctor.reports.html.page import content_security_policy, make_environment, read_template
 from proctor.reports.open_loop import EpisodePlot, ErrorColumns, headline_lines, short
+from proctor.reports.text import safe
 from proctor.results.open_loop import OpenLoopResult, PositionErrors
 
 _FEW_POSITIONS = 20
@@ -151,11 +153,13 @@ def _plot(plot: EpisodePlot) -> Markup:
             axes.scatter(
                 plot.starts, [predicted[start] for start in plot.starts], 14, color=_STAND_INS["run-1"], zorder=3
             )
-            axes.set_title(name, loc="left", fontsize=_TITLE_SIZE, color=_STAND_INS["text"], pad=3)
+            title = axes.set_title(safe(name).plain, loc="left", fontsize=_TITLE_SIZE, color=_STAND_INS["text"], pad=3)
+            title.set_parse_math(False)  # a name from a dataset may hold a dollar sign
             axes.yaxis.set_major_locator(MaxNLocator(3))
         rows[-1].xaxis.set_major_locator(MaxNLocator(8, integer=True))
         rows[-1].set_xlabel("step")
 
-    return _picture(
-        f"Episode {plot.episode_index}: recorded and predicted actions", _MARGIN + _HEIGHT * len(names), draw
-    )
+    label = f"Episode {plot.episode_index}: recorded and predicted actions"
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # the browser has other fonts
+        return _picture(label, _MARGIN + _HEIGHT * len(names), draw)
