@@ -64,7 +64,7 @@ def printed(found, width=80):
 def plots_of(found, n=2):
     wave = [[0.1 * step for step in range(12)], [0.0] * 12]
     return [
-        EpisodePlot(each.episode_index, each.task, ("shoulder", EVIL), wave, wave, [0, 4, 8])
+        EpisodePlot(each.episode_index, each.task, ("shoulder", EVIL), [40.0, 0.0], wave, wave, [0, 4, 8])
         for each in choose_plots(found.episodes, n)
     ]
 
@@ -120,6 +120,7 @@ def test_the_page_shows_everything_and_runs_nothing():
     assert page.count("&lt;script&gt;alert(1)") > 5
     for heading in ("By number of the action", "By position in the chunk", "By task", "By episode", "Provenance"):
         assert heading in page
+    assert page.count("<details>") == 1  # of thirty positions
     assert page.count("<tr>") == 4 + 2 + 30 + 2 + 5 + 2
 
 

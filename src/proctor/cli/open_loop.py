@@ -130,10 +130,10 @@ def _plots(outcome: Outcome, result: OpenLoopResult, n: int) -> Iterator[Episode
     from proctor.reports.open_loop import EpisodePlot, choose_plots
 
     chosen = {each.episode_index: each for each in choose_plots(result.episodes, n)}
+    names, spans = outcome.recordings.actions.names, [each.std or 0.0 for each in result.dimensions]
     for index, found in outcome.predictions(list(chosen)):
         truth, predicted = found.truth.T.tolist(), found.executed.T.tolist()
-        names, starts = outcome.recordings.actions.names, found.starts.tolist()
-        yield EpisodePlot(index, chosen[index].task, names, truth, predicted, starts)
+        yield EpisodePlot(index, chosen[index].task, names, spans, truth, predicted, found.starts.tolist())
 
 
 def _facts(outcome: Outcome) -> Iterator[tuple[str, str]]:

@@ -23,12 +23,14 @@ _INTERVAL = f"{LEVEL:.0%} interval"
 class EpisodePlot:
     """An episode to be drawn: for each number of its actions the recorded and the predicted value of each step.
 
-    ``starts`` are the steps at which the policy inferred.
+    ``starts`` are the steps at which the policy inferred. ``spans`` are the standard deviations of the numbers in the
+    dataset, or 0: an axis shows at least that much, so that a small error does not look like a large one.
     """
 
     episode_index: int
     task: str
     names: tuple[str, ...]
+    spans: Sequence[float]
     truth: Sequence[Sequence[float]]
     predicted: Sequence[Sequence[float]]
     starts: Sequence[int]

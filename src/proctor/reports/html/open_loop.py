@@ -21,6 +21,8 @@ _FEW_POSITIONS = 20
 """The number of positions up to which each is marked by a point."""
 _MOST_DIMENSIONS = 32
 """The most numbers of an action that are drawn."""
+_MOST_ROWS = 24
+"""The most rows of a table that is shown unfolded."""
 _HEIGHT, _MARGIN = 92, 40
 _TITLE_SIZE = 11
 
@@ -33,6 +35,11 @@ class _Table:
     remark: str
     heads: Sequence[str]
     rows: Sequence[Sequence[str]]
+
+    @property
+    def is_long(self) -> bool:
+        """The table is folded until it is asked for."""
+        return len(self.rows) > _MOST_ROWS
 
 
 def render_open_loop(
@@ -147,7 +154,8 @@ def _plot(plot: EpisodePlot) -> Markup:
 
     def draw(figure: Figure) -> None:
         rows: list[Axes] = list(figure.subplots(len(names), sharex=True, squeeze=False)[:, 0])
-        for axes, name, truth, predicted in zip(rows, names, plot.truth, plot.predicted, strict=False):
+        lines = zip(names, plot.spans, plot.truth, plot.predicted, strict=False)
+        for axes, (name, span, truth, predicted) in zip(rows, lines, strict=False):
             axes.plot(truth, color=_STAND_INS["muted"], linewidth=1.5)
             axes.plot(predicted, color=_STAND_INS["run-1"], linewidth=1.5)
             axes.scatter(
@@ -156,6 +164,7 @@ def _plot(plot: EpisodePlot) -> Markup:
             title = axes.set_title(safe(name).plain, loc="left", fontsize=_TITLE_SIZE, color=_STAND_INS["text"], pad=3)
             title.set_parse_math(False)  # a name from a dataset may hold a dollar sign
             axes.yaxis.set_major_locator(MaxNLocator(3))
+            axes.set_ylim(*_limits([*truth, *predicted], span))
         rows[-1].xaxis.set_major_locator(MaxNLocator(8, integer=True))
         rows[-1].set_xlabel("step")
 
@@ -163,3 +172,10 @@ def _plot(plot: EpisodePlot) -> Markup:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # the browser has other fonts
         return _picture(label, _MARGIN + _HEIGHT * len(names), draw)
+
+
+def _limits(values: Sequence[float], span: float) -> tuple[float, float]:
+    """Give the ends of an axis for ``values``, at least ``span`` apart."""
+    middle, half = (min(values) + max(values)) / 2, max(max(values) - min(values), span) / 2
+    half = 1.1 * half or 1.0
+    return middle - half, middle + half
