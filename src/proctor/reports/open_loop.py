@@ -67,16 +67,19 @@ class ErrorColumns:
 
     def cells(self, errors: Errors) -> tuple[str, ...]:
         """Format errors as the cells of a row."""
-        physical, std, network = errors.physical, errors.std, errors.network
-        shown = [short(physical.mae), short(physical.mse)]
+        shown = [short(errors.physical.mae), short(errors.physical.mse)]
         if self.overall.std is not None:
-            shown.append(short(std and std.mae))
+            shown.append(_mae(errors.std))
         if self.with_intervals:
-            first = physical if self.overall.std is None else std
-            shown.append(short_range(first and first.mae_interval))
+            first = errors.physical if self.overall.std is None else errors.std
+            shown.append(short_range(None if first is None else first.mae_interval))
         if self.overall.network is not None:
-            shown.append(short(network and network.mae))
+            shown.append(_mae(errors.network))
         return tuple(shown)
+
+
+def _mae(error: Error | None) -> str:
+    return NONE if error is None else short(error.mae)
 
 
 def worst_first(episodes: Sequence[OpenLoopEpisode]) -> list[OpenLoopEpisode]:

@@ -25,8 +25,10 @@ from recorded_samples import (
 
 import proctor
 from checkpoint_makers.checkpoints import make_act, make_diffusion
+from proctor.cli import main
 from proctor.evaluation.open_loop.predictions import Predictions
 from proctor.streams import RandomStream
+from proctor.testing.fakes import FAKE_BENCHMARK
 from proctor.types import EpisodeSpec
 
 N = sum(LENGTHS)
@@ -199,6 +201,29 @@ def test_a_policy_behind_a_server_gives_the_same_predictions(dataset, act, of_ac
     assert {name: ours[name] for name in ours if name.endswith("npz")} == {
         name: there[name] for name in there if name.endswith("npz")
     }
+
+
+# ---------------------------------------------------------------------------------------------------------- beside a run
+
+
+def test_beside_a_run_that_fails_it_says_that_the_inputs_differ(dataset, tmp_path, capsys):
+    """With the run's own policy, which is right on the dataset and useless in this environment."""
+    run = tmp_path / "run"
+    env = [f"--env.type={FAKE_BENCHMARK}", "--env.n_tasks=1", "--env.max_steps=5", "--eval.n_episodes=20"]
+    policy = ["--policy.type=function", "--policy.function=recorded_samples:truth"]
+    options = ["--eval.video=none", "--eval.display=none", "--eval.batch_size=1", f"--output_dir={run}"]
+    assert main(["eval", *env, *policy, *options]) == 0
+    capsys.readouterr()
+
+    assert open_loop(dataset, tmp_path / "same", f"--beside={run}", function="") == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "Open loop is good (MAE 0 of a standard deviation), and closed loop is 5.0 % (0.9 … 23.6)" in out
+    assert f"see proctor audit {run}." in out
+    assert result_of(tmp_path / "same")["verdict"]["finding"] == "inputs differ"
+
+    assert open_loop(dataset, tmp_path / "other", f"--beside={run}", function="beside_truth") == 0
+    sentence = result_of(tmp_path / "other")["verdict"]["sentence"]
+    assert sentence.endswith("cannot be said: the run is of another policy.")
 
 
 # ------------------------------------------------------------------------------------------------------- interruptions

@@ -4,7 +4,7 @@ predictions  what a policy predicted in one recorded episode, and the file that 
 inference    the policy predicts in recorded episodes, whose observations share forward passes
 record       the directory of an evaluation: what it holds, who writes to it, what it may be continued with
 numbers      errors by dimension, position, task and episode, with intervals
-verdict      what open loop and closed loop say together
+verdict      the conclusion from open loop and closed loop together
 evaluation   all of it in order
 """
 

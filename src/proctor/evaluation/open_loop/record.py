@@ -26,7 +26,7 @@ _EPISODES, _LOCK, LOG = "episodes", ".open_loop.lock", "open_loop.log"
 
 @dataclass(frozen=True)
 class OpenLoopRun:
-    """What is evaluated: the user's options, what the results depend on, and where and when it was begun.
+    """An evaluation in open loop before it runs: the user's options, what its results depend on, where and when it began.
 
     ``unidentified`` is the reason why another evaluation cannot be recognised as this one; "" if ``fingerprint``
     identifies it. ``opened_policy`` is the policy's own fingerprint once it was loaded, with its device.
@@ -91,7 +91,7 @@ class OpenLoopDirectory:
 
     @property
     def begun(self) -> OpenLoopRun:
-        """What is evaluated here."""
+        """The evaluation that was begun here."""
         return _read(self.path / RUN_FILE)
 
     def file_of(self, episode: int) -> Path:

@@ -1,4 +1,4 @@
-"""What open loop and closed loop say together: is it the policy, or what it is given, if a run fails?
+"""The verdict on open loop beside closed loop: if a run fails, is it the policy, or what the policy is given?
 
 Open loop is *good* if the whole interval of the mean absolute error is at most ``GOOD`` of the error of a constant
 prediction (the dataset's mean action, which needs no policy), and *bad* if all of it is above ``BAD`` of that error. A

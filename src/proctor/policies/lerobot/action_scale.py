@@ -21,7 +21,7 @@ def action_scale(policy: object) -> Array | None:
     """Give the physical size of one unit of each number of a policy's actions, float64 ``(action_size,)``.
 
     It is the standard deviation, or half of the range, by which the checkpoint's postprocessor multiplies. None if the
-    policy is no LeRobot checkpoint, or its files name no such statistics.
+    policy is not a LeRobot checkpoint, or its files name no such statistics.
     """
     checkpoint = getattr(policy, "checkpoint", None)
     if not isinstance(checkpoint, Checkpoint):
