@@ -203,7 +203,7 @@ def test_a_policy_behind_a_server_gives_the_same_predictions(dataset, act, of_ac
     }
 
 
-# ---------------------------------------------------------------------------------------------------------- beside a run
+# --------------------------------------------------------------------------------------------------------- beside a run
 
 
 def test_beside_a_run_that_fails_it_says_that_the_inputs_differ(dataset, tmp_path, capsys):

@@ -26,7 +26,7 @@ _EPISODES, _LOCK, LOG = "episodes", ".open_loop.lock", "open_loop.log"
 
 @dataclass(frozen=True)
 class OpenLoopRun:
-    """An evaluation in open loop before it runs: the user's options, what its results depend on, where and when it began.
+    """An evaluation in open loop before it runs: the user's options, what results depend on, where and when it began.
 
     ``unidentified`` is the reason why another evaluation cannot be recognised as this one; "" if ``fingerprint``
     identifies it. ``opened_policy`` is the policy's own fingerprint once it was loaded, with its device.

@@ -3,7 +3,7 @@
 Open loop is *good* if the whole interval of the mean absolute error is at most ``GOOD`` of the error of a constant
 prediction (the dataset's mean action, which needs no policy), and *bad* if all of it is above ``BAD`` of that error. A
 run *fails* if the whole interval of its success rate is at most ``FAILS``, and *succeeds* if all of it is at least
-``SUCCEEDS``. Everything between is no evidence, and the verdict is that nothing can be said.
+``SUCCEEDS``. Anything between is not evidence, and the verdict is that nothing can be said.
 
 The thresholds of open loop separate what was measured for the bundled checkpoint on nine unseen demonstrations
 (docs/open-loop.md): 0.24 (0.15 to 0.35) as it is, 0.54 with red and blue exchanged, and 1.0 and more (0.7 to 2.1) with
