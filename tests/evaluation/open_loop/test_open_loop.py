@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from recorded_samples import (
@@ -27,6 +28,9 @@ import proctor
 from checkpoint_makers.checkpoints import make_act, make_diffusion
 from proctor.cli import main
 from proctor.evaluation.open_loop.predictions import Predictions
+from proctor.results.files import write_json
+from proctor.results.provenance import collect_provenance
+from proctor.results.run_info import RunInfo
 from proctor.streams import RandomStream
 from proctor.testing.fakes import FAKE_BENCHMARK
 from proctor.types import EpisodeSpec
@@ -224,6 +228,27 @@ def test_beside_a_run_that_fails_it_says_that_the_inputs_differ(dataset, tmp_pat
     assert open_loop(dataset, tmp_path / "other", f"--beside={run}", function="beside_truth") == 0
     sentence = result_of(tmp_path / "other")["verdict"]["sentence"]
     assert sentence.endswith("cannot be said: the run is of another policy.")
+
+
+def test_a_run_directory_cannot_name_code_of_the_working_directory(dataset, tmp_path, capsys, monkeypatch):
+    """It may come from somebody else."""
+    run = RunInfo(
+        {"policy": {"type": "function", "function": "only_here:truth"}, "env": {}, "eval": {}},
+        {},
+        collect_provenance([], 1),
+        (),
+        (),
+    )
+    write_json(tmp_path / "run" / "run.json", msgspec.to_builtins(run))
+    (tmp_path / "only_here.py").write_text("raise SystemExit('it was imported')")
+    monkeypatch.chdir(tmp_path)
+
+    assert open_loop(dataset, tmp_path / "out", f"--beside={tmp_path / 'run'}", function="") == 2
+
+    err = " ".join(capsys.readouterr().err.split())
+    assert "module only_here" in err
+    assert "--trust_remote_code=true" in err
+    assert "it was imported" not in err
 
 
 # ------------------------------------------------------------------------------------------------------- interruptions

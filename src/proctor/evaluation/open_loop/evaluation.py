@@ -32,7 +32,7 @@ from proctor.results.open_loop import OpenLoopResult, OpenLoopVerdict, write_ope
 from proctor.results.provenance import collect_provenance
 from proctor.results.run_dir import RunDirectory
 from proctor.results.run_info import RunInfo
-from proctor.security.consent import without_consent
+from proctor.security.consent import of_run, without_consent
 from proctor.security.redaction import redact, redact_command, redact_for_comparison
 
 OnProgress = Callable[[int, int], None]
@@ -60,17 +60,17 @@ class Beside:
         """Take the run's policy if the user names none.
 
         Raises:
-            ConfigError: the run does not say what its policy is.
+            ConfigError: the run does not say what its policy is, or it names code that is not installed, and the user
+                has not consented to it.
         """
         if config.policy:
             return config
         if self.run is None or not self.run.config.get("policy"):
             raise ConfigError(f"{self.path} does not say which policy it evaluated; give --policy.path=<checkpoint>.")
-        return dataclasses.replace(
-            config,
-            policy=dict(self.run.config["policy"]),
-            rename_map=config.rename_map or self.run.config.get("rename_map") or {},
-        )
+        named = {"policy": self.run.config["policy"]}
+        policy = of_run(named, "the same command with", consent=config.trust_remote_code)["policy"]
+        renamed = config.rename_map or self.run.config.get("rename_map") or {}
+        return dataclasses.replace(config, policy=policy, rename_map=renamed)
 
     def other_policy(self, mine: Mapping[str, Any]) -> str:
         """Say why the run's policy is another one than that of the fingerprint ``mine``; "" if it is the same."""

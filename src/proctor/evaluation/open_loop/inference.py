@@ -17,7 +17,7 @@ import numpy as np
 from proctor.engine.episode import LookPlan
 from proctor.engine.inference import Inference, InferenceRequest, InferenceResult
 from proctor.engine.plan import row_of
-from proctor.errors import ContractError, EpisodeLostError, Interrupted, NoResultError, PolicyError
+from proctor.errors import ConfigError, ContractError, EpisodeLostError, Interrupted, NoResultError, PolicyError
 from proctor.evaluation.open_loop.predictions import Predictions
 from proctor.policies.actions import check_actions
 from proctor.policies.base import EpisodeMemory, Policy, PolicySource
@@ -69,8 +69,18 @@ class PredictedEpisode:
         self._begin()
 
     def predictions(self) -> Predictions:
-        """Give what was predicted; the episode is over."""
-        return Predictions(self._reader.actions(), np.array(self._starts), tuple(self._chunks))
+        """Give what was predicted; the episode is over.
+
+        Raises:
+            ConfigError: a recorded action is not finite, so that no error can be computed.
+        """
+        truth = self._reader.actions()
+        if not np.isfinite(truth).all():
+            raise ConfigError(
+                f"Episode {self.episode.index} of the dataset records actions that are NaN or infinite; leave it out "
+                "with --dataset.episodes."
+            )
+        return Predictions(truth, np.array(self._starts), tuple(self._chunks))
 
 
 class OpenLoopInference:
