@@ -74,6 +74,7 @@ MARKERS: dict[str, tuple[str, ...]] = {
     "interpreters/test_checks_of_environments.py": ("slow",),
     "cli/test_env_command.py": ("slow",),
     "reports/test_html_in_a_browser.py": ("browser",),
+    "reports/test_open_loop_in_a_browser.py": ("browser",),
     "reports/test_wandb.py": ("slow",),
     "reports/test_trackers.py": ("torch",),
     "tuning/test_search.py": ("slow",),

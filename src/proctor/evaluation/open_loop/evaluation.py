@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from proctor.config import OpenLoopConfig
-from proctor.errors import ConfigError, ProctorError
+from proctor.errors import ConfigError, Interrupted, NoResultError, ProctorError, ResourceError
 from proctor.evaluation.components import load_policy
 from proctor.evaluation.open_loop.inference import OpenLoopInference
 from proctor.evaluation.open_loop.numbers import Numbers, Units, compute_numbers
@@ -213,11 +213,11 @@ def _predict(
         on_progress=lambda done: on_progress(before + done, total),
     )
     with inference, stopped_by_signals(inference):
-        directory.opened(redact_for_comparison(_plain(dict(inference.load().fingerprint()))))
         try:
+            directory.opened(redact_for_comparison(_plain(dict(inference.load().fingerprint()))))
             for episode, predictions in inference.predict(todo):
                 predictions.write(directory.file_of(episode.index))
-        except ProctorError as error:
+        except (Interrupted, NoResultError, ResourceError) as error:
             return error
     return None
 

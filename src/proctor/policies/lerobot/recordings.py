@@ -80,8 +80,10 @@ class Recordings:
         in_order: true if an episode can be read only once those before it have been.
     """
 
-    def __init__(self, config: DatasetConfig, metadata: Any, seed: int) -> None:
-        self._config, self._metadata = config, metadata
+    def __init__(self, config: DatasetConfig, root: Path | None, seed: int) -> None:
+        """Open the dataset in ``root``; if that is None, LeRobot finds it in its cache or on the Hub."""
+        metadata = _metadata(config, root)
+        self._config, self._root = config, root
         self.directory = Path(metadata.root)
         self.features = _features(config.repo_id, metadata)
         self.actions = _actions(metadata)
@@ -112,7 +114,7 @@ class Recordings:
         config = self._config
         dataset = LeRobotDataset(
             config.repo_id,
-            root=self.directory,
+            root=self._root,
             episodes=[episode.index for episode in self.episodes] if config.episodes is not None else None,
             revision=config.revision,
             video_backend=config.video_backend,
@@ -131,7 +133,7 @@ class Recordings:
         config, wanted = self._config, {episode.index for episode in episodes}
         dataset = StreamingLeRobotDataset(
             config.repo_id,
-            root=self.directory if config.root else None,
+            root=self._root,
             revision=config.revision,
             shuffle=False,
             buffer_size=1,  # with one shard this gives the frames in their order
@@ -166,12 +168,11 @@ def open_recordings(config: DatasetConfig, *, seed: int, convert_into: Path | No
     root = require_readable_format(config, convert_into)
     with _reading(config):
         try:
-            metadata = _metadata(config, root)
+            return Recordings(config, root, seed)
         except Exception as error:
             if type(error).__name__ != _OLD_FORMAT or convert_into is None:
                 raise
-            metadata = _metadata(config, converted(config.repo_id, None, convert_into))
-    return Recordings(config, metadata, seed)
+            return Recordings(config, converted(config.repo_id, None, convert_into), seed)
 
 
 def _metadata(config: DatasetConfig, root: Path | None) -> Any:
