@@ -392,6 +392,7 @@ def test_image_transforms_change_images_and_nothing_else_and_are_the_same_every_
     assert (predictions(tmp_path / "one", 1).executed != predictions(of_act, 1).executed).any()
 
 
+@pytest.mark.filterwarnings("ignore:The video decoding and encoding capabilities:UserWarning")  # of LeRobot 0.4's pyav
 def test_frames_of_a_video_are_those_that_lerobot_decodes(tmp_path):
     """With one camera's video, as most datasets of the Hub have."""
     from lerobot.datasets.lerobot_dataset import LeRobotDataset

@@ -346,7 +346,7 @@ class _Transform:
         with RandomStream(EpisodeSpec("image_transforms", step, episode, self._seed)).swapped_in():
             for key, array in arrays.items():
                 if array.dtype == np.uint8 and array.ndim == 3:
-                    image = torch.from_numpy(array).permute(2, 0, 1).float() / 255
+                    image = torch.tensor(array).permute(2, 0, 1).float() / 255
                     changed[key] = _array(self._transform(image), ArraySpec(array.shape, "uint8"))
         return changed
 
