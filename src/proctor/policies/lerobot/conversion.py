@@ -112,4 +112,4 @@ def refusing_failures(sentence: str) -> Iterator[None]:
         raise
     except Exception as error:
         reason = next(iter(described(error).strip().splitlines()), type(error).__name__)
-        raise ConfigError(f"{sentence}: {reason.rstrip('.')}.") from error
+        raise ConfigError(f"{sentence}: {reason.rstrip('.: ')}.") from error
