@@ -14,7 +14,10 @@ import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from contextlib import suppress
+from typing import BinaryIO, NamedTuple
+
+from proctor.results.files import unreadable
 
 RECORD_START, RECORD_END = b'{"crc32":"', b"}\n"
 _FRAME = re.compile(rb'\{"crc32":"([0-9a-f]{8})","record":(.*)\}\n', re.DOTALL)
@@ -36,11 +39,13 @@ def to_line(record: bytes) -> bytes:
 
 
 def read_lines(path: Path) -> Iterator[Line]:
-    """Read the finished lines of a file; nothing if it does not exist. An unfinished last line is left out."""
-    if not path.exists():
-        return
+    """Read the finished lines of a file; nothing if it does not exist. An unfinished last line is left out.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
     end = 0
-    with path.open("rb") as file:
+    with suppress(FileNotFoundError), _opened(path) as file:
         for line in file:
             if not line.endswith(b"\n"):
                 return
@@ -51,6 +56,15 @@ def read_lines(path: Path) -> Iterator[Line]:
                 record = _record_in(line[rest:]) if (rest := line.rfind(RECORD_START)) > 0 else None
             if record is not None:
                 yield Line(end, end - len(RECORD_END) - len(record), record)
+
+
+def _opened(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise unreadable(path, error) from error
 
 
 def _record_in(line: bytes) -> bytes | None:
