@@ -8,8 +8,10 @@ from proctor.engine.engine import Engine
 from proctor.engine.keeper import WorkerKeeper
 from proctor.engine.observer import Observer
 from proctor.engine.options import EngineOptions, EngineSetup, VideoOptions
-from proctor.engine.video_replay import VideoReplayer, VideoTask
-from proctor.engine.worker.messages import VideoSpec
+from proctor.engine.replay import Replayer
+from proctor.engine.rollouts import RolloutTask
+from proctor.engine.videos import VideoTask
+from proctor.engine.worker.messages import RolloutSpec, VideoSpec
 from proctor.engine.workers import Workers
 
 __all__ = [
@@ -17,8 +19,10 @@ __all__ = [
     "EngineOptions",
     "EngineSetup",
     "Observer",
+    "Replayer",
+    "RolloutSpec",
+    "RolloutTask",
     "VideoOptions",
-    "VideoReplayer",
     "VideoSpec",
     "VideoTask",
     "WorkerKeeper",
