@@ -74,7 +74,9 @@ def show_recording(recording: Recording, repo_id: str | None, *, private: bool) 
 
 def _tasks(summary: Summary, asked: str | None) -> list[TaskSummary]:
     """Find the tasks that the user asked for."""
-    found = [each for each in summary.tasks if asked in (None, each.task.name, f"{each.task.suite}/{each.task.task_id}")]
+    found = [
+        each for each in summary.tasks if asked in (None, each.task.name, f"{each.task.suite}/{each.task.task_id}")
+    ]
     if found:
         return found
     names = [name for each in summary.tasks for name in (each.task.name, f"{each.task.suite}/{each.task.task_id}")]
@@ -105,6 +107,4 @@ def _numbers(asked: str) -> set[int]:
     try:
         return {int(number) for number in asked.split(",")}
     except ValueError:
-        raise ConfigError(
-            f"--episode is '{asked}'; it is all, failures, successes, or numbers with commas."
-        ) from None
+        raise ConfigError(f"--episode is '{asked}'; it is all, failures, successes, or numbers with commas.") from None

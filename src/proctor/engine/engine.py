@@ -14,9 +14,9 @@ from proctor.engine.inference import InferenceRequest, InferenceResult
 from proctor.engine.load import Load
 from proctor.engine.observer import Observer
 from proctor.engine.options import EngineSetup
+from proctor.engine.rollouts import RolloutIdentity, keep_rollout
 from proctor.engine.timesheet import Timesheets
 from proctor.engine.trace import Trace
-from proctor.engine.rollouts import RolloutIdentity, keep_rollout
 from proctor.engine.videos import check_camera
 from proctor.engine.worker.messages import Built, RolloutSpec, Start, VideoSpec
 from proctor.engine.worker.rollout_file import discard_rollout

@@ -11,7 +11,7 @@ from pathlib import Path
 from time import monotonic
 
 from proctor.config import EvalConfig
-from proctor.engine import EngineOptions, EngineSetup, VideoOptions, Replayer, VideoSpec, VideoTask, Workers
+from proctor.engine import EngineOptions, EngineSetup, Replayer, VideoOptions, VideoSpec, VideoTask, Workers
 from proctor.errors import ConfigError
 from proctor.evaluation.capacity import n_simulators, runs_in_process
 from proctor.evaluation.components import make_benchmark

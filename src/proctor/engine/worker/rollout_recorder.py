@@ -54,14 +54,14 @@ def count_pixels(image: Array) -> Array:
     Only every n-th row and column of a large image counts. Returns uint32 ``(3, 256)``.
     """
     height, width, _ = image.shape
-    every = max(1, (width if width > height else height) // _SMALL) if max(height, width) >= _LARGE else 1
+    every = max(1, (max(height, width)) // _SMALL) if max(height, width) >= _LARGE else 1
     small = image[::every, ::every]
     return np.stack([np.bincount(small[..., i].ravel(), minlength=256) for i in range(3)]).astype(np.uint32)
 
 
 def is_image(array: Array) -> bool:
     """Say whether an observed array is an image of colours."""
-    return array.dtype == np.uint8 and array.ndim == 3 and array.shape[2] == 3  # noqa: PLR2004 - three colours
+    return array.dtype == np.uint8 and array.ndim == 3 and array.shape[2] == 3
 
 
 class RolloutRecorder:
@@ -132,7 +132,7 @@ class RolloutRecorder:
     def _add(self, key: str, array: Array) -> None:
         if is_image(array):
             self._add_image(key, array)
-        elif array.ndim > 2:  # noqa: PLR2004 - a vector or a matrix is a value
+        elif array.ndim > 2:
             self.give_up(
                 f"cannot be recorded: {key} is {array.dtype} {array.shape}, which is neither an image of uint8 "
                 "(height, width, 3) nor a vector"

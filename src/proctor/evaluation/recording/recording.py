@@ -121,9 +121,7 @@ def record(  # noqa: PLR0913 - what is recorded, where, and how
     return Recording(staging.output, len(recorded), n_frames, problems)
 
 
-def _publish(
-    staging: Staging, results: list[EpisodeResult], tasks: Mapping[TaskKey, Task], repo_id: str
-) -> int:
+def _publish(staging: Staging, results: list[EpisodeResult], tasks: Mapping[TaskKey, Task], repo_id: str) -> int:
     episodes = [RecordedEpisode(staging.folder(result.spec), result, tasks[result.spec.task]) for result in results]
     try:
         n_frames = write_dataset(staging.dataset, episodes, repo_id)
