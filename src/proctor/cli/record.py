@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,18 +70,18 @@ def show_recording(recording: Recording, repo_id: str | None, *, private: bool) 
     from proctor.reports.terminal import print_recording
 
     n_episodes, n_frames = recording.n_episodes, recording.n_frames
-    print_recording(Console(), recording.path, n_episodes, n_frames, recording.problems, repo_id, private=private)
+    print_recording(
+        Console(), recording.path, n_episodes, n_frames, recording.problems, repo_id=repo_id, private=private
+    )
 
 
 def _tasks(summary: Summary, asked: str | None) -> list[TaskSummary]:
     """Find the tasks that the user asked for."""
-    found = [
-        each for each in summary.tasks if asked in (None, each.task.name, f"{each.task.suite}/{each.task.task_id}")
-    ]
-    if found:
+    names = [(each, (each.task.name, f"{each.task.suite}/{each.task.task_id}")) for each in summary.tasks]
+    found = [each for each, known_as in names if asked is None or asked in known_as]
+    if asked is None or found:
         return found
-    names = [name for each in summary.tasks for name in (each.task.name, f"{each.task.suite}/{each.task.task_id}")]
-    raise ConfigError(f"The run has no task '{asked}'.{did_you_mean(asked or '', names)}")
+    raise ConfigError(f"The run has no task '{asked}'.{did_you_mean(asked, chain(*(known for _, known in names)))}")
 
 
 def _chosen(tasks: list[TaskSummary], asked: str) -> list[EpisodeResult]:

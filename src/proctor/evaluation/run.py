@@ -1,5 +1,5 @@
-"""Runs an evaluation in steps: measure the episodes, summarise the results, make the videos that are missing, and record
-a dataset if one is asked for.
+"""Runs an evaluation in steps: measure the episodes, summarise the results, make the videos that are missing, and
+record a dataset if one is asked for.
 """
 
 from __future__ import annotations

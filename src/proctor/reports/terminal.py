@@ -64,8 +64,8 @@ def print_recording(  # noqa: PLR0913 - what there is to print
     n_episodes: int,
     n_frames: int,
     problems: Mapping[EpisodeSpec, str],
-    repo_id: str | None,
     *,
+    repo_id: str | None,
     private: bool,
 ) -> None:
     """Print what the dataset at ``path`` holds, why episodes are not in it (``problems``), and how to push it."""

@@ -54,7 +54,8 @@ def count_pixels(image: Array) -> Array:
     Only every n-th row and column of a large image counts. Returns uint32 ``(3, 256)``.
     """
     height, width, _ = image.shape
-    every = max(1, (max(height, width)) // _SMALL) if max(height, width) >= _LARGE else 1
+    longer = max(height, width)
+    every = longer // _SMALL if longer >= _LARGE else 1
     small = image[::every, ::every]
     return np.stack([np.bincount(small[..., i].ravel(), minlength=256) for i in range(3)]).astype(np.uint32)
 

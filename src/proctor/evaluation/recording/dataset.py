@@ -1,6 +1,7 @@
 """Writes a LeRobotDataset (format v3.0) of recorded episodes.
 
-LeRobot's own parts write the metadata (``LeRobotDatasetMetadata``), give the schema of the data, and compute statistics.
+LeRobot's own parts write the metadata (``LeRobotDatasetMetadata``), give the schema of the data, and compute the
+statistics of all but images.
 The videos of episodes are joined here: LeRobot's ``concatenate_video_files`` places each episode by durations that are
 rounded to microseconds, so that after hundreds of episodes frames are found at the wrong time; and it copies a file
 again for each episode that joins it. Here a frame's time is its number divided by the rate.
@@ -12,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 
@@ -107,7 +108,7 @@ def write_dataset(target: Path, episodes: Sequence[RecordedEpisode], repo_id: st
             content = episode.read()
             videos = {camera: places[camera][index] for camera in places}
             _add_episode(meta, data, index, content, videos)
-    meta._close_writer()
+    meta._close_writer()  # noqa: SLF001 - LeRobot 0.4.4 has no other way
     _add_columns(target, episodes)
     return sum(lengths)
 
@@ -145,8 +146,17 @@ def _join_videos(meta: Any, camera: str, episodes: Sequence[RecordedEpisode], le
         file.parent.mkdir(parents=True, exist_ok=True)
         members = [(paths[index], lengths[index]) for index in group]
         places += [_Place(number, first_frame) for first_frame in join_videos(members, file, meta.fps)]
-    meta.update_video_info(camera)
+    meta.update_video_info(camera, *_encoder())
     return places
+
+
+def _encoder() -> Sequence[Any]:
+    """Describe the encoder as LeRobot does in ``info.json``; LeRobot 0.4.4 does not describe it."""
+    try:
+        from lerobot.configs import RGBEncoderConfig
+    except ImportError:
+        return ()
+    return (RGBEncoderConfig(),)
 
 
 def _groups(sizes: Sequence[int], limit: int) -> Iterator[list[int]]:
@@ -203,7 +213,7 @@ class _DataFiles:
         self._file: BinaryIO
         self._writer: Any = None
 
-    def __enter__(self) -> _DataFiles:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

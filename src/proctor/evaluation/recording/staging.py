@@ -54,7 +54,7 @@ class RecordedEpisodes(msgspec.Struct, frozen=True):
 
 
 class Staging:
-    """The folder beside ``output`` in which the dataset of one run is made. ``run`` is the digest of its fingerprint."""
+    """The folder beside ``output`` in which the dataset of a run is made; ``run`` is the digest of its fingerprint."""
 
     def __init__(self, output: Path, run: str) -> None:
         self.output, self._run = output, run

@@ -1,8 +1,8 @@
 """The statistics of images as LeRobot defines them, computed from how often each value occurs.
 
-Source: ``RunningQuantileStats`` and ``compute_episode_stats`` in ``lerobot/datasets/compute_stats.py`` of LeRobot 0.6.1:
-quantiles are interpolated in a histogram of 5000 bins between the smallest and the largest value. LeRobot adds pixels up
-as float32, which rounds; here sums are exact.
+Source: ``RunningQuantileStats`` and ``compute_episode_stats`` in ``lerobot/datasets/compute_stats.py`` of LeRobot
+0.6.1: quantiles are interpolated in a histogram of 5000 bins between the smallest and the largest value. LeRobot adds
+pixels up as float32, which rounds; here sums are exact.
 """
 
 from __future__ import annotations
