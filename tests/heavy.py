@@ -54,6 +54,8 @@ MARKERS: dict[str, tuple[str, ...]] = {
     "evaluation/test_determinism.py": ("slow",),
     "evaluation/test_env_python.py": ("slow",),
     "evaluation/test_evaluator.py": ("slow",),
+    "evaluation/recording/test_recorded_datasets.py": ("simulator", "torch"),
+    "evaluation/recording/test_recording.py": ("torch", "slow"),
     "evaluation/test_ranks.py": ("slow",),
     "parallel/test_driver.py": ("slow",),
     "parallel/test_launchers.py": ("slow",),

@@ -88,7 +88,7 @@ def test_nothing_after_the_end_counts(built):
     reply = built.handle(act(15, "." * 15))
 
     assert isinstance(reply, Finished)
-    assert reply.actions.shape == (10, 2)
+    assert reply.arrays["actions"].shape == (10, 2)
     assert reply.n_looks == 1
     assert built.episode is None
 
@@ -243,7 +243,7 @@ def test_a_local_policy_runs_the_whole_episode_in_one_request():
     assert isinstance(reply, Finished)
     assert reply.success
     assert reply.n_looks == 0
-    assert simulation.arrays.heartbeat == 1 + reply.actions.shape[0]
+    assert simulation.arrays.heartbeat == 1 + reply.arrays["actions"].shape[0]
     simulation.arrays.close()
 
 

@@ -18,7 +18,7 @@ from proctor.engine.rollouts import RolloutIdentity, keep_rollout
 from proctor.engine.timesheet import Timesheets
 from proctor.engine.trace import Trace
 from proctor.engine.videos import check_camera
-from proctor.engine.worker.messages import Built, RolloutSpec, Start, VideoSpec
+from proctor.engine.worker.messages import Built, RolloutSpec, Start, VideoSpec, unpack_arrays
 from proctor.engine.worker.rollout_file import discard_rollout
 from proctor.engine.worker.video_file import discard_video, keep_video
 from proctor.engine.workers import (
@@ -38,8 +38,8 @@ from proctor.machine.threads import call_while
 from proctor.policies.base import PolicySource
 from proctor.types import (
     POLICY_FAILED,
-    Array,
     AttemptError,
+    EpisodeArrays,
     EpisodeResult,
     EpisodeSpec,
     Outcome,
@@ -47,8 +47,8 @@ from proctor.types import (
     Timings,
 )
 
-OnResult = Callable[[EpisodeResult, Array | None], None]
-"""Is given the result of an episode, and the actions that it executed, ``(length, action_size)``; None for an error."""
+OnResult = Callable[[EpisodeResult, EpisodeArrays | None], None]
+"""Is given the result of an episode and its arrays; None for an error."""
 
 
 class Engine:
@@ -266,7 +266,7 @@ class Engine:
             identity = RolloutIdentity.of_reply(event.spec, reply)
             self.rollout_problems[event.spec] = reply.rollout_problem or keep_rollout(rollout_spec, identity)
         timings = self._timesheets.timings(event.worker_id)
-        self._on_result(episode.result(reply, event.errors, timings), reply.actions.unpack())
+        self._on_result(episode.result(reply, event.errors, timings), unpack_arrays(reply.arrays))
 
     def _discard_videos(self) -> None:
         for video_spec in self._video_specs.values():

@@ -35,7 +35,7 @@ class RolloutIdentity(msgspec.Struct, frozen=True):
     @classmethod
     def of_reply(cls, spec: EpisodeSpec, reply: Finished) -> RolloutIdentity:
         """Identify an episode that has finished on a worker."""
-        return cls(spec, reply.actions.shape[0], reply.success, reply.sum_reward, reply.final_state_hash)
+        return cls(spec, reply.arrays["actions"].shape[0], reply.success, reply.sum_reward, reply.final_state_hash)
 
 
 @dataclass(frozen=True)
