@@ -246,7 +246,7 @@ EXCEPTIONS = {
     (
         "evaluation/recording/recording.py",
         "lerobot",
-    ): "the package that writes datasets, and the extra that installs it",
+    ): "the package that writes datasets, and its extra",
     ("cli/export.py", "hub"): "the Hub's pages are a place to export to",
     ("reports/hub.py", "hub"): "it writes what the Hub's pages show",
     ("reports/hub.py", "huggingface_hub"): "it is what commits to the Hub",

@@ -117,11 +117,13 @@ def record(  # noqa: PLR0913 - what is recorded, where, and how
     recorded = [result for result in results if result.spec not in problems]
     if not recorded:
         return Recording(staging.output, 0, 0, problems)
-    n_frames = _publish(staging, recorded, setup.tasks, repo_id or DEFAULT_REPO_ID)
+    with quiet_terminal(config, setup.log):  # FFmpeg prints what it does
+        n_frames = _publish(staging, recorded, setup.tasks, repo_id or DEFAULT_REPO_ID)
     return Recording(staging.output, len(recorded), n_frames, problems)
 
 
 def _publish(staging: Staging, results: list[EpisodeResult], tasks: Mapping[TaskKey, Task], repo_id: str) -> int:
+    """Write the dataset of recorded episodes and put it in its place; gives the number of its frames."""
     episodes = [RecordedEpisode(staging.folder(result.spec), result, tasks[result.spec.task]) for result in results]
     try:
         n_frames = write_dataset(staging.dataset, episodes, repo_id)
