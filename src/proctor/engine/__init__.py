@@ -1,7 +1,7 @@
 """Runs a plan: simulators in worker processes, inference on threads of its own, and the scheduler between them.
 
-The engine writes no file but the workers' log, videos and a trace, and does not depend on journals and reports. Each
-episode leaves it through one callback, as an :class:`~proctor.types.EpisodeResult`.
+The engine writes no file but the workers' log, videos, recorded episodes and a trace, and does not depend on journals
+and reports. Each episode leaves it through one callback, as an :class:`~proctor.types.EpisodeResult`.
 """
 
 from proctor.engine.engine import Engine
