@@ -46,7 +46,7 @@ _MARKER_IN_DATASET = Path("meta") / _MARKER
 
 
 class RecordedEpisodes(msgspec.Struct, frozen=True):
-    """What a dataset was made of: the run, by the digest of its fingerprint, and the episodes in their order."""
+    """The source of a dataset: the run, by the digest of its fingerprint, and the episodes in their order."""
 
     run: str
     episodes: tuple[RolloutIdentity, ...]
