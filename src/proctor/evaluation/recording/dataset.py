@@ -178,6 +178,7 @@ def join_videos(videos: Sequence[tuple[Path, int]], target: Path, fps: int) -> l
     """
     import av
 
+    av.logging.set_libav_level(av.logging.WARNING)  # FFmpeg describes on standard error what it does, otherwise
     first_frames, n_frames, stream = [], 0, None
     with av.open(str(target), "w", format="mp4", options={"movflags": "faststart"}) as joined:
         for path, length in videos:
