@@ -156,11 +156,11 @@ def rewards_by_task(tasks: Mapping[str, Histogram]) -> Markup | None:
     n_rows = -(-len(shown) // _TASKS_IN_A_ROW)
 
     def draw(figure: Figure) -> None:
-        places = figure.subplots(n_rows, _TASKS_IN_A_ROW, squeeze=False).flat
+        places = list(figure.subplots(n_rows, _TASKS_IN_A_ROW, squeeze=False).flat)
         for axes, (name, found) in zip(places, shown.items(), strict=False):
             _draw_histogram(axes, found, 3)
             axes.set_title(name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…", fontsize=12, loc="left")
-        for axes in list(places):
+        for axes in places[len(shown) :]:
             axes.set_visible(False)
 
     label = f"Distribution of the sum of rewards in each of {len(shown)} tasks"
@@ -177,7 +177,15 @@ def _draw_histogram(axes: Axes, found: Histogram, most_ticks: int) -> None:
             continue
         hatch = "////" if colour == "failure" else None
         axes.bar(
-            starts, heights, width, bottom, align="edge", color=_STAND_INS[colour], hatch=hatch, edgecolor=_STAND_INS["card"], linewidth=0
+            starts,
+            heights,
+            width,
+            bottom,
+            align="edge",
+            color=_STAND_INS[colour],
+            hatch=hatch,
+            edgecolor=_STAND_INS["card"],
+            linewidth=0,
         )
         bottom = [sum(pair) for pair in zip(bottom, heights, strict=True)]
     axes.yaxis.set_major_locator(MaxNLocator(4 if most_ticks > 4 else 2, integer=True))
@@ -250,6 +258,9 @@ def _themed(drawing: str, label: str) -> Markup:
     for element in root.iter():
         if element.tag == f"{{{_SVG}}}g":
             element.attrib.pop("id", None)  # ids would be the same in every drawing of the page
+        for name in ("fill", "stroke"):  # of hatches
+            if (colour := element.get(name)) in _VARIABLES:
+                element.set(name, _VARIABLES[colour])
         for declaration in filter(None, element.attrib.pop("style", "").split(";")):
             name, value = declaration.split(":", 1)
             if not name.strip().startswith("font"):

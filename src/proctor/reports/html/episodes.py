@@ -28,7 +28,19 @@ VideoAddress = Callable[[ReportRun, EpisodeSpec], str | None]
 TraceAddress = Callable[[ReportRun, TaskKey], str]
 """Returns the URL at which a server has the traces of a task's episodes; ``<episode>/trace`` follows it."""
 
-COLUMNS = ["run", "task", "episode", "seed", "init_state", "outcome", "length", "reward", "max_reward", "video", "error"]
+COLUMNS = [
+    "run",
+    "task",
+    "episode",
+    "seed",
+    "init_state",
+    "outcome",
+    "length",
+    "reward",
+    "max_reward",
+    "video",
+    "error",
+]
 
 _RANKS = {Outcome.FAILURE: 0, Outcome.ERROR: 1, Outcome.UNKNOWN: 2, Outcome.SUCCESS: 3}
 
@@ -100,9 +112,7 @@ def episode_table(
     return EpisodeTable(data, tuple(result.spec for *_, result in ranked), n_all - len(ranked))
 
 
-def _run(
-    name: str, run: ReportRun, task_numbers: Mapping[TaskKey, int], trace: TraceAddress | None
-) -> dict[str, Any]:
+def _run(name: str, run: ReportRun, task_numbers: Mapping[TaskKey, int], trace: TraceAddress | None) -> dict[str, Any]:
     """Give a run's letter and name, and for each task the command that renders an episode, without its number, and the
     address of traces.
     """
@@ -112,7 +122,9 @@ def _run(
         for task in run.summary.tasks
         if can_replay
     }
-    traces = {} if trace is None else {task_numbers[task.task.key]: trace(run, task.task.key) for task in run.summary.tasks}
+    traces = (
+        {} if trace is None else {task_numbers[task.task.key]: trace(run, task.task.key) for task in run.summary.tasks}
+    )
     return {"letter": name, "name": run.name, "replay": commands, "traces": traces}
 
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import starmap
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from proctor.errors import ConfigError
 from proctor.reports.html.report_run import ReportRun
-from proctor.results.journal import EpisodeRecord, read_actions
+from proctor.results.journal import EpisodeRecord, read_actions, read_array
 from proctor.results.journal_records import EpisodeKey, key_of
 from proctor.results.merge import merge_journals
 from proctor.results.run_dir import RunDirectory
@@ -28,6 +29,9 @@ MOST_BYTES = 1_500_000
 _MOST_ACTIONS = 32
 """The most elements of an action that are shown."""
 
+_OTHERS = {"success": "successes", "reward": "rewards"}
+"""The channels besides the actions, and the names of the arrays of the journal that they are."""
+
 _HIGHEST, _GAP = 65_534, 65_535
 """The number that a channel's largest value becomes, and the one that a value becomes that is not finite."""
 
@@ -35,9 +39,13 @@ _BYTES_OF_A_CHANNEL = 60
 """About the size of a channel's name and range in JSON."""
 
 
-def read_trace(run: ReportRun, spec: EpisodeSpec) -> dict[str, Any] | None:
-    """Read the trace of one episode; None if nothing was recorded of it, or if that is damaged."""
-    return _trace_of(_records(run).get(key_of(spec)))
+def read_trace(directory: Path, spec: EpisodeSpec) -> dict[str, Any] | None:
+    """Read the trace of one episode of a run directory; None if nothing was recorded of it, or if that is damaged.
+
+    Raises:
+        MergeError: the run's journals contradict each other.
+    """
+    return _trace_of(_records(directory).get(key_of(spec)))
 
 
 def embedded_traces(runs: Sequence[ReportRun], order: Iterable[EpisodeSpec], most: int = MOST_BYTES) -> dict[str, Any]:
@@ -52,7 +60,7 @@ def embedded_traces(runs: Sequence[ReportRun], order: Iterable[EpisodeSpec], mos
     Returns:
         Traces by ``"run suite task_id episode"``, where the run is its position.
     """
-    records = [_records(run) for run in runs]
+    records = [_records(run.status.directory) for run in runs]
     traces: dict[str, Any] = {}
     used = 0
     for key in dict.fromkeys(map(key_of, order)):
@@ -72,9 +80,9 @@ def _of_every_run(
             yield " ".join(map(str, (number, *key))), trace
 
 
-def _records(run: ReportRun) -> Mapping[EpisodeKey, EpisodeRecord]:
+def _records(directory: Path) -> Mapping[EpisodeKey, EpisodeRecord]:
     """Find the record of every episode of a run directory. A result file alone has none."""
-    return merge_journals(RunDirectory(run.status.directory).read_journals())
+    return merge_journals(RunDirectory(directory).read_journals())
 
 
 def _trace_of(record: EpisodeRecord | None) -> dict[str, Any] | None:
@@ -88,12 +96,21 @@ def _trace_of(record: EpisodeRecord | None) -> dict[str, Any] | None:
 
 
 def _channels(record: EpisodeRecord) -> list[tuple[str, Array]]:
-    """Name the channels of an episode, and give their values, floats ``(length,)`` each."""
+    """Name the channels of an episode, and give their values, floats ``(length,)`` each; first what is known of success
+    and reward, then the elements of the action.
+    """
     actions = read_actions(record)
     if actions is None or not actions.size:
         return []
     columns = np.asarray(actions, float).reshape(len(actions), -1).T[:_MOST_ACTIONS]
-    return [(f"action {number}", column) for number, column in enumerate(columns)]
+    known = {name: read_array(record, recorded) for name, recorded in _OTHERS.items()}
+    others = [(name, np.asarray(values, float)) for name, values in known.items() if _is_drawn(values, len(actions))]
+    return [*others, *((f"action {number}", column) for number, column in enumerate(columns))]
+
+
+def _is_drawn(values: Array | None, length: int) -> bool:
+    """Decide whether an array is a channel: it has a value for each step, and not only that it is unknown."""
+    return values is not None and values.shape == (length,) and not (values.dtype == np.int8 and (values < 0).all())
 
 
 def encode_trace(channels: Sequence[tuple[str, Array]]) -> dict[str, Any]:

@@ -21,11 +21,11 @@
 
   function draw() {
     const failures = page.episodes.filter((episode) => episode.outcome === "failure");
+    section.hidden = failures.length === 0;
+    document.querySelector("[data-part=failures]").hidden = section.hidden;
     const now = JSON.stringify([all, failures.map(({ task, episode, video }) => [task, episode, video])]);
     if (now === drawn) return;
     drawn = now;
-    section.hidden = failures.length === 0;
-    document.querySelector("[data-part=failures]").hidden = section.hidden;
     const by_task = new Map();
     for (const episode of failures) by_task.set(episode.task, [...by_task.get(episode.task) ?? [], episode]);
     const tasks = [...by_task].sort(([a], [b]) => a - b);
@@ -40,8 +40,8 @@
     const total = page.episodes.filter((episode) => episode.task === task && episode.outcome !== "error").length;
     const heading = element("h3", page.data.tasks[task].name);
     heading.append(element("small", ` ${failures.length} of ${total}`));
-    const filmed = failures.filter((episode) => episode.video);
-    const first = [...filmed, ...failures.filter((episode) => !episode.video)].slice(0, TILES);
+    const with_video = failures.filter((episode) => episode.video);
+    const first = [...with_video, ...failures.filter((episode) => !episode.video)].slice(0, TILES);
     const tiles = element("div", null, { className: "tiles" });
     tiles.append(...first.map(tile));
     if (failures.length > first.length) {
@@ -62,7 +62,7 @@
     if (episode.video) {
       made.append(poster(episode, made));
     } else {
-      made.append(element("span", "no video yet", { className: "unfilmed" }));
+      made.append(element("span", "no video yet", { className: "no-video" }));
     }
     const caption = element("span", null, { className: "caption" });
     const seed = episode.seed === null ? "" : ` · seed ${episode.seed}`;

@@ -28,5 +28,5 @@
   } catch {
     // a browser may refuse a page of a file to keep anything
   }
-  document.querySelector("nav .help").addEventListener("click", () => sheet.showModal());
+  document.addEventListener("click", ({ target }) => { if (target.closest?.("nav .help")) sheet.showModal(); });
 })();

@@ -80,6 +80,7 @@ const list = (() => {
     ];
   }
 
+  // Rewards only if they are all there is: the panel has them, and the table has to leave it room.
   function columnsOfPairs(a, b) {
     const of = (side, name) => (each) => each.episodes[side]?.[name] ?? null;
     const two = (make) => [a, b].map((run, side) => make(page.data.runs[run].letter, side, run));
@@ -88,8 +89,8 @@ const list = (() => {
       ...two((name, side, run) => ({ name: `outcome-${side}`, class: "outcome", title: name, run, always: true,
         value: (e) => page.OUTCOMES.indexOf(e.episodes[side]?.outcome ?? "success"), parts: (e) => page.outcome(e.episodes[side]) })),
       ...two((name, side) => ({ name: `length-${side}`, class: "length", title: `${name} steps`, number: true, value: of(side, "length") })),
-      ...two((name, side) => ({ name: `reward-${side}`, class: "reward", title: `${name} reward`, number: true,
-        value: of(side, "reward"), text: (e) => page.rounded(e.episodes[side]?.reward) })),
+      ...(page.episodes.every((e) => e.outcome !== "unknown") ? [] : two((name, side) => ({ name: `reward-${side}`, class: "reward", title: `${name} reward`, number: true,
+        value: of(side, "reward"), text: (e) => page.rounded(e.episodes[side]?.reward) }))),
     ];
   }
 
@@ -168,15 +169,19 @@ const list = (() => {
     const place = browser.querySelector(".chips");
     const focused = place.contains(document.activeElement) ? document.activeElement.dataset.outcome : null;
     place.replaceChildren(...chips.map(([kind, title, n]) => {
-      const letters = ["a", "b"].map((side) => page.data.runs[Number(page.state[side])].letter);
-      const named = (text) => text.replace(/\bA\b/, "\u0001").replace(/\bB\b/, letters[1]).replace("\u0001", letters[0]);
-      const made = element("button", null, { type: "button", title: page.pairs ? named(MEANINGS[kind] ?? "") : "" });
+      const made = element("button", null, { type: "button", title: named(MEANINGS[kind] ?? "") });
       made.dataset.outcome = kind;
       made.setAttribute("aria-pressed", String(page.state.outcome === kind));
-      made.append(element("span", page.pairs ? named(title) : title), element("span", n.toLocaleString("en"), { className: "count" }));
+      made.append(element("span", named(title)), element("span", n.toLocaleString("en"), { className: "count" }));
       return made;
     }));
     if (focused !== null) place.querySelector(`[data-outcome='${focused}']`)?.focus();
+  }
+
+  // Puts the letters of the chosen evaluations in the place of A and B.
+  function named(text) {
+    const letters = { A: page.state.a, B: page.state.b };
+    return page.pairs ? text.replace(/\b[AB]\b/g, (side) => page.data.runs[Number(letters[side])].letter) : text;
   }
 
   function row(each) {

@@ -97,7 +97,7 @@ const page = (() => {
     setTimeout(() => { button.textContent = before; }, 2000);
   }
 
-  for (const button of document.querySelectorAll("#provenance .copy")) {
+  for (const button of document.querySelectorAll("#provenance .copies")) {
     const source = button.previousElementSibling;
     button.addEventListener("click", () => copy(source.textContent, button, source));
   }

@@ -194,8 +194,8 @@ const panel = (() => {
 
   // The longest video leads: its time says which step it is. Without a video, the clock does.
   function leader() {
-    const filmed = lanes.filter(({ episode, video }) => episode.video && video.readyState >= 1 && !video.hidden);
-    return filmed.sort((a, b) => b.episode.length - a.episode.length)[0];
+    const with_video = lanes.filter(({ episode, video }) => episode.video && video.readyState >= 1 && !video.hidden);
+    return with_video.sort((a, b) => b.episode.length - a.episode.length)[0];
   }
 
   function play() {

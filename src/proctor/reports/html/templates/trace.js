@@ -47,7 +47,7 @@ const traces = (() => {
     const low = Math.min(...lines.map((line) => line.low));
     const high = Math.max(...lines.map((line) => line.high));
     const drawing = svg("svg", { viewBox: `0 0 ${WIDTH} 100`, preserveAspectRatio: "none", "aria-hidden": "true" });
-    for (const { values, look } of lines) {
+    for (const { values, look } of [...lines].sort((a, b) => b.values.length - a.values.length)) {
       drawing.append(svg("path", { d: path(values, low, high, length), class: `trace ${look}`, "vector-effect": "non-scaling-stroke" }));
     }
     const cursor = svg("line", { y1: 0, y2: 100, x1: 0, x2: 0, class: "cursor", "vector-effect": "non-scaling-stroke" });
