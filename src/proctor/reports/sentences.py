@@ -31,7 +31,6 @@ from proctor.results.summary import Summary
 from proctor.statistics.intervals import LEVEL
 from proctor.types import TaskKey
 
-
 _MOST_NUMBERS = 10
 """The most numbers of tasks in a title."""
 

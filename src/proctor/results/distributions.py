@@ -32,7 +32,8 @@ class Values:
 class Histogram:
     """The numbers of episodes of each outcome in each bin; there is one more of ``edges`` than of bins.
 
-    If all values are equal, there is one bin, with the value in its middle. If ``whole`` is true, all values are whole numbers, and every bin holds equally many of them, between its edges.
+    If all values are equal, there is one bin, with the value in its middle. If ``whole`` is true, all values are whole
+    numbers, and every bin holds equally many of them, between its edges.
     """
 
     whole: bool

@@ -26,9 +26,9 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Respon
 from starlette.routing import Route
 
 from proctor.errors import ConfigError, ProctorError
-from proctor.reports.html.traces import read_trace
 from proctor.results.run_dir import RunDirectory
 from proctor.results.run_info import RunInfo
+from proctor.results.traces import read_trace
 from proctor.security.consent import uninstalled_code
 from proctor.types import EpisodeSpec
 from proctor.view.events import watch

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from threading import Lock
@@ -81,7 +81,7 @@ class Pages:
         )
         addition = PageAddition(header, _own("live.css"), _own("live.js") + _own("render.js"), connects=True)
         with self._drawing:
-            html = render_report(runs, comparisons, address, addition, trace=trace_address)
+            html = render_report(runs, comparisons, address, replace(addition, trace=trace_address))
         policy = _policy(page_style() + addition.style, page_script() + addition.script)
         return Page(html, policy)
 

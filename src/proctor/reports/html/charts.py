@@ -33,7 +33,7 @@ _STAND_INS = {name: f"#0102{number:02x}" for number, name in enumerate(_NAMES)}
 _VARIABLES = {code: f"var(--{name})" for name, code in _STAND_INS.items()}
 
 _WIDTH, _POINTS_PER_INCH = 520, 72
-_LINES = ("-", "--", "-.", ":")
+_LINES: tuple[tuple[float, Sequence[float]], ...] = ((0, ()), (0, (6, 2)), (0, (6, 2, 1, 2)), (0, (1, 1)))
 """The lines of evaluations in turn, so that no evaluation is told by its colour alone."""
 _MOST_TASKS, _TASKS_IN_A_ROW, _LONGEST_NAME = 12, 3, 22
 _FEW_ROUNDS = 20
@@ -83,9 +83,10 @@ def success_over_plan(summaries: Sequence[Summary]) -> Markup | None:
             lows, highs = [100 * each.low for each in intervals], [100 * each.high for each in intervals]
             colour = _run_colour(number)
             axes.fill_between(n_episodes, lows, highs, color=colour, alpha=0.16, linewidth=0)
-            marker = "o" if len(known) < _FEW_ROUNDS else None
-            line = {"color": colour, "linestyle": _LINES[number % len(_LINES)], "linewidth": 2}
-            axes.plot(n_episodes, rates, marker=marker, markersize=4, clip_on=False, **line)
+            marker = "o" if len(known) < _FEW_ROUNDS else ""
+            (line,) = axes.plot(n_episodes, rates, color=colour, linewidth=2, clip_on=False)
+            line.set(marker=marker, markersize=4)
+            line.set_linestyle(_LINES[number % len(_LINES)])
             if len(summaries) > 1 and known:
                 axes.annotate(
                     letter(number), (n_episodes[-1], rates[-1]), (5, 0), textcoords="offset points", va="center"
@@ -168,7 +169,7 @@ def rewards_by_task(tasks: Mapping[str, Histogram]) -> Markup | None:
 
 
 def _draw_histogram(axes: Axes, found: Histogram, most_ticks: int) -> None:
-    """Draw the outcomes of a histogram, stacked. Failures are hatched, so that no outcome is told by its colour alone."""
+    """Draw the outcomes of a histogram, stacked. Failures are hatched, so that not only the colour tells them apart."""
     starts, width = found.edges[:-1], 0.94 * (found.edges[1] - found.edges[0])
     bottom = [0] * len(starts)
     parts = {"success": found.successes, "failure": found.failures, "muted": found.unknown}
@@ -258,16 +259,21 @@ def _themed(drawing: str, label: str) -> Markup:
     for element in root.iter():
         if element.tag == f"{{{_SVG}}}g":
             element.attrib.pop("id", None)  # ids would be the same in every drawing of the page
-        for name in ("fill", "stroke"):  # of hatches
-            if (colour := element.get(name)) in _VARIABLES:
-                element.set(name, _VARIABLES[colour])
-        for declaration in filter(None, element.attrib.pop("style", "").split(";")):
-            name, value = declaration.split(":", 1)
-            if not name.strip().startswith("font"):
-                element.set(name.strip(), _VARIABLES.get(value.strip(), value.strip()))
+        _set_attributes(element)
     for name in ("width", "height"):
         root.attrib.pop(name, None)
     root.attrib.update({"class": "chart", "role": "img", "aria-label": label})
     ET.register_namespace("", _SVG)
     ET.register_namespace("xlink", _XLINK)
     return Markup(ET.tostring(root, encoding="unicode"))  # noqa: S704 - text in it was escaped as it was written
+
+
+def _set_attributes(element: ET.Element) -> None:
+    """Turn an element's style into attributes, and stand-ins for colours into the page's variables."""
+    for declaration in filter(None, element.attrib.pop("style", "").split(";")):
+        name, value = declaration.split(":", 1)
+        if not name.strip().startswith("font"):
+            element.set(name.strip(), value.strip())
+    for name in ("fill", "stroke"):
+        if (colour := element.get(name)) in _VARIABLES:
+            element.set(name, _VARIABLES[colour])

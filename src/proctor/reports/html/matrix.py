@@ -9,7 +9,7 @@ from proctor.reports.comparison import letter
 from proctor.reports.html.report_run import ReportRun
 from proctor.reports.html.tables import ScoreCell, TableRow, task_table
 from proctor.reports.sentences import error_lines, run_title
-from proctor.results.compare import Comparison, Incomparable, RunComparison, common_tasks
+from proctor.results.compare import Comparison, Incomparable, RunComparison
 from proctor.results.headline import Basis, Headline, headline_of
 from proctor.types import TaskKey
 
@@ -79,7 +79,7 @@ def compared_tasks(comparisons: Sequence[RunComparison | Incomparable]) -> Compa
     compared: dict[tuple[int, TaskKey | None], Comparison] = {}
     for number, comparison in enumerate(comparisons, 1):
         if isinstance(comparison, RunComparison):
-            keys = common_tasks(comparison.a, comparison.b)
+            keys = comparison.task_keys
             compared |= {(number, key): task for key, task in zip(keys, comparison.tasks, strict=True)}
             compared[number, None] = comparison.overall
     return compared

@@ -41,14 +41,16 @@ class PageAddition:
 
     ``header`` is HTML at the top of the body; ``style`` and ``script`` follow the page's own. When episodes are
     chosen, the document dispatches the event ``proctor:episodes``, whose ``detail`` is a list of them, each with the
-    row's columns by name, and with the element ``lane`` in which the page shows it. Only if ``connects`` is true may the
-    script send requests to the server from which the page came.
+    row's columns by name, and with the element ``lane`` in which the page shows it. Only if ``connects`` is true may
+    the script send requests to the server from which the page came. ``trace`` returns the addresses of traces there;
+    without it, the page holds as many traces as it has room for.
     """
 
     header: str = ""
     style: str = ""
     script: str = ""
     connects: bool = False
+    trace: TraceAddress | None = None
 
 
 _NOTHING = PageAddition()
@@ -71,7 +73,6 @@ def render_report(
     video: VideoAddress,
     addition: PageAddition = _NOTHING,
     most_rows: int = MOST_ROWS,
-    trace: TraceAddress | None = None,
 ) -> str:
     """Render the whole page, as text to be written in UTF-8. It makes no request but for videos.
 
@@ -81,10 +82,9 @@ def render_report(
         video: returns the address of an episode's video.
         addition: what a server adds to the page.
         most_rows: the most episodes in the table.
-        trace: returns the addresses of traces on a server. Without it, the page holds as many traces as it has room for.
     """
     style, script = page_style() + addition.style, page_script() + addition.script
-    episodes = episode_table(runs, video, most_rows, trace)
+    episodes = episode_table(runs, video, most_rows, addition.trace)
     views = comparison_views(comparisons)
     return (
         make_environment()
@@ -100,7 +100,7 @@ def render_report(
             notes=shared([_notes(view) for view in views]),
             charts=_charts([run.summary for run in runs]),
             episodes=episodes,
-            traces=None if trace else embedded_traces(runs, episodes.specs),
+            traces=None if addition.trace else embedded_traces(runs, episodes.specs),
             facts=provenance(runs),
             version=version("proctor"),
             made=datetime.now(UTC).isoformat(timespec="minutes"),
@@ -221,7 +221,7 @@ class _Chart:
 
 @dataclass(frozen=True)
 class _RunView:
-    """The introduction of one evaluation: what was evaluated, its headline, and warnings, of which ``gaps`` are a part."""
+    """The introduction of one evaluation: what was evaluated, its headline, and warnings, ``gaps`` among them."""
 
     letter: str
     name: str

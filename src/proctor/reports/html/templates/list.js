@@ -115,7 +115,7 @@ const list = (() => {
   // ---------------------------------------------------------------------------------------------------- what is shown
 
   function order() {
-    const [name, direction] = page.state.sort.split(".");
+    const [name, direction] = (page.state.sort || (page.pairs ? "" : "outcome")).split(".");
     return { column: columns.find((column) => column.name === name) ?? null, step: direction === "desc" ? -1 : 1 };
   }
 

@@ -29,7 +29,8 @@ const traces = (() => {
     const channels = trace.channels.map(([name, low, high], channel) => {
       const values = Array.from({ length: trace.length }, (_, step) => {
         const number = view.getUint16(2 * (channel * trace.length + step), true);
-        return number === GAP ? null : low + (number / (GAP - 1)) * (high - low);
+        const part = number / (GAP - 1);
+        return number === GAP ? null : low * (1 - part) + high * part;
       });
       return { name, low, high, values };
     });
