@@ -15,6 +15,8 @@ from proctor.cli.arguments import expand
 from proctor.cli.help import EXAMPLES, FIRST_STEPS, print_panel
 from proctor.errors import Interrupted, Note, ProctorError
 from proctor.machine.home import prepare_surroundings
+from proctor.machine.signals import raise_on_signals, signal_of
+from proctor.machine.threads import end_although_threads_run
 from proctor.security.redaction import redact_text, secrets_in_command
 
 _GROUPS = {
@@ -26,6 +28,7 @@ _GROUPS = {
         "resume": "Go on with an interrupted evaluation.",
         "merge": "Put the shards of an evaluation together.",
         "probe": "Look at what a policy is given and gives, in one short episode.",
+        "open-loop": "Compare a policy's predictions on recorded observations with the recorded actions.",
         "check": "Check that a policy's results do not depend on how they are computed.",
         "serve": "Serve a policy to other programs over openpi's protocol.",
         "plan": "Compute how many episodes tell two policies apart.",
@@ -48,7 +51,8 @@ _GROUPS = {
         "completion": "Install completion for your shell.",
     },
 }
-"""The commands as ``proctor --help`` groups them. Command ``name`` is ``name_command`` in ``proctor.cli.name``."""
+"""The commands as ``proctor --help`` groups them. Command ``name`` is ``name_command`` in ``proctor.cli.name``, with
+an underscore for each dash."""
 
 
 def _make_app() -> App:
@@ -67,7 +71,8 @@ def _make_app() -> App:
         group = Group(title, sort_key=number)
         for position, (name, summary) in enumerate(commands.items()):
             # An address, not a function: `proctor --help` imports no command.
-            address = f"proctor.cli.{name}:{name}_command"
+            module = name.replace("-", "_")
+            address = f"proctor.cli.{module}:{module}_command"
             texts = {"help": summary, "help_epilogue": EXAMPLES[name]}
             app.command(address, name=name, group=group, sort_key=position, **texts)
     return app
@@ -77,15 +82,23 @@ app = _make_app()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command line and give its exit status: see :mod:`proctor.errors`."""
+    """Run one command line and give its exit status: see :mod:`proctor.errors`.
+
+    Without ``arguments``, those of the process are run, and the process ends soon after.
+    """
     _open_standard_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # characters that the locale lacks are replaced, as on standard error
     prepare_surroundings()
+    if arguments is None:
+        raise_on_signals()
     with warnings.catch_warnings():
         warnings.simplefilter("always", Note)
         warnings.showwarning = _Warnings().show
-        return _run(sys.argv[1:] if arguments is None else arguments)
+        status = _run(sys.argv[1:] if arguments is None else arguments)
+    if arguments is None:
+        end_although_threads_run(status)
+    return status
 
 
 def _open_standard_streams() -> None:
@@ -116,9 +129,9 @@ def _run(words: Sequence[str]) -> int:
     except ProctorError as error:
         _print_error(redact_text(f"{error}\n{error.hint}".rstrip(), secrets_in_command(words)))
         return error.exit_code
-    except KeyboardInterrupt:
-        _print("Interrupted.")
-        return 130
+    except KeyboardInterrupt as interruption:
+        _print(f"Interrupted.\n{getattr(interruption, 'hint', '')}".rstrip())
+        return 128 + signal_of(interruption)
     return status if isinstance(status, int) else 0
 
 
