@@ -270,6 +270,18 @@ def proctor_json(made_of) -> bytes:
     return msgspec.json.encode(made_of)
 
 
+def test_a_crash_at_the_very_beginning_is_no_obstacle(finished, tmp_path):
+    """The lock is there before it is written down whose folder it is."""
+    part = tmp_path / "out.part"
+    part.mkdir()
+    for name in ("lock", ".proctor.json.1.tmp"):
+        (part / name).touch()
+
+    record(finished, tmp_path / "out")
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
+
+
 def test_a_complete_dataset_is_not_made_again(finished):
     """Nothing is replayed; and its simulator is not needed."""
     with patch.object(recording, "Replayer", side_effect=AssertionError):
