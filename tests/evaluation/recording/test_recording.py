@@ -18,7 +18,7 @@ import pytest
 
 import proctor
 from proctor.cli import main
-from proctor.config import EvalConfig
+from proctor.config import EvalConfig, RunConfig
 from proctor.engine import rollouts
 from proctor.engine.worker import rollout_recorder
 from proctor.errors import ConfigError, MissingExtraError, ResourceError, RunLockedError
@@ -462,6 +462,14 @@ def test_options_that_contradict_each_other_are_refused(fields, message):
     """In a sentence."""
     with pytest.raises(ConfigError, match=message):
         EvalConfig(**fields)
+
+
+def test_a_race_does_not_record_the_same_run_at_every_step():
+    """It is refused with what to do instead."""
+    from proctor.cli.race import _with_anytime_intervals
+
+    with pytest.raises(ConfigError, match="record the runs afterwards with `proctor record`"):
+        _with_anytime_intervals(RunConfig(eval=EvalConfig(recording=True)))
 
 
 # ---------------------------------------------------------------------------------------------------- command line
