@@ -143,9 +143,13 @@ Report = ShardReady | PolicyLoaded | EpisodeStarted | ShardStatus | EpisodeDone 
 class ShardLost(msgspec.Struct, frozen=True):
     """The shard is gone and has not sent why. ``reason`` is the launcher's finding, a predicate of the shard:
     "was ended by SIGKILL". A shard never sends this message.
+
+    ``taken`` is True if a cluster took the place from the shard, as it does with jobs that it preempts. Neither the
+    shard nor the episode that was running has failed then, however often it happens.
     """
 
     reason: str
+    taken: bool = False
 
 
 Event = Report | ShardLost

@@ -187,8 +187,8 @@ class ShardPool:
                 self._assign(shard_id)
             case ShardFailed():
                 self._shard_failed(shard_id, event)
-            case ShardLost(reason):
-                self._shard_lost(shard_id, reason)
+            case ShardLost(reason, taken):
+                self._shard_lost(shard_id, reason, taken=taken)
             case ShardEnded():
                 self._shard_lost(shard_id, "ended before its last episode was over")
 
@@ -227,8 +227,8 @@ class ShardPool:
                 self._launcher.cancel(shard_id)
                 self._shard_lost(shard_id, f"sent nothing for {self._patience_s:g} s")
 
-    def _shard_lost(self, shard_id: int, reason: str) -> None:
-        """Start a lost shard again, or leave its episodes to the other shards.
+    def _shard_lost(self, shard_id: int, reason: str, *, taken: bool = False) -> None:
+        """Start a lost shard again, or leave its episodes to the other shards. A loss that is ``taken`` is not counted.
 
         Raises:
             ResourceError: no shard is left.
@@ -236,13 +236,14 @@ class ShardPool:
         shard = self._shards[shard_id]
         # One loss may be an accident (a kill for memory, a node that is gone), so the shard is started again. Several
         # losses mean that shards do not work at this place, and each start costs the time of loading the policy.
-        for_good = shard.n_lost >= _RESTARTS_PER_SHARD
+        for_good = shard.n_lost >= _RESTARTS_PER_SHARD and not taken
         consequence = "the other shards run its episodes" if for_good else "it is started again"
         self.losses.append(f"Shard {shard_id} {reason}; {consequence}. See {shard.run.log}.")
         self._scheduler.lost(shard_id, for_good=for_good)
-        self._count_attempt(shard, reason)
+        if not taken:
+            self._count_attempt(shard, reason)
         if not for_good:
-            self._shards[shard_id] = _Shard(shard.run, monotonic(), n_lost=shard.n_lost + 1)
+            self._shards[shard_id] = _Shard(shard.run, monotonic(), n_lost=shard.n_lost + (not taken))
             self._launcher.submit(shard.run)
         else:
             del self._shards[shard_id]
