@@ -21,7 +21,7 @@ SlurmctldPort={ports[0]}
 SlurmUser={user}
 SlurmdUser={user}
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket,cred_expire=3
+AuthInfo=socket={folder}/munge.socket,cred_expire=5
 CredType=cred/munge
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
@@ -30,7 +30,7 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 MpiDefault=none
 SwitchType=switch/none
-SchedulerParameters=sched_min_interval=100000,bf_interval=1,batch_sched_delay=0
+SchedulerParameters=sched_interval=1,sched_min_interval=100000,bf_interval=1,batch_sched_delay=0
 KillWait=2
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool.%n
@@ -40,7 +40,10 @@ SlurmctldLogFile={folder}/slurmctld.log
 SlurmdLogFile={folder}/slurmd.%n.log
 NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=2
 NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=2
-PartitionName=test Nodes=n1,n2 Default=YES State=UP MaxTime=60
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+PartitionName=test Nodes=n1,n2 Default=YES State=UP MaxTime=60 PriorityTier=1
+PartitionName=urgent Nodes=n1,n2 State=UP MaxTime=60 PriorityTier=2
 """
 
 
@@ -95,8 +98,13 @@ class RealSlurm:
     def _daemon(self, *command: str) -> None:
         log = (self.folder / f"{'_'.join(command).replace('/', '_')[:40]}.out").open("wb")
         with log:
+            # setpriv: the daemons end with this process, also if it is killed.
             daemon = subprocess.Popen(
-                command, env={**os.environ, **self.environment}, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                ["setpriv", "--pdeathsig", "TERM", *command],
+                env={**os.environ, **self.environment},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
             )
         self._daemons.append(daemon)
 
@@ -115,8 +123,15 @@ class RealSlurm:
         lines = self.run("squeue", "--noheader", "--array", "-o", "%i|%T|%N").splitlines()
         return {job: (state, node) for job, state, node in (line.split("|") for line in lines)}
 
+    def last_job(self) -> int:
+        """The id that Slurm gave to the job or task that was submitted last."""
+        return int(self.run("scontrol", "show", "config").partition("NEXT_JOB_ID")[2].split()[1]) - 1
+
     def stop(self) -> None:
-        """End the daemons and remove their folder."""
+        """End what runs and the daemons, and remove their folder."""
+        with suppress(subprocess.SubprocessError):
+            self.run("scancel", "--partition=test,urgent")
+            wait_until(lambda: not self.jobs(), "the end of all jobs", 15)
         for daemon in reversed(self._daemons):  # munged is last: the others need it until they have ended
             daemon.send_signal(signal.SIGTERM)
             try:

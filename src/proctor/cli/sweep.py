@@ -144,7 +144,9 @@ def _race(targets: tuple[str, ...], config: RunConfig, markdown: Path | None, *,
     from proctor.cli.race import hold_race
 
     if exclude:
-        raise ConfigError("--race does not go together with --pick, --watch and --launcher; leave it out, or leave them out.")
+        raise ConfigError(
+            "--race does not go together with --pick, --watch and --launcher; leave it out, or leave them out."
+        )
     return hold_race(targets, config, markdown)
 
 

@@ -33,7 +33,7 @@ _OF_ONE_CHECKPOINT = (CheckpointError, ContractError, MissingExtraError, NoResul
 
 
 class RunsInTurn(Protocol):
-    """What a sweep needs of an :class:`~proctor.evaluation.evaluator.Evaluator`."""
+    """Runs one evaluation after another, as an :class:`~proctor.evaluation.evaluator.Evaluator` does."""
 
     def in_turn(self, runs: Sequence[PreparedRun]) -> Iterator[Callable[[], EvalResult]]:
         """Give, for each prepared evaluation, a function that runs it and returns its result."""

@@ -5,7 +5,7 @@
 - :mod:`~proctor.parallel.launchers.slurm.jobs`: submits, looks at and cancels jobs.
 - :mod:`~proctor.parallel.launchers.slurm.network`: connections between the driver and nodes that can reach it.
 - :mod:`~proctor.parallel.launchers.slurm.folder`: files in the run directory in place of these connections.
-- :mod:`~proctor.parallel.launchers.slurm.host`: what runs in a job, the node's side.
+- :mod:`~proctor.parallel.launchers.slurm.host`: runs in a job, the node's side.
 
 Importing this package imports nothing heavy, and not submitit.
 """

@@ -2,8 +2,8 @@
 
 For each start of a shard there is a folder that only the user can read. The job appends its messages to
 ``reports_R``, in which R counts how often Slurm has put the job back into its queue; the driver appends orders to
-``orders_R``. A file system that several machines share shows what was written to a file that is opened afterwards, so
-the reader opens the file each time it looks. An empty message is a sign of life; a side that gives none for
+``orders_R``. A file system that several machines share shows what was written before a file was closed to whoever opens
+the file afterwards, so either side opens the file each time. An empty message is a sign of life; a side that gives none for
 :data:`_PATIENCE_S` is gone.
 """
 
@@ -19,8 +19,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic, sleep
-from typing import BinaryIO, ClassVar
+from typing import ClassVar
 
+from proctor.errors import ResourceError
 from proctor.parallel.launchers.slurm.hub import CLOSED, LARGEST_MESSAGE, OPENED, Happening
 
 _LOOK_S = 0.5
@@ -55,11 +56,12 @@ class FolderChannel:
     """A job's two files."""
 
     def __init__(self, folder: Path, n_requeued: int) -> None:
-        self._reports = _Appended(folder / f"reports_{n_requeued}")
+        self._reports = folder / f"reports_{n_requeued}"
         self._orders = _Followed(folder / f"orders_{n_requeued}")
+        self.send(_SIGN_OF_LIFE)
 
     def send(self, message: bytes) -> None:
-        self._reports.append(message)
+        _append(self._reports, message)
 
     def messages(self) -> Iterator[bytes]:
         last_sign = monotonic()
@@ -74,19 +76,32 @@ class FolderChannel:
 
     def close(self) -> None:
         with suppress(OSError):
-            self._reports.append(_END)
-        self._reports.close()
+            self.send(_END)
 
 
 @dataclass(slots=True)
 class _Mailbox:
-    """The driver's side of one start of a shard."""
+    """The driver's side of one start of a shard: its folder, and the pair of files of the latest job in it."""
 
     folder: Path
     n_requeued: int = -1
-    orders: _Appended | None = None
+    orders: Path | None = None
     reports: _Followed | None = None
     last_sign: float = field(default_factory=monotonic)
+
+    def send(self, message: bytes) -> None:
+        """Append a message to the orders, if a job is there to read them.
+
+        Raises:
+            ResourceError: the file cannot be written.
+        """
+        if self.orders is None:
+            return
+        try:
+            _append(self.orders, message)
+        except OSError as error:
+            raise ResourceError(f"{self.orders} cannot be written to: {error.strerror or error}.") from None
+        self.last_sign = monotonic()
 
 
 class FolderHub:
@@ -115,22 +130,18 @@ class FolderHub:
             sleep(min(_LOOK_S, max(0.01, until - monotonic())))
 
     def send(self, shard_id: int, message: bytes) -> None:
-        if (mailbox := self._mailboxes.get(shard_id)) is not None and mailbox.orders is not None:
-            mailbox.orders.append(message)
-            mailbox.last_sign = monotonic()
+        if (mailbox := self._mailboxes.get(shard_id)) is not None:
+            mailbox.send(message)
 
     def drop(self, shard_id: int) -> None:
-        if (mailbox := self._mailboxes.pop(shard_id, None)) is not None and mailbox.orders is not None:
-            with suppress(OSError):
-                mailbox.orders.append(_END)
-            mailbox.orders.close()
+        if (mailbox := self._mailboxes.pop(shard_id, None)) is not None:
+            with suppress(ResourceError):  # the job ends without it, after a while
+                mailbox.send(_END)
 
     def close(self) -> None:
+        """Remove the folders, which no job uses any more."""
         for shard_id in list(self._mailboxes):
             self.drop(shard_id)
-
-    def remove(self) -> None:
-        """Remove the folders. To be called once no job uses them any more."""
         for folder in self._root.glob("shard_*_*"):
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -148,37 +159,22 @@ class FolderHub:
                 if message:
                     yield message
         if newest > mailbox.n_requeued:
-            if mailbox.orders is not None:
-                mailbox.orders.close()
             mailbox.n_requeued = newest
-            mailbox.orders = _Appended(mailbox.folder / f"orders_{newest}")
+            mailbox.orders = mailbox.folder / f"orders_{newest}"
             mailbox.reports = _Followed(mailbox.folder / f"reports_{newest}")
             yield OPENED
-        elif mailbox.orders is not None and monotonic() - mailbox.last_sign > _SIGN_OF_LIFE_S:
-            mailbox.orders.append(_SIGN_OF_LIFE)
-            mailbox.last_sign = monotonic()
+        elif monotonic() - mailbox.last_sign > _SIGN_OF_LIFE_S:
+            mailbox.send(_SIGN_OF_LIFE)
 
 
-class _Appended:
-    """A file to which messages are appended, each with its length before it. Other machines see each at once.
+def _append(path: Path, message: bytes) -> None:
+    """Append a message and its length to a file, and close the file, so that other machines see the message.
 
     Raises:
-        OSError: the file cannot be made.
+        OSError: the file cannot be written.
     """
-
-    def __init__(self, path: Path) -> None:
-        self._file: BinaryIO = path.open("ab", buffering=0)
-
-    def append(self, message: bytes) -> None:
-        if self._file.closed:
-            return
-        whole = memoryview(_LENGTH.pack(len(message)) + message)
-        while whole:
-            whole = whole[self._file.write(whole) or 0 :]
-        os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        self._file.close()
+    with path.open("ab") as file:
+        file.write(_LENGTH.pack(len(message)) + message)
 
 
 class _Followed:

@@ -1,4 +1,4 @@
-"""What runs in a job: it starts a shard's process on its node and passes messages on."""
+"""Runs in a job: it starts a shard's process on its node and passes messages on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the launcher needs of the way on which messages travel between the driver and the jobs.
+"""The launcher and the jobs exchange messages on a way that this module describes.
 
 A hub is the driver's end. For each start of a shard it makes an address, which travels with the job; the job's end is
 the channel that :meth:`Address.connect` opens. Both move bytes and do not look into them.
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import ClassVar, Protocol
 
 OPENED, CLOSED = "opened", "closed"
-"""What happened to a channel, besides the messages that arrived: a job has opened it, or it is closed."""
+"""The two things that happen to a channel besides messages: a job has opened it, and it is closed."""
 
 Happening = tuple[int, bytes | str]
 """A shard's id, and a message or :data:`OPENED` or :data:`CLOSED`."""
@@ -37,7 +37,7 @@ class Channel(Protocol):
 
 
 class Address(Protocol):
-    """Where a job finds its driver. It travels with the job."""
+    """The place at which a job finds its driver. It travels with the job."""
 
     status_s: ClassVar[float]
     """The least number of seconds between two status messages, of which only the latest matters."""

@@ -25,7 +25,7 @@ from proctor.errors import ConfigError, MissingExtraError, ResourceError
 from proctor.parallel.launchers.slurm.options import SlurmOptions
 
 _COMMANDS = ("sbatch", "srun", "squeue", "scancel")
-_TIMEOUT_S = 60.0
+_TIMEOUT_S = 20.0
 """Seconds after which a command of Slurm that does not answer is given up."""
 _LOOK_S = 0.5
 """Seconds between two looks at jobs that are to end."""
@@ -82,7 +82,7 @@ class SlurmJobs:
     def __init__(self, folder: Path, options: SlurmOptions) -> None:
         self.folder, self._options = folder, options
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.remove_pickles()  # those of a driver that was killed
+        self.clean()  # those of a driver that was killed
         self.submitted: list[str] = []
         """The id of every job and of every task of a job array that was submitted here: ``123``, ``123_4``."""
 
@@ -153,9 +153,9 @@ class SlurmJobs:
         """Return the file that holds what a job has printed as errors."""
         return self.folder / f"{job}_0_log.err"
 
-    def remove_pickles(self) -> None:
-        """Remove what was handed over to jobs: it may hold secrets, and no job reads it any more."""
-        for pattern in ("*_submitted.pkl", "*_result.pkl"):
+    def clean(self) -> None:
+        """Remove what was handed over to jobs: it may hold secrets, and no job reads it any more. Logs are kept."""
+        for pattern in ("*_submitted.pkl", "*_result.pkl", ".submission_file_*.sh"):
             for file in self.folder.glob(pattern):
                 file.unlink(missing_ok=True)
 

@@ -57,8 +57,8 @@ _END_S = 5.0
 _CANCEL_S = 40.0
 """Seconds that Slurm may take to end what was cancelled; by default it kills a job after 30."""
 _SUBMITTED = JobState("PENDING")
-_NOT_ITS_FAULT = ("PREEMPTED", "NODE_FAIL", "TIMEOUT", "BOOT_FAIL", "DEADLINE", "REVOKED")
-"""How a job ends that Slurm takes back without putting it into its queue again."""
+_TAKEN = ("CANCELLED", "PREEMPTED", "NODE_FAIL", "TIMEOUT", "BOOT_FAIL", "DEADLINE", "REVOKED")
+"""The states of a job that was taken back, and that Slurm does not put into its queue again."""
 
 
 @dataclass(slots=True)
@@ -152,7 +152,7 @@ class SlurmLauncher(Launcher):
         if self._hub is not None:
             self._hub.close()
         if self._jobs is not None:
-            self._jobs.remove_pickles()
+            self._jobs.clean()
 
     # --------------------------------------------------------------------------------------------------- from the jobs
 
@@ -201,7 +201,7 @@ class SlurmLauncher(Launcher):
         if what == OPENED:
             if shard.opened_at is not None or shard.closed_at is not None:
                 shard.requeued()
-                yield ShardLost(f"was started again with its Slurm job {shard.job}", taken=True)
+                yield ShardLost(f"was started again with its Slurm job {shard.job}", taken=True, counted=False)
             shard.opened_at = monotonic()
         elif what == CLOSED:
             shard.opened_at, shard.closed_at = None, monotonic()
@@ -217,12 +217,14 @@ class SlurmLauncher(Launcher):
         since = shard.closed_at or shard.opened_at
         if shard.state.waits and since is not None and self._looked_at > since:
             shard.requeued()
-            return ShardLost(f"was put back into the queue with its Slurm job {shard.job}", taken=True)
+            reason = f"was put back into the queue with its Slurm job {shard.job}"
+            return ShardLost(reason, taken=True, counted=False)
         if shard.state.over and (shard.closed_at is not None or shard.n_looks_over > 1):
             self._forget(shard_id)
             where = "" if since else f" before it had reached the driver ({self._hub}; see {jobs.log_of(shard.job)})"
-            taken = shard.has_result and shard.state.name in _NOT_ITS_FAULT
-            return ShardLost(f"ended with its Slurm job {shard.job} ({shard.state}){where}", taken=taken)
+            reason = f"ended with its Slurm job {shard.job} ({shard.state}){where}"
+            taken = shard.state.name in _TAKEN
+            return ShardLost(reason, taken, counted=not (taken and shard.has_result))
         if shard.closed_at is not None and monotonic() - shard.closed_at > _CLOSED_S:
             self.cancel(shard_id)
             return ShardLost("closed its connection")
@@ -231,7 +233,7 @@ class SlurmLauncher(Launcher):
         return None
 
     def _forget(self, shard_id: int) -> None:
-        """Close a shard's connection; nothing further is heard of this start of it."""
+        """Close a shard's connection; no event of this start of it follows."""
         del self._shards[shard_id]
         if self._hub is not None:
             self._hub.drop(shard_id)

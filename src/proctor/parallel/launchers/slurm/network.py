@@ -1,6 +1,6 @@
 """Messages over TCP: the driver listens, and a job connects with a token that it was given.
 
-Who listens on a network is spoken to by anybody. So a connection counts only after its first message, a
+Anybody on a network can connect to a port that listens there. So a connection counts only after its first message, a
 :class:`Greeting`, has proved that the other side has the token: a random number for each start of a shard, which
 travels with the job in a file that only the user can read. The token itself is never sent. Until then a connection may
 send :data:`_LARGEST_GREETING` bytes within :data:`_GREETING_TIMEOUT_S`, and only :data:`_MOST_UNKNOWN` connections are
@@ -53,7 +53,7 @@ _decode_greeting = msgspec.msgpack.Decoder(Greeting).decode
 
 @dataclass(frozen=True, slots=True)
 class NetworkAddress:
-    """Where the driver listens, and what proves that a job is the one that the driver has submitted for a shard."""
+    """The driver listens here, and ``token`` proves that a job is the one that the driver has submitted for a shard."""
 
     host: str
     port: int
