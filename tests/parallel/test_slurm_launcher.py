@@ -226,10 +226,12 @@ def test_consent_that_was_typed_reaches_the_jobs_and_no_file_keeps_it(slurm, tmp
 def test_the_script_of_the_page_runs_shards_without_a_driver(slurm, tmp_path):
     """An array of whole runs of a part of the plan; merged, they are the serial run."""
     page = (Path(__file__).parents[2] / "docs" / "slurm.md").read_text()
-    (script,) = re.findall(r"```bash\n(#!/bin/bash\n[^`]*--array[^`]*)```", page)
+    (script,) = re.findall(r"```text\n(#!/bin/bash\n[^`]*--array[^`]*)```", page)
     own = " ".join([*CARTPOLE, "--eval.n_episodes=6", "--eval.batch_size=1"])
     script, n_replaced = re.subn(r"--policy\.path=(.*\\\n)*.*(?=--output_dir)", f"{own} ", script)
-    script = re.sub(r"--array=\S+", "--array=0-1", script).replace("proctor eval", f"{sys.executable} -m proctor eval")
+    script = re.sub(r"--array=\S+", "--array=0-1", re.sub("#SBATCH --gres.*\n", "", script)).replace(
+        "proctor eval", f"{sys.executable} -m proctor eval"
+    )
     (tmp_path / "script.sh").write_text(re.sub(r"--output_dir=\S+", f"--output_dir={tmp_path / 'whole'}", script))
     assert n_replaced == 1
 
