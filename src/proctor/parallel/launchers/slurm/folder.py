@@ -2,8 +2,8 @@
 
 For each start of a shard there is a folder that only the user can read. The job appends its messages to
 ``reports_R``, in which R counts how often Slurm has put the job back into its queue; the driver appends orders to
-``orders_R``. A file system that several machines share shows what was written before a file was closed to whoever opens
-the file afterwards, so either side opens the file each time. An empty message is a sign of life; a side that gives none
+``orders_R``. If several machines share a file system, a process that opens a file sees what was written before another
+process closed it, so either side opens the file each time. An empty message is a sign of life; a side that gives none
 for :data:`_PATIENCE_S` is gone.
 """
 
