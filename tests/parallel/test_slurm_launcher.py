@@ -252,3 +252,22 @@ def test_what_slurm_refuses_is_one_sentence(slurm, place, tmp_path, capsys):
     assert main([*command, f"--output_dir={tmp_path / 'run'}"]) == 2
 
     assert "Slurm refuses the jobs of the shards: sbatch: error: " in capsys.readouterr().err
+
+
+@pytest.mark.prove
+def test_a_sweep_evaluates_each_checkpoint_in_jobs_of_its_own(slurm, tmp_path):
+    """Two small checkpoints of ACT; each result is that of the sweep in one process."""
+    from checkpoint_makers import checkpoints
+
+    for step in (1000, 2000):
+        checkpoints.make_act(tmp_path / "act" / "checkpoints" / f"{step:06d}" / "pretrained_model", seed=step)
+    command = ["sweep", str(tmp_path / "act"), "--env.type=pusht", "--env.episode_length=12", "--eval.n_episodes=3"]
+    command += ["--eval.video=none", "--policy.device=cpu"]
+    before = slurm.last_job()
+
+    assert main([*command, f"--output_dir={tmp_path / 'serial'}"]) == 0
+    assert main([*command, "--launcher=slurm", "--num-shards=2", f"--output_dir={tmp_path / 'jobs'}"]) == 0
+
+    assert slurm.last_job() == before + 4
+    for step in ("001000", "002000"):
+        assert results_in(tmp_path / "jobs" / step) == results_in(tmp_path / "serial" / step)

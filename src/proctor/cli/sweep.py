@@ -12,7 +12,7 @@ from rich.console import Console
 from proctor.cli.checkpoints import again, require_targets, rows_of, show_checkpoint, with_output_dir
 from proctor.cli.ci import append_text
 from proctor.cli.eval import ERRORS_REMAIN
-from proctor.cli.parallel import launcher_fields, number_of_shards, sharding_of
+from proctor.cli.parallel import launcher_fields, number_of_shards, print_losses, sharding_of
 from proctor.config import RunConfig, WatchConfig
 from proctor.errors import ConfigError, Interrupted
 from proctor.parallel.launchers.ray.options import RayOptions
@@ -21,7 +21,8 @@ from proctor.parallel.launchers.slurm.options import SlurmOptions
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from proctor.evaluation.sweep import Sweep, SweepVerdict
+    from proctor.evaluation.run_state import EvalResult
+    from proctor.evaluation.sweep import Sweep, SweepVerdict, SweptCheckpoint
     from proctor.evaluation.sweep.sweep import RunsInTurn
     from proctor.reports.sweep import SweepRow, SweepSummary
 
@@ -84,7 +85,7 @@ def sweep_command(  # noqa: D417, PLR0913 - the command's flags; the classes of 
     config = with_output_dir(config, targets[0])
     folder = Path(str(config.output_dir))
     with _evaluator(config, how) as evaluator:
-        sweep = Sweep(config, folder, evaluator, lambda swept, result: show_checkpoint(swept, result, config))
+        sweep = Sweep(config, folder, evaluator, lambda swept, result: _show(swept, result, config))
         sweep.add(checkpoints)
         try:
             with stopped_by_signals(sweep):
@@ -148,6 +149,12 @@ def _race(targets: tuple[str, ...], config: RunConfig, markdown: Path | None, *,
             "--race does not go together with --pick, --watch and --launcher; leave it out, or leave them out."
         )
     return hold_race(targets, config, markdown)
+
+
+def _show(swept: SweptCheckpoint, result: EvalResult | None, config: RunConfig) -> None:
+    if result is not None:
+        print_losses(result)
+    show_checkpoint(swept, result, config)
 
 
 def _say_waiting() -> None:
