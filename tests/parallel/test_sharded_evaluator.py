@@ -50,13 +50,8 @@ def test_evaluations_in_turn_are_those_of_one_process(tmp_path):
 
 def test_an_evaluation_without_any_result_is_the_error_that_a_sweep_expects(tmp_path):
     """It says something of one checkpoint, and the sweep goes on to the next."""
-    (turn,) = ShardedEvaluator(Sharding(1, launcher="inline")).in_turn(
-        [
-            prepare(
-                evaluation(tmp_path, n_tasks=1, times=9, scratch=str(tmp_path), faults=dict.fromkeys(PLACES, "raise"))
-            )
-        ]
-    )
+    broken = evaluation(tmp_path, n_tasks=1, times=9, scratch=str(tmp_path), faults=FAULTS)
+    (turn,) = ShardedEvaluator(Sharding(1, launcher="inline")).in_turn([prepare(broken)])
 
     with pytest.raises(NoResultError):
         turn()

@@ -145,16 +145,14 @@ def test_a_job_cancelled_and_a_node_drained_change_no_result(slurm, place, tmp_p
     assert left_in(tmp_path) == {"log.err", "log.out", "submission.sh"}
 
 
-@pytest.mark.parametrize("connection", ["network", "files"])
+@pytest.mark.parametrize("connection", ["network", pytest.param("files", marks=pytest.mark.prove)])
 def test_preempted_jobs_go_on_by_themselves_and_no_attempt_is_counted(slurm, place, tmp_path, monkeypatch, connection):
     """Slurm puts them back into its queue; the driver submits nothing, and no episode becomes an error."""
     before = slurm.last_job()
     waiting = []
 
     def preempt():
-        waiting.append(
-            subprocess.Popen(["srun", "-p", "urgent", "-N2", "-n4", "sleep", "1"], stderr=subprocess.DEVNULL)
-        )
+        waiting.append(subprocess.Popen(["srun", "-p", "urgent", "-N2", "-n4", "true"], stderr=subprocess.DEVNULL))
 
     result = run_with(tmp_path, SlurmOptions(slurm_connection=connection), {3: preempt}, monkeypatch)
     assert waiting[0].wait(30) == 0
@@ -197,15 +195,19 @@ def test_jobs_end_with_their_driver_and_the_run_can_go_on(slurm, place, tmp_path
     assert job[1] == ("RUNNING", "n[1-2]")
     assert not slurm.jobs()
     assert number == signal.SIGKILL or f"proctor resume {tmp_path}" in errors
-    assert main(["resume", str(tmp_path)]) == 0
-    assert results_in(tmp_path) == results_in(place / "serial")
+    if number == signal.SIGINT:
+        assert main(["resume", str(tmp_path)]) == 0
+        assert results_in(tmp_path) == results_in(place / "serial")
 
 
 # ------------------------------------------------------------------------------------------------------ what travels
 
 
 def test_consent_that_was_typed_reaches_the_jobs_and_no_file_keeps_it(slurm, tmp_path):
-    """The code of the environment runs in a job. What the run directory holds does not consent to it again."""
+    """The code of the environment runs in a job. What the run directory holds does not consent to it again.
+
+    The messages go through files, in which they are the same as on a connection.
+    """
     code = (
         'import gymnasium\n\ndef make_env(n_envs=1, use_async_envs=False):\n    return gymnasium.make("CartPole-v1")\n'
     )
@@ -214,7 +216,7 @@ def test_consent_that_was_typed_reaches_the_jobs_and_no_file_keeps_it(slurm, tmp
     hub = ["--policy.type=random", "--env.type=hub", f"--env.repo={tmp_path / 'repo'}", "--eval.video=none"]
     hub += ["--eval.n_episodes=2", "--eval.batch_size=1", "--trust_remote_code=true"]
     assert main(["eval", *hub, f"--output_dir={tmp_path / 'serial'}"]) == 0
-    command = ["parallel", *hub, "--launcher=slurm", "--num-shards=1"]
+    command = ["parallel", *hub, "--launcher=slurm", "--num-shards=1", "--slurm-connection=files"]
 
     assert main([*command, f"--output_dir={tmp_path / 'jobs'}"]) == 0
 
