@@ -132,7 +132,9 @@ def test_a_job_cancelled_and_a_node_drained_change_no_result(slurm, place, tmp_p
     def look():
         seen.append(slurm.run("squeue", "--array"))
 
-    result = run_with(tmp_path, SlurmOptions(), {1: drain_and_cancel, 11: look}, monkeypatch, num_shards=3)
+    result = run_with(
+        tmp_path, SlurmOptions(slurm_cpus_per_task=1), {1: drain_and_cancel, 11: look}, monkeypatch, num_shards=3
+    )
     slurm.run("scontrol", "update", "NodeName=n1", "State=RESUME")
 
     sys.stdout.write("\n".join(seen))
@@ -146,23 +148,26 @@ def test_a_job_cancelled_and_a_node_drained_change_no_result(slurm, place, tmp_p
 
 
 @pytest.mark.parametrize("connection", ["network", pytest.param("files", marks=pytest.mark.prove)])
-def test_preempted_jobs_go_on_by_themselves_and_no_attempt_is_counted(slurm, place, tmp_path, monkeypatch, connection):
-    """Slurm puts them back into its queue; the driver submits nothing, and no episode becomes an error."""
+def test_requeued_jobs_go_on_by_themselves_and_no_attempt_is_counted(slurm, place, tmp_path, monkeypatch, connection):
+    """They are preempted, or their time is nearly up. The driver submits nothing, and no episode becomes an error."""
     before = slurm.last_job()
-    waiting = []
+    urgent = []
 
-    def preempt():
-        waiting.append(subprocess.Popen(["srun", "-p", "urgent", "-N2", "-n4", "true"], stderr=subprocess.DEVNULL))
+    def take_back():
+        if connection == "network":
+            urgent.append(subprocess.Popen(["srun", "-p", "urgent", "-N2", "-n4", "true"], stderr=subprocess.DEVNULL))
+        else:  # which Slurm sends a minute before the end of a job's time
+            slurm.run("scancel", "--signal=USR2", *slurm.jobs())
 
-    result = run_with(tmp_path, SlurmOptions(slurm_connection=connection), {3: preempt}, monkeypatch)
-    assert waiting[0].wait(30) == 0
+    result = run_with(tmp_path, SlurmOptions(slurm_connection=connection), {3: take_back}, monkeypatch)
+    assert [job.wait(30) for job in urgent] == [0] * len(urgent)
 
     assert results_in(tmp_path) == results_in(place / "serial")
     assert not result.n_errors
     assert n_results(tmp_path) == 12
     assert len(result.losses) == 2
     assert all("with its Slurm job" in loss for loss in result.losses)
-    assert slurm.last_job() == before + 3, "the two tasks of the array and that of srun"
+    assert slurm.last_job() == before + 2 + len(urgent), "the two tasks of the array, and nothing else of ours"
     assert not slurm.jobs()
     assert left_in(tmp_path) == {"log.err", "log.out", "submission.sh"}
     assert (tmp_path / "slurm_jobs").stat().st_mode & 0o777 == 0o700

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import os
+import re
+import signal
 import stat
 import subprocess
 import sys
+from contextlib import closing
 
 import pytest
 
 from proctor.cli import main
+from proctor.config import RunConfig
 from proctor.errors import ConfigError, MissingExtraError
-from proctor.parallel.launchers.slurm import host, jobs
+from proctor.parallel.launchers.requirements import NodeRequirements
+from proctor.parallel.launchers.slurm import host, jobs, network
+from proctor.parallel.launchers.slurm.folder import FolderHub
+from proctor.parallel.launchers.slurm.host import ShardTask
+from proctor.parallel.launchers.slurm.hub import CLOSED, OPENED
 from proctor.parallel.launchers.slurm.jobs import GONE, JobState, SlurmJobs, require_slurm
+from proctor.parallel.launchers.slurm.network import NetworkHub
 from proctor.parallel.launchers.slurm.options import SlurmOptions
+from proctor.parallel.messages import ShardRun, decode_report, encode
 
 RUN = ["--policy.type=random", "--env.type=gymnasium", "--env.task=CartPole-v1"]
 
@@ -60,7 +71,11 @@ def test_each_option_of_the_command_line_reaches_the_launcher(monkeypatch, tmp_p
 def test_sbatch_is_given_what_was_asked_for_and_nothing_of_submitits_own(tmp_path):
     """submitit's defaults would end a job after five minutes and charge it to a key of its own."""
     options = SlurmOptions(
-        slurm_gres="gpu:1", slurm_memory_gb=1.5, slurm_setup="module load x", slurm_options='{"constraint": "a100"}'
+        slurm_gres="gpu:1",
+        slurm_cpus_per_task=6,
+        slurm_memory_gb=1.5,
+        slurm_setup="module load x",
+        slurm_options='{"constraint": "a100"}',
     )
 
     parameters = SlurmJobs(tmp_path, options)._parameters(n_ranks=5, n_jobs=7)
@@ -68,6 +83,7 @@ def test_sbatch_is_given_what_was_asked_for_and_nothing_of_submitits_own(tmp_pat
     assert parameters["time"] is None
     assert parameters["wckey"] is None
     assert parameters["mem"] == "1536M"
+    assert "--cpus-per-task=6" in parameters["srun_args"], "srun does not take it from the job"
     assert parameters["setup"] == ["module load x"]
     assert parameters["array_parallelism"] == 7
     assert parameters["additional_parameters"] == {"requeue": True, "constraint": "a100"}
@@ -228,6 +244,88 @@ def test_a_shard_knows_its_part_of_the_node(monkeypatch, variables, expected):
         monkeypatch.setenv(name, value)
 
     assert host._cpus() == expected
+
+
+def task(tmp_path, *, requirements=None, addresses=(), requeues=True):
+    run = ShardRun(0, RunConfig(output_dir=str(tmp_path)), {}, None, [], str(tmp_path / "shard_0.log"), 1)
+    requirements = requirements or NodeRequirements({}, str(tmp_path), "")
+    return ShardTask((encode(run),), addresses, requirements, requeues)
+
+
+@pytest.fixture
+def handlers(monkeypatch):
+    """The handlers that a job installs; this process keeps its own."""
+    installed = {}
+    monkeypatch.setattr(host.signal, "signal", lambda number, handler: installed.update({number: handler}))
+    return installed
+
+
+@pytest.mark.parametrize(
+    ("requirements", "message"),
+    [
+        (
+            NodeRequirements({"numpy": "0.1", "no-such-simulator": None}, "/", ""),
+            r"On node \S+, numpy is .* and 0\.1 on",
+        ),
+        (
+            NodeRequirements({}, "/", "/no/checkpoint"),
+            r"Node \S+ does not see /no/checkpoint; put the checkpoint where",
+        ),
+    ],
+)
+def test_a_node_that_lacks_something_fails_with_a_sentence_before_a_shard_starts(
+    handlers, tmp_path, requirements, message
+):
+    """The failure holds for every node, so that the run ends with it."""
+    with closing(FolderHub(tmp_path)) as hub:
+        task(tmp_path, requirements=requirements, addresses=(hub.expect(0),))()
+        (_, opened), (_, report), (_, closed) = [*hub.poll(1), *hub.poll(1)]
+
+    failed = decode_report(report)
+    assert (opened, closed) == (OPENED, CLOSED)
+    assert failed.error.exit_code == 2
+    assert re.search(message, failed.error.message)
+    assert not (tmp_path / "shard_0.log").exists()
+
+
+def test_a_job_that_cannot_reach_its_driver_says_so_in_the_log_of_its_shard(handlers, tmp_path, monkeypatch):
+    """The log of the shard is where the driver's message points to."""
+    monkeypatch.setattr(network, "_CONNECT_TIMEOUT_S", 0.1)
+    with closing(NetworkHub("127.0.0.1")) as hub:
+        address = hub.expect(0)
+    with pytest.raises(SystemExit):
+        task(tmp_path, addresses=(address,))()
+
+    assert re.search(r"The driver cannot be reached from \S+: .*refused", (tmp_path / "shard_0.log").read_text())
+
+
+def test_a_rank_without_a_shard_does_nothing(handlers, tmp_path, monkeypatch):
+    """The nodes of an allocation may have room for more."""
+    monkeypatch.setenv("SLURM_PROCID", "1")
+    task(tmp_path)()
+
+    assert not handlers
+
+
+@pytest.mark.parametrize("case", [("0", True, "requeue 77\n"), ("0", False, None), ("1", True, None)])
+def test_a_job_whose_time_is_nearly_up_asks_slurm_once_to_put_it_into_the_queue(handlers, tmp_path, monkeypatch, case):
+    """Its first rank does, if the user allows that; Slurm then ends the others, too."""
+    rank, requeues, asked = case
+    programs(tmp_path, monkeypatch, scontrol=f'echo "$@" >> {tmp_path}/asked')
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    monkeypatch.setenv("SLURM_PROCID", rank)
+    with closing(FolderHub(tmp_path)) as hub:
+        addresses = (hub.expect(0), hub.expect(1))
+        made = task(
+            tmp_path, addresses=addresses, requeues=requeues, requirements=NodeRequirements({"no": "1"}, "/", "")
+        )
+        dataclasses.replace(made, runs=made.runs * 2)()
+    if callable(handlers[signal.SIGUSR2]):
+        handlers[signal.SIGUSR2](signal.SIGUSR2, None)
+
+    assert ((tmp_path / "asked").read_text() if (tmp_path / "asked").exists() else None) == asked
+    with pytest.raises(SystemExit, match="143"):
+        handlers[signal.SIGTERM](signal.SIGTERM, None)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("submitit") is None, reason="submitit is not installed")

@@ -180,9 +180,15 @@ class SlurmJobs:
             "wckey": None,
             "signal_delay_s": _SIGNAL_DELAY_S,
             "array_parallelism": n_jobs,
-            "srun_args": ["--kill-on-bad-exit=0"],  # a shard that is lost leaves the others of its allocation alone
+            "srun_args": self._srun_arguments(),
             "additional_parameters": {requeue: True, **options.further()},
         }
+
+    def _srun_arguments(self) -> list[str]:
+        """Return what ``srun`` is given in a job: since Slurm 22.05 it does not inherit the CPUs of a task."""
+        cpus = self._options.slurm_cpus_per_task
+        # A shard that is lost leaves the other shards of its allocation alone.
+        return ["--kill-on-bad-exit=0", *([] if cpus is None else [f"--cpus-per-task={cpus}"])]
 
 
 @contextmanager
@@ -207,7 +213,13 @@ def _call(*command: str) -> subprocess.CompletedProcess[str] | None:
     """
     try:
         return subprocess.run(  # noqa: S603 - Slurm's own commands, with ids that Slurm gave
-            command, check=False, capture_output=True, text=True, timeout=_TIMEOUT_S, stdin=subprocess.DEVNULL
+            command,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT_S,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,  # a Ctrl-C is for the driver, which cancels jobs by such a command
         )
     except subprocess.TimeoutExpired:
         return None
