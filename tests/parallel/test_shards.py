@@ -336,7 +336,8 @@ def test_the_loads_of_all_shards_are_combined():
 def test_a_place_that_is_taken_costs_neither_attempt_nor_restart_if_it_is_not_counted():
     """A cluster may preempt a shard again and again, and each time the same episode is running."""
     taken = ShardLost("was put back into the queue", taken=True, counted=False)
-    script = Script(dict.fromkeys(range(8), taken))
+    counted = dict.fromkeys(range(3), ShardLost("ended (CANCELLED)", taken=True))
+    script = Script(dict.fromkeys(range(8), taken) | counted)
     pool = make_pool(script, 1, max_attempts=1)
 
     results, *_ = run(pool)

@@ -6,7 +6,7 @@ import ast
 import inspect
 import socket
 import threading
-from contextlib import closing
+from contextlib import closing, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from time import monotonic, sleep
@@ -76,6 +76,22 @@ def test_orders_arrive_until_the_driver_drops_the_shard(hub):
     assert not reader.is_alive()
     assert orders == [b"first", b"second"]
     assert hub.poll(0.1) == []
+
+
+def test_the_address_of_a_shard_that_was_dropped_is_void(hub):
+    """A job that starts late, after its shard was given up, changes nothing."""
+    dropped, replaced = hub.expect(0), hub.expect(1)
+    hub.drop(0)
+    hub.expect(1)
+
+    channels = [dropped.connect(), replaced.connect()]
+    for channel in channels:
+        with suppress(OSError):
+            channel.send(b"too late")
+
+    assert hub.poll(1) == []
+    for channel in channels:
+        channel.close()
 
 
 def test_a_job_that_slurm_starts_again_opens_another_channel(hub, monkeypatch):

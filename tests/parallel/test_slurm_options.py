@@ -96,7 +96,7 @@ def test_sbatch_is_given_what_was_asked_for_and_nothing_of_submitits_own(tmp_pat
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"slurm_mode": "arry"}, "--slurm-mode is 'arry'; it is one of array, allocation. Did you mean 'array'?"),
+        ({"slurm_mode": "arrays"}, "--slurm-mode is 'arrays'; it is one of array, allocation. Did you mean 'array'?"),
         ({"slurm_connection": "carrier"}, "--slurm-connection is 'carrier'; it is one of network, files."),
         ({"slurm_time": "soon"}, "--slurm-time is 'soon', not a time; write minutes"),
         ({"slurm_nodes": 2}, "--slurm-nodes is for one allocation"),
