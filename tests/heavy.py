@@ -62,6 +62,8 @@ MARKERS: dict[str, tuple[str, ...]] = {
     "evaluation/test_ranks.py": ("slow",),
     "parallel/test_driver.py": ("slow",),
     "parallel/test_launchers.py": ("slow",),
+    "parallel/test_slurm_launcher.py": ("slow",),
+    "parallel/test_sharded_evaluator.py": ("slow",),
     "security/test_consent.py": ("slow",),
     "serving/test_server.py": ("slow",),
     "serving/test_openpi_client.py": ("slow",),
