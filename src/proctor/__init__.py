@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from proctor.engine.plan import shard_episodes
     from proctor.errors import ProctorError
     from proctor.evaluation.evaluator import Evaluator
+    from proctor.evaluation.result import EvalResult
     from proctor.evaluation.run import evaluate
-    from proctor.evaluation.run_state import EvalResult
     from proctor.policies.base import Policy
     from proctor.tuning.autotune import AutotuneRecommendation
     from proctor.types import EpisodeResult, EpisodeSpec, Observation, Outcome, Task
@@ -35,7 +35,7 @@ _HOMES = {
     "proctor.errors": ("ProctorError",),
     "proctor.evaluation.evaluator": ("Evaluator",),
     "proctor.evaluation.run": ("evaluate",),
-    "proctor.evaluation.run_state": ("EvalResult",),
+    "proctor.evaluation.result": ("EvalResult",),
     "proctor.policies.base": ("Policy",),
     "proctor.tuning.autotune": ("AutotuneRecommendation",),
     "proctor.types": ("EpisodeResult", "EpisodeSpec", "Observation", "Outcome", "Task"),

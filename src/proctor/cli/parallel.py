@@ -13,7 +13,7 @@ from proctor.errors import ConfigError
 from proctor.parallel.launchers.ray.options import RayOptions
 
 if TYPE_CHECKING:
-    from proctor.evaluation.run_state import EvalResult
+    from proctor.evaluation.result import EvalResult
 
 _DEFAULTS = RunConfig()
 _NO_RAY_OPTIONS = RayOptions()

@@ -10,7 +10,7 @@ from proctor.errors import ConfigError
 
 _CHOICES = {
     "display": ("auto", "plain", "none"),
-    "video": ("first", "failures", "all", "none"),
+    "video": ("auto", "first", "failures", "all", "none"),
     "ci": (None, "wilson", "exact", "anytime"),
     "when_late": ("hold", "zero", "wait"),
 }
@@ -72,12 +72,14 @@ class EvalConfig:
     reset_timeout_s: float = 600.0
     """Seconds after which a worker is replaced if it makes no progress while it builds or resets its simulator."""
 
-    n_episodes_to_render: int = 10
-    """Number of videos per task."""
+    n_episodes_to_render: int | None = None
+    """Number of videos per task. If it is not given, there are at most four, and they are made in at most a quarter of
+    the time that the evaluation took, or in ten seconds if that is longer."""
 
-    video: str = "first"
-    """Episodes to record as videos after all episodes are measured: first (the first of each task), failures (the first
-    that failed), all (regardless of n_episodes_to_render) or none."""
+    video: str = "auto"
+    """Episodes to record as videos after all episodes are measured: auto (the first two failures and the first two
+    successes of each task, or if n_episodes_to_render is given, the first episodes), first (the first of each task),
+    failures (the first that failed), all (regardless of n_episodes_to_render and of time) or none."""
 
     video_fps: float = 20.0
     """Maximum number of video frames per simulated second; a video plays at real-time speed at any value."""
@@ -112,8 +114,8 @@ class EvalConfig:
         at_least |= {"n_episodes_to_render": 0, "max_inference_batch": 0}
         at_least |= {"inference_threads": 1, "max_attempts": 1, "shard_id": 0, "inference_delay_steps": 0}
         for name, minimum in at_least.items():
-            if getattr(self, name) < minimum:
-                raise ConfigError(f"eval.{name} is {getattr(self, name)}; it must be at least {minimum}.")
+            if (value := getattr(self, name)) is not None and value < minimum:
+                raise ConfigError(f"eval.{name} is {value}; it must be at least {minimum}.")
         if self.shard_id >= self.num_shards:
             raise ConfigError(
                 f"eval.shard_id is {self.shard_id}, but with eval.num_shards={self.num_shards} "

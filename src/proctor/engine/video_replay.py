@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from time import monotonic
 
 from proctor.engine.options import EngineSetup
-from proctor.engine.worker.messages import ArrayBytes, Finished, Replay, VideoSpec
+from proctor.engine.worker.messages import NO_TIME_LEFT, ArrayBytes, Finished, Replay, VideoSpec
 from proctor.engine.worker.video_file import discard_video, keep_video
 from proctor.engine.workers import TICK_S, EnvBuilt, EpisodeFinished, EpisodeGivenUp, Event, Workers, repeat
 from proctor.errors import ConfigError, did_you_mean
@@ -41,23 +44,60 @@ def check_camera(video_spec: VideoSpec, cameras: Sequence[str], task: str) -> No
     raise ConfigError(f"{task} has no camera '{video_spec.camera}'; it has {known}.{hint}")
 
 
+@dataclass
+class _Budget:
+    """The time for videos. A video is begun if it is expected to be finished in time, by what the others took."""
+
+    seconds: float
+    _began: float = field(default_factory=monotonic)
+    _spent: float = 0.0
+    _n_steps: int = 0
+
+    @property
+    def left(self) -> float | None:
+        """The seconds that are left; None if there is no bound."""
+        return None if math.isinf(self.seconds) else max(0.0, self._began + self.seconds - monotonic())
+
+    def suffices_for(self, n_steps: int) -> bool:
+        """Say whether the video of an episode of ``n_steps`` steps is expected to be finished in time."""
+        expected = self._spent / self._n_steps * n_steps if self._n_steps else 0.0
+        return self.left is None or self.left > expected
+
+    def book(self, seconds: float, n_steps: int) -> None:
+        """Take note that a video of ``n_steps`` steps took one worker ``seconds``."""
+        self._spent += seconds
+        self._n_steps += n_steps
+
+
 class VideoReplayer:
     """Renders videos of episodes by running their actions again.
 
     ``workers`` are those of an engine that has run to its end, and remain their owner's if the replayer, too, runs to
-    its end; if they are not given, the replayer has its own.
+    its end; if they are not given, the replayer has its own. If ``budget_s`` is given, the videos are begun in the
+    order of ``tasks``, and after so many seconds those that are not finished are left out.
     """
 
-    def __init__(self, setup: EngineSetup, tasks: Sequence[VideoTask], workers: Workers | None = None) -> None:
+    def __init__(
+        self,
+        setup: EngineSetup,
+        tasks: Sequence[VideoTask],
+        workers: Workers | None = None,
+        *,
+        budget_s: float = math.inf,
+    ) -> None:
         self._setup = setup
         self._tasks: Mapping[EpisodeSpec, VideoTask] = {task.result.spec: task for task in tasks}
         self._workers = workers if workers is not None else Workers(setup)
         self._owns_workers = workers is None
-        self._workers.begin(setup, self._tasks)
+        self._budget = _Budget(budget_s)
+        self._waiting = deque(self._tasks)
+        self._begun: dict[EpisodeSpec, float] = {}
+        """The videos that are being made, each with the moment at which its replay was sent."""
+        self._workers.begin(setup, ())
         self._on_video: OnVideo
 
     def run(self, on_video: OnVideo, on_tick: Callable[[], None] = lambda: None) -> None:
-        """Render every video; ``on_tick`` is called a few times a second.
+        """Render every video that there is time for; ``on_tick`` is called a few times a second.
 
         Raises:
             ConfigError: a simulator has no camera of the name that is asked for.
@@ -66,7 +106,8 @@ class VideoReplayer:
             Interrupted: :meth:`interrupt` was called.
         """
         self._on_video = on_video
-        repeat(self._step, lambda: self._workers.done, on_tick)
+        self._budget = _Budget(self._budget.seconds)
+        repeat(self._step, lambda: self._workers.done and not self._waiting, on_tick)
 
     def interrupt(self, signal_number: int) -> None:
         """End at the next turn. May be called from a signal handler."""
@@ -83,10 +124,21 @@ class VideoReplayer:
             discard_video(task.video_spec)
 
     def _step(self) -> None:
+        self._add()
         for worker_id, spec in self._workers.assign():
             self._replay(worker_id, spec)
         for event in self._workers.receive(TICK_S):
             self._handle(event)
+
+    def _add(self) -> None:
+        """Let the workers begin videos: all at once, so that each task is built once, unless the order decides."""
+        while self._waiting and (self._budget.left is None or len(self._begun) < self._setup.n_workers):
+            if not self._budget.suffices_for(self._tasks[self._waiting[0]].actions.shape[0]):
+                self._waiting.clear()
+                return
+            spec = self._waiting.popleft()
+            self._begun[spec] = monotonic()
+            self._workers.add([spec])
 
     def _handle(self, event: Event) -> None:
         match event:
@@ -96,18 +148,24 @@ class VideoReplayer:
             case EpisodeFinished(_, spec, reply):
                 self._finish(self._tasks[spec], reply)
             case EpisodeGivenUp(spec, errors):
+                del self._begun[spec]
                 self._on_video(spec, errors[-1].message)
 
     def _replay(self, worker_id: int, spec: EpisodeSpec) -> None:
         task, max_steps = self._tasks[spec], self._setup.tasks[spec.task].max_episode_steps
-        self._workers.send(worker_id, Replay(spec, max_steps, ArrayBytes.pack(task.actions), task.video_spec))
+        actions = ArrayBytes.pack(task.actions)
+        self._begun[spec] = monotonic()
+        self._workers.send(worker_id, Replay(spec, max_steps, actions, task.video_spec, self._budget.left))
 
     def _finish(self, task: VideoTask, reply: Finished) -> None:
         """Keep the video if it shows the episode that was recorded."""
+        spec = task.result.spec
+        self._budget.book(monotonic() - self._begun.pop(spec), reply.actions.shape[0])
         problem = reply.video_problem or _difference(task.result, reply) or keep_video(task.video_spec)
         if problem:
             discard_video(task.video_spec)
-        self._on_video(task.result.spec, problem)
+        if problem != NO_TIME_LEFT:
+            self._on_video(spec, problem)
 
 
 def _difference(recorded: EpisodeResult, replayed: Finished) -> str:

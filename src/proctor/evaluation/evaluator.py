@@ -20,8 +20,8 @@ from proctor.evaluation.arguments import path_text
 from proctor.evaluation.capacity import runs_in_process
 from proctor.evaluation.components import load_policy, make_benchmark
 from proctor.evaluation.prepared_run import PreparedRun, prepare
+from proctor.evaluation.result import EvalResult
 from proctor.evaluation.run import PolicyArgument, configure, measure, run, with_result
-from proctor.evaluation.run_state import EvalResult
 from proctor.policies.base import AnyPolicy, LocalPolicy, Policy
 from proctor.results.run_dir import RunDirectory
 from proctor.streams import global_generators_held, global_generators_restored

@@ -88,7 +88,7 @@ class PreparedRun:
     def draws(self) -> bool:
         """A simulator draws images: for a policy outside the worker, or for a video."""
         config = self.config.eval
-        records = config.video == "all" or (config.video != "none" and config.n_episodes_to_render > 0)
+        records = config.video == "all" or (config.video != "none" and config.n_episodes_to_render != 0)
         return records or not isinstance(self.policy, LocalPolicy)
 
     @cached_property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -14,13 +15,16 @@ from proctor.engine.policy_failures import require_result
 from proctor.errors import ConfigError, NoResultError, ProctorError, ResourceError, note
 from proctor.evaluation.arguments import env_fields, path_text, plain, policy_of, whole_number
 from proctor.evaluation.prepared_run import PreparedRun, prepare
-from proctor.evaluation.run_state import EvalResult, RunState
+from proctor.evaluation.result import EvalResult
+from proctor.evaluation.run_state import RunState
 from proctor.evaluation.terminal import quiet_terminal, watched
-from proctor.evaluation.videos import make_videos, remove_videos, video_spec_of, wanted_videos
+from proctor.evaluation.videos import budget_of, make_videos, remove_videos, video_spec_of, wanted_videos
 from proctor.policies.base import AnyPolicy, LocalPolicy, PolicySource
 from proctor.policies.function import PredictFunction
 from proctor.rendering import choose_renderer
+from proctor.reports.text import count
 from proctor.results.journal_records import key_of
+from proctor.results.run_dir import RunDirectory
 from proctor.streams import global_generators_restored
 from proctor.types import Array, EpisodeResult, EpisodeSpec
 
@@ -220,12 +224,20 @@ def run(
             state = RunState(placed, session)
             with closing(_measure(placed, setup, state, measure_with)) as measured:
                 result, missing = _summarise(placed, state, measured)
-                on_measured(replace(result, n_videos_to_come=len(missing)))
+                on_measured(result)
                 problems = {spec: problem for spec, problem in measured.recorded.items() if problem}
                 if missing:
                     problems |= _make_videos(placed, setup, state, missing, measured.workers)
-                    result = state.write_result()
-                return replace(result, video_problems=problems, losses=measured.losses)
+                    result = replace(state.write_result(), video_budget_s=result.video_budget_s)
+                there = result.summary.videos.keys() | problems.keys()
+                n_left_out = sum(episode.spec not in there for episode in missing)
+                return replace(
+                    result,
+                    n_videos_to_come=0,
+                    n_videos_left_out=n_left_out,
+                    video_problems=problems,
+                    losses=measured.losses,
+                )
 
 
 def _n_kept(prepared: PreparedRun, keeper: WorkerKeeper | None) -> int:
@@ -253,13 +265,17 @@ def _summarise(
     prepared: PreparedRun, state: RunState, measured: Measured
 ) -> tuple[EvalResult, Sequence[EpisodeResult]]:
     """Write the result; gives also the episodes of which a video is still to be made."""
-    result = state.write_result()
-    wanted = wanted_videos(VideoOptions.of(prepared.config.eval), result.summary.episodes)
+    result, options = state.write_result(), VideoOptions.of(prepared.config.eval)
+    wanted = wanted_videos(options, result.summary.episodes, measured.recorded)
     if unwanted := measured.recorded.keys() - {episode.spec for episode in wanted}:
         remove_videos(prepared.directory, unwanted)
         result = state.write_result()
     done = result.summary.videos.keys() | measured.recorded.keys()
-    return result, [episode for episode in wanted if episode.spec not in done]
+    missing = [episode for episode in wanted if episode.spec not in done]
+    if options.has_budget and done and not state.todo:
+        missing = []  # an earlier session has spent the time for videos
+    budget_s = budget_of(options, result.summary.wall_s)
+    return replace(result, n_videos_to_come=len(missing), video_budget_s=budget_s), missing
 
 
 def _make_videos(
@@ -270,16 +286,25 @@ def _make_videos(
     workers: Workers | None,
 ) -> Mapping[EpisodeSpec, str]:
     """Make the videos that are missing; gives the episodes of which that failed, and why."""
+    config, directory = prepared.config.eval, prepared.directory
+    options = VideoOptions.of(config)
+    budget_s = budget_of(options, state.wall_s)
 
     def hint(error: ProctorError) -> str:
         if isinstance(error, ConfigError):  # another session would end the same way
             return "The results are complete."
-        return f"The results are complete. For the videos that are missing, {prepared.resume_hint}"
+        files = RunDirectory(directory)
+        n = len(files.existing_videos(prepared.specs))
+        videos = f", and {count(n, 'video')} in {files.videos}" if n else ""
+        there = f"The results are complete{videos}."
+        if options.has_budget and n:  # a session that measures nothing makes no more of them
+            command = f"proctor replay {shlex.quote(str(directory))} --task=… --episode=…"
+            return f"{there} Any other video is made on a click in proctor view, or by: {command}"
+        return f"{there} For the videos that are missing, {prepared.resume_hint}"
 
-    config = prepared.config.eval
     records = [state.session.records[key_of(episode.spec)] for episode in missing]
     with _keeping_results(state, hint):
-        return make_videos(prepared.directory, setup, config, records, options=VideoOptions.of(config), workers=workers)
+        return make_videos(directory, setup, config, records, options=options, workers=workers, budget_s=budget_s)
 
 
 @contextmanager

@@ -45,18 +45,20 @@ class VideoSpec(msgspec.Struct, frozen=True):
     """An episode's video: its path, and how it is made.
 
     ``max_fps`` bounds the frames per simulated second. If ``camera`` or ``size`` (width, height in pixels) is None, it
-    is the simulator's usual one.
+    is the simulator's usual one. ``token`` is another one in each order, so that two processes that make the same video
+    at a time do not write into one file.
     """
 
     path: str
     max_fps: float = 20.0
     camera: str | None = None
     size: tuple[int, int] | None = None
+    token: str = ""
 
     @property
     def unfinished(self) -> str:
         """The path of the video until it is known to show the right episode."""
-        return f"{self.path}.part"
+        return f"{self.path}.{self.token}.part" if self.token else f"{self.path}.part"
 
 
 # ---------------------------------------------------------------------------------------------- engine to worker
@@ -97,13 +99,20 @@ class Act(msgspec.Struct, tag=True, frozen=True):
     looks: tuple[bool, ...]
 
 
+NO_TIME_LEFT = "there was no time left for its video"
+
+
 class Replay(msgspec.Struct, tag=True, frozen=True):
-    """Run an episode again with the actions that it executed, and render its video. The reply is :class:`Finished`."""
+    """Run an episode again with the actions that it executed, and render its video. The reply is :class:`Finished`.
+
+    After ``seconds`` the video is given up, and its problem is :data:`NO_TIME_LEFT`; None sets no limit.
+    """
 
     spec: EpisodeSpec
     max_steps: int
     actions: ArrayBytes
     video_spec: VideoSpec
+    seconds: float | None = None
 
 
 class FrameEncoded(msgspec.Struct, tag=True, frozen=True):

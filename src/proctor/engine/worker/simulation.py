@@ -8,7 +8,7 @@ import gc
 import math
 import traceback
 from collections.abc import Iterator, Mapping
-from time import perf_counter
+from time import monotonic, perf_counter
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from proctor.benchmarks.returns import decided, if_finite, latched, real_number,
 from proctor.config import structure
 from proctor.engine.worker.arrays import SharedArrays
 from proctor.engine.worker.messages import (
+    NO_TIME_LEFT,
     Act,
     ArrayBytes,
     Build,
@@ -169,8 +170,9 @@ class Simulation:
         yield self._finish(env, self.episode, clock)
 
     def _replay(self, request: Replay, clock: _Clock) -> Iterator[Reply]:
-        """Run an episode again, until it ends, there are no more actions, or the video has failed."""
+        """Run an episode again, until it ends, there are no more actions or no more time, or the video has failed."""
         env = self._require_env()
+        until = math.inf if request.seconds is None else monotonic() + request.seconds
         self._begin(env, request, clock, look=False)
         assert self.episode is not None
         self.recorder = VideoRecorder(env, request.video_spec)
@@ -183,6 +185,9 @@ class Simulation:
             self._step(env, self.episode, action, look=False)
             yield from self._drawn(self.recorder)
             if self.episode.over or self.recorder.problem:
+                break
+            if monotonic() > until:
+                self.recorder.give_up(NO_TIME_LEFT)
                 break
         yield self._finish(env, self.episode, clock)
 
