@@ -58,7 +58,7 @@ def print_left_out(console: Console, directory: Path, n_videos: int, budget_s: f
     """Print how many videos there was no time for, and how to get them."""
     command = f"proctor replay {shlex.quote(str(directory))} --task=… --episode=…"
     how = f"any is made on a click in proctor view, or by: {command}"
-    text = f"{count(n_videos, 'video')}, as the {duration(budget_s)} for videos were over; {how}"
+    text = f"{count(n_videos, 'video')} that would take longer than {duration(budget_s)}; {how}"
     console.print(_labelled("Left out", text), soft_wrap=True)
 
 

@@ -105,7 +105,8 @@ NO_TIME_LEFT = "there was no time left for its video"
 class Replay(msgspec.Struct, tag=True, frozen=True):
     """Run an episode again with the actions that it executed, and render its video. The reply is :class:`Finished`.
 
-    After ``seconds`` the video is given up, and its problem is :data:`NO_TIME_LEFT`; None sets no limit.
+    If it takes longer than ``seconds``, or is clearly going to, the video is given up with the problem
+    :data:`NO_TIME_LEFT`; None sets no limit.
     """
 
     spec: EpisodeSpec

@@ -171,8 +171,7 @@ class Simulation:
 
     def _replay(self, request: Replay, clock: _Clock) -> Iterator[Reply]:
         """Run an episode again, until it ends, there are no more actions or no more time, or the video has failed."""
-        env = self._require_env()
-        until = math.inf if request.seconds is None else monotonic() + request.seconds
+        env, began = self._require_env(), monotonic()
         self._begin(env, request, clock, look=False)
         assert self.episode is not None
         self.recorder = VideoRecorder(env, request.video_spec)
@@ -186,7 +185,7 @@ class Simulation:
             yield from self._drawn(self.recorder)
             if self.episode.over or self.recorder.problem:
                 break
-            if monotonic() > until:
+            if _out_of_time(request, monotonic() - began, len(self.episode.actions)):
                 self.recorder.give_up(NO_TIME_LEFT)
                 break
         yield self._finish(env, self.episode, clock)
@@ -257,6 +256,14 @@ class Simulation:
         if self.env is None:
             raise RuntimeError("no simulator has been built")
         return self.env
+
+
+def _out_of_time(request: Replay, elapsed: float, n_steps: int) -> bool:
+    """Say whether the time for a replay is over, or is going to be, by far, at its pace over ``n_steps`` steps."""
+    if (limit := request.seconds) is None:
+        return False
+    expected = elapsed / n_steps * request.actions.shape[0]
+    return elapsed > limit or (elapsed > 0.2 * limit and expected > 1.5 * limit)
 
 
 class _RunningEpisode:
