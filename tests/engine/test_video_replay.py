@@ -14,7 +14,7 @@ from proctor.engine import Engine, EngineOptions, EngineSetup, VideoReplayer, Vi
 from proctor.engine.plan import plan_episodes, plan_tasks
 from proctor.engine.video_replay import _Budget
 from proctor.engine.worker.messages import ArrayBytes, Replay
-from proctor.engine.worker.simulation import _out_of_time
+from proctor.engine.worker.simulation import _TimeLimit
 from proctor.errors import ConfigError, EnvironmentBuildError, Interrupted
 from proctor.testing.fakes import FAKE_BENCHMARK, FakeBenchmark, FakeConfig, FakeEnv, FakePolicy
 from proctor.types import EpisodeSpec
@@ -149,22 +149,25 @@ def test_videos_are_begun_while_they_are_expected_to_be_finished_in_time():
 
 
 @pytest.mark.parametrize(
-    ("seconds", "elapsed", "n_steps", "out_of_time"),
+    ("seconds", "elapsed", "n_steps", "exceeded"),
     [
-        (None, 10.0**9, 1, False),
-        (10.0, 1.9, 1, False),  # too early to say
-        (10.0, 2.1, 1, True),
-        (10.0, 2.1, 21, False),  # a little late, which may change
+        (None, 10.0**9, 2, False),
+        (10.0, 1.9, 2, False),  # too early to say
+        (10.0, 2.1, 2, True),
+        (10.0, 2.1, 11, False),  # a little late, which may change
         (10.0, 9.9, 99, False),
         (10.0, 10.1, 99, True),
     ],
 )
-def test_a_replay_is_given_up_as_soon_as_it_is_clear_that_it_takes_too_long(seconds, elapsed, n_steps, out_of_time):
-    """Of an episode of a hundred steps."""
+def test_a_replay_is_given_up_as_soon_as_it_is_clear_that_it_takes_too_long(seconds, elapsed, n_steps, exceeded):
+    """Here of an episode of a hundred steps, of which the first one was reached after a second."""
     actions = ArrayBytes.pack(np.zeros((100, 2)))
+    times = iter([0.0, 1.0, elapsed])
     request = Replay(EpisodeSpec("suite", 0, 0, 0), 100, actions, VideoSpec("x.mp4"), seconds)
+    limit = _TimeLimit(request, lambda: next(times))
 
-    assert _out_of_time(request, elapsed, n_steps) is out_of_time
+    assert not limit.exceeded(1)
+    assert limit.exceeded(n_steps) is exceeded
 
 
 def test_another_camera_and_size_can_be_rendered(studio, watch):

@@ -303,21 +303,22 @@ def test_what_is_missing_is_made_when_a_run_goes_on_and_nothing_twice(tmp_path, 
 
 def test_videos_that_nobody_asked_for_end_with_their_time(tmp_path, capsys, monkeypatch):
     """It is said how many were left out and how to get them. To go on with what is complete makes no more of them."""
-    monkeypatch.setattr(videos_module, "LEAST_SECONDS", 2.0)
+    monkeypatch.setattr(videos_module, "LEAST_SECONDS", 4.0)
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     slow = [f"0/{seed}" for seed in range(1001, 1009)] + [f"1/{seed}" for seed in range(1000, 1009)]
-    naps = {f"{episode}/{step}/render": "nap" for episode in slow for step in range(12)}  # six seconds for each
-    words = command(tmp_path, "--eval.n_episodes=9", faults=json.dumps(naps), scratch=scratch)
+    naps = {f"{episode}/{step}/render": "nap" for episode in slow for step in range(13)}  # six seconds for each
+    more = ["--eval.n_episodes=9", "--eval.video=failures"]
+    words = command(tmp_path, *more, faults=json.dumps(naps), scratch=scratch)
     unasked = [word for word in words if "to_render" not in word]
 
     assert main(unasked) == 0
 
     out, there = capsys.readouterr().out, videos_in(tmp_path)
     assert there == ["fake_0/0"]
-    (n,) = re.findall(rf"Videos      up to (\d) are being made in {tmp_path}/videos, for at most 2.0 s\n", out)
+    (n,) = re.findall(rf"Videos      up to (\d) are being made in {tmp_path}/videos, for at most 4.0 s\n", out)
     assert f"Videos      1 in {tmp_path}/videos\n" in out
-    assert f"Left out    {int(n) - 1} videos that would take longer than 2.0 s; any is made on a click in" in out
+    assert f"Left out    {int(n) - 1} videos that would take longer than 4.0 s; any is made on a click in" in out
     assert main(unasked) == 0
     assert videos_in(tmp_path) == there
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import gc
 import math
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from time import monotonic, perf_counter
 
 import numpy as np
@@ -171,7 +171,7 @@ class Simulation:
 
     def _replay(self, request: Replay, clock: _Clock) -> Iterator[Reply]:
         """Run an episode again, until it ends, there are no more actions or no more time, or the video has failed."""
-        env, began = self._require_env(), monotonic()
+        env, limit = self._require_env(), _TimeLimit(request)
         self._begin(env, request, clock, look=False)
         assert self.episode is not None
         self.recorder = VideoRecorder(env, request.video_spec)
@@ -185,7 +185,7 @@ class Simulation:
             yield from self._drawn(self.recorder)
             if self.episode.over or self.recorder.problem:
                 break
-            if _out_of_time(request, monotonic() - began, len(self.episode.actions)):
+            if limit.exceeded(len(self.episode.actions)):
                 self.recorder.give_up(NO_TIME_LEFT)
                 break
         yield self._finish(env, self.episode, clock)
@@ -258,12 +258,24 @@ class Simulation:
         return self.env
 
 
-def _out_of_time(request: Replay, elapsed: float, n_steps: int) -> bool:
-    """Say whether the time for a replay is over, or is going to be, by far, at its pace over ``n_steps`` steps."""
-    if (limit := request.seconds) is None:
-        return False
-    expected = elapsed / n_steps * request.actions.shape[0]
-    return elapsed > limit or (elapsed > 0.2 * limit and expected > 1.5 * limit)
+class _TimeLimit:
+    """The time for a replay. Its pace counts from the first step, because the first frame takes longer than others."""
+
+    def __init__(self, request: Replay, clock: Callable[[], float] = monotonic) -> None:
+        self._seconds, self._n_planned = request.seconds, request.actions.shape[0]
+        self._clock, self._began = clock, clock()
+        self._first_step_at: float | None = None
+
+    def exceeded(self, n_steps: int) -> bool:
+        """Say, after ``n_steps`` steps, whether the time is over, or is clearly going to be before the end."""
+        now = self._clock()
+        if self._first_step_at is None:
+            self._first_step_at = now
+        if self._seconds is None:
+            return False
+        elapsed = now - self._began
+        expected = (now - self._first_step_at) / max(1, n_steps - 1) * self._n_planned
+        return elapsed > self._seconds or (elapsed > 0.2 * self._seconds and expected > 1.5 * self._seconds)
 
 
 class _RunningEpisode:
