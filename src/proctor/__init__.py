@@ -12,7 +12,7 @@ Importing this package loads no simulator, no torch and no web framework; names 
 
 from __future__ import annotations
 
-import importlib
+import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from proctor.policies.base import Policy
     from proctor.tuning.autotune import AutotuneRecommendation
     from proctor.types import EpisodeResult, EpisodeSpec, Observation, Outcome, Task
+
+__version__: str
 
 _HOMES = {
     "proctor.benchmarks.base": ("Benchmark", "SimEnv", "Step"),
@@ -72,6 +74,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return importlib.metadata.version("proctor")
     if name not in _HOME_OF:
         raise AttributeError(f"module 'proctor' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOME_OF[name]), name)

@@ -347,7 +347,8 @@ def test_an_interruption_while_rendering_costs_no_result(tmp_path):
     assert "Success rate" in out
     info = info_in(tmp_path / "run")
     n = len(videos_in(tmp_path / "run"))
-    assert f"The results are complete, and {n} video{'s' if n > 1 else ''} in {tmp_path / 'run/videos'}. For the" in err
+    there = f"{n} video{'s' if n > 1 else ''} can be found in {tmp_path / 'run/videos'}"
+    assert f"The results are complete, and {there}. For the" in err
     assert "For the videos that are missing, go on with: proctor resume" in err
     assert info["complete"]
     assert 1 <= len(videos_in(tmp_path / "run")) < 8

@@ -100,8 +100,8 @@ class EvalConfig:
     points. n_episodes is still the maximum per task. The number of workers does not affect which episodes count."""
 
     display: str = "auto"
-    """Progress display: auto (live on a terminal, else plain lines), plain or none. While it is shown, output of
-    libraries is written to worker.log."""
+    """Progress display: auto (live on a terminal and in a notebook, else plain lines), plain or none. While it is shown
+    on a terminal, output of libraries is written to worker.log."""
 
     trace: bool = False
     """Write trace.json into the run directory: a timeline of workers and policy, for ui.perfetto.dev."""

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from proctor.config import EnvConfig, EvalConfig, RunConfig, structure
+from proctor.config.eval_fields import EvalFields
 from proctor.engine import Engine, EngineSetup, VideoOptions, WorkerKeeper, Workers
 from proctor.engine.policy_failures import require_result
 from proctor.errors import ConfigError, NoResultError, ProctorError, ResourceError, note
@@ -22,6 +23,7 @@ from proctor.evaluation.videos import budget_of, make_videos, remove_videos, vid
 from proctor.policies.base import AnyPolicy, LocalPolicy, PolicySource
 from proctor.policies.function import PredictFunction
 from proctor.rendering import choose_renderer
+from proctor.reports.notebook import in_notebook
 from proctor.reports.text import count
 from proctor.results.journal_records import key_of
 from proctor.results.run_dir import RunDirectory
@@ -42,7 +44,7 @@ def evaluate(  # noqa: PLR0913 - the options of an evaluation
     seed: int = 1000,
     output_dir: str | Path | None = None,
     trust_remote_code: bool = False,
-    **eval_fields: Any,
+    **eval_fields: Unpack[EvalFields],
 ) -> EvalResult:
     """Evaluate a policy on a benchmark.
 
@@ -68,8 +70,8 @@ def evaluate(  # noqa: PLR0913 - the options of an evaluation
         output_dir: the run directory; an unfinished run in it goes on, if the policy is known to be the same. If not
             given, a new one.
         trust_remote_code: consent to running code that is not installed here, such as an environment of the Hub.
-        eval_fields: fields of :class:`~proctor.config.EvalConfig`: ``n_episodes``, ``batch_size``, …; here without a
-            display and without videos (``video="first"`` makes them).
+        eval_fields: fields of :class:`~proctor.config.EvalConfig`: ``n_episodes``, ``batch_size``, …; here without
+            videos (``video="auto"`` makes some), and without a display except in a notebook.
 
     Raises:
         ConfigError: what is asked for cannot be done; the message says what to do.
@@ -104,12 +106,17 @@ def configure(  # noqa: PLR0913 - as of evaluate
     config = RunConfig(
         policy=given if isinstance(given, dict) else dict(given.fingerprint()),
         env=env_fields(env),
-        eval=structure(EvalConfig, {"display": "none", "video": "none", **plain(eval_fields)}, "eval"),
+        eval=structure(EvalConfig, {"display": _usual_display(), "video": "none", **plain(eval_fields)}, "eval"),
         seed=whole_number("seed", seed, 0),
         output_dir=path_text("output_dir", output_dir),
         trust_remote_code=trust_remote_code,
     )
     return config, None if isinstance(given, dict) else given
+
+
+def _usual_display() -> str:
+    """Return the display that is used unless the caller chooses one."""
+    return "auto" if in_notebook() else "none"
 
 
 def with_result(result: EvalResult) -> EvalResult:
@@ -295,7 +302,7 @@ def _make_videos(
             return "The results are complete."
         files = RunDirectory(directory)
         n = len(files.existing_videos(prepared.specs))
-        videos = f", and {count(n, 'video')} in {files.videos}" if n else ""
+        videos = f", and {count(n, 'video')} can be found in {files.videos}" if n else ""
         there = f"The results are complete{videos}."
         if options.has_budget and n:  # a session that measures nothing makes no more of them
             command = f"proctor replay {shlex.quote(str(directory))} --task=… --episode=…"

@@ -15,12 +15,13 @@ from time import monotonic
 from proctor.config import EvalConfig, structure
 from proctor.engine import EngineOptions, EngineSetup, VideoOptions, VideoReplayer, VideoSpec, VideoTask, Workers
 from proctor.engine.options import FEW_VIDEOS
-from proctor.errors import ConfigError
+from proctor.errors import ConfigError, Interrupted
 from proctor.evaluation.capacity import n_simulators, runs_in_process
 from proctor.evaluation.components import make_benchmark
 from proctor.evaluation.terminal import quiet_terminal, watched
 from proctor.rendering import choose_renderer
 from proctor.reports.progress import Stage
+from proctor.reports.text import count
 from proctor.results.journal import EpisodeRecord, read_actions
 from proctor.results.journal_records import key_of
 from proctor.results.merge import merge_journals
@@ -161,7 +162,13 @@ def replay(
     )
     records = merge_journals(files.read_journals())
     wanted = [records[key_of(episode.spec)] for episode in episodes]
-    return make_videos(directory, setup, config, wanted, options=options, variant=variant_of(run, options))
+    variant = variant_of(run, options)
+    try:
+        return make_videos(directory, setup, config, wanted, options=options, variant=variant)
+    except Interrupted as interruption:
+        n = sum(files.video_file(episode.spec, variant).exists() for episode in episodes)
+        interruption.hint = f"{n} of {count(len(episodes), 'video')} can be found in {files.videos}."
+        raise
 
 
 def make_videos(  # noqa: PLR0913 - where, how, and of what
