@@ -55,6 +55,8 @@ MARKERS: dict[str, tuple[str, ...]] = {
     "evaluation/test_env_python.py": ("slow",),
     "evaluation/test_evaluator.py": ("slow",),
     "evaluation/test_ranks.py": ("slow",),
+    "evaluation/test_typed_keywords.py": ("slow",),
+    "reports/test_notebook.py": ("slow",),
     "parallel/test_driver.py": ("slow",),
     "parallel/test_launchers.py": ("slow",),
     "security/test_consent.py": ("slow",),
