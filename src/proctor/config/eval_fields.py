@@ -23,6 +23,8 @@ class EvalFields(TypedDict, total=False):
     max_attempts: int
     step_timeout_s: float
     reset_timeout_s: float
+    worker_memory_gb: float | None
+    inference_timeout_s: float | None
     n_episodes_to_render: int | None
     video: Literal["auto", "first", "failures", "all", "none"]
     video_fps: float

@@ -160,7 +160,7 @@ class VideoReplayer:
     def _finish(self, task: VideoTask, reply: Finished) -> None:
         """Keep the video if it shows the episode that was recorded."""
         spec = task.result.spec
-        self._budget.book(monotonic() - self._begun.pop(spec), reply.actions.shape[0])
+        self._budget.book(monotonic() - self._begun.pop(spec), reply.arrays["actions"].shape[0])
         problem = reply.video_problem or _difference(task.result, reply) or keep_video(task.video_spec)
         if problem:
             discard_video(task.video_spec)
@@ -176,7 +176,7 @@ def _difference(recorded: EpisodeResult, replayed: Finished) -> str:
         "sum of rewards": recorded.sum_reward,
         "final state": recorded.final_state_hash,
     }
-    now = (replayed.success, replayed.actions.shape[0], replayed.sum_reward, replayed.final_state_hash)
+    now = (replayed.success, replayed.arrays["actions"].shape[0], replayed.sum_reward, replayed.final_state_hash)
     differences = [
         f"{name} {value}, not {before}"
         for (name, before), value in zip(then.items(), now, strict=True)
