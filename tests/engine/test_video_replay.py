@@ -46,8 +46,8 @@ class Studio:
     def video_spec_of(self, spec, **fields):
         return VideoSpec(str(self.folder / f"{spec.task_id}-{spec.episode_index}.mp4"), **fields)
 
-    def keep(self, result, actions):
-        self.results[result.spec], self.actions[result.spec] = result, actions
+    def keep(self, result, arrays):
+        self.results[result.spec], self.actions[result.spec] = result, arrays["actions"]
 
     def measure(self, *, live=False, policy=None, **fields):
         """An engine that has measured everything."""
