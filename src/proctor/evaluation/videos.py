@@ -212,8 +212,10 @@ def make_videos(  # noqa: PLR0913 - where, how, and of what
         closing(VideoReplayer(setup, tasks, workers, budget_s=budget_s)) as replayer,
         watched(replayer, console, config, str(directory)) as display,
     ):
-        replayer.run(
-            problems.__setitem__,
-            lambda: display.update(Stage("videos", len(problems), len(episodes), monotonic() - started_at, budget_s)),
-        )
+
+        def show(most_s: float) -> None:
+            display.update(Stage("videos", len(problems), len(episodes), monotonic() - started_at, most_s))
+
+        replayer.run(problems.__setitem__, lambda: show(budget_s))
+        show(most_s=0.0)  # no time is left, also if some were left out early
     return {result.spec: problem for result in results if (problem := problems.get(result.spec))}

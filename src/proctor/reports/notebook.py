@@ -85,7 +85,7 @@ def _table(summary: Summary) -> str:
         rows.append(_row("td", [_name(task, summary), *numbers]))
     if more := len(summary.tasks) - MAX_ROWS:
         rows += [_row("td", [f"and {count(more, 'more task')}"])] if more > 0 else []
-    return f"<table style='border-collapse:collapse'>{''.join(rows)}</table>"
+    return f"<table style='border-collapse:collapse;font-size:inherit'>{''.join(rows)}</table>"
 
 
 def _name(task: TaskSummary, summary: Summary) -> str:
