@@ -54,6 +54,8 @@ MARKERS: dict[str, tuple[str, ...]] = {
     "evaluation/test_determinism.py": ("slow",),
     "evaluation/test_env_python.py": ("slow",),
     "evaluation/test_evaluator.py": ("slow",),
+    "evaluation/recording/test_recorded_datasets.py": ("simulator", "torch"),
+    "evaluation/recording/test_recording.py": ("torch", "slow"),
     "evaluation/test_ranks.py": ("slow",),
     "evaluation/test_typed_keywords.py": ("slow",),
     "reports/test_notebook.py": ("slow",),

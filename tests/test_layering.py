@@ -243,6 +243,10 @@ EXCEPTIONS = {
     ("machine/home.py", "torch"): "the folder of its downloads, in the user's cache",
     ("config/wandb.py", "lerobot"): "the project to which LeRobot's users log",
     ("config/trackers.py", "lerobot"): "the project to which LeRobot's users log",
+    (
+        "evaluation/recording/recording.py",
+        "lerobot",
+    ): "the package that writes datasets, and its extra",
     ("cli/export.py", "hub"): "the Hub's pages are a place to export to",
     ("reports/hub.py", "hub"): "it writes what the Hub's pages show",
     ("reports/hub.py", "huggingface_hub"): "it is what commits to the Hub",

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from proctor.engine import Engine, EngineOptions, EngineSetup, VideoReplayer, VideoSpec, VideoTask
+from proctor.engine import Engine, EngineOptions, EngineSetup, Replayer, VideoSpec, VideoTask
 from proctor.engine.plan import plan_episodes, plan_tasks
-from proctor.engine.video_replay import _Budget
+from proctor.engine.replay import _Budget
 from proctor.engine.worker.messages import ArrayBytes, Replay
 from proctor.engine.worker.simulation import _TimeLimit
 from proctor.errors import ConfigError, EnvironmentBuildError, Interrupted
@@ -69,7 +69,7 @@ class Studio:
     def render(setup, video_tasks, engine=None):
         """Renders the videos; gives the problem of each episode, by task and number."""
         problems = {}
-        with closing(VideoReplayer(setup, video_tasks, engine and engine.workers)) as replayer:
+        with closing(Replayer(setup, video_tasks, engine and engine.workers)) as replayer:
             replayer.run(problems.__setitem__)
         return {f"{spec.task_id}-{spec.episode_index}": problem for spec, problem in problems.items()}
 
@@ -96,7 +96,7 @@ def test_every_video_is_rendered_by_the_workers_that_measured_it(studio, watch, 
     engine = studio.measure(batch_size=batch_size)
     workers = engine.workers.scheduler.worker_ids
 
-    with closing(VideoReplayer(engine.setup, studio.video_tasks(), engine.workers)) as replayer:
+    with closing(Replayer(engine.setup, studio.video_tasks(), engine.workers)) as replayer:
         problems = {}
         replayer.run(problems.__setitem__)
         assert engine.workers.scheduler.worker_ids == workers
@@ -126,7 +126,7 @@ def test_what_is_not_finished_in_its_time_is_left_out(studio, batch_size):
     tasks = studio.video_tasks()[::-1]
     problems = {}
 
-    with closing(VideoReplayer(engine.setup, tasks, engine.workers, budget_s=0.45)) as replayer:
+    with closing(Replayer(engine.setup, tasks, engine.workers, budget_s=0.45)) as replayer:
         replayer.run(problems.__setitem__)
         assert engine.workers.at_rest
 
@@ -163,7 +163,7 @@ def test_a_replay_is_given_up_as_soon_as_it_is_clear_that_it_takes_too_long(seco
     """Here of an episode of a hundred steps, of which the first one was reached after a second."""
     actions = ArrayBytes.pack(np.zeros((100, 2)))
     times = iter([0.0, 1.0, elapsed])
-    request = Replay(EpisodeSpec("suite", 0, 0, 0), 100, actions, VideoSpec("x.mp4"), seconds)
+    request = Replay(EpisodeSpec("suite", 0, 0, 0), 100, actions, VideoSpec("x.mp4"), seconds=seconds)
     limit = _TimeLimit(request, lambda: next(times))
 
     assert not limit.exceeded(1)
@@ -323,7 +323,7 @@ def test_a_simulator_that_cannot_be_built_any_more_ends_the_rendering(studio):
 def test_an_interruption_leaves_whole_videos_only(studio, batch_size):
     """Those that were finished."""
     engine = studio.measure(batch_size=batch_size)
-    replayer = VideoReplayer(engine.setup, studio.video_tasks(), engine.workers)
+    replayer = Replayer(engine.setup, studio.video_tasks(), engine.workers)
 
     with closing(replayer), pytest.raises(Interrupted):
         replayer.run(lambda spec, problem: replayer.interrupt(2))

@@ -30,6 +30,9 @@ class EvalFields(TypedDict, total=False):
     video_fps: float
     video_camera: str | None
     video_size: str | None
+    recording: bool
+    recording_repo_id: str | None
+    recording_private: bool
     ci: Literal["wilson", "exact", "anytime"] | None
     stop_at_ci_width: float | None
     display: Literal["auto", "plain", "none"]

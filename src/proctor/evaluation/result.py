@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from proctor.errors import ConfigError
 from proctor.reports.export import COLUMNS, episode_rows
@@ -18,6 +18,9 @@ from proctor.results.summary import Summary
 from proctor.statistics.counts import Counts
 from proctor.statistics.intervals import Interval
 from proctor.types import EpisodeSpec
+
+if TYPE_CHECKING:
+    from proctor.evaluation.recording import Recording
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class EvalResult:
     ``n_videos_to_come`` videos are still to be made, in at most ``video_budget_s`` seconds (infinity if the user gave
     their number); ``n_videos_left_out`` were not made in that time. ``video_problems`` are the episodes that were to
     get a video and have none, and why. ``losses`` has a sentence about each shard that died.
+    ``recording`` is the dataset of the episodes, None if none was asked for.
 
     In a notebook, a result is shown as a table of tasks with some of the videos.
     """
@@ -59,6 +63,7 @@ class EvalResult:
     video_budget_s: float = math.inf
     video_problems: Mapping[EpisodeSpec, str] = field(default_factory=dict)
     losses: tuple[str, ...] = ()
+    recording: Recording | None = None
 
     def __repr__(self) -> str:
         counts = self.summary.overall

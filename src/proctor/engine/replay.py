@@ -1,47 +1,54 @@
-"""Replays episodes and renders their videos. A replay checks itself: it must end as the recorded episode did."""
+"""Replays episodes: to render their videos, or to record what their policy saw.
+
+A replay checks itself: it must end as the recorded episode did.
+"""
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
+from typing import Protocol
+
+import msgspec
 
 from proctor.engine.options import EngineSetup
-from proctor.engine.worker.messages import NO_TIME_LEFT, ArrayBytes, Finished, Replay, VideoSpec
-from proctor.engine.worker.video_file import discard_video, keep_video
+from proctor.engine.worker.messages import NO_TIME_LEFT, Built, Finished, Replay
 from proctor.engine.workers import TICK_S, EnvBuilt, EpisodeFinished, EpisodeGivenUp, Event, Workers, repeat
-from proctor.errors import ConfigError, did_you_mean
-from proctor.types import Array, EpisodeResult, EpisodeSpec
+from proctor.types import EpisodeResult, EpisodeSpec
 
 
-@dataclass(frozen=True)
-class VideoTask:
-    """A finished episode that is to have a video, and the actions that it executed, ``(length, action_size)``."""
+class ReplayTask(Protocol):
+    """A finished episode that is to be replayed, and what for."""
 
-    result: EpisodeResult
-    actions: Array
-    video_spec: VideoSpec
+    @property
+    def result(self) -> EpisodeResult:
+        """The result with which the replay has to agree."""
+
+    def check(self, built: Built, task: str) -> None:
+        """See that the simulator of the task of this name has what is needed.
+
+        Raises:
+            ConfigError: it does not.
+        """
+
+    def request(self, max_steps: int) -> Replay:
+        """Give the request to a worker, of an episode of at most ``max_steps`` steps."""
+
+    def problem_of(self, reply: Finished) -> str:
+        """Give the reason why the worker could not make what was asked for; "" if it made it."""
+
+    def keep(self, reply: Finished) -> str:
+        """Give what was made its name. Returns "", or if that fails, the reason."""
+
+    def discard(self) -> None:
+        """Remove what was made and not kept."""
 
 
-OnVideo = Callable[[EpisodeSpec, str], None]
-"""Is called with each episode and "" if the episode has a video now, else with the reason why it has none."""
-
-
-def check_camera(video_spec: VideoSpec, cameras: Sequence[str], task: str) -> None:
-    """See that a simulator has the camera that is asked for.
-
-    Raises:
-        ConfigError: it has no camera of this name; the message says which cameras there are.
-    """
-    if video_spec.camera is None or video_spec.camera in cameras:
-        return
-    if not cameras:
-        raise ConfigError(f"{task} has no camera '{video_spec.camera}'; it has only one, so leave the camera out.")
-    known = ", ".join(cameras)
-    hint = did_you_mean(video_spec.camera, cameras)
-    raise ConfigError(f"{task} has no camera '{video_spec.camera}'; it has {known}.{hint}")
+OnReplayed = Callable[[EpisodeSpec, str], None]
+"""Is called with each episode and "" if what it was replayed for is there now, else with the reason why it is not."""
 
 
 @dataclass
@@ -69,43 +76,43 @@ class _Budget:
         self._n_steps += n_steps
 
 
-class VideoReplayer:
-    """Renders videos of episodes by running their actions again.
+class Replayer:
+    """Runs the actions of episodes again.
 
     ``workers`` are those of an engine that has run to its end, and remain their owner's if the replayer, too, runs to
-    its end; if they are not given, the replayer has its own. If ``budget_s`` is given, the videos are begun in the
+    its end; if they are not given, the replayer has its own. If ``budget_s`` is given, the replays are begun in the
     order of ``tasks``, and after so many seconds those that are not finished are left out.
     """
 
     def __init__(
         self,
         setup: EngineSetup,
-        tasks: Sequence[VideoTask],
+        tasks: Sequence[ReplayTask],
         workers: Workers | None = None,
         *,
         budget_s: float = math.inf,
     ) -> None:
         self._setup = setup
-        self._tasks: Mapping[EpisodeSpec, VideoTask] = {task.result.spec: task for task in tasks}
+        self._tasks = {task.result.spec: task for task in tasks}
         self._workers = workers if workers is not None else Workers(setup)
         self._owns_workers = workers is None
         self._budget = _Budget(budget_s)
         self._waiting = deque(self._tasks)
         self._begun: dict[EpisodeSpec, float] = {}
-        """The videos that are being made, each with the moment at which its replay was sent."""
+        """The episodes that are being replayed, each with the moment at which its replay was sent."""
         self._workers.begin(setup, ())
-        self._on_video: OnVideo
+        self._on_replayed: OnReplayed
 
-    def run(self, on_video: OnVideo, on_tick: Callable[[], None] = lambda: None) -> None:
-        """Render every video that there is time for; ``on_tick`` is called a few times a second.
+    def run(self, on_replayed: OnReplayed, on_tick: Callable[[], None] = lambda: None) -> None:
+        """Replay every episode that there is time for; ``on_tick`` is called a few times a second.
 
         Raises:
-            ConfigError: a simulator has no camera of the name that is asked for.
+            ConfigError: a simulator does not have what is asked for, such as a camera.
             EnvironmentBuildError: the simulator cannot be constructed.
             ResourceError: too many workers were lost.
             Interrupted: :meth:`interrupt` was called.
         """
-        self._on_video = on_video
+        self._on_replayed = on_replayed
         self._budget = _Budget(self._budget.seconds)
         repeat(self._step, lambda: self._workers.done and not self._waiting, on_tick)
 
@@ -114,14 +121,14 @@ class VideoReplayer:
         self._workers.interrupt(signal_number)
 
     def close(self) -> None:
-        """Leave no unfinished video, and end the workers unless their owner can go on with them.
+        """Leave nothing unfinished, and end the workers unless their owner can go on with them.
 
         Safe to call at any time, also twice.
         """
         if self._owns_workers or not self._workers.at_rest:
             self._workers.close()
         for task in self._tasks.values():
-            discard_video(task.video_spec)
+            task.discard()
 
     def _step(self) -> None:
         self._add()
@@ -133,7 +140,7 @@ class VideoReplayer:
     def _add(self) -> None:
         """Let the workers begin videos: all at once, so that each task is built once, unless the order decides."""
         while self._waiting and (self._budget.left is None or len(self._begun) < self._setup.n_workers):
-            if not self._budget.suffices_for(self._tasks[self._waiting[0]].actions.shape[0]):
+            if not self._budget.suffices_for(self._tasks[self._waiting[0]].result.length or 0):
                 self._waiting.clear()
                 return
             spec = self._waiting.popleft()
@@ -143,29 +150,28 @@ class VideoReplayer:
     def _handle(self, event: Event) -> None:
         match event:
             case EnvBuilt(worker_id, spec, reply):
-                check_camera(self._tasks[spec].video_spec, reply.cameras, self._setup.tasks[spec.task].name)
+                self._tasks[spec].check(reply, self._setup.tasks[spec.task].name)
                 self._replay(worker_id, spec)
             case EpisodeFinished(_, spec, reply):
                 self._finish(self._tasks[spec], reply)
             case EpisodeGivenUp(spec, errors):
                 del self._begun[spec]
-                self._on_video(spec, errors[-1].message)
+                self._on_replayed(spec, errors[-1].message)
 
     def _replay(self, worker_id: int, spec: EpisodeSpec) -> None:
-        task, max_steps = self._tasks[spec], self._setup.tasks[spec.task].max_episode_steps
-        actions = ArrayBytes.pack(task.actions)
+        request = self._tasks[spec].request(self._setup.tasks[spec.task].max_episode_steps)
         self._begun[spec] = monotonic()
-        self._workers.send(worker_id, Replay(spec, max_steps, actions, task.video_spec, self._budget.left))
+        self._workers.send(worker_id, msgspec.structs.replace(request, seconds=self._budget.left))
 
-    def _finish(self, task: VideoTask, reply: Finished) -> None:
-        """Keep the video if it shows the episode that was recorded."""
+    def _finish(self, task: ReplayTask, reply: Finished) -> None:
+        """Keep what was made if it is of the episode that was recorded."""
         spec = task.result.spec
         self._budget.book(monotonic() - self._begun.pop(spec), reply.arrays["actions"].shape[0])
-        problem = reply.video_problem or _difference(task.result, reply) or keep_video(task.video_spec)
+        problem = task.problem_of(reply) or _difference(task.result, reply) or task.keep(reply)
         if problem:
-            discard_video(task.video_spec)
+            task.discard()
         if problem != NO_TIME_LEFT:
-            self._on_video(spec, problem)
+            self._on_replayed(spec, problem)
 
 
 def _difference(recorded: EpisodeResult, replayed: Finished) -> str:
