@@ -163,7 +163,7 @@ def test_a_replay_is_given_up_as_soon_as_it_is_clear_that_it_takes_too_long(seco
     """Here of an episode of a hundred steps, of which the first one was reached after a second."""
     actions = ArrayBytes.pack(np.zeros((100, 2)))
     times = iter([0.0, 1.0, elapsed])
-    request = Replay(EpisodeSpec("suite", 0, 0, 0), 100, actions, VideoSpec("x.mp4"), seconds)
+    request = Replay(EpisodeSpec("suite", 0, 0, 0), 100, actions, VideoSpec("x.mp4"), seconds=seconds)
     limit = _TimeLimit(request, lambda: next(times))
 
     assert not limit.exceeded(1)
