@@ -183,10 +183,11 @@ def measure(
     with quiet_terminal(config, setup.log) as console:
         policy = loaded_ahead or (None if isinstance(prepared.policy, LocalPolicy) else prepared.policy)
         workers = keeper.workers_for(setup) if keeper is not None else None
+        todo_policy = policy if state.todo else None
         engine = Engine(
             setup,
             state.todo,
-            policy if state.todo else None,
+            todo_policy,
             video_specs,
             rollout_specs={spec: staging.rollout_spec(spec) for spec in state.todo} if staging is not None else {},
             workers=workers,

@@ -18,7 +18,7 @@ import pytest
 
 import proctor
 from proctor.cli import main
-from proctor.config import EvalConfig
+from proctor.config import EvalConfig, RunConfig
 from proctor.engine import rollouts
 from proctor.engine.worker import rollout_recorder
 from proctor.errors import ConfigError, MissingExtraError, ResourceError, RunLockedError
@@ -270,6 +270,18 @@ def proctor_json(made_of) -> bytes:
     return msgspec.json.encode(made_of)
 
 
+def test_a_crash_at_the_very_beginning_is_no_obstacle(finished, tmp_path):
+    """The lock is there before it is written down whose folder it is."""
+    part = tmp_path / "out.part"
+    part.mkdir()
+    for name in ("lock", ".proctor.json.1.tmp"):
+        (part / name).touch()
+
+    record(finished, tmp_path / "out")
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
+
+
 def test_a_complete_dataset_is_not_made_again(finished):
     """Nothing is replayed; and its simulator is not needed."""
     with patch.object(recording, "Replayer", side_effect=AssertionError):
@@ -450,6 +462,14 @@ def test_options_that_contradict_each_other_are_refused(fields, message):
     """In a sentence."""
     with pytest.raises(ConfigError, match=message):
         EvalConfig(**fields)
+
+
+def test_a_race_does_not_record_the_same_run_at_every_step():
+    """It is refused with what to do instead."""
+    from proctor.cli.race import _with_anytime_intervals
+
+    with pytest.raises(ConfigError, match="record the runs afterwards with `proctor record`"):
+        _with_anytime_intervals(RunConfig(eval=EvalConfig(recording=True)))
 
 
 # ---------------------------------------------------------------------------------------------------- command line

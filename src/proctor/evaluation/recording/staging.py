@@ -42,6 +42,7 @@ CODEC = Codec(
 because the other cores are for other workers."""
 _MARKER = "proctor.json"
 _REPLACED = "replaced"
+_LOCK = "lock"
 _MARKER_IN_DATASET = Path("meta") / _MARKER
 
 
@@ -72,7 +73,7 @@ class Staging:
         self._require_ours()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.path / "lock")
+            lock = FileLock(self.path / _LOCK)
             lock.acquire()
         except OSError as error:
             raise ResourceError(f"{self.path} cannot be made: {error.strerror or error}.") from error
@@ -145,7 +146,7 @@ class Staging:
             self._require_same_run(self.output, published.run)
         if self.path.exists():
             marker = _read_json(self.path / _MARKER)
-            if marker is None and any(self.path.iterdir()):
+            if marker is None and not all(map(_comes_before_marker, self.path.iterdir())):
                 raise ConfigError(f"{self.path} is in the way and not Proctor's; remove it, or choose another folder.")
             if marker is not None:
                 self._require_same_run(self.path, marker.get("run"))
@@ -165,6 +166,11 @@ def _read_marker(dataset: Path) -> RecordedEpisodes | None:
         return msgspec.json.decode((dataset / _MARKER_IN_DATASET).read_bytes(), type=RecordedEpisodes)
     except (OSError, msgspec.MsgspecError, ValueError):
         return None
+
+
+def _comes_before_marker(path: Path) -> bool:
+    """Say whether a file is one that is there before the marker is, and stays if the process is killed in between."""
+    return path.name == _LOCK or path.name.startswith(f".{_MARKER}.")
 
 
 def _read_json(path: Path) -> Mapping[str, Any] | None:
