@@ -44,6 +44,7 @@ RESULT_FILE = "eval_info.json"
 """The name under which LeRobot's readers look for results."""
 
 _VIDEO_FOLDER = "videos"
+_SHOWN_VIDEO = re.compile(r"eval_episode_\d+\.mp4")
 _RUN_FILE_OF_SHARD = re.compile(r"run_(\d+)_of_(\d+)\.json")
 
 
@@ -142,9 +143,9 @@ class RunDirectory:
         """The folder of all videos."""
         return self.path / _VIDEO_FOLDER
 
-    def video_file(self, spec: EpisodeSpec) -> Path:
-        """The video of an episode, whether it exists or not."""
-        return self.path / video_name(spec)
+    def video_file(self, spec: EpisodeSpec, variant: str = "") -> Path:
+        """The video of an episode, whether it exists or not; see :func:`video_name`."""
+        return self.path / video_name(spec, variant)
 
     @property
     def recording(self) -> Path:
@@ -221,8 +222,8 @@ class RunDirectory:
         return {spec: name for spec in specs if (name := video_name(spec)) in found} if found else {}
 
     def video_files(self) -> Iterator[Path]:
-        """Every video that exists."""
-        return self.videos.glob("*/*.mp4")
+        """Every video that exists and that reports show, so no variant of one."""
+        return (path for path in self.videos.glob("*/*.mp4") if _SHOWN_VIDEO.fullmatch(path.name))
 
     def shown_files(self) -> Iterator[Path]:
         """Every file by which a page about the run may change: results, videos, and locks, which show a writer."""
@@ -304,10 +305,14 @@ class RunDirectory:
             raise
 
 
-def video_name(spec: EpisodeSpec) -> str:
-    """Name the video of an episode, relative to the run directory."""
-    suite = re.sub(r"[^\w.-]+", "_", spec.suite)
-    return f"{_VIDEO_FOLDER}/{suite}_{spec.task_id}/eval_episode_{spec.episode_index}.mp4"
+def video_name(spec: EpisodeSpec, variant: str = "") -> str:
+    """Name the video of an episode, relative to the run directory.
+
+    A ``variant`` of the video that reports show, such as another camera's, has a file of its own beside it.
+    """
+    suite, kind = (re.sub(r"[^\w.-]+", "_", text) for text in (spec.suite, variant))
+    name = f"eval_episode_{spec.episode_index}{kind and '-'}{kind}.mp4"
+    return f"{_VIDEO_FOLDER}/{suite}_{spec.task_id}/{name}"
 
 
 def _make_new(path: Path) -> bool:
