@@ -52,6 +52,14 @@ def test_videos_are_made_as_the_user_wants(tmp_path):
     assert VideoOptions.of(EvalConfig()) == VideoOptions()
 
 
+def test_no_two_orders_for_a_video_write_into_one_unfinished_file():
+    """They may come from two processes."""
+    one, other = (VideoOptions().spec(Path("episode.mp4")) for _ in range(2))
+
+    assert one.path == other.path
+    assert one.unfinished != other.unfinished
+
+
 @pytest.mark.parametrize(
     ("which", "episodes"), [("first", [0, 1]), ("failures", [0, 1, 2]), ("all", [0, 1, 2]), ("none", [])]
 )

@@ -145,6 +145,11 @@ Examples:
                    --env.type=metaworld --env.task=MT10
   proctor autotune --policy.path=user/smolvla_libero --env.type=libero --seconds=60 --json
 """,
+    "record": """\
+Examples:
+  proctor record outputs/eval/2026-11-21/14-28-19_pusht_act
+  proctor record outputs/eval/2026-11-21/14-28-19_metaworld_act --episode failures --output datasets/failures
+""",
     "replay": """\
 Examples:
   proctor replay outputs/eval/2026-11-21/14-28-19_pusht_act --episode 0,3,7

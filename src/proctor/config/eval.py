@@ -10,7 +10,7 @@ from proctor.errors import ConfigError
 
 _CHOICES = {
     "display": ("auto", "plain", "none"),
-    "video": ("first", "failures", "all", "none"),
+    "video": ("auto", "first", "failures", "all", "none"),
     "ci": (None, "wilson", "exact", "anytime"),
     "when_late": ("hold", "zero", "wait"),
 }
@@ -78,12 +78,14 @@ class EvalConfig:
     inference_timeout_s: float | None = None
     """Seconds after which a forward pass is given up; by default ten times the slowest so far, at least 300."""
 
-    n_episodes_to_render: int = 10
-    """Number of videos per task."""
+    n_episodes_to_render: int | None = None
+    """Number of videos per task. If it is not given, there are at most four, and they are made in at most a quarter of
+    the time that the evaluation took, or in ten seconds if that is longer."""
 
-    video: str = "first"
-    """Episodes to record as videos after all episodes are measured: first (the first of each task), failures (the first
-    that failed), all (regardless of n_episodes_to_render) or none."""
+    video: str = "auto"
+    """Episodes to record as videos after all episodes are measured: auto (the first two failures and the first two
+    successes of each task, or if n_episodes_to_render is given, the first episodes), first (the first of each task),
+    failures (the first that failed), all (regardless of n_episodes_to_render and of time) or none."""
 
     video_fps: float = 20.0
     """Maximum number of video frames per simulated second; a video plays at real-time speed at any value."""
@@ -93,6 +95,17 @@ class EvalConfig:
 
     video_size: str | None = None
     """Width and height of videos in pixels, such as 640x480; the default is the simulator's usual size."""
+
+    recording: bool = False
+    """Record all completed episodes as one LeRobotDataset in the folder recording of the run directory, after all
+    episodes are measured: what the policy saw and did at each step, with seed and success of each episode."""
+
+    recording_repo_id: str | None = None
+    """Name of the recorded dataset on the Hub, such as user/name. Nothing is uploaded: the command that pushes the
+    dataset is printed. Needs recording."""
+
+    recording_private: bool = False
+    """Make the printed command push a private dataset."""
 
     ci: str | None = None
     """Confidence interval of success rates: wilson, exact (Clopper-Pearson; its coverage is never below the nominal
@@ -104,8 +117,8 @@ class EvalConfig:
     points. n_episodes is still the maximum per task. The number of workers does not affect which episodes count."""
 
     display: str = "auto"
-    """Progress display: auto (live on a terminal, else plain lines), plain or none. While it is shown, output of
-    libraries is written to worker.log."""
+    """Progress display: auto (live on a terminal and in a notebook, else plain lines), plain or none. While it is shown
+    on a terminal, output of libraries is written to worker.log."""
 
     trace: bool = False
     """Write trace.json into the run directory: a timeline of workers and policy, for ui.perfetto.dev."""
@@ -118,8 +131,8 @@ class EvalConfig:
         at_least |= {"n_episodes_to_render": 0, "max_inference_batch": 0}
         at_least |= {"inference_threads": 1, "max_attempts": 1, "shard_id": 0, "inference_delay_steps": 0}
         for name, minimum in at_least.items():
-            if getattr(self, name) < minimum:
-                raise ConfigError(f"eval.{name} is {getattr(self, name)}; it must be at least {minimum}.")
+            if (value := getattr(self, name)) is not None and value < minimum:
+                raise ConfigError(f"eval.{name} is {value}; it must be at least {minimum}.")
         if self.shard_id >= self.num_shards:
             raise ConfigError(
                 f"eval.shard_id is {self.shard_id}, but with eval.num_shards={self.num_shards} "
@@ -137,6 +150,7 @@ class EvalConfig:
                 )
         self._check_stopping()
         self._check_delay()
+        self._check_recording()
         if self.video_size is not None and min(self.video_pixels or (0,)) < 2:
             raise ConfigError(
                 f"eval.video_size is '{self.video_size}'; it must be WIDTHxHEIGHT in pixels, such as 640x480."
@@ -154,6 +168,18 @@ class EvalConfig:
             )
         if self.num_shards > 1:
             raise ConfigError("eval.stop_at_ci_width needs all episodes in one process; leave out eval.num_shards.")
+
+    def _check_recording(self) -> None:
+        if self.recording_repo_id is not None and not self.recording:
+            raise ConfigError(
+                f"eval.recording_repo_id is '{self.recording_repo_id}', but nothing is recorded; add "
+                "--eval.recording=true, or leave the option out."
+            )
+        if self.recording and self.num_shards > 1:
+            raise ConfigError(
+                "eval.recording makes one dataset of all shards, so a shard cannot make it; leave the option out, and "
+                "record the merged run with `proctor record`."
+            )
 
     def _check_delay(self) -> None:
         if not 0 <= self.inference_delay_ms < math.inf:  # so that NaN is refused, too

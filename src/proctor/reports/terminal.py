@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from proctor.reports.sentences import circumstances, command_to_replay, error_lines, headline_lines, run_title
-from proctor.reports.text import count, figure_names, figures, first_line, name_cell, safe
+from proctor.reports.text import count, duration, figure_names, figures, first_line, name_cell, safe
 from proctor.results.run_dir import RunDirectory
 from proctor.results.run_info import RunInfo, resume_command
 from proctor.results.run_status import RunStatus
@@ -53,16 +54,50 @@ def print_videos(
     print_video_problems(console, problems)
 
 
+def print_left_out(console: Console, directory: Path, n_videos: int, budget_s: float) -> None:
+    """Print how many videos there was no time for, and how to get them."""
+    command = f"proctor replay {shlex.quote(str(directory))} --task=… --episode=…"
+    how = f"any is made on a click in proctor view, or by: {command}"
+    text = f"{count(n_videos, 'video')} that would take longer than {duration(budget_s)}; {how}"
+    console.print(_labelled("Left out", text), soft_wrap=True)
+
+
 def print_video_problems(console: Console, problems: Mapping[EpisodeSpec, str]) -> None:
     """Print the reasons why episodes have no video, each reason once."""
+    _print_problems(console, "No video", problems)
+
+
+def print_recording(  # noqa: PLR0913 - what there is to print
+    console: Console,
+    path: Path,
+    n_episodes: int,
+    n_frames: int,
+    problems: Mapping[EpisodeSpec, str],
+    *,
+    repo_id: str | None,
+    private: bool,
+) -> None:
+    """Print what the dataset at ``path`` holds, why episodes are not in it (``problems``), and how to push it."""
+    if n_episodes:
+        size = f"{count(n_episodes, 'episode')}, {count(n_frames, 'frame')}"
+        console.print(_labelled("Dataset", f"{size} in {path}"), soft_wrap=True)
+        if repo_id is not None:
+            push = f"LeRobotDataset({repo_id!r}, root={str(path.absolute())!r}).push_to_hub(private={private})"
+            code = f"from lerobot.datasets.lerobot_dataset import LeRobotDataset; {push}"
+            console.print(_labelled("Push it", f"python -c {shlex.quote(code)}"), soft_wrap=True)
+    _print_problems(console, "No record", problems)
+
+
+def _print_problems(console: Console, label: str, problems: Mapping[EpisodeSpec, str]) -> None:
+    """Print the reasons why episodes have not what they were to have, each reason once."""
     by_reason: dict[str, list[EpisodeSpec]] = {}
     for spec, problem in problems.items():
         by_reason.setdefault(first_line(problem), []).append(spec)
     for reason, specs in list(by_reason.items())[:MAX_PROBLEMS]:
         which = str(specs[0]) if len(specs) == 1 else f"{specs[0]} and {len(specs) - 1} more"
-        console.print(_labelled("No video", f"{which}: {reason}", "yellow"), soft_wrap=True)
+        console.print(_labelled(label, f"{which}: {reason}", "yellow"), soft_wrap=True)
     if more := sum(map(len, list(by_reason.values())[MAX_PROBLEMS:])):
-        console.print(_labelled("No video", f"of {count(more, 'more episode')}", "yellow"), soft_wrap=True)
+        console.print(_labelled(label, f"of {count(more, 'more episode')}", "yellow"), soft_wrap=True)
 
 
 def print_logged(console: Console, where: str) -> None:
@@ -118,7 +153,10 @@ def _next_steps(summary: Summary, status: RunStatus, run: RunInfo | None) -> Ite
         yield _labelled(label, text)
     yield _labelled("Results", str(status.directory))
     if status.n_videos_to_come:
-        yield _labelled("Videos", f"{status.n_videos_to_come} are being made in {videos}")
+        most, at_most = "", ""
+        if not math.isinf(status.video_budget_s):
+            most, at_most = "up to ", f", for at most {duration(status.video_budget_s)}"
+        yield _labelled("Videos", f"{most}{status.n_videos_to_come} are being made in {videos}{at_most}")
     elif status.n_videos:
         yield _labelled("Videos", f"{status.n_videos} in {videos}")
     if not summary.complete:

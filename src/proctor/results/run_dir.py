@@ -10,7 +10,8 @@
     eval_info.json           the results; of a shard shard_K_of_N.json
     trace.json, trace-2.json what each worker did when, a file per session (--eval.trace)
     worker.log, shard_N.log  what simulators and shards printed
-    videos/SUITE_TASK/…mp4   recorded episodes
+    videos/SUITE_TASK/…mp4   videos of episodes
+    recording/               a LeRobotDataset of the episodes; recording.part while it is made
 
 Other modules take these names from :class:`RunDirectory` and spell none of them.
 """
@@ -28,13 +29,14 @@ import msgspec
 
 from proctor.errors import ConfigError, ResourceError, RunLockedError
 from proctor.results.files import remove_leftovers, unreadable, write_json
-from proctor.results.journal import Journal, read_journal
+from proctor.results.journal import EpisodeRecord, Journal, read_journal
 from proctor.results.journal_records import FORMAT_VERSION as JOURNAL_FORMAT_VERSION
-from proctor.results.journal_records import Header
+from proctor.results.journal_records import Header, key_of
 from proctor.results.journal_writer import JournalWriter
 from proctor.results.lock import FileLock, holder_of
+from proctor.results.merge import merge_journals
 from proctor.results.run_info import FORMAT_VERSION, RunInfo
-from proctor.types import EpisodeSpec
+from proctor.types import EpisodeResult, EpisodeSpec
 
 RUN_FILE = "run.json"
 """A directory that holds a file of this name is a run directory."""
@@ -42,6 +44,7 @@ RESULT_FILE = "eval_info.json"
 """The name under which LeRobot's readers look for results."""
 
 _VIDEO_FOLDER = "videos"
+_SHOWN_VIDEO = re.compile(r"eval_episode_\d+\.mp4")
 _RUN_FILE_OF_SHARD = re.compile(r"run_(\d+)_of_(\d+)\.json")
 
 
@@ -140,9 +143,14 @@ class RunDirectory:
         """The folder of all videos."""
         return self.path / _VIDEO_FOLDER
 
-    def video_file(self, spec: EpisodeSpec) -> Path:
-        """The video of an episode, whether it exists or not."""
-        return self.path / video_name(spec)
+    def video_file(self, spec: EpisodeSpec, variant: str = "") -> Path:
+        """The video of an episode, whether it exists or not; see :func:`video_name`."""
+        return self.path / video_name(spec, variant)
+
+    @property
+    def recording(self) -> Path:
+        """The folder of the dataset that is recorded of the run, unless the user chooses another one."""
+        return self.path / "recording"
 
     # ------------------------------------------------------------------------------------------------------- reading
 
@@ -200,14 +208,24 @@ class RunDirectory:
         """
         return [read_journal(path) for path in self.journal_files()]
 
+    def records_of(self, results: Iterable[EpisodeResult]) -> list[EpisodeRecord]:
+        """Find the record that counts of each episode with one of ``results``.
+
+        Raises:
+            ConfigError: a newer version of Proctor wrote one of the journals.
+            MergeError: journals contradict each other.
+        """
+        records = merge_journals(self.read_journals())
+        return [records[key_of(result.spec)] for result in results]
+
     def existing_videos(self, specs: Iterable[EpisodeSpec]) -> dict[EpisodeSpec, str]:
         """Find the videos of ``specs``: file names relative to the run directory, for those episodes that have one."""
         found = {path.relative_to(self.path).as_posix() for path in self.video_files()}
         return {spec: name for spec in specs if (name := video_name(spec)) in found} if found else {}
 
     def video_files(self) -> Iterator[Path]:
-        """Every video that exists."""
-        return self.videos.glob("*/*.mp4")
+        """Every video that exists and that reports show, so no variant of one."""
+        return (path for path in self.videos.glob("*/*.mp4") if _SHOWN_VIDEO.fullmatch(path.name))
 
     def shown_files(self) -> Iterator[Path]:
         """Every file by which a page about the run may change: results, videos, and locks, which show a writer."""
@@ -289,10 +307,14 @@ class RunDirectory:
             raise
 
 
-def video_name(spec: EpisodeSpec) -> str:
-    """Name the video of an episode, relative to the run directory."""
-    suite = re.sub(r"[^\w.-]+", "_", spec.suite)
-    return f"{_VIDEO_FOLDER}/{suite}_{spec.task_id}/eval_episode_{spec.episode_index}.mp4"
+def video_name(spec: EpisodeSpec, variant: str = "") -> str:
+    """Name the video of an episode, relative to the run directory.
+
+    A ``variant`` of the video that reports show, such as another camera's, has a file of its own beside it.
+    """
+    suite, kind = (re.sub(r"[^\w.-]+", "_", text) for text in (spec.suite, variant))
+    name = f"eval_episode_{spec.episode_index}{kind and '-'}{kind}.mp4"
+    return f"{_VIDEO_FOLDER}/{suite}_{spec.task_id}/{name}"
 
 
 def _make_new(path: Path) -> bool:

@@ -56,18 +56,40 @@ class VideoSpec(msgspec.Struct, frozen=True):
     """An episode's video: its path, and how it is made.
 
     ``max_fps`` bounds the frames per simulated second. If ``camera`` or ``size`` (width, height in pixels) is None, it
-    is the simulator's usual one.
+    is the simulator's usual one. ``token`` is another one in each order, so that two processes that make the same video
+    at a time do not write into one file.
     """
 
     path: str
     max_fps: float = 20.0
     camera: str | None = None
     size: tuple[int, int] | None = None
+    token: str = ""
 
     @property
     def unfinished(self) -> str:
         """The path of the video until it is known to show the right episode."""
-        return f"{self.path}.part"
+        return f"{self.path}.{self.token}.part" if self.token else f"{self.path}.part"
+
+
+class Codec(msgspec.Struct, frozen=True):
+    """The codec of a recording's videos: its name in FFmpeg, the pixel format, and the codec's options."""
+
+    name: str
+    pixel_format: str
+    options: dict[str, str]
+
+
+class RolloutSpec(msgspec.Struct, frozen=True):
+    """An episode's recording: the folder that receives what the policy saw and did, and the codec of its videos."""
+
+    folder: str
+    codec: Codec
+
+    @property
+    def unfinished(self) -> str:
+        """The path of the folder until it is known to hold the right episode."""
+        return f"{self.folder}.part"
 
 
 # ---------------------------------------------------------------------------------------------- engine to worker
@@ -93,12 +115,14 @@ class Build(msgspec.Struct, tag=True, frozen=True):
 class Start(msgspec.Struct, tag=True, frozen=True):
     """Reset to an episode. The reply is :class:`Observed`, or :class:`Finished` if the policy lives in the worker.
 
-    If ``video_spec`` is given, the episode is recorded while it runs, because its simulator cannot replay it.
+    If ``video_spec`` or ``rollout_spec`` is given, the episode is recorded while it runs, because its simulator cannot
+    replay it.
     """
 
     spec: EpisodeSpec
     max_steps: int
     video_spec: VideoSpec | None = None
+    rollout_spec: RolloutSpec | None = None
 
 
 class Act(msgspec.Struct, tag=True, frozen=True):
@@ -108,13 +132,22 @@ class Act(msgspec.Struct, tag=True, frozen=True):
     looks: tuple[bool, ...]
 
 
+NO_TIME_LEFT = "there was no time left for its video"
+
+
 class Replay(msgspec.Struct, tag=True, frozen=True):
-    """Run an episode again with the actions that it executed, and render its video. The reply is :class:`Finished`."""
+    """Run an episode again with the actions that it executed, to render its video or to record what its policy saw.
+
+    The reply is :class:`Finished`. If it takes longer than ``seconds``, or is clearly going to, the video is given up
+    with the problem :data:`NO_TIME_LEFT`; None sets no limit.
+    """
 
     spec: EpisodeSpec
     max_steps: int
     actions: ArrayBytes
-    video_spec: VideoSpec
+    video_spec: VideoSpec | None = None
+    rollout_spec: RolloutSpec | None = None
+    seconds: float | None = None
 
 
 class FrameEncoded(msgspec.Struct, tag=True, frozen=True):
@@ -197,9 +230,10 @@ class FrameDrawn(msgspec.Struct, tag=True, frozen=True):
 class Finished(msgspec.Struct, tag=True, frozen=True):
     """The episode reached its end.
 
-    If the episode was to have a video and has none, ``video_problem`` is the reason; a replay may end early then.
-    ``success`` is None if the simulator did not report it, and the rewards are None if they are not finite. ``arrays``
-    are the :data:`~proctor.types.EpisodeArrays`.
+    If the episode was to have a video and has none, ``video_problem`` is the reason, and if it was to be recorded for a
+    dataset and is not, ``rollout_problem``; a replay may end early then. ``success`` is None if the simulator did not
+    report it, and the rewards are None if they are not finite. ``arrays`` are the
+    :data:`~proctor.types.EpisodeArrays`.
     """
 
     success: bool | None
@@ -210,6 +244,7 @@ class Finished(msgspec.Struct, tag=True, frozen=True):
     arrays: dict[str, ArrayBytes]
     spent: Spent
     video_problem: str = ""
+    rollout_problem: str = ""
 
 
 class RequestFailed(msgspec.Struct, tag=True, frozen=True):
