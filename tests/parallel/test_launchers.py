@@ -32,6 +32,7 @@ from proctor.parallel.messages import (
     ShardRun,
     ShardStatus,
     Stop,
+    encode,
 )
 from proctor.testing.fakes import FAKE_BENCHMARK
 from proctor.types import EpisodeSpec, Outcome
@@ -66,7 +67,7 @@ def test_a_shard_runs_the_episodes_that_it_is_sent_and_ends(launcher, tmp_path):
     """It is ready first, then starts and finishes each episode, then ends, and sends nothing after that."""
     with closing(launcher()) as shards:
         shards.submit(shard_run(tmp_path))
-        assert events_until(shards, ShardReady)[-1] == (0, ShardReady(1))
+        assert events_until(shards, ShardReady)[0] == (0, ShardReady(1))
         shards.send(0, RunEpisodes(SPECS[:2]))
         events = events_until(shards, EpisodeDone, 2)
         shards.send(0, RunEpisodes(SPECS[2:3]))
@@ -122,7 +123,7 @@ def test_a_cancelled_shard_has_no_further_event(launcher, tmp_path):
         assert {shard_id for shard_id, _ in events_until(shards, ShardEnded)} == {1}
         shards.submit(shard_run(tmp_path, 0))
 
-        assert events_until(shards, ShardReady)[-1] == (0, ShardReady(1))
+        assert events_until(shards, ShardReady)[0] == (0, ShardReady(1))
 
 
 def test_a_killed_shard_is_lost_with_the_signal(tmp_path):
