@@ -1,11 +1,11 @@
-"""Evaluates the fake benchmark while something is killed every few seconds, and resumes it until all episodes are there.
+"""Evaluates the fake benchmark while something is killed every few seconds, and resumes it until it is complete.
 
     python bench/soak.py [--episodes 100000] [--tasks 20] [--workers 2] [--every 3] [--seed 0]
 
 At random moments the command is sent SIGKILL, SIGTERM, SIGINT or SIGHUP, and one of its processes (the fork server, a
-worker) SIGKILL, SIGSEGV, SIGABRT or SIGSTOP. When all episodes have a result, the canonical results must equal, byte for
-byte, those of a run that nothing happened to, and no process, temporary file or name in /dev/shm may be left. The last
-line is the record: ``ok`` or what differs. The exit status is 0 if nothing does.
+worker) SIGKILL, SIGSEGV, SIGABRT or SIGSTOP. When all episodes have a result, the canonical results must equal, byte
+for byte, those of a run that nothing happened to, and no process, temporary file or name in /dev/shm may be left. The
+last line is ``ok``, or says what differs or is left. The exit status is 0 if nothing does.
 """
 
 from __future__ import annotations
@@ -82,7 +82,9 @@ def soaked(directory: Path, options: argparse.Namespace) -> tuple[Counter[str], 
     """Run the command until it ends by itself with status 0; returns signals, exit statuses and processes left."""
     generator, sent, statuses, left = Random(options.seed), Counter[str](), Counter[int](), set[int]()
     while not statuses[0]:
-        with subprocess.Popen(command(directory, options), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        with subprocess.Popen(
+            command(directory, options), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        ) as process:
             below = harass(process, generator, options.every, sent)
             try:
                 _, printed = process.communicate(timeout=ENDS_WITHIN_S)

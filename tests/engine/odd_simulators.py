@@ -1,4 +1,4 @@
-"""An environment that returns or raises something odd in the episodes of chosen seeds, and a policy that looks at it."""
+"""An environment that returns or raises something odd in the episodes of chosen seeds, and a policy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STRIKES_AT = 3
 HUGE = 50_000_000
 
 
-class Unspeakable(Exception):
+class UnspeakableError(Exception):
     """An exception whose text cannot be made."""
 
     def __str__(self):
@@ -38,12 +38,12 @@ RAISED = {
     "raises BaseException": lambda: raise_(BaseException("a panic")),
     "raises KeyboardInterrupt": lambda: raise_(KeyboardInterrupt()),
     "raises MemoryError": lambda: raise_(MemoryError()),
-    "raises what has no text": lambda: raise_(Unspeakable()),
+    "raises what has no text": lambda: raise_(UnspeakableError()),
     "raises a lone surrogate": lambda: raise_(RuntimeError("a file called \udcff")),
     "raises control characters": lambda: raise_(RuntimeError("\x1b[31mred\x1b[0m \0 <script>")),
     "raises 50 MB": lambda: raise_(RuntimeError("x" * HUGE)),
     "recurses": endless,
-    "asks": lambda: input(),
+    "asks": input,
 }
 OBSERVED = {
     "observes objects": lambda: {"agent_pos": np.array([{"a": 1}, [1, 2, 3]], object)},
@@ -90,7 +90,7 @@ STRUCTURES = {
 FRAMES = {
     "draws floats": lambda frame: frame.astype(float),
     "draws None": lambda frame: None,
-    "draws other sizes": lambda frame: np.zeros((32 + 2 * np.random.randint(1, 9), 32, 3), np.uint8),  # noqa: NPY002
+    "draws other sizes": lambda frame: np.zeros((32 + 2 * np.random.randint(1, 9), 32, 3), np.uint8),
     "draws alpha": lambda frame: np.zeros((32, 32, 4), np.uint8),
     "draws a pixel": lambda frame: frame[:1, :1],
     "draws 50 MB": lambda frame: np.zeros((4096, 4096, 3), np.uint8),
@@ -109,7 +109,7 @@ class Odd(gym.Env):
     observation_space = gym.spaces.Dict({"agent_pos": gym.spaces.Box(-np.inf, np.inf, (2,), np.float32)})
     action_space = gym.spaces.Box(-1, 1, (2,), np.float32)
 
-    def __init__(self, tame=False, render_mode=None):
+    def __init__(self, *, tame=False, render_mode=None):
         self.tame, self.render_mode = tame, render_mode
         self.n_steps, self.odd = 0, "nothing"
 

@@ -39,7 +39,7 @@ time_t time(time_t *now) {
     return ours.tv_sec;
 }
 """
-"""A wall clock that jumps four times a second by years, as C that is loaded before the C library. Other clocks do not."""
+"""A wall clock that jumps four times a second by years, as C that is loaded before the C library."""
 
 
 @pytest.fixture

@@ -58,7 +58,7 @@ class Wire:
 
         Raises:
             EOFError: the other end is closed, and every whole message has been returned.
-            OSError: the connection was reset, or what came is no message.
+            OSError: the connection was reset, or its bytes are not messages.
         """
         ended = False
         with suppress(BlockingIOError):

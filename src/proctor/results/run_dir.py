@@ -156,8 +156,15 @@ class RunDirectory:
 
     @property
     def holds_run(self) -> bool:
-        """The directory has a ``run.json``."""
-        return self.whole.run_file.exists()
+        """The directory has a ``run.json``.
+
+        Raises:
+            ConfigError: that cannot be seen.
+        """
+        try:
+            return self.whole.run_file.exists()
+        except OSError as error:
+            raise unreadable(self.whole.run_file, error) from error
 
     def read_run(self) -> RunInfo | None:
         """Read what is evaluated here, by the whole run or by this shard; None if there is no such file.

@@ -7,7 +7,6 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
-import stat
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -29,8 +28,9 @@ FAKE_BENCHMARK = "proctor.testing.fakes:FakeBenchmark"
 @dataclass(frozen=True, kw_only=True)
 class FakeConfig(EnvConfig):
     """``faults`` maps ``"<task>/<seed>/<step>"`` to what happens there: ``raise``, ``kill``, ``segfault``, ``abort``,
-    ``exit``, ``hang``, ``seize`` (hangs in native code that holds the GIL, and ignores SIGTERM), ``stop`` (SIGSTOP), ``nap`` (half a second), ``quit`` (SystemExit), ``panic`` (no Exception), ``ask`` (input()),
-    ``babble`` (writes into every open socket), ``interrupt`` (KeyboardInterrupt, without a Ctrl-C).
+    ``exit``, ``hang``, ``seize`` (hangs in native code that holds the GIL, and ignores SIGTERM), ``stop`` (SIGSTOP),
+    ``nap`` (half a second), ``quit`` (SystemExit), ``panic`` (no Exception), ``ask`` (input()), ``babble`` (writes into
+    every open socket), ``interrupt`` (KeyboardInterrupt, without a Ctrl-C).
     Step 0 is the reset, ``"<task>/construct"`` the constructor, ``"<task>/<seed>/<step>/render"`` a video's frame. A
     fault strikes ``times`` times; ``scratch`` is the folder in which workers remember how often it has.
 
@@ -177,10 +177,10 @@ def _seize() -> None:
 
 
 def _babble() -> None:
-    for descriptor in map(int, os.listdir("/proc/self/fd")):
+    for descriptor in list(Path("/proc/self/fd").iterdir()):
         with suppress(OSError):
-            if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
-                os.write(descriptor, b"\0\0\0\2no")
+            if descriptor.is_socket():
+                os.write(int(descriptor.name), b"\0\0\0\2no")
 
 
 _FAULTS: dict[str, Any] = {

@@ -230,9 +230,9 @@ class Pool:
         try:
             worker = self._workers[worker_id] = self._new_worker()
         except OSError as error:
-            where = f" of {error.filename}" if error.filename else ""
+            what = f"{error.filename}: " if error.filename else ""
             raise ResourceError(
-                f"A simulator's process cannot be started because{where}: {error.strerror or error}; free what it lacks."
+                f"A simulator's process cannot be started ({what}{error.strerror or error}); free or permit what it needs."
             ) from error
         if isinstance(worker, ProcessWorker):
             self._selector.register(worker.wire, selectors.EVENT_READ, worker_id)

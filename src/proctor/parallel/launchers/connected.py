@@ -18,7 +18,7 @@ class ConnectedShard(Protocol):
     wire: Wire
 
     def receive(self) -> list[Event]:
-        """Return the reports that have come whole, or :class:`~proctor.parallel.messages.ShardLost` if the shard is gone.
+        """Return the reports that have come whole, or :class:`~proctor.parallel.messages.ShardLost` if it is gone.
 
         It is called only if the connection is readable.
         """
