@@ -74,6 +74,26 @@ def test_a_directory_in_the_place_of_a_file(tmp_path, capsys, file):
     assert main([*EVALUATE, "--eval.batch_size=2", f"--output_dir={tmp_path}"]) == 0
 
 
+@pytest.mark.parametrize("option", ["env.kwargs", "env", "policy"])
+def test_an_option_that_is_nested_without_end(tmp_path, capsys, option):
+    """On the command line and in a file; the sentence does not repeat all of it."""
+    (tmp_path / "config.yaml").write_text(f"{option}: '{'[' * 100_000}'")
+
+    for given in (f"--{option}={'[' * 100_000}", f"--config_path={tmp_path / 'config.yaml'}"):
+        assert len(refusal(capsys, "eval", given, "--env.type=gymnasium", "--policy.type=random")) < 2000
+
+
+def test_what_a_killed_process_left_half_written_is_removed(tmp_path):
+    """By the next session; nothing else is."""
+    leftovers = [tmp_path / f".{name}.99999.tmp" for name in ("run.json", "eval_info.json")]
+    for path in [*leftovers, tmp_path / ".mine.tmp"]:
+        path.write_text("{")
+
+    assert main([*EVALUATE, "--eval.batch_size=1", f"--output_dir={tmp_path}"]) == 0
+
+    assert [path.name for path in tmp_path.iterdir() if path.suffix == ".tmp"] == [".mine.tmp"]
+
+
 @pytest.mark.parametrize("file", FILES)
 def test_a_link_to_itself_in_the_place_of_a_file(tmp_path, capsys, file):
     """It is replaced if a file of that name would be, and refused if it would be written through."""

@@ -232,7 +232,7 @@ class Pool:
         except OSError as error:
             what = f"{error.filename}: " if error.filename else ""
             raise ResourceError(
-                f"A simulator's process cannot be started ({what}{error.strerror or error}); free or permit what it needs."
+                f"A simulator's process cannot be started ({what}{error.strerror or error}); free what it needs."
             ) from error
         if isinstance(worker, ProcessWorker):
             self._selector.register(worker.wire, selectors.EVENT_READ, worker_id)
