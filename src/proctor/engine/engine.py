@@ -10,6 +10,7 @@ from types import MappingProxyType
 from proctor.engine.delay import DelayedChunks
 from proctor.engine.devices import Devices, OnPolicyLoaded
 from proctor.engine.episode import Episode, LookPlan
+from proctor.engine.input_sketch import InputRecorder, recorder_of
 from proctor.engine.inference import InferenceRequest, InferenceResult
 from proctor.engine.load import Load
 from proctor.engine.observer import Observer
@@ -17,7 +18,7 @@ from proctor.engine.options import EngineSetup
 from proctor.engine.timesheet import Timesheets
 from proctor.engine.trace import Trace
 from proctor.engine.video_replay import check_camera
-from proctor.engine.worker.messages import Built, Start, VideoSpec, unpack_arrays
+from proctor.engine.worker.messages import Built, Start, VideoSpec
 from proctor.engine.worker.video_file import discard_video, keep_video
 from proctor.engine.workers import (
     TICK_S,
@@ -214,8 +215,16 @@ class Engine:
         if self.started_at is None:
             self.started_at = monotonic()
         task = self.setup.tasks[spec.task]
-        self._episodes[worker_id] = Episode(spec, task, self._look_plan, self._delayed_chunks(spec.task))
+        delayed, inputs = self._delayed_chunks(spec.task), self._input_recorder(spec)
+        self._episodes[worker_id] = Episode(spec, task, self._look_plan, delayed, inputs)
         self.workers.send(worker_id, Start(spec, task.max_episode_steps, self._live_video(spec)))
+
+    def _input_recorder(self, spec: EpisodeSpec) -> InputRecorder | None:
+        """Return the recorder of what the policy is given in an episode; None if it is not to have one."""
+        if self._policy is None or not self.setup.options.audit:
+            return None
+        built = self.workers.built[spec.task]
+        return recorder_of(spec, built.action_low, built.action_high, built.fps)
 
     def _delayed_chunks(self, task: TaskKey) -> DelayedChunks | None:
         """Return the chunks of a new episode of a task, which arrive late; None if there is no delay."""
@@ -255,7 +264,7 @@ class Engine:
         if (video_spec := self._live_video(event.spec)) is not None:
             self.recorded[event.spec] = reply.video_problem or keep_video(video_spec)
         timings = self._timesheets.timings(event.worker_id)
-        self._on_result(episode.result(reply, event.errors, timings), unpack_arrays(reply.arrays))
+        self._on_result(episode.result(reply, event.errors, timings), episode.arrays(reply))
 
     def _discard_videos(self) -> None:
         for video_spec in self._video_specs.values():

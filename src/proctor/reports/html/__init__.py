@@ -4,6 +4,7 @@ report_run  the evaluations that a page shows: run directories, or result files 
 tables      tasks, comparisons and provenance, as the templates print them
 episodes    the table of all episodes, which can be sorted and filtered, with the addresses of their videos
 charts      pictures that take their colours from the page
+audit       findings about what the policy was given, with both sides of them
 page        the whole page; templates/ holds the HTML, the style sheet and the script
 """
 

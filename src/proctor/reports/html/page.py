@@ -19,6 +19,7 @@ from rich.text import Text
 
 from proctor.reports.comparison import letter, p_value, points, points_range
 from proctor.reports.html import charts
+from proctor.reports.html.audit import audit_views
 from proctor.reports.html.episodes import MOST_ROWS, VideoAddress, episode_table
 from proctor.reports.html.report_run import ReportRun
 from proctor.reports.html.tables import comparison_views, provenance, task_table
@@ -84,6 +85,7 @@ def render_report(
         charts=_charts(summaries),
         episodes=episode_table(runs, video, most_rows),
         facts=provenance(runs),
+        audits=audit_views(runs),
         version=version("proctor"),
         made=datetime.now(UTC).isoformat(timespec="minutes"),
         style=Markup(style),  # noqa: S704 - ours
@@ -120,6 +122,7 @@ def content_security_policy(style: str, script: str, *, connects: bool = False) 
         "script-src": _hash(script),
         "style-src": _hash(style),
         "media-src": "'self' data:",
+        "img-src": "data:",
         "connect-src": "'self'" if connects else "'none'",
         "base-uri": "'none'",
         "form-action": "'none'",
