@@ -10,8 +10,8 @@ from types import MappingProxyType
 from proctor.engine.delay import DelayedChunks
 from proctor.engine.devices import Devices, OnPolicyLoaded
 from proctor.engine.episode import Episode, LookPlan
-from proctor.engine.input_sketch import InputRecorder, recorder_of
 from proctor.engine.inference import InferenceRequest, InferenceResult
+from proctor.engine.input_sketch import InputRecorder, recorder_of
 from proctor.engine.load import Load
 from proctor.engine.observer import Observer
 from proctor.engine.options import EngineSetup

@@ -141,10 +141,7 @@ class InputRecorder:
             self.action_high,
             self.fps,
             {key: _vector(rows, stride) for key, rows in self._rows.items()},
-            {
-                key: msgspec.structs.replace(image, thumbnails=thumbnails[key])
-                for key, image in self._images.items()
-            },
+            {key: msgspec.structs.replace(image, thumbnails=thumbnails[key]) for key, image in self._images.items()},
         )
 
     def arrays(self) -> Mapping[str, Array]:

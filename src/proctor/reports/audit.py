@@ -26,9 +26,7 @@ def print_audit(console: Console, audit: Audit) -> None:
     for name in ("severity", "evidence", "finding"):
         table.add_column(name, overflow="fold", no_wrap=name != "finding")
     for finding in audit.findings:
-        table.add_row(
-            Text(finding.severity, _STYLES[finding.severity]), Text(finding.source), safe(finding.sentence)
-        )
+        table.add_row(Text(finding.severity, _STYLES[finding.severity]), Text(finding.source), safe(finding.sentence))
     if audit.findings:
         console.print(table)
     elif audit.n_episodes:

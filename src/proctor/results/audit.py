@@ -30,6 +30,10 @@ class Severity(StrEnum):
     NOTE = "note"
 
 
+Evidence = dict[str, float | str | list[int]]
+"""The numbers of a finding, by name."""
+
+
 class Finding(msgspec.Struct, frozen=True):
     """Something that differs from the policy's training.
 
@@ -44,7 +48,7 @@ class Finding(msgspec.Struct, frozen=True):
     index: int | None
     source: str
     sentence: str
-    evidence: dict[str, float | str | list[int]] = {}
+    evidence: Evidence = {}
 
 
 class TrainedFeature(msgspec.Struct, frozen=True):

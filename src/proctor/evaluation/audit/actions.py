@@ -9,7 +9,7 @@ import numpy as np
 from proctor.evaluation.audit.observed import Observed
 from proctor.evaluation.audit.reference import Reference
 from proctor.evaluation.audit.wording import named, number
-from proctor.results.audit import Finding, Severity
+from proctor.results.audit import Evidence, Finding, Severity
 
 _ACTION = "action"
 _MARGIN = 0.05
@@ -31,14 +31,14 @@ def action_findings(observed: Observed, reference: Reference | None, n_action_st
     yield from _outside(observed)
     if reference is not None:
         yield from _unlike_training(observed, reference)
-        yield from _training_outside(observed, reference)
+        yield from _scale_of_training(observed, reference)
         yield from _gripper(observed, reference)
     if n_action_steps and (per_look := observed.steps_per_look) and per_look > _ONE_AND_A_HALF * n_action_steps:
         sentence = (
             f"{per_look:.0f} actions of each chunk are executed; the checkpoint was saved with {n_action_steps}, and a "
             "longer chunk is less sure at its end."
         )
-        evidence: dict[str, float | str | list[int]] = {"executed": per_look, "saved": float(n_action_steps)}
+        evidence: Evidence = {"executed": per_look, "saved": float(n_action_steps)}
         yield Finding("chunk", Severity.WARNING, _ACTION, None, "checkpoint", sentence, evidence)
 
 
@@ -56,7 +56,7 @@ def _outside(observed: Observed) -> Iterator[Finding]:
             f"{named(_ACTION, index)} is outside of the environment's bounds in {share:.0%} of the actions: "
             f"{number(values.min())} to {number(values.max())}, bounds {number(low[index])} to {number(high[index])}."
         )
-        evidence: dict[str, float | str | list[int]] = {"share": share}
+        evidence: Evidence = {"share": share}
         yield Finding("outside of bounds", Severity.WARNING, _ACTION, index, "environment", sentence, evidence)
 
 
@@ -73,7 +73,7 @@ def _unlike_training(observed: Observed, reference: Reference) -> Iterator[Findi
         yield Finding("action far", Severity.WARNING, _ACTION, index, reference.source, sentence)
 
 
-def _training_outside(observed: Observed, reference: Reference) -> Iterator[Finding]:
+def _scale_of_training(observed: Observed, reference: Reference) -> Iterator[Finding]:
     """Report elements whose training had a scale that the environment's bounds exclude: degrees, absolute positions."""
     low, high = observed.action_low, observed.action_high
     if not low.shape == high.shape == reference.centre.shape:

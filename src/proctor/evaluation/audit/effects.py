@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
 from proctor.evaluation.audit.observed import EpisodeInputs
 from proctor.evaluation.audit.wording import named, number
 from proctor.policies.training_data import TrainingEpisode
-from proctor.results.audit import Finding, Severity
+from proctor.results.audit import Evidence, Finding, Severity
 from proctor.types import Array
 
 _LEAST_WINDOWS = 40
@@ -72,7 +73,7 @@ def _compared(name: str, place: tuple[int, int], in_dataset: Effects, in_run: Ef
     if not certain or abs(in_dataset.standardised[place]) < _LEAST_SHARE or not np.isfinite(now):
         return None
     action, element = place
-    evidence: dict[str, float | str | list[int]] = {"dataset": then, "run": now, "element": [element]}
+    evidence: Evidence = {"dataset": then, "run": now, "element": [element]}
     what = f"{named('action', action)} moves {named(name, element)}"
     if now * then < 0 and abs(now) / in_run.error[place] >= _LEAST_IN_RUN:
         sentence = f"{what} the other way than in the dataset ({number(now)} per unit; dataset {number(then)})."
@@ -87,12 +88,12 @@ def _compared(name: str, place: tuple[int, int], in_dataset: Effects, in_run: Ef
 
 def windows_of_run(key: str, episodes: Sequence[EpisodeInputs]) -> tuple[int, Windows] | None:
     """Cut a run into windows between looks; gives their length in steps too. None if there are too few."""
-    pieces = []
+    pieces: list[tuple[int, Array, Array, Array]] = []
     for episode in episodes:
         if key not in episode.sketch.vectors:
             continue
         rows, steps = episode.sketch.vectors[key].rows.unpack(), episode.sketch.steps
-        for place, (begin, end) in enumerate(zip(steps, steps[1:], strict=False)):
+        for place, (begin, end) in enumerate(pairwise(steps)):
             pieces.append((end - begin, rows[place], rows[place + 1], episode.actions[begin:end].mean(axis=0)))
     if not pieces:
         return None
@@ -100,8 +101,8 @@ def windows_of_run(key: str, episodes: Sequence[EpisodeInputs]) -> tuple[int, Wi
     alike = [piece for piece in pieces if piece[0] == n_steps and piece[1].shape == pieces[0][1].shape]
     if len(alike) < _LEAST_WINDOWS:
         return None
-    _, start, end, action = zip(*alike, strict=True)
-    return n_steps, Windows(*(np.stack(part).astype(np.float64) for part in (start, end, action)))
+    parts = [np.stack([piece[place] for piece in alike]).astype(np.float64) for place in (1, 2, 3)]
+    return n_steps, Windows(*parts)
 
 
 def windows_of_dataset(name: str, training: Sequence[TrainingEpisode], n_steps: int) -> Windows | None:

@@ -22,9 +22,7 @@ _NOTHING_KNOWN = Training({})
 _ACTION = "action"
 
 
-def examine(
-    episodes: Sequence[EpisodeInputs], training: Training | None, data: TrainingData | None = None
-) -> Audit:
+def examine(episodes: Sequence[EpisodeInputs], training: Training | None, data: TrainingData | None = None) -> Audit:
     """Audit a run's episodes.
 
     Args:

@@ -14,7 +14,7 @@ import numpy as np
 from proctor.engine.input_sketch import THUMBNAIL, thumbnail
 from proctor.evaluation.audit.observed import ObservedImages
 from proctor.evaluation.audit.wording import number
-from proctor.results.audit import Finding, Severity, TrainedFeature
+from proctor.results.audit import Evidence, Finding, Severity, TrainedFeature
 from proctor.types import Array
 
 _CHANNELS = ("red", "green", "blue")
@@ -143,7 +143,7 @@ def _without_bars(vertical: float, horizontal: float) -> Change:
 def _with_bars(vertical: float, horizontal: float) -> Change:
     def pad(images: Array) -> Array:
         """Make the image lower or narrower, between black bars."""
-        n, height, width = images.shape[:3]
+        height, width = images.shape[1:3]
         inner = round(height * vertical), round(width * horizontal)
         rows = (np.arange(inner[0]) * height / inner[0]).astype(int)
         columns = (np.arange(inner[1]) * width / inner[1]).astype(int)
@@ -215,7 +215,7 @@ def dataset_findings(
         for camera, images in others.items()
         if len(images) > 1
     }
-    evidence: dict[str, float | str | list[int]] = {"distance": now, "usual": usual}
+    evidence: Evidence = {"distance": now, "usual": usual}
     apart = f"their distance from its frames falls from {number(now)} to"
     best = min(changed, key=lambda what: changed[what])
     camera = min(cameras, key=lambda what: cameras[what], default=None)

@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from proctor.results.audit import Finding, Severity
+from proctor.results.audit import Evidence, Finding, Severity
 
 _FEATURE = "task"
 
@@ -24,7 +24,7 @@ def text_findings(
     for text in sorted(instructions):
         if text in known:
             continue
-        evidence: dict[str, float | str | list[int]] = {"instruction": text, "episodes": float(instructions[text])}
+        evidence: Evidence = {"instruction": text, "episodes": float(instructions[text])}
         if (alike := plain.get(_plain(text))) is not None:
             sentence = f"The instruction {text!r} is spelt {alike!r} in the dataset."
             yield Finding("instruction", Severity.NOTE, _FEATURE, None, "dataset", sentence, evidence)

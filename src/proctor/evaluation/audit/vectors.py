@@ -6,7 +6,7 @@ looks a bad policy may have led the robot to places that no demonstration shows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -14,7 +14,7 @@ from scipy.optimize import linear_sum_assignment
 from proctor.evaluation.audit.observed import ObservedVector
 from proctor.evaluation.audit.reference import Reference, sigmas
 from proctor.evaluation.audit.wording import named, number, share_of_episodes
-from proctor.results.audit import Finding, Severity
+from proctor.results.audit import Evidence, Finding, Severity
 from proctor.types import Array
 
 _MOST_EPISODES = 0.9
@@ -53,8 +53,8 @@ def odd_vector(name: str, observed: ObservedVector) -> Iterator[Finding]:
     """Look for what is wrong with a vector whatever the training was."""
     if observed.n_not_finite:
         sentence = f"{name} holds {observed.n_not_finite} values that are NaN or infinite."
-        evidence: Mapping[str, float] = {"n": float(observed.n_not_finite)}
-        yield Finding("not finite", Severity.SEVERE, name, None, "environment", sentence, dict(evidence))
+        evidence: Evidence = {"n": float(observed.n_not_finite)}
+        yield Finding("not finite", Severity.SEVERE, name, None, "environment", sentence, evidence)
     if len(observed.rows) >= _LEAST_ROWS and (observed.low == observed.high).all():
         sentence = f"{name} never changes, in no element, at no look of any episode."
         yield Finding("constant", Severity.SEVERE, name, None, "environment", sentence)
@@ -67,7 +67,7 @@ def _far_at_first(name: str, observed: ObservedVector, reference: Reference) -> 
     shares = is_far.mean(axis=0)
     for index in np.flatnonzero(shares >= _MOST_EPISODES).tolist():
         value, distance = float(np.median(observed.first[:, index])), float(np.median(distances[:, index]))
-        evidence = {"sigmas": distance, "value": value, "share": float(shares[index])}
+        evidence: Evidence = {"sigmas": distance, "value": value, "share": float(shares[index])}
         where = f"at the first step of {share_of_episodes(shares[index])}"
         if reference.constant[index]:
             sentence = (
@@ -100,7 +100,7 @@ def _drifted(name: str, observed: ObservedVector, reference: Reference, known: l
                 f"not at the first ones ({number(float(np.median(observed.rows[:, index])))}; training "
                 f"{_training(reference, index)})."
             )
-            evidence = {"share": float(shares[index])}
+            evidence: Evidence = {"share": float(shares[index])}
             yield Finding("drifted", Severity.WARNING, name, index, reference.source, sentence, evidence)
 
 
@@ -143,7 +143,11 @@ def _swapped(name: str, observed: ObservedVector, reference: Reference) -> Itera
         f"The elements {', '.join(map(str, places))} of {name} look swapped: they fit the training far better in the "
         f"order {', '.join(str(int(columns[index])) for index in places)}."
     )
-    evidence = {"order": [int(column) for column in columns], "misfit": float(now.sum()), "after": float(then.sum())}
+    evidence: Evidence = {
+        "order": [int(column) for column in columns],
+        "misfit": float(now.sum()),
+        "after": float(then.sum()),
+    }
     yield Finding("swapped", Severity.SEVERE, name, None, reference.source, sentence, evidence)
 
 
@@ -170,10 +174,6 @@ def _scaled(name: str, observed: ObservedVector, reference: Reference, indices: 
     for factor, guess in _FACTORS.items():
         if (np.abs(values / factor - centre) < _WITHIN * sigma).all():
             by = f"divided by {number(factor)}" if factor > 0 else "with the other sign"
-            sentence = (
-                f"{name} at {', '.join(map(str, usable))} would be where it was in training {by}: {guess}."
-            )
-            yield Finding(
-                "scaled", Severity.SEVERE, name, None, reference.source, sentence, {"factor": float(factor)}
-            )
+            sentence = f"{name} at {', '.join(map(str, usable))} would be where it was in training {by}: {guess}."
+            yield Finding("scaled", Severity.SEVERE, name, None, reference.source, sentence, {"factor": float(factor)})
             return

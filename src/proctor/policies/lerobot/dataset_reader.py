@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ def read_training_data(config: DatasetConfig) -> TrainingData:
 
 
 def _open(config: DatasetConfig) -> Any:
+    logging.getLogger("lerobot").setLevel(logging.ERROR)  # it warns of every codec that it does not find
     try:
         from lerobot.datasets.lerobot_dataset import LeRobotDataset
     except ImportError as error:

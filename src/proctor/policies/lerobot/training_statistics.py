@@ -21,8 +21,10 @@ from proctor.results.audit import TrainedFeature, Training
 IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 """The statistics that LeRobot puts in place of every image's if ``dataset.use_imagenet_stats`` is true."""
 
-_CHANGE_NOTHING = ("batch_processor", "device_processor", "tokenizer_processor", "new_line_processor")
-_CHANGE_NOTHING += ("rename_observations_processor", "relative_actions_processor", "absolute_actions_processor")
+_CHANGE_NOTHING = (
+    *("batch_processor", "device_processor", "tokenizer_processor", "new_line_processor"),
+    *("rename_observations_processor", "relative_actions_processor", "absolute_actions_processor"),
+)
 """The ends of the names of steps that leave states and images as they are."""
 _CHANGE_IMAGES = ("crop", "resize", "image")
 _READ_TEXT = ("tokenizer", "newline", "new_line", "pack_inputs", "conversation", "task_processor", "qwen", "vlm_encode")

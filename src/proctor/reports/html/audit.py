@@ -42,9 +42,7 @@ def audit_views(runs: Sequence[ReportRun]) -> list[AuditView]:
         except ConfigError:  # the rest of the page does not need the file
             continue
         if audit is not None:
-            views.append(
-                AuditView(position, run.name, audit, list(_drawings(audit)), [*_by_feature(audit.pictures)])
-            )
+            views.append(AuditView(position, run.name, audit, list(_drawings(audit)), [*_by_feature(audit.pictures)]))
     return views
 
 
@@ -90,6 +88,6 @@ def _drawing(histogram: Histogram) -> Markup:
         ends = f'x1="{x(histogram.mean - histogram.std)}" x2="{x(histogram.mean + histogram.std)}"'
         parts.append(f'<line {ends} y1="{base + 4}" y2="{base + 4}" stroke="var(--run-1)" stroke-width="4"/>')
     label = f"{histogram.feature}[{histogram.index}] from {low:.3g} to {high:.3g}"
-    return Markup(  # noqa: S704 - numbers, and a label that is escaped
+    return Markup(
         '<svg viewBox="0 0 {0} {1}" width="{0}" height="{1}" role="img" aria-label="{2}"><title>{2}</title>{3}</svg>'
     ).format(_WIDTH, _HEIGHT, label, Markup("".join(parts)))  # noqa: S704 - ours
