@@ -12,6 +12,7 @@ or both. False alarms are counted over tasks that are wired rightly, with expert
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import shutil
@@ -19,13 +20,14 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("MUJOCO_GL", "egl")
 sys.path.insert(0, str(Path(__file__).parent))
 import numpy as np
+from common import CACHE
 
 from proctor.benchmarks.metaworld.benchmark import MetaWorld, MetaWorldConfig
 from proctor.config import DatasetConfig
@@ -57,6 +59,11 @@ def as_it_is(values: Array) -> Array:
 
 def as_given(action: Array, state: Array) -> Array:
     return action
+
+
+def as_position(action: Array, state: Array) -> Array:
+    """Give the position that the hand is to reach, in place of the way to it."""
+    return np.append(state[:3] + 0.05 * action[:3], action[3])
 
 
 def unchanged(env: Any) -> None:
@@ -92,15 +99,26 @@ def letterboxed(image: Array) -> Array:
 
 def cut(image: Array) -> Array:
     places = (SIZE * 0.1 + np.arange(SIZE) * 0.8).astype(int)
-    return image[places][:, places]
+    part: Array = image[places][:, places]
+    return part
 
 
 def permuted(order: Sequence[int]) -> Callable[[Array], Array]:
-    return lambda values: values[list(order)]
+    return partial(_permuted, order=list(order))
+
+
+def _permuted(values: Array, order: list[int]) -> Array:
+    permuted_values: Array = values[order]
+    return permuted_values
 
 
 def scaled(factors: Sequence[float]) -> Callable[[Array], Array]:
-    return lambda values: values * np.asarray(factors)
+    return partial(_scaled, factors=list(factors))
+
+
+def _scaled(values: Array, factors: list[float]) -> Array:
+    scaled_values: Array = values * np.asarray(factors)
+    return scaled_values
 
 
 def other_engine(env: Any) -> None:
@@ -129,9 +147,7 @@ WIRINGS: Mapping[str, Wiring] = {
     "action: x and y exchanged": Wiring(action=permuted([1, 0, 2, 3])),
     "action: sign of x reversed": Wiring(action=scaled([-1, 1, 1, 1])),
     "action in degrees, executed as radians": Wiring(action=scaled([1 / DEGREES] * 3 + [1])),
-    "absolute actions executed as relative": Wiring(
-        given=lambda action, state: np.append(state[:3] + 0.05 * action[:3], action[3]), trained_on="absolute"
-    ),
+    "absolute actions executed as relative": Wiring(given=as_position, trained_on="absolute"),
     "statistics of another dataset (same robot)": Wiring(trained_on="other tasks"),
     "statistics of another robot": Wiring(trained_on="other robot"),
     "another task's text": Wiring(instruction="put the bowl on the stove"),
@@ -142,7 +158,7 @@ WIRINGS: Mapping[str, Wiring] = {
 
 def expert(env: Any, generator: np.random.Generator) -> Array:
     """Act as Meta-World's expert does, with a little noise, as the demonstrations have."""
-    noise: Array = 0.3 * generator.normal(size=4) * (1, 1, 1, 0)
+    noise = 0.3 * generator.normal(size=4) * (1, 1, 1, 0)
     action: Array = np.clip(env.expert_action() + noise, -1, 1)
     return action
 
@@ -166,14 +182,31 @@ class Recorded:
 
 
 def simulate(task: Task, seed: int, act: Expert, wiring: Wiring, draws: Callable[[int], bool]) -> Recorded:
-    """Run one episode, in which an image is drawn before each step for which ``draws`` is true."""
+    """Run one episode, in which an image is drawn before each step for which ``draws`` is true; or read it from a file
+    that the same episode left before.
+    """
+    names = [getattr(each, "__qualname__", "") + str(getattr(each, "keywords", "")) for each in vars(wiring).values()]
+    drawn = [step for step in range(MAX_STEPS) if draws(step)]
+    key = repr((task.name, seed, act.__name__, names, wiring.camera, drawn))
+    file = CACHE / "audit" / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.npz"
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        found = _simulated(task, seed, act, wiring, drawn)
+        images: dict[str, Any] = {f"image{step}": image for step, image in found.images.items()}
+        np.savez(file, **images, states=np.stack(found.states), actions=np.stack(found.actions))
+    with np.load(file) as arrays:
+        drawings = {int(name.removeprefix("image")): arrays[name] for name in arrays if name.startswith("image")}
+        return Recorded(drawings, list(arrays["states"]), list(arrays["actions"]))
+
+
+def _simulated(task: Task, seed: int, act: Expert, wiring: Wiring, drawn: Sequence[int]) -> Recorded:
     env = _environment(task)
     usual = _engine_of(env)
     wiring.engine(env)
     generator, found = np.random.default_rng(seed), Recorded()
     env.reset(seed, None, look=False)
     for step in range(MAX_STEPS):
-        if draws(step):
+        if step in drawn:
             found.images[step] = env.render(wiring.camera, (SIZE, SIZE))
         state = env._raw[:4].copy()  # noqa: SLF001 - without drawing
         found.states.append(state)
@@ -206,10 +239,18 @@ def sketched(spec: EpisodeSpec, task: Task, found: Recorded, wiring: Wiring, ste
     return EpisodeInputs(task.key, recorder.sketch(), np.stack(found.actions))
 
 
-@cache
+_one_at_a_time: dict[Task, Any] = {}
+
+
 def _environment(task: Task) -> Any:
-    config = MetaWorldConfig(task=task.name, observation_width=SIZE, observation_height=SIZE)
-    return MetaWorld(config).make_env(task)
+    """Give the environment of a task; it replaces the one before, since of two GL contexts the older draws rubbish."""
+    if task not in _one_at_a_time:
+        for env in _one_at_a_time.values():
+            env.close()
+        _one_at_a_time.clear()
+        config = MetaWorldConfig(task=task.name, observation_width=SIZE, observation_height=SIZE)
+        _one_at_a_time[task] = MetaWorld(config).make_env(task)
+    return _one_at_a_time[task]
 
 
 def tasks_of(names: str) -> list[Task]:
@@ -238,7 +279,7 @@ def write_dataset(root: Path, demonstrations: Sequence[tuple[Task, Recorded]], *
     for task, episode in demonstrations:
         for step, (state, action) in enumerate(zip(episode.states, episode.actions, strict=True)):
             image = episode.images[step - step % DRAWN_EVERY]
-            given = np.append(state[:3] + 0.05 * action[:3], action[3]) if absolute else action
+            given = as_position(action, state) if absolute else action
             frame = {
                 IMAGE: image,
                 STATE: state.astype(np.float32),
@@ -274,8 +315,9 @@ def training_by_processors(data: TrainingData, *, imagenet: bool, factor: float 
     for key, values in data.statistics.items():
         shape = (3, 1, 1) if key == IMAGE else (-1,)
         times = factor if key == STATE else 1.0
-        statistics[key] = {name: torch.tensor(value).reshape(shape) * times for name, value in values.items()}
-        statistics[key].pop("count", None)
+        statistics[key] = {
+            name: torch.tensor(value).reshape(shape) * times for name, value in values.items() if name != "count"
+        }
     if imagenet:
         statistics[IMAGE] |= {name: torch.tensor(value).reshape(3, 1, 1) for name, value in IMAGENET.items()}
     with tempfile.TemporaryDirectory() as folder:
@@ -304,15 +346,22 @@ class Rollouts:
     def __init__(self, names: str, n_episodes: int, steps_per_look: int) -> None:
         self._names, self._n_episodes, self._steps_per_look = names, n_episodes, steps_per_look
         self._right: dict[Expert, list[tuple[Task, EpisodeSpec, Recorded]]] = {}
+        self._simulate_by_task()
+
+    def _simulate_by_task(self) -> None:
+        """Simulate all that will be asked for, task by task, as building an environment takes long."""
+        asked = [(Wiring(), act) for act in (expert, random, still)]
+        asked += [(wiring, expert) for wiring in WIRINGS.values() if moves(wiring)]
+        for task in tasks_of(self._names):
+            for wiring, act in asked:
+                self._of_task(task, wiring, act)
 
     def __call__(self, wiring: Wiring, act: Expert = expert, only: str | None = None) -> list[EpisodeInputs]:
-        right = Wiring()
-        moved = any(getattr(wiring, name) != getattr(right, name) for name in ("action", "given", "camera", "engine"))
-        if moved:
+        if moves(wiring):
             episodes = self._simulated(wiring, act)
         else:
             if act not in self._right:
-                self._right[act] = self._simulated(right, act)
+                self._right[act] = self._simulated(Wiring(), act)
             episodes = self._right[act]
         return [
             sketched(spec, task, found, wiring, self._steps_per_look)
@@ -321,6 +370,9 @@ class Rollouts:
         ]
 
     def _simulated(self, wiring: Wiring, act: Expert) -> list[tuple[Task, EpisodeSpec, Recorded]]:
+        return [found for task in tasks_of(self._names) for found in self._of_task(task, wiring, act)]
+
+    def _of_task(self, task: Task, wiring: Wiring, act: Expert) -> list[tuple[Task, EpisodeSpec, Recorded]]:
         looks = {look * self._steps_per_look for look in (0, 4)}
         return [
             (
@@ -328,9 +380,14 @@ class Rollouts:
                 EpisodeSpec(task.suite, task.task_id, index, 1000 + index),
                 simulate(task, 1000 + index, act, wiring, looks.__contains__),
             )
-            for task in tasks_of(self._names)
             for index in range(self._n_episodes)
         ]
+
+
+def moves(wiring: Wiring) -> bool:
+    """Say whether a wiring changes what is simulated or drawn, and not only what the policy sees of it."""
+    right = Wiring()
+    return any(getattr(wiring, name) != getattr(right, name) for name in ("action", "given", "camera", "engine"))
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,8 @@ def examine(episodes: Sequence[EpisodeInputs], training: Training | None, data: 
 def _findings(observed: Observed, training: Training, data: TrainingData | None) -> Iterator[Finding]:
     for name, vector in observed.vectors.items():
         yield from odd_vector(name, vector)
+        if vector.n_not_finite:
+            continue  # no comparison means anything
         if (reference := _reference(name, vector.first.shape[1], training, data)) is not None:
             yield from vector_findings(name, vector, reference)
     for name, images in observed.images.items():
@@ -64,6 +66,8 @@ def _against_dataset(observed: Observed, training: Training, data: TrainingData)
     yield from other_statistics(training, data)
     keys = {name: key for key, name in training.rename_map.items()}
     for name, vector in observed.vectors.items():
+        if vector.n_not_finite:
+            continue
         yield from begin_findings(name, vector, data)
         yield from effect_findings(name, keys.get(name, name), observed.episodes, data.episodes)
     for name, images in observed.images.items():

@@ -76,11 +76,13 @@ class Observed:
 
 
 def read_episodes(records: Iterable[EpisodeRecord], n_tasks: int) -> Iterator[EpisodeInputs]:
-    """Read the sketches of a run; episodes without one, and those whose arrays are damaged, are left out."""
+    """Read the sketches of a run, in the order of the episodes, whatever the order of the records is.
+
+    Episodes without a sketch, and those whose arrays are damaged, are left out.
+    """
     most = max(1, MOST_EPISODES // max(1, n_tasks))
-    for record in records:
-        if record.key.episode_index >= most or record.outcome is Outcome.ERROR:
-            continue
+    chosen = (record for record in records if record.key.episode_index < most and record.outcome is not Outcome.ERROR)
+    for record in sorted(chosen, key=lambda record: record.key):
         try:
             packed, actions = read_array(record, NAME), read_actions(record)
             if packed is not None and actions is not None:

@@ -42,7 +42,9 @@ def keep_audit(
         if episodes:
             training = policy.training() if isinstance(policy, Trained) else None
             data = None if config.dataset is None else read_training_data(config.dataset)
-            write_audit(directory, examine(episodes, training, data))
+            audit = examine(episodes, training, data)
+            if training is not None or data is not None or audit.findings:  # else there is nothing to say
+                write_audit(directory, audit)
     except ProctorError as error:
         note(f"There is no audit of the policy's inputs: {error} Try again with: proctor audit {directory}")
 

@@ -49,15 +49,15 @@ def read_training_data(config: DatasetConfig) -> TrainingData:
 
 
 def _open(config: DatasetConfig) -> Any:
+    if config.root is not None and not (Path(config.root) / "meta" / "info.json").is_file():
+        raise ConfigError(
+            f"dataset.root is {config.root}, which holds no meta/info.json; give the directory of a LeRobotDataset."
+        )
     logging.getLogger("lerobot").setLevel(logging.ERROR)  # it warns of every codec that it does not find
     try:
         from lerobot.datasets.lerobot_dataset import LeRobotDataset
     except ImportError as error:
         raise MissingExtraError(error.name or "datasets", "lerobot") from error
-    if config.root is not None and not (Path(config.root) / "meta" / "info.json").is_file():
-        raise ConfigError(
-            f"dataset.root is {config.root}, which holds no meta/info.json; give the directory of a LeRobotDataset."
-        )
     try:
         return LeRobotDataset(
             config.repo_id,
