@@ -1,0 +1,117 @@
+"""Measure what the input audit costs: pairs of runs with and without it, and the time that its own code takes.
+
+    python bench/audit.py [metaworld] [pusht] [--episodes 8] [--pairs 3]
+
+metaworld: the bundled ACT, which looks at every tenth step. pusht: a small ACT that looks at every step. Of each pair
+the ratio of wall times is printed, and the share of a run in which the audit's own code ran: the ratio of a pair needs
+a machine on which nothing else runs, while the share is the CPU time of the calling thread over the wall time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from time import perf_counter, thread_time
+from typing import Any
+
+os.environ.setdefault("MUJOCO_GL", "egl")
+sys.path.insert(0, str(Path(__file__).parent))
+from common import CACHE, loaded, machine
+
+import proctor
+from proctor.engine.input_sketch import InputRecorder
+from proctor.evaluation import run as run_module
+
+BUNDLED = Path(__file__).parents[1] / "examples" / "metaworld_act"
+
+
+def metaworld() -> tuple[Any, dict[str, Any]]:
+    policy = loaded({"path": str(BUNDLED), "n_action_steps": 10, "device": "cpu"})
+    return policy, {"type": "metaworld", "task": "reach-v3", "episode_length": 200}
+
+
+def pusht() -> tuple[Any, dict[str, Any]]:
+    from checkpoint_makers.checkpoints import make_act
+
+    folder = CACHE / "audit_act"
+    if not folder.exists():
+        make_act(folder, chunk_size=10, n_action_steps=1)
+    return loaded({"path": str(folder), "device": "cpu"}), {"type": "pusht", "episode_length": 100}
+
+
+class Stopwatch:
+    """Adds up the CPU seconds of the thread that calls timed functions."""
+
+    seconds = 0.0
+
+    def timed(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def call(*args: Any, **named: Any) -> Any:
+            began = thread_time()
+            try:
+                return function(*args, **named)
+            finally:
+                self.seconds += thread_time() - began
+
+        return call
+
+
+@contextmanager
+def timing() -> Iterator[Stopwatch]:
+    """Time everything that the audit does in this process."""
+    watch = Stopwatch()
+    usual = InputRecorder.look, InputRecorder.arrays, run_module.keep_audit
+    InputRecorder.look = watch.timed(InputRecorder.look)  # type: ignore[method-assign]
+    InputRecorder.arrays = watch.timed(InputRecorder.arrays)  # type: ignore[method-assign]
+    run_module.keep_audit = watch.timed(run_module.keep_audit)
+    try:
+        yield watch
+    finally:
+        InputRecorder.look, InputRecorder.arrays = usual[:2]  # type: ignore[method-assign]
+        run_module.keep_audit = usual[2]
+
+
+def seconds(policy: Any, env: dict[str, Any], n_episodes: int, *, audit: bool) -> float:
+    with tempfile.TemporaryDirectory() as folder:
+        began = perf_counter()
+        proctor.evaluate(policy, env, n_episodes=n_episodes, output_dir=Path(folder) / "run", audit=audit)
+        return perf_counter() - began
+
+
+KINDS: dict[str, Callable[[], tuple[Any, dict[str, Any]]]] = {"metaworld": metaworld, "pusht": pusht}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("kinds", nargs="*", metavar="KIND", help=f"any of {', '.join(KINDS)}; the default is all")
+    parser.add_argument("--episodes", type=int, default=8)
+    parser.add_argument("--pairs", type=int, default=3)
+    options = parser.parse_args()
+    print(machine())
+    for kind in options.kinds or KINDS:
+        policy, env = KINDS[kind]()
+        ratios, shares = [], []
+        for _ in range(options.pairs):
+            without = seconds(policy, env, options.episodes, audit=False)
+            with timing() as watch:
+                with_it = seconds(policy, env, options.episodes, audit=True)
+            ratios.append(with_it / without)
+            shares.append(watch.seconds / with_it)
+            print(f"{kind}: {with_it:.2f} s with the audit, {without:.2f} s without", flush=True)
+        print(
+            f"{kind}: ratio {statistics.median(ratios):.3f} ({min(ratios):.3f}-{max(ratios):.3f}); "
+            f"the audit's own code took {statistics.median(shares):.2%} of a run "
+            f"({min(shares):.2%}-{max(shares):.2%})",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
