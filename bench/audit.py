@@ -67,15 +67,16 @@ class Stopwatch:
 def timing() -> Iterator[Stopwatch]:
     """Time everything that the audit does in this process."""
     watch = Stopwatch()
-    usual = InputRecorder.look, InputRecorder.arrays, run_module.keep_audit
+    names = vars(run_module)
+    usual = InputRecorder.look, InputRecorder.arrays, names["keep_audit"]
     InputRecorder.look = watch.timed(InputRecorder.look)  # type: ignore[method-assign]
     InputRecorder.arrays = watch.timed(InputRecorder.arrays)  # type: ignore[method-assign]
-    run_module.keep_audit = watch.timed(run_module.keep_audit)
+    names["keep_audit"] = watch.timed(names["keep_audit"])
     try:
         yield watch
     finally:
         InputRecorder.look, InputRecorder.arrays = usual[:2]  # type: ignore[method-assign]
-        run_module.keep_audit = usual[2]
+        names["keep_audit"] = usual[2]
 
 
 def seconds(policy: Any, env: dict[str, Any], n_episodes: int, *, audit: bool) -> float:

@@ -38,7 +38,7 @@ from proctor.policies.lerobot.dataset_reader import read_training_data
 from proctor.policies.lerobot.files import POSTPROCESSOR, PREPROCESSOR, CheckpointFiles
 from proctor.policies.lerobot.training_statistics import IMAGENET, training_of
 from proctor.policies.training_data import TrainingData
-from proctor.results.audit import Audit, Severity, Training
+from proctor.results.audit import Audit, Severity, Training, worth_a_line
 from proctor.types import Array, EpisodeSpec, Observation, Task
 
 TASKS = "pick-place-v3,button-press-topdown-v3,drawer-open-v3,door-open-v3"
@@ -456,12 +456,14 @@ def false_alarms(evidence: Evidence, roll_out: Rollouts) -> Iterator[tuple[str, 
     for name, act in (("expert", expert), ("random actions", random), ("no motion", still)):
         for task in TASKS.split(","):
             episodes = roll_out(Wiring(), act, task)
+            rate = sum(len(episode.actions) < MAX_STEPS for episode in episodes) / len(episodes)
             audits = [
                 examine(episodes, evidence.trainings["own"], None),
                 examine(episodes, Training({}, reads_text=True), evidence.data["own"]),
                 examine(episodes, evidence.trainings["own"], evidence.data["own"]),
             ]
-            row = (f"{name}, {task}", *map(shown, audits))
+            line = worth_a_line(audits[-1], rate)
+            row = (f"{name}, {task}", f"{rate:.0%}", *map(shown, audits), line[0].check if line else "none")
             print(" | ".join(row), flush=True)
             for finding in audits[-1].findings[:6]:
                 print("      ", finding.severity, finding.sentence, flush=True)
@@ -488,9 +490,8 @@ def main() -> None:
     finally:
         shutil.rmtree(folder)
     heads = ["wiring", "checkpoint", "checkpoint, ImageNet's statistics", "dataset", "checkpoint and dataset"]
-    text = "\n\n".join(
-        [table(heads, caught), table(["wired rightly", "checkpoint", "dataset", "checkpoint and dataset"], alarms)]
-    )
+    with_rate = ["wired rightly", "success", "checkpoint", "dataset", "both", "line in the final block"]
+    text = "\n\n".join([table(heads, caught), table(with_rate, alarms)])
     print(text)
     if options.markdown is not None:
         page = options.markdown.read_text()

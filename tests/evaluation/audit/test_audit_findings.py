@@ -69,6 +69,7 @@ def test_an_element_that_never_changed_in_training_must_not_change_here():
 IMAGES = {
     "flipped left to right": lambda image: image[:, ::-1],
     "upside down": lambda image: image[::-1],
+    "cut where the dataset's are not (to 80%)": lambda image: image[5:43, 6:58],
     "turned by 180°": lambda image: image[::-1, ::-1],
     "in another order of colours (red and blue exchanged)": lambda image: image[..., ::-1],
 }
@@ -80,6 +81,7 @@ def test_an_image_that_is_wired_wrongly_is_found_by_the_dataset_which_says_how(w
 
     (finding,) = audit.findings
     assert (finding.check, finding.evidence["looks"], finding.source) == ("image changed", what, "dataset")
+    assert f"are {what}" in finding.sentence
 
 
 @pytest.mark.parametrize("what", ["flipped left to right", "upside down"])

@@ -24,7 +24,7 @@ _LEAST_IN_DATASET, _LEAST_IN_RUN = 8.0, 5.0
 """The least t-statistics of a coefficient in the dataset and in the run, if its sign is to count."""
 _LEAST_SHARE = 0.3
 """The least standardised coefficient in the dataset: the action must matter to the element."""
-_MOST_RATIO = 4.0
+_MOST_RATIO = 3.0
 
 
 @dataclass(frozen=True)
@@ -78,12 +78,22 @@ def _compared(name: str, place: tuple[int, int], in_dataset: Effects, in_run: Ef
     if now * then < 0 and abs(now) / in_run.error[place] >= _LEAST_IN_RUN:
         sentence = f"{what} the other way than in the dataset ({number(now)} per unit; dataset {number(then)})."
         return Finding("effect reversed", Severity.SEVERE, "action", action, "dataset", sentence, evidence)
-    furthest = (abs(now) + 3 * in_run.error[place]) / abs(then)
-    nearest = (abs(now) - 3 * in_run.error[place]) / abs(then)
-    if furthest < 1 / _MOST_RATIO or nearest > _MOST_RATIO:
-        sentence = f"{what} by {number(now)} per unit, in the dataset by {number(then)}: another scale or another kind?"
+    doubt = 2 * in_run.error[place]
+    if (abs(now) + doubt) < abs(then) / _MOST_RATIO or (abs(now) - doubt) > abs(then) * _MOST_RATIO:
+        guess = _moved_instead(name, place, in_dataset, in_run) or "another scale or another kind?"
+        sentence = f"{what} by {number(now)} per unit, in the dataset by {number(then)}: {guess}"
         return Finding("effect scaled", Severity.SEVERE, "action", action, "dataset", sentence, evidence)
     return None
+
+
+def _moved_instead(name: str, place: tuple[int, int], in_dataset: Effects, in_run: Effects) -> str:
+    """Say which element the action moves here if it hardly moves that one in the dataset; "" if there is none."""
+    action, element = place
+    other = int(np.argmax(np.abs(in_run.coefficient[action] / in_run.error[action])))
+    is_clear = abs(in_run.coefficient[action, other]) / in_run.error[action, other] >= _LEAST_IN_DATASET
+    if other == element or not is_clear or abs(in_dataset.standardised[action, other]) > _LEAST_SHARE:
+        return ""
+    return f"it moves {named(name, other)} in its place."
 
 
 def windows_of_run(key: str, episodes: Sequence[EpisodeInputs]) -> tuple[int, Windows] | None:

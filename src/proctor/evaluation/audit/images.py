@@ -163,6 +163,9 @@ def _window(images: Array, top: float, left: float, high: float, wide: float) ->
     return part
 
 
+_SHARES = (0.95, 0.9, 0.8, 0.67, 0.5)
+"""The parts of an image's sides that are left when it is cut."""
+
 CHANGES: Mapping[str, Change] = {
     "flipped left to right": _flipped,
     "upside down": _upside_down,
@@ -173,7 +176,7 @@ CHANGES: Mapping[str, Change] = {
     "in another order of colours (red and blue exchanged)": _red_and_blue,
     "turned by 180° and in another order of colours": lambda images: _red_and_blue(_turned(images)),
     "upside down and in another order of colours": lambda images: _red_and_blue(_upside_down(images)),
-    **{f"not cut as the dataset's are (to {share:.0%})": _cut(share) for share in (0.95, 0.9, 0.8, 0.67, 0.5)},
+    **{f"not cut as the dataset's are (to {share:.0%})": _cut(share) for share in _SHARES},
     **{
         f"padded with bars that the dataset's lack ({which})": _without_bars(*kept)
         for which, kept in (("top and bottom", (0.75, 1.0)), ("a little, top and bottom", (0.5625, 1.0)))
@@ -185,9 +188,13 @@ CHANGES: Mapping[str, Change] = {
     },
     "stretched where the dataset's have bars (at the sides)": _with_bars(1.0, 0.75),
 }
-"""The changes that undo a wrong wiring: an image that becomes like the dataset's by one of them is as its name says."""
+"""The changes that undo a wrong wiring. An image that becomes like the dataset's by one of them is as its name says; a
+cut cannot be undone, so that it is made on the dataset's side."""
 
-_MUCH_BETTER = 0.7
+_MUCH_BETTER = 0.5
+_AS_USUAL, _NEAR = 6.0, 0.06
+"""A change explains the difference if the images come as near to the dataset's as this multiple of the distance of its
+own frames, or as this distance: thumbnails of changed images are not those of the images before."""
 _CLEARLY_AWAY = 1.5
 _UNLIKE, _VERY_UNLIKE = 3.0, 0.15
 _LEAST_AWAY = 0.03
@@ -201,33 +208,20 @@ def dataset_findings(
     """Compare first images with a dataset's first ``frames`` of the same feature; ``others`` are its other cameras'."""
     if observed.first.shape[-1] != 3 or len(frames) < 2:
         return
-    ours, theirs = _blurred(_grid(observed.first)), _blurred(_all_on_grid(frames))
-    usual = float(np.median(_nearest(theirs, theirs, itself=True)))
-    now = float(np.median(_nearest(ours, theirs)))
+    theirs = _blurred(_all_on_grid(frames))
+    usual, now = float(np.median(_nearest(theirs, theirs, itself=True))), _distance(observed.first, theirs)
     if now < max(_CLEARLY_AWAY * usual, _LEAST_AWAY):
         return
-    changed = {
-        what: float(np.median(_nearest(_blurred(change(_grid(observed.first))), theirs)))
-        for what, change in CHANGES.items()
-    }
-    cameras = {
-        f"those of the dataset's {camera}": float(np.median(_nearest(ours, _blurred(_all_on_grid(images)))))
-        for camera, images in others.items()
-        if len(images) > 1
-    }
     evidence: Evidence = {"distance": now, "usual": usual}
-    apart = f"their distance from its frames falls from {number(now)} to"
-    best = min(changed, key=lambda what: changed[what])
-    camera = min(cameras, key=lambda what: cameras[what], default=None)
-    if camera is not None and cameras[camera] < min(_MUCH_BETTER * now, changed[best]):
-        sentence = f"The images of {name} are like {camera}: there {apart} {number(cameras[camera])}."
-        yield Finding("other camera", Severity.SEVERE, name, None, "dataset", sentence, {**evidence, "looks": camera})
-    elif changed[best] < _MUCH_BETTER * now:
+    best, then = min(_explanations(observed.first, frames, theirs, others), key=lambda explanation: explanation[1])
+    if then < _MUCH_BETTER * now and then < max(_AS_USUAL * usual, _NEAR):
+        check = "other camera" if best in others else "image changed"
+        what = f"those of the dataset's {best}" if best in others else best
         sentence = (
-            f"The images of {name} are {best}: after the opposite change {apart} {number(changed[best])} (frames of "
-            f"the dataset differ by {number(usual)})."
+            f"The images of {name} are {what}: after the opposite change their distance from the dataset's frames "
+            f"falls from {number(now)} to {number(then)} (these differ by {number(usual)})."
         )
-        yield Finding("image changed", Severity.SEVERE, name, None, "dataset", sentence, {**evidence, "looks": best})
+        yield Finding(check, Severity.SEVERE, name, None, "dataset", sentence, {**evidence, "looks": best})
     elif now > _UNLIKE * usual:
         severity = Severity.SEVERE if now > _VERY_UNLIKE else Severity.WARNING
         sentence = (
@@ -235,6 +229,24 @@ def dataset_findings(
             f"differ by {number(usual)} (another camera, scene or renderer?)."
         )
         yield Finding("image unlike", severity, name, None, "dataset", sentence, evidence)
+
+
+def _explanations(
+    ours: Array, frames: Sequence[Array], theirs: Array, others: Mapping[str, Sequence[Array]]
+) -> Iterator[tuple[str, float]]:
+    """Give each possible explanation with the distance that is left: a change, a cut, or another camera by its name."""
+    for what, change in CHANGES.items():
+        yield what, float(np.median(_nearest(_blurred(change(_grid(ours))), theirs)))
+    for share in _SHARES:
+        cut = [_cut(share)(frame[None])[0] for frame in frames]
+        yield f"cut where the dataset's are not (to {share:.0%})", _distance(ours, _blurred(_all_on_grid(cut)))
+    for camera, images in others.items():
+        if len(images) > 1:
+            yield camera, _distance(ours, _blurred(_all_on_grid(images)))
+
+
+def _distance(ours: Array, theirs: Array) -> float:
+    return float(np.median(_nearest(_blurred(_grid(ours)), theirs)))
 
 
 def _all_on_grid(images: Sequence[Array]) -> Array:

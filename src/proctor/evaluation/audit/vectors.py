@@ -25,6 +25,8 @@ _LEAST_SIGMAS = 5.0
 _SEEN_AS_FAR = 50.0
 """The number of σ from which a value that never changed in training disturbs the policy."""
 _LEAST_ROWS = 20
+_USUAL_SIGMAS = 1.5
+"""The distance up to which an element may rightly keep a value: a gripper that stays open in one of several tasks."""
 _FACTORS = {
     180 / np.pi: "it looks like degrees in place of radians",
     np.pi / 180: "it looks like radians in place of degrees",
@@ -113,7 +115,8 @@ def _constant(name: str, observed: ObservedVector, reference: Reference) -> Iter
     for index in np.flatnonzero(still).tolist():
         value = float(observed.low[index])
         distance = float(sigmas(observed.low, reference)[index])
-        severity = Severity.WARNING if distance > 1 else Severity.NOTE
+        is_odd = distance > _USUAL_SIGMAS or (value == 0 and distance > 1)  # what is not filled in is most often zero
+        severity = Severity.WARNING if is_odd else Severity.NOTE
         sentence = (
             f"{named(name, index)} is always {number(value)}, while it changed in training "
             f"({_training(reference, index)})."
@@ -136,7 +139,7 @@ def _swapped(name: str, observed: ObservedVector, reference: Reference) -> Itera
     if not len(moved):
         return
     now, then = costs[moved, moved], costs[moved, columns[moved]]
-    if now.sum() - then.sum() < _LEAST_GAIN * len(moved) or then.max() > _MOST_MISFIT or now.max() < _LEAST_SIGMAS:
+    if now.sum() - then.sum() < _LEAST_GAIN * len(moved) or then.max() > _MOST_MISFIT or now.max() < _LEAST_MISFIT:
         return
     places = moved.tolist()
     sentence = (
@@ -151,7 +154,9 @@ def _swapped(name: str, observed: ObservedVector, reference: Reference) -> Itera
     yield Finding("swapped", Severity.SEVERE, name, None, reference.source, sentence, evidence)
 
 
-_LEAST_GAIN, _MOST_MISFIT = 2.0, 2.5
+_LEAST_MISFIT, _LEAST_GAIN, _MOST_MISFIT = 4.0, 2.0, 2.5
+"""In σ: the least misfit of the worst element as it is, the least mean gain by the other order, and the most misfit
+that may be left then."""
 
 
 def _misfits(rows: Array, reference: Reference) -> Array:
@@ -172,6 +177,8 @@ def _scaled(name: str, observed: ObservedVector, reference: Reference, indices: 
     values = np.median(observed.first, axis=0)[usable]
     centre, sigma = reference.centre[usable], reference.sigma[usable]
     for factor, guess in _FACTORS.items():
+        if len(usable) < 2 and factor > 0:
+            continue  # a single element may fit by chance
         if (np.abs(values / factor - centre) < _WITHIN * sigma).all():
             by = f"divided by {number(factor)}" if factor > 0 else "with the other sign"
             sentence = f"{name} at {', '.join(map(str, usable))} would be where it was in training {by}: {guess}."
