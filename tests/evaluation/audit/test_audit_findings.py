@@ -126,6 +126,20 @@ def test_a_gripper_that_never_changes_its_sign_is_found_if_it_did_in_training():
     assert "never negative" in audit.findings[0].sentence
 
 
+def test_a_gripper_that_keeps_still_in_episodes_of_the_dataset_is_only_worth_a_note():
+    def closed(actions):
+        return np.column_stack([actions[:, :3], np.abs(actions[:, 3])])
+
+    data = dataset()
+    for episode in data.episodes[:6]:
+        episode.actions[:, 3] = 1.0
+
+    audit = examine(episodes(given=closed), training(), data)
+
+    assert "gripper" in checks(audit, Severity.NOTE)
+    assert "gripper" not in checks(audit)
+
+
 def test_actions_outside_of_the_bounds_are_counted_by_element():
     (finding,) = examine(episodes(given=scaled(1, 1, 40, 1)), None).findings
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from proctor.evaluation.audit.observed import Observed
 from proctor.evaluation.audit.reference import Reference
 from proctor.evaluation.audit.wording import named, number
+from proctor.policies.training_data import TrainingEpisode
 from proctor.results.audit import Evidence, Finding, Severity
 
 _ACTION = "action"
@@ -22,17 +23,24 @@ _BOTH_SIDES = 0.9
 _FAR_BEYOND = 3.0
 """The number of the bounds' ranges that the training's actions span if they are of another unit or kind."""
 _ONE_AND_A_HALF = 1.5
+_SOME = 0.1
+"""The share of a dataset's episodes from which a gripper's keeping still is usual."""
 
 
-def action_findings(observed: Observed, reference: Reference | None, n_action_steps: int | None) -> Iterator[Finding]:
-    """Compare the actions with the environment's bounds and, if it is known, with the training."""
+def action_findings(
+    observed: Observed, reference: Reference | None, n_action_steps: int | None, training: Sequence[TrainingEpisode]
+) -> Iterator[Finding]:
+    """Compare the actions with the environment's bounds and, as far as they are known, with the training's.
+
+    ``n_action_steps`` is the number that the checkpoint was saved with, and ``training`` are a dataset's episodes.
+    """
     if not len(observed.actions):
         return
     yield from _outside(observed)
     if reference is not None:
         yield from _unlike_training(observed, reference)
         yield from _scale_of_training(observed, reference)
-        yield from _gripper(observed, reference)
+        yield from _gripper(observed, reference, training)
     if n_action_steps and (per_look := observed.steps_per_look) and per_look > _ONE_AND_A_HALF * n_action_steps:
         sentence = (
             f"{per_look:.0f} actions of each chunk are executed; the checkpoint was saved with {n_action_steps}, and a "
@@ -90,8 +98,11 @@ def _scale_of_training(observed: Observed, reference: Reference) -> Iterator[Fin
         yield Finding("action scale", Severity.WARNING, _ACTION, index, reference.source, sentence)
 
 
-def _gripper(observed: Observed, reference: Reference) -> Iterator[Finding]:
-    """Report a last number, often the gripper, that never changes its sign although it did in training."""
+def _gripper(observed: Observed, reference: Reference, training: Sequence[TrainingEpisode]) -> Iterator[Finding]:
+    """Report a last number, often the gripper, that never changes its sign although it did in training.
+
+    That is only worth a note if whole episodes of the dataset do without a change.
+    """
     size = observed.actions.shape[1]
     if size < _LEAST_SIZE_WITH_GRIPPER or reference.centre.shape != (size,) or len(observed.actions) < _LEAST_ACTIONS:
         return
@@ -103,4 +114,7 @@ def _gripper(observed: Observed, reference: Reference) -> Iterator[Finding]:
         f"{named(_ACTION, size - 1)}, which often is the gripper, is never {never} in {len(values)} actions; in "
         f"training it was {number(centre)} ± {number(sigma)}, on both sides of zero."
     )
-    yield Finding("gripper", Severity.WARNING, _ACTION, size - 1, reference.source, sentence)
+    ends = [(each.actions[:, -1].min(), each.actions[:, -1].max()) for each in training if each.actions.size]
+    usual = sum(low >= 0 or high <= 0 for low, high in ends) > _SOME * len(ends)
+    severity = Severity.NOTE if usual else Severity.WARNING
+    yield Finding("gripper", severity, _ACTION, size - 1, reference.source, sentence)

@@ -57,7 +57,7 @@ def _findings(observed: Observed, training: Training, data: TrainingData | None)
         if (feature := training.features.get(name)) is not None:
             yield from channel_findings(name, images, feature)
     reference = _reference(_ACTION, observed.actions.shape[1], training, data)
-    yield from action_findings(observed, reference, training.n_action_steps)
+    yield from action_findings(observed, reference, training.n_action_steps, () if data is None else data.episodes)
     if data is not None:
         yield from _against_dataset(observed, training, data)
 
