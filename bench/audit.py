@@ -3,8 +3,8 @@
     python bench/audit.py [metaworld] [pusht] [--episodes 8] [--pairs 3]
 
 metaworld: the bundled ACT, which looks at every tenth step. pusht: a small ACT that looks at every step. Of each pair
-the ratio of wall times is printed, and the share of a run in which the audit's own code ran: the ratio of a pair needs
-a machine on which nothing else runs, while the share is the CPU time of the calling thread over the wall time.
+the ratio of wall times is printed, for which nothing else may run on the machine. The other number needs no quiet
+machine: the CPU time of the audit's own code, as a share of the CPU time of the run and its workers.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from time import perf_counter, thread_time
-from typing import Any
+from typing import Any, NamedTuple
 
 os.environ.setdefault("MUJOCO_GL", "egl")
 sys.path.insert(0, str(Path(__file__).parent))
@@ -79,11 +79,18 @@ def timing() -> Iterator[Stopwatch]:
         names["keep_audit"] = usual[2]
 
 
-def seconds(policy: Any, env: dict[str, Any], n_episodes: int, *, audit: bool) -> float:
+class Cost(NamedTuple):
+    """Seconds that passed, and seconds of CPU of this process and its workers."""
+
+    wall: float
+    cpu: float
+
+
+def cost(policy: Any, env: dict[str, Any], n_episodes: int, *, audit: bool) -> Cost:
     with tempfile.TemporaryDirectory() as folder:
-        began = perf_counter()
+        began, before = perf_counter(), sum(os.times()[:4])
         proctor.evaluate(policy, env, n_episodes=n_episodes, output_dir=Path(folder) / "run", audit=audit)
-        return perf_counter() - began
+        return Cost(perf_counter() - began, sum(os.times()[:4]) - before)
 
 
 KINDS: dict[str, Callable[[], tuple[Any, dict[str, Any]]]] = {"metaworld": metaworld, "pusht": pusht}
@@ -100,15 +107,15 @@ def main() -> None:
         policy, env = KINDS[kind]()
         ratios, shares = [], []
         for _ in range(options.pairs):
-            without = seconds(policy, env, options.episodes, audit=False)
+            without = cost(policy, env, options.episodes, audit=False)
             with timing() as watch:
-                with_it = seconds(policy, env, options.episodes, audit=True)
-            ratios.append(with_it / without)
-            shares.append(watch.seconds / with_it)
-            print(f"{kind}: {with_it:.2f} s with the audit, {without:.2f} s without", flush=True)
+                with_it = cost(policy, env, options.episodes, audit=True)
+            ratios.append(with_it.wall / without.wall)
+            shares.append(watch.seconds / with_it.cpu)
+            print(f"{kind}: {with_it.wall:.2f} s with the audit, {without.wall:.2f} s without", flush=True)
         print(
             f"{kind}: ratio {statistics.median(ratios):.3f} ({min(ratios):.3f}-{max(ratios):.3f}); "
-            f"the audit's own code took {statistics.median(shares):.2%} of a run "
+            f"the audit's own code took {statistics.median(shares):.2%} of the CPU time "
             f"({min(shares):.2%}-{max(shares):.2%})",
             flush=True,
         )

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from checkpoint_makers.checkpoints import PUSHT, make_act
+from proctor.benchmarks.pusht import PushT, PushTConfig
 from proctor.cli import main
 from proctor.results.audit import read_audit
 from training_samples import make_dataset
@@ -16,12 +17,20 @@ from training_samples import make_dataset
 STATE, IMAGE = "observation.state", "observation.image"
 
 
+def first_image(seed):
+    benchmark = PushT(PushTConfig(type="pusht"))
+    env = benchmark.make_env(benchmark.tasks()[0])
+    seen = env.reset(seed, None, look=True)
+    env.close()
+    return seen[IMAGE]
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """Two short episodes of PushT by a small ACT, beside a dataset of noise."""
+    """Two short episodes of PushT by a small ACT, beside a dataset of PushT's images with inverted colours."""
     folder = tmp_path_factory.mktemp("audit")
     make_act(folder / "act", PUSHT, chunk_size=10, n_action_steps=5)
-    make_dataset(folder / "dataset")
+    make_dataset(folder / "dataset", [255 - first_image(seed) for seed in range(4)])
     options = [
         *(f"--policy.path={folder / 'act'}", "--policy.device=cpu", "--env.type=pusht", "--env.episode_length=30"),
         *("--eval.n_episodes=2", "--eval.batch_size=1", "--eval.video=none", "--eval.display=none"),
@@ -38,19 +47,11 @@ def image_of(picture):
 
 
 def test_the_image_of_step_0_stands_beside_the_datasets_first_frames(run):
-    from proctor.benchmarks.pusht import PushT, PushTConfig
-
-    benchmark = PushT(PushTConfig(type="pusht"))
-    env = benchmark.make_env(benchmark.tasks()[0])
-    seen = env.reset(1000, None, look=True)[IMAGE]
-    env.close()
-    noise = np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8)
-
     ours, *theirs = read_audit(run).pictures
 
-    assert np.array_equal(image_of(ours), seen)
-    assert [picture.of_dataset for picture in (ours, *theirs)] == [False, True, True]
-    assert np.array_equal(image_of(theirs[0]), noise)
+    assert np.array_equal(image_of(ours), first_image(1000))
+    assert [picture.of_dataset for picture in (ours, *theirs)] == [False, True, True, True]
+    assert np.array_equal(image_of(theirs[0]), 255 - first_image(0))
 
 
 def test_an_image_that_is_nothing_like_the_datasets_is_found(run):
