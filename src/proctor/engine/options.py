@@ -40,7 +40,7 @@ class EngineOptions:
     inference_delay: InferenceDelay = field(default_factory=InferenceDelay)
     max_parallel_tasks: int = 0
     max_lead: int = 0
-    audit: bool = False
+    audit: bool = True
 
     @classmethod
     def of(cls, config: EvalConfig, max_parallel_tasks: int = 0) -> Self:
