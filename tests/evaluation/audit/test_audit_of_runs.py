@@ -188,7 +188,7 @@ def test_shards_keep_the_sketches_too(tmp_path, monkeypatch):
 
 
 def test_what_is_measured_is_what_the_policy_saw(tmp_path):
-    """The first row of the sketch is the first observation, and the picture of step 0 is that image."""
+    """The first row of the sketch is the first observation, with the step of each, and so is the first image."""
     seen = []
 
     class Looking(Trained):
@@ -199,8 +199,11 @@ def test_what_is_measured_is_what_the_policy_saw(tmp_path):
     result = evaluate(tmp_path / "run", Looking(), n_episodes=1)
     from proctor.engine.input_sketch import InputSketch
 
-    (record, *_) = [r for j in RunDirectory(result.directory).read_journals() for r in j.episodes]
-    sketch = InputSketch.from_array(read_array(record, NAME))
+    records = [r for j in RunDirectory(result.directory).read_journals() for r in j.episodes]
+    sketches = [InputSketch.from_array(read_array(record, NAME)) for record in records]
+    first, longest = sketches[0], max(sketches, key=lambda sketch: sketch.n_looks)
 
-    assert np.array_equal(sketch.vectors[STATE].rows.unpack()[0], seen[0][STATE].astype(np.float32))
-    assert np.array_equal(sketch.images["observation.image"].thumbnails.unpack()[0], seen[0]["observation.image"])
+    assert longest.steps == tuple(range(0, 3 * longest.n_looks, 3))
+    assert longest.n_looks > 1
+    assert np.array_equal(first.vectors[STATE].rows.unpack()[0], seen[0][STATE].astype(np.float32))
+    assert np.array_equal(first.images["observation.image"].thumbnails.unpack()[0], seen[0]["observation.image"])
