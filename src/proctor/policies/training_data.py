@@ -21,16 +21,13 @@ class TrainingData:
     """A look at a dataset.
 
     ``fps`` are its frames per second and ``tasks`` its instructions. ``statistics`` are the dataset's own, flat, by
-    feature and name, those of images of channels in [0, 1]; ``shapes`` are as the dataset declares them. ``images``
-    are uint8 ``(height, width, channels)``, the first frames of some episodes, and ``later_images`` frames from within
-    these, by feature.
+    feature and name, those of images of channels in [0, 1]. ``images`` are the first frames of some episodes by
+    feature, uint8 ``(height, width, channels)``.
     """
 
     name: str
     fps: float
     tasks: tuple[str, ...]
     statistics: Mapping[str, Mapping[str, Sequence[float]]]
-    shapes: Mapping[str, tuple[int, ...]]
     episodes: Sequence[TrainingEpisode]
     images: Mapping[str, Sequence[Array]] = field(default_factory=dict)
-    later_images: Mapping[str, Sequence[Array]] = field(default_factory=dict)

@@ -65,9 +65,7 @@ def dataset(n=12, task="push the button"):
         10.0,
         (task, "open the drawer"),
         {STATE: statistics(every[0]), ACTION: statistics(every[1])},
-        {},
         [TrainingEpisode({STATE: states.astype(np.float32)}, actions.astype(np.float32)) for states, actions in walks],
-        {IMAGE: images},
         {IMAGE: images},
     )
 

@@ -79,7 +79,8 @@ IMAGES = {
 def test_an_image_that_is_wired_wrongly_is_found_by_the_dataset_which_says_how(what):
     audit = examine(episodes(image=IMAGES[what]), None, dataset())
 
-    (finding,) = audit.findings
+    finding, *others = audit.findings
+    assert {other.check for other in others} <= {"size"}
     assert (finding.check, finding.evidence["looks"], finding.source) == ("image changed", what, "dataset")
     assert f"are {what}" in finding.sentence
 
@@ -100,6 +101,15 @@ def test_exchanged_colours_are_found_by_a_checkpoints_own_statistics_but_not_by_
     assert any("ImageNet" in remark for remark in audit.remarks)
 
 
+def test_an_image_of_another_size_than_the_datasets_is_worth_a_note():
+    audit = examine(episodes(image=lambda image: np.repeat(np.repeat(image, 2, 0), 2, 1)), None, dataset())
+
+    assert checks(audit) == set()
+    assert [finding.sentence for finding in audit.findings] == [
+        "observation.image has 96x128 pixels (height, width), and 48x64 in the dataset."
+    ]
+
+
 def test_a_black_image_and_one_that_was_scaled_twice_need_no_training():
     assert "blank" in checks(examine(episodes(image=np.zeros_like), None))
     assert "dark" in checks(examine(episodes(image=lambda image: (image / 255).round().astype(np.uint8)), None))
@@ -110,9 +120,9 @@ def test_the_images_of_another_camera_of_the_dataset_are_recognised():
     turned = [np.rot90(image, 1) for image in data.images[IMAGE]]
     data.images["observation.images.wrist"] = turned
 
-    (finding,) = examine(episodes(image=np.rot90), None, data).findings
+    finding, size = examine(episodes(image=np.rot90), None, data).findings
 
-    assert finding.check == "other camera"
+    assert (finding.check, size.check) == ("other camera", "size")
     assert "observation.images.wrist" in finding.sentence
 
 

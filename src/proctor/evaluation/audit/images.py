@@ -208,6 +208,10 @@ def dataset_findings(
     """Compare first images with a dataset's first ``frames`` of the same feature; ``others`` are its other cameras'."""
     if observed.first.shape[-1] != 3 or len(frames) < 2:
         return
+    if frames[0].shape != observed.shape:
+        sizes = ["x".join(map(str, shape[:2])) for shape in (observed.shape, frames[0].shape)]
+        sentence = f"{name} has {sizes[0]} pixels (height, width), and {sizes[1]} in the dataset."
+        yield Finding("size", Severity.NOTE, name, None, "dataset", sentence)
     theirs = _blurred(_all_on_grid(frames))
     usual, now = float(np.median(_nearest(theirs, theirs, itself=True))), _distance(observed.first, theirs)
     if now < max(_CLEARLY_AWAY * usual, _LEAST_AWAY):

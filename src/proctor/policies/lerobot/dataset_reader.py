@@ -16,13 +16,11 @@ from proctor.types import Array
 
 _MOST_EPISODES = 64
 _MOST_EPISODES_WITH_IMAGES = 16
-_PLACES = (0.35, 0.7)
-"""The places within an episode, from 0 to 1, from which further images are taken."""
 _ACTION, _OBSERVED = "action", "observation."
 
 
 def read_training_data(config: DatasetConfig) -> TrainingData:
-    """Look at a dataset: the vectors of up to 64 episodes, the images of up to 16, evenly spread over the dataset.
+    """Look at a dataset: the vectors of up to 64 episodes, the first images of up to 16, evenly spread over it.
 
     Raises:
         ConfigError: the dataset cannot be read; the message says why.
@@ -34,17 +32,13 @@ def read_training_data(config: DatasetConfig) -> TrainingData:
     chosen = _spread(ranges, _MOST_EPISODES)
     seen = _spread(ranges, _MOST_EPISODES_WITH_IMAGES)
     first = [_images(dataset, begin) for begin, _ in seen]
-    later = [_images(dataset, begin + int(place * (end - begin - 1))) for begin, end in seen for place in _PLACES]
-    features: Mapping[str, Any] = dataset.meta.features
     return TrainingData(
         config.repo_id,
         float(dataset.meta.fps),
         _tasks(dataset.meta.tasks),
         {key: dict(_flat(values)) for key, values in (dataset.meta.stats or {}).items()},
-        {key: tuple(fields["shape"]) for key, fields in features.items()},
         [_episode(columns, begin, end) for begin, end in chosen],
         _by_feature(first),
-        _by_feature(later),
     )
 
 
