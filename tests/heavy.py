@@ -54,6 +54,7 @@ MARKERS: dict[str, tuple[str, ...]] = {
     "evaluation/test_terminal_and_signals.py": ("slow",),
     "evaluation/test_failing_policies.py": ("slow",),
     "evaluation/test_videos.py": ("simulator",),
+    "evaluation/audit/test_audit_of_real_runs.py": ("simulator", "torch"),
     "evaluation/test_determinism.py": ("slow",),
     "evaluation/test_env_python.py": ("slow",),
     "evaluation/test_evaluator.py": ("slow",),

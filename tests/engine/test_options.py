@@ -21,6 +21,7 @@ UNUSUAL = {
     "inference_batch_size": 4,
     "max_inference_batch": 6,
     "batch_wait_timeout_s": 0.5,
+    "audit": False,
 }
 LATE = {"inference_delay_steps": 7, "when_late": "wait"}
 

@@ -123,6 +123,10 @@ class EvalConfig:
     trace: bool = False
     """Write trace.json into the run directory: a timeline of workers and policy, for ui.perfetto.dev."""
 
+    audit: bool = True
+    """Keep a sketch of what the policy is given, and hold it against what the checkpoint's files tell of its training:
+    see proctor audit. Results do not depend on it, and it takes less than a hundredth of the time."""
+
     allow_mismatch: bool = False
     """Continue the run in the run directory although its fingerprint differs from that of this evaluation."""
 

@@ -17,6 +17,7 @@ from proctor.engine import Engine, EngineSetup, VideoOptions, WorkerKeeper, Work
 from proctor.engine.policy_failures import require_result
 from proctor.errors import ConfigError, Interrupted, NoResultError, ProctorError, ResourceError, note
 from proctor.evaluation.arguments import env_fields, path_text, plain, policy_of, whole_number
+from proctor.evaluation.audit.runs import keep_audit
 from proctor.evaluation.prepared_run import PreparedRun, prepare
 from proctor.evaluation.recording import Staging, record, require_lerobot, staging_of
 from proctor.evaluation.result import EvalResult
@@ -296,8 +297,10 @@ def _measure(prepared: PreparedRun, setup: EngineSetup, state: RunState, measure
 def _summarise(
     prepared: PreparedRun, state: RunState, measured: Measured
 ) -> tuple[EvalResult, Sequence[EpisodeResult]]:
-    """Write the result; gives also the episodes of which a video is still to be made."""
+    """Write the result and the audit; gives also the episodes of which a video is still to be made."""
     result, options = state.write_result(), VideoOptions.of(prepared.config.eval)
+    records = state.session.records.values()
+    keep_audit(prepared.directory, prepared.config, prepared.policy, records, len(prepared.tasks))
     wanted = wanted_videos(options, result.summary.episodes, measured.recorded)
     if unwanted := measured.recorded.keys() - {episode.spec for episode in wanted}:
         remove_videos(prepared.directory, unwanted)

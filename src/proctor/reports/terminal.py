@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from proctor.reports.audit import audit_lines
 from proctor.reports.sentences import circumstances, command_to_replay, error_lines, headline_lines, run_title
 from proctor.reports.text import count, duration, figure_names, figures, first_line, name_cell, safe
 from proctor.results.run_dir import RunDirectory
@@ -39,7 +40,8 @@ def print_summary(console: Console, summary: Summary, status: RunStatus, run: Ru
     console.print(_table(summary))
     if hidden := len(summary.tasks) - len(_shown_tasks(summary)):
         console.print(Text(f"{hidden} more tasks, none with a lower rate, are in the result file.", style="dim"))
-    for line in [Text(""), *headline_lines(summary), *error_lines(summary), Text("")]:
+    audit = audit_lines(status.directory, summary.overall.rate)
+    for line in [Text(""), *headline_lines(summary), *error_lines(summary), *audit, Text("")]:
         console.print(line, soft_wrap=not console.is_terminal)  # a log is searched by line
     for line in _next_steps(summary, status, run):
         console.print(line, soft_wrap=True)  # a command or a path is copied

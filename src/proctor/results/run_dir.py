@@ -8,6 +8,7 @@
     journal.actions.bin      the executed actions that the journal's lines refer to
     journal.lock             held by the process that writes the journal
     eval_info.json           the results; of a shard shard_K_of_N.json
+    audit.json               what the policy was given beside what it was trained on
     trace.json, trace-2.json what each worker did when, a file per session (--eval.trace)
     worker.log, shard_N.log  what simulators and shards printed
     videos/SUITE_TASK/…mp4   videos of episodes
@@ -42,6 +43,7 @@ RUN_FILE = "run.json"
 """A directory that holds a file of this name is a run directory."""
 RESULT_FILE = "eval_info.json"
 """The name under which LeRobot's readers look for results."""
+AUDIT_FILE = "audit.json"
 
 _VIDEO_FOLDER = "videos"
 _SHOWN_VIDEO = re.compile(r"eval_episode_\d+\.mp4")
@@ -122,6 +124,11 @@ class RunDirectory:
     def eval_info_file(self) -> Path:
         """The results of this run or shard."""
         return self.path / (RESULT_FILE if self.shard.is_whole else f"shard{self.shard.suffix}.json")
+
+    @property
+    def audit_file(self) -> Path:
+        """The audit of what the policy was given, by the whole run."""
+        return self.path / AUDIT_FILE
 
     @property
     def worker_log(self) -> Path:
@@ -228,7 +235,7 @@ class RunDirectory:
     def shown_files(self) -> Iterator[Path]:
         """Every file by which a page about the run may change: results, videos, and locks, which show a writer."""
         yield self.whole.run_file
-        for pattern in (RESULT_FILE, "shard_*.json", "journal*.jsonl", "journal*.lock"):
+        for pattern in (RESULT_FILE, AUDIT_FILE, "shard_*.json", "journal*.jsonl", "journal*.lock"):
             yield from sorted(self.path.glob(pattern))
         yield from sorted(self.video_files())
 
