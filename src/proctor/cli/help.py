@@ -14,7 +14,8 @@ First steps:
   proctor list metaworld            Which tasks are there?
   proctor eval --policy.type=expert --env.type=metaworld --env.task=reach-v3
   proctor eval --policy.path=CHECKPOINT --env.type=pusht
-  proctor show RUN_DIR              The results, also while the run goes on.
+  proctor show                      The results of the last run, also while it goes on.
+  proctor runs                      The runs so far.
 
 proctor COMMAND --help shows a command's options, and more examples.
 """
@@ -104,8 +105,16 @@ Examples:
 
 Exit status: 0 if every policy was evaluated, also if nothing is decided; 3 if one failed.
 """,
+    "runs": """\
+Examples:
+  proctor runs
+  proctor runs outputs/sweep --all
+  proctor runs --json
+""",
     "show": """\
 Examples:
+  proctor show                      The run that began last.
+  proctor show pusht_act            The run with this in its name.
   proctor show outputs/eval/2026-11-21/14-28-19_metaworld_act
   proctor show outputs/eval/2026-11-21/14-28-19_metaworld_act --json
 """,
@@ -179,12 +188,30 @@ Examples:
 
 Exit status: 0 if the machine is usable, perhaps with warnings; 4 if something that is needed is broken.
 """,
+    "help": """\
+Examples:
+  proctor help
+  proctor help eval
+""",
     "completion": """\
 Examples:
   proctor completion                For the shell from which it is started.
   proctor completion zsh
 """,
 }
+
+
+def help_command(command: str | None = None, /) -> int:
+    """Show the help of a command, or the commands that there are: the same as proctor COMMAND --help.
+
+    Parameters
+    ----------
+    command
+        The name of the command.
+    """
+    from proctor.cli.main import main  # main loads this module
+
+    return main([*([command] if command else []), "--help"])
 
 
 def print_panel(console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:

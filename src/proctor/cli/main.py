@@ -32,6 +32,7 @@ _GROUPS = {
         "autotune": "Measure an evaluation on this machine, and recommend how to run it fast.",
     },
     "Look at results": {
+        "runs": "List the evaluations here, the last one first.",
         "show": "Show the results of an evaluation, finished or not.",
         "profile": "Show where the time of an evaluation went.",
         "compare": "Compare policies: is one better than another, and how sure is that?",
@@ -44,6 +45,7 @@ _GROUPS = {
         "list": "List benchmarks, their tasks, and policies.",
         "env": "Create environments of their own for simulators that do not fit into this one.",
         "doctor": "Check whether this machine is ready, and say how to repair what is not.",
+        "help": "Show the help of a command.",
         "completion": "Install completion for your shell.",
     },
 }
@@ -56,6 +58,7 @@ def _make_app() -> App:
         help="Gives a robot policy its exam: success rate, reward, and how sure one can be.",
         help_epilogue=FIRST_STEPS,
         help_format="plaintext",
+        version_flags=["--version", "-V"],
         default_parameter=Parameter(name_transform=lambda name: name, negative=()),
         group_commands=Group("Options", sort_key=len(_GROUPS)),
         group_parameters=Group("Options", sort_key=len(_GROUPS), help_formatter=print_panel),

@@ -286,7 +286,7 @@ def _make_videos(
 def _keeping_results(state: RunState, hint: Callable[[ProctorError], str]) -> Iterator[None]:
     """If the block fails, write the result of what has finished, and give the error a hint at how to continue.
 
-    The error passes unchanged, and nothing is written, if its hint is "".
+    If its hint is "", the error passes unchanged: the run was refused at its start, and its files are removed.
     """
     try:
         yield
@@ -295,4 +295,6 @@ def _keeping_results(state: RunState, hint: Callable[[ProctorError], str]) -> It
             error.hint = hint_of_error
             with suppress(ResourceError):  # a full disk takes no summary; the journal has everything
                 state.write_result()
+        else:
+            state.session.withdraw()
         raise

@@ -49,9 +49,9 @@ def count(n: int, noun: str) -> str:
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
-def percent(rate: float | None) -> str:
-    """Format a rate (0 to 1) in percent, with a tenth."""
-    return NONE if rate is None else f"{100 * rate:.1f} %"
+def percent(rate: float | None, digits: int = 1) -> str:
+    """Format a rate (0 to 1) in percent."""
+    return NONE if rate is None else f"{100 * rate:.{digits}f} %"
 
 
 def share(part: float) -> str:
@@ -139,6 +139,18 @@ def time_shares(timings: Timings, tail: float = 0.0) -> list[str]:
     total = sum(seconds.values())
     ranked = sorted(seconds, key=lambda name: -seconds[name])
     return [f"{name} {share(seconds[name] / total)}" for name in ranked if seconds[name] > WORTH_SAYING * total]
+
+
+def policy_label(policy: Mapping[str, Any]) -> str:
+    """Name the policy of a run in a few words: its type, the last part of its path, or training and step of a
+    checkpoint; ``policy`` is the run's ``config.policy``.
+    """
+    if not (path := str(policy.get("path") or "")):
+        return str(policy.get("type") or "")
+    parts = [part for part in Path(path).parts if part != "pretrained_model"]
+    if len(parts) > 2 and parts[-2] == "checkpoints":
+        return f"{parts[-3]} {parts[-1]}"
+    return parts[-1] if parts else path
 
 
 def policy_name(policy: Mapping[str, Any]) -> str:
