@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 WORSE = 6
 
 
-def compare_command(  # noqa: PLR0913 - the command's flags
+def compare_command(
     *run_dirs: Path,
     json: bool = False,
     anyway: bool = False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -13,8 +14,9 @@ from cyclopts import App, CycloptsError, Group, Parameter
 
 from proctor.cli.arguments import expand
 from proctor.cli.help import EXAMPLES, FIRST_STEPS, print_panel
-from proctor.errors import Interrupted, Note, ProctorError
+from proctor.errors import Interrupted, Note, ProctorError, ResourceError
 from proctor.machine.home import prepare_surroundings
+from proctor.reports.output import LastingFile, lasting_streams
 from proctor.security.redaction import redact_text, secrets_in_command
 
 _GROUPS = {
@@ -52,6 +54,10 @@ _GROUPS = {
 """The commands as ``proctor --help`` groups them. Command ``name`` is ``name_command`` in ``proctor.cli.name``."""
 
 
+_NOBODY_READS = (errno.EPIPE, errno.EIO)
+"""The errors of a pipe whose reader has ended, and of a terminal that is gone."""
+
+
 def _make_app() -> App:
     app = App(
         name="proctor",
@@ -84,10 +90,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # characters that the locale lacks are replaced, as on standard error
     prepare_surroundings()
-    with warnings.catch_warnings():
+    with lasting_streams() as files, warnings.catch_warnings():
         warnings.simplefilter("always", Note)
         warnings.showwarning = _Warnings().show
-        return _run(sys.argv[1:] if arguments is None else arguments)
+        status = _run(sys.argv[1:] if arguments is None else arguments)
+        sys.stdout.flush()
+        return _with_loss(files, status)
+
+
+def _with_loss(files: Sequence[LastingFile], status: int) -> int:
+    """Return the exit status of a command, and print it if its output was lost for another reason than that nobody
+    reads it any more: a table on a full disk is half a table.
+    """
+    lost = files[0].problem if files else None
+    if lost is None or lost.errno in _NOBODY_READS:
+        return status
+    _print_error(f"Standard output could not be written: {lost.strerror}. What was printed is incomplete.")
+    return status or ResourceError.exit_code
 
 
 def _open_standard_streams() -> None:

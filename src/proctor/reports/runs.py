@@ -110,8 +110,8 @@ def runs_table(rows: Sequence[RunRow], width: int) -> Table:
     table.add_column("run", min_width=16)
     table.add_column("policy", min_width=6)
     table.add_column("benchmark", min_width=9)
-    for name in ("rate", f"{LEVEL:.0%} interval"):
-        table.add_column(name, justify="right", no_wrap=True)
+    for title in ("rate", f"{LEVEL:.0%} interval"):
+        table.add_column(title, justify="right", no_wrap=True)
     table.add_column("state", no_wrap=True)
     table.add_column("date", no_wrap=True)
     names = Counter(row.directory.name for row in rows)
@@ -124,14 +124,14 @@ def runs_table(rows: Sequence[RunRow], width: int) -> Table:
         rate = percent(shown.rate, digits) if shown else f"reward {row.reward}" if row.reward else percent(None)
         interval = percent_range(shown.interval if shown else None, digits)
         cells = [name_cell(row.policy), name_cell(row.benchmark), Text(rate), Text(interval, "dim")]
-        table.add_row(name, *cells, _state(row), safe(_local(row.date), "dim"))
+        table.add_row(name, *cells, _state(row, is_wide=is_wide), safe(_local(row.date), "dim"))
     return table
 
 
-def _state(row: RunRow) -> Text:
-    is_partial = row.state != "finished"
-    state = f"{row.state} {row.n_done}/{row.n_planned}" if is_partial else row.state
-    text = Text(state, _STATE_STYLES[row.state])
+def _state(row: RunRow, *, is_wide: bool) -> Text:
+    done = "" if row.state == "finished" else f"{row.n_done}/{row.n_planned}"
+    name = "" if row.state == "unfinished" and not is_wide else row.state
+    text = Text(" ".join(filter(None, [name, done])), _STATE_STYLES[row.state])
     if row.n_errors:
         text.append(f", {count(row.n_errors, 'error')}", "red")
     return text

@@ -19,13 +19,12 @@ from proctor.reports.text import (
     no_success_rate,
     number,
     number_range,
+    pace_of,
     percent,
     percent_range,
     policy_name,
-    time_shares,
 )
 from proctor.results.headline import Basis, headline_of
-from proctor.results.profile import profile_of
 from proctor.results.run_info import RunInfo
 from proctor.results.summary import Summary
 from proctor.statistics.intervals import LEVEL
@@ -66,7 +65,8 @@ def circumstances(run: RunInfo) -> Iterator[tuple[str, str]]:
 
 
 def headline_lines(summary: Summary) -> list[Text]:
-    """State the success rate with its interval, then means, an early stop, speed, and where the time went, a line each.
+    """State the success rate with its interval, then means, what one must know of them, an early stop and the speed, a
+    line each.
 
     If the success of an episode is unknown, the mean reward takes the place of the rate.
     """
@@ -80,11 +80,9 @@ def headline_lines(summary: Summary) -> list[Text]:
             )
         )
     if summary.wall_s is not None:
-        episodes, speed = count(len(summary.episodes), "episode"), number(summary.episodes_per_s)
-        lines.append(Text(f"{episodes} in {duration(summary.wall_s)}, {speed} episodes/s"))
-    profile = profile_of(summary)
-    if shares := time_shares(profile.total, profile.rest_s or 0.0):
-        lines.append(Text(f"Time of workers: {' · '.join(shares)}", "dim"))
+        episodes, speed = count(len(summary.episodes), "episode"), summary.episodes_per_s
+        pace = "" if speed is None else f", {pace_of(speed)} with start-up"
+        lines.append(Text(f"{episodes} in {duration(summary.wall_s)}{pace}"))
     return lines
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,18 @@ def name_cell(text: str, style: str = "") -> Text:
     cell = safe(text, style)
     cell.no_wrap, cell.overflow = True, "ellipsis"
     return cell
+
+
+def names_within(names: Sequence[str], room: int) -> list[str]:
+    """Shorten names that do not all fit into ``room`` characters: words at their beginnings that all have in common are
+    replaced by an ellipsis, so that a table that cuts off their ends shows where they differ.
+    """
+    if len(names) < 2 or max(map(len, names)) <= room:
+        return list(names)
+    words = [re.split(r"(?<=[_ -])", name) for name in names]
+    columns = zip(*(each[:-1] for each in words), strict=False)  # something of each name is left
+    n_common = sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))
+    return ["…" + "".join(each[n_common:]) for each in words] if n_common > 1 else list(names)
 
 
 def first_line(text: str, limit: int = 200) -> str:
@@ -123,6 +137,12 @@ def duration(seconds: float | None) -> str:
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
     return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def pace_of(episodes_per_s: float) -> str:
+    """Format a speed: ``15.1 episodes/min``. Everything that shows a speed to a reader shows it in this unit."""
+    pace = 60 * episodes_per_s
+    return f"{pace:.1f} episodes/min" if pace < 100 else f"{pace:,.0f} episodes/min"
 
 
 def part_name(part: str) -> str:

@@ -147,7 +147,9 @@ def find_run(name: Path) -> Path:
         return runs[0]
     matching = _matching(str(name), runs)
     if len(matching) > 1:
-        raise ConfigError(f"'{name}' is in the names of {len(matching)} runs; give more of one name:\n{_listed(matching)}")
+        raise ConfigError(
+            f"'{name}' is in the names of {len(matching)} runs; give more of one name:\n{_listed(matching)}"
+        )
     if not matching and not name.exists() and len(name.parts) == 1:
         hint = did_you_mean(str(name), [run.name for run in runs]) if runs else " There is no run here."
         raise ConfigError(f"No run here has '{name}' in its name.{hint}")
