@@ -30,7 +30,7 @@ class EvalResult:
     """The result of an evaluation: the run directory, the numbers, and what was evaluated.
 
     ``video_problems`` are the episodes that were to get a video and have none, and why. ``losses`` has a sentence
-    about each shard that died.
+    about each shard that died. ``n_measured`` is the number of episodes that this session was to run.
     """
 
     directory: Path
@@ -39,6 +39,7 @@ class EvalResult:
     n_videos_to_come: int = 0
     video_problems: Mapping[EpisodeSpec, str] = field(default_factory=dict)
     losses: tuple[str, ...] = ()
+    n_measured: int = 0
 
     def __repr__(self) -> str:
         counts = self.summary.overall
@@ -169,7 +170,7 @@ class RunState:
             success_key=run.success_key,
         )
         directory.write_eval_info(stream_eval_info(summary, run))
-        return EvalResult(directory.path, summary, run)
+        return EvalResult(directory.path, summary, run, n_measured=len(self.todo))
 
     def progress(self, engine: Measuring) -> Progress:
         """Give the progress of the run, of which ``engine`` runs the episodes."""
