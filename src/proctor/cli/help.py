@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cyclopts.help import HelpPanel
+    from collections.abc import Mapping
+
+    from cyclopts.help import HelpEntry, HelpPanel
     from rich.console import Console, ConsoleOptions
 
 FIRST_STEPS = """\
@@ -201,7 +203,7 @@ Examples:
 }
 
 
-def help_command(command: str | None = None, /) -> int:
+def help_command(command: str | None = None, /) -> list[str]:
     """Show the help of a command, or the commands that there are: the same as proctor COMMAND --help.
 
     Parameters
@@ -209,18 +211,89 @@ def help_command(command: str | None = None, /) -> int:
     command
         The name of the command.
     """
-    from proctor.cli.main import main  # main loads this module
+    return [*([command] if command else []), "--help"]  # which main runs in its place
 
-    return main([*([command] if command else []), "--help"])
+
+SUBJECTS = {
+    "Run": (),
+    "Policy": ("policy", "rename_map", "trust_remote_code", "eval.inference_delay", "eval.when_late"),
+    "Benchmark": ("env",),
+    "Videos": ("eval.video", "eval.n_episodes_to_render"),
+    "Statistics": ("eval.ci", "eval.stop_at", "fail_"),
+    "Engine": (
+        "eval.batch_size",
+        "eval.use_async",
+        "eval.inference_",
+        "eval.max_",
+        "eval.batch_wait",
+        "eval.step_timeout",
+        "eval.reset_timeout",
+        "eval.trace",
+        "ray_",
+    ),
+    "Trackers": ("wandb.", "trackio.", "tensorboard."),
+}
+"""The panels of ``--help`` of a command that takes an evaluation, and how the names of their options begin. The first
+panel that fits has an option, and the first of all has what fits nowhere."""
 
 
 def print_panel(console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
-    """Print a box of ``--help``, in which texts are wrapped to the terminal and not as in the source."""
+    """Print a box of ``--help``, in which texts are wrapped to the terminal and not as in the source.
+
+    The options of an evaluation are printed in a box for each subject.
+    """
     from cyclopts.help.formatters import DefaultFormatter
+
+    panels = [panel := panel.copy(entries=[_flowing(entry) for entry in panel.entries])]
+    if any(subject_of(entry) == "Benchmark" for entry in panel.entries):
+        by_subject = {subject: [each for each in panel.entries if subject_of(each) == subject] for subject in SUBJECTS}
+        panels = [panel.copy(title=title, entries=entries) for title, entries in by_subject.items() if entries]
+    for each in panels:
+        DefaultFormatter()(console, options, each)
+
+
+def subject_of(entry: HelpEntry) -> str:
+    """Return the title of the panel of an option."""
+    name = entry.names[0].removeprefix("--").replace("-", "_") if entry.names else ""
+    return next((subject for subject, starts in SUBJECTS.items() if name.startswith(starts)), next(iter(SUBJECTS)))
+
+
+def print_fields(command: str, types: Mapping[str, str]) -> int:
+    """Print the fields that a command has for a benchmark or a policy type, with their defaults; returns 0.
+
+    Raises:
+        ConfigError: there is no such benchmark or policy type.
+    """
+    from cyclopts.help import HelpEntry, HelpPanel
+    from cyclopts.help.formatters import DefaultFormatter
+    from rich.console import Console
     from rich.text import Text
 
-    for entry in panel.entries:
-        text = getattr(entry.description, "primary_renderable", None)
-        if isinstance(text, Text):
-            entry.description.primary_renderable = Text(" ".join(text.plain.split()))
-    DefaultFormatter()(console, options, panel)
+    from proctor.cli.fields import fields_of, summary_of
+
+    console = Console()
+    for kind, name in types.items():
+        title = f"{'Benchmark' if kind == 'env' else 'Policy'} {name}"
+        console.print(Text(summary_of(kind, name)), "", sep="\n")
+        entries = [
+            HelpEntry(positive_names=(each.name,), description=Text(each.text), default=each.default or None)
+            for each in fields_of(kind, name)
+        ]
+        if entries:
+            panel = HelpPanel(title=title, format="parameter", entries=entries)
+            DefaultFormatter()(console, console.options, panel)
+        else:
+            console.print(f"{title} has no fields of its own.")
+    tasks = f"Its tasks: proctor list {types['env']}. " if "env" in types else ""
+    console.print(f"\n{tasks}All other options: proctor {command} --help", soft_wrap=True, highlight=False)
+    return 0
+
+
+def _flowing(entry: HelpEntry) -> HelpEntry:
+    """Join the lines of an entry's text, and leave out a default that says nothing."""
+    from rich.text import Text
+
+    text = getattr(entry.description, "primary_renderable", None)
+    if isinstance(text, Text):
+        entry.description.primary_renderable = Text(" ".join(text.plain.split()))
+    return entry.copy(default=None) if entry.default == "{}" else entry

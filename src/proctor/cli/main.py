@@ -13,7 +13,9 @@ from typing import TextIO
 from cyclopts import App, CycloptsError, Group, Parameter
 
 from proctor.cli.arguments import expand
-from proctor.cli.help import EXAMPLES, FIRST_STEPS, print_panel
+from proctor.cli.complete import COMPLETE, print_candidates
+from proctor.cli.fields import typed_options
+from proctor.cli.help import EXAMPLES, FIRST_STEPS, print_fields, print_panel
 from proctor.errors import Interrupted, Note, ProctorError, ResourceError
 from proctor.machine.home import prepare_surroundings
 from proctor.reports.output import LastingFile, lasting_streams
@@ -54,6 +56,7 @@ _GROUPS = {
 """The commands as ``proctor --help`` groups them. Command ``name`` is ``name_command`` in ``proctor.cli.name``."""
 
 
+_HELP = {"--help", "-h"}
 _NOBODY_READS = (errno.EPIPE, errno.EIO)
 """The errors of a pipe whose reader has ended, and of a terminal that is gone."""
 
@@ -99,9 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _with_loss(files: Sequence[LastingFile], status: int) -> int:
-    """Return the exit status of a command, and print it if its output was lost for another reason than that nobody
-    reads it any more: a table on a full disk is half a table.
-    """
+    """Report that standard output could not be written, unless nobody reads it any more; gives the exit status."""
     lost = files[0].problem if files else None
     if lost is None or lost.errno in _NOBODY_READS:
         return status
@@ -126,8 +127,7 @@ def _open_standard_streams() -> None:
 
 def _run(words: Sequence[str]) -> int:
     try:
-        tokens = expand(words)
-        status = app(tokens, print_error=False, exit_on_error=False)
+        status = _run_command(words)
     except CycloptsError as error:
         _print_error(redact_text(str(error), secrets_in_command(words)))
         return 2
@@ -141,6 +141,17 @@ def _run(words: Sequence[str]) -> int:
         _print("Interrupted.")
         return 130
     return status if isinstance(status, int) else 0
+
+
+def _run_command(words: Sequence[str]) -> object:
+    if words[:1] == [COMPLETE]:
+        return print_candidates(app, words[1:])
+    tokens = expand(words)
+    if _HELP.intersection(tokens) and (types := typed_options(tokens)):
+        return print_fields(tokens[0], types)
+    status = app(tokens, print_error=False, exit_on_error=False)
+    # A command may return the words of a command to run instead.
+    return app(status, print_error=False, exit_on_error=False) if isinstance(status, list) else status
 
 
 class _Warnings:

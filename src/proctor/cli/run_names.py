@@ -1,8 +1,10 @@
-"""Which run a command is about: the one that the user names, by a path or a part of its name, or else the last one."""
+"""The run that a command is about: the one that the user names, by a path or a part of its name, or the last one."""
 
 from __future__ import annotations
 
 from pathlib import Path
+
+from proctor.errors import ConfigError
 
 
 def chosen_run(name: Path | None) -> Path:
@@ -25,7 +27,7 @@ def compared_runs(names: tuple[Path, ...]) -> tuple[Path, ...]:
     Raises:
         ConfigError: there are too few runs, or several have one of the names.
     """
-    from proctor.results.run_index import last_runs
+    from proctor.results.run_index import last_runs, runs_here
 
     if len(names) > 1:
         return tuple(_found(name) for name in names)
@@ -33,8 +35,10 @@ def compared_runs(names: tuple[Path, ...]) -> tuple[Path, ...]:
         second, first = last_runs(2)
         return _told("The run before the last", first), _told("The last run", second)
     first = _found(names[0])
-    others = [run for run in last_runs(2) if run.resolve() != first.resolve()]
-    return first, _told("The last run" if len(others) > 1 else "The last other run", others[0])
+    other = next((run for run in runs_here() if run.resolve() != first.resolve()), None)
+    if other is None:
+        raise ConfigError(f"There is no run here to compare with {first}; name two: RUN_DIR RUN_DIR.")
+    return first, _told("The last other run", other)
 
 
 def _found(name: Path) -> Path:

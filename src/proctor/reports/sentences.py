@@ -137,7 +137,7 @@ def _means(summary: Summary) -> Iterator[Text]:
     if known.length is not None:
         parts.append(f"steps {number(overall.mean_length, 1)} ({number_range(known.length, 1)})")
     if parts:
-        yield Text(f"Mean {', mean '.join(parts)}  ({LEVEL:.0%} intervals, bootstrap)")
+        yield Text(f"Mean {', mean '.join(parts)}  ({LEVEL:.0%} bootstrap)")
 
 
 def _cautions(summary: Summary) -> Iterator[Text]:

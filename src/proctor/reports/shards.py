@@ -1,4 +1,4 @@
-"""What a run that was started as a shard is, and what there is to do until all shards are one result."""
+"""Sentences about a run that was started as a shard, and the steps that are left until all shards are one result."""
 
 from __future__ import annotations
 

@@ -149,9 +149,9 @@ def _name_column(summary: Summary) -> Text:
 
 def _most_rows(console: Console) -> int:
     """Choose how many tasks are shown: in a terminal so many that the headline above them stays visible."""
-    return (
-        min(MAX_TASK_ROWS, max(_FEWEST_ROWS, console.height - _OTHER_LINES)) if console.is_terminal else MAX_TASK_ROWS
-    )
+    if not console.is_terminal:
+        return MAX_TASK_ROWS
+    return min(MAX_TASK_ROWS, max(_FEWEST_ROWS, console.height - _OTHER_LINES))
 
 
 def _shown_tasks(summary: Summary, at_most: int) -> list[TaskSummary]:
@@ -191,12 +191,12 @@ def _next_steps(summary: Summary, status: RunStatus, run: RunInfo | None) -> Ite
         consent = f" {GIVE_CONSENT}" if uninstalled_code(env) else ""
         remark = {True: "the first success", False: "the first failure", None: "the first episode"}[result.success]
         yield _labelled("Watch", f"{command} {result.spec.episode_index}{consent}", "bold", f"   {remark}")
-    yield _labelled("View", _command_to_view(status.directory), "bold", "   in the browser, also while it runs")
-    yield _labelled("Report", f"proctor report {directory}", "bold", "   as a page to keep or to send")
+    yield _labelled("View", _command_to_view(status.directory), "bold", "   in the browser")
+    yield _labelled("Report", f"proctor report {directory}", "bold", "   as one page")
 
 
 def _to_complete(summary: Summary, directory: Path, run: RunInfo | None) -> Iterator[Text]:
-    """Give what there is to do until a run that nobody writes to is complete."""
+    """Give the commands that complete a run to which no process writes."""
     yield from (_labelled(label, text, "bold") for label, text in steps_to_merge(directory))
     is_shard = run is not None and shard_of(run) is not None
     if not is_shard and (not summary.complete or summary.overall.n_errors) and not (run and run.unidentified):

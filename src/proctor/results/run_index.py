@@ -128,7 +128,7 @@ def last_runs(n: int) -> list[Path]:
     """
     if len(found := runs_here()) < n:
         there = "only one run" if found else "no run"
-        raise ConfigError(f"There is {there} in {EVALUATIONS} or begun from here elsewhere; name {_n_runs(n)}.")
+        raise ConfigError(f"There is {there} in {EVALUATIONS}, or begun from here elsewhere; name RUN_DIR{_n_runs(n)}.")
     return found[:n]
 
 
@@ -150,8 +150,8 @@ def find_run(name: Path) -> Path:
         raise ConfigError(
             f"'{name}' is in the names of {len(matching)} runs; give more of one name:\n{_listed(matching)}"
         )
-    if not matching and not name.exists() and len(name.parts) == 1:
-        hint = did_you_mean(str(name), [run.name for run in runs]) if runs else " There is no run here."
+    if runs and not matching and not name.exists() and len(name.parts) == 1:
+        hint = did_you_mean(str(name), [run.name for run in runs])
         raise ConfigError(f"No run here has '{name}' in its name.{hint}")
     return matching[0] if matching else name
 
@@ -233,4 +233,4 @@ def _digest(path: str) -> str:
 
 
 def _n_runs(n: int) -> str:
-    return "one" if n == 1 else f"{n} of them"
+    return "" if n == 1 else f", {n} of them"
