@@ -87,6 +87,7 @@ def test_a_users_error_is_one_sentence_and_exit_status_2(run_arguments, tmp_path
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
+@pytest.mark.usefixtures("in_an_empty_folder")
 def test_a_command_that_cannot_be_understood_is_one_sentence_too(capsys, arguments, message):
     """Exit status 2."""
     assert main(arguments) == 2

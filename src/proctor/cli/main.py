@@ -102,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _with_loss(files: Sequence[LastingFile], status: int) -> int:
-    """Report that standard output could not be written, unless nobody reads it any more; gives the exit status."""
+    """Print why standard output could not be written, unless its reader is gone, and return the exit status."""
     lost = files[0].problem if files else None
     if lost is None or lost.errno in _NOBODY_READS:
         return status

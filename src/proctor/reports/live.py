@@ -60,6 +60,7 @@ class LiveDisplay:
     def __exit__(self, *exc_info: object) -> None:
         self._ended.set()
         self._thread.join()
+        self._painter.draw()  # the last state is seen for a moment, also of a short run
         self._painter.erase()
 
     def _redraw(self) -> None:
@@ -77,12 +78,17 @@ class Painter:
 
     def draw(self) -> None:
         """Draw the content in place of what was drawn before."""
-        with self._console.capture() as capture:
-            self._console.print(self._content)
+        if self._is_gone:
+            return
+        try:
+            with self._console.capture() as capture:  # which flushes the file
+                self._console.print(self._content)
+        except OSError:
+            self._is_gone = True
+            return
         text = capture.get()
-        lines = text.splitlines()
         self._write(f"{_HIDE_CURSOR}{self._erasure()}{text}")
-        self._drawn = [cell_len(Text.from_ansi(line).plain) for line in lines]
+        self._drawn = [cell_len(Text.from_ansi(line).plain) for line in text.splitlines()]
 
     def erase(self) -> None:
         """Remove what was drawn; the cursor is back where it was."""
@@ -99,8 +105,6 @@ class Painter:
         return f"\r\x1b[{n_rows}A{_ERASE_BELOW}" if n_rows else "\r"
 
     def _write(self, text: str) -> None:
-        if self._is_gone:
-            return
         try:
             self._console.file.write(text)
             self._console.file.flush()

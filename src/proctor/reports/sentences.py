@@ -30,6 +30,8 @@ from proctor.results.summary import Summary
 from proctor.statistics.intervals import LEVEL
 from proctor.types import TaskKey
 
+_LONGEST_NAME = 40
+
 
 def run_title(run: RunInfo) -> list[str]:
     """Name what ``run`` evaluates: benchmark and tasks, policy, seed, date."""
@@ -122,10 +124,7 @@ def _why_none(summary: Summary) -> str:
         return "no episode was completed"
     if not summary.episodes:
         return "no episode has a result yet"
-    return (
-        "a rate so far is over complete rounds of the plan, and of the first round (episode 0 of every task) "
-        "not every episode is completed"
-    )
+    return "one so far needs a completed episode 0 of every task, and some of these are missing or ended in an error"
 
 
 def _means(summary: Summary) -> Iterator[Text]:
@@ -178,9 +177,9 @@ def error_lines(summary: Summary) -> list[Text]:
 def command_to_replay(directory: Path, summary: Summary, task: TaskKey) -> str:
     """Make the command that renders the video of an episode of a task, up to the episode's number.
 
-    The task is given by its name, or by suite and number if several tasks have that name.
+    The task is given by its name, or by suite and number if several tasks have that name or the name is long.
     """
     names = [each.task.name for each in summary.tasks]
     (name,) = (each.task.name for each in summary.tasks if each.task.key == task)
-    option = name if names.count(name) == 1 else f"{task.suite}/{task.task_id}"
+    option = name if names.count(name) == 1 and len(name) <= _LONGEST_NAME else f"{task.suite}/{task.task_id}"
     return f"proctor replay {shlex.quote(str(directory))} --task {shlex.quote(option)} --episode"

@@ -31,6 +31,8 @@ def shard_sentence(shard: Shard, summary: Summary, run: RunInfo) -> str:
 
 def steps_to_merge(directory: Path) -> Iterator[tuple[str, str]]:
     """Give labels and texts of what is left to do in a directory in which shards were run that are not merged yet."""
+    if not directory.is_dir():
+        return
     files = RunDirectory(directory)
     shards = [shard for shard in files.read_runs() if not shard.is_whole]
     if not shards or files.eval_info_file.exists():

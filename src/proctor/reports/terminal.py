@@ -12,8 +12,17 @@ from rich.text import Text
 
 from proctor.reports.sentences import circumstances, command_to_replay, error_lines, headline_lines, run_title
 from proctor.reports.shards import shard_of, shard_sentence, steps_to_merge
-from proctor.reports.text import count, figure_names, figures, first_line, name_cell, names_within, safe
-from proctor.results.headline import Headline, headline_of
+from proctor.reports.text import (
+    count,
+    figure_names,
+    figures,
+    first_line,
+    name_cell,
+    names_within,
+    percent_range,
+    safe,
+)
+from proctor.results.headline import Basis, Headline, headline_of
 from proctor.results.run_dir import RunDirectory
 from proctor.results.run_index import EVALUATIONS
 from proctor.results.run_info import RunInfo, resume_command
@@ -21,6 +30,7 @@ from proctor.results.run_status import RunStatus
 from proctor.results.summary import Summary, TaskSummary
 from proctor.security.consent import GIVE_CONSENT, uninstalled_code
 from proctor.security.redaction import REDACTED
+from proctor.statistics.intervals import LEVEL
 from proctor.types import EpisodeResult, EpisodeSpec, Outcome
 
 # If there are more tasks than a reader can take in, suites are shown, and the tasks with errors and the lowest rates.
@@ -98,16 +108,23 @@ def print_not_logged(console: Console, problem: str, again: str) -> None:
 def _prominent(console: Console, headline: Text, summary: Summary) -> Iterator[Text]:
     """Lay out the headline for a terminal: the rate in colour beside a bar, and below it how sure the rate is."""
     shown = headline_of(summary)
-    rate, _, rest = headline.plain.partition("  (")
-    if shown is None or not rest:
+    if shown is None:
         yield headline
         return
-    style = "bold green" if summary.complete and not summary.overall.n_errors else "bold yellow"
-    line = Text.assemble((rate, style), "  ")
+    rate = headline.plain.partition("  (")[0]
+    line = Text.assemble((rate, _style_of(summary)), "  ")
     if not console.options.ascii_only:
         line.append_text(rate_bar(shown, min(console.width - 1, _WIDEST) - len(line)))
     yield line
-    yield Text(rest.removesuffix(")"))
+    parts = [f"{LEVEL:.0%} interval {percent_range(shown.interval)}, {shown.method}"]
+    parts.append(f"{shown.counts.n_successes} of {count(shown.counts.n_completed, 'episode')}")
+    if shown.basis is Basis.TASKS:
+        parts.append(count(len(summary.tasks), "task"))
+    yield Text(" · ".join(parts))
+
+
+def _style_of(summary: Summary) -> str:
+    return "bold green" if summary.complete and not summary.overall.n_errors else "bold yellow"
 
 
 def rate_bar(shown: Headline, width: int) -> Text:

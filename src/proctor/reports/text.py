@@ -36,15 +36,26 @@ def name_cell(text: str, style: str = "") -> Text:
 
 
 def names_within(names: Sequence[str], room: int) -> list[str]:
-    """Shorten names that do not all fit into ``room`` characters: words at their beginnings that all have in common are
-    replaced by an ellipsis, so that a table that cuts off their ends shows where they differ.
+    """Shorten names that do not all fit into ``room`` characters, so that they differ in what a narrow table shows.
+
+    Words at the beginning that all names have in common are replaced by an ellipsis, and if the names still do not fit,
+    those at the end, too.
     """
     if len(names) < 2 or max(map(len, names)) <= room:
         return list(names)
     words = [re.split(r"(?<=[_ -])", name) for name in names]
-    columns = zip(*(each[:-1] for each in words), strict=False)  # something of each name is left
-    n_common = sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))
-    return ["…" + "".join(each[n_common:]) for each in words] if n_common > 1 else list(names)
+    first = _n_common(words)
+    short = ["…" * bool(first) + "".join(each[first:]) for each in words]
+    if max(map(len, short)) <= room or not (last := _n_common([each[first:][::-1] for each in words])):
+        return short
+    return ["…" * bool(first) + "".join(each[first:-last]) + "…" for each in words]
+
+
+def _n_common(words: Sequence[Sequence[str]]) -> int:
+    """Count the words at the beginning that all names share, 0 for a single one; a word of each name is left."""
+    columns = zip(*(each[:-1] for each in words), strict=False)
+    n = sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))
+    return n if n > 1 else 0
 
 
 def first_line(text: str, limit: int = 200) -> str:

@@ -66,7 +66,8 @@ def headline_so_far(complete_rounds: Counts) -> Headline | None:
 
 def headline_while_running(tasks: Sequence[Counts], method: IntervalMethod) -> Headline | None:
     """Return what the live display shows of tasks that are not finished; ``tasks`` are of their complete rounds."""
-    counts, interval = sum(tasks, Counts()), pooled_interval(tasks, method)
+    counts = sum(tasks, Counts())
+    interval = pooled_interval([task for task in tasks if task.n_completed], method)
     rate = counts.rate
     return None if rate is None or interval is None else Headline(rate, interval, method.value, Basis.ROUNDS, counts)
 
