@@ -14,6 +14,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from threading import get_ident
 
 import msgspec
 
@@ -76,7 +77,7 @@ def replace_link(link: Path, target: Path) -> None:
     Raises:
         OSError: the link cannot be made.
     """
-    temporary = link.with_name(f".{link.name}.{os.getpid()}.tmp")
+    temporary = link.with_name(f".{link.name}.{os.getpid()}.{get_ident()}.tmp")
     try:
         temporary.symlink_to(target)
         temporary.replace(link)
