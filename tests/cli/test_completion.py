@@ -38,7 +38,7 @@ from proctor.results.run_index import register_run
         (["nonsense", "--x"], []),
         (["merge", "a"], []),
     ],
-    ids=lambda words: " ".join(words),
+    ids=" ".join,
 )
 def test_commands_options_types_and_tasks_complete(words, found):
     """As they are installed, and those of the type that the line names."""
@@ -63,7 +63,7 @@ def runs(in_an_empty_folder):
         (["compare", "mine/best", "outputs/"], ["outputs/eval/2026-11-21/09-00-00_pusht_act"]),
         (["replay", "09"], ["09-00-00_pusht_act"]),
     ],
-    ids=lambda words: " ".join(words),
+    ids=" ".join,
 )
 def test_runs_complete_by_path_and_by_name(words, found):
     """A name is what the other commands print."""

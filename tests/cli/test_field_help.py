@@ -62,16 +62,15 @@ def test_the_options_of_an_evaluation_are_in_a_panel_for_each_subject(command, c
     out = capsys.readouterr().out
     positions = [out.index(f"─ {subject} ─") for subject in SUBJECTS]
     assert positions == sorted(positions)
-    panels = dict(
-        zip(SUBJECTS, (out[a:b] for a, b in zip(positions, [*positions[1:], None], strict=True)), strict=True)
-    )
+    ends = [*positions[1:], None]
+    panels = {subject: out[a:b] for subject, a, b in zip(SUBJECTS, positions, ends, strict=True)}
     for subject, option in {
         "Run": "--eval.n_episodes ",
         "Policy": "--policy ",
         "Benchmark": "--env ",
         "Videos": "--eval.video_fps",
         "Statistics": "--eval.ci",
-        "Engine": "--eval.batch_size",
+        "Engine": "--eval.use_async_envs",
         "Trackers": "--wandb.project",
     }.items():
         assert [name for name, panel in panels.items() if option in panel] == [subject]

@@ -169,7 +169,7 @@ def test_of_several_runs_with_the_same_part_the_candidates_are_listed():
 @pytest.mark.usefixtures("three")
 def test_an_unknown_name_gets_the_nearest_one():
     """As everywhere."""
-    with pytest.raises(ConfigError, match="No run here has .*_difusion' in its name"):
+    with pytest.raises(ConfigError, match=r"No run here has .*_difusion' in its name"):
         find_run(Path("12-00-00_pusht_difusion"))
 
 

@@ -42,18 +42,23 @@ def watched(work: Interruptible, console: Console, config: EvalConfig, title: st
 
 @contextmanager
 def stopped_by_signals(work: Interruptible) -> Iterator[None]:
-    """SIGINT and SIGTERM end the run in good order; a second one ends it at once. Elsewhere than in the main thread
-    signals are not ours to take.
+    """SIGINT, SIGTERM and SIGHUP (the terminal was closed) end the run in good order; a second one ends it at once.
+
+    With ``nohup`` the run goes on without its terminal. Elsewhere than in the main thread signals are not ours to take.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has set it
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in numbers}
 
     def stop(number: int, _: FrameType | None) -> None:
         # Not what was there before: a shell's background job has SIGINT ignored.
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for each in numbers[1:]:
+            signal.signal(each, signal.SIG_DFL)
         work.interrupt(number)
 
     for number in before:
