@@ -39,9 +39,9 @@ def steps_to_merge(directory: Path) -> Iterator[tuple[str, str]]:
         return
     where = shlex.quote(str(directory))
     if left := _unfinished(files, shards[-1].count):
-        more = f", and then {', '.join(map(str, left[1:]))}" if left[1:] else ""
+        more = f", then {', '.join(map(str, left[1:]))}" if left[1:] else ""
         yield "Next", f"the same command with --output_dir={where} --eval.shard_id={left[0]}{more}"
-        yield "Then", f"proctor merge {where}"
+        yield "Then", f"proctor merge {where}, with the directories of shards that were run elsewhere"
     else:
         yield "Next", f"proctor merge {where}"
 
