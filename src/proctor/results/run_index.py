@@ -1,10 +1,10 @@
 """Finds the run that a user means by no name, or by a part of one.
 
-The runs of a working directory are those in its folders ``outputs/eval`` and ``outputs/sweep``, and those elsewhere
-that were begun from it or lie below it. Where the others lie is written down when they begin: a small file for each run
+The runs of a working directory are those in its folders ``outputs/eval`` and ``outputs/sweep`` and directly in
+``outputs``, and those elsewhere that were begun from it or lie below it. Where the others lie is written down when they begin: a small file for each run
 in the user's state folder (``~/.local/state/proctor/runs``). Such a file is written at once or not at all, so that no
-process waits for another; a file whose run is gone is passed over. If the state folder cannot be written to, only the
-two folders are searched.
+process waits for another; a file whose run is gone is passed over. If the state folder cannot be written to, only
+these folders are searched.
 """
 
 from __future__ import annotations
@@ -115,6 +115,7 @@ def runs_here(folder: Path | None = None) -> list[Path]:
     """Find the runs of the working directory, or those below ``folder``; the one that began last comes first."""
     found = [run for place in ([folder] if folder else _SEARCHED) for run in _runs_below(place)]
     if folder is None:
+        found += [file.parent for file in EVALUATIONS.parent.glob(f"*/{RUN_FILE}")]
         known = {path.absolute() for path in found}
         found += [_relative(path) for path in _registered(Path.cwd()) if path not in known]
     times = {path: _began(path) for path in found}
