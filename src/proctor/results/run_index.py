@@ -1,10 +1,10 @@
 """Finds the run that a user means by no name, or by a part of one.
 
 The runs of a working directory are those in its folders ``outputs/eval`` and ``outputs/sweep`` and directly in
-``outputs``, and those elsewhere that were begun from it or lie below it. Where the others lie is written down when they begin: a small file for each run
-in the user's state folder (``~/.local/state/proctor/runs``). Such a file is written at once or not at all, so that no
-process waits for another; a file whose run is gone is passed over. If the state folder cannot be written to, only
-these folders are searched.
+``outputs``, and those elsewhere that were begun from it or lie below it. Where the others lie is written down when they
+begin: a small file for each run in the user's state folder (``~/.local/state/proctor/runs``). Such a file is written at
+once or not at all, so that no process waits for another; a file whose run is gone is passed over. If the state folder
+cannot be written to, only the folders are searched.
 """
 
 from __future__ import annotations
