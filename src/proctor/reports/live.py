@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from threading import Event, Thread
 from typing import Self
@@ -29,6 +30,9 @@ from proctor.reports.text import (
 
 _REFRESH_PER_S = 4
 _HIDE_CURSOR, _SHOW_CURSOR, _ERASE_BELOW = "\x1b[?25l", "\x1b[?25h", "\x1b[J"
+_RESET = "\x1b[0m"
+_BLANK_END = re.compile(r"(?: |\x1b\[[\d;]*m)+$")
+"""The blanks and colours at the end of a line. Terminals differ in whether they fold blanks when they get narrower."""
 _NO_BREAK = "\N{NO-BREAK SPACE}"
 _WIDE_ENOUGH_FOR_INTERVALS = 56
 _WIDE_ENOUGH_FOR_BARS = 72
@@ -86,9 +90,9 @@ class Painter:
         except OSError:
             self._is_gone = True
             return
-        text = capture.get()
-        self._write(f"{_HIDE_CURSOR}{self._erasure()}{text}")
-        self._drawn = [cell_len(Text.from_ansi(line).plain) for line in text.splitlines()]
+        lines = [_BLANK_END.sub(_RESET, line) for line in capture.get().splitlines()]
+        self._write(_HIDE_CURSOR + self._erasure() + "".join(f"{line}\n" for line in lines))
+        self._drawn = [cell_len(Text.from_ansi(line).plain) for line in lines]
 
     def erase(self) -> None:
         """Remove what was drawn; the cursor is back where it was."""

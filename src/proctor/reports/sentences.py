@@ -31,6 +31,8 @@ from proctor.statistics.intervals import LEVEL
 from proctor.types import TaskKey
 
 _LONGEST_NAME = 40
+MEANS_METHOD = f"({LEVEL:.0%} bootstrap)"
+"""The end of the line of means, which says what their intervals are."""
 
 
 def run_title(run: RunInfo) -> list[str]:
@@ -136,7 +138,7 @@ def _means(summary: Summary) -> Iterator[Text]:
     if known.length is not None:
         parts.append(f"steps {number(overall.mean_length, 1)} ({number_range(known.length, 1)})")
     if parts:
-        yield Text(f"Mean {', mean '.join(parts)}  ({LEVEL:.0%} bootstrap)")
+        yield Text(f"Mean {', mean '.join(parts)}  {MEANS_METHOD}")
 
 
 def _cautions(summary: Summary) -> Iterator[Text]:

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from proctor.reports.sentences import circumstances, command_to_replay, error_lines, headline_lines, run_title
+from proctor.reports.sentences import (
+    MEANS_METHOD,
+    circumstances,
+    command_to_replay,
+    error_lines,
+    headline_lines,
+    run_title,
+)
 from proctor.reports.shards import shard_of, shard_sentence, steps_to_merge
 from proctor.reports.text import (
     count,
@@ -58,12 +66,16 @@ def print_summary(console: Console, summary: Summary, status: RunStatus, run: Ru
     for line in _prominent(console, headline, summary) if console.is_terminal else [headline]:
         console.print(line, soft_wrap=not console.is_terminal)  # a log is searched by line
     for line in [*more, *error_lines(summary), Text("")]:
-        console.print(line, soft_wrap=not console.is_terminal)
+        short = line.plain.removesuffix(f"  {MEANS_METHOD}")
+        fits = not console.is_terminal or len(line) <= console.width
+        console.print(line if fits else Text(short, line.style), soft_wrap=not console.is_terminal)
     shown = _shown_tasks(summary, _most_rows(console))
     console.print(_table(summary, shown, console.width))
     if hidden := len(summary.tasks) - len(shown):
         console.print(Text(f"{hidden} more tasks, none with a lower rate, are in the result file.", style="dim"))
     console.print()
+    if console.is_terminal and status.n_videos_to_come:
+        status = replace(status, n_videos=0, n_videos_to_come=0)  # a bar and a line about them follow
     for line in _next_steps(summary, status, run):
         console.print(line, soft_wrap=True)  # a command or a path is copied
 
