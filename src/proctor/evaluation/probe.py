@@ -31,7 +31,7 @@ from proctor.policies.remote.policy import Exchange
 from proctor.rendering import choose_renderer
 from proctor.security.foreign_code import refusing_exits
 from proctor.security.redaction import redact, redact_text
-from proctor.types import Array, EpisodeResult, EpisodeSpec, Features, Observation, Outcome
+from proctor.types import Array, EpisodeArrays, EpisodeResult, EpisodeSpec, Features, Observation, Outcome
 
 _LONGEST_TEXT = 200
 
@@ -140,7 +140,7 @@ class RecordedPolicy(Policy):
         self._wrapped, self._recorder = policy, recorder
         self.n_action_steps, self.look_offsets = policy.n_action_steps, policy.look_offsets
         self.randomness, self.place_matters = policy.randomness, policy.place_matters
-        self.batch_size, self.n_slots = policy.batch_size, policy.n_slots
+        self.batch_size, self.n_slots, self.times_out = policy.batch_size, policy.n_slots, policy.times_out
         self.episodes_per_pass = policy.episodes_per_pass
         self.distributions, self.sources = policy.distributions, policy.sources
         self.unidentified = policy.unidentified
@@ -209,10 +209,10 @@ def _run(prepared: PreparedRun, policy: Policy | None, recorder: Recorder) -> Ep
     """Run the episode; the actions of a policy inside the worker are those that were executed."""
     results: list[EpisodeResult] = []
 
-    def keep(result: EpisodeResult, actions: Array | None) -> None:
+    def keep(result: EpisodeResult, arrays: EpisodeArrays | None) -> None:
         results.append(result)
-        if policy is None and actions is not None and actions.size:
-            recorder.chunks.append(actions)
+        if policy is None and arrays is not None and arrays["actions"].size:
+            recorder.chunks.append(arrays["actions"])
 
     with closing(Engine(prepared.engine_setup(1), prepared.plan[:1], policy, observers=[recorder])) as engine:
         engine.run(keep)

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console, ConsoleDimensions
 
+from proctor.machine.files import open_log
+
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
@@ -111,7 +113,7 @@ def printing_into(log: Path | None) -> Iterator[Console]:
     _flush()
     before = {number: os.dup(number) for number in (_STDOUT, _STDERR)}
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as file, _text_of(LastingFile(os.dup(_STDERR), owned=True), sys.stderr) as terminal:
+    with open_log(log) as file, _text_of(LastingFile(os.dup(_STDERR), owned=True), sys.stderr) as terminal:
         try:
             for number in before:
                 os.dup2(file.fileno(), number)

@@ -27,7 +27,7 @@ from typing import Any, Self
 import msgspec
 
 from proctor.errors import ConfigError, ResourceError, RunLockedError
-from proctor.results.files import write_json
+from proctor.results.files import remove_leftovers, write_json
 from proctor.results.journal import Journal, read_journal
 from proctor.results.journal_records import FORMAT_VERSION as JOURNAL_FORMAT_VERSION
 from proctor.results.journal_records import Header, actions_file_of
@@ -280,6 +280,7 @@ class RunDirectory:
             self.path.mkdir(parents=True, exist_ok=True)
             lock.acquire()
             self._refuse_excluded_writer()
+            remove_leftovers(self.run_file, self.eval_info_file)
             journals = self.read_journals()
             check(journals)
             header = Header(JOURNAL_FORMAT_VERSION, dict(fingerprint), n_workers)
