@@ -12,16 +12,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from proctor.cli.arguments import SWITCHES
-from proctor.cli.fields import fields_of, typed_options
+from proctor.cli.arguments import COMPLETE, SWITCHES
+from proctor.cli.fields import fields_of
+from proctor.cli.help import typed_options
 from proctor.errors import ProctorError
 from proctor.plugins import BENCHMARKS, POLICIES, installed
 
 if TYPE_CHECKING:
     from cyclopts import App
 
-COMPLETE = "__complete"
-"""The hidden command that the scripts run: the shell's name, and the words up to the cursor."""
 TAKE_RUNS = ("show", "resume", "report", "replay", "profile", "export", "compare")
 _SHELLS = ("bash", "zsh", "fish")
 _WORD_BREAKS = "=:"

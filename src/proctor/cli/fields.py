@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,13 +19,6 @@ class FieldOption:
     name: str
     default: str
     text: str
-
-
-def typed_options(tokens: Sequence[str]) -> Mapping[str, str]:
-    """Return the types that a command line gives: ``{"env": "metaworld", "policy": "expert"}``, or a part of that."""
-    given = (token.partition("=") for token in tokens)
-    kinds = {"--env.type": "env", "--policy.type": "policy"}
-    return {kinds[key]: value for key, _, value in given if key in kinds and value}
 
 
 def fields_of(kind: str, name: str) -> list[FieldOption]:

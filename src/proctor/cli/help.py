@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from cyclopts.help import HelpEntry, HelpPanel
     from rich.console import Console, ConsoleOptions
@@ -256,6 +256,13 @@ def subject_of(entry: HelpEntry) -> str:
     """Return the title of the panel of an option."""
     name = entry.names[0].removeprefix("--").replace("-", "_") if entry.names else ""
     return next((subject for subject, starts in SUBJECTS.items() if name.startswith(starts)), next(iter(SUBJECTS)))
+
+
+def typed_options(tokens: Sequence[str]) -> Mapping[str, str]:
+    """Return the types that a command line gives: ``{"env": "metaworld", "policy": "expert"}``, or a part of that."""
+    given = (token.partition("=") for token in tokens)
+    kinds = {"--env.type": "env", "--policy.type": "policy"}
+    return {kinds[key]: value for key, _, value in given if key in kinds and value}
 
 
 def print_fields(command: str, types: Mapping[str, str]) -> int:

@@ -12,10 +12,8 @@ from typing import TextIO
 
 from cyclopts import App, CycloptsError, Group, Parameter
 
-from proctor.cli.arguments import expand
-from proctor.cli.complete import COMPLETE, print_candidates
-from proctor.cli.fields import typed_options
-from proctor.cli.help import EXAMPLES, FIRST_STEPS, print_fields, print_panel
+from proctor.cli.arguments import COMPLETE, expand
+from proctor.cli.help import EXAMPLES, FIRST_STEPS, print_fields, print_panel, typed_options
 from proctor.errors import Interrupted, Note, ProctorError, ResourceError
 from proctor.machine.home import prepare_surroundings
 from proctor.machine.signals import raise_on_signals, signal_of
@@ -155,6 +153,8 @@ def _run(words: Sequence[str]) -> int:
 
 def _run_command(words: Sequence[str]) -> object:
     if words[:1] == [COMPLETE]:
+        from proctor.cli.complete import print_candidates  # which loads what --help does not need
+
         return print_candidates(app, words[1:])
     tokens = expand(words)
     if _HELP.intersection(tokens) and (types := typed_options(tokens)):
