@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from proctor.cli import main
-from proctor.cli.complete import SCRIPTS, candidates
+from proctor.cli.complete import candidates
+from proctor.cli.completion import SCRIPTS
 from proctor.cli.main import app
 from proctor.results.run_index import register_run
 

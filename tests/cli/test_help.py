@@ -14,7 +14,7 @@ import pytest
 
 from proctor.cli import main
 from proctor.cli.arguments import expand
-from proctor.cli.complete import SCRIPTS
+from proctor.cli.completion import SCRIPTS
 from proctor.cli.help import EXAMPLES, FIRST_STEPS
 from proctor.cli.main import _GROUPS, _make_app, app
 

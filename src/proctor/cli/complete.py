@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from proctor.cli.arguments import COMPLETE, SWITCHES
+from proctor.cli.arguments import SWITCHES
 from proctor.cli.fields import fields_of
 from proctor.cli.help import typed_options
 from proctor.errors import ProctorError
@@ -130,38 +130,3 @@ def _split(line: str) -> list[str]:
     except ValueError:  # a quotation that is not closed yet
         words = line.split()
     return [*words, ""] if line.endswith(" ") else words
-
-
-SCRIPTS = {
-    "bash": f"""\
-_proctor() {{
-    local IFS=$'\\n'
-    COMPREPLY=($("${{COMP_WORDS[0]}}" {COMPLETE} bash "${{COMP_LINE:0:COMP_POINT}}" 2>/dev/null))
-    if [[ "${{#COMPREPLY[@]}}" == 1 && "${{COMPREPLY[0]}}" == *= ]]; then compopt -o nospace; fi
-}}
-complete -o default -F _proctor proctor
-""",
-    "zsh": f"""\
-#compdef proctor
-_proctor() {{
-    local -a found
-    found=("${{(@f)$("${{words[1]}}" {COMPLETE} zsh "${{(@)words[2,CURRENT-1]}}" "$PREFIX" 2>/dev/null)}}")
-    found=(${{found:#}})
-    if (( ! $#found )); then
-        _files
-        return
-    fi
-    compadd -S '' -- ${{(M)found:#*=}}
-    compadd -- ${{found:#*=}}
-}}
-if [[ "$funcstack[1]" == _proctor ]]; then _proctor "$@"; else compdef _proctor proctor; fi
-""",
-    "fish": f"""\
-function __proctor_complete
-    set -l words (commandline -opc)
-    $words[1] {COMPLETE} fish $words[2..-1] (commandline -ct) 2>/dev/null
-end
-complete -c proctor -a '(__proctor_complete)'
-""",
-}
-"""The scripts by shell. They hold no name of an option, so that they need not be installed again."""

@@ -7,8 +7,42 @@ from typing import Literal
 from cyclopts.completion.detect import ShellDetectionError, detect_shell
 from rich.console import Console
 
-from proctor.cli.complete import SCRIPTS
+from proctor.cli.arguments import COMPLETE
 from proctor.errors import ConfigError
+
+SCRIPTS = {
+    "bash": f"""\
+_proctor() {{
+    local IFS=$'\\n'
+    COMPREPLY=($("${{COMP_WORDS[0]}}" {COMPLETE} bash "${{COMP_LINE:0:COMP_POINT}}" 2>/dev/null))
+    if [[ "${{#COMPREPLY[@]}}" == 1 && "${{COMPREPLY[0]}}" == *= ]]; then compopt -o nospace; fi
+}}
+complete -o default -F _proctor proctor
+""",
+    "zsh": f"""\
+#compdef proctor
+_proctor() {{
+    local -a found
+    found=("${{(@f)$("${{words[1]}}" {COMPLETE} zsh "${{(@)words[2,CURRENT-1]}}" "$PREFIX" 2>/dev/null)}}")
+    found=(${{found:#}})
+    if (( ! $#found )); then
+        _files
+        return
+    fi
+    compadd -S '' -- ${{(M)found:#*=}}
+    compadd -- ${{found:#*=}}
+}}
+if [[ "$funcstack[1]" == _proctor ]]; then _proctor "$@"; else compdef _proctor proctor; fi
+""",
+    "fish": f"""\
+function __proctor_complete
+    set -l words (commandline -opc)
+    $words[1] {COMPLETE} fish $words[2..-1] (commandline -ct) 2>/dev/null
+end
+complete -c proctor -a '(__proctor_complete)'
+""",
+}
+"""The scripts by shell. They hold no name of an option, so that they need not be installed again."""
 
 
 def completion_command(shell: Literal["bash", "zsh", "fish"] | None = None, /) -> int:
