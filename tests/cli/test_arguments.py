@@ -69,7 +69,8 @@ def test_every_boolean_option_of_a_command_is_a_switch():
     """Else ``--json RUN_DIR`` would take the directory for the value of the option."""
     booleans = set()
     for name in (name for commands in _GROUPS.values() for name in commands):
-        command = getattr(import_module(f"proctor.cli.{name}"), f"{name}_command")
+        module = name.replace("-", "_")
+        command = getattr(import_module(f"proctor.cli.{module}"), f"{module}_command")
         hints = get_type_hints(command)
         for kind in list(hints.values()):  # a group of flags
             if is_dataclass(kind) and kind is not RunConfig:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from threading import Lock
@@ -12,11 +12,11 @@ import jinja2
 from markupsafe import Markup
 
 from proctor.reports.html import PageAddition, ReportRun, read_report_run, render_report
-from proctor.reports.html.page import content_security_policy, make_environment, read_template
+from proctor.reports.html.page import content_security_policy, make_environment, page_script, page_style, read_template
 from proctor.results.compare import compare_where_possible
 from proctor.results.run_info import RunInfo
 from proctor.results.run_status import RunStatus
-from proctor.types import EpisodeSpec
+from proctor.types import EpisodeSpec, TaskKey
 from proctor.view.events import page_stamp
 from proctor.view.folder import RunEntry
 
@@ -72,13 +72,17 @@ class Pages:
                 return None
             return video_url(ids[run.path], run.run, spec)
 
+        def trace_address(run: ReportRun, task: TaskKey) -> str:
+            assert run.run is not None
+            return f"/runs/{ids[run.path]}/episodes/{_position(run.run, task)}/"
+
         header = self._environment.get_template("header.html").render(
             names=names, ids=list(directories), live=live, stamp=stamp, token=self._token
         )
-        addition = PageAddition(header, _own("live.css"), _own("live.js"), connects=True)
+        addition = PageAddition(header, _own("live.css"), _own("live.js") + _own("render.js"), connects=True)
         with self._drawing:
-            html = render_report(runs, comparisons, address, addition)
-        policy = _policy(read_template("page.css") + addition.style, read_template("page.js") + addition.script)
+            html = render_report(runs, comparisons, address, replace(addition, trace=trace_address))
+        policy = _policy(page_style() + addition.style, page_script() + addition.script)
         return Page(html, policy)
 
     def message(self, text: str) -> Page:
@@ -90,8 +94,11 @@ class Pages:
 
 def video_url(run_id: str, run: RunInfo, spec: EpisodeSpec) -> str:
     """Return the path at which an episode's video is served: its task's position in the plan, and its number."""
-    position = [task.key for task in run.tasks].index(spec.task)
-    return f"/runs/{run_id}/episodes/{position}/{spec.episode_index}/video"
+    return f"/runs/{run_id}/episodes/{_position(run, spec.task)}/{spec.episode_index}/video"
+
+
+def _position(run: RunInfo, task: TaskKey) -> int:
+    return [each.key for each in run.tasks].index(task)
 
 
 def _policy(style: str, script: str) -> str:
