@@ -161,7 +161,7 @@ def _run_command(words: Sequence[str]) -> object:
         return print_candidates(app, words[1:])
     tokens = expand(words)
     if _HELP.intersection(tokens) and (types := typed_options(tokens)):
-        return print_fields(tokens[0], types)
+        return print_fields("eval" if tokens[0].startswith("-") else tokens[0], types)
     status = app(tokens, print_error=False, exit_on_error=False)
     # A command may return the words of a command to run instead.
     return app(status, print_error=False, exit_on_error=False) if isinstance(status, list) else status
