@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from dataclasses import is_dataclass
 from importlib import import_module
 from typing import get_type_hints
@@ -213,18 +212,3 @@ def test_the_other_old_names_are_taken_with_a_note_too():
         assert expand(["eval", "--use_amp=false", "device=cuda"]) == [
             "eval", "--policy.use_amp=false", "--policy.device=cuda",
         ]  # fmt: skip
-
-
-@pytest.mark.parametrize("off", ["recording=false", "recording_private=true"])
-def test_an_option_of_lerobots_that_changes_nothing_is_left_out(off):
-    """The evaluation is the same without it."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Note)
-        assert expand([f"--eval.{off}", "--eval.n_episodes=2"]) == ["--eval.n_episodes=2"]
-
-
-@pytest.mark.parametrize("on", ["recording=true", "recording_repo_id=user/repo", "recording"])
-def test_an_option_of_lerobots_that_is_relied_upon_is_refused_with_what_to_use(on):
-    """By name, instead of the nearest option that Proctor has."""
-    with pytest.raises(ConfigError, match=r"LeRobot's --eval\.recording.* is not supported: "):
-        expand([f"--eval.{on}"])

@@ -156,6 +156,11 @@ Examples:
                    --env.type=metaworld --env.task=MT10
   proctor autotune --policy.path=user/smolvla_libero --env.type=libero --seconds=60 --json
 """,
+    "record": """\
+Examples:
+  proctor record outputs/eval/2026-11-21/14-28-19_pusht_act
+  proctor record outputs/eval/2026-11-21/14-28-19_metaworld_act --episode failures --output datasets/failures
+""",
     "replay": """\
 Examples:
   proctor replay outputs/eval/2026-11-21/14-28-19_pusht_act --episode 0,3,7
@@ -230,7 +235,7 @@ SUBJECTS = {
     "Run": (),
     "Policy": ("policy", "rename_map", "trust_remote_code", "eval.inference_delay", "eval.when_late"),
     "Benchmark": ("env",),
-    "Videos": ("eval.video", "eval.n_episodes_to_render"),
+    "Videos": ("eval.video", "eval.n_episodes_to_render", "eval.recording"),
     "Statistics": ("eval.ci", "eval.stop_at", "fail_"),
     "Engine": (
         "eval.batch_size",
@@ -241,7 +246,9 @@ SUBJECTS = {
         "eval.step_timeout",
         "eval.reset_timeout",
         "eval.trace",
+        "eval.worker_memory",
         "ray_",
+        "slurm_",
     ),
     "Trackers": ("wandb.", "trackio.", "tensorboard."),
 }

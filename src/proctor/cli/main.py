@@ -42,6 +42,7 @@ _GROUPS = {
         "profile": "Show where the time of an evaluation went.",
         "compare": "Compare policies: is one better than another, and how sure is that?",
         "replay": "Render videos of episodes of an evaluation by running them again.",
+        "record": "Record episodes of an evaluation as a LeRobotDataset by running them again.",
         "report": "Write a page of HTML that shows evaluations and their episodes.",
         "view": "Show a folder of evaluations in the browser, also while they run.",
         "export": "Write episodes as CSV or Parquet, or rates for a page of the Hub.",
