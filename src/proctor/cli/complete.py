@@ -21,7 +21,7 @@ from proctor.plugins import BENCHMARKS, POLICIES, installed
 if TYPE_CHECKING:
     from cyclopts import App
 
-TAKE_RUNS = ("show", "resume", "report", "replay", "profile", "export", "compare")
+TAKE_RUNS = ("show", "resume", "report", "replay", "profile", "export", "record", "compare")
 _SHELLS = ("bash", "zsh", "fish")
 _WORD_BREAKS = "=:"
 """Where bash begins a new word, by default: it replaces only what comes after the last of these."""
