@@ -244,7 +244,8 @@ SUBJECTS = {
     "Run": (),
     "Policy": ("policy", "rename_map", "trust_remote_code", "eval.inference_delay", "eval.when_late"),
     "Benchmark": ("env",),
-    "Videos": ("eval.video", "eval.n_episodes_to_render", "eval.recording"),
+    "Inputs of the policy": ("dataset.", "eval.audit"),
+    "Videos and recording": ("eval.video", "eval.n_episodes_to_render", "eval.recording"),
     "Statistics": ("eval.ci", "eval.stop_at", "fail_"),
     "Engine": (
         "eval.batch_size",
