@@ -216,7 +216,10 @@ def run(
         setup = placed.engine_setup(n_running=_n_kept(placed, keeper))
         if why := placed.benchmark.only_here():
             note(why)
-        with placed.open_session(setup.n_workers if n_workers is None else n_workers) as session:
+        with (
+            placed.open_session(setup.n_workers if n_workers is None else n_workers) as session,
+            session.directory.recording_end(placed.without_secrets),
+        ):
             state = RunState(placed, session)
             with closing(_measure(placed, setup, state, measure_with)) as measured:
                 result, missing = _summarise(placed, state, measured)

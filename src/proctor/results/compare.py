@@ -193,7 +193,7 @@ def different_exams(a: MeasuredRun, b: MeasuredRun) -> list[str]:
 
 
 def different_settings(a: MeasuredRun, b: MeasuredRun) -> list[str]:
-    """Return the differences in how the policies were run: ``policy.n_action_steps: 8 and 4``, and a delay of inference.
+    """Return the differences in ``n_action_steps`` and in the delay of inference: ``policy.n_action_steps: 8 and 4``.
 
     They belong to what is compared, as the checkpoint does, so that they are no reason against a comparison.
     """

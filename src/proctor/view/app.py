@@ -3,7 +3,8 @@
 =====================================  ==============================================================
 ``/``                                  the index
 ``/runs/<run>``                        the report of a run
-``/compare?run=<run>&run=<run>``       runs side by side
+``/compare?run=<run>&run=<run>``       runs side by side; ``&anyway=yes`` although they are not the same exam
+``/sweeps/<sweep>``                    the checkpoints of a sweep
 ``/events?run=<run>``                  the progress of runs, as server-sent events
 ``/runs/<run>/episodes/<t>/<n>/video`` the video of episode *n* of the *t*-th task of the plan
 ``POST /runs/<run>/replays``           asks for a video: ``{"suite": …, "task_id": …, "episode": …}``
@@ -31,10 +32,10 @@ from proctor.security.consent import uninstalled_code
 from proctor.types import EpisodeSpec
 from proctor.view.events import watch
 from proctor.view.folder import RunFolder
-from proctor.view.pages import Page, Pages, video_url
+from proctor.view.pages import Page, Pages, ShownRun, video_url
 from proctor.view.replays import RenderQueue, RenderRequest
 
-_MOST_COMPARED = 8
+_MOST_COMPARED = 30
 _LONGEST_BODY = 4096
 _RANGE = re.compile(r"bytes=(?P<first>\d{0,18})-(?P<last>\d{0,18})")
 
@@ -60,6 +61,7 @@ class Routes:
             Route("/", self.index),
             Route("/runs/{run}", self.run),
             Route("/compare", self.compare),
+            Route("/sweeps/{sweep}", self.sweep),
             Route("/events", self.events),
             Route("/runs/{run}/episodes/{task:int}/{episode:int}/video", self.video),
             Route("/runs/{run}/replays", self.replay, methods=["POST"]),
@@ -72,18 +74,31 @@ class Routes:
         return Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan)
 
     def index(self, _: Request) -> Response:
-        return _html(self._pages.index(self._folder.root, self._folder.entries()))
+        entries = self._folder.entries()
+        return _html(self._pages.index(self._folder.root, entries, most_compared=_MOST_COMPARED))
 
     def run(self, request: Request) -> Response:
         return self._report([request.path_params["run"]])
 
     def compare(self, request: Request) -> Response:
-        return self._report(request.query_params.getlist("run"))
+        parameters = request.query_params
+        return self._report(parameters.getlist("run"), anyway=parameters.get("anyway") == "yes")
 
-    def _report(self, ids: list[str]) -> Response:
-        directories = self._directories(ids)
-        names = [self._folder.name(directory) for directory in directories.values()]
-        return _html(self._pages.report(directories, names))
+    def _report(self, ids: list[str], *, anyway: bool = False) -> Response:
+        shown = {
+            run_id: ShownRun(directory, self._folder.entry(run_id, directory), self._folder.sweep_of(directory))
+            for run_id, directory in self._directories(ids).items()
+        }
+        return _html(self._pages.report(shown, anyway=anyway))
+
+    def sweep(self, request: Request) -> Response:
+        try:
+            sweep = self._folder.sweep(request.path_params["sweep"])
+        except KeyError:
+            raise HTTPException(404, "There is no such sweep in this folder.") from None
+        if sweep.problem:
+            raise ConfigError(sweep.problem)
+        return _html(self._pages.sweep(sweep, most_compared=_MOST_COMPARED))
 
     def events(self, request: Request) -> Response:
         directories = self._directories(request.query_params.getlist("run"))

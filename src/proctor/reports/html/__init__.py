@@ -5,14 +5,16 @@ tables      tasks, comparisons and provenance, as the templates print them
 episodes    the table of all episodes, which can be sorted and filtered, with the addresses of their videos
 charts      pictures that take their colours from the page
 page        the whole page; templates/ holds the HTML, the style sheet and the script
+sweep       the page of a sweep
 """
 
 from proctor.errors import MissingExtraError
 
 try:
     from proctor.reports.html.episodes import VideoAddress, embedded_videos, linked_videos
-    from proctor.reports.html.page import PageAddition, render_report, render_sweep
+    from proctor.reports.html.page import PageAddition, render_report
     from proctor.reports.html.report_run import ReportRun, read_report_run
+    from proctor.reports.html.sweep import render_sweep
 except ModuleNotFoundError as error:
     raise MissingExtraError(str(error.name), "report") from error
 

@@ -23,7 +23,6 @@ from proctor.reports.html.episodes import MOST_ROWS, VideoAddress, episode_table
 from proctor.reports.html.report_run import ReportRun
 from proctor.reports.html.tables import comparison_views, provenance, task_table
 from proctor.reports.sentences import error_lines, headline_lines, run_title
-from proctor.reports.sweep import SweepRow, SweepSummary, cells_of, sweep_lines, title_of
 from proctor.reports.text import count, mean_reward, number, percent, percent_range, tally
 from proctor.results.compare import Incomparable, RunComparison
 from proctor.results.distributions import histograms, lengths_and_rewards
@@ -90,24 +89,6 @@ def render_report(
         script=Markup(script),  # noqa: S704 - ours
         policy=content_security_policy(style, script, connects=addition.connects),
         addition=addition,
-    )
-
-
-def render_sweep(rows: Sequence[SweepRow], summary: SweepSummary | None) -> str:
-    """Render the page of a sweep: the verdict, the curve over training steps, and a row for each checkpoint."""
-    style = read_template("page.css")
-    return (
-        make_environment()
-        .get_template("sweep.html")
-        .render(
-            title=title_of(rows),
-            lines=list(sweep_lines(summary)),
-            chart=charts.success_over_steps(rows),
-            heads=["training", "step", "success", "rate", f"{LEVEL:.0%} interval", ""],
-            rows=[cells_of(row) for row in rows],
-            style=Markup(style),  # noqa: S704 - ours
-            policy=content_security_policy(style, ""),
-        )
     )
 
 

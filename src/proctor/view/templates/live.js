@@ -66,10 +66,16 @@
 
   function show(newer) {
     ({ stamp, token: viewer.dataset.token } = newer.getElementById("viewer").dataset);
-    for (const id of ["results", "comparison", "tasks", "pictures"]) {
+    let last = document.getElementById("results");
+    for (const id of ["going-on", "results", "comparison", "tasks", "charts"]) {
       const [old_part, new_part] = [document.getElementById(id), newer.getElementById(id)];
-      if (old_part && new_part) old_part.replaceWith(document.adoptNode(new_part));
+      if (!new_part) continue;
+      const adopted = document.adoptNode(new_part);
+      if (old_part) old_part.replaceWith(adopted);
+      else last.after(adopted);  // such as the charts, once there is something to draw
+      if (id !== "going-on") last = adopted;
     }
+    document.querySelector(".top nav").replaceWith(document.adoptNode(newer.querySelector(".top nav")));
     data = JSON.parse(newer.getElementById("episode-data").textContent);
     document.dispatchEvent(new CustomEvent("proctor:data", { detail: data }));
   }
