@@ -85,11 +85,13 @@ class Routes:
         return self._report(parameters.getlist("run"), anyway=parameters.get("anyway") == "yes")
 
     def _report(self, ids: list[str], *, anyway: bool = False) -> Response:
-        shown = {
+        return _html(self._pages.report(self._shown(self._directories(ids)), anyway=anyway))
+
+    def _shown(self, directories: Mapping[str, Path]) -> dict[str, ShownRun]:
+        return {
             run_id: ShownRun(directory, self._folder.entry(run_id, directory), self._folder.sweep_of(directory))
-            for run_id, directory in self._directories(ids).items()
+            for run_id, directory in directories.items()
         }
-        return _html(self._pages.report(shown, anyway=anyway))
 
     def sweep(self, request: Request) -> Response:
         try:
@@ -107,7 +109,10 @@ class Routes:
         def url(replay: RenderRequest) -> str:
             return video_url(urls[replay.directory], self._run(replay.directory), replay.spec)
 
-        stream = watch(directories, self._queue, url, self._ending)
+        def going_on() -> str:
+            return self._pages.going_on(self._shown(directories))
+
+        stream = watch(directories, self._queue, url, going_on, self._ending)
         return StreamingResponse(stream, media_type="text/event-stream")
 
     def video(self, request: Request) -> Response:

@@ -6,16 +6,18 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from proctor.errors import Interrupted
 from proctor.reports.text import duration, first_line, mean_reward, policy_name
 from proctor.results.headline import headline_of
 from proctor.results.run_dir import RunDirectory
-from proctor.results.run_info import RunInfo
+from proctor.results.run_info import RunInfo, resume_command
 from proctor.results.summary import Summary, load_summary
 from proctor.statistics.intervals import Interval
 from proctor.types import AttemptError
 from proctor.view.pace import episodes_per_s
 
 _OF_A_CHECKPOINT = re.compile(r"(/checkpoints/[^/]+)?(/pretrained_model(_ema)?)?/?$")
+_INTERRUPTED = str(Interrupted(0))
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,10 @@ class RunEntry:
         policy, policy_path: the policy in few words, and the whole path of its checkpoint or its type.
         step: the training step of the checkpoint.
         state: "running", "finished" or "unfinished".
-        reason: the reason why an unfinished run is unfinished, or why no episode was completed; else "".
+        reason: the reason why an unfinished run is unfinished, or why no episode was completed, in a sentence that
+            further lines may explain; else "".
+        resume: the end of a sentence that continues the run; "" if there is nothing to continue, or if another session
+            would end as the last one did.
         seconds: the wall time of all sessions.
         per_s: the episodes that a running run finishes per second; None if that is not known.
         rate, interval: the headline's, in 0 to 1.
@@ -51,6 +56,7 @@ class RunEntry:
     seed: int | None = None
     state: str = ""
     reason: str = ""
+    resume: str = ""
     n_completed: int = 0
     n_planned: int = 0
     n_errors: int = 0
@@ -101,7 +107,7 @@ def read_entry(run_id: str, name: str, directory: Path) -> RunEntry:
 def entry_of(run_id: str, name: str, run: RunInfo, summary: Summary, files: RunDirectory) -> RunEntry:
     """Make the entry of a run that has been read."""
     policy, env, counts = run.config.get("policy", {}), run.config.get("env", {}), summary.overall
-    shown, live = headline_of(summary), files.writer() is not None
+    shown, live, end = headline_of(summary), files.writer() is not None, files.read_end()
     path = policy_name(policy)
     return RunEntry(
         run_id,
@@ -118,7 +124,8 @@ def entry_of(run_id: str, name: str, run: RunInfo, summary: Summary, files: RunD
         n_action_steps=_whole((run.opened_policy or run.fingerprint.get("policy", {})).get("n_action_steps")),
         seed=_whole(run.config.get("seed")),
         state="running" if live else "finished" if summary.complete else "unfinished",
-        reason="" if live else _reason(summary, files),
+        reason="" if live else _reason(summary, files, end),
+        resume=resume_command(run, files.path) if not live and _can_resume(summary, end) else "",
         n_completed=counts.n_completed,
         n_planned=counts.n_planned,
         n_errors=counts.n_errors,
@@ -131,13 +138,17 @@ def entry_of(run_id: str, name: str, run: RunInfo, summary: Summary, files: RunD
     )
 
 
-def _reason(summary: Summary, files: RunDirectory) -> str:
-    """Explain in a line why the run has not finished, or has no result."""
+def _can_resume(summary: Summary, end: str) -> bool:
+    return not summary.complete and (end in ("", _INTERRUPTED) or summary.overall.n_completed > 0)
+
+
+def _reason(summary: Summary, files: RunDirectory, end: str) -> str:
+    """Explain why the run has not finished, or has no result."""
     if summary.complete:
         first = None if summary.overall.n_completed else summary.first_error
         return _line(first[1]) if first else ""
-    if recorded := files.read_end():
-        return recorded if recorded != "interrupted" else "It was interrupted."
+    if end:
+        return "It was interrupted." if end == _INTERRUPTED else end
     if files.has_lost_writer:
         return "Its process was killed, or the machine failed."
     if not summary.overall.n_completed and (first := summary.first_error):

@@ -19,7 +19,7 @@ from proctor.reports.html.sweep import draw_curve
 from proctor.reports.sweep import SweepRow
 from proctor.reports.text import duration
 from proctor.results.compare import Incomparable, RunComparison, compare_where_possible, different_exams
-from proctor.results.run_info import RunInfo, resume_command
+from proctor.results.run_info import RunInfo
 from proctor.types import EpisodeSpec
 from proctor.view.entries import RunEntry
 from proctor.view.events import page_stamp
@@ -99,11 +99,6 @@ class Pages:
             stamp=stamp,
             token=self._token,
             other_exams=_other_exams(comparisons),
-            resume={
-                run_id: resume_command(run.run, run.path.resolve())
-                for run_id, run in zip(shown, runs, strict=True)
-                if run.run is not None and not run.summary.complete
-            },
         )
         style, script = _own("live.css") + _own("copy.css"), _own("live.js") + _own("copy.js")
         addition = PageAddition(header, style, script, connects=True)
@@ -111,6 +106,10 @@ class Pages:
             html = render_report(runs, comparisons, address, addition)
         policy = _policy(read_template("page.css") + addition.style, read_template("page.js") + addition.script)
         return Page(html, policy)
+
+    def going_on(self, shown: Mapping[str, ShownRun]) -> str:
+        """Make the part of a report's header that says how far its runs are, as HTML."""
+        return self._environment.get_template("going_on.html").render(shown=shown, other_exams=False)
 
     def sweep(self, sweep: SweepEntry, *, most_compared: int) -> Page:
         """Make the page of a sweep."""

@@ -39,9 +39,16 @@
     live = state.live;
     replays = new Map(state.replays.map((replay) => [key(ids.indexOf(replay.run), replay), replay]));
     wanted_stamp = state.stamp;
+    showProgress(state.going_on);
     showLiveness(live ? "running" : "");
     showRendering();
     renew();
+  }
+
+  function showProgress(html) {
+    const [before, after] = [document.getElementById("going-on"), new DOMParser().parseFromString(html, "text/html").body.firstElementChild];
+    if (before.querySelector("a")) after.append(before.querySelector("a").closest("div"));  // the way to compare anyway
+    if (before.outerHTML !== after.outerHTML) before.replaceWith(document.adoptNode(after));
   }
 
   function showLiveness(text) {
