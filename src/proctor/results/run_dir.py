@@ -284,7 +284,8 @@ class RunDirectory:
             yield
         except BaseException as error:
             with suppress(ResourceError):
-                write_json(self.end_file, {"reason": redacted(str(error) or type(error).__name__)})
+                if self.run_file.exists():  # else the run was withdrawn
+                    write_json(self.end_file, {"reason": redacted(str(error) or type(error).__name__)})
             raise
 
     def write_eval_info(self, info: Mapping[str, Any]) -> Path:

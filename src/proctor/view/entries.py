@@ -29,7 +29,7 @@ class RunEntry:
         date: the time at which it was begun, in ISO format with its offset to UTC.
         policy, policy_path: the policy in few words, and the whole path of its checkpoint or its type.
         step: the training step of the checkpoint.
-        state: "running", "finished" or "unfinished".
+        state: "running", "finished", "unfinished", or "unread" if only the name and the date are known.
         reason: the reason why an unfinished run is unfinished, or why no episode was completed, in a sentence that
             further lines may explain; else "".
         resume: the end of a sentence that continues the run; "" if there is nothing to continue, or if another session

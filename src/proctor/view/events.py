@@ -1,9 +1,9 @@
 """The server-sent events that update a page while its runs go on.
 
-An event ``state`` holds the HTML of the runs' progress; a ``stamp`` of the runs' files (if it
-differs from the one with which the page was made, there is something new to show); whether a process writes to them; and
-the state of videos that are being rendered. When nothing more can change, an event ``end`` is sent, so that a page that
-waits for nothing keeps no connection.
+An event ``state`` holds the HTML of the runs' progress; a ``stamp`` of the runs' files (if it differs from the one with
+which the page was made, there is something new to show); whether a process writes to them; and the state of videos that
+are being rendered. When nothing more can change, an event ``end`` is sent, so that a page that waits for nothing keeps
+no connection.
 """
 
 from __future__ import annotations

@@ -7,11 +7,14 @@ comes from a request. A link that leads out of the folder is not followed, and a
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
+from time import thread_time
 
 from proctor.errors import ConfigError, ProctorError
 from proctor.results.run_dir import RUN_FILE, RunDirectory
@@ -21,6 +24,11 @@ from proctor.view.sweeps import SWEEP_FILE, SweepEntry, read_sweep
 
 _DEEPEST = 6
 """The depth of subfolders in which runs are looked for; ``outputs/eval/<date>/<time>_<job>`` is four."""
+
+_READING_S = 0.25
+"""The seconds of a core for which one index reads runs. The page of a folder with many runs is complete a moment later,
+when it asks again: whoever opens it sees the newest runs at once.
+"""
 
 Stamp = tuple[tuple[str, int, int], ...]
 
@@ -43,12 +51,15 @@ class RunFolder:
         self._lock = Lock()
 
     def entries(self) -> list[RunEntry | SweepEntry]:
-        """Return all sweeps, and all runs that belong to none, the newest first. Runs that have not changed since the
-        last call are not read again.
+        """Return all sweeps, and all runs that belong to none, the newest first.
+
+        Runs that have not changed since the last call are not read again. If there are too many to be read at once,
+        the state of those that began first is "unread".
         """
         with self._lock:
-            found = self._look()
-            runs = {directory: self._entry(run_id, directory) for run_id, directory in found.runs.items()}
+            found, until = self._look(), thread_time() + _READING_S
+            newest_first = sorted(found.runs.items(), key=lambda item: _began(item[1]), reverse=True)
+            runs = {directory: self._entry(run_id, directory, until) for run_id, directory in newest_first}
         sweeps = [self._sweep(sweep_id, directory, runs) for sweep_id, directory in found.sweeps.items()]
         swept = {run.id for sweep in sweeps for run in sweep.runs}
         shown: list[RunEntry | SweepEntry] = [*sweeps, *(run for run in runs.values() if run.id not in swept)]
@@ -140,8 +151,11 @@ class RunFolder:
         if path.exists() and not path.is_file() and not path.is_dir():
             raise ConfigError(f"{self.name(directory)} is not shown: its {path.name} is neither file nor folder.")
 
-    def _entry(self, run_id: str, directory: Path) -> RunEntry:
+    def _entry(self, run_id: str, directory: Path, until: float = math.inf) -> RunEntry:
         current, (before, known) = stamp(directory), self._entries.get(run_id, (None, None))
+        if thread_time() > until:
+            date = datetime.fromtimestamp(_began(directory), UTC).isoformat(timespec="seconds")
+            return known or RunEntry(run_id, self.name(directory), str(directory), date, state="unread")
         was_running = known is not None and known.state == "running"
         if known is None or before != current or was_running:  # a writer that is killed changes no file
             known = self._read(run_id, directory)
@@ -169,6 +183,14 @@ class RunFolder:
 def stamp(directory: Path) -> Stamp:
     """Return a value that changes whenever files change that a page depends on: results, videos, locks."""
     return tuple(_state_of(path) for path in RunDirectory(directory).shown_files())
+
+
+def _began(directory: Path) -> float:
+    """Return the time at which a run was begun or continued, in seconds since the epoch; 0 if it is gone."""
+    try:
+        return (directory / RUN_FILE).stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _state_of(path: Path) -> tuple[str, int, int]:

@@ -4,6 +4,7 @@
 // Filters and order are kept in the address, so that it can be sent and reloaded.
 (() => {
   const LOOK_MS = 5000;
+  const SOON_MS = 100;
   const form = document.getElementById("runs");
   const filters = [...form.querySelectorAll("[data-filter]")];
   const order = form.querySelector("[data-order]");
@@ -187,7 +188,12 @@
       const answer = await fetch("/", { cache: "no-store" }).catch(() => null);
       if (answer?.ok) show(await answer.text());
     }
-    setTimeout(look, Math.max(LOOK_MS, 20 * (performance.now() - began)));  // many runs take their time
+    const rest = Math.max(LOOK_MS, 20 * (performance.now() - began));  // many runs take their time
+    setTimeout(look, isComplete() ? rest : SOON_MS);
+  }
+
+  function isComplete() {
+    return form.querySelector("[data-state='unread']") === null;
   }
 
   function show(text) {
@@ -244,5 +250,5 @@
   window.addEventListener("pageshow", showTicks);  // a page one comes back to has its ticks
   readAddress();
   refresh();
-  setTimeout(look, LOOK_MS);
+  setTimeout(look, isComplete() ? LOOK_MS : SOON_MS);
 })();
