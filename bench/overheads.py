@@ -141,7 +141,7 @@ def append_seconds(folder: Path, actions: Array, n: int = 1000) -> float:
         results = [EpisodeResult(EpisodeSpec("null", 0, i, i), Outcome.FAILURE, 0.0, 0.0, 100, 10) for i in range(n)]
         began = perf_counter()
         for result in results:
-            writer.append(result, actions)
+            writer.append(result, {"actions": actions})
         return (perf_counter() - began) / n
 
 

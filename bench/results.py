@@ -27,7 +27,7 @@ from common import machine
 
 from proctor.results.eval_info import stream_eval_info
 from proctor.results.journal_lines import to_line
-from proctor.results.journal_records import FORMAT_VERSION, ActionsRef, EpisodeLine, Header, encode
+from proctor.results.journal_records import FORMAT_VERSION, ArrayRef, EpisodeLine, Header, encode
 from proctor.results.merge import merge_journals
 from proctor.results.provenance import collect_provenance
 from proctor.results.run_dir import RunDirectory, Shard
@@ -147,7 +147,7 @@ def write_run_directory(folder: Path, n_episodes: int, n_tasks: int, n_shards: i
             for position in range(shard, n_episodes, n_shards):
                 result = random_result(specs[position], generator)
                 assert result.length is not None
-                ref = ActionsRef(position * 4000, (result.length, 4), "<f4", generator.getrandbits(32))
+                ref = ArrayRef(position * 4000, (result.length, 4), "<f4", generator.getrandbits(32))
                 file.write(to_line(encode(EpisodeLine(position * 0.1, result, ref))))
 
 

@@ -37,11 +37,11 @@ from common import machine
 from proctor.engine.batching import Batching
 from proctor.engine.forecast import Forecast
 from proctor.engine.scheduler import Limits, Phase, Scheduler
-from proctor.engine.worker.messages import ArrayBytes
+from proctor.engine.worker.messages import pack_arrays, unpack_arrays
 from proctor.parallel.messages import EpisodeDone, decode_report, encode
 from proctor.parallel.scheduler import ShardScheduler
 from proctor.results.run_dir import RunDirectory
-from proctor.types import EpisodeResult, EpisodeSpec, Outcome, Timings
+from proctor.types import EpisodeArrays, EpisodeResult, EpisodeSpec, Outcome, Timings
 
 WORKERS_PER_GPU = 16
 LATENCY_S = 0.001
@@ -358,19 +358,23 @@ class DriverCost:
 def driver_cost(n: int = 500) -> DriverCost:
     """Measure results with the actions of 200 steps, on the disk of the temporary folder."""
     random = np.random.default_rng(0)
-    actions = random.normal(size=(200, 7)).astype(np.float32)
+    arrays: EpisodeArrays = {
+        "actions": random.normal(size=(200, 7)).astype(np.float32),
+        "rewards": random.normal(size=200),
+        "successes": np.zeros(200, np.int8),
+    }
     times: dict[str, list[float]] = {"decode": [], "append": []}
     with tempfile.TemporaryDirectory() as folder, RunDirectory(Path(folder)).open_journal({}) as journal:
         for index in range(n):
             spec = EpisodeSpec("suite", 0, index, index)
             result = EpisodeResult(spec, Outcome.SUCCESS, 1.0, 1.0, 200, 20, "0" * 32, timings=Timings(step=1.0))
-            message = encode(EpisodeDone(result, ArrayBytes.pack(actions)))
+            message = encode(EpisodeDone(result, pack_arrays(arrays)))
             start = perf_counter()
             done = decode_report(message)
             decoded = perf_counter()
             assert isinstance(done, EpisodeDone)
-            assert done.actions is not None
-            journal.append(done.result, done.actions.unpack())
+            assert done.arrays is not None
+            journal.append(done.result, unpack_arrays(done.arrays))
             times["decode"].append(decoded - start)
             times["append"].append(perf_counter() - decoded)
     return DriverCost(*(statistics.median(values) for values in times.values()))

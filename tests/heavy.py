@@ -38,6 +38,7 @@ MARKERS: dict[str, tuple[str, ...]] = {
     "view/test_in_browser.py": ("browser",),
     "view/test_index_in_browser.py": ("browser",),
     "view/test_accessibility.py": ("browser",),
+    "view/test_panel_in_browser.py": ("browser",),
     "policies/test_lerobot_open.py": ("torch",),
     "benchmarks/test_hub.py": ("simulator", "torch"),
     "policies/test_lerobot": ("torch",),

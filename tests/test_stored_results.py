@@ -1,7 +1,7 @@
 """Files that were written once, by the first version of each format, are read for ever.
 
 ``data/run_v1`` is a run of the bundled checkpoint on two Meta-World tasks; ``data/run_v1_shards`` the same in two
-shards.
+shards. ``data/run_v2`` is a run of Meta-World's expert, whose journal has version 2.
 """
 
 from __future__ import annotations
@@ -11,18 +11,19 @@ import shutil
 import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from proctor.cli import main
 from proctor.results import eval_info, journal_records, run_info
 from proctor.results.eval_info import build_eval_info, canonical_info
-from proctor.results.journal import read_actions, read_journal
+from proctor.results.journal import read_actions, read_array, read_journal
 from proctor.results.measured import read_measured
 from proctor.results.run_dir import RunDirectory
 from proctor.results.summary import load_summary
 
 DATA = Path(__file__).parent / "data"
-RUN, SHARDS = DATA / "run_v1", DATA / "run_v1_shards"
+RUN, SHARDS, SECOND = DATA / "run_v1", DATA / "run_v1_shards", DATA / "run_v2"
 
 OF_THE_MEAN = {"macro": ("pc_success_interval", "method"), "overall": ("pc_success_interval",)}
 """What the first version computed in a way that contained the mean over tasks too seldom; it is computed anew."""
@@ -92,6 +93,20 @@ def test_recorded_actions_are_read():
     assert journal.n_corrupt == 0
     for record in journal.episodes:
         assert read_actions(record).shape == (record.result.length, 4)
+        assert read_array(record, "rewards") is None  # the first version did not keep them
+
+
+def test_recorded_rewards_and_successes_are_read():
+    """The rewards of the steps add up to the episode's, to the bit, and success is reported where the episode ends."""
+    records = read_journal(SECOND / "journal.jsonl").episodes
+
+    assert len(records) == 2
+    for record in records:
+        rewards, successes = read_array(record, "rewards"), read_array(record, "successes")
+        assert np.cumsum(rewards)[-1] == record.result.sum_reward
+        assert max(rewards) == record.result.max_reward
+        assert len(successes) == record.result.length
+        assert successes[-1] == 1
 
 
 def test_reading_changes_nothing(capsys):
@@ -133,6 +148,7 @@ def test_a_newer_format_is_refused_in_a_sentence(tmp_path, capsys, name):
     shutil.copytree(RUN, tmp_path / "run")
     path = tmp_path / "run" / name
     content = path.read_text()
+    version = 3 if name == "journal.jsonl" else 2
     if name == "journal.jsonl":
         path.unlink()
         (path := tmp_path / "run" / "journal_2.jsonl").write_text(newer_journal())
@@ -142,14 +158,14 @@ def test_a_newer_format_is_refused_in_a_sentence(tmp_path, capsys, name):
 
     assert main(["compare", str(RUN), str(given)]) == 2
     error = capsys.readouterr().err
-    assert f"{path} has format version 2" in error
+    assert f"{path} has format version {version}" in error
     assert "update Proctor" in error
     assert "Traceback" not in error
 
 
 def newer_journal():
     """A header of the next version, in today's frame."""
-    raw = '{"kind":"header","format_version":2,"fingerprint":{}}'
+    raw = '{"kind":"header","format_version":3,"fingerprint":{}}'
     return f'{{"crc32":"{zlib.crc32(raw.encode()):08x}","record":{raw}}}\n'
 
 
@@ -169,7 +185,7 @@ def test_stored_runs_are_of_the_versions_there_are():
     """A new version of a format needs a stored sample here."""
     assert STORED["format_version"] == eval_info.FORMAT_VERSION
     assert RunDirectory(RUN).read_run().format_version == run_info.FORMAT_VERSION
-    assert read_journal(RUN / "journal.jsonl").header.format_version == journal_records.FORMAT_VERSION
+    assert read_journal(SECOND / "journal.jsonl").header.format_version == journal_records.FORMAT_VERSION
 
 
 def test_the_interval_of_the_mean_over_tasks_is_computed_anew():

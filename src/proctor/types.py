@@ -216,6 +216,15 @@ class AttemptError:
     traceback: str = ""
 
 
+EpisodeArrays = Mapping[str, Array]
+"""What an episode's steps left, by name; the first axis of each array is ``length``, the number of steps.
+
+``actions`` ``(length, action_size)``: the executed actions. ``rewards`` float64 ``(length,)``: each step's reward.
+``successes`` int8 ``(length,)``: 1 if the simulator reported success at the step, 0 if it reported none, and -1 if it
+did not say.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class EpisodeResult:
     """The outcome of one episode.

@@ -123,7 +123,7 @@ def tamper(run_dir: Path) -> None:
         path.unlink()
     with RunDirectory(run_dir).open_journal(journal.header.fingerprint) as writer:
         for result, actions in kept:
-            writer.append(result, -actions if result.spec.episode_index == 3 else actions)
+            writer.append(result, {"actions": -actions if result.spec.episode_index == 3 else actions})
 
 
 def test_a_replay_that_differs_gives_exit_status_1(run_dir, capsys):
@@ -140,8 +140,8 @@ def test_a_replay_that_differs_gives_exit_status_1(run_dir, capsys):
 
 def test_actions_that_cannot_be_read_give_exit_status_1(run_dir, capsys):
     """Their episodes have no video, and the others have."""
-    actions = run_dir / "journal.actions.bin"
-    os.truncate(actions, actions.stat().st_size - 1)
+    last = RunDirectory(run_dir).read_journals()[0].episodes[-1]
+    os.truncate(last.actions_file, last.arrays["actions"].offset + 1)
 
     assert replay(run_dir, "--task=task-1", "--episode=all") == 1
 

@@ -76,7 +76,7 @@ def test_a_shard_runs_the_episodes_that_it_is_sent_and_ends(launcher, tmp_path):
         done = [event for event in reports if isinstance(event, EpisodeDone)]
         assert [one.result.spec for one in done] == list(SPECS[:3])
         assert all(one.result.outcome is Outcome.SUCCESS for one in done)
-        assert all(one.actions.unpack().shape == (one.result.length, 2) for one in done)
+        assert all(one.arrays["actions"].unpack().shape == (one.result.length, 2) for one in done)
         assert isinstance(reports[-1], ShardEnded)
         assert shards.poll(0.1) == []
         shards.send(0, Stop())

@@ -10,7 +10,7 @@ import pytest
 
 from proctor.config import RunConfig
 from proctor.engine.load import Load
-from proctor.engine.worker.messages import ArrayBytes
+from proctor.engine.worker.messages import pack_arrays
 from proctor.errors import ConfigError, Interrupted, PackedError, ResourceError
 from proctor.parallel import shards as shards_module
 from proctor.parallel.launchers.base import Launcher
@@ -98,7 +98,7 @@ class Script(Launcher):
                 self.report(shard_id, fault)
             return
         self.report(shard_id, ShardStatus(Load(simulating=1, running={spec.task: 1}, inference_share=0.5), True))
-        self.report(shard_id, EpisodeDone(result_of(spec), ArrayBytes.pack(np.full((2, 1), spec.seed))))
+        self.report(shard_id, EpisodeDone(result_of(spec), pack_arrays({"actions": np.full((2, 1), spec.seed)})))
 
     def cancel(self, shard_id):
         self.cancelled.append(shard_id)
@@ -121,12 +121,12 @@ def make_pool(script, n_shards=2, *, plan=PLAN, max_attempts=2, patience_s=1e9, 
 
 
 def run(pool, on_result=None, on_tick=lambda: None):
-    """Run a pool to its end. Returns the result of each episode, the same with its actions, and the policies."""
+    """Run a pool to its end. Returns the result of each episode, the same with its arrays, and the policies."""
     results, policies = {}, []
 
-    def keep(result, actions):
+    def keep(result, arrays):
         assert result.spec not in results
-        results[result.spec] = (result, actions)
+        results[result.spec] = (result, arrays)
         if on_result is not None:
             on_result(result)
 
@@ -139,7 +139,7 @@ def test_every_result_comes_with_the_actions_it_executed():
     results, kept, policies = run(make_pool(Script(), 3))
 
     assert results == {spec: result_of(spec) for spec in PLAN}
-    assert all((actions == spec.seed).all() for spec, (_, actions) in kept.items())
+    assert all((arrays["actions"] == spec.seed).all() for spec, (_, arrays) in kept.items())
     assert policies == [{"type": "scripted"}] * 3
 
 
@@ -190,7 +190,7 @@ def test_the_pool_knows_which_episodes_were_recorded_and_why_one_has_no_video():
         def report(self, shard_id, report):
             if isinstance(report, EpisodeDone):
                 problem = {PLAN[0]: "", PLAN[1]: "The disk is full."}.get(report.result.spec)
-                report = EpisodeDone(report.result, report.actions, problem)
+                report = EpisodeDone(report.result, report.arrays, problem)
             super().report(shard_id, report)
 
     pool = make_pool(Recording())

@@ -7,14 +7,19 @@ import re
 from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
+from itertools import combinations
 
+import numpy as np
 import pytest
 from page_samples import sample_run
 
 from proctor.reports.comparison import conclusion
 from proctor.reports.html import linked_videos, render_report
+from proctor.reports.html.charts import N_RUN_COLOURS
 from proctor.reports.html.episodes import COLUMNS
-from proctor.reports.sentences import headline_lines
+from proctor.reports.html.page import read_template
+from proctor.reports.html.tables import provenance
+from proctor.reports.sentences import headline_lines, run_title
 from proctor.results.compare import compare_where_possible
 
 
@@ -108,7 +113,9 @@ def test_a_comparison_is_what_the_command_says(tmp_path):
     for line in conclusion(challenge.overall, "B"):
         assert words(line.plain) in text
     assert "B is worse than A: -97.5 points" in text
-    assert "feed-bear 20/20 1/20 -95.0" in text
+    assert re.search(
+        r"feed-bearfeed 100.0 %20/20 · 83.9 … 100.0\S* 5.0 %▼ worse than A1/20 · 0.9 … 23.6\S* -95.0", text
+    )
 
 
 def test_another_exam_is_shown_and_not_compared(tmp_path):
@@ -119,8 +126,140 @@ def test_another_exam_is_shown_and_not_compared(tmp_path):
 
     text = Elements(render(*runs)).text
 
-    assert 'Not compared: benchmark.protocol: "zoo-1" and "zoo-2"' in text
+    assert 'B: not compared with A: benchmark.protocol: "zoo-1" and "zoo-2"' in text
     assert "better" not in text
+
+
+def test_what_several_comparisons_have_to_note_is_noted_once(tmp_path):
+    """With the letters of those that it is about."""
+    runs = [sample_run(tmp_path / "first", ["+-"], benchmark={"name": "zoo", "protocol": "1"})]
+    runs += [sample_run(tmp_path / f"run-{n}", ["+-"], benchmark={"name": "zoo", "protocol": "2"}) for n in range(2)]
+
+    assert Elements(render(*runs)).text.count("B, C: not compared with A") == 1
+
+
+def test_thirty_runs_are_one_matrix(tmp_path):
+    """A row for each task and a cell for each run that ran it, with its interval to be read, and no chart of them."""
+    runs = [sample_run(tmp_path / f"run-{n}", ["+" * (n % 4) + "-" * 3, "+-"][: 1 + n % 2]) for n in range(30)]
+
+    html = render(*runs)
+    matrix = html[html.index('<table class="matrix"') : html.index("</table>", html.index('<table class="matrix"'))]
+
+    assert re.findall(r'<tr data-name="([^"]*)"', matrix) == [
+        "feed-lion",
+        "feed-bear",
+        "all episodes",
+        "mean over tasks",
+    ]
+    assert [row.count("<td data-run=") for row in matrix.split("<tr ")[1:]] == [30] * 4
+    assert matrix.count("not run") == 15
+    assert 'data-tally="3/6"' in matrix
+    assert 'data-interval="18.8 … 81.2"' in matrix
+    assert 'class="chart"' not in html
+
+
+def test_commands_are_as_they_are_typed(tmp_path):
+    """Without the place of the installation; a script's stays."""
+    run = sample_run(tmp_path / "run", ["+-"])
+    typed = {
+        ("/home/me/.venv/bin/proctor", "eval", "a b"): "proctor eval 'a b'",
+        ("/x/proctor/__main__.py", "eval"): "proctor eval",
+        ("/home/me/train.py",): "/home/me/train.py",
+    }
+
+    for command, shown in typed.items():
+        facts = {fact.name: fact for fact in provenance([replace(run, run=replace(run.run, command=command))])}
+        assert facts["command"].values == (shown,)
+        assert facts["command"].is_copied
+
+
+@pytest.mark.parametrize(
+    ("chosen", "title"),
+    [([1], "libero s, task 1"), ([0, 2], "libero s, tasks 0, 2"), (None, "libero s"), ("x", "libero s")],
+)
+def test_the_heading_names_the_chosen_tasks_of_a_suite(tmp_path, chosen, title):
+    """A subset is not the suite."""
+    run = sample_run(tmp_path / "run", ["+-"]).run
+    config = {**run.config, "env": {"type": "libero", "task": "s", "task_ids": chosen}}
+
+    assert run_title(replace(run, config=config))[0] == title
+
+
+def test_a_heading_does_not_name_a_hundred_tasks(tmp_path):
+    run = sample_run(tmp_path / "run", ["+-"]).run
+    config = {**run.config, "env": {"type": "libero", "task_ids": list(range(100))}}
+
+    assert run_title(replace(run, config=config))[0] == "libero, tasks 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 90 more"
+
+
+# How people see a colour who lack the cones for red, or for green: Machado, Oliveira & Fernandes 2009, severity 1, for
+# linear RGB. The last matrix is OKLab's, after Ottosson 2020.
+EYES = {
+    "all cones": np.eye(3),
+    "no red cones": np.array(
+        [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
+    ),
+    "no green cones": np.array(
+        [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
+    ),
+}
+CONES = np.array(
+    [
+        [0.4122214708, 0.5363325363, 0.0514459929],
+        [0.2119034982, 0.6806995451, 0.1073969566],
+        [0.0883024619, 0.2817188376, 0.6299787005],
+    ]
+)
+OKLAB = np.array(
+    [
+        [0.2104542553, 0.7936177850, -0.0040720468],
+        [1.9779984951, -2.4285922050, 0.4505937099],
+        [0.0259040371, 0.7827717662, -0.8086757660],
+    ]
+)
+
+
+def themes():
+    """The colours of the style sheet by name, of the light theme and of the dark one."""
+    light, dark = read_template("page.css").split("prefers-color-scheme: dark", 1)
+    return [dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", part)) for part in (light, dark)]
+
+
+def seen(colour, eyes):
+    encoded = np.array([int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)])
+    linear = np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
+    return OKLAB @ np.cbrt(CONES @ np.clip(EYES[eyes] @ linear, 0, 1))
+
+
+@pytest.mark.parametrize("theme", [0, 1])
+@pytest.mark.parametrize("eyes", EYES)
+def test_no_run_looks_like_an_outcome_and_no_outcome_like_the_other(theme, eyes):
+    """A tenth of the distance from black to white, whoever looks; runs also have letters, outcomes have signs."""
+    colours = themes()[theme]
+    runs = [colours[f"run-{number}"] for number in range(N_RUN_COLOURS)]
+    pairs = [(colours["success"], colours["failure"])]
+    pairs += [(run, colours[outcome]) for run in runs for outcome in ("success", "failure")]
+    pairs += list(combinations(runs, 2))
+
+    assert min(np.linalg.norm(seen(a, eyes) - seen(b, eyes)) for a, b in pairs) > 0.1
+
+
+def test_a_single_value_is_the_only_tick_of_its_histogram(tmp_path):
+    """No axis from 29.55 to 30.45."""
+    html = render(sample_run(tmp_path / "run", ["+", "-"]))
+    (chart,) = re.findall(r'<svg [^>]*aria-label="Distribution of steps".*?</svg>', html, re.DOTALL)
+
+    assert re.findall(r"<text [^>]*>([\d.]+)</text>", chart)[0] == "10"
+    assert "9.5" not in re.findall(r"<text [^>]*>([\d.]+)</text>", chart)
+
+
+def test_each_task_has_the_scale_of_its_own_rewards(tmp_path):
+    """A picture each, up to a number; tasks of several runs are compared in the matrix instead."""
+    names = [f"task-{number}" for number in range(14)]
+    html = render(sample_run(tmp_path / "run", ["+-"] * 14, names))
+
+    assert 'aria-label="Distribution of the sum of rewards in each of 12 tasks, of 14"' in html
+    assert "sum of rewards" not in render(*(sample_run(tmp_path / name, ["+-"] * 2) for name in "ab"))
 
 
 def test_episodes_are_ordered_failures_first_then_errors(tmp_path):

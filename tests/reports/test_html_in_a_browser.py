@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -133,10 +134,10 @@ def test_a_video_plays_beside_the_table(opened, run):
     opened.show(0)
 
     page.wait_for_function(
-        "() => { const v = document.querySelector('video'); return v.readyState >= 2 && v.currentTime > 0 }"
+        "() => { const v = document.querySelector('.lane video'); return v.readyState >= 2 && v.currentTime > 0 }"
     )
     assert page.locator(".player h3").inner_text() == "task-1, episode 1"
-    assert opened.requests[1:] == [(run / "videos/fake_1/eval_episode_1.mp4").as_uri()]
+    assert opened.requests[-1] == (run / "videos/fake_1/eval_episode_1.mp4").as_uri()
     assert not page.locator(".replay").is_visible()
 
 
@@ -146,14 +147,14 @@ def test_an_episode_without_a_video_offers_the_command_that_renders_it(opened, r
     page.get_by_label("Find").fill("1007")
 
     opened.show(1)
-    page.get_by_role("button", name="Copy").click()
+    page.locator(".replay button").click()
 
     command = f"proctor replay {run} --task task-1 --episode 7"
-    page.get_by_role("button", name="Copied").wait_for()
+    page.locator(".replay button", has_text="Copied").wait_for()
     assert page.locator(".player .problem").inner_text() == "It has no video yet. Render it with:"
     assert page.locator(".replay code").inner_text() == command
     assert page.evaluate("navigator.clipboard.readText()") == command
-    assert not page.locator("video").is_visible()
+    assert not page.locator(".lane video").is_visible()
 
 
 def test_a_video_that_is_gone_is_offered_again(run, tmp_path, browser):
@@ -212,7 +213,7 @@ def test_embedded_videos_make_it_a_single_file(run, tmp_path, open_page):
 
     seen.page.locator(".episodes tbody button", has_text="▶").first.click()
 
-    seen.page.wait_for_function("() => document.querySelector('video').currentTime > 0")
+    seen.page.wait_for_function("() => document.querySelector('.lane video').currentTime > 0")
     assert [url for url in seen.requests if not url.startswith("data:")] == [(tmp_path / "alone.html").as_uri()]
 
 
@@ -233,6 +234,231 @@ def test_foreign_names_are_shown_and_not_run(tmp_path, open_page):
     assert seen.requests == [file.as_uri()]
 
 
+def test_the_address_holds_the_episode_and_the_filters(opened, run):
+    """So that a link leads back to them; a filter that is taken away leaves the address, too."""
+    page = opened.page
+    page.get_by_label("Find").fill("steer")
+    page.locator(".chips button", has_text="failure").click()
+    page.locator("[data-filter=task]").select_option(label="task-1")
+    opened.press("reward")
+    opened.show(1)
+    address, heading, rewards = page.url, page.locator(".player h3").inner_text(), opened.texts("reward")
+    assert "#task-1/" in address
+
+    page.goto("about:blank")
+    page.goto(address)
+
+    assert page.locator(".player h3").inner_text() == heading
+    assert opened.texts("reward") == rewards
+    assert page.locator(".chips [aria-pressed=true]").inner_text().startswith("✗ failure")
+    assert page.get_by_label("Find").input_value() == "steer"
+    page.get_by_label("Find").fill("")
+    assert "find" not in page.url
+    page.evaluate("location.hash = 'task-0/3'")
+    page.locator(".player h3", has_text="task-0, episode 3").wait_for()
+
+
+def test_odd_addresses_are_ignored(run, open_page):
+    """A task or an episode that does not exist, and what is not an address at all."""
+    for odd in ["nothing/0", "task-1/999", "%E0%A4%A/1", "task-0/3?task=nothing&a=77&outcome=odd", "tasks"]:
+        seen = open_page(run / "report.html")
+        seen.page.goto(f"{(run / 'report.html').as_uri()}#{odd}")
+        seen.page.reload()
+        assert seen.page.locator(".filters output").is_visible()
+
+
+def test_everything_recorded_of_an_episode_is_under_one_scrubber(opened):
+    """The video, success, reward and actions; keys step by frames, change the speed, and start it."""
+    page = opened.page
+    page.emulate_media(reduced_motion="reduce")
+    opened.show(opened.texts("outcome").index("✗ failure"))
+    page.locator(".strip").first.wait_for()
+    names = page.locator(".strip .name").all_inner_texts()
+    assert names[:2] == ["success", "reward"]
+    assert names[2] == "action 0"
+    slider = page.get_by_label("Step", exact=True)
+    n_steps = int(slider.get_attribute("max"))
+    assert page.locator(".step").inner_text() == f"step 0 of {n_steps}"
+    assert page.locator(".strip .value").first.inner_text() == "\u2013"
+
+    page.keyboard.press(".")
+    page.keyboard.press(".")
+    page.keyboard.press(",")
+    assert page.locator(".step").inner_text() == f"step 1 of {n_steps}"
+    assert page.locator(".strip .value").first.inner_text() == "0"
+    slider.fill(str(n_steps))
+    assert page.locator(".cursor").first.get_attribute("x1") == "1000"
+    page.keyboard.press("<")
+    assert page.get_by_label("Speed").input_value() == "0.5"
+    page.locator("[data-do=play]").click()
+    page.wait_for_function(f"() => Number(document.querySelector('.controls input').value) < {n_steps}")
+    assert page.get_by_role("button", name="Pause").is_visible()
+
+
+def test_single_keys_go_through_the_failures(opened):
+    """Not while something is typed; a sheet lists them, and turns them off."""
+    page = opened.page
+    opened.press("episode")
+    outcomes = opened.texts("outcome")
+    failures = [i for i, text in enumerate(outcomes) if "failure" in text]
+
+    def chosen():
+        return page.locator(".episodes tbody tr").evaluate_all("all => all.findIndex(each => each.matches('.chosen'))")
+
+    page.keyboard.press("n")
+    assert chosen() == failures[0]
+    page.keyboard.press("n")
+    page.keyboard.press("n")
+    assert chosen() == failures[2]
+    page.keyboard.press("p")
+    assert chosen() == failures[1]
+    page.keyboard.press("j")
+    assert chosen() == failures[1] + 1
+    page.keyboard.press("?")
+    assert page.get_by_role("dialog").is_visible()
+    page.get_by_label("Single keys are shortcuts").uncheck()
+    page.keyboard.press("Escape")
+    page.keyboard.press("n")
+    assert chosen() == failures[1] + 1
+    page.keyboard.press("?")
+    assert not page.get_by_role("dialog").is_visible()
+    page.get_by_title("Keys (?)").click()
+    page.get_by_label("Single keys are shortcuts").check()
+    page.keyboard.press("Escape")
+    page.keyboard.press("/")
+    page.keyboard.type("njk")
+    assert page.get_by_label("Find").input_value() == "njk"
+
+
+def test_failures_are_a_gallery(opened):
+    """Those with a video show its end, and play if one points at them; each leads to its episode."""
+    page = opened.page
+    outcomes = opened.texts("outcome")
+    n_failures = [each for each in outcomes if "failure" in each]
+    gallery = page.locator("#failures")
+    heads = gallery.locator("h3 small").all_inner_texts()
+    assert sum(int(text.split()[0]) for text in heads) == len(n_failures)
+    assert all(text.endswith(f"of {N_EPISODES}") for text in heads)
+    film = gallery.locator(".tile:has(video)").first
+    film.scroll_into_view_if_needed()
+    page.wait_for_function(
+        "() => { const v = document.querySelector('.tile video'); return v.duration && v.currentTime > v.duration / 2; }"
+    )
+
+    film.hover()
+    page.wait_for_function("() => !document.querySelector('.tile video').paused")
+    name = film.get_attribute("aria-label")
+    film.click()
+
+    _, episode, task = re.match(r"Show (episode (\d+)) of (\S+), a failure", name).groups()
+    assert page.locator(".player h3").inner_text() == f"{task}, episode {episode}"
+    gallery.locator(".rest").first.click()
+    assert set(opened.texts("outcome")) == {"✗ failure"}
+
+
+def test_what_identifies_a_run_is_copied(opened, run):
+    """Its place, as it was given."""
+    opened.page.get_by_role("button", name="Copy where").click()
+    opened.page.locator(".copies", has_text="Copied").wait_for()
+
+    assert opened.page.evaluate("navigator.clipboard.readText()") == str(run)
+
+
+@pytest.fixture(scope="module")
+def compared(run, tmp_path_factory):
+    """The run, and two others on the same seeds: one of another policy with a video, and half of one."""
+    folder = tmp_path_factory.mktemp("compared")
+    env = {"type": FAKE_BENCHMARK, "max_steps": 12, "image_size": 64}
+    given = {"video": "first", "n_episodes_to_render": 1, "use_async_envs": False}
+    proctor.evaluate({"type": "expert"}, env, output_dir=folder / "expert", n_episodes=N_EPISODES, **given)
+    proctor.evaluate({"type": "expert"}, env, output_dir=folder / "half", n_episodes=N_EPISODES // 2, **given)
+    page = folder / "report.html"
+    assert main(["report", str(run), str(folder / "expert"), str(folder / "half"), f"--output={page}"]) == 0
+    return page
+
+
+def test_a_and_b_are_compared_by_seed(compared, open_page):
+    """What each made of it, and where they part; any two runs can be A and B."""
+    seen = open_page(compared)
+    page = seen.page
+    chips = page.locator(".chips button")
+    counts = {text.rsplit(None, 1)[0].strip(): int(text.split()[-1]) for text in chips.all_inner_texts()}
+    assert counts["all"] == 2 * N_EPISODES == sum(n for name, n in counts.items() if name != "all")
+    assert counts["A ✗ B ✓"] > 0
+
+    page.get_by_role("button", name="A ✗ B ✓").click()
+    rows = page.locator(".episodes tbody tr")
+    assert rows.count() == counts["A ✗ B ✓"]
+    assert all("✗ failure" in text and "✓ success" in text for text in rows.all_inner_texts())
+    page.locator("[data-filter=b]").select_option("2")
+    assert page.locator(".chips button", has_text="A ✗ C ✓").count() == 1
+    page.locator(".chips button", has_text="all").click()
+    page.locator(".chips button", has_text="other").click()
+    assert rows.count() == N_EPISODES  # half of the seeds are missing of C
+    assert "b=2" in page.url
+
+
+def test_two_videos_run_under_one_scrubber(compared, open_page):
+    """Side by side, on the same step; what was recorded of both is drawn on one scale."""
+    seen = open_page(compared)
+    page = seen.page
+    page.goto(f"{compared.as_uri()}#task-0/0")
+    page.reload()
+    page.wait_for_function(
+        "() => { const v = [...document.querySelectorAll('.lane video')];"
+        " return v.length === 2 && v.every((each) => each.readyState >= 2); }"
+    )
+    assert [text.split()[0] for text in page.locator(".of-lane").all_inner_texts()] == ["A", "B"]
+    assert page.locator(".strip").first.locator("path").count() == 2
+
+    page.get_by_label("Step", exact=True).fill("3")
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('.lane video')].every((each) => each.paused && each.currentTime > 0)"
+    )
+    times = page.locator(".lane video").evaluate_all("all => all.map((each) => each.currentTime)")
+    assert times[0] == pytest.approx(times[1], abs=0.11)  # a frame lasts a tenth of a second
+    assert "  " in page.locator(".strip .value").nth(2).inner_text()
+
+
+def test_the_matrix_sorts_and_reads_out_its_cells(compared, open_page):
+    """By a run's rate; arrow keys move through the cells, and a cell leads to its task on the same seeds."""
+    page = open_page(compared).page
+    names = page.locator(".matrix tbody.task th")
+    given = names.all_inner_texts()
+    page.locator(".matrix [data-sort='0']").click()
+    cells = page.locator(".matrix tbody.task td[data-run='0']")
+    rates = cells.evaluate_all("all => all.map((e) => +e.dataset.value)")
+    assert rates == sorted(rates, reverse=True)
+    page.locator(".matrix [data-sort='name']").click()
+    assert names.all_inner_texts() == sorted(given)
+
+    page.locator(".matrix td[tabindex='0']").focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowDown")
+    detail = page.locator("#comparison .detail").inner_text()
+    assert re.match(rf"B expert, task-1\S*: .* % .* {N_EPISODES}/{N_EPISODES} .* points to A .*, p ", detail)
+    assert page.locator(".matrix td[tabindex='0']").count() == 1
+    page.locator("[data-matrix=order]").select_option("best")
+    headings = page.locator(".matrix thead [data-run]").evaluate_all("all => all.map((e) => e.dataset.run)")
+    assert headings[-1] == "0"
+    page.locator("[data-matrix=show]").select_option("steps")
+    assert not page.locator(".matrix .of-rate").first.is_visible()
+    page.locator(".matrix tbody.task td[data-run='2']").first.click()
+    assert "task=" in page.url
+    assert "b=2" in page.url
+
+
+def test_thirty_runs_fit_into_few_screens(tmp_path, open_page):
+    """Eight took fourteen screens once."""
+    file = tmp_path / "report.html"
+    file.write_text(render(*(sample_run(tmp_path / f"run-{n}", ["+-" * 3, "++-"]) for n in range(30))))
+    page = open_page(file, viewport={"width": 1400, "height": 900}).page
+
+    assert page.evaluate("document.documentElement.scrollHeight") < 5000
+    assert page.evaluate("document.documentElement.scrollWidth") == 1400
+    assert page.locator(".matrix").bounding_box()["height"] < 300
+
+
 def test_ten_thousand_episodes_are_shown_a_hundred_at_a_time(tmp_path, open_page):
     """All of them are sorted and found."""
     file = tmp_path / "report.html"
@@ -241,6 +467,8 @@ def test_ten_thousand_episodes_are_shown_a_hundred_at_a_time(tmp_path, open_page
     pager = seen.page.locator(".pager")
 
     assert len(seen.texts("episode")) == 100
+    paint = "performance.getEntriesByType('paint').find((each) => each.name === 'first-contentful-paint').startTime"
+    assert seen.page.evaluate(paint) < 1000
     assert "page 1 of 100" in pager.inner_text()
     seen.press("seed")
     seen.press("seed")

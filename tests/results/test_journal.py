@@ -16,8 +16,8 @@ import pytest
 
 from proctor.errors import ConfigError, ResourceError, RunLockedError
 from proctor.results import journal_writer, run_dir
-from proctor.results.journal import read_actions, read_journal
-from proctor.results.journal_records import ActionsRef
+from proctor.results.journal import read_actions, read_array, read_journal
+from proctor.results.journal_records import ArrayRef
 from proctor.results.lock import FileLock
 from proctor.results.run_dir import WHOLE, RunDirectory, Shard
 from proctor.types import AttemptError
@@ -30,11 +30,19 @@ def actions_of(spec):
     return np.random.default_rng(spec.seed).normal(size=(5, 2)).astype(np.float32)
 
 
+def arrays_of(spec):
+    return {
+        "actions": actions_of(spec),
+        "rewards": np.arange(5) + spec.seed / 3,
+        "successes": np.array([-1, 0, 0, 1, 1], np.int8),
+    }
+
+
 def write(directory, specs, shard=WHOLE):
     files = RunDirectory(directory, shard)
     with files.open_journal(FINGERPRINT) as writer:
         for spec in specs:
-            writer.append(done(spec), actions_of(spec))
+            writer.append(done(spec), arrays_of(spec))
     return files.journal_file
 
 
@@ -64,6 +72,9 @@ def test_what_is_appended_is_read_back(tmp_path):
     assert [record.result for record in journal.episodes] == [done(spec) for spec in SPECS]
     for record in journal.episodes:
         np.testing.assert_array_equal(read_actions(record), actions_of(record.result.spec))
+        for name, array in arrays_of(record.result.spec).items():
+            np.testing.assert_array_equal(read_array(record, name), array, strict=True)
+        assert read_array(record, "temperatures") is None
     assert journal.header.fingerprint == FINGERPRINT
     assert journal.n_corrupt == 0
 
@@ -87,7 +98,7 @@ def test_an_episode_without_actions_has_none(tmp_path):
     """An errored episode has executed nothing worth keeping; an empty one has an empty array."""
     with RunDirectory(tmp_path).open_journal(FINGERPRINT) as writer:
         writer.append(broken(SPECS[0]), None)
-        writer.append(done(SPECS[1]), np.zeros((0, 2), np.float32))
+        writer.append(done(SPECS[1]), {"actions": np.zeros((0, 2), np.float32)})
 
     without, empty = read_journal(tmp_path / "journal.jsonl").episodes
 
@@ -234,9 +245,9 @@ def test_actions_that_are_damaged_are_not_replayed(tmp_path):
         {"dtype": "nonsense"},
         {"shape": (-1, 2)},
     ):
-        ref = ActionsRef(**{"offset": 0, "shape": (5, 2), "dtype": "<f4", "crc32": 0} | fields)
+        ref = ArrayRef(**{"offset": 0, "shape": (5, 2), "dtype": "<f4", "crc32": 0} | fields)
         with pytest.raises(ConfigError, match="cannot be replayed"):
-            read_actions(SimpleNamespace(actions=ref, actions_file=file))
+            read_actions(SimpleNamespace(arrays={"actions": ref}, actions_file=file))
 
 
 def test_an_error_message_that_is_no_valid_text_is_kept(tmp_path):
@@ -258,7 +269,7 @@ def test_an_error_message_that_is_no_valid_text_is_kept(tmp_path):
 def test_a_disk_that_fills_up_leaves_whole_records(tmp_path, monkeypatch, room):
     """The last write is short without an error, then errors come: both files end as they were before the episode."""
     writer = RunDirectory(tmp_path).open_journal(FINGERPRINT)
-    writer.append(done(SPECS[0]), actions_of(SPECS[0]))
+    writer.append(done(SPECS[0]), arrays_of(SPECS[0]))
     before = contents(tmp_path)
     left = [room]
     real_write = os.write
@@ -273,12 +284,12 @@ def test_a_disk_that_fills_up_leaves_whole_records(tmp_path, monkeypatch, room):
     with monkeypatch.context() as full:
         full.setattr(os, "write", full_disk)
         with pytest.raises(ResourceError, match=r"No space left.*Episodes kept: 1\.") as error:
-            writer.append(done(SPECS[1]), actions_of(SPECS[1]))
+            writer.append(done(SPECS[1]), arrays_of(SPECS[1]))
     assert error.value.hint.endswith(f"proctor resume {tmp_path}")
     assert contents(tmp_path) == before
     assert left == [0]
 
-    writer.append(done(SPECS[2]), actions_of(SPECS[2]))  # somebody made room
+    writer.append(done(SPECS[2]), arrays_of(SPECS[2]))  # somebody made room
     writer.close()
     last = read_journal(tmp_path / "journal.jsonl").episodes[-1]
     np.testing.assert_array_equal(read_actions(last), actions_of(SPECS[2]))
@@ -289,12 +300,12 @@ def test_a_real_limit_of_the_operating_system_is_met_the_same_way(tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     with RunDirectory(tmp_path).open_journal(FINGERPRINT) as writer:
         for spec in SPECS[:4]:
-            writer.append(done(spec), actions_of(spec))
+            writer.append(done(spec), arrays_of(spec))
         before = contents(tmp_path)
         resource.setrlimit(resource.RLIMIT_FSIZE, (len(before["journal.jsonl"]) + 200, hard))
         try:
             with pytest.raises(ResourceError, match=r"File too large.*Episodes kept: 4"):
-                writer.append(done(SPECS[4]), actions_of(SPECS[4]))
+                writer.append(done(SPECS[4]), arrays_of(SPECS[4]))
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
 from served_runs import STORED, ask, fake_run, fake_sweep, viewing
 
-from proctor.errors import ContractError, Interrupted
+from proctor import evaluate
+from proctor.errors import ContractError, Interrupted, NoResultError
 from proctor.results.journal import read_actions, read_journal
 from proctor.results.run_dir import RunDirectory
+from proctor.testing.fakes import FAKE_BENCHMARK
 from proctor.view import folder as view_folder
 from proctor.view.folder import RunFolder
 from proctor.view.sweeps import SweepEntry
@@ -52,18 +56,14 @@ def test_an_entry_has_what_distinguishes_runs(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("error", "reason", "resumes"),
+    ("error", "reason"),
     [
-        (
-            ContractError("Policy and environment do not fit:\n  table"),
-            "Policy and environment do not fit:\n  table",
-            True,
-        ),
-        (Interrupted(2), "It was interrupted.", True),
-        (ZeroDivisionError("division by zero"), "division by zero", True),
+        (ContractError("They do not fit:\n  table"), "They do not fit:\n  table"),
+        (Interrupted(2), "It was interrupted."),
+        (ZeroDivisionError("division by zero"), "division by zero"),
     ],
 )
-def test_a_run_that_ended_early_says_why(unfinished, error, reason, resumes):
+def test_a_run_that_ended_early_says_why(unfinished, error, reason):
     """In the words of the error, which the run directory keeps until the next session."""
     files = RunDirectory(unfinished)
 
@@ -73,7 +73,8 @@ def test_a_run_that_ended_early_says_why(unfinished, error, reason, resumes):
     with files.recording_end():
         pass
 
-    assert (ended.state, ended.reason, bool(ended.resume)) == ("unfinished", reason, resumes)
+    assert (ended.state, ended.reason) == ("unfinished", reason)
+    assert ended.resume == f"proctor resume {unfinished}"  # five episodes are there
     assert entry_of(unfinished).reason == "It ended before all of its episodes were run."
 
 
@@ -84,6 +85,15 @@ def test_a_run_that_was_refused_is_not_to_be_resumed(unfinished):
         with pytest.raises(type(error)), RunDirectory(unfinished).recording_end():
             raise error
         assert entry_of(unfinished).resume == resume
+
+
+def test_a_policy_that_always_fails_is_the_reason(tmp_path):
+    """Written down by the evaluation."""
+    env = {"type": FAKE_BENCHMARK}
+    with pytest.raises(NoResultError):
+        evaluate(lambda observation: 1 / 0, env, output_dir=tmp_path / "runs" / "run", use_async_envs=False)
+
+    assert "division by zero" in entry_of(tmp_path / "runs" / "run").reason
 
 
 def test_a_secret_is_not_in_the_reason(unfinished):
@@ -106,17 +116,13 @@ def test_a_run_that_was_withdrawn_leaves_no_reason(unfinished):
 def test_a_killed_writer_is_noticed_although_no_file_changes(unfinished):
     """Its lock file stays, and nobody holds it; before, the run goes on."""
     runs = RunFolder(unfinished.parent)
-    child = os.fork()
-    if child == 0:
-        RunDirectory(unfinished).open_journal(read_journal(STORED / "journal.jsonl").header.fingerprint)
-        os.pause() if hasattr(os, "pause") else __import__("signal").pause()
-    try:
-        while RunDirectory(unfinished).writer() is None:
-            pass
+    lock = f"from proctor.results.lock import FileLock as L\nL(Path({str(unfinished)!r}, 'journal.lock')).acquire()"
+    program = f"from pathlib import Path\n{lock}\nprint('held', flush=True)\ninput()"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", program], **pipes) as writer:
+        writer.stdout.readline()
         (running,) = runs.entries()
-    finally:
-        os.kill(child, 9)
-        os.waitpid(child, 0)
+        writer.kill()
     (killed,) = runs.entries()
 
     assert (running.state, running.reason) == ("running", "")
@@ -158,10 +164,16 @@ def test_of_many_runs_the_newest_are_read_first(tmp_path, monkeypatch):
 # -------------------------------------------------------------------------------------------------------------- sweeps
 
 
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("swept") / "sweep"
+    fake_sweep(folder)
+    return folder
+
+
 @pytest.fixture
-def sweep(tmp_path):
-    fake_sweep(tmp_path / "runs" / "sweep")
-    return tmp_path / "runs" / "sweep"
+def sweep(swept, tmp_path):
+    return shutil.copytree(swept, tmp_path / "runs" / "sweep")
 
 
 def test_a_sweep_holds_its_runs(sweep):
@@ -172,12 +184,13 @@ def test_a_sweep_holds_its_runs(sweep):
     found = entries["sweep"]
 
     assert set(entries) == {"sweep", "alone"}
-    assert [run.name for run in found.runs] == ["sweep/001000", "sweep/002000"]
-    assert [(row.step, row.status, row.mark) for row in found.rows] == [
-        (1000, "", "") if found.rows[0].mark == "" else (1000, "", "like best"),
-        (2000, "", "best"),
-        (3000, "failed", ""),
+    assert {run.name for run in found.runs} == {"sweep/001000", "sweep/002000"}
+    assert [(row.step, row.status, row.problem) for row in found.rows] == [
+        (1000, "", ""),
+        (2000, "", ""),
+        (3000, "failed", "its weights cannot be read"),
     ]
+    assert found.rows[1].mark == "best"
     assert [point.x for point in found.points] == [4, 96]
     assert (found.n_done, found.n_failed, found.summary.best, found.is_live) == (2, 1, "002000", False)
 

@@ -100,7 +100,7 @@ def test_a_page_receives_every_episode_and_the_end(viewer, folder):
         assert f'data-stamp="{first["stamp"]}"' in ask(viewer, f"/runs/{run}").text
         assert "running" in ask(viewer, "/").text
 
-        writer.append(last.result, read_actions(last))
+        writer.append(last.result, {"actions": read_actions(last)})
         name, second = next(received)
         assert (name, second["live"]) == ("state", True)
         assert second["stamp"] != first["stamp"]

@@ -30,11 +30,11 @@ def test_a_video_plays_and_seeks(page):
     page.get_by_role("link", name="first/with-videos").click()
     page.locator("#episodes tbody tr", has_text="▶").first.click()
 
-    playing = "() => document.querySelector('video').readyState >= 2 && document.querySelector('video').currentTime > 0"
+    playing = "() => document.querySelector('.lane video').readyState >= 2 && document.querySelector('.lane video').currentTime > 0"
     page.wait_for_function(playing)
     sought = page.evaluate(
         """() => new Promise((resolve) => {
-            const video = document.querySelector('video');
+            const video = document.querySelector('.lane video');
             video.pause();
             video.addEventListener('seeked', () => resolve([video.currentTime, video.duration]), { once: true });
             video.currentTime = video.duration / 2;
@@ -52,7 +52,7 @@ def test_an_episode_without_a_video_is_rendered_on_request(page, folder):
 
     page.get_by_role("button", name="Render it now").click()
     expect(page.locator(".rendering")).to_contain_text("Rendering …")
-    page.wait_for_function("() => document.querySelector('video').currentTime > 0", timeout=40_000)
+    page.wait_for_function("() => document.querySelector('.lane video').currentTime > 0", timeout=40_000)
 
     assert len(list((folder / "second" / "without-videos").glob("videos/*_1/eval_episode_1.mp4"))) == 1
     expect(page.locator(".rendering")).to_be_hidden()

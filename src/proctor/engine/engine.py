@@ -17,7 +17,7 @@ from proctor.engine.options import EngineSetup
 from proctor.engine.timesheet import Timesheets
 from proctor.engine.trace import Trace
 from proctor.engine.video_replay import check_camera
-from proctor.engine.worker.messages import Built, Start, VideoSpec
+from proctor.engine.worker.messages import Built, Start, VideoSpec, unpack_arrays
 from proctor.engine.worker.video_file import discard_video, keep_video
 from proctor.engine.workers import (
     TICK_S,
@@ -36,8 +36,8 @@ from proctor.machine.threads import call_while
 from proctor.policies.base import PolicySource
 from proctor.types import (
     POLICY_FAILED,
-    Array,
     AttemptError,
+    EpisodeArrays,
     EpisodeResult,
     EpisodeSpec,
     Outcome,
@@ -45,8 +45,8 @@ from proctor.types import (
     Timings,
 )
 
-OnResult = Callable[[EpisodeResult, Array | None], None]
-"""Is given the result of an episode, and the actions that it executed, ``(length, action_size)``; None for an error."""
+OnResult = Callable[[EpisodeResult, EpisodeArrays | None], None]
+"""Is given the result of an episode and its arrays; None for an error."""
 
 
 class Engine:
@@ -255,7 +255,7 @@ class Engine:
         if (video_spec := self._live_video(event.spec)) is not None:
             self.recorded[event.spec] = reply.video_problem or keep_video(video_spec)
         timings = self._timesheets.timings(event.worker_id)
-        self._on_result(episode.result(reply, event.errors, timings), reply.actions.unpack())
+        self._on_result(episode.result(reply, event.errors, timings), unpack_arrays(reply.arrays))
 
     def _discard_videos(self) -> None:
         for video_spec in self._video_specs.values():

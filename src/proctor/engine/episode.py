@@ -123,7 +123,7 @@ class Episode:
             outcome=Outcome.of_completed(reply.success),
             sum_reward=reply.sum_reward,
             max_reward=reply.max_reward,
-            length=reply.actions.shape[0],
+            length=reply.arrays["actions"].shape[0],
             n_looks=reply.n_looks,
             final_state_hash=reply.final_state_hash,
             errors=tuple(errors),

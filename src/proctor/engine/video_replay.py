@@ -118,7 +118,7 @@ def _difference(recorded: EpisodeResult, replayed: Finished) -> str:
         "sum of rewards": recorded.sum_reward,
         "final state": recorded.final_state_hash,
     }
-    now = (replayed.success, replayed.actions.shape[0], replayed.sum_reward, replayed.final_state_hash)
+    now = (replayed.success, replayed.arrays["actions"].shape[0], replayed.sum_reward, replayed.final_state_hash)
     differences = [
         f"{name} {value}, not {before}"
         for (name, before), value in zip(then.items(), now, strict=True)

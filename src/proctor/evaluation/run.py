@@ -22,7 +22,7 @@ from proctor.policies.function import PredictFunction
 from proctor.rendering import choose_renderer
 from proctor.results.journal_records import key_of
 from proctor.streams import global_generators_restored
-from proctor.types import Array, EpisodeResult, EpisodeSpec
+from proctor.types import EpisodeArrays, EpisodeResult, EpisodeSpec
 
 PolicyArgument = str | Path | Mapping[str, Any] | PolicySource | LocalPolicy | PredictFunction
 """Whatever is taken as a policy; :func:`evaluate` describes it."""
@@ -175,8 +175,8 @@ def measure(
             on_policy_loaded=state.opened,
         )
 
-        def keep(result: EpisodeResult, actions: Array | None) -> None:
-            state.keep(result, actions)
+        def keep(result: EpisodeResult, arrays: EpisodeArrays | None) -> None:
+            state.keep(result, arrays)
             if state.decided:
                 engine.begin_no_more()
 

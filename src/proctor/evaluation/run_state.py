@@ -22,7 +22,7 @@ from proctor.results.summary import Summary, summarize
 from proctor.security.redaction import redact_text, secrets_in
 from proctor.statistics.rounds import CompleteRounds
 from proctor.statistics.stopping import StoppingRule, find_stop
-from proctor.types import Array, AttemptError, EpisodeResult, EpisodeSpec, Outcome, Timings
+from proctor.types import AttemptError, EpisodeArrays, EpisodeResult, EpisodeSpec, Outcome, Timings
 
 
 @dataclass(frozen=True, repr=False)
@@ -120,7 +120,7 @@ class RunState:
         """
         self.session.write_opened_policy(policy)
 
-    def keep(self, result: EpisodeResult, actions: Array | None) -> None:
+    def keep(self, result: EpisodeResult, arrays: EpisodeArrays | None) -> None:
         """Write an episode down; it is on disk when this returns. Secrets of the configuration are removed from errors.
 
         Raises:
@@ -128,7 +128,7 @@ class RunState:
             ResourceError: the disk is full.
         """
         result = replace(result, errors=tuple(map(self._redacted, result.errors)))
-        self.session.journal.append(result, actions)
+        self.session.journal.append(result, arrays)
         self._count(result)
         self._first_failures.check()
 

@@ -35,7 +35,7 @@ from proctor.parallel.scheduler import Rules, ShardScheduler
 from proctor.parallel.shards import ShardPool
 from proctor.plugins import load_object
 from proctor.results.run_dir import RunDirectory
-from proctor.types import Array, EpisodeResult
+from proctor.types import EpisodeArrays, EpisodeResult
 
 _RENDERING_VARIABLES = ("MUJOCO_GL", "PYOPENGL_PLATFORM")
 """The variables that :mod:`proctor.rendering` sets. A shard on another machine does not inherit these variables."""
@@ -168,8 +168,8 @@ def make_shard_pool(
 def _run_pool(pool: ShardPool, prepared: PreparedRun, setup: EngineSetup, state: RunState) -> None:
     config = prepared.config.eval
 
-    def keep(result: EpisodeResult, actions: Array | None) -> None:
-        state.keep(result, actions)
+    def keep(result: EpisodeResult, arrays: EpisodeArrays | None) -> None:
+        state.keep(result, arrays)
         if state.decided:
             pool.begin_no_more()
 

@@ -114,13 +114,13 @@ class ShardStatus(msgspec.Struct, tag=True, frozen=True):
 class EpisodeDone(msgspec.Struct, tag=True, frozen=True):
     """An episode is over; its result is an error if its last attempt failed.
 
-    ``actions`` are the executed actions, ``(length, action_size)``; they are None for an error. ``video_problem`` is
+    ``arrays`` are the :data:`~proctor.types.EpisodeArrays`; they are None for an error. ``video_problem`` is
     None if the shard did not record the episode. If it did, ``video_problem`` is "" if there is a video, else the
     reason why there is none.
     """
 
     result: EpisodeResult
-    actions: ArrayBytes | None
+    arrays: dict[str, ArrayBytes] | None
     video_problem: str | None = None
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from proctor.child import extend_import_path
 from proctor.engine import Engine, EngineSetup, Observer, VideoOptions, VideoSpec
 from proctor.engine.plan import choose_batch_size
-from proctor.engine.worker.messages import ArrayBytes
+from proctor.engine.worker.messages import pack_arrays
 from proctor.engine.worker.process import die_with
 from proctor.errors import Interrupted, ProctorError
 from proctor.evaluation.prepared_run import PreparedRun, prepare
@@ -45,7 +45,7 @@ from proctor.parallel.messages import (
 )
 from proctor.policies.base import LocalPolicy
 from proctor.rendering import choose_renderer
-from proctor.types import Array, EpisodeResult, EpisodeSpec
+from proctor.types import EpisodeArrays, EpisodeResult, EpisodeSpec
 
 
 def main() -> None:
@@ -135,9 +135,9 @@ class _Shard(Observer):
     def started(self, worker_id: int, spec: EpisodeSpec, now: float) -> None:
         self._driver.send(EpisodeStarted(spec))
 
-    def send_result(self, result: EpisodeResult, actions: Array | None) -> None:
+    def send_result(self, result: EpisodeResult, arrays: EpisodeArrays | None) -> None:
         """Send the result of an episode, and the state of its video if it was recorded."""
-        packed = None if actions is None else ArrayBytes.pack(actions)
+        packed = None if arrays is None else pack_arrays(arrays)
         self._driver.send(EpisodeDone(result, packed, self._engine.recorded.pop(result.spec, None)))
         self._video_specs.pop(result.spec, None)
 

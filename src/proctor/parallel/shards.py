@@ -12,7 +12,9 @@ from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import Any
 
+from proctor.engine.engine import OnResult
 from proctor.engine.load import Load
+from proctor.engine.worker.messages import unpack_arrays
 from proctor.errors import Interrupted, ResourceError
 from proctor.parallel.launchers.base import Launcher
 from proctor.parallel.messages import (
@@ -33,7 +35,14 @@ from proctor.parallel.messages import (
     Stop,
 )
 from proctor.parallel.scheduler import ShardScheduler
-from proctor.types import POLICY_FAILED, Array, AttemptError, EpisodeResult, EpisodeSpec, Outcome, TaskKey
+from proctor.types import (
+    POLICY_FAILED,
+    AttemptError,
+    EpisodeResult,
+    EpisodeSpec,
+    Outcome,
+    TaskKey,
+)
 
 _RESTARTS_PER_SHARD = 3
 """The number of times that a lost shard is started again; after its next loss the others run its episodes."""
@@ -42,7 +51,6 @@ _EXIT_GRACE_S = 3.0
 """Seconds that shards may take to end after the last order. By then every result has arrived, and the shards only close
 their simulators."""
 
-OnResult = Callable[[EpisodeResult, Array | None], None]
 OnPolicyLoaded = Callable[[Mapping[str, Any]], None]
 
 
@@ -99,7 +107,7 @@ class ShardPool:
     ) -> None:
         """Run the plan to its end.
 
-        ``on_result`` is called with each episode's result and its actions, ``on_policy_loaded`` with the fingerprint of
+        ``on_result`` is called with each episode's result and its arrays, ``on_policy_loaded`` with the fingerprint of
         each shard's policy before any result of that shard, and ``on_tick`` a few times a second.
 
         Raises:
@@ -198,7 +206,7 @@ class ShardPool:
         self._scheduler.finished(shard_id, result.spec, policy_failed=policy_failed)
         if before := self._errors.get(result.spec):
             result = replace(result, errors=(*before, *result.errors))
-        self._on_result(result, done.actions.unpack() if done.actions is not None else None)
+        self._on_result(result, None if done.arrays is None else unpack_arrays(done.arrays))
 
     # ---------------------------------------------------------------------------------------------- losses and failures
 

@@ -31,16 +31,28 @@ from proctor.results.summary import Summary
 from proctor.statistics.intervals import LEVEL
 from proctor.types import TaskKey
 
+_MOST_NUMBERS = 10
+"""The most numbers of tasks in a title."""
+
 
 def run_title(run: RunInfo) -> list[str]:
     """Name what ``run`` evaluates: benchmark and tasks, policy, seed, date."""
     policy, env = run.config.get("policy", {}), run.config.get("env", {})
     return [
-        " ".join(str(env[name]) for name in ("type", "task") if env.get(name)),
+        " ".join(str(env[name]) for name in ("type", "task") if env.get(name)) + _chosen_tasks(env.get("task_ids")),
         policy_name(policy),
         f"seed {run.config.get('seed')}",
         run.provenance.date,
     ]
+
+
+def _chosen_tasks(task_ids: object) -> str:
+    """Name the tasks of a suite that were chosen by their numbers; "" if none were."""
+    if not isinstance(task_ids, list) or not task_ids:
+        return ""
+    more = len(task_ids) - _MOST_NUMBERS
+    shown = ", ".join(map(str, task_ids[:_MOST_NUMBERS]))
+    return f", {'task' if len(task_ids) == 1 else 'tasks'} {shown}" + (f" and {more} more" if more > 0 else "")
 
 
 EXACTNESS = {

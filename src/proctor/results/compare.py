@@ -110,6 +110,11 @@ class RunComparison:
     """The number of tasks that only one of the two has run. Tasks without a rate are named in :attr:`circumstances`."""
 
     @property
+    def task_keys(self) -> list[TaskKey]:
+        """The tasks of :attr:`tasks`."""
+        return common_tasks(self.a, self.b)
+
+    @property
     def circumstances(self) -> list[str]:
         """Sentences on how the two evaluations came about that a reader of the comparison needs."""
         return circumstances(self.a, self.b)

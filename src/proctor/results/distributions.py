@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from proctor.results.summary import Summary
 from proctor.statistics.bootstrap import number_or_nan
-from proctor.types import Array, Outcome
+from proctor.types import Array, EpisodeResult, Outcome
 
 MOST_BINS = 40
 _SPLIT = (Outcome.SUCCESS, Outcome.FAILURE, Outcome.UNKNOWN)
@@ -33,7 +32,8 @@ class Values:
 class Histogram:
     """The numbers of episodes of each outcome in each bin; there is one more of ``edges`` than of bins.
 
-    If ``whole`` is true, all values are whole numbers, and every bin holds equally many of them, between its edges.
+    If all values are equal, there is one bin, with the value in its middle. If ``whole`` is true, all values are whole
+    numbers, and every bin holds equally many of them, between its edges.
     """
 
     whole: bool
@@ -43,11 +43,11 @@ class Histogram:
     unknown: tuple[int, ...]
 
 
-def lengths_and_rewards(summary: Summary) -> tuple[Values, Values]:
-    """Return the lengths of completed episodes in steps, and their sums of rewards."""
+def lengths_and_rewards(episodes: Iterable[EpisodeResult]) -> tuple[Values, Values]:
+    """Return the lengths of those episodes that are completed, in steps, and their sums of rewards."""
     rows = (
         (_SPLIT.index(result.outcome), number_or_nan(result.length), number_or_nan(result.sum_reward))
-        for result in summary.episodes
+        for result in episodes
         if result.outcome is not Outcome.ERROR
     )
     outcome, length, reward = np.fromiter(rows, dtype=np.dtype((float, 3))).T
@@ -55,6 +55,15 @@ def lengths_and_rewards(summary: Summary) -> tuple[Values, Values]:
         Values(*(values[outcome == kind] for kind in range(len(_SPLIT)))) for values in (length, reward)
     )
     return lengths, rewards
+
+
+def joined(parts: Sequence[Values]) -> Values:
+    """Join the values of several tasks."""
+    return Values(
+        np.concatenate([part.of_successes for part in parts]),
+        np.concatenate([part.of_failures for part in parts]),
+        np.concatenate([part.of_unknown for part in parts]),
+    )
 
 
 def histograms(evaluations: Sequence[Values]) -> list[Histogram]:
@@ -73,6 +82,8 @@ def histograms(evaluations: Sequence[Values]) -> list[Histogram]:
 
 def _edges(values: Array, *, whole: bool) -> Array:
     """Compute the edges of as many bins as Sturges' rule gives, but at most :data:`MOST_BINS`."""
+    if values.min() == values.max():
+        return np.array([values.min() - 0.5, values.min() + 0.5])
     most = min(MOST_BINS, 1 + math.ceil(math.log2(len(values))))
     if not whole:
         return np.histogram_bin_edges(values, bins=most)

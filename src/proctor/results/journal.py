@@ -1,9 +1,9 @@
 """The journal: every finished episode, one line each, in a file that is only ever appended to. This module reads it.
 
-Each session of writing begins with a ``header`` (format version, fingerprint). The actions an episode executed are
-appended to a second file, and reach the disk before the line that refers to them does; so a line that can be read can
-be replayed. The frame of a line is in :mod:`~proctor.results.journal_lines`, what lines hold in
-:mod:`~proctor.results.journal_records`, the writing in :mod:`~proctor.results.journal_writer`.
+Each session of writing begins with a ``header`` (format version, fingerprint). The arrays of an episode, such as the
+actions that it executed, are appended to a second file, and reach the disk before the line that refers to them does; so
+a line that can be read can be replayed. The frame of a line is in :mod:`~proctor.results.journal_lines`, what lines
+hold in :mod:`~proctor.results.journal_records`, the writing in :mod:`~proctor.results.journal_writer`.
 
 What may happen to the file, and what follows:
 
@@ -36,7 +36,7 @@ from proctor.errors import ConfigError
 from proctor.results.journal_lines import RECORD_END, read_lines
 from proctor.results.journal_records import (
     FORMAT_VERSION,
-    ActionsRef,
+    ArrayRef,
     EpisodeKey,
     EpisodeLine,
     Header,
@@ -82,13 +82,14 @@ class EpisodeRecord:
         return self.journal.episode_at(self.offset).result
 
     @property
-    def actions(self) -> ActionsRef | None:
-        """The place of its actions in :attr:`actions_file`, read from the file each time."""
-        return self.journal.episode_at(self.offset).actions
+    def arrays(self) -> dict[str, ArrayRef]:
+        """The places of its arrays in :attr:`actions_file`, by name, read from the file each time."""
+        line = self.journal.episode_at(self.offset)
+        return line.arrays if line.actions is None else {"actions": line.actions, **line.arrays}
 
     @property
     def actions_file(self) -> Path:
-        """The file that holds the actions of the journal's episodes."""
+        """The file that holds the arrays of the journal's episodes."""
         return actions_file_of(self.journal.path)
 
 
@@ -209,18 +210,27 @@ def read_actions(record: EpisodeRecord) -> Array | None:
     Raises:
         ConfigError: they are not in the actions file, or damaged there.
     """
-    if (ref := record.actions) is None:
+    return read_array(record, "actions")
+
+
+def read_array(record: EpisodeRecord, name: str) -> Array | None:
+    """Read one of an episode's :data:`~proctor.types.EpisodeArrays`; None if the journal does not hold it.
+
+    Raises:
+        ConfigError: the array is not in the actions file, or damaged there.
+    """
+    if (ref := record.arrays.get(name)) is None:
         return None
     try:
         return np.frombuffer(_read_checked(record.actions_file, ref), ref.dtype).reshape(ref.shape)
     except (OSError, ValueError, TypeError) as error:
         raise ConfigError(
-            f"the recorded actions cannot be read from {record.actions_file} ({error}); "
-            "the result stands, but the episode cannot be replayed."
+            f"the recorded {name} cannot be read from {record.actions_file} ({error}); "
+            "the result stands, but the episode cannot be replayed or drawn."
         ) from error
 
 
-def _read_checked(path: Path, ref: ActionsRef) -> bytes:
+def _read_checked(path: Path, ref: ArrayRef) -> bytes:
     # The size is checked before memory is allocated: anybody may have written the reference.
     if min(ref.offset, ref.n_bytes) < 0 or ref.offset + ref.n_bytes > path.stat().st_size:
         raise ValueError("the file is too short")

@@ -11,7 +11,8 @@ import numpy as np
 
 from proctor.types import EpisodeResult, EpisodeSpec
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Version 2 added the rewards and the success of each step; the lines of version 1 are read as lines without them."""
 
 
 class EpisodeKey(NamedTuple):
@@ -38,8 +39,8 @@ class Header(msgspec.Struct, frozen=True, tag_field="kind", tag="header"):
     n_workers: int = 0
 
 
-class ActionsRef(msgspec.Struct, frozen=True):
-    """The place of an episode's executed actions in the actions file: an array ``(length, action_size)``."""
+class ArrayRef(msgspec.Struct, frozen=True):
+    """The place of one of an episode's arrays in the actions file."""
 
     offset: int
     shape: tuple[int, ...]
@@ -53,11 +54,16 @@ class ActionsRef(msgspec.Struct, frozen=True):
 
 
 class EpisodeLine(msgspec.Struct, frozen=True, tag_field="kind", tag="episode"):
-    """An episode that finished ``elapsed_s`` seconds after the session began. An episode without actions has no ref."""
+    """An episode that finished ``elapsed_s`` seconds after the session began.
+
+    ``actions`` is the place of the executed actions, None if the episode has none; ``arrays`` are the places of its
+    other :data:`~proctor.types.EpisodeArrays`, by name.
+    """
 
     elapsed_s: float
     result: EpisodeResult
-    actions: ActionsRef | None
+    actions: ArrayRef | None
+    arrays: dict[str, ArrayRef] = {}
 
 
 encode = msgspec.json.encode
@@ -74,5 +80,5 @@ def decode(record: bytes) -> Header | EpisodeLine | None:
 
 
 def actions_file_of(journal: Path) -> Path:
-    """Name the file beside a journal that holds the actions to which its lines refer."""
+    """Name the file beside a journal that holds the arrays to which its lines refer."""
     return journal.with_suffix(".actions.bin")

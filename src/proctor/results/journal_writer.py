@@ -1,4 +1,4 @@
-"""The writing of a journal: one session appends lines and actions, and gives the lock back when it ends."""
+"""The writing of a journal: one session appends lines and arrays, and gives the lock back when it ends."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from proctor.results.files import sync_directory
 from proctor.results.journal import EpisodeRecord, Journal, JournalFile
 from proctor.results.journal_lines import RECORD_BEGIN, to_line
 from proctor.results.journal_records import (
-    ActionsRef,
+    ArrayRef,
     EpisodeKey,
     EpisodeLine,
     Header,
@@ -24,7 +24,7 @@ from proctor.results.journal_records import (
     key_of,
 )
 from proctor.results.lock import FileLock
-from proctor.types import Array, EpisodeResult
+from proctor.types import EpisodeArrays, EpisodeResult
 
 # fdatasync leaves out what a reader does not need (the modification time); macOS does not have it.
 _sync = getattr(os, "fdatasync", os.fsync)
@@ -61,18 +61,19 @@ class JournalWriter:
         """The number of episodes that have a record in this journal."""
         return len(self._keys)
 
-    def append(self, result: EpisodeResult, actions: Array | None) -> None:
-        """Write an episode and the actions it executed, ``(length, action_size)``; on disk when this returns.
+    def append(self, result: EpisodeResult, arrays: EpisodeArrays | None) -> None:
+        """Write an episode and its arrays; on disk when this returns.
 
         Raises:
             ResourceError: the disk is full. Both files are as they were before the call.
         """
-        ref, content = None, b""
-        if actions is not None:
-            content = actions.tobytes()
-            ref = ActionsRef(self._actions.size, actions.shape, actions.dtype.str, zlib.crc32(content))
-        begin = self._lines.size + RECORD_BEGIN
-        self._append(EpisodeLine(monotonic() - self._began, _encodable(result), ref), content)
+        refs, content = {}, b""
+        for name, array in (arrays or {}).items():
+            added = array.tobytes()
+            refs[name] = ArrayRef(self._arrays.size + len(content), array.shape, array.dtype.str, zlib.crc32(added))
+            content += added
+        actions, begin = refs.pop("actions", None), self._lines.size + RECORD_BEGIN
+        self._append(EpisodeLine(monotonic() - self._began, _encodable(result), actions, refs), content)
         key = key_of(result.spec)
         self.appended[key] = EpisodeRecord(key, result.outcome, self._reader, begin)
         self._keys.add(key)
@@ -91,8 +92,8 @@ class JournalWriter:
     def _open(self, path: Path, header: Header) -> None:
         self._lines = _AppendOnly(path)
         self._files.append(self._lines)
-        self._actions = _AppendOnly(actions_file_of(path))
-        self._files.append(self._actions)
+        self._arrays = _AppendOnly(actions_file_of(path))
+        self._files.append(self._arrays)
         self._lines.cut(self.previous.intact_bytes)
         sync_directory(self._directory)
         self._append(header, b"")
@@ -102,11 +103,11 @@ class JournalWriter:
             file.close()
         self._files.clear()
 
-    def _append(self, record: Header | EpisodeLine, actions: bytes) -> None:
+    def _append(self, record: Header | EpisodeLine, arrays: bytes) -> None:
         before = [(file, file.size) for file in self._files]
         try:
-            if actions:
-                self._actions.append(actions)  # before the line that refers to them, so that the line can be trusted
+            if arrays:
+                self._arrays.append(arrays)  # before the line that refers to them, so that the line can be trusted
             self._lines.append(to_line(encode(record)))
         except OSError as error:
             for file, size in before:

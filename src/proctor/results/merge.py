@@ -74,7 +74,7 @@ def _is_error(record: EpisodeRecord) -> bool:
 
 
 def _content(record: EpisodeRecord) -> bytes:
-    return msgspec.json.encode([record.result, record.actions])
+    return msgspec.json.encode([record.result, record.arrays])
 
 
 def _describe(result: EpisodeResult) -> str:

@@ -7,6 +7,7 @@
 ``/sweeps/<sweep>``                    the checkpoints of a sweep
 ``/events?run=<run>``                  the progress of runs, as server-sent events
 ``/runs/<run>/episodes/<t>/<n>/video`` the video of episode *n* of the *t*-th task of the plan
+``/runs/<run>/episodes/<t>/<n>/trace`` what that episode recorded at each step, as JSON; null if nothing
 ``POST /runs/<run>/replays``           asks for a video: ``{"suite": …, "task_id": …, "episode": …}``
 =====================================  ==============================================================
 """
@@ -28,6 +29,7 @@ from starlette.routing import Route
 from proctor.errors import ConfigError, ProctorError
 from proctor.results.run_dir import RunDirectory
 from proctor.results.run_info import RunInfo
+from proctor.results.traces import read_trace
 from proctor.security.consent import uninstalled_code
 from proctor.types import EpisodeSpec
 from proctor.view.events import watch
@@ -64,6 +66,7 @@ class Routes:
             Route("/sweeps/{sweep}", self.sweep),
             Route("/events", self.events),
             Route("/runs/{run}/episodes/{task:int}/{episode:int}/video", self.video),
+            Route("/runs/{run}/episodes/{task:int}/{episode:int}/trace", self.trace),
             Route("/runs/{run}/replays", self.replay, methods=["POST"]),
         ]
         handlers = {HTTPException: self._explain, ProctorError: self._explain}
@@ -115,7 +118,16 @@ class Routes:
         stream = watch(directories, self._queue, url, going_on, self._ending)
         return StreamingResponse(stream, media_type="text/event-stream")
 
-    def video(self, request: Request) -> Response:
+    def trace(self, request: Request) -> Response:
+        directory, spec = self._episode(request)
+        return JSONResponse(read_trace(directory, spec))
+
+    def _episode(self, request: Request) -> tuple[Path, EpisodeSpec]:
+        """Find the run and the episode of a path.
+
+        Raises:
+            HTTPException: there is no such run, or it has no such episode.
+        """
         (directory,) = self._directories([request.path_params["run"]]).values()
         asked = request.path_params
         tasks = self._run(directory).plan
@@ -126,6 +138,10 @@ class Routes:
             spec = next((spec for spec in specs if spec.episode_index == asked["episode"]), None)
         if spec is None:
             raise HTTPException(404, "The run has no such episode.")
+        return directory, spec
+
+    def video(self, request: Request) -> Response:
+        directory, spec = self._episode(request)
         if (path := self._folder.video(directory, spec)) is None:
             raise HTTPException(404, f"{spec} has no video.")
         _check_range(request, path)

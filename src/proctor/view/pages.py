@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
@@ -14,13 +14,13 @@ import jinja2
 from markupsafe import Markup
 
 from proctor.reports.html import PageAddition, ReportRun, read_report_run, render_report, render_sweep
-from proctor.reports.html.page import content_security_policy, make_environment, read_template
+from proctor.reports.html.page import content_security_policy, make_environment, page_script, page_style, read_template
 from proctor.reports.html.sweep import draw_curve
 from proctor.reports.sweep import SweepRow
 from proctor.reports.text import duration
 from proctor.results.compare import Incomparable, RunComparison, compare_where_possible, different_exams
 from proctor.results.run_info import RunInfo
-from proctor.types import EpisodeSpec
+from proctor.types import EpisodeSpec, TaskKey
 from proctor.view.entries import RunEntry
 from proctor.view.events import page_stamp
 from proctor.view.sweeps import SweepEntry
@@ -93,6 +93,10 @@ class Pages:
                 return None
             return video_url(ids[run.path], run.run, spec)
 
+        def trace_address(run: ReportRun, task: TaskKey) -> str:
+            assert run.run is not None
+            return f"/runs/{ids[run.path]}/episodes/{_position(run.run, task)}/"
+
         header = self._environment.get_template("header.html").render(
             shown=shown,
             live=any(each.entry.state == "running" for each in shown.values()),
@@ -100,11 +104,12 @@ class Pages:
             token=self._token,
             other_exams=_other_exams(comparisons),
         )
-        style, script = _own("live.css") + _own("copy.css"), _own("live.js") + _own("copy.js")
+        style = _own("live.css") + _own("copy.css")
+        script = _own("live.js") + _own("render.js") + _own("copy.js")
         addition = PageAddition(header, style, script, connects=True)
         with self._drawing:
-            html = render_report(runs, comparisons, address, addition)
-        policy = _policy(read_template("page.css") + addition.style, read_template("page.js") + addition.script)
+            html = render_report(runs, comparisons, address, replace(addition, trace=trace_address))
+        policy = _policy(page_style() + addition.style, page_script() + addition.script)
         return Page(html, policy)
 
     def going_on(self, shown: Mapping[str, ShownRun]) -> str:
@@ -134,8 +139,11 @@ class Pages:
 
 def video_url(run_id: str, run: RunInfo, spec: EpisodeSpec) -> str:
     """Return the path at which an episode's video is served: its task's position in the plan, and its number."""
-    position = [task.key for task in run.tasks].index(spec.task)
-    return f"/runs/{run_id}/episodes/{position}/{spec.episode_index}/video"
+    return f"/runs/{run_id}/episodes/{_position(run, spec.task)}/{spec.episode_index}/video"
+
+
+def _position(run: RunInfo, task: TaskKey) -> int:
+    return [each.key for each in run.tasks].index(task)
 
 
 def _other_exams(comparisons: Sequence[RunComparison | Incomparable]) -> bool:

@@ -6,13 +6,14 @@ engine only has to remember from which workers a reply is due.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 import numpy as np
 
 from proctor.child.other_python import Companions
-from proctor.types import Array, EpisodeSpec, Features, Task
+from proctor.types import Array, EpisodeArrays, EpisodeSpec, Features, Task
 
 
 class ArrayBytes(msgspec.Struct, frozen=True):
@@ -30,6 +31,16 @@ class ArrayBytes(msgspec.Struct, frozen=True):
     def unpack(self) -> Array:
         """Return the array, which cannot be written to."""
         return np.frombuffer(self.data, self.dtype).reshape(self.shape)
+
+
+def pack_arrays(arrays: EpisodeArrays) -> dict[str, ArrayBytes]:
+    """Copy an episode's arrays into bytes."""
+    return {name: ArrayBytes.pack(array) for name, array in arrays.items()}
+
+
+def unpack_arrays(packed: Mapping[str, ArrayBytes]) -> dict[str, Array]:
+    """Return the arrays, which cannot be written to."""
+    return {name: array.unpack() for name, array in packed.items()}
 
 
 class Placed(msgspec.Struct, frozen=True):
@@ -187,7 +198,8 @@ class Finished(msgspec.Struct, tag=True, frozen=True):
     """The episode reached its end.
 
     If the episode was to have a video and has none, ``video_problem`` is the reason; a replay may end early then.
-    ``success`` is None if the simulator did not report it, and the rewards are None if they are not finite.
+    ``success`` is None if the simulator did not report it, and the rewards are None if they are not finite. ``arrays``
+    are the :data:`~proctor.types.EpisodeArrays`.
     """
 
     success: bool | None
@@ -195,7 +207,7 @@ class Finished(msgspec.Struct, tag=True, frozen=True):
     max_reward: float | None
     n_looks: int
     final_state_hash: str
-    actions: ArrayBytes
+    arrays: dict[str, ArrayBytes]
     spent: Spent
     video_problem: str = ""
 

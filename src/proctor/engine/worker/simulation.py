@@ -18,7 +18,6 @@ from proctor.config import structure
 from proctor.engine.worker.arrays import SharedArrays
 from proctor.engine.worker.messages import (
     Act,
-    ArrayBytes,
     Build,
     Built,
     Finished,
@@ -33,6 +32,7 @@ from proctor.engine.worker.messages import (
     Setup,
     Spent,
     Start,
+    pack_arrays,
 )
 from proctor.engine.worker.video_recorder import VideoRecorder
 from proctor.errors import ConfigError
@@ -40,7 +40,7 @@ from proctor.plugins import load_object
 from proctor.policies.base import ActionSource
 from proctor.security.foreign_code import described, encodable, is_ctrl_c
 from proctor.streams import RandomStream
-from proctor.types import Array
+from proctor.types import Array, EpisodeArrays
 
 _LONGEST_TRACE = 20_000
 
@@ -224,7 +224,7 @@ class Simulation:
             max_reward=max_reward,
             n_looks=episode.n_looks,
             final_state_hash=env.state_hash(),
-            actions=ArrayBytes.pack(np.stack(episode.actions)),
+            arrays=pack_arrays(episode.arrays()),
             spent=clock.spent(),
             video_problem=recorder.problem if recorder is not None else "",
         )
@@ -260,6 +260,8 @@ class _RunningEpisode:
     def __init__(self, max_steps: int) -> None:
         self.max_steps = max_steps
         self.actions: list[Array] = []
+        self.rewards: list[float] = []
+        self.successes: list[bool | None] = []
         self.sum_reward = 0.0
         self.max_reward = -math.inf
         self.n_looks = 0
@@ -272,9 +274,21 @@ class _RunningEpisode:
         self.sum_reward += reward
         self.max_reward = max(self.max_reward, reward)
         self.n_looks += step.observation is not None
-        self.success = latched(self.success, yes_or_no(step.success, "success"))
+        success = yes_or_no(step.success, "success")
+        self.rewards.append(reward)
+        self.successes.append(success)
+        self.success = latched(self.success, success)
         over = decided(step.terminated, "terminated") or decided(step.truncated, "truncated")
         self.over = over or len(self.actions) >= self.max_steps
+
+    def arrays(self) -> EpisodeArrays:
+        """Give what the steps left."""
+        successes = [-1 if success is None else success for success in self.successes]
+        return {
+            "actions": np.stack(self.actions),
+            "rewards": np.array(self.rewards, np.float64),
+            "successes": np.array(successes, np.int8),
+        }
 
 
 class _Clock:

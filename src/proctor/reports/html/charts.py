@@ -7,7 +7,7 @@ variable of that name. Nothing in a drawing needs a style attribute, which the p
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from xml.etree import ElementTree as ET
 
 from markupsafe import Markup
@@ -28,11 +28,14 @@ from proctor.statistics.rounds import counts_after_rounds
 N_RUN_COLOURS = 6
 """The number of colours of evaluations; from the seventh evaluation on they repeat."""
 
-_NAMES = ["text", "muted", "line", "success", "failure", *(f"run-{number}" for number in range(N_RUN_COLOURS))]
+_NAMES = ["text", "muted", "line", "card", "success", "failure", *(f"run-{number}" for number in range(N_RUN_COLOURS))]
 _STAND_INS = {name: f"#0102{number:02x}" for number, name in enumerate(_NAMES)}
 _VARIABLES = {code: f"var(--{name})" for name, code in _STAND_INS.items()}
 
 _WIDTH, _POINTS_PER_INCH = 520, 72
+_LINES: tuple[tuple[float, Sequence[float]], ...] = ((0, ()), (0, (6, 2)), (0, (6, 2, 1, 2)), (0, (1, 1)))
+"""The lines of evaluations in turn, so that no evaluation is told by its colour alone."""
+_MOST_TASKS, _TASKS_IN_A_ROW, _LONGEST_NAME = 12, 3, 22
 _FEW_ROUNDS = 20
 """The number of rounds up to which each round is marked by a point."""
 _FEW_STEPS = 8
@@ -82,8 +85,10 @@ def success_over_plan(summaries: Sequence[Summary]) -> Markup | None:
             lows, highs = [100 * each.low for each in intervals], [100 * each.high for each in intervals]
             colour = _run_colour(number)
             axes.fill_between(n_episodes, lows, highs, color=colour, alpha=0.16, linewidth=0)
-            marker = "o" if len(known) < _FEW_ROUNDS else None
-            axes.plot(n_episodes, rates, color=colour, linewidth=2, marker=marker, markersize=4, clip_on=False)
+            marker = "o" if len(known) < _FEW_ROUNDS else ""
+            (line,) = axes.plot(n_episodes, rates, color=colour, linewidth=2, clip_on=False)
+            line.set(marker=marker, markersize=4)
+            line.set_linestyle(_LINES[number % len(_LINES)])
             if len(summaries) > 1 and known:
                 axes.annotate(
                     letter(number), (n_episodes[-1], rates[-1]), (5, 0), textcoords="offset points", va="center"
@@ -139,20 +144,63 @@ def distribution(evaluations: Sequence[Histogram], name: str) -> Markup | None:
     def draw(figure: Figure) -> None:
         rows: list[Axes] = list(figure.subplots(len(evaluations), sharex=True, squeeze=False)[:, 0])
         for number, (axes, found) in enumerate(zip(rows, evaluations, strict=True)):
-            starts, width = found.edges[:-1], 0.94 * (found.edges[1] - found.edges[0])
-            bottom = [0] * len(starts)
-            parts = {"success": found.successes, "failure": found.failures, "muted": found.unknown}
-            for colour, heights in parts.items():
-                if colour == "muted" and not any(heights):
-                    continue
-                axes.bar(starts, heights, width, bottom, align="edge", color=_STAND_INS[colour])
-                bottom = [sum(pair) for pair in zip(bottom, heights, strict=True)]
-            axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
-            axes.xaxis.set_major_locator(MaxNLocator(8, integer=found.whole))
+            _draw_histogram(axes, found, 8)
             axes.set_ylabel(f"{letter(number)}: episodes" if len(evaluations) > 1 else "episodes")
         rows[-1].set_xlabel(name)
 
     return _picture(f"Distribution of {name}", 260 if len(evaluations) == 1 else 110 * len(evaluations) + 60, draw)
+
+
+def rewards_by_task(tasks: Mapping[str, Histogram]) -> Markup | None:
+    """Draw a histogram of the sums of rewards of each task, on a scale of its own; the first tasks if there are many.
+
+    Returns:
+        The picture, None if there is no histogram.
+    """
+    shown = dict(list(tasks.items())[:_MOST_TASKS])
+    if not shown:
+        return None
+    n_rows = -(-len(shown) // _TASKS_IN_A_ROW)
+
+    def draw(figure: Figure) -> None:
+        places = list(figure.subplots(n_rows, _TASKS_IN_A_ROW, squeeze=False).flat)
+        for axes, (name, found) in zip(places, shown.items(), strict=False):
+            _draw_histogram(axes, found, 3)
+            axes.set_title(name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…", fontsize=12, loc="left")
+        for axes in places[len(shown) :]:
+            axes.set_visible(False)
+
+    label = f"Distribution of the sum of rewards in each of {len(shown)} tasks"
+    return _picture(label if len(shown) == len(tasks) else f"{label}, of {len(tasks)}", 120 * n_rows, draw)
+
+
+def _draw_histogram(axes: Axes, found: Histogram, most_ticks: int) -> None:
+    """Draw the outcomes of a histogram, stacked. Failures are hatched, so that not only the colour tells them apart."""
+    starts, width = found.edges[:-1], 0.94 * (found.edges[1] - found.edges[0])
+    bottom = [0] * len(starts)
+    parts = {"success": found.successes, "failure": found.failures, "muted": found.unknown}
+    for colour, heights in parts.items():
+        if colour == "muted" and not any(heights):
+            continue
+        hatch = "////" if colour == "failure" else None
+        axes.bar(
+            starts,
+            heights,
+            width,
+            bottom,
+            align="edge",
+            color=_STAND_INS[colour],
+            hatch=hatch,
+            edgecolor=_STAND_INS["card"],
+            linewidth=0,
+        )
+        bottom = [sum(pair) for pair in zip(bottom, heights, strict=True)]
+    axes.yaxis.set_major_locator(MaxNLocator(4 if most_ticks > 4 else 2, integer=True))
+    if len(starts) == 1:  # all values are equal, so that no other value belongs on the axis
+        middle = (found.edges[0] + found.edges[1]) / 2
+        axes.set(xlim=(middle - 4, middle + 4), xticks=[middle], xticklabels=[f"{middle:g}"])
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(most_ticks, integer=found.whole))
 
 
 def where_time_went(profiles: Sequence[Profile]) -> Markup | None:
@@ -217,13 +265,21 @@ def _themed(drawing: str, label: str) -> Markup:
     for element in root.iter():
         if element.tag == f"{{{_SVG}}}g":
             element.attrib.pop("id", None)  # ids would be the same in every drawing of the page
-        for declaration in filter(None, element.attrib.pop("style", "").split(";")):
-            name, value = declaration.split(":", 1)
-            if not name.strip().startswith("font"):
-                element.set(name.strip(), _VARIABLES.get(value.strip(), value.strip()))
+        _set_attributes(element)
     for name in ("width", "height"):
         root.attrib.pop(name, None)
     root.attrib.update({"class": "chart", "role": "img", "aria-label": label})
     ET.register_namespace("", _SVG)
     ET.register_namespace("xlink", _XLINK)
     return Markup(ET.tostring(root, encoding="unicode"))  # noqa: S704 - text in it was escaped as it was written
+
+
+def _set_attributes(element: ET.Element) -> None:
+    """Turn an element's style into attributes, and stand-ins for colours into the page's variables."""
+    for declaration in filter(None, element.attrib.pop("style", "").split(";")):
+        name, value = declaration.split(":", 1)
+        if not name.strip().startswith("font"):
+            element.set(name.strip(), value.strip())
+    for name in ("fill", "stroke"):
+        if (colour := element.get(name)) in _VARIABLES:
+            element.set(name, _VARIABLES[colour])

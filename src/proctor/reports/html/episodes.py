@@ -25,7 +25,22 @@ MOST_ROWS = 20_000
 VideoAddress = Callable[[ReportRun, EpisodeSpec], str | None]
 """Returns the URL at which the page finds an episode's video, or None if there is no video."""
 
-COLUMNS = ["run", "task", "episode", "seed", "outcome", "length", "reward", "max_reward", "video", "error"]
+TraceAddress = Callable[[ReportRun, TaskKey], str]
+"""Returns the URL at which a server has the traces of a task's episodes; ``<episode>/trace`` follows it."""
+
+COLUMNS = [
+    "run",
+    "task",
+    "episode",
+    "seed",
+    "init_state",
+    "outcome",
+    "length",
+    "reward",
+    "max_reward",
+    "video",
+    "error",
+]
 
 _RANKS = {Outcome.FAILURE: 0, Outcome.ERROR: 1, Outcome.UNKNOWN: 2, Outcome.SUCCESS: 3}
 
@@ -34,12 +49,17 @@ _RANKS = {Outcome.FAILURE: 0, Outcome.ERROR: 1, Outcome.UNKNOWN: 2, Outcome.SUCC
 class EpisodeTable:
     """The episodes that the page's script shows.
 
-    ``data`` is plain JSON with ``n_shown`` episodes. ``n_left_out`` episodes are left out, successes first.
+    ``data`` is plain JSON with ``n_shown`` episodes, those of ``specs``. ``n_left_out`` episodes
+    are left out, successes first.
     """
 
     data: dict[str, Any]
-    n_shown: int
+    specs: tuple[EpisodeSpec, ...]
     n_left_out: int
+
+    @property
+    def n_shown(self) -> int:
+        return len(self.specs)
 
 
 def linked_videos(page: Path) -> VideoAddress:
@@ -59,9 +79,11 @@ def embedded_videos(run: ReportRun, spec: EpisodeSpec) -> str | None:
     return "data:video/mp4;base64," + base64.b64encode((run.status.directory / file).read_bytes()).decode()
 
 
-def episode_table(runs: Sequence[ReportRun], video: VideoAddress, most: int = MOST_ROWS) -> EpisodeTable:
+def episode_table(
+    runs: Sequence[ReportRun], video: VideoAddress, most: int = MOST_ROWS, trace: TraceAddress | None = None
+) -> EpisodeTable:
     """Make a table of at most ``most`` episodes: failures first, then errors, episodes of unknown success, and
-    successes, each in the order of the plan.
+    successes, each in the order of the plan. ``trace`` returns the addresses of traces, if a server has them.
     """
     tasks = {task.task.key: task.task for run in runs for task in run.summary.tasks}
     task_numbers = {key: number for number, key in enumerate(tasks)}
@@ -75,7 +97,7 @@ def episode_table(runs: Sequence[ReportRun], video: VideoAddress, most: int = MO
         ),
     )
     data = {
-        "runs": [_run(letter(number), run, task_numbers) for number, run in enumerate(runs)],
+        "runs": [_run(letter(number), run, task_numbers, trace) for number, run in enumerate(runs)],
         "tasks": [
             {"suite": task.suite, "task_id": task.task_id, "name": task.name, "instruction": task.instruction}
             for task in tasks.values()
@@ -87,18 +109,23 @@ def episode_table(runs: Sequence[ReportRun], video: VideoAddress, most: int = MO
         ],
     }
     n_all = sum(run.summary.overall.n_completed + run.summary.overall.n_errors for run in runs)
-    return EpisodeTable(data, len(ranked), n_all - len(ranked))
+    return EpisodeTable(data, tuple(result.spec for *_, result in ranked), n_all - len(ranked))
 
 
-def _run(name: str, run: ReportRun, task_numbers: Mapping[TaskKey, int]) -> dict[str, Any]:
-    """Give a run's letter and name, and the command that renders an episode of each task, without its number."""
+def _run(name: str, run: ReportRun, task_numbers: Mapping[TaskKey, int], trace: TraceAddress | None) -> dict[str, Any]:
+    """Give a run's letter and name, and for each task the command that renders an episode, without its number, and the
+    address of traces.
+    """
     can_replay = RunDirectory(run.status.directory).holds_run
     commands = {
         task_numbers[task.task.key]: safe(command_to_replay(run.status.directory, run.summary, task.task.key)).plain
         for task in run.summary.tasks
         if can_replay
     }
-    return {"letter": name, "name": run.name, "replay": commands}
+    traces = (
+        {} if trace is None else {task_numbers[task.task.key]: trace(run, task.task.key) for task in run.summary.tasks}
+    )
+    return {"letter": name, "name": run.name, "replay": commands, "traces": traces}
 
 
 def _cells(run: ReportRun, result: EpisodeResult, video: VideoAddress) -> list[Any]:
@@ -106,6 +133,7 @@ def _cells(run: ReportRun, result: EpisodeResult, video: VideoAddress) -> list[A
     return [
         result.spec.episode_index,
         result.spec.seed,
+        result.spec.init_state_id,
         result.outcome.value,
         result.length if error is None else None,
         result.sum_reward,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -19,34 +19,45 @@ from rich.text import Text
 
 from proctor.reports.comparison import letter, p_value, points, points_range
 from proctor.reports.html import charts
-from proctor.reports.html.episodes import MOST_ROWS, VideoAddress, episode_table
+from proctor.reports.html.episodes import MOST_ROWS, TraceAddress, VideoAddress, episode_table
+from proctor.reports.html.matrix import MOST_IN_FULL, N_SHADES, matrix_of, run_rows, shared
 from proctor.reports.html.report_run import ReportRun
-from proctor.reports.html.tables import comparison_views, provenance, task_table
+from proctor.reports.html.tables import ComparisonView, comparison_views, provenance, task_table
+from proctor.reports.html.traces import embedded_traces
 from proctor.reports.sentences import error_lines, headline_lines, run_title
 from proctor.reports.text import count, mean_reward, number, percent, percent_range, tally
 from proctor.results.compare import Incomparable, RunComparison
-from proctor.results.distributions import histograms, lengths_and_rewards
+from proctor.results.distributions import Values, histograms, joined, lengths_and_rewards
 from proctor.results.profile import profile_of
 from proctor.results.summary import Summary
 from proctor.statistics.intervals import LEVEL
+from proctor.types import Task
 
 
 @dataclass(frozen=True)
 class PageAddition:
     """The parts that a server adds to the page.
 
-    ``header`` is HTML at the top of the body; ``style`` and ``script`` follow the page's own. When an episode is
-    chosen, the document dispatches the event ``proctor:episode``, whose ``detail`` holds the row's columns by name.
-    Only if ``connects`` is true may the script send requests to the server from which the page came.
+    ``header`` is HTML at the top of the body; ``style`` and ``script`` follow the page's own. When episodes are
+    chosen, the document dispatches the event ``proctor:episodes``, whose ``detail`` is a list of them, each with the
+    row's columns by name, and with the element ``lane`` in which the page shows it. Only if ``connects`` is true may
+    the script send requests to the server from which the page came. ``trace`` returns the addresses of traces there;
+    without it, the page holds as many traces as it has room for.
     """
 
     header: str = ""
     style: str = ""
     script: str = ""
     connects: bool = False
+    trace: TraceAddress | None = None
 
 
 _NOTHING = PageAddition()
+
+_SCRIPTS = ("page", "trace", "panel", "list", "gallery", "matrix", "keys")
+
+_MOST_CHARTED = 6
+"""The most evaluations that a chart tells apart, as it has a colour for each."""
 
 _ROUNDS = Markup(
     "The rate after every complete round of the plan: the first episode of every task, the second, … The band is the "
@@ -71,25 +82,48 @@ def render_report(
         addition: what a server adds to the page.
         most_rows: the most episodes in the table.
     """
-    environment = make_environment()
-    summaries = [run.summary for run in runs]
-    style = read_template("page.css") + addition.style
-    script = read_template("page.js") + addition.script
-    return environment.get_template("page.html").render(
-        title=" · ".join(run.name for run in runs),
-        runs=[_run_view(number, run) for number, run in enumerate(runs)],
-        table=task_table(runs),
-        comparisons=comparison_views(comparisons),
-        charts=_charts(summaries),
-        episodes=episode_table(runs, video, most_rows),
-        facts=provenance(runs),
-        version=version("proctor"),
-        made=datetime.now(UTC).isoformat(timespec="minutes"),
-        style=Markup(style),  # noqa: S704 - ours
-        script=Markup(script),  # noqa: S704 - ours
-        policy=content_security_policy(style, script, connects=addition.connects),
-        addition=addition,
+    style, script = page_style() + addition.style, page_script() + addition.script
+    episodes = episode_table(runs, video, most_rows, addition.trace)
+    views = comparison_views(comparisons)
+    return (
+        make_environment()
+        .get_template("page.html")
+        .render(
+            title=" · ".join(run.name for run in runs),
+            runs=[_run_view(number, run) for number, run in enumerate(runs)],
+            table=task_table(runs) if len(runs) == 1 else None,
+            rows=run_rows(runs, comparisons),
+            most_in_full=MOST_IN_FULL,
+            matrix=matrix_of(runs, comparisons),
+            comparisons=views,
+            notes=shared([_notes(view) for view in views]),
+            charts=_charts([run.summary for run in runs]),
+            episodes=episodes,
+            traces=None if addition.trace else embedded_traces(runs, episodes.specs),
+            facts=provenance(runs),
+            version=version("proctor"),
+            made=datetime.now(UTC).isoformat(timespec="minutes"),
+            style=Markup(style),  # noqa: S704 - ours
+            script=Markup(script),  # noqa: S704 - ours
+            policy=content_security_policy(style, script, connects=addition.connects),
+            addition=addition,
+        )
     )
+
+
+def _notes(view: ComparisonView) -> tuple[str, ...]:
+    """Give what a reader must know of a comparison before its numbers, or why there is none."""
+    return (f"not compared with A: {'; '.join(view.reasons)}.",) if view.reasons else view.remarks
+
+
+def page_style() -> str:
+    """Return the style sheet of a report."""
+    return "".join(read_template(name) for name in ("page.css", "panel.css"))
+
+
+def page_script() -> str:
+    """Return the script of a report: its parts in one scope, of which the first holds what the others share."""
+    return "".join(read_template(f"{name}.js") for name in _SCRIPTS)
 
 
 def content_security_policy(style: str, script: str, *, connects: bool = False) -> str:
@@ -129,7 +163,7 @@ def make_environment() -> jinja2.Environment:
     numbers = (p_value, points, points_range, number, percent, percent_range, tally, mean_reward)
     formats = (letter, *numbers, marked, breakable, as_json)
     environment.filters.update({function.__name__: function for function in formats})
-    environment.globals.update(level=f"{LEVEL:.0%}", n_run_colours=charts.N_RUN_COLOURS)
+    environment.globals.update(level=f"{LEVEL:.0%}", n_run_colours=charts.N_RUN_COLOURS, n_shades=N_SHADES)
     return environment
 
 
@@ -168,24 +202,31 @@ class _Chart:
 
 @dataclass(frozen=True)
 class _RunView:
-    """The introduction of one evaluation: what was evaluated, its headline, and warnings."""
+    """The introduction of one evaluation: what was evaluated, its headline, and warnings, ``gaps`` among them."""
 
     letter: str
     name: str
     title: tuple[str, ...]
     headline: tuple[Text, ...]
     warnings: tuple[Text | str, ...]
+    gaps: tuple[str, ...]
+    n_completed: int
+    n_planned: int
     config: str
 
 
 def _run_view(position: int, run: ReportRun) -> _RunView:
-    headlines = tuple(headline_lines(run.summary)) if run.summary.overall.n_planned else ()
+    counts, gaps = run.summary.overall, tuple(_gaps(run))
+    headlines = tuple(headline_lines(run.summary)) if counts.n_planned else ()
     return _RunView(
         letter(position),
         run.name,
         () if run.run is None else tuple(run_title(run.run)),
         headlines,
-        (*error_lines(run.summary), *_gaps(run)),
+        (*error_lines(run.summary), *gaps),
+        gaps,
+        counts.n_completed,
+        counts.n_planned,
         "" if run.run is None else msgspec.json.format(msgspec.json.encode(run.run.config), indent=2).decode(),
     )
 
@@ -209,11 +250,27 @@ def _outcomes(summaries: Sequence[Summary]) -> Markup:
 
 
 def _charts(summaries: Sequence[Summary]) -> list[_Chart]:
-    lengths, rewards = zip(*map(lengths_and_rewards, summaries), strict=True)
+    if len(summaries) > _MOST_CHARTED:
+        return []
+    legend = _outcomes(summaries)
+    values = [{task.task: lengths_and_rewards(task.episodes) for task in summary.tasks} for summary in summaries]
+    lengths = [joined([length for length, _ in of_run.values()]) for of_run in values]
     drawn = [
+        _Chart("Episode length", charts.distribution(histograms(lengths), "steps"), legend),
+        _Chart(*_rewards_chart(values), legend),
         _Chart("Success over the plan", charts.success_over_plan(summaries), _ROUNDS),
         _Chart("Where time went", charts.where_time_went([*map(profile_of, summaries)]), _TIME),
-        _Chart("Episode length", charts.distribution(histograms(lengths), "steps"), _outcomes(summaries)),
-        _Chart("Reward", charts.distribution(histograms(rewards), "sum of rewards"), _outcomes(summaries)),
     ]
     return [chart for chart in drawn if chart.picture is not None]
+
+
+def _rewards_chart(values: Sequence[Mapping[Task, tuple[Values, Values]]]) -> tuple[str, Markup | None]:
+    """Draw the rewards of a single task, or of each task of a single evaluation: tasks do not share a scale."""
+    tasks = list(dict.fromkeys(task for of_run in values for task in of_run))
+    if len(tasks) == 1:
+        found = histograms([reward for of_run in values for _, reward in of_run.values()])
+        return "Reward", charts.distribution(found, "sum of rewards")
+    if len(values) > 1:
+        return "", None
+    by_task = {task.name: histograms([reward]) for task, (_, reward) in values[0].items()}
+    return "Reward by task", charts.rewards_by_task({name: found[0] for name, found in by_task.items() if found})

@@ -6,6 +6,7 @@ import math
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rich.text import Text
@@ -18,7 +19,7 @@ from proctor.results.compare import Comparison, Incomparable, RunComparison
 from proctor.results.run_info import RunInfo
 from proctor.statistics.counts import Counts
 from proctor.statistics.intervals import Interval
-from proctor.types import Task
+from proctor.types import Task, TaskKey
 
 # ------------------------------------------------------------------------------------------------------------- tasks
 
@@ -35,12 +36,15 @@ class ScoreCell:
 
 @dataclass(frozen=True)
 class TableRow:
-    """The results of the evaluations that ran a ``task``, a ``suite``, or ``all`` (the ``kind``)."""
+    """The results of the evaluations that ran a ``task`` or a ``suite``, of the ``pool`` of all their episodes, or the
+    ``mean`` over their tasks (the ``kind``). Only a task has a ``key``.
+    """
 
     kind: str
     name: str
     remark: str
     scores: tuple[ScoreCell, ...]
+    key: TaskKey | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ def task_table(runs: Sequence[ReportRun]) -> TaskTable:
             rows.append(TableRow("suite", suite, "", _of_suite(runs, suite)))
         for task in (task for task in tasks.values() if task.suite == suite):
             name = f"{task.task_id} {task.name}" if with_suites else task.name
-            rows.append(TableRow("task", name, task.instruction, _of_task(runs, task)))
+            rows.append(TableRow("task", name, task.instruction, _of_task(runs, task), task.key))
     return TaskTable(tuple(rows if len(tasks) == 1 else [*rows, *_of_all(runs)]))
 
 
@@ -100,9 +104,9 @@ def _of_all(runs: Sequence[ReportRun]) -> Iterator[TableRow]:
         for number, run in enumerate(runs)
         if (mean := run.summary.macro) is not None
     ]
-    yield TableRow("all", "all episodes", "in one pool", tuple(pooled))
+    yield TableRow("pool", "all episodes", "in one pool", tuple(pooled))
     if means:
-        yield TableRow("all", "mean over tasks", "each weighs the same", tuple(means))
+        yield TableRow("mean", "mean over tasks", "each weighs the same", tuple(means))
 
 
 # ------------------------------------------------------------------------------------------------------- comparisons
@@ -110,13 +114,14 @@ def _of_all(runs: Sequence[ReportRun]) -> Iterator[TableRow]:
 
 @dataclass(frozen=True)
 class ComparisonView:
-    """The comparison of one evaluation with the first.
+    """The comparison of evaluation number ``run``, which is called ``letter``, with the first.
 
     ``conclusion`` and ``remarks`` are sentences, ``rows`` are per task and over all tasks, and ``columns`` name the
     columns of intervals and p values. The axis of the differences goes from ``-axis_limit`` to ``axis_limit`` (0 to 1).
     If the two cannot be compared, only ``reasons`` are given.
     """
 
+    run: int
     letter: str
     conclusion: tuple[Text, ...] = ()
     remarks: tuple[str, ...] = ()
@@ -128,17 +133,18 @@ class ComparisonView:
 
 def comparison_views(comparisons: Sequence[RunComparison | Incomparable]) -> list[ComparisonView]:
     """Make the view of each comparison, with the letter of the evaluation."""
-    return [_comparison_view(letter(number), comparison) for number, comparison in enumerate(comparisons, 1)]
+    return [_comparison_view(number, comparison) for number, comparison in enumerate(comparisons, 1)]
 
 
-def _comparison_view(name: str, comparison: RunComparison | Incomparable) -> ComparisonView:
+def _comparison_view(number: int, comparison: RunComparison | Incomparable) -> ComparisonView:
+    name = letter(number)
     if isinstance(comparison, Incomparable):
-        return ComparisonView(name, reasons=comparison.reasons)
+        return ComparisonView(number, name, reasons=comparison.reasons)
     tasks, overall = comparison.tasks, comparison.overall
     rows = tasks if len(tasks) == 1 else (*tasks, overall)
     remarks = (*comparison.circumstances, *gaps(comparison, name))
     sentences = (*conclusion(overall, name), *adjustment(comparison))
-    return ComparisonView(name, sentences, remarks, rows, column_names(comparison), _axis_limit(rows))
+    return ComparisonView(number, name, sentences, remarks, rows, column_names(comparison), _axis_limit(rows))
 
 
 def _axis_limit(rows: Sequence[Comparison]) -> float:
@@ -158,6 +164,11 @@ class Fact:
     values: tuple[str | None, ...]
 
     @property
+    def is_copied(self) -> bool:
+        """The fact is one that a reader pastes elsewhere."""
+        return self.name in ("where", "command", "policy sha256")
+
+    @property
     def differs(self) -> bool:
         return len(set(self.values)) > 1
 
@@ -174,7 +185,7 @@ def _facts(run: RunInfo) -> Iterator[tuple[str, str]]:
     policy = run.opened_policy or run.fingerprint.get("policy", {})
     benchmark, made = run.fingerprint.get("benchmark", {}), run.provenance
     if run.command:
-        yield "command", shlex.join(run.command)
+        yield "command", _command_line(run.command)
     yield "date", made.date
     yield from _named("policy", {name: policy.get(name) for name in ("type", "sha256", "n_action_steps", "device")})
     yield from _named("benchmark", benchmark)
@@ -189,6 +200,12 @@ def _facts(run: RunInfo) -> Iterator[tuple[str, str]]:
     if made.gl_backend:
         yield "rendering", made.gl_backend
     yield "packages", ", ".join(f"{name} {version}" for name, version in made.packages.items() if version)
+
+
+def _command_line(command: Sequence[str]) -> str:
+    """Write a command as it is typed: without the place in which Proctor is installed."""
+    program = "proctor" if Path(command[0]).name in ("proctor", "__main__.py") else command[0]
+    return shlex.join([program, *command[1:]])
 
 
 def _named(part: str, values: Any, only: Sequence[str] | None = None) -> Iterator[tuple[str, str]]:
