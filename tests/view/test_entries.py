@@ -136,7 +136,7 @@ def test_the_pace_is_that_of_the_session_that_writes(unfinished):
     runs = RunFolder(unfinished.parent)
     with RunDirectory(unfinished).open_journal(journal.header.fingerprint) as writer:
         (before,) = runs.entries()
-        writer.append(last.result, read_actions(last))
+        writer.append(last.result, {"actions": read_actions(last)})
         (after,) = runs.entries()
 
     assert (before.per_s, before.pace, before.left) == (None, "", "")
