@@ -2,7 +2,7 @@
 
     python tools/report_picture.py RUN_DIR
 
-The picture shows the first failure with its video; the part below the table of episodes is cut off.
+The picture shows the first failure with its video and its steps; the part below the table of episodes is cut off.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from playwright.sync_api import Page, sync_playwright
 from proctor.reports.html import linked_videos, read_report_run, render_report
 
 PICTURE = Path(__file__).parents[1] / "docs" / "images" / "report.png"
-WIDTH, SECONDS_INTO_VIDEO = 1200, 1.0
+WIDTH, STEP = 1200, 80
 
 
 def main(run_dir: Path) -> None:
@@ -37,15 +37,14 @@ def main(run_dir: Path) -> None:
 
 
 def _photograph(page: Page) -> bytes:
-    page.locator("[data-filter=outcome]").select_option("failure")
+    page.locator(".chips button", has_text="failure").click()
     page.locator(".episodes tbody button", has_text="▶").first.click()
-    page.evaluate(f"document.querySelector('video').currentTime = {SECONDS_INTO_VIDEO}")
-    page.wait_for_function(
-        "() => { const v = document.querySelector('video'); return v.readyState >= 2 && !v.seeking }"
-    )
+    page.wait_for_function("() => document.querySelector('.lane video').currentTime > 0")
+    page.get_by_label("Step", exact=True).fill(str(STEP))
+    page.wait_for_function("() => !document.querySelector('.lane video').seeking")
     page.evaluate("document.activeElement.blur()")
-    page.wait_for_timeout(1000)  # the player's own controls show "loading" slightly longer
-    height = page.evaluate("document.querySelector('#provenance').getBoundingClientRect().top + scrollY")
+    page.wait_for_timeout(1000)  # the posters of failures are loaded slightly longer
+    height = page.evaluate("document.querySelector('#charts').getBoundingClientRect().top + scrollY")
     return page.screenshot(full_page=True, clip={"x": 0, "y": 0, "width": WIDTH, "height": height - 20})
 
 

@@ -342,7 +342,7 @@ def test_failures_are_a_gallery(opened):
     film = gallery.locator(".tile:has(video)").first
     film.scroll_into_view_if_needed()
     page.wait_for_function(
-        "() => { const v = document.querySelector('.tile video'); return v.duration && v.currentTime > v.duration / 2; }"
+        "() => { const v = document.querySelector('.tile video'); return v.currentTime > v.duration / 2; }"
     )
 
     film.hover()

@@ -30,7 +30,9 @@ def test_a_video_plays_and_seeks(page):
     page.get_by_role("link", name="first/with-videos").click()
     page.locator("#episodes tbody tr", has_text="▶").first.click()
 
-    playing = "() => document.querySelector('.lane video').readyState >= 2 && document.querySelector('.lane video').currentTime > 0"
+    playing = (
+        "() => { const v = document.querySelector('.lane video'); return v.readyState >= 2 && v.currentTime > 0; }"
+    )
     page.wait_for_function(playing)
     sought = page.evaluate(
         """() => new Promise((resolve) => {

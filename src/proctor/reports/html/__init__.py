@@ -2,7 +2,9 @@
 
 report_run  the evaluations that a page shows: run directories, or result files alone
 tables      tasks, comparisons and provenance, as the templates print them
+matrix      the comparison of several evaluations: the list of them, and the matrix of tasks and evaluations
 episodes    the table of all episodes, which can be sorted and filtered, with the addresses of their videos
+traces      what episodes recorded step by step, as far as a page has room for it
 charts      pictures that take their colours from the page
 page        the whole page; templates/ holds the HTML, the style sheet and the script
 sweep       the page of a sweep

@@ -51,12 +51,12 @@ const panel = (() => {
   function lane(episode) {
     const place = document.getElementById("lane").content.firstElementChild.cloneNode(true);
     const video = place.querySelector("video");
-    const made = { episode, place, video, frames: (episode.length ?? 0) + 1, frame_s: Infinity };
+    const made = { episode, place, video, frames: (episode.length ?? 0) + 1, ready: false };
     if (page.pairs) place.querySelector(".of-lane").append(page.swatch(episode.run), " ", ...page.outcome(episode));
     place.querySelector(".of-lane").hidden = !page.pairs;
     video.setAttribute("aria-label", `Video of episode ${episode.episode}${page.pairs ? ` of ${page.data.runs[episode.run].letter}` : ""}`);
     video.hidden = !episode.video;
-    video.addEventListener("loadedmetadata", () => { measure(made); seek(made); });
+    video.addEventListener("loadedmetadata", () => measure(made));
     video.addEventListener("click", toggle);
     video.addEventListener("error", () => {
       if (!video.getAttribute("src")) return;
@@ -134,21 +134,25 @@ const panel = (() => {
 
   // -------------------------------------------------------------------------------------------------------- scrubbing
 
-  // The frames of a video are `every` steps apart, the first is the reset and the last the end. How long a frame lasts
-  // is measured: of two frames that a browser presents one after the other.
+  // The frames of a video are `every` steps apart; the first is the reset and the last the end. How long each lasts is
+  // found at the end: the last frame begins that long before it. A browser that does not tell is given a second.
   function measure(lane) {
     const { video } = lane;
-    if (!video.requestVideoFrameCallback) return;
-    let before = null;
-    let left = 60;
-    const look = (_, { mediaTime }) => {
-      if (before !== null && mediaTime > before) lane.frame_s = Math.min(lane.frame_s, mediaTime - before);
-      before = mediaTime;
-      const frames = Math.round(video.duration / lane.frame_s);
-      if (frames > 0) lane.frames = Math.min((lane.episode.length ?? frames) + 1, frames);
-      if ((left -= 1) > 0) video.requestVideoFrameCallback(look);
-    };
-    video.requestVideoFrameCallback(look);
+    const told = new Promise((resolve) => {
+      const look = (_, { mediaTime }) => {
+        if (mediaTime > 0) resolve(Math.round(video.duration / (video.duration - mediaTime)));
+        else video.requestVideoFrameCallback(look);
+      };
+      video.requestVideoFrameCallback?.(look);
+      video.currentTime = Math.max(0, video.duration - 0.001);
+    });
+    const late = new Promise((resolve) => { setTimeout(resolve, 1000, 0); });
+    return Promise.race([told, late]).then((frames) => {
+      if (frames > 1) lane.frames = Math.min((lane.episode.length ?? frames) + 1, frames);
+      lane.ready = true;
+      seek(lane);
+      if (playing) start(lane);
+    });
   }
 
   function every(lane) {
@@ -166,7 +170,7 @@ const panel = (() => {
   }
 
   function seek(lane) {
-    if (lane.episode.video && Number.isFinite(lane.video.duration)) lane.video.currentTime = timeOf(lane, step);
+    if (lane.ready) lane.video.currentTime = timeOf(lane, step);
   }
 
   function go(to) {
@@ -194,7 +198,7 @@ const panel = (() => {
 
   // The longest video leads: its time says which step it is. Without a video, the clock does.
   function leader() {
-    const with_video = lanes.filter(({ episode, video }) => episode.video && video.readyState >= 1 && !video.hidden);
+    const with_video = lanes.filter((each) => each.ready && each.episode.video);
     return with_video.sort((a, b) => b.episode.length - a.episode.length)[0];
   }
 
@@ -208,8 +212,8 @@ const panel = (() => {
     requestAnimationFrame(advance);
   }
 
-  function start({ episode, video }) {
-    if (!episode.video || (episode.length ?? 0) <= step) return;
+  function start({ episode, video, ready }) {
+    if (!ready || !episode.video || (episode.length ?? 0) <= step) return;
     video.playbackRate = Number(speed.value);
     video.play().catch(() => {});
   }
@@ -220,6 +224,8 @@ const panel = (() => {
     if (first) {
       mark(first.video.ended ? first.episode.length : Math.max(step, stepOf(first)));
       for (const each of lanes) if (each !== first) follow(each, first);
+    } else if (lanes.some(({ episode }) => episode.video)) {
+      tick = { at: now, step };  // until a video is there
     } else {
       mark(Math.floor(tick.step + ((now - tick.at) / 1000) * STEPS_PER_S * Number(speed.value)));
     }
@@ -237,7 +243,7 @@ const panel = (() => {
 
   // Another video plays by itself, and is corrected if it is more than a few frames away.
   function follow(lane, first) {
-    if (!lane.episode.video || step >= lane.episode.length || !Number.isFinite(lane.video.duration)) return;
+    if (!lane.ready || !lane.episode.video || step >= lane.episode.length) return;
     if (Math.abs(lane.video.currentTime - timeOf(lane, step)) > 4 * (first.video.duration / first.frames)) seek(lane);
   }
 
