@@ -61,7 +61,8 @@ def opened(browser, url, **options):
     wrong = []
     page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("request", lambda request: None if request.url.startswith(url) else wrong.append(request.url))
+    home = url[: url.index("/", len("http://")) + 1]
+    page.on("request", lambda request: None if request.url.startswith(home) else wrong.append(request.url))
     page.goto(url)
     yield page
     context.close()
