@@ -11,7 +11,7 @@ import pytest
 from fake_runs import n_descriptors
 
 from proctor.engine.inference import Inference, InferenceRequest, InferenceResult
-from proctor.errors import ConfigError
+from proctor.errors import ConfigError, ResourceError
 from proctor.policies.base import EpisodeMemory, Policy
 from proctor.streams import RandomStream
 from proctor.testing.fakes import FakePolicy
@@ -180,6 +180,129 @@ def test_one_bad_observation_does_not_spoil_the_batch(inferring):
     assert bad.chunk.kind == "policy"
     assert bad.chunk.message == "ValueError: I do not like negative numbers"
     assert "predict" in bad.chunk.traceback
+
+
+def test_the_culprits_of_a_batch_are_found_by_halving_it(inferring):
+    """One bad observation of eight costs six further passes; asking each alone would cost eight."""
+    policy = Doubler()
+    inference = inferring(policy, 8)
+    inference.submit([request(-1.0 if worker == 5 else 1.0, worker) for worker in range(8)])
+
+    results = collect(inference, 8)
+
+    assert [isinstance(result.chunk, AttemptError) for result in results] == [worker == 5 for worker in range(8)]
+    assert len(policy.asked) == 1 + 6
+
+
+class Hanging(Doubler):
+    """Does not return from a pass over a negative number until ``gate`` is set."""
+
+    def __init__(self, **attributes) -> None:
+        super().__init__(**attributes)
+        self.gate = threading.Event()
+
+    def predict(self, observations, memories):
+        if any(float(observation.arrays["x"][-1, 0]) < 0 for observation in observations):
+            self.gate.wait(60)
+            return [np.zeros((1, 1))] * len(observations)
+        return super().predict(observations, memories)
+
+
+@pytest.fixture
+def hanging():
+    policy = Hanging(n_slots=1)
+    yield policy
+    policy.gate.set()
+
+
+def until_given_up(inference: Inference) -> list[InferenceResult]:
+    until = monotonic() + 5
+    while not (found := inference.results()):
+        assert monotonic() < until
+        sleep(0.01)
+    return found[0]
+
+
+def test_a_pass_that_does_not_return_fails_its_episodes_and_others_go_on(hanging):
+    """What it returns later is dropped: its episodes may have begun again."""
+    inference = Inference(hanging, n_threads=1, batch_size=2, timeout_s=0.2)
+    while not inference.has_free_slot():
+        sleep(0.001)
+    inference.submit([request(-1.0, 0), request(1.0, 1)])
+
+    hung = until_given_up(inference)
+    inference.submit([request(3.0, 2)])
+    (after,) = until_given_up(inference)
+    hanging.gate.set()
+    sleep(0.1)
+    late = inference.results()
+    inference.close()
+
+    assert [result.chunk.message for result in hung] == [
+        "the policy has not returned from a forward pass within 0.2 s; a longer --eval.inference_timeout_s waits longer"
+    ] * 2
+    assert float(after.chunk[0, 0]) == 6
+    assert late == []
+
+
+@pytest.mark.parametrize("attributes", [{}, {"randomness": "global"}], ids=["third", "alone"])
+def test_a_policy_that_does_not_return_ends_the_run(hanging, attributes):
+    """After the third time; at once if it holds the random generators of the whole process."""
+    hanging.__dict__.update(attributes)
+    inference = Inference(hanging, n_threads=1, batch_size=1, timeout_s=0.1)
+    while not inference.has_free_slot():
+        sleep(0.001)
+    for _ in range(0 if attributes else 2):
+        inference.submit([request(-1.0)])
+        until_given_up(inference)
+    inference.submit([request(-1.0)])
+
+    with pytest.raises(ResourceError, match="has not returned from a forward pass"):
+        until_given_up(inference)
+    hanging.gate.set()
+    inference.close()
+
+
+def test_a_slow_policy_is_given_more_time(inferring):
+    """Without a time-out of the user's, ten times the slowest pass, and never less than minutes."""
+    inference = inferring(Doubler(), 1)
+    assert inference._patience_s == 1800
+    inference.submit([request(1.0)])
+    collect(inference, 1)
+    assert inference._patience_s == 300
+    inference._slowest = 40.0
+    assert inference._patience_s == 400
+
+
+def test_closing_does_not_wait_for_a_policy_that_loads_or_hangs(hanging, monkeypatch):
+    """Ctrl-C would wait as long as they take; nobody is told of a policy that is loaded after the end."""
+    monkeypatch.setattr("proctor.engine.inference._GRACE_S", 0.2)
+    gate, told, loaded = threading.Event(), [], threading.Event()
+
+    class Slow(Doubler):
+        def open(self, n_threads):
+            gate.wait(60)
+            loaded.set()
+            return self
+
+    hung = Inference(hanging, n_threads=1, batch_size=1)
+    while not hung.has_free_slot():
+        sleep(0.001)
+    loading = Inference(Slow(), n_threads=1, batch_size=1, on_loaded=told.append)
+    hung.submit([request(-1.0)])
+    began = monotonic()
+    loading.close()
+    hung.close()
+    ended = monotonic()
+    gate.set()
+    assert loaded.wait(5)
+    hanging.gate.set()
+    for thread in threading.enumerate():
+        if thread.name in {"loading", "inference-0"}:
+            thread.join(5)
+
+    assert ended - began < 30
+    assert told == []
 
 
 class UnreadableError(Exception):

@@ -90,7 +90,7 @@ def uninterrupted(place) -> dict:
     return info_in(place / "whole")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
 def test_a_signal_ends_the_run_in_good_order_and_resuming_completes_it(
     place, uninterrupted, number, monkeypatch, capsys
 ):

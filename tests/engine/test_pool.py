@@ -8,11 +8,13 @@ import sys
 from multiprocessing import Pipe
 from time import monotonic
 
+import numpy as np
 import pytest
 
 from proctor.child.other_python import Companions
+from proctor.child.wire import Wire
 from proctor.engine import Engine, EngineOptions, EngineSetup
-from proctor.engine.worker.messages import Build, Built, Ready, Setup
+from proctor.engine.worker.messages import Act, ArrayBytes, Build, Built, Ready, Setup
 from proctor.engine.worker.pool import Deadlines, Pool, ProcessWorker, WorkerLost
 from proctor.engine.worker.processes import SpawnStarter
 from proctor.testing.fakes import FAKE_BENCHMARK, FakeBenchmark, FakeConfig
@@ -66,11 +68,13 @@ def test_a_worker_that_dies_in_the_middle_of_a_reply_is_lost():
     """The engine reads half a message, and no exception ends its loop."""
     worker = ProcessWorker(SpawnStarter(), None, Deadlines(60, 60))
     worker.kill()
-    worker.connection.close()
-    worker.connection, theirs = Pipe()
+    worker.wire.close()
+    ours, theirs = Pipe()
+    worker.wire = Wire(ours)
     os.write(theirs.fileno(), b"\x00\x00\x00\x10half")
     theirs.close()
 
+    assert worker.receive() is None
     assert worker.receive() == WorkerLost("crashed", "the simulator's process was ended by SIGKILL")
 
     worker.reap()
@@ -91,13 +95,27 @@ def test_sending_to_a_worker_that_is_gone_is_not_an_error(pool):
     assert isinstance(event, WorkerLost)
 
 
+def test_a_worker_that_stands_still_while_it_is_sent_something_large_is_lost(pool):
+    """Its buffer is full after a part of the request; the engine goes on until the worker's deadline."""
+    number = pool.start_worker()
+    receive(pool)
+    pool._workers[number]._deadlines = Deadlines(1, 1)
+    pool._workers[number]._process.signal(signal.SIGSTOP)
+    began = monotonic()
+
+    pool.send(number, Act(ArrayBytes.pack(np.zeros((500_000, 2))), ()))
+
+    assert monotonic() - began < 1
+    assert receive(pool) == [(number, WorkerLost("hung", "the simulator gave no sign of life for 1 s"))]
+
+
 def test_a_worker_whose_engine_is_gone_ends(pool):
     """Its connection is closed, so it closes its simulator and goes."""
     number = pool.start_worker()
     receive(pool)
     worker = pool._workers[number]
-    pool._selector.unregister(worker.connection)
-    worker.connection.close()
+    pool._selector.unregister(worker.wire)
+    worker.wire.close()
 
     assert worker._process.wait(10) == 0
     worker.arrays.close()

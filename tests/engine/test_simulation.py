@@ -88,7 +88,7 @@ def test_nothing_after_the_end_counts(built):
     reply = built.handle(act(15, "." * 15))
 
     assert isinstance(reply, Finished)
-    assert reply.actions.shape == (10, 2)
+    assert reply.arrays["actions"].shape == (10, 2)
     assert reply.n_looks == 1
     assert built.episode is None
 
@@ -102,6 +102,31 @@ def test_success_is_latched_and_rewards_are_summed(built, monkeypatch):
     reply = built.handle(act(3, "..."))
 
     assert (reply.success, reply.sum_reward, reply.max_reward) == (True, 4.0, 5.0)
+    assert reply.arrays["rewards"].unpack().tolist() == [1.0, 5.0, -2.0]
+    assert reply.arrays["successes"].unpack().tolist() == [0, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("observed", "message"),
+    [
+        (np.zeros(3), "is float64[3], but the environment's observation space has float64[2]"),
+        (np.zeros((2, 1)), "is float64[2, 1], but"),
+        (np.zeros(2, np.float32), "is float32[2], but"),
+        (np.array([{"a": 1}, [1, 2]], object), "is object[2], but"),
+        ([0.0, 0.0], "is [0.0, 0.0], but"),
+        (None, "is None, but"),
+    ],
+    ids=str,
+)
+def test_an_observation_that_is_not_as_declared_is_an_error_of_the_episode(built, monkeypatch, observed, message):
+    """Pointers would be followed in another process, and a policy would be given what it was not told of."""
+    image = np.zeros((8, 8, 3), np.uint8)
+    monkeypatch.setattr(FakeEnv, "_look", lambda _: {"observation.image": image, "observation.state": observed})
+
+    reply = built.handle(START)
+
+    assert isinstance(reply, RequestFailed)
+    assert f"ValueError: the observation 'observation.state' {message}" in reply.message
 
 
 @pytest.mark.parametrize(
@@ -243,7 +268,7 @@ def test_a_local_policy_runs_the_whole_episode_in_one_request():
     assert isinstance(reply, Finished)
     assert reply.success
     assert reply.n_looks == 0
-    assert simulation.arrays.heartbeat == 1 + reply.actions.shape[0]
+    assert simulation.arrays.heartbeat == 1 + reply.arrays["actions"].shape[0]
     simulation.arrays.close()
 
 

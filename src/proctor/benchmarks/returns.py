@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from proctor.types import ArraySpec
+
 USUAL_SUCCESS_KEYS = ("is_success", "success")
 """Keys of a step's info that are read for success if no other key is configured; the first that reports it counts."""
 
@@ -65,6 +67,19 @@ def real_number(value: Any, what: str) -> float:
         except (OverflowError, ValueError):  # an int beyond double precision, a signalling NaN
             pass
     raise ValueError(f"{what} is {shown(value)}; expected a real number, or an array that holds one")
+
+
+def require_declared(observed: Mapping[str, Any], declared: Mapping[str, ArraySpec]) -> None:
+    """See that an observation holds the arrays that its space declares.
+
+    Raises:
+        ValueError: an array is missing, or has another shape or dtype; the message has both.
+    """
+    for key, spec in declared.items():
+        array = observed.get(key)
+        if not isinstance(array, np.ndarray) or array.shape != spec.shape or array.dtype.name != spec.dtype:
+            got = f"{array.dtype.name}{list(array.shape)}" if isinstance(array, np.ndarray) else shown(array)
+            raise ValueError(f"the observation '{key}' is {got}, but the environment's observation space has {spec}")
 
 
 def success_in(info: Any, keys: Sequence[str] = USUAL_SUCCESS_KEYS) -> bool | None:

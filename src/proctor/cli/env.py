@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import signal
 from time import monotonic
-from typing import Literal, NoReturn
+from typing import Literal
 
 from rich.console import Console
 
 from proctor.cli.output import print_json
-from proctor.errors import ConfigError, Interrupted
+from proctor.errors import ConfigError
+from proctor.machine.signals import raise_on_signals
 
 _WITH_OPTIONS = {
     "create": ("python", "fetch_python", "installer", "verbose"),
@@ -89,7 +89,7 @@ def _create(name: str, python: str | None, installer_name: str, *, fetch: bool, 
     from proctor.interpreters.recipe import find_recipe
     from proctor.reports.text import duration, safe
 
-    signal.signal(signal.SIGTERM, _interrupt)
+    raise_on_signals()
     console = Console()
     recipe = find_recipe(name)
     console.print(safe(f"{recipe.name}: {recipe.summary} ({recipe.licence}, about {recipe.disk_mb} MB)", "bold"))
@@ -113,10 +113,6 @@ def _create(name: str, python: str | None, installer_name: str, *, fetch: bool, 
     console.print(safe(str(environment.folder)), soft_wrap=True)
     for text in filter(None, (recipe.downloads, recipe.unproven)):
         console.print(safe(text, "yellow"), soft_wrap=True)
-
-
-def _interrupt(number: int, _: object) -> NoReturn:
-    raise Interrupted(number)
 
 
 def _list(*, json: bool) -> None:

@@ -15,6 +15,8 @@ from proctor.cli.arguments import expand
 from proctor.cli.help import EXAMPLES, FIRST_STEPS, print_panel
 from proctor.errors import Interrupted, Note, ProctorError
 from proctor.machine.home import prepare_surroundings
+from proctor.machine.signals import raise_on_signals, signal_of
+from proctor.machine.threads import end_although_threads_run
 from proctor.security.redaction import redact_text, secrets_in_command
 
 _GROUPS = {
@@ -76,15 +78,23 @@ app = _make_app()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command line and give its exit status: see :mod:`proctor.errors`."""
+    """Run one command line and give its exit status: see :mod:`proctor.errors`.
+
+    Without ``arguments``, those of the process are run, and the process ends soon after.
+    """
     _open_standard_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # characters that the locale lacks are replaced, as on standard error
     prepare_surroundings()
+    if arguments is None:
+        raise_on_signals()
     with warnings.catch_warnings():
         warnings.simplefilter("always", Note)
         warnings.showwarning = _Warnings().show
-        return _run(sys.argv[1:] if arguments is None else arguments)
+        status = _run(sys.argv[1:] if arguments is None else arguments)
+    if arguments is None:
+        end_although_threads_run(status)
+    return status
 
 
 def _open_standard_streams() -> None:
@@ -115,9 +125,9 @@ def _run(words: Sequence[str]) -> int:
     except ProctorError as error:
         _print_error(redact_text(f"{error}\n{error.hint}".rstrip(), secrets_in_command(words)))
         return error.exit_code
-    except KeyboardInterrupt:
-        _print("Interrupted.")
-        return 130
+    except KeyboardInterrupt as interruption:
+        _print(f"Interrupted.\n{getattr(interruption, 'hint', '')}".rstrip())
+        return 128 + signal_of(interruption)
     return status if isinstance(status, int) else 0
 
 

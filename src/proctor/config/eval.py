@@ -72,6 +72,12 @@ class EvalConfig:
     reset_timeout_s: float = 600.0
     """Seconds after which a worker is replaced if it makes no progress while it builds or resets its simulator."""
 
+    worker_memory_gb: float | None = None
+    """A worker that takes more gigabytes than this after an episode is replaced; by default its share of the memory."""
+
+    inference_timeout_s: float | None = None
+    """Seconds after which a forward pass is given up; by default ten times the slowest so far, at least 300."""
+
     n_episodes_to_render: int = 10
     """Number of videos per task."""
 
@@ -119,9 +125,9 @@ class EvalConfig:
                 f"eval.shard_id is {self.shard_id}, but with eval.num_shards={self.num_shards} "
                 f"shards are numbered 0 to {self.num_shards - 1}."
             )
-        for name in ("step_timeout_s", "reset_timeout_s", "video_fps"):
-            if not getattr(self, name) > 0:  # so that NaN is refused, too
-                raise ConfigError(f"eval.{name} is {getattr(self, name)}; it must be positive.")
+        for name in ("step_timeout_s", "reset_timeout_s", "inference_timeout_s", "worker_memory_gb", "video_fps"):
+            if (value := getattr(self, name)) is not None and not value > 0:  # so that NaN is refused, too
+                raise ConfigError(f"eval.{name} is {value}; it must be positive.")
         if self.batch_wait_timeout_s is not None and not self.batch_wait_timeout_s >= 0:
             raise ConfigError(f"eval.batch_wait_timeout_s is {self.batch_wait_timeout_s}; it must not be negative.")
         for name, allowed in _CHOICES.items():

@@ -63,6 +63,7 @@ class Devices(Observer):
                     batch_size=options.inference_batch_size,
                     on_loaded=on_loaded,
                     max_slots=setup.n_workers,  # so many observations can wait at a time
+                    timeout_s=options.inference_timeout_s,
                 ),
                 options,
                 trace.device(number) if trace is not None else None,

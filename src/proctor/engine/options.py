@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,8 @@ class EngineOptions:
     """The part of an evaluation's configuration that the engine reads.
 
     ``max_attempts`` and the two time-outs, in seconds, are those of ``EvalConfig``, and so is all that begins with
-    ``inference``; ``inference_delay`` holds the three options of a delay. ``max_parallel_tasks`` bounds the tasks that
+    ``inference``. A worker that takes more than ``worker_memory`` bytes after an episode is replaced.
+    ``inference_delay`` holds the three options of a delay. ``max_parallel_tasks`` bounds the tasks that
     are under way at a time, and ``max_lead`` the episodes by which a task may be ahead of the one that is furthest
     behind; 0 means that there is no bound.
     """
@@ -33,8 +35,10 @@ class EngineOptions:
     max_attempts: int = 2
     step_timeout_s: float = 120.0
     reset_timeout_s: float = 600.0
+    worker_memory: float = inf
     inference_threads: int = 1
     inference_batch_size: int = 0
+    inference_timeout_s: float | None = None
     max_inference_batch: int = 0
     batch_wait_timeout_s: float | None = None
     inference_delay: InferenceDelay = field(default_factory=InferenceDelay)
@@ -48,8 +52,10 @@ class EngineOptions:
             max_attempts=config.max_attempts,
             step_timeout_s=config.step_timeout_s,
             reset_timeout_s=config.reset_timeout_s,
+            worker_memory=inf if config.worker_memory_gb is None else config.worker_memory_gb * 1e9,
             inference_threads=config.inference_threads,
             inference_batch_size=config.inference_batch_size,
+            inference_timeout_s=config.inference_timeout_s,
             max_inference_batch=config.max_inference_batch,
             batch_wait_timeout_s=config.batch_wait_timeout_s,
             inference_delay=InferenceDelay(config.inference_delay_steps, config.inference_delay_ms, config.when_late),

@@ -260,6 +260,11 @@ class Scheduler:
             self._attempt_failed(spec, error)
         return spec
 
+    def retired(self, worker_id: int) -> None:
+        """Take note that an idle worker was ended."""
+        assert self._workers[worker_id].phase is Phase.IDLE
+        del self._workers[worker_id]
+
     # --------------------------------------------------------------------------------------------------- inside
 
     def _queue_of(self, worker_id: int) -> deque[int]:

@@ -45,6 +45,11 @@ TICK_S = 0.25
 """The longest time that a turn waits for something to happen, so that signals and the display are attended to."""
 
 
+_LEAKS = (
+    "A simulator's memory grows from episode to episode: a worker that takes more than {:.3g} GB is replaced "
+    "(--eval.worker_memory_gb); results do not depend on it."
+)
+
 # ------------------------------------------------------------------------------------------------------------- events
 
 
@@ -123,6 +128,8 @@ class Workers:
         self._sent_videos = SentVideos()
         self._forecast = Forecast()
         self._signal: int | None = None
+        self._too_large: set[int] = set()
+        """The workers that take more memory than one may, and are to be replaced."""
         self.built: dict[TaskKey, Built] = {}
         """The reply of a worker for each task whose simulator has been built."""
         self.tasks_built: dict[TaskKey, Task] = {}
@@ -218,6 +225,7 @@ class Workers:
             Interrupted: the run was asked to end.
         """
         self.check_interrupted()
+        self._retire_too_large()
         for _ in range(self.scheduler.workers_to_start()):
             worker_id = self._pool.start_worker()
             self.scheduler.started(worker_id)
@@ -228,6 +236,14 @@ class Workers:
                 self._pool.send(worker_id, Build(self._setup.tasks[spec.task]))
             else:
                 yield worker_id, spec
+
+    def _retire_too_large(self) -> None:
+        """End the workers whose simulators leak memory, so that new ones take their places if there is more to do."""
+        for worker_id in self._too_large if not self.done else ():
+            self.scheduler.retired(worker_id)
+            self._pool.retire(worker_id)
+            self.observers.lost(worker_id, None, monotonic())
+        self._too_large.clear()
 
     def send(self, worker_id: int, request: Start | Act | Replay) -> None:
         """Send a worker what it is to simulate next of its episode."""
@@ -324,6 +340,9 @@ class Workers:
             reply = msgspec.structs.replace(reply, video_problem=reply.video_problem or problem)
         spec = self.scheduler.finished(worker_id)
         self.observers.finished(worker_id, spec, reply, now)
+        if self._pool.memory_of(worker_id) > (limit := self._setup.options.worker_memory):
+            self._too_large.add(worker_id)
+            self.notes[_LEAKS.format(limit / 1e9)] = None
         return EpisodeFinished(worker_id, spec, reply, self.scheduler.errors_of(spec))
 
     def _built(self, worker_id: int, reply: Built, now: float) -> EnvBuilt:

@@ -22,6 +22,7 @@ from proctor.evaluation.components import load_policy, make_benchmark
 from proctor.evaluation.prepared_run import PreparedRun, prepare
 from proctor.evaluation.run import PolicyArgument, configure, measure, run, with_result
 from proctor.evaluation.run_state import EvalResult
+from proctor.machine.threads import start_call
 from proctor.policies.base import AnyPolicy, LocalPolicy, Policy
 from proctor.results.run_dir import RunDirectory
 from proctor.streams import global_generators_held, global_generators_restored
@@ -257,9 +258,7 @@ class _LoadedAhead:
 
     def begin(self, n_threads: int) -> None:
         """Begin to load the policy, on a thread of its own."""
-        loader = ThreadPoolExecutor(1, thread_name_prefix="loading-ahead")
-        self._loading = loader.submit(self._load, n_threads)
-        loader.shutdown(wait=False)
+        self._loading = start_call(partial(self._load, n_threads), "loading-ahead")
 
     def open(self, n_threads: int) -> Policy:
         """Give the policy, once it is loaded; see :meth:`PolicySource.open`."""

@@ -25,6 +25,7 @@ from proctor.evaluation.capacity import n_simulators, require_open_files, runs_i
 from proctor.evaluation.components import load_policy, make_benchmark
 from proctor.evaluation.identity import Identity, identify
 from proctor.interpreters.choice import python_to_record
+from proctor.machine.resources import available_memory
 from proctor.policies.base import AnyPolicy, LocalPolicy
 from proctor.results.run_dir import RunDirectory, Shard
 from proctor.results.run_info import RunInfo, plan_by_task, resume_command
@@ -33,6 +34,9 @@ from proctor.security.consent import is_consent, without_consent
 from proctor.security.foreign_code import encodable, require_utf8
 from proctor.security.redaction import redact_text, secrets_in
 from proctor.types import EpisodeSpec, Task
+
+_SHARE, _LEAST_WORKER_MEMORY = 0.8, 2e9
+"""The part of the available memory that all workers together may take, and the bytes that each may take at least."""
 
 
 @dataclass(frozen=True)
@@ -163,13 +167,19 @@ class PreparedRun:
             env=asdict(self.benchmark.config),
             tasks={task.key: task for task in self.tasks},
             action_source=self.policy.source if isinstance(self.policy, LocalPolicy) else None,
-            options=EngineOptions.of(self.config.eval, self.benchmark.config.max_parallel_tasks),
+            options=self._engine_options(batch_size),
             batch_size=batch_size,
             log=files.worker_log,
             trace=files.new_trace_file() if self.config.eval.trace else None,
             in_process=runs_in_process(self.benchmark, self.config.eval),
             known=self.benchmark.known_here(),
         )
+
+    def _engine_options(self, n_workers: int) -> EngineOptions:
+        options = EngineOptions.of(self.config.eval, self.benchmark.config.max_parallel_tasks)
+        if self.config.eval.worker_memory_gb is not None or (available := available_memory()) is None:
+            return options
+        return dataclasses.replace(options, worker_memory=max(_LEAST_WORKER_MEMORY, _SHARE * available / n_workers))
 
 
 def prepare(config: RunConfig, policy: AnyPolicy | None = None) -> PreparedRun:
@@ -181,6 +191,7 @@ def prepare(config: RunConfig, policy: AnyPolicy | None = None) -> PreparedRun:
         ConfigError: what is asked for cannot be done; the message says what to do.
     """
     _require_writable_names(config)
+    config = _with_timeout(config)
     benchmark, address = make_benchmark(config.env, trust_remote_code=config.trust_remote_code)
     for caution in benchmark.cautions():
         note(caution)
@@ -199,6 +210,20 @@ def prepare(config: RunConfig, policy: AnyPolicy | None = None) -> PreparedRun:
     pinned = {**config.policy, **chosen.pinned}
     config = dataclasses.replace(config, env=env, policy=pinned)
     return PreparedRun(config, benchmark, address, chosen, tasks, plan, directory, from_fields=policy is None)
+
+
+def _with_timeout(config: RunConfig) -> RunConfig:
+    """Give the time-out of a checkpoint's passes, which may be spelled as that of a server's, its place."""
+    if not config.policy.get("path") or "timeout_s" not in config.policy:
+        return config
+    policy = {name: value for name, value in config.policy.items() if name != "timeout_s"}
+    try:
+        seconds = float(config.policy["timeout_s"])
+    except (TypeError, ValueError):
+        raise ConfigError(f"policy.timeout_s is {config.policy['timeout_s']!r}; give a number of seconds.") from None
+    return dataclasses.replace(
+        config, policy=policy, eval=dataclasses.replace(config.eval, inference_timeout_s=seconds)
+    )
 
 
 def _require_inference(config: EvalConfig, policy: AnyPolicy) -> None:

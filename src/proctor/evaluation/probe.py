@@ -140,7 +140,7 @@ class RecordedPolicy(Policy):
         self._wrapped, self._recorder = policy, recorder
         self.n_action_steps, self.look_offsets = policy.n_action_steps, policy.look_offsets
         self.randomness, self.place_matters = policy.randomness, policy.place_matters
-        self.batch_size, self.n_slots = policy.batch_size, policy.n_slots
+        self.batch_size, self.n_slots, self.times_out = policy.batch_size, policy.n_slots, policy.times_out
         self.episodes_per_pass = policy.episodes_per_pass
         self.distributions, self.sources = policy.distributions, policy.sources
         self.unidentified = policy.unidentified

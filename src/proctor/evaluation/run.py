@@ -11,12 +11,13 @@ from typing import Any
 from proctor.config import EnvConfig, EvalConfig, RunConfig, structure
 from proctor.engine import Engine, EngineSetup, VideoOptions, WorkerKeeper, Workers
 from proctor.engine.policy_failures import require_result
-from proctor.errors import ConfigError, NoResultError, ProctorError, ResourceError, note
+from proctor.errors import ConfigError, Interrupted, NoResultError, ProctorError, ResourceError, note
 from proctor.evaluation.arguments import env_fields, path_text, plain, policy_of, whole_number
 from proctor.evaluation.prepared_run import PreparedRun, prepare
 from proctor.evaluation.run_state import EvalResult, RunState
 from proctor.evaluation.terminal import quiet_terminal, watched
 from proctor.evaluation.videos import make_videos, remove_videos, video_spec_of, wanted_videos
+from proctor.machine.signals import signal_of
 from proctor.policies.base import AnyPolicy, LocalPolicy, PolicySource
 from proctor.policies.function import PredictFunction
 from proctor.rendering import choose_renderer
@@ -166,21 +167,15 @@ def measure(
     with quiet_terminal(config, setup.log) as console:
         policy = loaded_ahead or (None if isinstance(prepared.policy, LocalPolicy) else prepared.policy)
         workers = keeper.workers_for(setup) if keeper is not None else None
-        engine = Engine(
-            setup,
-            state.todo,
-            policy if state.todo else None,
-            video_specs,
-            workers=workers,
-            on_policy_loaded=state.opened,
-        )
-
-        def keep(result: EpisodeResult, arrays: EpisodeArrays | None) -> None:
-            state.keep(result, arrays)
-            if state.decided:
-                engine.begin_no_more()
-
+        todo_policy = policy if state.todo else None
+        engine = Engine(setup, state.todo, todo_policy, video_specs, workers=workers, on_policy_loaded=state.opened)
         try:
+
+            def keep(result: EpisodeResult, arrays: EpisodeArrays | None) -> None:
+                state.keep(result, arrays)
+                if state.decided:
+                    engine.begin_no_more()
+
             if state.todo:
                 with watched(engine, console, config, str(prepared.directory)) as display:
                     engine.run(keep, lambda: display.update(state.progress(engine)))
@@ -289,13 +284,15 @@ def _make_videos(
 def _keeping_results(state: RunState, hint: Callable[[ProctorError], str]) -> Iterator[None]:
     """If the block fails, write the result of what has finished, and give the error a hint at how to continue.
 
-    The error passes unchanged, and nothing is written, if its hint is "".
+    The error passes unchanged, and nothing is written, if its hint is "". The exception of a signal that comes where no
+    run can take it is treated alike, and gets the hint as an attribute.
     """
     try:
         yield
-    except ProctorError as error:
+    except (ProctorError, KeyboardInterrupt) as raised:
+        error = raised if isinstance(raised, ProctorError) else Interrupted(signal_of(raised))
         if hint_of_error := hint(error):
-            error.hint = hint_of_error
+            raised.hint = hint_of_error  # type: ignore[union-attr]
             with suppress(ResourceError):  # a full disk takes no summary; the journal has everything
                 state.write_result()
         raise

@@ -13,6 +13,7 @@ from typing import Protocol
 from rich.console import Console
 
 from proctor.config import EvalConfig
+from proctor.machine.signals import ENDING_SIGNALS, raise_on_every_signal
 from proctor.reports.display import Display, make_display
 from proctor.reports.output import printing_into
 
@@ -42,22 +43,21 @@ def watched(work: Interruptible, console: Console, config: EvalConfig, title: st
 
 @contextmanager
 def stopped_by_signals(work: Interruptible) -> Iterator[None]:
-    """SIGINT and SIGTERM end the run in good order; a second one ends it at once. Elsewhere than in the main thread
-    signals are not ours to take.
+    """SIGINT, SIGTERM and SIGHUP end the run in good order; a second one ends it at once. Elsewhere than in the main
+    thread signals are not ours to take.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in ENDING_SIGNALS}
 
     def stop(number: int, _: FrameType | None) -> None:
-        # Not what was there before: a shell's background job has SIGINT ignored.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        raise_on_every_signal()
         work.interrupt(number)
 
-    for number in before:
-        signal.signal(number, stop)
+    for number, handler in before.items():
+        if number != signal.SIGHUP or handler is not signal.SIG_IGN:  # nohup ignores it, which is to stay so
+            signal.signal(number, stop)
     try:
         yield
     finally:

@@ -44,6 +44,15 @@ def available_memory(meminfo: Path = _MEMINFO, cgroup: Path = _CGROUP) -> int | 
     return max(0, min(available, allowed - used))
 
 
+def memory_of(pid: int) -> int:
+    """Return the bytes of memory that a process has to itself or shares; 0 if that is unknown."""
+    try:
+        resident = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, ValueError, IndexError):  # it has ended, or this is not Linux
+        return 0
+    return resident * resource.getpagesize()
+
+
 def workers_by_open_files(n_workers: int) -> int:
     """Bound ``n_workers`` by this process's limit of open files, which is raised first if possible."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -133,6 +133,8 @@ class Policy(ABC):
         episodes_per_pass: the number of episodes that can share a forward pass for little more than the cost of one.
             Unless the user sets ``eval.batch_size``, the number of environments is multiplied by it.
         n_slots: the number of forward passes that run well side by side: 1 on an accelerator, one per core on a CPU.
+        times_out: :meth:`predict` has a time-out of its own, as that of a policy behind a server. A pass of any other
+            policy is given up after ``eval.inference_timeout_s``.
         distributions: the installed packages on whose versions results depend.
         sources: code that makes the actions, besides the policy's class: modules by their name, functions, classes.
             A digest of code that no distribution owns is recorded.
@@ -149,6 +151,7 @@ class Policy(ABC):
     batch_size: int = 1
     episodes_per_pass: int = 1
     n_slots: int = 1
+    times_out: bool = False
     distributions: tuple[str, ...] = ()
     sources: tuple[Source, ...] = ()
     unidentified: str = ""

@@ -32,7 +32,8 @@ class FakeConfig(EnvConfig):
     fault strikes ``times`` times; ``scratch`` is the folder in which workers remember how often it has.
 
     With ``drifts`` an episode never runs the same way twice, whatever ``deterministic`` claims. ``says`` selects the
-    steps that report success: ``always``, ``successes`` (nothing otherwise), ``never``.
+    steps that report success: ``always``, ``successes`` (nothing otherwise), ``never``. Each reset takes ``leaks_mb``
+    megabytes of memory for good.
     """
 
     n_tasks: int = 2
@@ -45,6 +46,7 @@ class FakeConfig(EnvConfig):
     faults: dict[str, str] = field(default_factory=dict)
     times: int = 1
     scratch: str = ""
+    leaks_mb: int = 0
 
 
 class FakeBenchmark(Benchmark):
@@ -84,6 +86,7 @@ class FakeEnv(SimEnv):
         self.action_space = Box(-1.0, 1.0, (2,), np.float32)
         self._seed = self._n_steps = 0
         self._position: Array = np.zeros(2)
+        self._leak = bytearray()
         self.n_looks = 0
         self._strike(f"{task.task_id}/construct")
 
@@ -92,6 +95,7 @@ class FakeEnv(SimEnv):
         self._generator = np.random.default_rng(None if self._config.drifts else seed)
         self._position = self._generator.normal(size=2)
         self._strike_here()
+        self._leak += b"\1" * (self._config.leaks_mb << 20)
         return self._look() if look else None
 
     def step(self, action: Array, *, look: bool) -> Step:

@@ -96,6 +96,8 @@ class SharedArrays:
         places = []
         offset = _COUNTERS_BYTES
         for key, array in arrays.items():
+            if array.dtype.hasobject:  # pointers of this process
+                raise ValueError(f"the observation '{key}' holds Python objects; expected numbers")
             places.append(Placed(key, array.dtype.str, (n_frames, *array.shape), offset))
             offset += -(-array.nbytes * n_frames // _ALIGNMENT) * _ALIGNMENT
         self._reserve(offset)

@@ -16,6 +16,7 @@ from multiprocessing import Pipe
 from pathlib import Path
 from time import monotonic
 
+from proctor.child.wire import Wire
 from proctor.engine.worker.arrays import SharedArrays, anonymous_file
 from proctor.engine.worker.messages import (
     Act,
@@ -31,6 +32,7 @@ from proctor.engine.worker.messages import (
 )
 from proctor.engine.worker.processes import Starter, make_starter
 from proctor.engine.worker.simulation import Simulation
+from proctor.machine.resources import memory_of
 from proctor.security.foreign_code import without_stdin
 
 _GRACE_S = 5.0
@@ -71,7 +73,8 @@ class ProcessWorker:
         self._heartbeat = self._n_sent = 0
         self._begins = True
         """True if the request that was sent last begins an episode."""
-        self.connection, theirs = Pipe()
+        ours, theirs = Pipe()
+        self.wire = Wire(ours)
         descriptor = anonymous_file()
         self.arrays = SharedArrays(descriptor)
         with theirs:
@@ -83,16 +86,21 @@ class ProcessWorker:
         self._begins, self._n_sent = not isinstance(request, Act | FrameEncoded), self._n_sent + 1
         self._deadline, self._heartbeat = monotonic() + self._limit, self.arrays.heartbeat
         with suppress(BrokenPipeError, ConnectionResetError):
-            self.connection.send_bytes(encode(request))
+            self.wire.send(encode(request))
 
-    def receive(self) -> Reply | WorkerLost:
-        """Receive the reply that has come; :class:`WorkerLost` if the connection is closed."""
-        self._limit = None
+    def receive(self) -> Reply | WorkerLost | None:
+        """Receive the reply that has come; None while it is incomplete. A worker that has ended is lost."""
         try:
-            reply: Reply = decode_reply(self.connection.recv_bytes())
+            messages = self.wire.receive()
         except (EOFError, OSError):  # reset, or ended in the middle of a message
+            self._limit = None
             begun = not self._begins or self.arrays.n_acknowledged >= self._n_sent
             return WorkerLost("crashed", self._how_it_ended(), begun)
+        if not messages:
+            return None
+        self._limit = None
+        (message,) = messages  # a worker sends one reply to each request
+        reply: Reply = decode_reply(message)
         return reply
 
     def hung(self, now: float) -> WorkerLost | None:
@@ -106,6 +114,16 @@ class ProcessWorker:
             return None
         return WorkerLost("hung", f"the simulator gave no sign of life for {self._limit:g} s")
 
+    @property
+    def memory(self) -> int:
+        """The bytes of memory that the process takes; 0 if that is unknown."""
+        pid = self._process.pid
+        return 0 if pid is None else memory_of(pid)
+
+    def has_ended(self) -> bool:
+        """Return whether the process has ended."""
+        return self._process.wait(0.0) is not None
+
     def kill(self) -> None:
         """Kill the process at once."""
         self._process.signal(signal.SIGKILL)
@@ -113,8 +131,8 @@ class ProcessWorker:
     def end(self) -> None:
         """Tell the process to close its simulator and end."""
         with suppress(OSError):
-            self.connection.send_bytes(encode(Close()))
-        self.connection.close()
+            self.wire.send(encode(Close()))
+        self.wire.close()
 
     def wait(self, patience: float) -> None:
         """Wait up to ``patience`` seconds for the process to end by itself."""
@@ -127,7 +145,7 @@ class ProcessWorker:
             self._process.wait(0.5)
         self._process.signal(signal.SIGKILL)  # a process that it has started may outlive it
         self._process.wait(_GRACE_S)
-        self.connection.close()
+        self.wire.close()
         self.arrays.close()
 
     def _how_it_ended(self) -> str:
@@ -184,6 +202,8 @@ class Pool:
         self.closed = False
         self._selector = selectors.DefaultSelector()
         self._workers: dict[int, ProcessWorker | InProcessWorker] = {}
+        self._ending: list[tuple[ProcessWorker, float]] = []
+        """The workers that were told to end, each with the moment at which it is killed."""
         self._started = 0
         self._next_check = 0.0
         self._starter: Starter | None = None
@@ -198,7 +218,7 @@ class Pool:
             if self._starter is None:
                 self._starter = make_starter(self._setup, self._log, self._interpreter)
             worker = ProcessWorker(self._starter, self._log, self._deadlines)
-            self._selector.register(worker.connection, selectors.EVENT_READ, worker_id)
+            self._selector.register(worker.wire, selectors.EVENT_READ, worker_id)
         self._workers[worker_id] = worker
         worker.send(self._setup)
         return worker_id
@@ -228,6 +248,19 @@ class Pool:
         assert isinstance(worker, ProcessWorker)
         worker.kill()
 
+    def memory_of(self, worker_id: int) -> int:
+        """Return the bytes of memory that a worker's process takes; 0 if that is unknown or the process is this one."""
+        worker = self._workers[worker_id]
+        return worker.memory if isinstance(worker, ProcessWorker) else 0
+
+    def retire(self, worker_id: int) -> None:
+        """Have a worker that does nothing close its simulator and end, while the others go on."""
+        worker = self._workers.pop(worker_id)
+        assert isinstance(worker, ProcessWorker)
+        self._selector.unregister(worker.wire)
+        worker.end()
+        self._ending.append((worker, monotonic() + _GRACE_S))
+
     def arrays(self, worker_id: int) -> SharedArrays:
         """The memory in which a worker's observations lie."""
         return self._workers[worker_id].arrays
@@ -245,7 +278,8 @@ class Pool:
         ]
         for key, _ in self._selector.select(0 if events else timeout):
             if isinstance(key.data, int):
-                events.append((key.data, self._workers[key.data].receive()))
+                if (event := self._workers[key.data].receive()) is not None:
+                    events.append((key.data, event))
             elif key.data is not None:
                 key.data()
         events += self._hung()
@@ -261,6 +295,8 @@ class Pool:
         for worker in workers:
             worker.end()
         processes = [worker for worker in workers if isinstance(worker, ProcessWorker)]
+        processes += [worker for worker, _ in self._ending]
+        self._ending.clear()
         give_up = monotonic() + _GRACE_S
         for worker in processes:
             worker.wait(max(0.0, give_up - monotonic()))
@@ -276,6 +312,10 @@ class Pool:
         if now < self._next_check:
             return []
         self._next_check = now + 1.0
+        over = [worker for worker, give_up in self._ending if now > give_up or worker.has_ended()]
+        self._ending = [(worker, give_up) for worker, give_up in self._ending if worker not in over]
+        for worker in over:
+            worker.reap()
         return [
             (worker_id, lost)
             for worker_id, worker in self._workers.items()
@@ -285,5 +325,5 @@ class Pool:
     def _remove(self, worker_id: int) -> None:
         worker = self._workers.pop(worker_id)
         assert isinstance(worker, ProcessWorker)
-        self._selector.unregister(worker.connection)
+        self._selector.unregister(worker.wire)
         worker.reap()

@@ -13,7 +13,7 @@ from time import perf_counter
 import numpy as np
 
 from proctor.benchmarks.base import Benchmark, SimEnv, Step, features_of
-from proctor.benchmarks.returns import decided, if_finite, latched, real_number, yes_or_no
+from proctor.benchmarks.returns import decided, if_finite, latched, real_number, require_declared, yes_or_no
 from proctor.config import structure
 from proctor.engine.worker.arrays import SharedArrays
 from proctor.engine.worker.messages import (
@@ -40,7 +40,7 @@ from proctor.plugins import load_object
 from proctor.policies.base import ActionSource
 from proctor.security.foreign_code import described, encodable, is_ctrl_c
 from proctor.streams import RandomStream
-from proctor.types import Array, EpisodeArrays
+from proctor.types import Array, ArraySpec, EpisodeArrays
 
 _LONGEST_TRACE = 20_000
 
@@ -54,6 +54,7 @@ class Simulation:
         self.source: ActionSource | None = None
         self.env: SimEnv | None = None
         self.episode: _RunningEpisode | None = None
+        self._declared: Mapping[str, ArraySpec] = {}
         self.recorder: VideoRecorder | None = None
         self._replies: Iterator[Reply] = iter(())
         """The replies to the request that is being executed: to each frame that is sent follows the next one."""
@@ -122,6 +123,7 @@ class Simulation:
             env.prepare_to_look()
         clock.lap("construct")
         features = features_of(env.observation_space, env.action_space)
+        self._declared = features.observation
         low, high = (tuple(bound.ravel().tolist()) for bound in (env.action_space.low, env.action_space.high))
         return Built(
             features,
@@ -246,6 +248,7 @@ class Simulation:
     def _show(self, seen: Mapping[str, Array] | None, index: int, n_frames: int) -> None:
         if seen is None:
             raise RuntimeError("the simulator was asked to look and gave no observation")
+        require_declared(seen, self._declared)
         self.arrays.write(seen, index, n_frames)
 
     def _require_env(self) -> SimEnv:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from proctor.errors import ConfigError
+from proctor.errors import ConfigError, ResourceError
 from proctor.machine.resources import usable_cores
 from proctor.policies.base import EpisodeMemory, Policy, PolicySource
 from proctor.policies.lerobot.checkpoint import Checkpoint
@@ -80,7 +80,10 @@ class LeRobotPolicy(Policy):
                 chunks += self._predict(observations[part], memories[part])
             except torch.OutOfMemoryError:
                 if len(observations[part]) == 1:
-                    raise
+                    raise ResourceError(
+                        f"{self._device} has no memory for a single observation; free memory there, or give another "
+                        "--policy.device."
+                    ) from None
             else:
                 continue
             self._halve(len(observations[part]))  # not before the error, and with it what the pass held, is forgotten

@@ -222,6 +222,7 @@ class RemotePolicy(Policy):
 
     exactness: str
     """The agreement between the results of two runs: one of the levels of ``proctor check``."""
+    times_out = True
 
     def __init__(self, config: RemoteConfig, choice: Choice, connections: Connections, exactness: str) -> None:
         self._config, self._choice, self._connections = config, choice, connections

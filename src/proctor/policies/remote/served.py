@@ -30,6 +30,8 @@ class ServedPolicy(Policy):
     ``n_slots`` requests are under way at a time; the server lets them share forward passes.
     """
 
+    times_out = True
+
     def __init__(self, config: RemoteConfig, offer: Offer, connections: Connections, n_slots: int) -> None:
         if config.n_action_steps is not None and config.n_action_steps > offer.n_action_steps:
             raise ConfigError(
