@@ -143,7 +143,9 @@ def test_thirty_runs_are_one_matrix(tmp_path):
     runs = [sample_run(tmp_path / f"run-{n}", ["+" * (n % 4) + "-" * 3, "+-"][: 1 + n % 2]) for n in range(30)]
 
     html = render(*runs)
-    matrix = html[html.index('<table class="matrix"') : html.index("</table>", html.index('<table class="matrix"'))]
+    matrix = html[
+        html.index('<table class="matrix dense"') : html.index("</table>", html.index('<table class="matrix dense"'))
+    ]
 
     assert re.findall(r'<tr data-name="([^"]*)"', matrix) == [
         "feed-lion",

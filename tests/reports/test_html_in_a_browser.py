@@ -19,6 +19,12 @@ N_EPISODES = 20
 COLUMNS = ["show", "task", "episode", "seed", "outcome", "steps", "reward", "max reward"]
 
 
+FIRST_PAINT = """() => new Promise((resolve) => new PerformanceObserver((list) => {
+    const painted = list.getEntriesByName('first-contentful-paint')[0];
+    if (painted) resolve(painted.startTime);
+}).observe({ type: 'paint', buffered: true }))"""
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """Two tasks of a benchmark of fakes, with the real encoder's videos of two episodes each."""
@@ -70,7 +76,7 @@ def open_page(browser):
 
     def open_file(file, **options):
         context = browser.new_context(**{"permissions": ["clipboard-read", "clipboard-write"], **options})
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(20_000)
         contexts.append(context)
         seen = Opened(context.new_page())
         seen.page.on("request", lambda request: seen.requests.append(request.url))
@@ -467,8 +473,8 @@ def test_ten_thousand_episodes_are_shown_a_hundred_at_a_time(tmp_path, open_page
     pager = seen.page.locator(".pager")
 
     assert len(seen.texts("episode")) == 100
-    paint = "performance.getEntriesByType('paint').find((each) => each.name === 'first-contentful-paint').startTime"
-    assert min(seen.page.evaluate(paint) for _ in range(3) if seen.page.reload()) < 1000  # the machine may be busy
+    times = [seen.page.evaluate(FIRST_PAINT) for _ in range(3) if seen.page.reload()]
+    assert min(times) < 1000, times  # the machine may be busy
     assert "page 1 of 100" in pager.inner_text()
     seen.press("seed")
     seen.press("seed")

@@ -6,13 +6,14 @@ import base64
 import shutil
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
 from proctor.reports.html import read_report_run
 from proctor.reports.html.traces import embedded_traces
 from proctor.results.journal import read_actions, read_array
-from proctor.results.traces import encode_trace, read_trace, records_of
+from proctor.results.traces import encode_trace, read_trace, records_of, trace_of
 
 STORED = Path(__file__).parents[1] / "data"
 
@@ -73,6 +74,18 @@ def test_damaged_actions_are_no_trace(tmp_path):
     (directory / "journal.actions.bin").write_bytes(b"")
 
     assert read_trace(directory, spec) is None
+
+
+@pytest.mark.parametrize("dtype", ["<U1", "|S4", "<M8[s]", "nothing"])
+def test_actions_that_are_no_numbers_are_no_trace(monkeypatch, dtype):
+    """A journal may come from anybody."""
+    (record, *_) = records_of(STORED / "run_v2").values()
+    ref = record.arrays["actions"]
+    n_items = ref.n_bytes // (np.dtype(dtype).itemsize if dtype != "nothing" else 4)
+    odd = msgspec.structs.replace(ref, dtype=dtype, shape=(n_items, 1))
+    monkeypatch.setattr(type(record), "arrays", {"actions": odd})
+
+    assert trace_of(record) is None
 
 
 def test_a_page_holds_traces_until_it_is_full():

@@ -28,6 +28,9 @@ _MOST_ACTIONS = 32
 _OTHERS = {"success": "successes", "reward": "rewards"}
 """The channels besides the actions, and the names of the arrays of the journal that they are."""
 
+_NUMBERS = "biuf"
+"""The kinds of numpy's types that are drawn; a journal that somebody has written may have others."""
+
 _HIGHEST, _GAP = 65_534, 65_535
 """The number that a channel's largest value becomes, and the one that a value becomes that is not finite."""
 
@@ -66,7 +69,7 @@ def _channels(record: EpisodeRecord) -> list[tuple[str, Array]]:
     and reward, then the elements of the action.
     """
     actions = read_actions(record)
-    if actions is None or not actions.size:
+    if actions is None or not actions.size or actions.dtype.kind not in _NUMBERS:
         return []
     columns = np.asarray(actions, float).reshape(len(actions), -1).T[:_MOST_ACTIONS]
     known = {name: read_array(record, recorded) for name, recorded in _OTHERS.items()}
@@ -76,7 +79,9 @@ def _channels(record: EpisodeRecord) -> list[tuple[str, Array]]:
 
 def _is_drawn(values: Array | None, length: int) -> bool:
     """Decide whether an array is a channel: it has a value for each step, and not only that it is unknown."""
-    return values is not None and values.shape == (length,) and not (values.dtype == np.int8 and (values < 0).all())
+    if values is None or values.shape != (length,) or values.dtype.kind not in _NUMBERS:
+        return False
+    return not (values.dtype == np.int8 and (values < 0).all())
 
 
 def encode_trace(channels: Sequence[tuple[str, Array]]) -> dict[str, Any]:

@@ -243,7 +243,7 @@ const panel = (() => {
 
   // Another video plays by itself, and is corrected if it is more than a few frames away.
   function follow(lane, first) {
-    if (!lane.ready || !lane.episode.video || step >= lane.episode.length) return;
+    if (!lane.ready || !lane.episode.video || lane.video.seeking || step >= lane.episode.length) return;
     if (Math.abs(lane.video.currentTime - timeOf(lane, step)) > 4 * (first.video.duration / first.frames)) seek(lane);
   }
 

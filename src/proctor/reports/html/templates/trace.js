@@ -45,8 +45,9 @@ const traces = (() => {
 
   // Draws a channel of one or two episodes on one scale. `length` is the number of steps of the whole width.
   function strip(name, lines, length) {
-    const low = Math.min(...lines.map((line) => line.low));
-    const high = Math.max(...lines.map((line) => line.high));
+    const both = name === "success" ? [0, 1] : [];  // else never and always would look alike
+    const low = Math.min(...both, ...lines.map((line) => line.low));
+    const high = Math.max(...both, ...lines.map((line) => line.high));
     const drawing = svg("svg", { viewBox: `0 0 ${WIDTH} 100`, preserveAspectRatio: "none", "aria-hidden": "true" });
     for (const { values, look } of [...lines].sort((a, b) => b.values.length - a.values.length)) {
       drawing.append(svg("path", { d: path(values, low, high, length), class: `trace ${look}`, "vector-effect": "non-scaling-stroke" }));
