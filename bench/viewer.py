@@ -5,7 +5,8 @@
 The runs are synthetic (``bench/results.py`` writes them, 100 episodes each); ``proctor view`` serves them in a process
 of its own. Times are the browser's own: from the start of the navigation to the first byte of the answer, to the first
 paint with content, and to the end of the page's script. The first load of the index is stated apart, because the server
-then reads every run for the first time; a run that has not changed is not read again.
+then reads every run for the first time; a run that has not changed is not read again. The server's seconds of a core
+do not depend on what else the machine does.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
+from time import sleep
 from typing import Any
 
 os.environ.setdefault("MUJOCO_GL", "egl")
@@ -52,15 +54,18 @@ def main() -> None:
             write_named_run(many / f"2026-11-{1 + number % 28:02d}" / f"run_{number:03d}", number, 100, 10)
         write_named_run(large / "run", 0, options.episodes, 10)
         with chromium() as browser:
-            with served(many) as url:
-                report(f"index of {options.runs} runs, first load", [load(browser, url)])
-                report(f"index of {options.runs} runs", [load(browser, url) for _ in range(options.loads)])
-            with served(large) as url:
+            with served(many) as (url, pid):
+                report(f"index of {options.runs} runs, first load", [load(browser, url, pid)])
+                sleep(5)  # the page asks for the rest
+                report(f"index of {options.runs} runs", [load(browser, url, pid) for _ in range(options.loads)])
+            with served(large) as (url, pid):
                 page = browser.new_page()
                 page.goto(url)
                 address = url + page.locator("a[href^='/runs/']").first.get_attribute("href").lstrip("/")
-                report(f"run of {options.episodes} episodes, first load", [load(browser, address)])
-                report(f"run of {options.episodes} episodes", [load(browser, address) for _ in range(options.loads)])
+                page.close()
+                report(
+                    f"run of {options.episodes} episodes", [load(browser, address, pid) for _ in range(options.loads)]
+                )
 
 
 def write_named_run(folder: Path, number: int, n_episodes: int, n_tasks: int) -> None:
@@ -79,15 +84,15 @@ def write_named_run(folder: Path, number: int, n_episodes: int, n_tasks: int) ->
 
 
 @contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """Serve a folder, and give its address."""
+def served(folder: Path) -> Iterator[tuple[str, int]]:
+    """Serve a folder, and give its address and the id of the server's process."""
     command = [sys.executable, "-m", "proctor", "view", str(folder), "--port=0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
         assert server.stdout is not None
         found = re.search(r"http://\S+", server.stdout.readline())
         assert found is not None
         try:
-            yield found[0]
+            yield found[0], server.pid
         finally:
             server.terminate()
 
@@ -105,23 +110,31 @@ def chromium() -> Iterator[Any]:
             browser.close()
 
 
-def load(browser: Any, url: str) -> dict[str, float]:
-    """Load a page in a browser context of its own, and return its times in ms and its size in bytes."""
+def load(browser: Any, url: str, pid: int) -> dict[str, float]:
+    """Load a page in a browser context of its own, and return its times in ms, and its size in bytes."""
+    before = core_s(pid)
     context = browser.new_context(viewport={"width": 1400, "height": 900})
     page = context.new_page()
     page.goto(url)
     page.wait_for_function("() => performance.getEntriesByName('first-contentful-paint').length > 0")
     times: dict[str, float] = page.evaluate(TIMES)
+    times["core"] = core_s(pid) - before
     context.close()
     return times
+
+
+def core_s(pid: int) -> float:
+    """Return the seconds of a core that a process has used."""
+    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def report(name: str, loads: list[dict[str, float]]) -> None:
     """Print the medians of some loads."""
     middle = {key: median(times[key] for times in loads) for key in loads[0]}
     print(
-        f"{name}: first byte {middle['answer']:.0f} ms, first paint {middle['paint']:.0f} ms, "
-        f"script done {middle['script']:.0f} ms, {middle['bytes'] / 1000:.0f} kB",
+        f"{name}: server {middle['core']:.2f} s of a core, first byte {middle['answer']:.0f} ms, "
+        f"first paint {middle['paint']:.0f} ms, script done {middle['script']:.0f} ms, {middle['bytes'] / 1000:.0f} kB",
         flush=True,
     )
 

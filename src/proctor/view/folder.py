@@ -25,7 +25,7 @@ from proctor.view.sweeps import SWEEP_FILE, SweepEntry, read_sweep
 _DEEPEST = 6
 """The depth of subfolders in which runs are looked for; ``outputs/eval/<date>/<time>_<job>`` is four."""
 
-_READING_S = 0.25
+_READING_S = 0.15
 """The seconds of a core for which one index reads runs. The page of a folder with many runs is complete a moment later,
 when it asks again: whoever opens it sees the newest runs at once.
 """

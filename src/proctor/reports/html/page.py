@@ -90,7 +90,7 @@ def render_report(
         .get_template("page.html")
         .render(
             title=" · ".join(run.name for run in runs),
-            runs=[_run_view(number, run) for number, run in enumerate(runs)],
+            runs=[_run_view(number, run, followed=addition.connects) for number, run in enumerate(runs)],
             table=task_table(runs) if len(runs) == 1 else None,
             rows=run_rows(runs, comparisons),
             most_in_full=MOST_IN_FULL,
@@ -215,8 +215,8 @@ class _RunView:
     config: str
 
 
-def _run_view(position: int, run: ReportRun) -> _RunView:
-    counts, gaps = run.summary.overall, tuple(_gaps(run))
+def _run_view(position: int, run: ReportRun, *, followed: bool) -> _RunView:
+    counts, gaps = run.summary.overall, tuple(_gaps(run, followed=followed))
     headlines = tuple(headline_lines(run.summary)) if counts.n_planned else ()
     return _RunView(
         letter(position),
@@ -231,13 +231,14 @@ def _run_view(position: int, run: ReportRun) -> _RunView:
     )
 
 
-def _gaps(run: ReportRun) -> Iterator[str]:
-    """Give the warnings of a run that is not complete, or not described."""
+def _gaps(run: ReportRun, *, followed: bool) -> Iterator[str]:
+    """Give the warnings of a run that is not complete, or not described; a page that follows it shows its progress."""
     if run.run is None:
         yield "The file records neither what was evaluated nor which episodes these are."
-    if missing := len(run.summary.missing):
+    goes_on = run.status.writer is not None
+    if (missing := len(run.summary.missing)) and not (goes_on and followed):
         yield f"{missing} of {count(run.summary.overall.n_planned, 'planned episode')} have no result yet."
-    if run.status.writer:
+    if goes_on and not followed:
         yield "It was still running when this page was made."  # no host, as a page may be passed on
 
 
