@@ -23,7 +23,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
-from time import sleep
 from typing import Any
 
 os.environ.setdefault("MUJOCO_GL", "egl")
@@ -56,7 +55,10 @@ def main() -> None:
         with chromium() as browser:
             with served(many) as (url, pid):
                 report(f"index of {options.runs} runs, first load", [load(browser, url, pid)])
-                sleep(5)  # the page asks for the rest
+                page = browser.new_page()
+                page.goto(url)
+                page.wait_for_function("() => !document.querySelector('[data-state=unread]')")  # it asks for the rest
+                page.close()
                 report(f"index of {options.runs} runs", [load(browser, url, pid) for _ in range(options.loads)])
             with served(large) as (url, pid):
                 page = browser.new_page()
