@@ -19,6 +19,7 @@ from proctor.results.run_dir import RunDirectory
 from proctor.testing.fakes import FAKE_BENCHMARK
 from proctor.view import folder as view_folder
 from proctor.view.folder import RunFolder
+from proctor.view.pages import Pages, ShownRun
 from proctor.view.sweeps import SweepEntry
 
 
@@ -244,3 +245,21 @@ def test_no_such_sweep_is_a_sentence(viewer):
     answer = ask(viewer, "/sweeps/..%2f..")
     assert answer.status == 404
     assert ask(viewer, "/sweeps/abc").status == 404
+
+
+def test_a_page_is_made_anew_if_a_file_has_changed(unfinished):
+    """Else the one that was made is given again, which shows in the time at its end."""
+    folder = RunFolder(unfinished.parent)
+    pages = Pages("token")
+    (entry,) = folder.entries()
+
+    def report():
+        return pages.report({entry.id: ShownRun(unfinished, folder.entry(entry.id, unfinished))})
+
+    first, second = report(), report()
+    shutil.copy(STORED / "journal.jsonl", unfinished / "journal.jsonl")
+    third = report()
+
+    assert first is second
+    assert "5/6" not in third.html
+    assert third.html != first.html

@@ -25,6 +25,9 @@ from proctor.view.entries import RunEntry
 from proctor.view.events import page_stamp
 from proctor.view.sweeps import SweepEntry
 
+_MOST_KEPT = 8
+"""The number of reports that are kept, each of up to some MB."""
+
 
 @dataclass(frozen=True)
 class Page:
@@ -55,6 +58,7 @@ class Pages:
         self._environment.filters["quoted"] = shlex.quote
         self._environment.tests["sweep"] = lambda entry: isinstance(entry, SweepEntry)
         self._drawing = Lock()  # matplotlib may not draw in several threads at once
+        self._kept: dict[tuple[str, bool, tuple[tuple[str, ShownRun], ...]], Page] = {}
         self._curve = lru_cache(32)(draw_curve)
 
     def index(self, root: Path, entries: Sequence[RunEntry | SweepEntry], *, most_compared: int) -> Page:
@@ -79,13 +83,25 @@ class Pages:
     def report(self, shown: Mapping[str, ShownRun], *, anyway: bool = False) -> Page:
         """Make the report of one run, or of several side by side; ``shown`` are by the runs' ids.
 
+        The last pages are kept, and given again if no file of their runs has changed.
+
         Raises:
             ProctorError: one of the runs cannot be read.
         """
+        stamp = page_stamp([each.directory for each in shown.values()])  # taken before the runs are read
+        key = (stamp, anyway, tuple(shown.items()))
+        if key not in self._kept:
+            page = self._report(shown, stamp, anyway=anyway)
+            with self._drawing:
+                self._kept = dict([*self._kept.items(), (key, page)][-_MOST_KEPT:])
+            return page
+        return self._kept[key]
+
+    def _report(self, shown: Mapping[str, ShownRun], stamp: str, *, anyway: bool) -> Page:
         directories = [each.directory for each in shown.values()]
-        stamp = page_stamp(directories)  # taken before they are read, so that at worst the page reloads once too often
         runs = [read_report_run(directory) for directory in directories]
-        comparisons = compare_where_possible([run.measured for run in runs], anyway=anyway)
+        several = len(runs) > 1
+        comparisons = compare_where_possible([run.measured for run in runs], anyway=anyway) if several else []
         ids = {run.path: run_id for run_id, run in zip(shown, runs, strict=True)}
 
         def address(run: ReportRun, spec: EpisodeSpec) -> str | None:
