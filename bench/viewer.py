@@ -5,8 +5,8 @@
 The runs are synthetic (``bench/results.py`` writes them, 100 episodes each); ``proctor view`` serves them in a process
 of its own. Times are the browser's own: from the start of the navigation to the first byte of the answer, to the first
 paint with content, and to the end of the page's script. The first load of the index is stated apart, because the server
-then reads every run for the first time; a run that has not changed is not read again, and its page is kept. The server's
-seconds of a core do not depend on what else the machine does.
+then reads every run for the first time; a run that has not changed is not read again, and its page is kept. The seconds
+of a core are the server's, and do not depend on what else the machine does.
 """
 
 from __future__ import annotations
