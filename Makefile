@@ -80,6 +80,7 @@ bench: install
 	$(BIN)/python bench/vs_lerobot.py
 	$(BIN)/python bench/vs_vector_env.py
 	$(BIN)/python bench/videos.py
+	$(BIN)/python bench/record.py
 	$(BIN)/python bench/simulators.py
 	$(BIN)/python bench/exactness.py
 	$(BIN)/python bench/randomness.py

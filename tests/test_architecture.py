@@ -18,7 +18,7 @@ REPOSITORY = Path(__file__).parents[1]
 SOURCE = Path(proctor.__file__).parent
 PAGES = [REPOSITORY / name for name in ("ARCHITECTURE.md", "CONTRIBUTING.md", "README.md")]
 PAGES += sorted((REPOSITORY / "docs" / "decisions").glob("*.md"))
-RUN_FOLDERS = ("videos/",)
+RUN_FOLDERS = ("videos/", "recording/")
 WORKER_MESSAGES = ("Act", "Observed", "Finished")
 FILE = re.compile(r"`([\w./-]+\.(?:py|html|js|md|txt|toml)|[\w./-]+/)`")
 

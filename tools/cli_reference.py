@@ -97,7 +97,8 @@ def reference() -> str:
 
 
 def _command(name: str) -> str:
-    command = getattr(importlib.import_module(f"proctor.cli.{name}"), f"{name}_command")
+    module = name.replace("-", "_")
+    command = getattr(importlib.import_module(f"proctor.cli.{module}"), f"{module}_command")
     described = docstring_parser.parse(inspect.getdoc(command) or "")
     texts = {parameter.arg_name: parameter.description or "" for parameter in described.params}
     usage, arguments, options = ["proctor", name], list[str](), list[Option]()

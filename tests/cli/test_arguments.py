@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from dataclasses import is_dataclass
 from importlib import import_module
 from typing import get_type_hints
@@ -69,7 +68,8 @@ def test_every_boolean_option_of_a_command_is_a_switch():
     """Else ``--json RUN_DIR`` would take the directory for the value of the option."""
     booleans = set()
     for name in (name for commands in _GROUPS.values() for name in commands):
-        command = getattr(import_module(f"proctor.cli.{name}"), f"{name}_command")
+        module = name.replace("-", "_")
+        command = getattr(import_module(f"proctor.cli.{module}"), f"{module}_command")
         hints = get_type_hints(command)
         for kind in list(hints.values()):  # a group of flags
             if is_dataclass(kind) and kind is not RunConfig:
@@ -212,18 +212,3 @@ def test_the_other_old_names_are_taken_with_a_note_too():
         assert expand(["eval", "--use_amp=false", "device=cuda"]) == [
             "eval", "--policy.use_amp=false", "--policy.device=cuda",
         ]  # fmt: skip
-
-
-@pytest.mark.parametrize("off", ["recording=false", "recording_private=true"])
-def test_an_option_of_lerobots_that_changes_nothing_is_left_out(off):
-    """The evaluation is the same without it."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Note)
-        assert expand([f"--eval.{off}", "--eval.n_episodes=2"]) == ["--eval.n_episodes=2"]
-
-
-@pytest.mark.parametrize("on", ["recording=true", "recording_repo_id=user/repo", "recording"])
-def test_an_option_of_lerobots_that_is_relied_upon_is_refused_with_what_to_use(on):
-    """By name, instead of the nearest option that Proctor has."""
-    with pytest.raises(ConfigError, match=r"LeRobot's --eval\.recording.* is not supported: "):
-        expand([f"--eval.{on}"])

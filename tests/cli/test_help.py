@@ -34,7 +34,7 @@ def test_every_example_is_understood(arguments):
     """Its command, its options, its values' types; whether the files exist is another matter."""
     command, bound, unused, *_ = app.parse_known_args(expand(arguments))
 
-    assert command.__name__ == f"{arguments[0]}_command"
+    assert command.__name__ == f"{arguments[0].replace('-', '_')}_command"
     assert not unused
     assert bound.arguments or len(arguments) == 1
 

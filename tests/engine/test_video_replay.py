@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from proctor.engine import Engine, EngineOptions, EngineSetup, VideoReplayer, VideoSpec, VideoTask
+from proctor.engine import Engine, EngineOptions, EngineSetup, Replayer, VideoSpec, VideoTask
 from proctor.engine.plan import plan_episodes, plan_tasks
 from proctor.errors import ConfigError, EnvironmentBuildError, Interrupted
 from proctor.testing.fakes import FAKE_BENCHMARK, FakeBenchmark, FakeConfig, FakeEnv, FakePolicy
@@ -41,8 +41,8 @@ class Studio:
     def video_spec_of(self, spec, **fields):
         return VideoSpec(str(self.folder / f"{spec.task_id}-{spec.episode_index}.mp4"), **fields)
 
-    def keep(self, result, actions):
-        self.results[result.spec], self.actions[result.spec] = result, actions
+    def keep(self, result, arrays):
+        self.results[result.spec], self.actions[result.spec] = result, arrays["actions"]
 
     def measure(self, *, live=False, policy=None, **fields):
         """An engine that has measured everything."""
@@ -64,7 +64,7 @@ class Studio:
     def render(setup, video_tasks, engine=None):
         """Renders the videos; gives the problem of each episode, by task and number."""
         problems = {}
-        with closing(VideoReplayer(setup, video_tasks, engine and engine.workers)) as replayer:
+        with closing(Replayer(setup, video_tasks, engine and engine.workers)) as replayer:
             replayer.run(problems.__setitem__)
         return {f"{spec.task_id}-{spec.episode_index}": problem for spec, problem in problems.items()}
 
@@ -91,7 +91,7 @@ def test_every_video_is_rendered_by_the_workers_that_measured_it(studio, watch, 
     engine = studio.measure(batch_size=batch_size)
     workers = engine.workers.scheduler.worker_ids
 
-    with closing(VideoReplayer(engine.setup, studio.video_tasks(), engine.workers)) as replayer:
+    with closing(Replayer(engine.setup, studio.video_tasks(), engine.workers)) as replayer:
         problems = {}
         replayer.run(problems.__setitem__)
         assert engine.workers.scheduler.worker_ids == workers
@@ -266,7 +266,7 @@ def test_a_simulator_that_cannot_be_built_any_more_ends_the_rendering(studio):
 def test_an_interruption_leaves_whole_videos_only(studio, batch_size):
     """Those that were finished."""
     engine = studio.measure(batch_size=batch_size)
-    replayer = VideoReplayer(engine.setup, studio.video_tasks(), engine.workers)
+    replayer = Replayer(engine.setup, studio.video_tasks(), engine.workers)
 
     with closing(replayer), pytest.raises(Interrupted):
         replayer.run(lambda spec, problem: replayer.interrupt(2))

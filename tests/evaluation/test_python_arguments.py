@@ -178,7 +178,7 @@ def eval_all(**arguments):
         (lambda: eval_policy(make_env(ENV)["fake"][0], FakePolicy(), 0), "n_episodes is 0; it must be at least 1"),
         (lambda: eval_all(n_episodes=0), "n_episodes is 0; it must be at least 1"),
         (lambda: eval_all(max_episodes_rendered=1), "max_episodes_rendered is 1, but videos_dir is missing"),
-        (lambda: eval_all(recording_dir="there"), "recording_dir and recording_repo_id are not supported"),
+        (lambda: eval_all(recording_dir="there"), "recording_dir and recording_repo_id are not supported here"),
         (lambda: eval_all(envs={"fake": {0: cartpole()}}), "env is the single environment"),
         (lambda: eval_all(env_preprocessor=Pipeline()), "env_preprocessor has Mine, which environments of proctor"),
         (lambda: make_env(ENV, 1, hub_cache_dir="there"), "hub_cache_dir is not supported: set HF_HUB_CACHE"),

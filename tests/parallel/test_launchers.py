@@ -190,7 +190,12 @@ def test_launchers_are_found_by_the_name_that_the_command_line_takes():
     """Each name leads to a subclass of Launcher."""
     classes = {name: Sharding(1, launcher=name).launcher_class().__name__ for name in LAUNCHERS}
 
-    assert classes == {"local": "LocalLauncher", "inline": "InlineLauncher", "ray": "RayLauncher"}
+    assert classes == {
+        "local": "LocalLauncher",
+        "inline": "InlineLauncher",
+        "ray": "RayLauncher",
+        "slurm": "SlurmLauncher",
+    }
 
 
 @pytest.mark.parametrize("address", ["proctor.config:RunConfig", "proctor.parallel.launchers:LAUNCHERS"])

@@ -21,8 +21,8 @@ from proctor.errors import ConfigError
 from proctor.evaluation.prepared_run import prepare
 from proctor.evaluation.run import run
 from proctor.parallel.driver import Sharding, run_in_shards
+from proctor.parallel.launchers import requirements
 from proctor.parallel.launchers.ray import launcher as launcher_module
-from proctor.parallel.launchers.ray import requirements
 from proctor.parallel.launchers.ray.launcher import RayLauncher, _resources
 from proctor.parallel.launchers.ray.options import RayOptions
 from proctor.parallel.messages import (

@@ -331,3 +331,28 @@ def test_the_loads_of_all_shards_are_combined():
     assert sum(loads[-1].running.values()) == 2
     assert not loads[-1].loading_policy
     assert pool.started_at <= pool.measuring_since
+
+
+def test_a_place_that_is_taken_costs_neither_attempt_nor_restart_if_it_is_not_counted():
+    """A cluster may preempt a shard again and again, and each time the same episode is running."""
+    taken = ShardLost("was put back into the queue", taken=True, counted=False)
+    counted = dict.fromkeys(range(3), ShardLost("ended (CANCELLED)", taken=True))
+    script = Script(dict.fromkeys(range(8), taken) | counted)
+    pool = make_pool(script, 1, max_attempts=1)
+
+    results, *_ = run(pool)
+
+    assert {result.outcome for result in results.values()} == {Outcome.SUCCESS}
+    assert all(not result.errors for result in results.values())
+    assert len(script.starts) == 9
+    assert len(pool.losses) == 8
+
+
+def test_a_place_that_is_taken_before_anything_was_done_is_given_up_some_time():
+    """Else a job whose time is too short would be submitted for ever; no episode is to blame."""
+    script = Script(dict.fromkeys(range(9), ShardLost("ended (TIMEOUT)", taken=True)))
+
+    with pytest.raises(ResourceError, match="Every shard was lost 4 times"):
+        run(make_pool(script, 1, max_attempts=1))
+
+    assert len(script.starts) == 4

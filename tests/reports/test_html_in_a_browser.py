@@ -266,8 +266,8 @@ def test_the_address_holds_the_episode_and_the_filters(opened, run):
 
 def test_odd_addresses_are_ignored(run, open_page):
     """A task or an episode that does not exist, and what is not an address at all."""
+    seen = open_page(run / "report.html")
     for odd in ["nothing/0", "task-1/999", "%E0%A4%A/1", "task-0/3?task=nothing&a=77&outcome=odd", "tasks"]:
-        seen = open_page(run / "report.html")
         seen.page.goto(f"{(run / 'report.html').as_uri()}#{odd}")
         seen.page.reload()
         assert seen.page.locator(".filters output").is_visible()

@@ -38,11 +38,11 @@ def arrays_of(spec):
     }
 
 
-def write(directory, specs, shard=WHOLE):
+def write(directory, specs, shard=WHOLE, arrays=arrays_of):
     files = RunDirectory(directory, shard)
     with files.open_journal(FINGERPRINT) as writer:
         for spec in specs:
-            writer.append(done(spec), arrays_of(spec))
+            writer.append(done(spec), arrays(spec))
     return files.journal_file
 
 
@@ -152,7 +152,7 @@ def test_every_session_adds_a_header_and_its_time(tmp_path, monkeypatch):
 
 def test_truncation_at_every_byte_keeps_the_whole_lines_and_the_next_append_works(tmp_path):
     """Wherever a kill cut the file, what is whole is kept and the run goes on."""
-    content = write(tmp_path / "whole", SPECS[:2]).read_bytes()
+    content = write(tmp_path / "whole", SPECS[:2], arrays=lambda _: None).read_bytes()
     path = tmp_path / "cut" / "journal.jsonl"
     path.parent.mkdir()
     for size in range(len(content)):
@@ -199,6 +199,34 @@ def test_after_a_bit_flip_appending_works(tmp_path):
         write(tmp_path, SPECS[5:6])
 
         assert specs_in(read_journal(path)) == [*before, SPECS[5]]
+
+
+@pytest.mark.parametrize(
+    "content", [b"dear diary\n", b"dear diary, " * 1000, b'{"crc32":"00000000","record":{}}\n', b"\x00\x01"]
+)
+def test_a_file_that_is_no_journal_is_not_emptied(tmp_path, content):
+    """It may be somebody else's; the refusal leaves every byte, and no lock."""
+    (tmp_path / "journal.jsonl").write_bytes(content)
+
+    with pytest.raises(ConfigError, match="holds no intact line of a journal"):
+        write(tmp_path, SPECS[:1])
+
+    assert (tmp_path / "journal.jsonl").read_bytes() == content
+    assert not (tmp_path / "journal.lock").exists()
+
+
+@pytest.mark.parametrize("name", ["journal.jsonl", "journal.actions.bin", "journal.lock"])
+def test_a_link_is_not_followed(tmp_path, name):
+    """It would have another file cut, overwritten or appended to."""
+    other = tmp_path / "other"
+    other.write_bytes(b"" if name == "journal.jsonl" else b"somebody's")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / name).symlink_to(other)
+
+    with pytest.raises(ResourceError, match="is a symbolic link, which is not followed; remove it"):
+        write(tmp_path / "run", SPECS[:1])
+
+    assert other.read_bytes() == (b"" if name == "journal.jsonl" else b"somebody's")
 
 
 @pytest.mark.parametrize("tail", [b"\0" * 5000, b'{"crc32":"', b"\n\n\n", b"\xff\xfe garbage \n more", b'{"a":1}\n'])
@@ -264,8 +292,8 @@ def test_an_error_message_that_is_no_valid_text_is_kept(tmp_path):
 # --------------------------------------------------------------------------------------------------------- full disk
 
 
-# An append is 40 bytes of actions and a line of about 430: every kind of place to run out, in either file.
-@pytest.mark.parametrize("room", range(0, 440, 11))
+# An append is 85 bytes of arrays and a line of about 700: every kind of place to run out, in either file.
+@pytest.mark.parametrize("room", range(0, 740, 20))
 def test_a_disk_that_fills_up_leaves_whole_records(tmp_path, monkeypatch, room):
     """The last write is short without an error, then errors come: both files end as they were before the episode."""
     writer = RunDirectory(tmp_path).open_journal(FINGERPRINT)

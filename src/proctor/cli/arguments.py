@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from proctor.config.lerobot_flags import without_lerobots
 from proctor.config.structure import read_value
 from proctor.errors import ConfigError, note
 from proctor.security.consent import CONSENT, GIVE_CONSENT, gives_consent
@@ -29,7 +28,7 @@ _OLD_PATH = "-p"
 _OLD_NAMES = {"pretrained_policy_name_or_path": "policy.path", "use_amp": "policy.use_amp", "device": "policy.device"}
 """Other options of LeRobot before 0.2, and their names since."""
 SWITCHES = {"help", "version", "json", "anyway", "static", "embed", "open", "trust_remote_code", "watch"}
-SWITCHES |= {"newest_first", "race", "fetch_python", "verbose", "stale", "all"}
+SWITCHES |= {"newest_first", "race", "fetch_python", "verbose", "stale", "all", "dataset_convert", "private"}
 """Options that need no value: only the word ``true`` or ``false`` behind one is its value. Every boolean option of a
 command must be among them (a test compares them), else it would take the command's argument for its value."""
 _TRUTH_VALUES = ("true", "false")
@@ -59,7 +58,7 @@ def expand(arguments: Sequence[str]) -> list[str]:
             )
         options = {**dict(_flatten(fields)), **options}
     _require_whole_fields(options)
-    options = {key: value and _as_json(value) for key, value in _without_lerobots(options).items()}
+    options = {key: value and _as_json(value) for key, value in options.items()}
     return [*positional, *(f"--{key}" if value is None else f"--{key}={value}" for key, value in options.items())]
 
 
@@ -123,15 +122,6 @@ def _split(arguments: Sequence[str]) -> Iterator[tuple[str | None, str | None]]:
 def _renamed(old: str, new: str) -> str:
     note(f"{old} is an option of older LeRobots; it is taken as --{new}.")
     return new
-
-
-def _without_lerobots(options: Mapping[str, str | None]) -> dict[str, str | None]:
-    """Remove the options of ``--eval.*`` that only LeRobot has; those of ``--env.*`` are left to the benchmark."""
-    prefix = "eval."
-    switched_on = "true"  # what an option without a value means
-    ours = {key.removeprefix(prefix): value or switched_on for key, value in options.items() if key.startswith(prefix)}
-    kept = without_lerobots("eval", ours, known=())
-    return {key: v for key, v in options.items() if not key.startswith(prefix) or key.removeprefix(prefix) in kept}
 
 
 def _as_json(value: str) -> str:

@@ -37,7 +37,7 @@ def check_command(config: Annotated[RunConfig, Parameter(name="*")] = _NOTHING, 
     from proctor.evaluation.terminal import quiet_terminal
 
     with TemporaryDirectory() as folder:
-        evaluation = replace(config.eval, n_episodes=episodes, video="none")
+        evaluation = replace(config.eval, n_episodes=episodes, video="none", recording=False, recording_repo_id=None)
         prepared = prepare(replace(config, eval=evaluation, output_dir=folder))
         with quiet_terminal(evaluation, prepared.run_directory.worker_log) as console:
             console.print(f"{len(prepared.specs)} episodes, one at a time; then in other ways:", style="dim")

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from proctor.cli.ci import CiOptions
+from proctor.cli.record import show_recording
 from proctor.config import RunConfig
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ def conclude(result: EvalResult, config: RunConfig, ci: CiOptions = _NO_CI) -> i
     from proctor.reports.terminal import print_videos
 
     print_videos(Console(), result.directory, result.summary.videos, result.video_problems)
+    if result.recording is not None:
+        show_recording(result.recording, config.eval.recording_repo_id, private=config.eval.recording_private)
     log_result(result, config)
     status = ci.report(result.run, result.summary)
     return ERRORS_REMAIN if result.n_errors else status

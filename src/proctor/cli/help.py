@@ -81,6 +81,18 @@ A checkpoint whose success rate is unexpected:
 
 Exit status: 0 if the episode ran, 3 if it ended in an error.
 """,
+    "open-loop": """\
+A checkpoint on four episodes of the dataset that it was trained on:
+  proctor open-loop --policy.path=outputs/train/act/checkpoints/last/pretrained_model \\
+                    --dataset.repo_id=user/demonstrations --dataset.episodes='[0,1,2,3]'
+
+Why does it fail in the simulator? With the policy of that run:
+  proctor open-loop --beside=outputs/eval/2026-11-21/14-28-19_pusht_act \\
+                    --dataset.repo_id=user/demonstrations --dataset.root=data/demonstrations
+
+Exit status: 0 done, 2 wrong usage, or policy and dataset do not fit, 3 the policy failed,
+130 interrupted: the same command with the same --output_dir goes on.
+""",
     "check": """\
 Example:
   proctor check --policy.path=outputs/train/act/checkpoints/last/pretrained_model \\
@@ -132,6 +144,11 @@ Examples:
   proctor autotune --policy.path=outputs/train/act/checkpoints/last/pretrained_model \\
                    --env.type=metaworld --env.task=MT10
   proctor autotune --policy.path=user/smolvla_libero --env.type=libero --seconds=60 --json
+""",
+    "record": """\
+Examples:
+  proctor record outputs/eval/2026-11-21/14-28-19_pusht_act
+  proctor record outputs/eval/2026-11-21/14-28-19_metaworld_act --episode failures --output datasets/failures
 """,
     "replay": """\
 Examples:

@@ -28,6 +28,7 @@ _GROUPS = {
         "resume": "Go on with an interrupted evaluation.",
         "merge": "Put the shards of an evaluation together.",
         "probe": "Look at what a policy is given and gives, in one short episode.",
+        "open-loop": "Compare a policy's predictions on recorded observations with the recorded actions.",
         "check": "Check that a policy's results do not depend on how they are computed.",
         "serve": "Serve a policy to other programs over openpi's protocol.",
         "plan": "Compute how many episodes tell two policies apart.",
@@ -38,6 +39,7 @@ _GROUPS = {
         "profile": "Show where the time of an evaluation went.",
         "compare": "Compare policies: is one better than another, and how sure is that?",
         "replay": "Render videos of episodes of an evaluation by running them again.",
+        "record": "Record episodes of an evaluation as a LeRobotDataset by running them again.",
         "report": "Write a page of HTML that shows evaluations and their episodes.",
         "view": "Show a folder of evaluations in the browser, also while they run.",
         "export": "Write episodes as CSV or Parquet, or rates for a page of the Hub.",
@@ -49,7 +51,8 @@ _GROUPS = {
         "completion": "Install completion for your shell.",
     },
 }
-"""The commands as ``proctor --help`` groups them. Command ``name`` is ``name_command`` in ``proctor.cli.name``."""
+"""The commands as ``proctor --help`` groups them. Command ``name`` is ``name_command`` in ``proctor.cli.name``, with
+an underscore for each dash."""
 
 
 def _make_app() -> App:
@@ -68,7 +71,8 @@ def _make_app() -> App:
         group = Group(title, sort_key=number)
         for position, (name, summary) in enumerate(commands.items()):
             # An address, not a function: `proctor --help` imports no command.
-            address = f"proctor.cli.{name}:{name}_command"
+            module = name.replace("-", "_")
+            address = f"proctor.cli.{module}:{module}_command"
             texts = {"help": summary, "help_epilogue": EXAMPLES[name]}
             app.command(address, name=name, group=group, sort_key=position, **texts)
     return app

@@ -40,7 +40,7 @@ def probe_command(
     from proctor.evaluation.terminal import quiet_terminal
 
     with TemporaryDirectory() as folder:
-        evaluation = replace(config.eval, n_episodes=1, video="none")
+        evaluation = replace(config.eval, n_episodes=1, video="none", recording=False, recording_repo_id=None)
         prepared = prepare(replace(config, eval=evaluation, output_dir=folder))
         with quiet_terminal(evaluation, prepared.run_directory.worker_log):
             found = probe(prepared, steps)

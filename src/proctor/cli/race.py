@@ -76,12 +76,17 @@ def _with_anytime_intervals(config: RunConfig) -> RunConfig:
     """Choose the interval that may be looked at again and again.
 
     Raises:
-        ConfigError: the user asks for another one, or for another rule of when to stop.
+        ConfigError: the user asks for another one, for another rule of when to stop, or for a dataset.
     """
     if config.eval.ci not in (None, "anytime"):
         raise ConfigError(f"eval.ci is '{config.eval.ci}', but a race looks again and again; leave it out.")
     if config.eval.stop_at_ci_width is not None:
         raise ConfigError("eval.stop_at_ci_width is given, but a race has a rule of its own; leave it out.")
+    if config.eval.recording:
+        raise ConfigError(
+            "eval.recording is given, but a race would record each run again and again; leave it out, and record the "
+            "runs afterwards with `proctor record`."
+        )
     return replace(config, eval=replace(config.eval, ci="anytime"))
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 from rich.console import Console
@@ -11,26 +12,39 @@ from rich.console import Console
 from proctor.cli.checkpoints import again, require_targets, rows_of, show_checkpoint, with_output_dir
 from proctor.cli.ci import append_text
 from proctor.cli.eval import ERRORS_REMAIN
+from proctor.cli.parallel import launcher_fields, number_of_shards, print_losses, sharding_of
 from proctor.config import RunConfig, WatchConfig
 from proctor.errors import ConfigError, Interrupted
+from proctor.parallel.launchers.ray.options import RayOptions
+from proctor.parallel.launchers.slurm.options import SlurmOptions
 
 if TYPE_CHECKING:
-    from proctor.evaluation.sweep import Sweep, SweepVerdict
+    from contextlib import AbstractContextManager
+
+    from proctor.evaluation.run_state import EvalResult
+    from proctor.evaluation.sweep import Sweep, SweepVerdict, SweptCheckpoint
+    from proctor.evaluation.sweep.sweep import RunsInTurn
     from proctor.reports.sweep import SweepRow, SweepSummary
 
 _NOTHING = RunConfig()
 _NOT_WATCHING = WatchConfig()
+_NO_RAY_OPTIONS = RayOptions()
+_NO_SLURM_OPTIONS = SlurmOptions()
 _PICKS = ("best",)
 
 
-def sweep_command(  # noqa: D417, PLR0913 - the command's flags; WatchConfig describes its own
+def sweep_command(  # noqa: D417, PLR0913 - the command's flags; the classes of options describe their own
     *targets: str,
     config: Annotated[RunConfig, Parameter(name="*")] = _NOTHING,
     pick: str | None = None,
     link: Path | None = None,
     markdown: Path | None = None,
     race: bool = False,
+    launcher: str | None = None,
+    num_shards: str | None = None,
     watching: Annotated[WatchConfig, Parameter(name="*")] = _NOT_WATCHING,
+    ray: Annotated[RayOptions, Parameter(name="*")] = _NO_RAY_OPTIONS,
+    slurm: Annotated[SlurmOptions, Parameter(name="*")] = _NO_SLURM_OPTIONS,
 ) -> int:
     """Evaluate every checkpoint of a training on the same episodes, and say which is the best.
 
@@ -53,21 +67,25 @@ def sweep_command(  # noqa: D417, PLR0913 - the command's flags; WatchConfig des
         Append the table in Markdown to this file, for example "$GITHUB_STEP_SUMMARY".
     race
         Stop as soon as it is known which is the best, as proctor race does.
+    launcher
+        Evaluate each checkpoint in shards, as proctor parallel with this launcher does; in one process if not given.
+    num_shards
+        With --launcher: number of shards for each checkpoint.
     """
-    from proctor.evaluation.evaluator import Evaluator
     from proctor.evaluation.sweep import Sweep, Watcher, find_checkpoints, watch_and_evaluate
     from proctor.evaluation.terminal import stopped_by_signals
     from proctor.reports.trackers import check_trackers
 
     _require(targets, pick, link)
+    how = _launcher(launcher, num_shards, ray, slurm)
     if race:
-        return _race(targets, config, markdown, exclude=pick or watching.watch)
+        return _race(targets, config, markdown, exclude=pick or watching.watch or launcher)
     check_trackers(config)
     checkpoints = [] if watching.watch else find_checkpoints(targets)
     config = with_output_dir(config, targets[0])
     folder = Path(str(config.output_dir))
-    with Evaluator(config.env, seed=config.seed, trust_remote_code=config.trust_remote_code) as evaluator:
-        sweep = Sweep(config, folder, evaluator, lambda swept, result: show_checkpoint(swept, result, config))
+    with _evaluator(config, how) as evaluator:
+        sweep = Sweep(config, folder, evaluator, lambda swept, result: _show(swept, result, config))
         sweep.add(checkpoints)
         try:
             with stopped_by_signals(sweep):
@@ -95,12 +113,48 @@ def _require(targets: tuple[str, ...], pick: str | None, link: Path | None) -> N
         raise ConfigError(f"--pick is '{pick}'; it is one of {', '.join(_PICKS)}.")
 
 
+def _launcher(
+    launcher: str | None, num_shards: str | None, ray: RayOptions, slurm: SlurmOptions
+) -> Mapping[str, Any] | None:
+    """Return how each checkpoint is divided into shards; None if it is evaluated in one process.
+
+    Raises:
+        ConfigError: a launcher or a number of shards is missing, or the launcher's options are wrong.
+    """
+    if (launcher is None) != (num_shards is None):
+        raise ConfigError("--launcher and --num-shards belong together: --launcher slurm --num-shards 4.")
+    if num_shards == "auto":
+        raise ConfigError("--num-shards is auto, which measures one policy; give a sweep a number.")
+    fields = launcher_fields(launcher or "", num_shards or "", None, ray, slurm)
+    return None if num_shards is None else {"num_shards": number_of_shards(num_shards), **fields}
+
+
+def _evaluator(config: RunConfig, how: Mapping[str, Any] | None) -> AbstractContextManager[RunsInTurn]:
+    """Return what evaluates one checkpoint after another."""
+    from contextlib import nullcontext
+
+    from proctor.evaluation.evaluator import Evaluator
+    from proctor.parallel.evaluator import ShardedEvaluator
+
+    if how is None:
+        return Evaluator(config.env, seed=config.seed, trust_remote_code=config.trust_remote_code)
+    return nullcontext(ShardedEvaluator(sharding_of(config, **how)))
+
+
 def _race(targets: tuple[str, ...], config: RunConfig, markdown: Path | None, *, exclude: object) -> int:
     from proctor.cli.race import hold_race
 
     if exclude:
-        raise ConfigError("--race does not go together with --pick and --watch; leave it out, or leave them out.")
+        raise ConfigError(
+            "--race does not go together with --pick, --watch and --launcher; leave it out, or leave them out."
+        )
     return hold_race(targets, config, markdown)
+
+
+def _show(swept: SweptCheckpoint, result: EvalResult | None, config: RunConfig) -> None:
+    if result is not None:
+        print_losses(result)
+    show_checkpoint(swept, result, config)
 
 
 def _say_waiting() -> None:

@@ -297,8 +297,8 @@ class _Wanted:
 def _refuse_recording(directory: Any, repo_id: Any, *, save_predicted_video: bool) -> None:
     if directory is not None or repo_id is not None:
         raise ConfigError(
-            "recording_dir and recording_repo_id are not supported: Proctor stores the seed and the actions of every "
-            "episode instead of a data set; leave them out."
+            "recording_dir and recording_repo_id are not supported here: leave them out, and record one dataset with "
+            "proctor.evaluate(…, recording=True)."
         )
     if save_predicted_video:
         raise ConfigError("save_predicted_video is not supported; leave it out.")

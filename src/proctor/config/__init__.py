@@ -3,6 +3,7 @@
 from proctor.config.dataset import DatasetConfig
 from proctor.config.env import EnvConfig
 from proctor.config.eval import EvalConfig
+from proctor.config.open_loop import OpenLoopConfig
 from proctor.config.run import RunConfig
 from proctor.config.structure import comma_separated, structure
 from proctor.config.trackers import TensorBoardConfig, TrackioConfig
@@ -13,6 +14,7 @@ __all__ = [
     "DatasetConfig",
     "EnvConfig",
     "EvalConfig",
+    "OpenLoopConfig",
     "RunConfig",
     "TensorBoardConfig",
     "TrackioConfig",

@@ -94,6 +94,17 @@ class EvalConfig:
     video_size: str | None = None
     """Width and height of videos in pixels, such as 640x480; the default is the simulator's usual size."""
 
+    recording: bool = False
+    """Record all completed episodes as one LeRobotDataset in the folder recording of the run directory, after all
+    episodes are measured: what the policy saw and did at each step, with seed and success of each episode."""
+
+    recording_repo_id: str | None = None
+    """Name of the recorded dataset on the Hub, such as user/name. Nothing is uploaded: the command that pushes the
+    dataset is printed. Needs recording."""
+
+    recording_private: bool = False
+    """Make the printed command push a private dataset."""
+
     ci: str | None = None
     """Confidence interval of success rates: wilson, exact (Clopper-Pearson; its coverage is never below the nominal
     level, and it is wider) or anytime (valid at every moment of a run; wider still). The default is wilson, and anytime
@@ -137,6 +148,7 @@ class EvalConfig:
                 )
         self._check_stopping()
         self._check_delay()
+        self._check_recording()
         if self.video_size is not None and min(self.video_pixels or (0,)) < 2:
             raise ConfigError(
                 f"eval.video_size is '{self.video_size}'; it must be WIDTHxHEIGHT in pixels, such as 640x480."
@@ -154,6 +166,18 @@ class EvalConfig:
             )
         if self.num_shards > 1:
             raise ConfigError("eval.stop_at_ci_width needs all episodes in one process; leave out eval.num_shards.")
+
+    def _check_recording(self) -> None:
+        if self.recording_repo_id is not None and not self.recording:
+            raise ConfigError(
+                f"eval.recording_repo_id is '{self.recording_repo_id}', but nothing is recorded; add "
+                "--eval.recording=true, or leave the option out."
+            )
+        if self.recording and self.num_shards > 1:
+            raise ConfigError(
+                "eval.recording makes one dataset of all shards, so a shard cannot make it; leave the option out, and "
+                "record the merged run with `proctor record`."
+            )
 
     def _check_delay(self) -> None:
         if not 0 <= self.inference_delay_ms < math.inf:  # so that NaN is refused, too

@@ -1,8 +1,7 @@
 """Options of ``lerobot-eval`` that Proctor does not need: a pasted command works, or an error names the alternative.
 
 If an option changes no result, it is ignored with a note. If the user relies on it, it is refused, and the error
-message says what to use instead. Source: ``lerobot/envs/configs.py`` and ``lerobot/configs/default.py`` of LeRobot
-0.6.1.
+message says what to use instead. Source: ``lerobot/envs/configs.py`` of LeRobot 0.6.1.
 """
 
 from __future__ import annotations
@@ -54,16 +53,6 @@ _ENV = {
     ),
 }
 
-_EVAL = {
-    "recording": _Answer(
-        "is not supported: Proctor stores the seed and the actions of every episode instead of a dataset; `proctor "
-        "replay` renders any episode from them, and `proctor export` writes the episodes as a table",
-        needed=True,
-    ),
-    "recording_repo_id": _Answer("is not supported: Proctor uploads nothing to the Hub", needed=True),
-    "recording_private": _Answer("has no effect: Proctor uploads nothing to the Hub"),
-}
-
 _POLICY = {
     "discover_packages_path": _Answer(
         "is not supported: install the package; LeRobot finds policies in installed packages named lerobot_policy_…",
@@ -71,7 +60,7 @@ _POLICY = {
     ),
 }
 
-_ANSWERS: Mapping[str, Mapping[str, _Answer]] = {"env": _ENV, "eval": _EVAL, "policy": _POLICY}
+_ANSWERS: Mapping[str, Mapping[str, _Answer]] = {"env": _ENV, "policy": _POLICY}
 
 
 def without_lerobots(group: str, fields: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:

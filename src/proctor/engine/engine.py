@@ -14,10 +14,12 @@ from proctor.engine.inference import InferenceRequest, InferenceResult
 from proctor.engine.load import Load
 from proctor.engine.observer import Observer
 from proctor.engine.options import EngineSetup
+from proctor.engine.rollouts import RolloutIdentity, keep_rollout
 from proctor.engine.timesheet import Timesheets
 from proctor.engine.trace import Trace
-from proctor.engine.video_replay import check_camera
-from proctor.engine.worker.messages import Built, Start, VideoSpec, unpack_arrays
+from proctor.engine.videos import check_camera
+from proctor.engine.worker.messages import Built, RolloutSpec, Start, VideoSpec, unpack_arrays
+from proctor.engine.worker.rollout_file import discard_rollout
 from proctor.engine.worker.video_file import discard_video, keep_video
 from proctor.engine.workers import (
     TICK_S,
@@ -56,7 +58,8 @@ class Engine:
         setup: how the workers are set up, and the engine's options.
         plan: the episodes; :meth:`add` adds others.
         policy: where actions come from; None if they come from inside the workers (``setup.action_source``).
-        video_specs: the episodes that are recorded while they run, if their simulator cannot replay them.
+        video_specs: the episodes that get a video while they run, if their simulator cannot replay them.
+        rollout_specs: the episodes that are recorded for a dataset while they run, if it cannot replay them.
         workers: idle workers of an engine that has run to its end; by default the engine has workers of its own.
         observers: further receivers of the events of episodes and workers.
         on_policy_loaded: receives the policy's fingerprint once the policy is loaded, on the thread that loads it and
@@ -70,6 +73,7 @@ class Engine:
         policy: PolicySource | None,
         video_specs: Mapping[EpisodeSpec, VideoSpec] = MappingProxyType({}),
         *,
+        rollout_specs: Mapping[EpisodeSpec, RolloutSpec] = MappingProxyType({}),
         workers: Workers | None = None,
         observers: Sequence[Observer] = (),
         on_policy_loaded: OnPolicyLoaded | None = None,
@@ -87,10 +91,13 @@ class Engine:
             self.workers.watch(descriptor)
         self._episodes: dict[int, Episode] = {}
         self._video_specs = video_specs
+        self._rollout_specs = rollout_specs
         self._checked: set[TaskKey] = set()
         self._recorded_live: set[TaskKey] = set()
         self.recorded: dict[EpisodeSpec, str] = {}
         """The episodes that were recorded while they ran: "" if there is a video, else why there is none."""
+        self.rollout_problems: dict[EpisodeSpec, str] = {}
+        """The episodes that were recorded for a dataset while they ran: "" if they are, else why they are not."""
         self.started_at: float | None = None
         """The moment at which the first episode was sent to a worker, on the monotonic clock; None before."""
         self.expects_more = False
@@ -215,7 +222,8 @@ class Engine:
             self.started_at = monotonic()
         task = self.setup.tasks[spec.task]
         self._episodes[worker_id] = Episode(spec, task, self._look_plan, self._delayed_chunks(spec.task))
-        self.workers.send(worker_id, Start(spec, task.max_episode_steps, self._live_video(spec)))
+        start = Start(spec, task.max_episode_steps, self._live_video(spec), self._live_rollout(spec))
+        self.workers.send(worker_id, start)
 
     def _delayed_chunks(self, task: TaskKey) -> DelayedChunks | None:
         """Return the chunks of a new episode of a task, which arrive late; None if there is no delay."""
@@ -254,16 +262,26 @@ class Engine:
         episode, reply = self._episodes.pop(event.worker_id), event.reply
         if (video_spec := self._live_video(event.spec)) is not None:
             self.recorded[event.spec] = reply.video_problem or keep_video(video_spec)
+        if (rollout_spec := self._live_rollout(event.spec)) is not None:
+            identity = RolloutIdentity.of_reply(event.spec, reply)
+            self.rollout_problems[event.spec] = reply.rollout_problem or keep_rollout(rollout_spec, identity)
         timings = self._timesheets.timings(event.worker_id)
         self._on_result(episode.result(reply, event.errors, timings), unpack_arrays(reply.arrays))
 
     def _discard_videos(self) -> None:
         for video_spec in self._video_specs.values():
             discard_video(video_spec)
+        for rollout_spec in self._rollout_specs.values():
+            discard_rollout(rollout_spec)
 
     def _live_video(self, spec: EpisodeSpec) -> VideoSpec | None:
         """The video of an episode that is to be recorded while it runs; None if there is to be no such video."""
         return self._video_specs.get(spec) if spec.task in self._recorded_live else None
+
+    def _live_rollout(self, spec: EpisodeSpec) -> RolloutSpec | None:
+        """The recording of an episode that is to be made while it runs; None if there is to be none then."""
+        replayable = self.workers.built[spec.task].replayable
+        return None if replayable else self._rollout_specs.get(spec)
 
     def _check_env(self, spec: EpisodeSpec) -> None:
         """See, once for each task, that videos and the policy can have of its simulator what they need.

@@ -95,10 +95,10 @@ class PreparedRun:
 
     @property
     def draws(self) -> bool:
-        """A simulator draws images: for a policy outside the worker, or for a video."""
+        """A simulator draws images: for a policy outside the worker, for a video or for a dataset."""
         config = self.config.eval
-        records = config.video == "all" or (config.video != "none" and config.n_episodes_to_render > 0)
-        return records or not isinstance(self.policy, LocalPolicy)
+        films = config.video == "all" or (config.video != "none" and config.n_episodes_to_render > 0)
+        return films or config.recording or not isinstance(self.policy, LocalPolicy)
 
     @cached_property
     def identity(self) -> Identity:

@@ -1,10 +1,13 @@
-"""Runs an evaluation in three steps: measure the episodes, summarise the results, make the videos that are missing."""
+"""Runs an evaluation in steps: measure the episodes, summarise the results, make the videos that are missing, and
+record a dataset if one is asked for.
+"""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from proctor.engine.policy_failures import require_result
 from proctor.errors import ConfigError, Interrupted, NoResultError, ProctorError, ResourceError, note
 from proctor.evaluation.arguments import env_fields, path_text, plain, policy_of, whole_number
 from proctor.evaluation.prepared_run import PreparedRun, prepare
+from proctor.evaluation.recording import Staging, record, require_lerobot, staging_of
 from proctor.evaluation.run_state import EvalResult, RunState
 from proctor.evaluation.terminal import quiet_terminal, watched
 from proctor.evaluation.videos import make_videos, remove_videos, video_spec_of, wanted_videos
@@ -23,7 +27,7 @@ from proctor.policies.function import PredictFunction
 from proctor.rendering import choose_renderer
 from proctor.results.journal_records import key_of
 from proctor.streams import global_generators_restored
-from proctor.types import EpisodeArrays, EpisodeResult, EpisodeSpec
+from proctor.types import EpisodeArrays, EpisodeResult, EpisodeSpec, Outcome
 
 PolicyArgument = str | Path | Mapping[str, Any] | PolicySource | LocalPolicy | PredictFunction
 """Whatever is taken as a policy; :func:`evaluate` describes it."""
@@ -126,13 +130,15 @@ class Measured:
     ``recorded`` are the episodes that were recorded while they ran, and why there is no video of an episode; "" if
     there is one. ``losses`` has a sentence about each shard that died. ``workers`` and their simulators make the videos
     that are missing; if there are none, new workers are started for that. Afterwards ``keeper`` takes them back, if
-    there is one.
+    there is one. ``unrecorded`` are the episodes that were to be recorded for a dataset while they ran and could not
+    be, and why.
     """
 
     recorded: Mapping[EpisodeSpec, str]
     losses: tuple[str, ...] = ()
     workers: Workers | None = None
     keeper: WorkerKeeper | None = None
+    unrecorded: Mapping[EpisodeSpec, str] = field(default_factory=dict)
 
     def close(self) -> None:
         """End the workers, or give them back."""
@@ -160,7 +166,7 @@ def measure(
     the run's policy if somebody else loads it.
     """
     config = prepared.config.eval
-    videos = VideoOptions.of(config)
+    videos, staging = VideoOptions.of(config), staging_for(prepared)
     video_specs = {
         spec: video_spec_of(prepared.directory, spec, videos) for spec in state.todo if videos.may_include(spec)
     }
@@ -168,7 +174,15 @@ def measure(
         policy = loaded_ahead or (None if isinstance(prepared.policy, LocalPolicy) else prepared.policy)
         workers = keeper.workers_for(setup) if keeper is not None else None
         todo_policy = policy if state.todo else None
-        engine = Engine(setup, state.todo, todo_policy, video_specs, workers=workers, on_policy_loaded=state.opened)
+        engine = Engine(
+            setup,
+            state.todo,
+            todo_policy,
+            video_specs,
+            rollout_specs={spec: staging.rollout_spec(spec) for spec in state.todo} if staging is not None else {},
+            workers=workers,
+            on_policy_loaded=state.opened,
+        )
         try:
 
             def keep(result: EpisodeResult, arrays: EpisodeArrays | None) -> None:
@@ -185,7 +199,8 @@ def measure(
             raise
     for sentence in engine.notes:
         note(sentence)
-    return Measured(engine.recorded, workers=engine.workers, keeper=keeper)
+    unrecorded = {spec: problem for spec, problem in engine.rollout_problems.items() if problem}
+    return Measured(engine.recorded, workers=engine.workers, keeper=keeper, unrecorded=unrecorded)
 
 
 def run(
@@ -206,14 +221,18 @@ def run(
         ResourceError: this machine has too little memory for so many simulators, or the directory cannot be made.
         ProctorError: the run ended early. What finished is in the journal and in a partial ``eval_info.json``.
     """
+    if prepared.config.eval.recording:
+        require_lerobot()
     choose_renderer(prepared.benchmark, prepared.config.policy.get("device"), draws=prepared.draws)
     with prepared.in_own_directory() as placed:
         setup = placed.engine_setup(n_running=_n_kept(placed, keeper))
         if why := placed.benchmark.only_here():
             note(why)
+        n_workers = setup.n_workers if n_workers is None else n_workers
         with (
-            placed.open_session(setup.n_workers if n_workers is None else n_workers) as session,
+            placed.open_session(n_workers) as session,
             session.directory.recording_end(placed.without_secrets),
+            _open_staging(placed) as staging,
         ):
             state = RunState(placed, session)
             with closing(_measure(placed, setup, state, measure_with)) as measured:
@@ -223,7 +242,20 @@ def run(
                 if missing:
                     problems |= _make_videos(placed, setup, state, missing, measured.workers)
                     result = state.write_result()
-                return replace(result, video_problems=problems, losses=measured.losses)
+                result = replace(result, video_problems=problems, losses=measured.losses)
+                return result if staging is None else _record(placed, setup, state, result, measured, staging)
+
+
+def staging_for(prepared: PreparedRun) -> Staging | None:
+    """Give the folder in which the dataset of a run is made; None if the user asked for none."""
+    if not prepared.config.eval.recording:
+        return None
+    return staging_of(prepared.run_directory.recording, prepared.run_info)
+
+
+def _open_staging(prepared: PreparedRun) -> AbstractContextManager[Staging | None]:
+    staging = staging_for(prepared)
+    return nullcontext() if staging is None else staging.opened()
 
 
 def _n_kept(prepared: PreparedRun, keeper: WorkerKeeper | None) -> int:
@@ -278,6 +310,35 @@ def _make_videos(
     records = [state.session.records[key_of(episode.spec)] for episode in missing]
     with _keeping_results(state, hint):
         return make_videos(prepared.directory, setup, config, records, options=VideoOptions.of(config), workers=workers)
+
+
+def _record(  # noqa: PLR0913, PLR0917 - a step of a run
+    prepared: PreparedRun,
+    setup: EngineSetup,
+    state: RunState,
+    result: EvalResult,
+    measured: Measured,
+    staging: Staging,
+) -> EvalResult:
+    """Record the dataset of all completed episodes."""
+    config, completed = prepared.config.eval, [e for e in result.summary.episodes if e.outcome is not Outcome.ERROR]
+    records = [state.session.records[key_of(episode.spec)] for episode in completed]
+
+    def hint(_: ProctorError) -> str:
+        return f"The results are complete. For the dataset: proctor record {shlex.quote(str(prepared.directory))}"
+
+    with _keeping_results(state, hint):
+        recording = record(
+            prepared.directory,
+            setup,
+            config,
+            staging,
+            records,
+            repo_id=config.recording_repo_id,
+            workers=measured.workers,
+        )
+    problems = {**recording.problems, **{s: p for s, p in measured.unrecorded.items() if s in recording.problems}}
+    return replace(result, recording=replace(recording, problems=problems))
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 from time import monotonic
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from proctor.engine.load import Load
 from proctor.engine.policy_failures import FirstFailures
@@ -24,13 +24,16 @@ from proctor.statistics.rounds import CompleteRounds
 from proctor.statistics.stopping import StoppingRule, find_stop
 from proctor.types import AttemptError, EpisodeArrays, EpisodeResult, EpisodeSpec, Outcome, Timings
 
+if TYPE_CHECKING:
+    from proctor.evaluation.recording import Recording
+
 
 @dataclass(frozen=True, repr=False)
 class EvalResult:
     """The result of an evaluation: the run directory, the numbers, and what was evaluated.
 
     ``video_problems`` are the episodes that were to get a video and have none, and why. ``losses`` has a sentence
-    about each shard that died.
+    about each shard that died. ``recording`` is the dataset of the episodes, None if none was asked for.
     """
 
     directory: Path
@@ -39,6 +42,7 @@ class EvalResult:
     n_videos_to_come: int = 0
     video_problems: Mapping[EpisodeSpec, str] = field(default_factory=dict)
     losses: tuple[str, ...] = ()
+    recording: Recording | None = None
 
     def __repr__(self) -> str:
         counts = self.summary.overall

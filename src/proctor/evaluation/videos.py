@@ -11,7 +11,7 @@ from pathlib import Path
 from time import monotonic
 
 from proctor.config import EvalConfig
-from proctor.engine import EngineOptions, EngineSetup, VideoOptions, VideoReplayer, VideoSpec, VideoTask, Workers
+from proctor.engine import EngineOptions, EngineSetup, Replayer, VideoOptions, VideoSpec, VideoTask, Workers
 from proctor.errors import ConfigError
 from proctor.evaluation.capacity import n_simulators, runs_in_process
 from proctor.evaluation.components import make_benchmark
@@ -19,8 +19,6 @@ from proctor.evaluation.terminal import quiet_terminal, watched
 from proctor.rendering import choose_renderer
 from proctor.reports.progress import Stage
 from proctor.results.journal import EpisodeRecord, read_actions
-from proctor.results.journal_records import key_of
-from proctor.results.merge import merge_journals
 from proctor.results.run_dir import RUN_FILE, RunDirectory
 from proctor.results.run_info import RunInfo, require_code
 from proctor.security.consent import GIVE_CONSENT, of_run
@@ -70,30 +68,44 @@ def replay(
             started with a secret.
         ProctorError: see :func:`make_videos`.
     """
+    command = f"proctor replay {shlex.quote(str(directory.absolute()))} …"
+    setup, config = replay_setup(directory, run, len(episodes), command, trust_remote_code=trust_remote_code)
+    return make_videos(directory, setup, config, RunDirectory(directory).records_of(episodes), options=options)
+
+
+def replay_setup(
+    directory: Path, run: RunInfo, n_episodes: int, command: str, *, trust_remote_code: bool
+) -> tuple[EngineSetup, EvalConfig]:
+    """Prepare workers that replay ``n_episodes`` episodes of a finished ``run`` in ``directory``.
+
+    ``command`` is what the user is to repeat with consent. Returns the setup of the workers and the configuration with
+    which progress is displayed.
+
+    Raises:
+        ConfigError: the simulator's code is not installed here, and there is no consent to running it; or the run was
+            started with a secret.
+        ResourceError: there is too little memory for a simulator.
+    """
     if REDACTED in str(run.config["env"]):
         raise ConfigError(
-            f"{directory} was run with a secret that {RUN_FILE} does not hold: no video of it can be rendered later."
+            f"{directory} was run with a secret that {RUN_FILE} does not hold: none of its episodes can be replayed."
         )
-    command = f"proctor replay {shlex.quote(str(directory.absolute()))} …"
     fields = of_run({"env": run.config["env"]}, command, consent=trust_remote_code)
     require_code(run, ("env",), f"{command} {GIVE_CONSENT}" if trust_remote_code else command)
     config = EvalConfig()  # a replay uses the default number of simulators
     benchmark, address = make_benchmark(fields["env"], trust_remote_code=trust_remote_code)
     choose_renderer(benchmark)
-    files = RunDirectory(directory)
     setup = EngineSetup(
         benchmark=address,
         env=asdict(benchmark.config),
         tasks={task.key: task for task in run.tasks},
         action_source=None,
         options=EngineOptions.of(config, benchmark.config.max_parallel_tasks),
-        batch_size=n_simulators(benchmark, config, len(episodes)),
-        log=files.worker_log,
+        batch_size=n_simulators(benchmark, config, n_episodes),
+        log=RunDirectory(directory).worker_log,
         in_process=runs_in_process(benchmark, config),
     )
-    records = merge_journals(files.read_journals())
-    wanted = [records[key_of(episode.spec)] for episode in episodes]
-    return make_videos(directory, setup, config, wanted, options=options)
+    return setup, config
 
 
 def make_videos(  # noqa: PLR0913 - where, how, and of what
@@ -115,7 +127,7 @@ def make_videos(  # noqa: PLR0913 - where, how, and of what
 
     Raises:
         ConfigError: the simulator has no such camera.
-        ProctorError: see :meth:`~proctor.engine.video_replay.VideoReplayer.run`.
+        ProctorError: see :meth:`~proctor.engine.replay.Replayer.run`.
     """
     started_at, problems = monotonic(), dict[EpisodeSpec, str]()
     tasks = []
@@ -131,7 +143,7 @@ def make_videos(  # noqa: PLR0913 - where, how, and of what
 
     with (
         quiet_terminal(config, setup.log) as console,
-        closing(VideoReplayer(setup, tasks, workers)) as replayer,
+        closing(Replayer(setup, tasks, workers)) as replayer,
         watched(replayer, console, config, str(directory)) as display,
     ):
         replayer.run(

@@ -5,5 +5,6 @@
 - :mod:`~proctor.parallel.scheduler` decides which shard runs which episode next.
 - :mod:`~proctor.parallel.shard` is one shard: an engine that runs the episodes the driver sends.
 - :mod:`~proctor.parallel.messages` is what the driver and a shard send each other.
+- :mod:`~proctor.parallel.evaluator` runs the evaluations of a sweep in shards, one after another.
 - :mod:`~proctor.parallel.launchers` start shards, at another kind of place each.
 """

@@ -143,9 +143,15 @@ Report = ShardReady | PolicyLoaded | EpisodeStarted | ShardStatus | EpisodeDone 
 class ShardLost(msgspec.Struct, frozen=True):
     """The shard is gone and has not sent why. ``reason`` is the launcher's finding, a predicate of the shard:
     "was ended by SIGKILL". A shard never sends this message.
+
+    ``taken`` is True if a cluster took the place from the shard, as it does with jobs that it preempts: no episode has
+    failed then. ``counted`` is False if the loss does not bring the shard nearer to being given up,
+    because it starts again by itself, or has done something since it was started.
     """
 
     reason: str
+    taken: bool = False
+    counted: bool = True
 
 
 Event = Report | ShardLost

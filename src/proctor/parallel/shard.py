@@ -17,12 +17,13 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from proctor.child import extend_import_path
-from proctor.engine import Engine, EngineSetup, Observer, VideoOptions, VideoSpec
+from proctor.engine import Engine, EngineSetup, Observer, RolloutSpec, VideoOptions, VideoSpec
 from proctor.engine.plan import choose_batch_size
 from proctor.engine.worker.messages import pack_arrays
 from proctor.engine.worker.process import die_with
 from proctor.errors import Interrupted, ProctorError
 from proctor.evaluation.prepared_run import PreparedRun, prepare
+from proctor.evaluation.run import staging_for
 from proctor.evaluation.videos import video_spec_of
 from proctor.machine.resources import usable_cores
 from proctor.parallel.messages import (
@@ -115,6 +116,8 @@ class _Shard(Observer):
         self._prepared, self._driver = prepared, driver
         self._video_options = VideoOptions.of(prepared.config.eval)
         self._video_specs: dict[EpisodeSpec, VideoSpec] = {}
+        self._staging = staging_for(prepared)
+        self._rollout_specs: dict[EpisodeSpec, RolloutSpec] = {}
         self._engine: Engine
 
     def make_engine(self, setup: EngineSetup) -> Engine:
@@ -125,6 +128,7 @@ class _Shard(Observer):
             (),
             None if isinstance(policy, LocalPolicy) else policy,
             self._video_specs,
+            rollout_specs=self._rollout_specs,
             observers=[self],
             on_policy_loaded=lambda fingerprint: self._driver.send(PolicyLoaded(dict(fingerprint))),
         )
@@ -140,6 +144,7 @@ class _Shard(Observer):
         packed = None if arrays is None else pack_arrays(arrays)
         self._driver.send(EpisodeDone(result, packed, self._engine.recorded.pop(result.spec, None)))
         self._video_specs.pop(result.spec, None)
+        self._rollout_specs.pop(result.spec, None)
 
     def send_status(self) -> None:
         """Send what the engine is doing."""
@@ -165,6 +170,8 @@ class _Shard(Observer):
         directory, options = self._prepared.directory, self._video_options
         chosen = [spec for spec in episodes if options.may_include(spec)]
         self._video_specs.update({spec: video_spec_of(directory, spec, options) for spec in chosen})
+        if self._staging is not None:
+            self._rollout_specs.update({spec: self._staging.rollout_spec(spec) for spec in episodes})
         self._engine.add(episodes)
 
 

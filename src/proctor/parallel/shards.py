@@ -187,10 +187,10 @@ class ShardPool:
                 self._assign(shard_id)
             case ShardFailed():
                 self._shard_failed(shard_id, event)
-            case ShardLost(reason):
-                self._shard_lost(shard_id, reason)
+            case ShardLost():
+                self._shard_lost(shard_id, event)
             case ShardEnded():
-                self._shard_lost(shard_id, "ended before its last episode was over")
+                self._shard_lost(shard_id, ShardLost("ended before its last episode was over"))
 
     def _assign(self, shard_id: int) -> None:
         if episodes := self._scheduler.assign(shard_id):
@@ -214,7 +214,7 @@ class ShardPool:
         # Another shard may have the memory or disk space that this one lacks, so the run goes on. Every other failure
         # is one of the evaluation: each shard would end with it, so the run ends with it now.
         if failed.error.exit_code == ResourceError.exit_code:
-            self._shard_lost(shard_id, f"failed: {failed.error.message.rstrip('.')}")
+            self._shard_lost(shard_id, ShardLost(f"failed: {failed.error.message.rstrip('.')}"))
             return
         raise failed.error.unpacked()
 
@@ -225,24 +225,25 @@ class ShardPool:
             # in the shard's place. So silence means that the shard hangs, and only killing it frees its episodes.
             if now - shard.last_event_at > self._patience_s:
                 self._launcher.cancel(shard_id)
-                self._shard_lost(shard_id, f"sent nothing for {self._patience_s:g} s")
+                self._shard_lost(shard_id, ShardLost(f"sent nothing for {self._patience_s:g} s"))
 
-    def _shard_lost(self, shard_id: int, reason: str) -> None:
+    def _shard_lost(self, shard_id: int, lost: ShardLost) -> None:
         """Start a lost shard again, or leave its episodes to the other shards.
 
         Raises:
             ResourceError: no shard is left.
         """
-        shard = self._shards[shard_id]
+        shard, reason = self._shards[shard_id], lost.reason
         # One loss may be an accident (a kill for memory, a node that is gone), so the shard is started again. Several
         # losses mean that shards do not work at this place, and each start costs the time of loading the policy.
-        for_good = shard.n_lost >= _RESTARTS_PER_SHARD
+        for_good = lost.counted and shard.n_lost >= _RESTARTS_PER_SHARD
         consequence = "the other shards run its episodes" if for_good else "it is started again"
         self.losses.append(f"Shard {shard_id} {reason}; {consequence}. See {shard.run.log}.")
         self._scheduler.lost(shard_id, for_good=for_good)
-        self._count_attempt(shard, reason)
+        if not lost.taken:
+            self._count_attempt(shard, reason)
         if not for_good:
-            self._shards[shard_id] = _Shard(shard.run, monotonic(), n_lost=shard.n_lost + 1)
+            self._shards[shard_id] = _Shard(shard.run, monotonic(), n_lost=shard.n_lost + lost.counted)
             self._launcher.submit(shard.run)
         else:
             del self._shards[shard_id]

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from rich.console import Console, ConsoleDimensions
 
+from proctor.machine.files import open_log
+
 _STDOUT, _STDERR = 1, 2
 
 
@@ -31,7 +33,7 @@ def printing_into(log: Path | None) -> Iterator[Console]:
     before = {number: os.dup(number) for number in (_STDOUT, _STDERR)}
     log.parent.mkdir(parents=True, exist_ok=True)
     encoding, errors = sys.stderr.encoding, sys.stderr.errors
-    with log.open("ab") as file, os.fdopen(os.dup(_STDERR), "w", encoding=encoding, errors=errors) as terminal:
+    with open_log(log) as file, os.fdopen(os.dup(_STDERR), "w", encoding=encoding, errors=errors) as terminal:
         try:
             for number in before:
                 os.dup2(file.fileno(), number)

@@ -55,14 +55,40 @@ def print_videos(
 
 def print_video_problems(console: Console, problems: Mapping[EpisodeSpec, str]) -> None:
     """Print the reasons why episodes have no video, each reason once."""
+    _print_problems(console, "No video", problems)
+
+
+def print_recording(  # noqa: PLR0913 - what there is to print
+    console: Console,
+    path: Path,
+    n_episodes: int,
+    n_frames: int,
+    problems: Mapping[EpisodeSpec, str],
+    *,
+    repo_id: str | None,
+    private: bool,
+) -> None:
+    """Print what the dataset at ``path`` holds, why episodes are not in it (``problems``), and how to push it."""
+    if n_episodes:
+        size = f"{count(n_episodes, 'episode')}, {count(n_frames, 'frame')}"
+        console.print(_labelled("Dataset", f"{size} in {path}"), soft_wrap=True)
+        if repo_id is not None:
+            push = f"LeRobotDataset({repo_id!r}, root={str(path.absolute())!r}).push_to_hub(private={private})"
+            code = f"from lerobot.datasets.lerobot_dataset import LeRobotDataset; {push}"
+            console.print(_labelled("Push it", f"python -c {shlex.quote(code)}"), soft_wrap=True)
+    _print_problems(console, "No record", problems)
+
+
+def _print_problems(console: Console, label: str, problems: Mapping[EpisodeSpec, str]) -> None:
+    """Print the reasons why episodes have not what they were to have, each reason once."""
     by_reason: dict[str, list[EpisodeSpec]] = {}
     for spec, problem in problems.items():
         by_reason.setdefault(first_line(problem), []).append(spec)
     for reason, specs in list(by_reason.items())[:MAX_PROBLEMS]:
         which = str(specs[0]) if len(specs) == 1 else f"{specs[0]} and {len(specs) - 1} more"
-        console.print(_labelled("No video", f"{which}: {reason}", "yellow"), soft_wrap=True)
+        console.print(_labelled(label, f"{which}: {reason}", "yellow"), soft_wrap=True)
     if more := sum(map(len, list(by_reason.values())[MAX_PROBLEMS:])):
-        console.print(_labelled("No video", f"of {count(more, 'more episode')}", "yellow"), soft_wrap=True)
+        console.print(_labelled(label, f"of {count(more, 'more episode')}", "yellow"), soft_wrap=True)
 
 
 def print_logged(console: Console, where: str) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import msgspec
 
 from proctor.errors import ResourceError
+from proctor.machine.files import open_own
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -36,7 +38,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
+        temporary.unlink(missing_ok=True)  # a process of the same number may have left it
+        with os.fdopen(open_own(temporary, os.O_WRONLY | os.O_EXCL), "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -47,6 +50,17 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     finally:
         with suppress(FileNotFoundError, NotADirectoryError):
             temporary.unlink()
+
+
+def remove_leftovers(*paths: Path) -> None:
+    """Remove the temporary files beside ``paths`` of processes that were killed in :func:`replacing`.
+
+    The caller must be the only process that may write these files. A file that cannot be removed stays.
+    """
+    for path in paths:
+        for leftover in path.parent.glob(f".{escape(path.name)}.*.tmp"):
+            with suppress(OSError):
+                leftover.unlink()
 
 
 def sync_directory(directory: Path) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-_START, RECORD_END = b'{"crc32":"', b"}\n"
+RECORD_START, RECORD_END = b'{"crc32":"', b"}\n"
 _FRAME = re.compile(rb'\{"crc32":"([0-9a-f]{8})","record":(.*)\}\n', re.DOTALL)
 RECORD_BEGIN = len(b'{"crc32":"00000000","record":')
 """The number of bytes before the record in a line."""
@@ -49,7 +49,7 @@ def read_lines(path: Path) -> Iterator[Line]:
             if (record := _record_in(line)) is None:
                 yield Line(end)
                 # If the newline of a line is damaged, a whole line follows within what looks like one line.
-                record = _record_in(line[rest:]) if (rest := line.rfind(_START)) > 0 else None
+                record = _record_in(line[rest:]) if (rest := line.rfind(RECORD_START)) > 0 else None
             if record is not None:
                 yield Line(end, end - len(RECORD_END) - len(record), record)
 

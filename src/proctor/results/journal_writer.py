@@ -10,10 +10,11 @@ from pathlib import Path
 from time import monotonic
 from typing import Self
 
-from proctor.errors import ResourceError
+from proctor.errors import ConfigError, ResourceError
+from proctor.machine.files import open_own
 from proctor.results.files import sync_directory
 from proctor.results.journal import EpisodeRecord, Journal, JournalFile
-from proctor.results.journal_lines import RECORD_BEGIN, to_line
+from proctor.results.journal_lines import RECORD_BEGIN, RECORD_START, to_line
 from proctor.results.journal_records import (
     ArrayRef,
     EpisodeKey,
@@ -38,6 +39,7 @@ class JournalWriter:
     the caller has acquired, when it is closed.
 
     Raises:
+        ConfigError: the file of the journal is none.
         OSError: the files cannot be created.
         ResourceError: the header cannot be written.
     """
@@ -90,6 +92,7 @@ class JournalWriter:
         self.close()
 
     def _open(self, path: Path, header: Header) -> None:
+        _require_journal(self.previous)
         self._lines = _AppendOnly(path)
         self._files.append(self._lines)
         self._arrays = _AppendOnly(actions_file_of(path))
@@ -123,7 +126,7 @@ class _AppendOnly:
     """A file that grows at its end and can be cut back; ``size`` is the number of bytes known to be complete."""
 
     def __init__(self, path: Path) -> None:
-        self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        self._fd = open_own(path, os.O_WRONLY | os.O_APPEND)
         self.size = os.fstat(self._fd).st_size
 
     def append(self, content: bytes) -> None:
@@ -140,6 +143,23 @@ class _AppendOnly:
 
     def close(self) -> None:
         os.close(self._fd)
+
+
+def _require_journal(found: Journal) -> None:
+    """Refuse a file that has content but no intact line of a journal, because the content would be cut off.
+
+    Raises:
+        ConfigError: there is such a file. An unfinished first line, of a writer that was killed, is accepted.
+    """
+    if found.intact_bytes or not found.path.exists():
+        return
+    content = found.path.read_bytes()
+    begun = RECORD_START.startswith(content[: len(RECORD_START)]) and b"\n" not in content
+    if content.strip(b"\0") and not begun:
+        raise ConfigError(
+            f"{found.path} holds no intact line of a journal, so it may be somebody else's file; "
+            "move it away, or choose another --output_dir."
+        )
 
 
 def _encodable(result: EpisodeResult) -> EpisodeResult:

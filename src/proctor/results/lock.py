@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Self
 
 from proctor.errors import RunLockedError
+from proctor.machine.files import open_own
 
 _HELD: set[Path] = set()
 
@@ -41,7 +42,7 @@ class FileLock:
         if self.path in _HELD:
             raise RunLockedError(f"{self.path.parent} is already being written to by this very process.")
         while True:
-            fd = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+            fd = open_own(self.path, os.O_RDWR)
             try:
                 fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except (BlockingIOError, PermissionError):

@@ -51,7 +51,10 @@ def read_result_file(file: Path) -> tuple[RunInfo | None, Summary]:
     )
     if info.provenance is None:
         return None, summary
-    run = RunInfo(info.config, info.fingerprint, info.provenance, command=(), plan=())
+    try:
+        run = RunInfo(info.config, info.fingerprint, info.provenance, command=(), plan=())
+    except ValueError as error:
+        raise ConfigError(f"{file} cannot be read ({error}); give another file.") from None
     return run, replace(summary, success_key=run.success_key)
 
 

@@ -11,7 +11,8 @@
     ended.json               the reason why the last session ended early; of a shard ended_K_of_N.json
     trace.json, trace-2.json what each worker did when, a file per session (--eval.trace)
     worker.log, shard_N.log  what simulators and shards printed
-    videos/SUITE_TASK/…mp4   recorded episodes
+    videos/SUITE_TASK/…mp4   videos of episodes
+    recording/               a LeRobotDataset of the episodes; recording.part while it is made
 
 Other modules take these names from :class:`RunDirectory` and spell none of them.
 """
@@ -29,14 +30,15 @@ from typing import Any, Self
 import msgspec
 
 from proctor.errors import ConfigError, ResourceError, RunLockedError
-from proctor.results.files import write_json
-from proctor.results.journal import Journal, read_journal
+from proctor.results.files import remove_leftovers, write_json
+from proctor.results.journal import EpisodeRecord, Journal, read_journal
 from proctor.results.journal_records import FORMAT_VERSION as JOURNAL_FORMAT_VERSION
-from proctor.results.journal_records import Header
+from proctor.results.journal_records import Header, key_of
 from proctor.results.journal_writer import JournalWriter
 from proctor.results.lock import FileLock, holder_of
+from proctor.results.merge import merge_journals
 from proctor.results.run_info import FORMAT_VERSION, RunInfo
-from proctor.types import EpisodeSpec
+from proctor.types import EpisodeResult, EpisodeSpec
 
 RUN_FILE = "run.json"
 """A directory that holds a file of this name is a run directory."""
@@ -157,6 +159,11 @@ class RunDirectory:
         """The video of an episode, whether it exists or not."""
         return self.path / video_name(spec)
 
+    @property
+    def recording(self) -> Path:
+        """The folder of the dataset that is recorded of the run, unless the user chooses another one."""
+        return self.path / "recording"
+
     # ------------------------------------------------------------------------------------------------------- reading
 
     @property
@@ -210,6 +217,16 @@ class RunDirectory:
             ConfigError: a newer version of Proctor wrote one of them.
         """
         return [read_journal(path) for path in self.journal_files()]
+
+    def records_of(self, results: Iterable[EpisodeResult]) -> list[EpisodeRecord]:
+        """Find the record that counts of each episode with one of ``results``.
+
+        Raises:
+            ConfigError: a newer version of Proctor wrote one of the journals.
+            MergeError: journals contradict each other.
+        """
+        records = merge_journals(self.read_journals())
+        return [records[key_of(result.spec)] for result in results]
 
     def existing_videos(self, specs: Iterable[EpisodeSpec]) -> dict[EpisodeSpec, str]:
         """Find the videos of ``specs``: file names relative to the run directory, for those episodes that have one."""
@@ -320,6 +337,7 @@ class RunDirectory:
             self.path.mkdir(parents=True, exist_ok=True)
             lock.acquire()
             self._refuse_excluded_writer()
+            remove_leftovers(self.run_file, self.eval_info_file)
             journals = self.read_journals()
             check(journals)
             header = Header(JOURNAL_FORMAT_VERSION, dict(fingerprint), n_workers)

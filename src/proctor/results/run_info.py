@@ -71,7 +71,7 @@ class RunInfo:
 
     def __post_init__(self) -> None:
         _require_mappings("config", self.config, ("policy", "env", "eval"))
-        _require_mappings("fingerprint", self.fingerprint, (CODE,))
+        _require_mappings("fingerprint", self.fingerprint, (CODE, "versions"))
         code, opened = self.fingerprint.get(CODE, {}), self.opened_policy
         _require_mappings(f"fingerprint.{CODE}", code, code)
         public = {

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
+from proctor.errors import ConfigError
 from proctor.statistics.counts import Counts
 from proctor.statistics.intervals import Interval, IntervalMethod, anytime
 from proctor.statistics.rounds import CompleteRounds
@@ -29,10 +30,16 @@ class Precision:
 
     @classmethod
     def of(cls, eval_fields: Mapping[str, Any]) -> Self:
-        """Read it from fields of :class:`~proctor.config.EvalConfig`, of which an older ``run.json`` may lack some."""
+        """Read it from fields of :class:`~proctor.config.EvalConfig`, of which an older ``run.json`` may lack some.
+
+        Raises:
+            ConfigError: the fields name no method.
+        """
         width = eval_fields.get("stop_at_ci_width")
         usual = IntervalMethod.WILSON if width is None else IntervalMethod.ANYTIME
-        return cls(IntervalMethod(eval_fields.get("ci") or usual), width)
+        if (named := eval_fields.get("ci") or usual) not in list(IntervalMethod):
+            raise ConfigError(f"eval.ci is {named!r}; it must be one of {', '.join(IntervalMethod)}.")
+        return cls(IntervalMethod(named), width)
 
 
 @dataclass(frozen=True, slots=True)

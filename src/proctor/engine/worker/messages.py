@@ -70,6 +70,26 @@ class VideoSpec(msgspec.Struct, frozen=True):
         return f"{self.path}.part"
 
 
+class Codec(msgspec.Struct, frozen=True):
+    """The codec of a recording's videos: its name in FFmpeg, the pixel format, and the codec's options."""
+
+    name: str
+    pixel_format: str
+    options: dict[str, str]
+
+
+class RolloutSpec(msgspec.Struct, frozen=True):
+    """An episode's recording: the folder that receives what the policy saw and did, and the codec of its videos."""
+
+    folder: str
+    codec: Codec
+
+    @property
+    def unfinished(self) -> str:
+        """The path of the folder until it is known to hold the right episode."""
+        return f"{self.folder}.part"
+
+
 # ---------------------------------------------------------------------------------------------- engine to worker
 
 
@@ -93,12 +113,14 @@ class Build(msgspec.Struct, tag=True, frozen=True):
 class Start(msgspec.Struct, tag=True, frozen=True):
     """Reset to an episode. The reply is :class:`Observed`, or :class:`Finished` if the policy lives in the worker.
 
-    If ``video_spec`` is given, the episode is recorded while it runs, because its simulator cannot replay it.
+    If ``video_spec`` or ``rollout_spec`` is given, the episode is recorded while it runs, because its simulator cannot
+    replay it.
     """
 
     spec: EpisodeSpec
     max_steps: int
     video_spec: VideoSpec | None = None
+    rollout_spec: RolloutSpec | None = None
 
 
 class Act(msgspec.Struct, tag=True, frozen=True):
@@ -109,12 +131,16 @@ class Act(msgspec.Struct, tag=True, frozen=True):
 
 
 class Replay(msgspec.Struct, tag=True, frozen=True):
-    """Run an episode again with the actions that it executed, and render its video. The reply is :class:`Finished`."""
+    """Run an episode again with the actions that it executed, to render its video or to record what its policy saw.
+
+    The reply is :class:`Finished`.
+    """
 
     spec: EpisodeSpec
     max_steps: int
     actions: ArrayBytes
-    video_spec: VideoSpec
+    video_spec: VideoSpec | None = None
+    rollout_spec: RolloutSpec | None = None
 
 
 class FrameEncoded(msgspec.Struct, tag=True, frozen=True):
@@ -197,9 +223,10 @@ class FrameDrawn(msgspec.Struct, tag=True, frozen=True):
 class Finished(msgspec.Struct, tag=True, frozen=True):
     """The episode reached its end.
 
-    If the episode was to have a video and has none, ``video_problem`` is the reason; a replay may end early then.
-    ``success`` is None if the simulator did not report it, and the rewards are None if they are not finite. ``arrays``
-    are the :data:`~proctor.types.EpisodeArrays`.
+    If the episode was to have a video and has none, ``video_problem`` is the reason, and if it was to be recorded for a
+    dataset and is not, ``rollout_problem``; a replay may end early then. ``success`` is None if the simulator did not
+    report it, and the rewards are None if they are not finite. ``arrays`` are the
+    :data:`~proctor.types.EpisodeArrays`.
     """
 
     success: bool | None
@@ -210,6 +237,7 @@ class Finished(msgspec.Struct, tag=True, frozen=True):
     arrays: dict[str, ArrayBytes]
     spent: Spent
     video_problem: str = ""
+    rollout_problem: str = ""
 
 
 class RequestFailed(msgspec.Struct, tag=True, frozen=True):

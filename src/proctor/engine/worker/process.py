@@ -12,11 +12,11 @@ import signal
 import sys
 from contextlib import suppress
 from multiprocessing.connection import Connection
-from pathlib import Path
 
 from proctor.engine.worker.arrays import SharedArrays
 from proctor.engine.worker.messages import Close, LogTo, Ready, decode_request, encode
 from proctor.engine.worker.simulation import Simulation
+from proctor.machine.files import open_log
 
 _PR_SET_PDEATHSIG = 1
 
@@ -47,7 +47,7 @@ def _print_into(request: LogTo) -> Ready:
     """Have this process, and those that it starts, print into another log, if that file can be opened."""
     sys.stdout.flush()
     sys.stderr.flush()
-    with suppress(OSError), Path(request.path).open("ab") as output:
+    with suppress(OSError), open_log(request.path) as output:
         for descriptor in (1, 2):
             os.dup2(output.fileno(), descriptor)
     return Ready()

@@ -19,6 +19,7 @@ import msgspec
 
 from proctor.child.processes import signal_group, start_interpreter
 from proctor.engine.worker.messages import MAX_FORK_MESSAGE, Forked, Setup, decode_fork_reply, encode
+from proctor.machine.files import open_log
 
 _FORK_PATIENCE_S = 2.0
 """The time to wait, in seconds, for the process id of a worker that is to be ended. A worker that has none then ends
@@ -137,7 +138,7 @@ class ForkServer:
         Raises:
             OSError: the fork server is gone.
         """
-        with (log or Path(os.devnull)).open("ab") as output:
+        with open_log(log or os.devnull) as output:
             socket.send_fds(self._control, [b"fork"], [connection_fd, arrays_fd, output.fileno()])
         self._starting.append(process := _ForkedProcess(self))
         return process
@@ -196,7 +197,7 @@ def _start(
     module: str, arguments: list[str], descriptors: tuple[int, ...], log: Path | None, interpreter: str | None
 ) -> subprocess.Popen[bytes]:
     """Start a clean interpreter that runs ``module`` in a process group of its own, and prints into the log."""
-    with (log or Path(os.devnull)).open("ab") as output:
+    with open_log(log or os.devnull) as output:
         return start_interpreter(
             module,
             *arguments,

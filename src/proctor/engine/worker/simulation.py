@@ -34,6 +34,7 @@ from proctor.engine.worker.messages import (
     Start,
     pack_arrays,
 )
+from proctor.engine.worker.rollout_recorder import RolloutRecorder
 from proctor.engine.worker.video_recorder import VideoRecorder
 from proctor.errors import ConfigError
 from proctor.plugins import load_object
@@ -43,6 +44,7 @@ from proctor.streams import RandomStream
 from proctor.types import Array, ArraySpec, EpisodeArrays
 
 _LONGEST_TRACE = 20_000
+_NOT_REPLAYABLE = "cannot be replayed: its simulator is not deterministic, so it is recorded as it is measured"
 
 
 class Simulation:
@@ -56,6 +58,7 @@ class Simulation:
         self.episode: _RunningEpisode | None = None
         self._declared: Mapping[str, ArraySpec] = {}
         self.recorder: VideoRecorder | None = None
+        self.rollout: RolloutRecorder | None = None
         self._replies: Iterator[Reply] = iter(())
         """The replies to the request that is being executed: to each frame that is sent follows the next one."""
 
@@ -79,7 +82,7 @@ class Simulation:
                 case Replay():
                     self._replies = self._replay(request, clock)
                 case FrameEncoded():
-                    self._give_up_recording(request.problem)
+                    self._give_up_video(request.problem)
             return next(self._replies)
         except BaseException as error:  # SystemExit and a panic of native code are no less its own
             trace = encodable(traceback.format_exc())
@@ -139,10 +142,8 @@ class Simulation:
 
     def _start(self, request: Start, clock: _Clock) -> Iterator[Reply]:
         env = self._require_env()
-        seen = self._begin(env, request, clock, look=self.source is None)
-        if request.video_spec is not None:
-            self.recorder = VideoRecorder(env, request.video_spec)
-            yield from self._drawn(self.recorder)
+        seen = self._begin(env, request, clock, look=self.source is None or request.rollout_spec is not None)
+        yield from self._record(env, request, seen, request.max_steps)
         if self.source is not None:
             yield from self._run_through(env, self.source, RandomStream(request.spec), clock)
             return
@@ -166,27 +167,35 @@ class Simulation:
         source.reset(env, stream)
         while not self.episode.over:
             self._step(env, self.episode, source.act(), look=False)
-            if self.recorder is not None:
-                yield from self._drawn(self.recorder)
+            yield from self._drawn()
         yield self._finish(env, self.episode, clock)
 
     def _replay(self, request: Replay, clock: _Clock) -> Iterator[Reply]:
-        """Run an episode again, until it ends, there are no more actions, or the video has failed."""
+        """Run an episode again, until it ends, there are no more actions, or what it is replayed for has failed."""
         env = self._require_env()
-        self._begin(env, request, clock, look=False)
+        seen = self._begin(env, request, clock, look=request.rollout_spec is not None)
         assert self.episode is not None
-        self.recorder = VideoRecorder(env, request.video_spec)
+        actions = request.actions.unpack()
+        yield from self._record(env, request, seen, len(actions))
         if not env.deterministic:
-            self.recorder.give_up(
-                "cannot be replayed: its simulator is not deterministic, so it is recorded as it is measured"
-            )
-        yield from self._drawn(self.recorder)
-        for action in request.actions.unpack():
+            self._give_up_recording(_NOT_REPLAYABLE)
+        for action in actions:
             self._step(env, self.episode, action, look=False)
-            yield from self._drawn(self.recorder)
-            if self.episode.over or self.recorder.problem:
+            yield from self._drawn()
+            if self.episode.over or self._has_failed:
                 break
         yield self._finish(env, self.episode, clock)
+
+    def _record(
+        self, env: SimEnv, request: Start | Replay, seen: Mapping[str, Array] | None, n_steps: int
+    ) -> Iterator[Reply]:
+        """Begin the video and the recording that are asked for, with the episode's reset."""
+        if request.rollout_spec is not None:
+            self.rollout = RolloutRecorder(env, request.rollout_spec, n_steps)
+            self.rollout.observe(seen)
+        if request.video_spec is not None:
+            self.recorder = VideoRecorder(env, request.video_spec)
+            yield from self._drawn()
 
     def _act(self, request: Act, clock: _Clock) -> Iterator[Reply]:
         env, episode = self._require_env(), self.episode
@@ -194,8 +203,7 @@ class Simulation:
         n_frames, n_shown = sum(request.looks), 0
         for action, look in zip(request.actions.unpack(), request.looks, strict=True):
             step = self._step(env, episode, action, look=look)
-            if self.recorder is not None:
-                yield from self._drawn(self.recorder)
+            yield from self._drawn()
             if episode.over:
                 yield self._finish(env, episode, clock)
                 return
@@ -206,18 +214,23 @@ class Simulation:
         yield Observed(self.arrays.placed(), clock.spent())
 
     def _step(self, env: SimEnv, episode: _RunningEpisode, action: Array, *, look: bool) -> Step:
-        step = env.step(action, look=look)
-        episode.record(action, step)
+        rollout = self.rollout
+        step = env.step(action, look=look or (rollout is not None and rollout.looks))
+        episode.record(action, step, look=look)
         if self.recorder is not None:
             self.recorder.after_step(last=episode.over)
+        if rollout is not None:
+            rollout.after_step(action, step, done=episode.over)
         self.arrays.beat()
         return step
 
     def _finish(self, env: SimEnv, episode: _RunningEpisode, clock: _Clock) -> Reply:
         self.episode = None
         recorder, self.recorder = self.recorder, None
-        if recorder is not None:
-            recorder.finish()
+        rollout, self.rollout = self.rollout, None
+        for each in (recorder, rollout):
+            if each is not None:
+                each.finish()
         clock.lap("step")
         sum_reward, max_reward = if_finite(episode.sum_reward, episode.max_reward)
         return Finished(
@@ -229,21 +242,33 @@ class Simulation:
             arrays=pack_arrays(episode.arrays()),
             spent=clock.spent(),
             video_problem=recorder.problem if recorder is not None else "",
+            rollout_problem=rollout.problem if rollout is not None else "",
         )
 
-    def _drawn(self, recorder: VideoRecorder) -> Iterator[FrameDrawn]:
+    def _drawn(self) -> Iterator[FrameDrawn]:
         """Yield the frame that the engine is to encode, if there is one."""
-        if (frame := recorder.unsent()) is not None:
+        recorder = self.recorder
+        if recorder is not None and (frame := recorder.unsent()) is not None:
             rate = (recorder.rate.numerator, recorder.rate.denominator)
             yield FrameDrawn(recorder.video_spec, rate, self.arrays.write_beside(frame), recorder.is_first)
 
+    @property
+    def _has_failed(self) -> bool:
+        """There will be neither a video nor a recording of the episode, though it was to have one."""
+        return any(each.problem for each in (self.recorder, self.rollout) if each is not None)
+
     def _give_up_recording(self, problem: str) -> None:
+        for each in (self.recorder, self.rollout):
+            if each is not None:
+                each.give_up(problem)
+
+    def _give_up_video(self, problem: str) -> None:
         if problem and self.recorder is not None:
             self.recorder.give_up(problem)
 
     def _drop_recording(self) -> None:
         self._give_up_recording("the episode did not reach its end")
-        self.recorder = None
+        self.recorder = self.rollout = None
 
     def _show(self, seen: Mapping[str, Array] | None, index: int, n_frames: int) -> None:
         if seen is None:
@@ -271,12 +296,12 @@ class _RunningEpisode:
         self.success: bool | None = None
         self.over = False
 
-    def record(self, action: Array, step: Step) -> None:
+    def record(self, action: Array, step: Step, *, look: bool) -> None:
         self.actions.append(action)
         reward = real_number(step.reward, "the reward")  # a simulator's float32 would be summed as one
         self.sum_reward += reward
         self.max_reward = max(self.max_reward, reward)
-        self.n_looks += step.observation is not None
+        self.n_looks += look and step.observation is not None  # a recording looks at each step
         success = yes_or_no(step.success, "success")
         self.rewards.append(reward)
         self.successes.append(success)

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from proctor.config import RunConfig
 from proctor.engine.plan import plan_tasks
@@ -22,7 +22,6 @@ from proctor.errors import (
     ResourceError,
 )
 from proctor.evaluation.components import make_benchmark
-from proctor.evaluation.evaluator import Evaluator
 from proctor.evaluation.prepared_run import PreparedRun, prepare
 from proctor.evaluation.run_state import EvalResult
 from proctor.evaluation.sweep.record import SweptCheckpoint, read_record, write_record
@@ -31,6 +30,14 @@ from proctor.evaluation.sweep.verdict import SweepVerdict, verdict_of
 
 _OF_ONE_CHECKPOINT = (CheckpointError, ContractError, MissingExtraError, NoResultError)
 """Errors that say something of one checkpoint. Any other one ends the sweep, because it would meet all of them."""
+
+
+class RunsInTurn(Protocol):
+    """Runs one evaluation after another, as an :class:`~proctor.evaluation.evaluator.Evaluator` does."""
+
+    def in_turn(self, runs: Sequence[PreparedRun]) -> Iterator[Callable[[], EvalResult]]:
+        """Give, for each prepared evaluation, a function that runs it and returns its result."""
+
 
 OnCheckpoint = Callable[[SweptCheckpoint, EvalResult | None], None]
 
@@ -41,7 +48,7 @@ class Sweep:
     Args:
         config: the evaluation of each checkpoint, without a policy's path.
         folder: the directory of the sweep, in which each checkpoint has a run directory.
-        evaluator: the owner of the workers.
+        evaluator: what runs the evaluations, most often the owner of the workers.
         decides: the record has a verdict, which is valid for numbers of episodes that do not depend on the results.
         on_checkpoint: receives each checkpoint once it was evaluated or has failed, and the result, None if there is
             none.
@@ -51,7 +58,7 @@ class Sweep:
         self,
         config: RunConfig,
         folder: Path,
-        evaluator: Evaluator,
+        evaluator: RunsInTurn,
         on_checkpoint: OnCheckpoint,
         *,
         decides: bool = True,

@@ -12,6 +12,7 @@ import msgspec
 
 from proctor.child.processes import how_it_ended, start_interpreter
 from proctor.errors import ResourceError
+from proctor.machine.files import open_log
 from proctor.parallel.launchers.connected import ConnectedLauncher
 from proctor.parallel.messages import Event, ShardLost, ShardRun, decode_report, encode
 
@@ -49,7 +50,7 @@ class ShardProcess:
         self.connection, theirs = Pipe()
         log = Path(run.log)
         log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab") as output:
+        with open_log(log) as output:
             self._process = start_interpreter(
                 "proctor.parallel.shard",
                 str(theirs.fileno()),

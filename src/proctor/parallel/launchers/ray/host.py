@@ -16,7 +16,7 @@ import msgspec
 from proctor.errors import ConfigError
 from proctor.machine.resources import usable_cores
 from proctor.parallel.launchers.local import ShardProcess
-from proctor.parallel.launchers.ray.requirements import NodeRequirements
+from proctor.parallel.launchers.requirements import NodeRequirements
 from proctor.parallel.messages import LAST_EVENTS, Event, ShardFailed, ShardLost, ShardRun, decode_run, encode
 
 _POLL_S = 1.0

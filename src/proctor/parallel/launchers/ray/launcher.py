@@ -25,7 +25,7 @@ from proctor.parallel.launchers.base import Launcher
 from proctor.parallel.launchers.ray.cluster import connect, import_ray
 from proctor.parallel.launchers.ray.host import ShardHost
 from proctor.parallel.launchers.ray.options import RayOptions
-from proctor.parallel.launchers.ray.requirements import NodeRequirements
+from proctor.parallel.launchers.requirements import NodeRequirements
 from proctor.parallel.messages import (
     LAST_EVENTS,
     Event,

@@ -308,11 +308,10 @@ const list = (() => {
     const place = page.readAddress();
     collect();
     showFilters();
-    chosen = null;
-    const wanted = place && find(place);
+    chosen = place && find(place);  // before the address is written, which would lose it
     refresh();
-    if (wanted) {
-      choose(wanted);
+    if (chosen) {
+      choose(chosen);
       document.getElementById("episodes").scrollIntoView();
     }
   }
