@@ -20,8 +20,8 @@ from cases import metaworld
 from common import machine
 from vs_lerobot import fastest_mode, run_peer, time_proctor
 
-EVERY_STEP = ["--eval.video_fps=80", "--eval.video_size=480x480"]
-DEFAULT_RATE = ["--eval.video_size=480x480"]
+EVERY_STEP = ["--eval.video=all", "--eval.video_fps=80", "--eval.video_size=480x480"]
+DEFAULT_RATE = ["--eval.video=all", "--eval.video_size=480x480"]
 PEAK = """
 import resource, sys
 from proctor.cli import main
@@ -35,7 +35,8 @@ def peak_mb(episode_length: int, video_fps: float) -> float:
     """Return the peak memory in MB of Proctor's main process while it records ten PushT episodes of 480x480."""
     with tempfile.TemporaryDirectory() as folder:
         flags = ["--policy.type=random", "--env.type=pusht", f"--env.episode_length={episode_length}"]
-        flags += ["--eval.n_episodes=10", f"--eval.video_fps={video_fps}", "--eval.video_size=480x480"]
+        flags += ["--eval.n_episodes=10", "--eval.video=all"]
+        flags += [f"--eval.video_fps={video_fps}", "--eval.video_size=480x480"]
         command = [sys.executable, "-P", "-c", PEAK, "eval", *flags, f"--output_dir={folder}/out"]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
     return int(done.stdout.split()[-1]) / 1024

@@ -12,7 +12,7 @@ Importing this package loads no simulator, no torch and no web framework; names 
 
 from __future__ import annotations
 
-import importlib
+import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -22,11 +22,13 @@ if TYPE_CHECKING:
     from proctor.engine.plan import shard_episodes
     from proctor.errors import ProctorError
     from proctor.evaluation.evaluator import Evaluator
+    from proctor.evaluation.result import EvalResult
     from proctor.evaluation.run import evaluate
-    from proctor.evaluation.run_state import EvalResult
     from proctor.policies.base import Policy
     from proctor.tuning.autotune import AutotuneRecommendation
     from proctor.types import EpisodeResult, EpisodeSpec, Observation, Outcome, Task
+
+__version__: str
 
 _HOMES = {
     "proctor.benchmarks.base": ("Benchmark", "SimEnv", "Step"),
@@ -35,7 +37,7 @@ _HOMES = {
     "proctor.errors": ("ProctorError",),
     "proctor.evaluation.evaluator": ("Evaluator",),
     "proctor.evaluation.run": ("evaluate",),
-    "proctor.evaluation.run_state": ("EvalResult",),
+    "proctor.evaluation.result": ("EvalResult",),
     "proctor.policies.base": ("Policy",),
     "proctor.tuning.autotune": ("AutotuneRecommendation",),
     "proctor.types": ("EpisodeResult", "EpisodeSpec", "Observation", "Outcome", "Task"),
@@ -72,6 +74,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return importlib.metadata.version("proctor")
     if name not in _HOME_OF:
         raise AttributeError(f"module 'proctor' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOME_OF[name]), name)

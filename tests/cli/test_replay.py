@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +14,8 @@ import pytest
 from proctor.cli import main
 from proctor.results.journal import read_actions
 from proctor.results.run_dir import RunDirectory
+from proctor.results.run_status import RunStatus
+from proctor.results.summary import load_summary
 from proctor.testing.fakes import FAKE_BENCHMARK
 
 ENV = {"type": FAKE_BENCHMARK, "max_steps": 12, "image_size": 32}
@@ -103,16 +106,56 @@ def test_several_are_rendered_in_one_go(run_dir, capsys, episode, videos):
     assert capsys.readouterr().out.count("as recorded") == len(videos)
 
 
-def test_camera_size_and_speed_can_be_chosen(run_dir, watch):
-    """As for an evaluation's own videos."""
+def test_another_camera_size_or_speed_gives_a_file_of_its_own(run_dir, capsys, watch):
+    """The video that reports show stays as it is."""
+    assert replay(run_dir, "--task=task-0", "--episode=3") == 0
+    shown = (run_dir / "videos/fake_0/eval_episode_3.mp4").read_bytes()
     options = ["--camera=back", "--size=65x48", "--fps=5"]
 
     assert replay(run_dir, "--task=task-0", "--episode=3", *options) == 0
 
-    video = watch(run_dir / "videos/fake_0/eval_episode_3.mp4")
+    file = run_dir / "videos/fake_0/eval_episode_3-back-65x48-5fps.mp4"
+    assert capsys.readouterr().out.splitlines()[1].endswith(f"as recorded: {file}")
+    assert (run_dir / "videos/fake_0/eval_episode_3.mp4").read_bytes() == shown
+    (reported,) = load_summary(run_dir)[1].videos.values()
+    assert reported == "videos/fake_0/eval_episode_3.mp4"
+    assert RunStatus.of(run_dir).n_videos == 1
+    video = watch(file)
     assert video.frames.shape == (7, 48, 64, 3)
     assert video.frame_rate == 5
     assert video.frames[0].mean() > 250
+
+
+def test_a_replay_is_made_as_the_other_videos_of_the_run_are(tmp_path, watch):
+    """With the camera, size and speed of the evaluation, so that a report shows videos that are alike."""
+    run(tmp_path / "run", "--eval.video_camera=back", "--eval.video_size=64x48", "--eval.video_fps=5")
+
+    assert replay(tmp_path / "run", "--task=task-0", "--episode=3") == 0
+    assert replay(tmp_path / "run", "--task=task-0", "--episode=3", "--camera=front") == 0
+
+    usual, other = (tmp_path / f"run/videos/fake_0/eval_episode_3{name}.mp4" for name in ("", "-front"))
+    assert watch(usual).frames.shape == watch(other).frames.shape == (7, 48, 64, 3)
+    assert watch(usual).frames[0].mean() > 250 > watch(other).frames[0].mean()
+
+
+def test_two_replays_of_an_episode_at_a_time_do_not_disturb_each_other(tmp_path, watch):
+    """Each writes a file of its own until its video is whole. Drawing is slow here, so that they overlap."""
+    run_dir, scratch = tmp_path / "run", tmp_path / "scratch"
+    scratch.mkdir()
+    naps = json.dumps({f"0/1003/{step}/render": "nap" for step in (50, 60, 70, 79)})  # the encoder has begun to write
+    env = ENV | {"max_steps": 80, "faults": naps, "times": 99, "scratch": scratch}
+    flags = [f"--env.{name}={value}" for name, value in env.items()]
+    flags += ["--eval.n_episodes=4", "--eval.batch_size=1", "--eval.video=none", f"--output_dir={run_dir}"]
+    assert main(["eval", "--policy.type=zero", *flags]) == 0
+    words = [sys.executable, "-m", "proctor", "replay", run_dir, "--task=task-0", "--episode=3"]
+    processes = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+
+    printed = [process.communicate(timeout=60)[0] for process in processes]
+
+    assert [process.returncode for process in processes] == [0, 0]
+    assert all("failure after 80 steps" in text for text in printed)
+    assert videos_in(run_dir) == ["fake_0/3"]
+    assert len(watch(run_dir / "videos/fake_0/eval_episode_3.mp4").frames) == 81
 
 
 def tamper(run_dir: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from proctor import evaluate
-from proctor.evaluation.run_state import EvalResult
+from proctor.evaluation.result import EvalResult
 from proctor.results.eval_info import canonical_info
 from proctor.testing.fakes import FAKE_BENCHMARK, FakePolicy
 

@@ -21,6 +21,7 @@ UNUSUAL = {
     "inference_batch_size": 4,
     "max_inference_batch": 6,
     "batch_wait_timeout_s": 0.5,
+    "audit": False,
 }
 LATE = {"inference_delay_steps": 7, "when_late": "wait"}
 
@@ -50,6 +51,14 @@ def test_videos_are_made_as_the_user_wants(tmp_path):
     spec = options.spec(Path("episode.mp4"))
     assert (spec.path, spec.max_fps, spec.camera, spec.size) == ("episode.mp4", 5, "top", (640, 480))
     assert VideoOptions.of(EvalConfig()) == VideoOptions()
+
+
+def test_no_two_orders_for_a_video_write_into_one_unfinished_file():
+    """They may come from two processes."""
+    one, other = (VideoOptions().spec(Path("episode.mp4")) for _ in range(2))
+
+    assert one.path == other.path
+    assert one.unfinished != other.unfinished
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +12,12 @@ import pytest
 
 from proctor.engine import Engine, EngineOptions, EngineSetup, Replayer, VideoSpec, VideoTask
 from proctor.engine.plan import plan_episodes, plan_tasks
+from proctor.engine.replay import _Budget
+from proctor.engine.worker.messages import ArrayBytes, Replay
+from proctor.engine.worker.simulation import _TimeLimit
 from proctor.errors import ConfigError, EnvironmentBuildError, Interrupted
 from proctor.testing.fakes import FAKE_BENCHMARK, FakeBenchmark, FakeConfig, FakeEnv, FakePolicy
+from proctor.types import EpisodeSpec
 
 HERE, THERE = 1, 2
 """Batch sizes: in this process, in two others."""
@@ -111,6 +116,58 @@ def test_a_run_can_be_rendered_long_after_it(studio):
 
     assert studio.render(setup, studio.video_tasks()) == RENDERED
     assert studio.videos == ALL
+
+
+@anywhere
+def test_what_is_not_finished_in_its_time_is_left_out(studio, batch_size):
+    """The workers go on, and no problem is reported. Videos are begun in the order that was given."""
+    studio.env = {"faults": {f"{task_id}/100{n}/0/render": "nap" for task_id in (0, 1) for n in (0, 1)}, "times": 99}
+    engine = studio.measure(batch_size=batch_size)
+    tasks = studio.video_tasks()[::-1]
+    problems = {}
+
+    with closing(Replayer(engine.setup, tasks, engine.workers, budget_s=0.45)) as replayer:
+        replayer.run(problems.__setitem__)
+        assert engine.workers.at_rest
+
+    assert problems == {}
+    assert studio.videos == []
+    assert (studio.folder / "1-1001-0-render").exists()
+    assert not (studio.folder / "0-1000-0-render").exists()
+    assert studio.render(engine.setup, tasks[:1], engine) == {"1-1": ""}
+
+
+def test_videos_are_begun_while_they_are_expected_to_be_finished_in_time():
+    """What a step took on a worker so far says how long the next episode takes."""
+    budget = _Budget(100.0)
+    assert budget.suffices_for(10**9)
+    budget.book(seconds=5.0, n_steps=100)
+    assert budget.suffices_for(1000)
+    assert not budget.suffices_for(2001)
+    assert _Budget(math.inf).suffices_for(10**9)
+    assert not _Budget(0.0).suffices_for(0)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "elapsed", "n_steps", "exceeded"),
+    [
+        (None, 10.0**9, 2, False),
+        (10.0, 1.9, 2, False),  # too early to say
+        (10.0, 2.1, 2, True),
+        (10.0, 2.1, 11, False),  # a little late, which may change
+        (10.0, 9.9, 99, False),
+        (10.0, 10.1, 99, True),
+    ],
+)
+def test_a_replay_is_given_up_as_soon_as_it_is_clear_that_it_takes_too_long(seconds, elapsed, n_steps, exceeded):
+    """Here of an episode of a hundred steps, of which the first one was reached after a second."""
+    actions = ArrayBytes.pack(np.zeros((100, 2)))
+    times = iter([0.0, 1.0, elapsed])
+    request = Replay(EpisodeSpec("suite", 0, 0, 0), 100, actions, VideoSpec("x.mp4"), seconds=seconds)
+    limit = _TimeLimit(request, lambda: next(times))
+
+    assert not limit.exceeded(1)
+    assert limit.exceeded(n_steps) is exceeded
 
 
 def test_another_camera_and_size_can_be_rendered(studio, watch):

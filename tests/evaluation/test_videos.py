@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,10 +23,11 @@ from proctor.cli import main
 from proctor.config import EvalConfig, RunConfig, structure
 from proctor.engine import VideoOptions
 from proctor.engine.plan import plan_tasks
+from proctor.evaluation import videos as videos_module
 from proctor.evaluation.components import make_benchmark
 from proctor.evaluation.prepared_run import prepare
 from proctor.evaluation.run import run
-from proctor.evaluation.videos import wanted_videos
+from proctor.evaluation.videos import budget_of, wanted_videos
 from proctor.rendering import choose_renderer
 from proctor.results.journal import read_actions
 from proctor.results.run_dir import RunDirectory
@@ -44,6 +47,7 @@ def command(directory: Path, *more: str, **env) -> list[str]:
     """The same as a command line."""
     return [
         *("eval", "--policy.type=random", f"--output_dir={directory}", "--eval.n_episodes=3", "--eval.batch_size=1"),
+        "--eval.n_episodes_to_render=10",
         *(f"--env.{name}={value}" for name, value in (FAKE | env).items()),
         *("--eval.display=none", *more),
     ]
@@ -138,8 +142,8 @@ def like(drawn, shown):
 
 
 def results_of(outcomes: str) -> list[EpisodeResult]:
-    """Two tasks with these outcomes each: s, f or e."""
-    meaning = {"s": Outcome.SUCCESS, "f": Outcome.FAILURE, "e": Outcome.ERROR}
+    """Two tasks with these outcomes each: s, f, u (unknown) or e."""
+    meaning = {"s": Outcome.SUCCESS, "f": Outcome.FAILURE, "u": Outcome.UNKNOWN, "e": Outcome.ERROR}
     return [
         EpisodeResult(EpisodeSpec("zoo", task_id, index, 1000 + index), meaning[outcome])
         for task_id in (0, 1)
@@ -150,17 +154,18 @@ def results_of(outcomes: str) -> list[EpisodeResult]:
 @pytest.mark.parametrize(
     ("fields", "indices"),
     [
-        ({}, [0, 1, 2, 4, 5, 6, 7]),
+        ({"n_episodes_to_render": 10}, [0, 1, 2, 4, 5, 6, 7]),
         ({"n_episodes_to_render": 4}, [0, 1, 2]),
         ({"n_episodes_to_render": 0}, []),
-        ({"video": "failures"}, [1, 4, 6]),
+        ({"video": "first", "n_episodes_to_render": 5}, [0, 1, 2, 4]),
+        ({"video": "failures", "n_episodes_to_render": 9}, [1, 4, 6]),
         ({"video": "failures", "n_episodes_to_render": 2}, [1, 4]),
         ({"video": "failures", "n_episodes_to_render": 0}, []),
         ({"video": "all", "n_episodes_to_render": 1}, [0, 1, 2, 4, 5, 6, 7]),
         ({"video": "none"}, []),
     ],
 )
-def test_which_episodes_get_a_video(fields, indices):
+def test_which_episodes_get_a_video_if_their_number_is_given(fields, indices):
     """Of each task the first ones, the first failures, all or none; never what ended in an error."""
     wanted = wanted_videos(VideoOptions.of(EvalConfig(**fields)), results_of("sfsefsfs"))
 
@@ -170,9 +175,55 @@ def test_which_episodes_get_a_video(fields, indices):
 
 
 @pytest.mark.parametrize(
+    ("video", "outcomes", "episodes"),
+    [
+        ("auto", "sfsefsfs", ["0/1", "1/1", "0/0", "1/0", "0/4", "1/4", "0/2", "1/2"]),
+        ("auto", "sss", ["0/0", "1/0", "0/1", "1/1"]),
+        ("auto", "uufu", ["0/2", "1/2", "0/0", "1/0", "0/1", "1/1"]),
+        ("first", "sfsefsfs", ["0/0", "1/0", "0/1", "1/1", "0/2", "1/2"]),
+        ("failures", "sfffsff", ["0/1", "1/1", "0/2", "1/2", "0/3", "1/3", "0/5", "1/5"]),
+    ],
+)
+def test_without_a_number_every_task_has_a_video_before_any_has_two(video, outcomes, episodes):
+    """They are few, and of every outcome; which they are, and in which order, follows from the plan."""
+    options = VideoOptions.of(EvalConfig(video=video))
+
+    wanted = wanted_videos(options, results_of(outcomes))
+
+    assert [f"{result.spec.task_id}/{result.spec.episode_index}" for result in wanted] == episodes
+    assert options.has_budget
+
+
+def test_of_what_was_recorded_while_it_ran_the_first_episodes_have_a_video():
+    """The outcome of an episode is not known while it is recorded."""
+    results, options = results_of("sfsefsfs"), VideoOptions()
+    recorded = [result.spec for result in results if result.spec.task_id and options.may_include(result.spec)]
+
+    wanted = wanted_videos(options, results, recorded)
+
+    assert {result.spec.episode_index for result in wanted if result.spec.task_id} == {0, 1, 2}
+    assert {result.spec.episode_index for result in wanted if not result.spec.task_id} == {0, 1, 2, 4}
+
+
+@pytest.mark.parametrize(
+    ("fields", "wall_s", "seconds"),
+    [
+        ({}, 2.0, 10.0),
+        ({}, 100.0, 25.0),
+        ({"video": "failures"}, None, 10.0),
+        ({"n_episodes_to_render": 3}, 100.0, math.inf),
+        ({"video": "all"}, 100.0, math.inf),
+    ],
+)
+def test_the_time_for_videos_is_bounded_unless_their_number_is_given(fields, wall_s, seconds):
+    """A quarter of the measured time, or ten seconds if that is more."""
+    assert budget_of(VideoOptions.of(EvalConfig(**fields)), wall_s) == seconds
+
+
+@pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"video": "some"}, "eval.video is 'some'; it must be one of first, failures, all, none"),
+        ({"video": "some"}, "eval.video is 'some'; it must be one of auto, first, failures, all, none"),
         ({"video_size": "640"}, "it must be WIDTHxHEIGHT in pixels, such as 640x480"),
         ({"video_size": "1x480"}, "it must be WIDTHxHEIGHT in pixels, such as 640x480"),
         ({"video_fps": 0}, "eval.video_fps is 0.*; it must be positive"),
@@ -217,7 +268,7 @@ def test_results_are_on_disk_and_shown_before_the_first_video_is_made(tmp_path):
     config = RunConfig(
         policy={"type": "random"},
         env=FAKE,
-        eval=EvalConfig(n_episodes=3, batch_size=2, display="none"),
+        eval=EvalConfig(n_episodes=3, batch_size=2, n_episodes_to_render=10, display="none"),
         output_dir=str(tmp_path),
     )
     final = run(prepare(config), on_measured)
@@ -250,8 +301,30 @@ def test_what_is_missing_is_made_when_a_run_goes_on_and_nothing_twice(tmp_path, 
     assert capsys.readouterr().err == ""
 
 
+def test_videos_that_nobody_asked_for_end_with_their_time(tmp_path, capsys, monkeypatch):
+    """It is said how many were left out and how to get them. To go on with what is complete makes no more of them."""
+    monkeypatch.setattr(videos_module, "LEAST_SECONDS", 4.0)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    slow = [f"0/{seed}" for seed in range(1001, 1009)] + [f"1/{seed}" for seed in range(1000, 1009)]
+    naps = {f"{episode}/{step}/render": "nap" for episode in slow for step in range(13)}  # six seconds for each
+    more = ["--eval.n_episodes=9", "--eval.video=failures"]
+    words = command(tmp_path, *more, faults=json.dumps(naps), scratch=scratch)
+    unasked = [word for word in words if "to_render" not in word]
+
+    assert main(unasked) == 0
+
+    out, there = capsys.readouterr().out, videos_in(tmp_path)
+    assert there == ["fake_0/0"]
+    (n,) = re.findall(rf"Videos      up to (\d) are being made in {tmp_path}/videos, for at most 4.0 s\n", out)
+    assert f"Videos      1 in {tmp_path}/videos\n" in out
+    assert f"Left out    {int(n) - 1} videos that would take longer than 4.0 s; any is made on a click in" in out
+    assert main(unasked) == 0
+    assert videos_in(tmp_path) == there
+
+
 def test_an_interruption_while_rendering_costs_no_result(tmp_path):
-    """Exit status 130, the way to go on, whole videos only; going on makes the rest."""
+    """Exit status 130, what there is and the way to go on, whole videos only; going on makes the rest."""
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     faults = {f"{task_id}/{seed}/1/render": "nap" for task_id in (0, 1) for seed in range(1000, 1004)}
@@ -272,8 +345,11 @@ def test_an_interruption_while_rendering_costs_no_result(tmp_path):
 
     assert process.returncode == 130, err
     assert "Success rate" in out
-    assert "The results are complete. For the videos that are missing, go on with: proctor resume" in err
     info = info_in(tmp_path / "run")
+    n = len(videos_in(tmp_path / "run"))
+    there = f"{n} video{'s' if n > 1 else ''} can be found in {tmp_path / 'run/videos'}"
+    assert f"The results are complete, and {there}. For the" in err
+    assert "For the videos that are missing, go on with: proctor resume" in err
     assert info["complete"]
     assert 1 <= len(videos_in(tmp_path / "run")) < 8
     assert len(info["overall"]["video_paths"]) == len(videos_in(tmp_path / "run"))
@@ -348,7 +424,7 @@ def registered():
 
 def test_a_simulator_that_cannot_be_drawn(tmp_path, registered):
     """One reason for all."""
-    result = evaluate(tmp_path, {"type": "gymnasium", "task": "Blind-v0"}, n_episodes=5)
+    result = evaluate(tmp_path, {"type": "gymnasium", "task": "Blind-v0"}, n_episodes=5, video="all")
 
     assert set(result.video_problems.values()) == {
         "Blind-v0 cannot be rendered: it has no render mode rgb_array, or its constructor takes no render_mode."

@@ -28,7 +28,17 @@ _OLD_PATH = "-p"
 _OLD_NAMES = {"pretrained_policy_name_or_path": "policy.path", "use_amp": "policy.use_amp", "device": "policy.device"}
 """Other options of LeRobot before 0.2, and their names since."""
 SWITCHES = {"help", "version", "json", "anyway", "static", "embed", "open", "trust_remote_code", "watch"}
-SWITCHES |= {"newest_first", "race", "fetch_python", "verbose", "stale", "all", "dataset_convert", "private"}
+SWITCHES |= {
+    "newest_first",
+    "race",
+    "slurm_requeue",
+    "fetch_python",
+    "verbose",
+    "stale",
+    "all",
+    "dataset_convert",
+    "private",
+}
 """Options that need no value: only the word ``true`` or ``false`` behind one is its value. Every boolean option of a
 command must be among them (a test compares them), else it would take the command's argument for its value."""
 _TRUTH_VALUES = ("true", "false")

@@ -16,7 +16,7 @@ from proctor.config import RunConfig
 from proctor.errors import ConfigError
 
 if TYPE_CHECKING:
-    from proctor.evaluation.run_state import EvalResult
+    from proctor.evaluation.result import EvalResult
     from proctor.evaluation.sweep import SweepVerdict, SweptCheckpoint
     from proctor.reports.sweep import SweepRow
 

@@ -14,7 +14,7 @@ from proctor.cli.record import show_recording
 from proctor.config import RunConfig
 
 if TYPE_CHECKING:
-    from proctor.evaluation.run_state import EvalResult
+    from proctor.evaluation.result import EvalResult
 
 ERRORS_REMAIN = 3
 _NOTHING = RunConfig()
@@ -50,15 +50,22 @@ def show(result: EvalResult) -> None:
     from proctor.results.run_dir import RunDirectory
     from proctor.results.run_status import RunStatus
 
-    where = replace(RunStatus.of(result.directory), writer=None, n_videos_to_come=result.n_videos_to_come)
+    where = replace(
+        RunStatus.of(result.directory),
+        writer=None,
+        n_videos_to_come=result.n_videos_to_come,
+        video_budget_s=result.video_budget_s,
+    )
     print_summary(Console(), result.summary, where, RunDirectory(result.directory).read_run())
 
 
 def conclude(result: EvalResult, config: RunConfig, ci: CiOptions = _NO_CI) -> int:
     """Print where the videos are, hand the results on as was asked for, and return the exit status."""
-    from proctor.reports.terminal import print_videos
+    from proctor.reports.terminal import print_left_out, print_videos
 
     print_videos(Console(), result.directory, result.summary.videos, result.video_problems)
+    if result.n_videos_left_out:
+        print_left_out(Console(), result.directory, result.n_videos_left_out, result.video_budget_s)
     if result.recording is not None:
         show_recording(result.recording, config.eval.recording_repo_id, private=config.eval.recording_private)
     log_result(result, config)

@@ -121,6 +121,15 @@ Examples:
   proctor show outputs/eval/2026-11-21/14-28-19_metaworld_act
   proctor show outputs/eval/2026-11-21/14-28-19_metaworld_act --json
 """,
+    "audit": """\
+Examples:
+  proctor audit outputs/eval/2026-11-21/14-28-19_metaworld_act
+  proctor audit outputs/eval/2026-11-21/14-28-19_metaworld_act --json
+  proctor audit outputs/eval/2026-11-21/14-28-19_metaworld_act \\
+                --dataset.repo_id=user/reach --dataset.root=datasets/reach
+
+Exit status: 0, or 6 if there is a finding that no policy could cause.
+""",
     "profile": """\
 Examples:
   proctor profile outputs/eval/2026-11-21/14-28-19_metaworld_act

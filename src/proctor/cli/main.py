@@ -36,6 +36,7 @@ _GROUPS = {
     },
     "Look at results": {
         "show": "Show the results of an evaluation, finished or not.",
+        "audit": "Hold what a policy was given against what it was trained on.",
         "profile": "Show where the time of an evaluation went.",
         "compare": "Compare policies: is one better than another, and how sure is that?",
         "replay": "Render videos of episodes of an evaluation by running them again.",

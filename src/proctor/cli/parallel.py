@@ -14,7 +14,7 @@ from proctor.parallel.launchers.ray.options import RayOptions
 from proctor.parallel.launchers.slurm.options import SlurmOptions
 
 if TYPE_CHECKING:
-    from proctor.evaluation.run_state import EvalResult
+    from proctor.evaluation.result import EvalResult
     from proctor.parallel.driver import Sharding
 
 _DEFAULTS = RunConfig()

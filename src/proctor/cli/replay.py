@@ -27,13 +27,14 @@ def replay_command(  # noqa: PLR0913 - the command's flags
     task: str | None = None,
     camera: str | None = None,
     size: str | None = None,
-    fps: float = 20.0,
+    fps: float | None = None,
     trust_remote_code: bool = False,
 ) -> int:
     """Render videos of episodes of an evaluation by running their recorded actions again.
 
     If a replay does not end as the episode did (length, reward, success, simulator state), the difference is printed,
-    there is no video, and the exit status is 1. The policy is not needed, but the simulator is.
+    there is no video, and the exit status is 1. The policy is not needed, but the simulator is. Reports show the videos
+    that are made without --camera, --size and --fps; another camera, size or speed gives a file of its own beside them.
 
     Parameters
     ----------
@@ -44,29 +45,30 @@ def replay_command(  # noqa: PLR0913 - the command's flags
     task
         The name of the task, or SUITE/NUMBER. Needed if the run has several tasks.
     camera
-        The camera of the video; the one whose images the policy sees if not given.
+        The camera of the video; that of the evaluation's other videos if not given (--eval.video_camera).
     size
-        Width and height of the video in pixels, such as 640x480; the simulator's usual size if not given.
+        Width and height of the video in pixels, such as 640x480; those of the other videos if not given.
     fps
-        The largest number of frames per simulated second.
+        The largest number of frames per simulated second; that of the other videos if not given.
     trust_remote_code
         Consent to running code that is not installed here; RUN_DIR does not hold consent that was given before.
     """
-    from proctor.engine import VideoOptions
-    from proctor.evaluation.videos import replay
+    from proctor.evaluation.videos import replay, replay_options, variant_of
     from proctor.reports.terminal import print_video_problems
+    from proctor.results.run_dir import RunDirectory
     from proctor.results.summary import load_summary
 
     run, summary = load_summary(run_dir)
     episodes = _chosen(_task(summary, task), episode)
-    if not fps > 0:  # NaN is not either
+    if fps is not None and not fps > 0:  # NaN is not either
         raise ConfigError(f"--fps is {fps}; it must be positive.")
-    options = VideoOptions("all", fps=fps, camera=camera, size=None if size is None else _pixels(size))
+    options = replay_options(run, fps, camera, None if size is None else _pixels(size))
     problems = replay(run_dir, run, episodes, options, trust_remote_code=trust_remote_code)
     console = Console()
     for result in episodes:
         if result.spec not in problems:
-            console.print(_description(result, run_dir), soft_wrap=True)
+            file = RunDirectory(run_dir).video_file(result.spec, variant_of(run, options))
+            console.print(_description(result, file), soft_wrap=True)
     print_video_problems(console, problems)
     return _WITHOUT_VIDEO if problems else 0
 
@@ -79,14 +81,13 @@ def _pixels(size: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def _description(result: EpisodeResult, run_dir: Path) -> Text:
+def _description(result: EpisodeResult, file: Path) -> Text:
     """Describe how the episode went, and where its video is."""
     from proctor.reports.text import count, number, safe
-    from proctor.results.run_dir import RunDirectory
 
     assert result.length is not None  # a run directory knows it
     how = f"{result.outcome} after {count(result.length, 'step')}, reward {number(result.sum_reward)}"
-    return safe(f"{result.spec}: {how}, as recorded: {RunDirectory(run_dir).video_file(result.spec)}")
+    return safe(f"{result.spec}: {how}, as recorded: {file}")
 
 
 def _task(summary: Summary, asked: str | None) -> TaskSummary:

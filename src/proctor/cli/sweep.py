@@ -21,7 +21,7 @@ from proctor.parallel.launchers.slurm.options import SlurmOptions
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from proctor.evaluation.run_state import EvalResult
+    from proctor.evaluation.result import EvalResult
     from proctor.evaluation.sweep import Sweep, SweepVerdict, SweptCheckpoint
     from proctor.evaluation.sweep.sweep import RunsInTurn
     from proctor.reports.sweep import SweepRow, SweepSummary

@@ -29,7 +29,7 @@ from proctor.evaluation.arguments import env_fields, names, policy_of, switch, v
 from proctor.evaluation.components import load_policy, make_benchmark
 from proctor.evaluation.evaluator import Evaluator
 from proctor.evaluation.prepared_run import PreparedRun
-from proctor.evaluation.run_state import EvalResult
+from proctor.evaluation.result import EvalResult
 from proctor.policies.base import AnyPolicy, LocalPolicy, Policy
 from proctor.rendering import choose_renderer
 from proctor.results.journal import read_actions

@@ -10,7 +10,7 @@ from proctor.errors import ConfigError
 
 _CHOICES = {
     "display": ("auto", "plain", "none"),
-    "video": ("first", "failures", "all", "none"),
+    "video": ("auto", "first", "failures", "all", "none"),
     "ci": (None, "wilson", "exact", "anytime"),
     "when_late": ("hold", "zero", "wait"),
 }
@@ -78,12 +78,14 @@ class EvalConfig:
     inference_timeout_s: float | None = None
     """Seconds after which a forward pass is given up; by default ten times the slowest so far, at least 300."""
 
-    n_episodes_to_render: int = 10
-    """Number of videos per task."""
+    n_episodes_to_render: int | None = None
+    """Number of videos per task. If it is not given, there are at most four, and they are made in at most a quarter of
+    the time that the evaluation took, or in ten seconds if that is longer."""
 
-    video: str = "first"
-    """Episodes to record as videos after all episodes are measured: first (the first of each task), failures (the first
-    that failed), all (regardless of n_episodes_to_render) or none."""
+    video: str = "auto"
+    """Episodes to record as videos after all episodes are measured: auto (the first two failures and the first two
+    successes of each task, or if n_episodes_to_render is given, the first episodes), first (the first of each task),
+    failures (the first that failed), all (regardless of n_episodes_to_render and of time) or none."""
 
     video_fps: float = 20.0
     """Maximum number of video frames per simulated second; a video plays at real-time speed at any value."""
@@ -115,11 +117,15 @@ class EvalConfig:
     points. n_episodes is still the maximum per task. The number of workers does not affect which episodes count."""
 
     display: str = "auto"
-    """Progress display: auto (live on a terminal, else plain lines), plain or none. While it is shown, output of
-    libraries is written to worker.log."""
+    """Progress display: auto (live on a terminal and in a notebook, else plain lines), plain or none. While it is shown
+    on a terminal, output of libraries is written to worker.log."""
 
     trace: bool = False
     """Write trace.json into the run directory: a timeline of workers and policy, for ui.perfetto.dev."""
+
+    audit: bool = True
+    """Keep a sketch of what the policy is given, and hold it against what the checkpoint's files tell of its training:
+    see proctor audit. Results do not depend on it, and it takes less than a hundredth of the time."""
 
     allow_mismatch: bool = False
     """Continue the run in the run directory although its fingerprint differs from that of this evaluation."""
@@ -129,8 +135,8 @@ class EvalConfig:
         at_least |= {"n_episodes_to_render": 0, "max_inference_batch": 0}
         at_least |= {"inference_threads": 1, "max_attempts": 1, "shard_id": 0, "inference_delay_steps": 0}
         for name, minimum in at_least.items():
-            if getattr(self, name) < minimum:
-                raise ConfigError(f"eval.{name} is {getattr(self, name)}; it must be at least {minimum}.")
+            if (value := getattr(self, name)) is not None and value < minimum:
+                raise ConfigError(f"eval.{name} is {value}; it must be at least {minimum}.")
         if self.shard_id >= self.num_shards:
             raise ConfigError(
                 f"eval.shard_id is {self.shard_id}, but with eval.num_shards={self.num_shards} "

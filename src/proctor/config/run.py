@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from proctor.config.dataset import DatasetConfig
 from proctor.config.eval import EvalConfig
 from proctor.config.trackers import TensorBoardConfig, TrackioConfig
 from proctor.config.wandb import WandBConfig
@@ -23,6 +24,8 @@ class RunConfig:
     """The benchmark: --env.type=pusht, metaworld, libero, …; --env.task=…; --env.episode_length=…"""
 
     eval: EvalConfig = field(default_factory=EvalConfig)
+
+    dataset: DatasetConfig | None = None
 
     wandb: WandBConfig = field(default_factory=WandBConfig)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 from proctor.config import EvalConfig
@@ -21,6 +22,10 @@ LEAD_WHEN_STOPPING = 10
 episodes would be run for nothing; with a shorter one simulators would be built again and again."""
 
 
+FEW_VIDEOS = 4
+"""The largest number of videos of a task if the user gave none."""
+
+
 @dataclass(frozen=True)
 class EngineOptions:
     """The part of an evaluation's configuration that the engine reads.
@@ -29,7 +34,7 @@ class EngineOptions:
     ``inference``. A worker that takes more than ``worker_memory`` bytes after an episode is replaced.
     ``inference_delay`` holds the three options of a delay. ``max_parallel_tasks`` bounds the tasks that
     are under way at a time, and ``max_lead`` the episodes by which a task may be ahead of the one that is furthest
-    behind; 0 means that there is no bound.
+    behind; 0 means that there is no bound. If ``audit`` is true, episodes have a sketch of what the policy was given.
     """
 
     max_attempts: int = 2
@@ -44,6 +49,7 @@ class EngineOptions:
     inference_delay: InferenceDelay = field(default_factory=InferenceDelay)
     max_parallel_tasks: int = 0
     max_lead: int = 0
+    audit: bool = True
 
     @classmethod
     def of(cls, config: EvalConfig, max_parallel_tasks: int = 0) -> Self:
@@ -61,6 +67,7 @@ class EngineOptions:
             inference_delay=InferenceDelay(config.inference_delay_steps, config.inference_delay_ms, config.when_late),
             max_parallel_tasks=max_parallel_tasks,
             max_lead=0 if config.stop_at_ci_width is None else LEAD_WHEN_STOPPING,
+            audit=config.audit,
         )
 
 
@@ -68,13 +75,14 @@ class EngineOptions:
 class VideoOptions:
     """The episodes that get a video, and the way in which videos are made.
 
-    ``which`` is one of first, failures, all and none, and ``per_task`` the number of videos per task, which does not
-    bound "all". ``fps`` is the largest number of frames per simulated second. If ``camera`` or ``size`` (width, height
-    in pixels) is None, it is the simulator's usual one.
+    ``which`` is one of auto, first, failures, all and none, and ``per_task`` the number of videos per task, which does
+    not bound "all". If ``per_task`` is None, there are a few of each task, and the time for them is bounded. ``fps`` is
+    the largest number of frames per simulated second. If ``camera`` or ``size`` (width, height in pixels) is None, it
+    is the simulator's usual one.
     """
 
-    which: str = "first"
-    per_task: int = 10
+    which: str = "auto"
+    per_task: int | None = None
     fps: float = 20.0
     camera: str | None = None
     size: tuple[int, int] | None = None
@@ -90,15 +98,28 @@ class VideoOptions:
             size=config.video_pixels,
         )
 
+    @property
+    def has_budget(self) -> bool:
+        """The user gave no number of videos, so that the time for them is bounded."""
+        return self.per_task is None and self.which not in ("all", "none")
+
+    @property
+    def most_per_task(self) -> int:
+        """The largest number of videos of a task, unless there are videos of all."""
+        return FEW_VIDEOS if self.per_task is None else self.per_task
+
     def may_include(self, spec: EpisodeSpec) -> bool:
-        """Tell, before an episode has run, whether it may turn out to need a video."""
-        if self.which == "first":
-            return spec.episode_index < self.per_task
+        """Tell, before an episode has run, whether it is to be recorded if its simulator cannot replay it.
+
+        Such an episode has no other chance of a video, and its outcome is not known yet: of "auto" these are the first.
+        """
+        if self.which in ("auto", "first"):
+            return spec.episode_index < self.most_per_task
         return self.which != "none"
 
     def spec(self, path: Path) -> VideoSpec:
         """The order to a worker to write an episode's video to ``path``."""
-        return VideoSpec(str(path), self.fps, self.camera, self.size)
+        return VideoSpec(str(path), self.fps, self.camera, self.size, token_hex(4))
 
 
 @dataclass(frozen=True)

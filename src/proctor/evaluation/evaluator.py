@@ -11,21 +11,34 @@ from contextlib import closing, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Self, overload
+from typing import Any, Literal, Self, Unpack, overload
 
 from proctor.config import EnvConfig, RunConfig
+from proctor.config.eval_fields import EvalFields
 from proctor.engine import WorkerKeeper
 from proctor.errors import ConfigError, Interrupted
 from proctor.evaluation.arguments import path_text
 from proctor.evaluation.capacity import runs_in_process
 from proctor.evaluation.components import load_policy, make_benchmark
 from proctor.evaluation.prepared_run import PreparedRun, prepare
+from proctor.evaluation.result import EvalResult
 from proctor.evaluation.run import PolicyArgument, configure, measure, run, with_result
-from proctor.evaluation.run_state import EvalResult
 from proctor.machine.threads import start_call
 from proctor.policies.base import AnyPolicy, LocalPolicy, Policy
 from proctor.results.run_dir import RunDirectory
 from proctor.streams import global_generators_held, global_generators_restored
+
+
+class Changes(EvalFields, total=False):
+    """Arguments of :func:`proctor.evaluate` that an :class:`Evaluator` is given for one evaluation."""
+
+    env: str | Mapping[str, Any] | EnvConfig
+    preprocessor: Any
+    postprocessor: Any
+    device: str | None
+    seed: int
+    output_dir: str | Path | None
+    trust_remote_code: bool
 
 
 class RunningEvaluation:
@@ -88,7 +101,7 @@ class Evaluator:
         seed: int = 1000,
         output_dir: str | Path | None = None,
         trust_remote_code: bool = False,
-        **eval_fields: Any,
+        **eval_fields: Unpack[EvalFields],
     ) -> None:
         self._arguments: dict[str, Any] = {"env": env, "seed": seed, "trust_remote_code": trust_remote_code}
         self._arguments |= eval_fields
@@ -104,12 +117,18 @@ class Evaluator:
         self._end = weakref.finalize(self, _end, self._keeper, self._thread)
 
     @overload
-    def __call__(self, policy: PolicyArgument, *, wait: Literal[True] = True, **changes: Any) -> EvalResult: ...
+    def __call__(
+        self, policy: PolicyArgument, *, wait: Literal[True] = True, **changes: Unpack[Changes]
+    ) -> EvalResult: ...
 
     @overload
-    def __call__(self, policy: PolicyArgument, *, wait: Literal[False], **changes: Any) -> RunningEvaluation: ...
+    def __call__(
+        self, policy: PolicyArgument, *, wait: Literal[False], **changes: Unpack[Changes]
+    ) -> RunningEvaluation: ...
 
-    def __call__(self, policy: PolicyArgument, *, wait: bool = True, **changes: Any) -> EvalResult | RunningEvaluation:
+    def __call__(
+        self, policy: PolicyArgument, *, wait: bool = True, **changes: Unpack[Changes]
+    ) -> EvalResult | RunningEvaluation:
         """Evaluate a policy.
 
         Args:
@@ -126,7 +145,8 @@ class Evaluator:
         """
         if self._closed:
             raise ConfigError("This evaluator is closed, and with it its workers; make another one.")
-        config, given = configure(policy, **{**self._arguments, **changes})
+        usual: dict[str, Any] = {} if wait else {"display": "none"}
+        config, given = configure(policy, **{**usual, **self._arguments, **changes})
         if config.output_dir is None and self._folder is not None:
             config = replace(config, output_dir=str(RunDirectory.create(Path(self._folder) / "evaluation").path))
         if wait:

@@ -97,7 +97,7 @@ class PreparedRun:
     def draws(self) -> bool:
         """A simulator draws images: for a policy outside the worker, for a video or for a dataset."""
         config = self.config.eval
-        films = config.video == "all" or (config.video != "none" and config.n_episodes_to_render > 0)
+        films = config.video == "all" or (config.video != "none" and config.n_episodes_to_render != 0)
         return films or config.recording or not isinstance(self.policy, LocalPolicy)
 
     @cached_property

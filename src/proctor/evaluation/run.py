@@ -9,23 +9,29 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from proctor.config import EnvConfig, EvalConfig, RunConfig, structure
+from proctor.config.eval_fields import EvalFields
 from proctor.engine import Engine, EngineSetup, VideoOptions, WorkerKeeper, Workers
 from proctor.engine.policy_failures import require_result
 from proctor.errors import ConfigError, Interrupted, NoResultError, ProctorError, ResourceError, note
 from proctor.evaluation.arguments import env_fields, path_text, plain, policy_of, whole_number
+from proctor.evaluation.audit.runs import keep_audit
 from proctor.evaluation.prepared_run import PreparedRun, prepare
 from proctor.evaluation.recording import Staging, record, require_lerobot, staging_of
-from proctor.evaluation.run_state import EvalResult, RunState
+from proctor.evaluation.result import EvalResult
+from proctor.evaluation.run_state import RunState
 from proctor.evaluation.terminal import quiet_terminal, watched
-from proctor.evaluation.videos import make_videos, remove_videos, video_spec_of, wanted_videos
+from proctor.evaluation.videos import budget_of, make_videos, remove_videos, video_spec_of, wanted_videos
 from proctor.machine.signals import signal_of
 from proctor.policies.base import AnyPolicy, LocalPolicy, PolicySource
 from proctor.policies.function import PredictFunction
 from proctor.rendering import choose_renderer
+from proctor.reports.notebook import in_notebook
+from proctor.reports.text import count
 from proctor.results.journal_records import key_of
+from proctor.results.run_dir import RunDirectory
 from proctor.streams import global_generators_restored
 from proctor.types import EpisodeArrays, EpisodeResult, EpisodeSpec, Outcome
 
@@ -43,7 +49,7 @@ def evaluate(  # noqa: PLR0913 - the options of an evaluation
     seed: int = 1000,
     output_dir: str | Path | None = None,
     trust_remote_code: bool = False,
-    **eval_fields: Any,
+    **eval_fields: Unpack[EvalFields],
 ) -> EvalResult:
     """Evaluate a policy on a benchmark.
 
@@ -69,8 +75,8 @@ def evaluate(  # noqa: PLR0913 - the options of an evaluation
         output_dir: the run directory; an unfinished run in it goes on, if the policy is known to be the same. If not
             given, a new one.
         trust_remote_code: consent to running code that is not installed here, such as an environment of the Hub.
-        eval_fields: fields of :class:`~proctor.config.EvalConfig`: ``n_episodes``, ``batch_size``, …; here without a
-            display and without videos (``video="first"`` makes them).
+        eval_fields: fields of :class:`~proctor.config.EvalConfig`: ``n_episodes``, ``batch_size``, …; here without
+            videos (``video="auto"`` makes some), and without a display except in a notebook.
 
     Raises:
         ConfigError: what is asked for cannot be done; the message says what to do.
@@ -105,12 +111,17 @@ def configure(  # noqa: PLR0913 - as of evaluate
     config = RunConfig(
         policy=given if isinstance(given, dict) else dict(given.fingerprint()),
         env=env_fields(env),
-        eval=structure(EvalConfig, {"display": "none", "video": "none", **plain(eval_fields)}, "eval"),
+        eval=structure(EvalConfig, {"display": _usual_display(), "video": "none", **plain(eval_fields)}, "eval"),
         seed=whole_number("seed", seed, 0),
         output_dir=path_text("output_dir", output_dir),
         trust_remote_code=trust_remote_code,
     )
     return config, None if isinstance(given, dict) else given
+
+
+def _usual_display() -> str:
+    """Return the display that is used unless the caller chooses one."""
+    return "auto" if in_notebook() else "none"
 
 
 def with_result(result: EvalResult) -> EvalResult:
@@ -237,12 +248,20 @@ def run(
             state = RunState(placed, session)
             with closing(_measure(placed, setup, state, measure_with)) as measured:
                 result, missing = _summarise(placed, state, measured)
-                on_measured(replace(result, n_videos_to_come=len(missing)))
+                on_measured(result)
                 problems = {spec: problem for spec, problem in measured.recorded.items() if problem}
                 if missing:
                     problems |= _make_videos(placed, setup, state, missing, measured.workers)
-                    result = state.write_result()
-                result = replace(result, video_problems=problems, losses=measured.losses)
+                    result = replace(state.write_result(), video_budget_s=result.video_budget_s)
+                there = result.summary.videos.keys() | problems.keys()
+                n_left_out = sum(episode.spec not in there for episode in missing)
+                result = replace(
+                    result,
+                    n_videos_to_come=0,
+                    n_videos_left_out=n_left_out,
+                    video_problems=problems,
+                    losses=measured.losses,
+                )
                 return result if staging is None else _record(placed, setup, state, result, measured, staging)
 
 
@@ -282,14 +301,20 @@ def _measure(prepared: PreparedRun, setup: EngineSetup, state: RunState, measure
 def _summarise(
     prepared: PreparedRun, state: RunState, measured: Measured
 ) -> tuple[EvalResult, Sequence[EpisodeResult]]:
-    """Write the result; gives also the episodes of which a video is still to be made."""
-    result = state.write_result()
-    wanted = wanted_videos(VideoOptions.of(prepared.config.eval), result.summary.episodes)
+    """Write the result and the audit; gives also the episodes of which a video is still to be made."""
+    result, options = state.write_result(), VideoOptions.of(prepared.config.eval)
+    records = state.session.records.values()
+    keep_audit(prepared.directory, prepared.config, prepared.policy, records, len(prepared.tasks))
+    wanted = wanted_videos(options, result.summary.episodes, measured.recorded)
     if unwanted := measured.recorded.keys() - {episode.spec for episode in wanted}:
         remove_videos(prepared.directory, unwanted)
         result = state.write_result()
     done = result.summary.videos.keys() | measured.recorded.keys()
-    return result, [episode for episode in wanted if episode.spec not in done]
+    missing = [episode for episode in wanted if episode.spec not in done]
+    if options.has_budget and done and not state.todo:
+        missing = []  # an earlier session has spent the time for videos
+    budget_s = budget_of(options, result.summary.wall_s)
+    return replace(result, n_videos_to_come=len(missing), video_budget_s=budget_s), missing
 
 
 def _make_videos(
@@ -300,16 +325,25 @@ def _make_videos(
     workers: Workers | None,
 ) -> Mapping[EpisodeSpec, str]:
     """Make the videos that are missing; gives the episodes of which that failed, and why."""
+    config, directory = prepared.config.eval, prepared.directory
+    options = VideoOptions.of(config)
+    budget_s = budget_of(options, state.wall_s)
 
     def hint(error: ProctorError) -> str:
         if isinstance(error, ConfigError):  # another session would end the same way
             return "The results are complete."
-        return f"The results are complete. For the videos that are missing, {prepared.resume_hint}"
+        files = RunDirectory(directory)
+        n = len(files.existing_videos(prepared.specs))
+        videos = f", and {count(n, 'video')} can be found in {files.videos}" if n else ""
+        there = f"The results are complete{videos}."
+        if options.has_budget and n:  # a session that measures nothing makes no more of them
+            command = f"proctor replay {shlex.quote(str(directory))} --task=… --episode=…"
+            return f"{there} Any other video is made on a click in proctor view, or by: {command}"
+        return f"{there} For the videos that are missing, {prepared.resume_hint}"
 
-    config = prepared.config.eval
     records = [state.session.records[key_of(episode.spec)] for episode in missing]
     with _keeping_results(state, hint):
-        return make_videos(prepared.directory, setup, config, records, options=VideoOptions.of(config), workers=workers)
+        return make_videos(directory, setup, config, records, options=options, workers=workers, budget_s=budget_s)
 
 
 def _record(  # noqa: PLR0913, PLR0917 - a step of a run

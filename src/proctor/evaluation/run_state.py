@@ -3,71 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import replace
 from itertools import groupby
-from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from proctor.engine.load import Load
 from proctor.engine.policy_failures import FirstFailures
 from proctor.evaluation.prepared_run import PreparedRun
+from proctor.evaluation.result import EvalResult
 from proctor.reports.progress import Progress, TaskProgress
-from proctor.results.eval_info import build_eval_info, stream_eval_info
+from proctor.results.eval_info import stream_eval_info
 from proctor.results.merge import remaining
-from proctor.results.run_info import RunInfo
 from proctor.results.session import RunSession
-from proctor.results.summary import Summary, summarize
+from proctor.results.summary import summarize
 from proctor.security.redaction import redact_text, secrets_in
 from proctor.statistics.rounds import CompleteRounds
 from proctor.statistics.stopping import StoppingRule, find_stop
 from proctor.types import AttemptError, EpisodeArrays, EpisodeResult, EpisodeSpec, Outcome, Timings
-
-if TYPE_CHECKING:
-    from proctor.evaluation.recording import Recording
-
-
-@dataclass(frozen=True, repr=False)
-class EvalResult:
-    """The result of an evaluation: the run directory, the numbers, and what was evaluated.
-
-    ``video_problems`` are the episodes that were to get a video and have none, and why. ``losses`` has a sentence
-    about each shard that died. ``recording`` is the dataset of the episodes, None if none was asked for.
-    """
-
-    directory: Path
-    summary: Summary
-    run: RunInfo
-    n_videos_to_come: int = 0
-    video_problems: Mapping[EpisodeSpec, str] = field(default_factory=dict)
-    losses: tuple[str, ...] = ()
-    recording: Recording | None = None
-
-    def __repr__(self) -> str:
-        counts = self.summary.overall
-        rate = "unknown" if self.pc_success is None else f"{self.pc_success:.1f}"
-        numbers = f"pc_success={rate}, n_episodes={counts.n_completed}, n_errors={counts.n_errors}"
-        return f"{type(self).__name__}({numbers}, directory={str(self.directory)!r})"
-
-    @cached_property
-    def info(self) -> dict[str, Any]:
-        """The content of ``eval_info.json``."""
-        return build_eval_info(self.summary, self.run)
-
-    @property
-    def pc_success(self) -> float | None:
-        """The success rate over all completed episodes, in percent.
-
-        None if no episode was completed, or if the success of one is unknown.
-        """
-        rate = self.summary.overall.rate
-        return None if rate is None else 100 * rate
-
-    @property
-    def n_errors(self) -> int:
-        """The number of episodes that could not be run."""
-        return self.summary.overall.n_errors
 
 
 class Measuring(Protocol):
@@ -113,7 +66,8 @@ class RunState:
         self._secrets = secrets_in([prepared.config.policy, prepared.config.env])
         self._began = monotonic()
         self._startup_s: float | None = None
-        self._wall_s: float | None = None
+        self.wall_s: float | None = None
+        """The duration of all sessions together in seconds, without videos; None until the clock is stopped."""
         self._worker_s: float | None = None
 
     def opened(self, policy: Mapping[str, Any]) -> None:
@@ -153,7 +107,7 @@ class RunState:
     def stop_clock(self) -> None:
         """End the time that counts as the duration of the evaluation; videos are made after it."""
         journal, seconds = self.session.journal, monotonic() - self._began
-        self._wall_s = journal.previous.wall_s + seconds
+        self.wall_s = journal.previous.wall_s + seconds
         if journal.previous.worker_s is not None and journal.n_workers:
             self._worker_s = journal.previous.worker_s + seconds * journal.n_workers
 
@@ -166,7 +120,7 @@ class RunState:
         prepared, directory = self._prepared, self.session.directory
         run = prepared.run_info
         summary = replace(
-            summarize(prepared.tasks, prepared.specs, self._results.values(), self._wall_s, run.precision),
+            summarize(prepared.tasks, prepared.specs, self._results.values(), self.wall_s, run.precision),
             worker_s=self._worker_s,
             startup_s=self._startup_s,
             videos=directory.existing_videos(prepared.specs),

@@ -23,8 +23,9 @@ from proctor.engine.plan import choose_batch_size
 from proctor.errors import ConfigError, ResourceError, did_you_mean, note
 from proctor.evaluation.capacity import runs_in_process, simulators_in_memory
 from proctor.evaluation.prepared_run import PreparedRun
+from proctor.evaluation.result import EvalResult
 from proctor.evaluation.run import Measured, run
-from proctor.evaluation.run_state import EvalResult, RunState
+from proctor.evaluation.run_state import RunState
 from proctor.evaluation.terminal import quiet_terminal, watched
 from proctor.machine.hardware import visible_gpus
 from proctor.machine.resources import available_memory, usable_cores

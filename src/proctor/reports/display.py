@@ -9,6 +9,7 @@ from typing import Protocol, Self
 from rich.console import Console
 from rich.text import Text
 
+from proctor.reports.notebook import NotebookDisplay, in_notebook
 from proctor.reports.progress import Progress, Stage, line_of
 from proctor.reports.text import episode_error, safe
 
@@ -27,7 +28,7 @@ class Display(Protocol):
 
 
 def make_display(console: Console, mode: str, title: str = "") -> Display:
-    """Make the display for ``--eval.display``: ``auto`` is live on a terminal, and plain elsewhere.
+    """Make the display for ``--eval.display``: ``auto`` is live on a terminal and in a notebook, and plain elsewhere.
 
     Args:
         console: the console on which progress is shown.
@@ -36,6 +37,8 @@ def make_display(console: Console, mode: str, title: str = "") -> Display:
     """
     if mode == "none":
         return SilentDisplay()
+    if mode == "auto" and in_notebook():
+        return NotebookDisplay(title)
     if mode == "auto" and console.is_interactive:
         from proctor.reports.live import LiveDisplay
 

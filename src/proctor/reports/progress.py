@@ -7,6 +7,7 @@ task is that of its complete rounds, which for one task are the episodes up to t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -105,18 +106,22 @@ class Progress:
 class Stage:
     """The progress of what follows the measurements, such as making videos.
 
-    ``done`` of ``total`` pieces are finished after ``elapsed_s`` seconds.
+    ``done`` of ``total`` pieces are finished after ``elapsed_s`` seconds. What is not finished after ``most_s`` seconds
+    is left out.
     """
 
     name: str
     done: int
     total: int
     elapsed_s: float = 0.0
+    most_s: float = math.inf
 
     @property
     def eta_s(self) -> float | None:
-        """Seconds until everything is done; None before the first piece is."""
-        return self.elapsed_s / self.done * (self.total - self.done) if self.done else None
+        """Seconds until the stage is over; None if that is not known."""
+        at_this_pace = self.elapsed_s / self.done * (self.total - self.done) if self.done else math.inf
+        seconds = min(at_this_pace, max(0.0, self.most_s - self.elapsed_s))
+        return None if math.isinf(seconds) else seconds
 
 
 # -------------------------------------------------------------------------------------------------- progress in words

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -10,8 +11,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from proctor.reports.audit import audit_lines
 from proctor.reports.sentences import circumstances, command_to_replay, error_lines, headline_lines, run_title
-from proctor.reports.text import count, figure_names, figures, first_line, name_cell, safe
+from proctor.reports.text import count, duration, figure_names, figures, first_line, name_cell, safe
 from proctor.results.run_dir import RunDirectory
 from proctor.results.run_info import RunInfo, resume_command
 from proctor.results.run_status import RunStatus
@@ -38,7 +40,8 @@ def print_summary(console: Console, summary: Summary, status: RunStatus, run: Ru
     console.print(_table(summary))
     if hidden := len(summary.tasks) - len(_shown_tasks(summary)):
         console.print(Text(f"{hidden} more tasks, none with a lower rate, are in the result file.", style="dim"))
-    for line in [Text(""), *headline_lines(summary), *error_lines(summary), Text("")]:
+    audit = audit_lines(status.directory, summary.overall.rate)
+    for line in [Text(""), *headline_lines(summary), *error_lines(summary), *audit, Text("")]:
         console.print(line, soft_wrap=not console.is_terminal)  # a log is searched by line
     for line in _next_steps(summary, status, run):
         console.print(line, soft_wrap=True)  # a command or a path is copied
@@ -51,6 +54,14 @@ def print_videos(
     if videos:
         console.print(_labelled("Videos", f"{len(videos)} in {RunDirectory(directory).videos}"), soft_wrap=True)
     print_video_problems(console, problems)
+
+
+def print_left_out(console: Console, directory: Path, n_videos: int, budget_s: float) -> None:
+    """Print how many videos there was no time for, and how to get them."""
+    command = f"proctor replay {shlex.quote(str(directory))} --task=… --episode=…"
+    how = f"any is made on a click in proctor view, or by: {command}"
+    text = f"{count(n_videos, 'video')} that would take longer than {duration(budget_s)}; {how}"
+    console.print(_labelled("Left out", text), soft_wrap=True)
 
 
 def print_video_problems(console: Console, problems: Mapping[EpisodeSpec, str]) -> None:
@@ -144,7 +155,10 @@ def _next_steps(summary: Summary, status: RunStatus, run: RunInfo | None) -> Ite
         yield _labelled(label, text)
     yield _labelled("Results", str(status.directory))
     if status.n_videos_to_come:
-        yield _labelled("Videos", f"{status.n_videos_to_come} are being made in {videos}")
+        most, at_most = "", ""
+        if not math.isinf(status.video_budget_s):
+            most, at_most = "up to ", f", for at most {duration(status.video_budget_s)}"
+        yield _labelled("Videos", f"{most}{status.n_videos_to_come} are being made in {videos}{at_most}")
     elif status.n_videos:
         yield _labelled("Videos", f"{status.n_videos} in {videos}")
     if not summary.complete:

@@ -9,6 +9,7 @@
     journal.lock             held by the process that writes the journal
     eval_info.json           the results; of a shard shard_K_of_N.json
     ended.json               the reason why the last session ended early; of a shard ended_K_of_N.json
+    audit.json               what the policy was given beside what it was trained on
     trace.json, trace-2.json what each worker did when, a file per session (--eval.trace)
     worker.log, shard_N.log  what simulators and shards printed
     videos/SUITE_TASK/…mp4   videos of episodes
@@ -44,8 +45,10 @@ RUN_FILE = "run.json"
 """A directory that holds a file of this name is a run directory."""
 RESULT_FILE = "eval_info.json"
 """The name under which LeRobot's readers look for results."""
+AUDIT_FILE = "audit.json"
 
 _VIDEO_FOLDER = "videos"
+_SHOWN_VIDEO = re.compile(r"eval_episode_\d+\.mp4")
 _RUN_FILE_OF_SHARD = re.compile(r"run_(\d+)_of_(\d+)\.json")
 
 
@@ -136,6 +139,11 @@ class RunDirectory:
         return self.path / f"ended{self.shard.suffix}.json"
 
     @property
+    def audit_file(self) -> Path:
+        """The audit of what the policy was given, by the whole run."""
+        return self.path / AUDIT_FILE
+
+    @property
     def worker_log(self) -> Path:
         """The file that receives what simulators and libraries print."""
         return self.path / "worker.log"
@@ -155,9 +163,9 @@ class RunDirectory:
         """The folder of all videos."""
         return self.path / _VIDEO_FOLDER
 
-    def video_file(self, spec: EpisodeSpec) -> Path:
-        """The video of an episode, whether it exists or not."""
-        return self.path / video_name(spec)
+    def video_file(self, spec: EpisodeSpec, variant: str = "") -> Path:
+        """The video of an episode, whether it exists or not; see :func:`video_name`."""
+        return self.path / video_name(spec, variant)
 
     @property
     def recording(self) -> Path:
@@ -234,13 +242,13 @@ class RunDirectory:
         return {spec: name for spec in specs if (name := video_name(spec)) in found} if found else {}
 
     def video_files(self) -> Iterator[Path]:
-        """Every video that exists."""
-        return self.videos.glob("*/*.mp4")
+        """Every video that exists and that reports show, so no variant of one."""
+        return (path for path in self.videos.glob("*/*.mp4") if _SHOWN_VIDEO.fullmatch(path.name))
 
     def shown_files(self) -> Iterator[Path]:
         """Every file by which a page about the run may change: results, videos, and locks, which show a writer."""
         yield self.whole.run_file
-        for pattern in (RESULT_FILE, "shard_*.json", "ended*.json", "journal*.jsonl", "journal*.lock"):
+        for pattern in (RESULT_FILE, AUDIT_FILE, "shard_*.json", "ended*.json", "journal*.jsonl", "journal*.lock"):
             yield from sorted(self.path.glob(pattern))
         yield from sorted(self.video_files())
 
@@ -350,10 +358,14 @@ class RunDirectory:
             raise
 
 
-def video_name(spec: EpisodeSpec) -> str:
-    """Name the video of an episode, relative to the run directory."""
-    suite = re.sub(r"[^\w.-]+", "_", spec.suite)
-    return f"{_VIDEO_FOLDER}/{suite}_{spec.task_id}/eval_episode_{spec.episode_index}.mp4"
+def video_name(spec: EpisodeSpec, variant: str = "") -> str:
+    """Name the video of an episode, relative to the run directory.
+
+    A ``variant`` of the video that reports show, such as another camera's, has a file of its own beside it.
+    """
+    suite, kind = (re.sub(r"[^\w.-]+", "_", text) for text in (spec.suite, variant))
+    name = f"eval_episode_{spec.episode_index}{kind and '-'}{kind}.mp4"
+    return f"{_VIDEO_FOLDER}/{suite}_{spec.task_id}/{name}"
 
 
 def _make_new(path: Path) -> bool:

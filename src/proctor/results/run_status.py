@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -14,13 +15,15 @@ class RunStatus:
     """The state of a run directory at one moment.
 
     ``writer`` describes the process that writes to the directory, and is None if there is none. ``n_videos`` is the
-    number of videos that are there, ``n_videos_to_come`` the number of those that are being made.
+    number of videos that are there, ``n_videos_to_come`` the number of those that are being made, in at most
+    ``video_budget_s`` seconds.
     """
 
     directory: Path
     writer: str | None = None
     n_videos: int = 0
     n_videos_to_come: int = 0
+    video_budget_s: float = math.inf
 
     @classmethod
     def of(cls, directory: Path) -> Self:

@@ -56,18 +56,20 @@ class VideoSpec(msgspec.Struct, frozen=True):
     """An episode's video: its path, and how it is made.
 
     ``max_fps`` bounds the frames per simulated second. If ``camera`` or ``size`` (width, height in pixels) is None, it
-    is the simulator's usual one.
+    is the simulator's usual one. ``token`` is another one in each order, so that two processes that make the same video
+    at a time do not write into one file.
     """
 
     path: str
     max_fps: float = 20.0
     camera: str | None = None
     size: tuple[int, int] | None = None
+    token: str = ""
 
     @property
     def unfinished(self) -> str:
         """The path of the video until it is known to show the right episode."""
-        return f"{self.path}.part"
+        return f"{self.path}.{self.token}.part" if self.token else f"{self.path}.part"
 
 
 class Codec(msgspec.Struct, frozen=True):
@@ -130,10 +132,14 @@ class Act(msgspec.Struct, tag=True, frozen=True):
     looks: tuple[bool, ...]
 
 
+NO_TIME_LEFT = "there was no time left for its video"
+
+
 class Replay(msgspec.Struct, tag=True, frozen=True):
     """Run an episode again with the actions that it executed, to render its video or to record what its policy saw.
 
-    The reply is :class:`Finished`.
+    The reply is :class:`Finished`. If it takes longer than ``seconds``, or is clearly going to, the video is given up
+    with the problem :data:`NO_TIME_LEFT`; None sets no limit.
     """
 
     spec: EpisodeSpec
@@ -141,6 +147,7 @@ class Replay(msgspec.Struct, tag=True, frozen=True):
     actions: ArrayBytes
     video_spec: VideoSpec | None = None
     rollout_spec: RolloutSpec | None = None
+    seconds: float | None = None
 
 
 class FrameEncoded(msgspec.Struct, tag=True, frozen=True):

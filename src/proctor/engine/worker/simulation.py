@@ -7,8 +7,8 @@ from __future__ import annotations
 import gc
 import math
 import traceback
-from collections.abc import Iterator, Mapping
-from time import perf_counter
+from collections.abc import Callable, Iterator, Mapping
+from time import monotonic, perf_counter
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from proctor.benchmarks.returns import decided, if_finite, latched, real_number,
 from proctor.config import structure
 from proctor.engine.worker.arrays import SharedArrays
 from proctor.engine.worker.messages import (
+    NO_TIME_LEFT,
     Act,
     Build,
     Built,
@@ -171,8 +172,8 @@ class Simulation:
         yield self._finish(env, self.episode, clock)
 
     def _replay(self, request: Replay, clock: _Clock) -> Iterator[Reply]:
-        """Run an episode again, until it ends, there are no more actions, or what it is replayed for has failed."""
-        env = self._require_env()
+        """Run an episode again, until it ends, no action or no time is left, or what it is replayed for has failed."""
+        env, limit = self._require_env(), _TimeLimit(request)
         seen = self._begin(env, request, clock, look=request.rollout_spec is not None)
         assert self.episode is not None
         actions = request.actions.unpack()
@@ -183,6 +184,9 @@ class Simulation:
             self._step(env, self.episode, action, look=False)
             yield from self._drawn()
             if self.episode.over or self._has_failed:
+                break
+            if limit.exceeded(len(self.episode.actions)):
+                self._give_up_recording(NO_TIME_LEFT)
                 break
         yield self._finish(env, self.episode, clock)
 
@@ -280,6 +284,26 @@ class Simulation:
         if self.env is None:
             raise RuntimeError("no simulator has been built")
         return self.env
+
+
+class _TimeLimit:
+    """The time for a replay. Its pace counts from the first step, because the first frame takes longer than others."""
+
+    def __init__(self, request: Replay, clock: Callable[[], float] = monotonic) -> None:
+        self._seconds, self._n_planned = request.seconds, request.actions.shape[0]
+        self._clock, self._began = clock, clock()
+        self._first_step_at: float | None = None
+
+    def exceeded(self, n_steps: int) -> bool:
+        """Say, after ``n_steps`` steps, whether the time is over, or is clearly going to be before the end."""
+        now = self._clock()
+        if self._first_step_at is None:
+            self._first_step_at = now
+        if self._seconds is None:
+            return False
+        elapsed = now - self._began
+        expected = (now - self._first_step_at) / max(1, n_steps - 1) * self._n_planned
+        return elapsed > self._seconds or (elapsed > 0.2 * self._seconds and expected > 1.5 * self._seconds)
 
 
 class _RunningEpisode:

@@ -23,7 +23,7 @@ from proctor.errors import (
 )
 from proctor.evaluation.components import make_benchmark
 from proctor.evaluation.prepared_run import PreparedRun, prepare
-from proctor.evaluation.run_state import EvalResult
+from proctor.evaluation.result import EvalResult
 from proctor.evaluation.sweep.record import SweptCheckpoint, read_record, write_record
 from proctor.evaluation.sweep.targets import Checkpoint
 from proctor.evaluation.sweep.verdict import SweepVerdict, verdict_of

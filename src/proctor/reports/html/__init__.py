@@ -6,6 +6,7 @@ matrix      the comparison of several evaluations: the list of them, and the mat
 episodes    the table of all episodes, which can be sorted and filtered, with the addresses of their videos
 traces      what episodes recorded step by step, as far as a page has room for it
 charts      pictures that take their colours from the page
+audit       findings about what the policy was given, with both sides of them
 page        the whole page; templates/ holds the HTML, the style sheet and the script
 sweep       the page of a sweep
 """

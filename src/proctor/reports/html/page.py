@@ -19,6 +19,7 @@ from rich.text import Text
 
 from proctor.reports.comparison import letter, p_value, points, points_range
 from proctor.reports.html import charts
+from proctor.reports.html.audit import audit_views
 from proctor.reports.html.episodes import MOST_ROWS, TraceAddress, VideoAddress, episode_table
 from proctor.reports.html.matrix import MOST_IN_FULL, N_SHADES, matrix_of, run_rows, shared
 from proctor.reports.html.report_run import ReportRun
@@ -101,6 +102,7 @@ def render_report(
             episodes=episodes,
             traces=None if addition.trace else embedded_traces(runs, episodes.specs),
             facts=provenance(runs),
+            audits=audit_views(runs),
             version=version("proctor"),
             made=datetime.now(UTC).isoformat(timespec="minutes"),
             style=Markup(style),  # noqa: S704 - ours
@@ -135,6 +137,7 @@ def content_security_policy(style: str, script: str, *, connects: bool = False) 
         "script-src": _hash(script),
         "style-src": _hash(style),
         "media-src": "'self' data:",
+        "img-src": "data:",
         "connect-src": "'self'" if connects else "'none'",
         "base-uri": "'none'",
         "form-action": "'none'",
