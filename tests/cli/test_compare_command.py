@@ -193,9 +193,10 @@ def test_a_run_that_stopped_early_is_reported(compared, tmp_path):
     [
         (["good", "/nothing"], "nothing cannot be read: No such file or directory"),
         (["good", "bad", "--fail-if-worse=5"], "--fail_if_worse is 5.0; it is a level of significance"),
-        (["good"], "SECOND"),
+        (["good"], "RUN_DIR RUN_DIR"),
     ],
 )
+@pytest.mark.usefixtures("in_an_empty_folder")
 def test_a_users_mistake_is_a_sentence(compared, arguments, message):
     """With exit status 2."""
     status, out, err = compared(*arguments)

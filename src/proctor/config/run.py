@@ -21,7 +21,8 @@ class RunConfig:
     zero, function. Further fields override the checkpoint's configuration: --policy.n_action_steps=5."""
 
     env: dict[str, Any] = field(default_factory=dict)
-    """The benchmark: --env.type=pusht, metaworld, libero, …; --env.task=…; --env.episode_length=…"""
+    """The benchmark: --env.type=pusht, metaworld, libero, …; --env.task=…; --env.episode_length=… The fields of a
+    benchmark are listed by --env.type=X --help."""
 
     eval: EvalConfig = field(default_factory=EvalConfig)
 

@@ -379,8 +379,8 @@ def _record(  # noqa: PLR0913, PLR0917 - a step of a run
 def _keeping_results(state: RunState, hint: Callable[[ProctorError], str]) -> Iterator[None]:
     """If the block fails, write the result of what has finished, and give the error a hint at how to continue.
 
-    The error passes unchanged, and nothing is written, if its hint is "". The exception of a signal that comes where no
-    run can take it is treated alike, and gets the hint as an attribute.
+    If its hint is "", the error passes unchanged: the run was refused at its start, and its files are removed. The
+    exception of a signal that comes where no run can take it is treated alike, and gets the hint as an attribute.
     """
     try:
         yield
@@ -390,4 +390,6 @@ def _keeping_results(state: RunState, hint: Callable[[ProctorError], str]) -> It
             raised.hint = hint_of_error  # type: ignore[union-attr]
             with suppress(ResourceError):  # a full disk takes no summary; the journal has everything
                 state.write_result()
+        else:
+            state.session.withdraw()
         raise

@@ -34,7 +34,7 @@ from proctor.errors import ConfigError, ResourceError, RunLockedError
 from proctor.results.files import remove_leftovers, write_json
 from proctor.results.journal import EpisodeRecord, Journal, read_journal
 from proctor.results.journal_records import FORMAT_VERSION as JOURNAL_FORMAT_VERSION
-from proctor.results.journal_records import Header, key_of
+from proctor.results.journal_records import Header, actions_file_of, key_of
 from proctor.results.journal_writer import JournalWriter
 from proctor.results.lock import FileLock, holder_of
 from proctor.results.merge import merge_journals
@@ -251,6 +251,12 @@ class RunDirectory:
         for pattern in (RESULT_FILE, AUDIT_FILE, "shard_*.json", "ended*.json", "journal*.jsonl", "journal*.lock"):
             yield from sorted(self.path.glob(pattern))
         yield from sorted(self.video_files())
+
+    def files_of_a_start(self) -> Iterator[Path]:
+        """Every file that a whole run writes before its first result; not the lock."""
+        yield from (self.run_file, self.journal_file, actions_file_of(self.journal_file), self.worker_log)
+        for pattern in ("shard_*.log", "trace*.json"):
+            yield from self.path.glob(pattern)
 
     # -------------------------------------------------------------------------------------------------------- status
 
