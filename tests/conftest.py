@@ -152,6 +152,32 @@ def browser():
 
 
 @pytest.fixture(scope="session")
+def axe():
+    """Looks at a page with axe-core, in light and in dark: a function from a page of Playwright to the serious and
+    critical findings.
+    """
+    from axe_playwright_python.sync_playwright import Axe
+
+    engine = Axe()
+
+    def findings(page) -> list[str]:
+        found = []
+        for scheme, options in (("light", {}), ("dark", {"runOnly": ["color-contrast"]})):  # the rest is in both alike
+            page.emulate_media(color_scheme=scheme)
+            looked = engine.run(page, options=options).response
+            assert looked["passes"]
+            found += [
+                f"{each['id']} ({each['impact']}, {scheme}): {node['target']} {node['failureSummary']}"
+                for each in looked["violations"]
+                if each["impact"] in ("serious", "critical")
+                for node in each["nodes"]
+            ]
+        return found
+
+    return findings
+
+
+@pytest.fixture(scope="session")
 def openpi_python():
     """The interpreter of an environment that has the real ``openpi-client``, which needs numpy before 2."""
     return environment_with(ORACLE, sys.executable, ORACLE_NEEDS)

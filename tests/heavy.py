@@ -36,6 +36,8 @@ MARKERS: dict[str, tuple[str, ...]] = {
     "benchmarks/test_conformance": ("simulator",),
     "policies/test_live_policies.py": ("simulator", "torch"),
     "view/test_in_browser.py": ("browser",),
+    "view/test_index_in_browser.py": ("browser",),
+    "view/test_accessibility.py": ("browser",),
     "view/test_panel_in_browser.py": ("browser",),
     "policies/test_lerobot_open.py": ("torch",),
     "benchmarks/test_hub.py": ("simulator", "torch"),

@@ -41,7 +41,7 @@ def compare_command(
     json
         Print the numbers of all tasks as JSON.
     anyway
-        Compare although benchmark, protocol, environment, n_action_steps or the delay of inference differ.
+        Compare although benchmark, protocol or environment differ.
     fail_if_worse
         End with status 6 if one is worse than the first over all tasks, at this level of significance, such as 0.05.
     markdown

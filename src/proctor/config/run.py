@@ -44,6 +44,9 @@ class RunConfig:
     job_name: str | None = None
     """Name in the output path and in reports; the default is <env.type>_<policy.type>."""
 
+    notes: str | None = None
+    """Words about this run for people, shown in the viewer and kept in run.json. No result depends on them."""
+
     rename_map: dict[str, str] = field(default_factory=dict)
     """JSON or YAML that maps observation keys of the environment to keys of the policy."""
 

@@ -34,6 +34,7 @@ from proctor.results.run_info import RunInfo, plan_by_task, resume_command
 from proctor.results.session import RunSession
 from proctor.security.consent import is_consent, without_consent
 from proctor.security.foreign_code import encodable, require_utf8
+from proctor.security.redaction import redact_text, secrets_in
 from proctor.types import EpisodeSpec, Task
 
 _SHARE, _LEAST_WORKER_MEMORY = 0.8, 2e9
@@ -63,6 +64,10 @@ class PreparedRun:
     def run_directory(self) -> RunDirectory:
         """The run directory, as this run or shard uses it."""
         return RunDirectory(self.directory, Shard(self.config.eval.shard_id, self.config.eval.num_shards))
+
+    def without_secrets(self, text: str) -> str:
+        """Remove the secrets of the configuration from a text that is to be written down."""
+        return redact_text(text, secrets_in([self.config.policy, self.config.env]))
 
     @property
     def resume_hint(self) -> str:

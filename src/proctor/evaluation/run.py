@@ -240,7 +240,11 @@ def run(
         if why := placed.benchmark.only_here():
             note(why)
         n_workers = setup.n_workers if n_workers is None else n_workers
-        with placed.open_session(n_workers) as session, _open_staging(placed) as staging:
+        with (
+            placed.open_session(n_workers) as session,
+            session.directory.recording_end(placed.without_secrets),
+            _open_staging(placed) as staging,
+        ):
             state = RunState(placed, session)
             with closing(_measure(placed, setup, state, measure_with)) as measured:
                 result, missing = _summarise(placed, state, measured)

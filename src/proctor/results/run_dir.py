@@ -8,6 +8,7 @@
     journal.actions.bin      the executed actions that the journal's lines refer to
     journal.lock             held by the process that writes the journal
     eval_info.json           the results; of a shard shard_K_of_N.json
+    ended.json               the reason why the last session ended early; of a shard ended_K_of_N.json
     audit.json               what the policy was given beside what it was trained on
     trace.json, trace-2.json what each worker did when, a file per session (--eval.trace)
     worker.log, shard_N.log  what simulators and shards printed
@@ -21,6 +22,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import chain, count
 from pathlib import Path
@@ -69,6 +71,12 @@ class Shard:
 
 
 WHOLE = Shard()
+
+
+class _End(msgspec.Struct):
+    """The content of ``ended.json``."""
+
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +132,11 @@ class RunDirectory:
     def eval_info_file(self) -> Path:
         """The results of this run or shard."""
         return self.path / (RESULT_FILE if self.shard.is_whole else f"shard{self.shard.suffix}.json")
+
+    @property
+    def end_file(self) -> Path:
+        """The reason why the last session of this run or shard ended early; there is no such file if it did not."""
+        return self.path / f"ended{self.shard.suffix}.json"
 
     @property
     def audit_file(self) -> Path:
@@ -235,7 +248,7 @@ class RunDirectory:
     def shown_files(self) -> Iterator[Path]:
         """Every file by which a page about the run may change: results, videos, and locks, which show a writer."""
         yield self.whole.run_file
-        for pattern in (RESULT_FILE, AUDIT_FILE, "shard_*.json", "journal*.jsonl", "journal*.lock"):
+        for pattern in (RESULT_FILE, AUDIT_FILE, "shard_*.json", "ended*.json", "journal*.jsonl", "journal*.lock"):
             yield from sorted(self.path.glob(pattern))
         yield from sorted(self.video_files())
 
@@ -250,6 +263,23 @@ class RunDirectory:
     def writer(self) -> str | None:
         """Describe the process that writes any journal of the directory; None if there is none."""
         return next(filter(None, map(holder_of, sorted(self.path.glob("journal*.lock")))), None)
+
+    def read_end(self) -> str:
+        """Read why the last session ended early, of shards that of the first of them; "" if that is not recorded."""
+        for path in sorted(self.path.glob("ended*.json")):
+            with suppress(OSError, msgspec.MsgspecError):
+                return msgspec.json.decode(path.read_bytes(), type=_End).reason
+        return ""
+
+    def journals_being_written(self) -> list[Path]:
+        """Every journal that a process writes."""
+        locks = [path for path in sorted(self.path.glob("journal*.lock")) if holder_of(path) is not None]
+        return [path.with_suffix(".jsonl") for path in locks]
+
+    @property
+    def has_lost_writer(self) -> bool:
+        """A process that wrote a journal did not release its lock: it was killed, or its machine failed."""
+        return any(holder_of(path) is None for path in self.path.glob("journal*.lock"))
 
     def own_writer(self) -> str | None:
         """Describe the process that writes the journal of this run or shard; None if there is none."""
@@ -272,6 +302,22 @@ class RunDirectory:
             ResourceError: the file cannot be written.
         """
         write_json(self.run_file, run)
+
+    @contextmanager
+    def recording_end(self, redacted: Callable[[str], str] = str) -> Iterator[None]:
+        """Write the reason into :attr:`end_file` if the block fails; the error passes unchanged.
+
+        ``redacted`` removes secrets from the reason. The file of an earlier session is removed. If the disk does not
+        take the file, there is none.
+        """
+        self.end_file.unlink(missing_ok=True)
+        try:
+            yield
+        except BaseException as error:
+            with suppress(ResourceError):
+                if self.run_file.exists():  # else the run was withdrawn
+                    write_json(self.end_file, {"reason": redacted(str(error) or type(error).__name__)})
+            raise
 
     def write_eval_info(self, info: Mapping[str, Any]) -> Path:
         """Write the results (:func:`~proctor.results.eval_info.stream_eval_info`), atomically; gives their file.

@@ -8,14 +8,16 @@ traces      what episodes recorded step by step, as far as a page has room for i
 charts      pictures that take their colours from the page
 audit       findings about what the policy was given, with both sides of them
 page        the whole page; templates/ holds the HTML, the style sheet and the script
+sweep       the page of a sweep
 """
 
 from proctor.errors import MissingExtraError
 
 try:
     from proctor.reports.html.episodes import VideoAddress, embedded_videos, linked_videos
-    from proctor.reports.html.page import PageAddition, render_report, render_sweep
+    from proctor.reports.html.page import PageAddition, render_report
     from proctor.reports.html.report_run import ReportRun, read_report_run
+    from proctor.reports.html.sweep import render_sweep
 except ModuleNotFoundError as error:
     raise MissingExtraError(str(error.name), "report") from error
 

@@ -38,6 +38,8 @@ _LINES: tuple[tuple[float, Sequence[float]], ...] = ((0, ()), (0, (6, 2)), (0, (
 _MOST_TASKS, _TASKS_IN_A_ROW, _LONGEST_NAME = 12, 3, 22
 _FEW_ROUNDS = 20
 """The number of rounds up to which each round is marked by a point."""
+_FEW_STEPS = 8
+"""The number of checkpoints up to which the axis names the step of each."""
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 
 _LOOK = {
@@ -118,7 +120,11 @@ def success_over_steps(rows: Sequence[SweepRow]) -> Markup | None:
             axes.scatter(
                 steps, rates, [90 if is_best else 20 for is_best in best], color=colour, clip_on=False, zorder=3
             )
-        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+        if len(at := sorted({point[1] for point in points})) <= _FEW_STEPS:
+            axes.set_xticks(at)
+        else:
+            axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+        axes.tick_params(axis="x", pad=8)
         axes.set(ylim=(0, 100), xlabel="training step", ylabel="success rate, %")
         if len(names) > 1:
             axes.legend(frameon=False)
