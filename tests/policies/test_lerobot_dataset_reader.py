@@ -46,7 +46,7 @@ def test_episodes_can_be_chosen(root):
 
 
 def test_a_folder_without_a_dataset_is_named(tmp_path):
-    with pytest.raises(ConfigError, match=r"holds no meta/info.json"):
+    with pytest.raises(ConfigError, match="holds no LeRobotDataset"):
         read(tmp_path)
 
 
@@ -54,5 +54,5 @@ def test_a_dataset_that_lerobot_cannot_read_is_a_sentence(tmp_path):
     (tmp_path / "meta").mkdir()
     (tmp_path / "meta" / "info.json").write_text('{"codebase_version": "v9"}')
 
-    with pytest.raises(ConfigError, match=r"cannot be read \("):
+    with pytest.raises(ConfigError, match="has the format v9"):
         read(tmp_path)

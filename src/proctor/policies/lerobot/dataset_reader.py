@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from proctor.config import DatasetConfig
-from proctor.errors import ConfigError, MissingExtraError
+from proctor.policies.lerobot.conversion import require_readable_format
+from proctor.policies.lerobot.recordings import indexed_dataset, reading
 from proctor.policies.training_data import TrainingData, TrainingEpisode
 from proctor.types import Array
 
@@ -43,30 +43,10 @@ def read_training_data(config: DatasetConfig) -> TrainingData:
 
 
 def _open(config: DatasetConfig) -> Any:
-    if config.root is not None and not (Path(config.root) / "meta" / "info.json").is_file():
-        raise ConfigError(
-            f"dataset.root is {config.root}, which holds no meta/info.json; give the directory of a LeRobotDataset."
-        )
     logging.getLogger("lerobot").setLevel(logging.ERROR)  # it warns of every codec that it does not find
-    try:
-        from lerobot.datasets.lerobot_dataset import LeRobotDataset
-    except ImportError as error:
-        raise MissingExtraError(error.name or "datasets", "lerobot") from error
-    try:
-        return LeRobotDataset(
-            config.repo_id,
-            root=config.root,
-            episodes=config.episodes,
-            revision=config.revision,
-            video_backend=config.video_backend,
-        )
-    except Exception as error:
-        where = config.root or config.repo_id
-        reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
-        raise ConfigError(
-            f"The dataset {where} cannot be read ({reason}); give --dataset.repo_id and --dataset.root of a "
-            "LeRobotDataset that this lerobot reads."
-        ) from error
+    root = require_readable_format(config, None)
+    with reading(config):
+        return indexed_dataset(config, root)
 
 
 def _columns(dataset: Any) -> dict[str, Array]:
