@@ -20,6 +20,7 @@ Other modules take these names from :class:`RunDirectory` and spell none of them
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -48,6 +49,8 @@ RESULT_FILE = "eval_info.json"
 AUDIT_FILE = "audit.json"
 
 _VIDEO_FOLDER = "videos"
+_LONGEST_SLUG = 60
+"""The number of characters of a name that a file name keeps; file systems take 255 bytes."""
 _SHOWN_VIDEO = re.compile(r"eval_episode_\d+\.mp4")
 _RUN_FILE_OF_SHARD = re.compile(r"run_(\d+)_of_(\d+)\.json")
 
@@ -369,9 +372,15 @@ def video_name(spec: EpisodeSpec, variant: str = "") -> str:
 
     A ``variant`` of the video that reports show, such as another camera's, has a file of its own beside it.
     """
-    suite, kind = (re.sub(r"[^\w.-]+", "_", text) for text in (spec.suite, variant))
+    suite, kind = slug_of(spec.suite), slug_of(variant)
     name = f"eval_episode_{spec.episode_index}{kind and '-'}{kind}.mp4"
     return f"{_VIDEO_FOLDER}/{suite}_{spec.task_id}/{name}"
+
+
+def slug_of(name: str) -> str:
+    """Turn a name into a part of a file name as LeRobot does, and add a digest if another name would give the same."""
+    slug = re.sub(r"[^\w.-]+", "_", name)[:_LONGEST_SLUG]
+    return slug if slug == name else f"{slug}-{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
 
 
 def _make_new(path: Path) -> bool:
