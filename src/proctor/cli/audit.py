@@ -8,10 +8,11 @@ from rich.console import Console
 
 from proctor.cli.check import GATE_FAILED
 from proctor.cli.output import print_json
+from proctor.cli.run_names import chosen_run
 from proctor.config import DatasetConfig
 
 
-def audit_command(run_dir: Path, /, *, dataset: DatasetConfig | None = None, json: bool = False) -> int:
+def audit_command(run_dir: Path | None = None, /, *, dataset: DatasetConfig | None = None, json: bool = False) -> int:
     """Hold what the policy of an evaluation was given against what it was trained on.
 
     States, images, instructions and actions of the first episodes are compared with the statistics that the checkpoint
@@ -21,7 +22,7 @@ def audit_command(run_dir: Path, /, *, dataset: DatasetConfig | None = None, jso
     Parameters
     ----------
     run_dir
-        The directory that the evaluation printed.
+        A run directory, a part of its name that no other run here has, or nothing for the run that began last.
     dataset
         The dataset that the policy was trained on; the default is the one that the evaluation was given.
     json
@@ -31,7 +32,7 @@ def audit_command(run_dir: Path, /, *, dataset: DatasetConfig | None = None, jso
     from proctor.reports.audit import plain_audit, print_audit
     from proctor.results.audit import Severity
 
-    audit = audit_run(run_dir, dataset)
+    audit = audit_run(chosen_run(run_dir), dataset)
     if json:
         print_json(plain_audit(audit))
     else:
