@@ -49,7 +49,7 @@ coverage: install
 	$(BIN)/python -m coverage report
 
 prove: install
-	$(BIN)/python -m pytest -m prove
+	$(BIN)/python -m pytest -m prove --timeout=7200
 
 check: install
 	$(BIN)/ruff check
