@@ -49,7 +49,7 @@ coverage: install
 	$(BIN)/python -m coverage report
 
 prove: install
-	$(BIN)/python -m pytest -m prove
+	$(BIN)/python -m pytest -m prove --timeout=7200
 
 check: install
 	$(BIN)/ruff check
@@ -71,6 +71,8 @@ bench: install
 	$(BIN)/python bench/startup.py
 	$(BIN)/python bench/timeline.py
 	$(BIN)/python bench/overheads.py
+	$(BIN)/python bench/audit.py
+	$(BIN)/python bench/audit_catches.py --markdown docs/audit.md
 	$(BIN)/python bench/autotune.py
 	$(BIN)/python bench/overlap.py
 	$(BIN)/python bench/remote.py

@@ -26,6 +26,7 @@ PILLOW = version("pillow")
 os.environ["PROCTOR_ENVIRONMENTS"] = (
     os.devnull
 )  # no test uses the user's environments, and a test that makes one sets it
+os.environ["XDG_STATE_HOME"] = os.devnull  # no test writes down where its runs lie, and a test of that sets it
 ORACLE = TESTS.parent / f".venv-openpi-pillow-{PILLOW}"
 PYTHONS = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
 ORACLE_NEEDS = ["openpi-client==0.1.2", "typing_extensions", "websockets>=14", "numpy<2", f"pillow=={PILLOW}"]
@@ -151,6 +152,32 @@ def browser():
 
 
 @pytest.fixture(scope="session")
+def axe():
+    """Looks at a page with axe-core, in light and in dark: a function from a page of Playwright to the serious and
+    critical findings.
+    """
+    from axe_playwright_python.sync_playwright import Axe
+
+    engine = Axe()
+
+    def findings(page) -> list[str]:
+        found = []
+        for scheme, options in (("light", {}), ("dark", {"runOnly": ["color-contrast"]})):  # the rest is in both alike
+            page.emulate_media(color_scheme=scheme)
+            looked = engine.run(page, options=options).response
+            assert looked["passes"]
+            found += [
+                f"{each['id']} ({each['impact']}, {scheme}): {node['target']} {node['failureSummary']}"
+                for each in looked["violations"]
+                if each["impact"] in ("serious", "critical")
+                for node in each["nodes"]
+            ]
+        return found
+
+    return findings
+
+
+@pytest.fixture(scope="session")
 def openpi_python():
     """The interpreter of an environment that has the real ``openpi-client``, which needs numpy before 2."""
     return environment_with(ORACLE, sys.executable, ORACLE_NEEDS)
@@ -199,3 +226,12 @@ def python_313():
     """A newer interpreter than those of Proctor, with the PyAV that this one has."""
     packages = ["numpy>=2.1", "msgspec", "gymnasium>=1.1", f"av=={version('av')}"]
     return environment_with(TESTS.parent / f".venv-worker-3.13-av-{version('av')}", python_of("3.13"), packages)
+
+
+@pytest.fixture
+def in_an_empty_folder(tmp_path_factory, monkeypatch):
+    """The working directory, in which there are no runs, and a state folder in which none is written down."""
+    folder = tmp_path_factory.mktemp("empty")
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+    return folder

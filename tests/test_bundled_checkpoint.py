@@ -10,6 +10,7 @@ import pytest
 
 import proctor
 from proctor.policies.lerobot import load
+from proctor.results.audit import read_audit
 from proctor.results.eval_info import canonical_info
 from proctor.statistics.intervals import wilson
 
@@ -59,6 +60,7 @@ def test_it_succeeds_where_its_card_says_it_does(tmp_path, rows):
 
     assert result.n_errors == 0
     assert result.summary.overall.n_successes >= 5  # of 9; 7 where the card was written, 2 without images
+    assert read_audit(result.directory).findings == []  # what works is wired rightly
 
 
 def on_reach(directory, **how):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,8 @@ SMALL = {"dim_model": 32, "n_heads": 2, "dim_feedforward": 32, "n_encoder_layers
 """Fields of a small ACT."""
 
 
-def make_dataset(root: Path) -> Path:
-    """Write two short episodes of noise with PushT's features."""
+def make_dataset(root: Path, images: Sequence[np.ndarray] = ()) -> Path:
+    """Write two short episodes of noise with PushT's features; or an episode for each of ``images``, which it shows."""
     from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
     generator = np.random.default_rng(0)
@@ -22,11 +23,11 @@ def make_dataset(root: Path) -> Path:
         "action": {"dtype": "float32", "shape": (2,), "names": ["x", "y"]},
     }
     made = LeRobotDataset.create("nobody/pusht", 10, features, root=root, use_videos=False)
-    for _ in range(2):
+    for image in images or (None, None):
         for _ in range(12):
             made.add_frame(
                 {
-                    "observation.image": generator.integers(0, 256, (96, 96, 3), np.uint8),
+                    "observation.image": generator.integers(0, 256, (96, 96, 3), np.uint8) if image is None else image,
                     "observation.state": generator.uniform(0, 512, 2).astype(np.float32),
                     "action": generator.uniform(0, 512, 2).astype(np.float32),
                     "task": "push",

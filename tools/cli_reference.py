@@ -66,10 +66,11 @@ the recorded episode |
 | 3 | episodes ended in an error, and the others are measured; or the policy failed with the same error in the first \
 three, and the rest was not run |
 | 4 | resources: the disk is full, memory is exhausted, or too many workers died; finished episodes are saved. For \
-`proctor doctor`: something that is needed does not work |
+`proctor doctor`: something that is needed does not work. Or standard output could not be written |
 | 5 | journals contradict each other, or leave part of the plan unmeasured |
-| 6 | `proctor check`: results are not bit-equal; `proctor compare --fail-if-worse`: a policy is worse |
-| 130, 143 | interrupted by Ctrl-C or SIGTERM; `proctor resume` continues the run |
+| 6 | `proctor check`: results are not bit-equal; `proctor compare --fail-if-worse`: a policy is worse; \
+`proctor audit`: an input cannot be what the policy was trained on |
+| 130, 143, 129 | interrupted by Ctrl-C, SIGTERM, or the end of its terminal; `proctor resume` continues the run |
 """
 
 

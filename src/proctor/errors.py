@@ -16,7 +16,7 @@
     ├── MergeError                   5   journals that contradict each other, or leave part of the plan unmeasured
     ├── PolicyError                  -   one episode's inference failed: becomes that episode's ``error``
     │   └── EpisodeLostError         -   a policy lost an episode that it had no fault in: the episode starts again
-    └── Interrupted                130   SIGINT (130) or SIGTERM (143); the run can be resumed
+    └── Interrupted                130   SIGINT (130), SIGTERM (143) or SIGHUP (129); the run can be resumed
 
 A user's error is one sentence and never a traceback. Anything that is not a ProctorError is a bug, shown whole.
 

@@ -217,11 +217,12 @@ class AttemptError:
 
 
 EpisodeArrays = Mapping[str, Array]
-"""What an episode's steps left, by name; the first axis of each array is ``length``, the number of steps.
+"""What an episode's steps left, by name; the first axis of each array but ``audit`` is ``length``, the number of steps.
 
 ``actions`` ``(length, action_size)``: the executed actions. ``rewards`` float64 ``(length,)``: each step's reward.
 ``successes`` int8 ``(length,)``: 1 if the simulator reported success at the step, 0 if it reported none, and -1 if it
-did not say.
+did not say. ``audit`` uint8 ``(n,)``, if there is one: a sketch of what the policy was given
+(:mod:`proctor.engine.input_sketch`).
 """
 
 

@@ -104,18 +104,28 @@ def test_the_exit_status_says_whether_one_is_worse_where_that_is_wanted(compared
     assert compared(*arguments)[0] == status
 
 
-def test_another_exam_is_refused_unless_it_is_compared_anyway(compared, runs):
-    """The differences are listed; exit status 2."""
+def test_an_ablation_is_compared_with_a_note(compared):
+    """How often the policy looks belongs to what is compared."""
     status, out, err = compared("three", "five")
 
+    assert (status, err) == (0, "")
+    assert "Note: the policies were not run alike: policy.n_action_steps: 3 and 5." in out
+
+
+def test_another_exam_is_refused_unless_it_is_compared_anyway(compared, runs, tmp_path):
+    """The differences are listed; exit status 2."""
+    longer = run(tmp_path / "longer", {"type": "expert"}, env={**ENV, "max_steps": 20}).directory
+
+    status, out, err = compared("good", longer)
+
     assert (status, out) == (2, "")
-    assert f"{runs / 'three'} and {runs / 'five'} are not the same exam:\n  policy.n_action_steps: 3 and 5\n" in err
+    assert f"{runs / 'good'} and {longer} are not the same exam:\n  env.max_steps: 12 and 20\n" in err
     assert "--anyway" in err
 
-    status, out, _ = compared("--anyway", "three", "five")
+    status, out, _ = compared("--anyway", "good", longer)
 
     assert status == 0
-    assert "Note: not the same exam: policy.n_action_steps: 3 and 5." in out
+    assert "Note: not the same exam: env.max_steps: 12 and 20." in out
 
 
 def test_json_holds_every_number(compared, runs):
@@ -183,9 +193,10 @@ def test_a_run_that_stopped_early_is_reported(compared, tmp_path):
     [
         (["good", "/nothing"], "nothing cannot be read: No such file or directory"),
         (["good", "bad", "--fail-if-worse=5"], "--fail_if_worse is 5.0; it is a level of significance"),
-        (["good"], "SECOND"),
+        (["good"], "RUN_DIR RUN_DIR"),
     ],
 )
+@pytest.mark.usefixtures("in_an_empty_folder")
 def test_a_users_mistake_is_a_sentence(compared, arguments, message):
     """With exit status 2."""
     status, out, err = compared(*arguments)

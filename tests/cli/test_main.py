@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -87,6 +88,7 @@ def test_a_users_error_is_one_sentence_and_exit_status_2(run_arguments, tmp_path
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
+@pytest.mark.usefixtures("in_an_empty_folder")
 def test_a_command_that_cannot_be_understood_is_one_sentence_too(capsys, arguments, message):
     """Exit status 2."""
     assert main(arguments) == 2
@@ -221,3 +223,30 @@ def test_a_note_is_printed_once(monkeypatch, capsys):
     for _ in range(2):
         main(["list"])
         assert capsys.readouterr().err == "Note: The sea is calm.\nNote: The wind is not.\n"
+
+
+FULL = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+
+
+@pytest.mark.parametrize(
+    ("streams", "status"),
+    [
+        ("2>&1 | true", 0),
+        pytest.param("2>/dev/full", 0, marks=FULL),
+        pytest.param(">/dev/full", 4, marks=FULL),
+    ],
+)
+def test_a_run_whose_output_cannot_be_written_is_finished(streams, status, tmp_path):
+    """It is measured and summarised; that what it printed is lost is told where it can be, and by the exit status."""
+    run = ["-m", "proctor", *RUN[:-1], "--eval.batch_size=2", "--eval.video=first", f"--output_dir={tmp_path / 'run'}"]
+    script = f'set -o pipefail; "$@" {streams}'
+
+    done = subprocess.run(
+        ["bash", "-c", script, "bash", sys.executable, *run], timeout=120, check=False, capture_output=True, text=True
+    )
+
+    assert done.returncode == status
+    assert "Traceback" not in done.stderr
+    assert ("Standard output could not be written: No space left on device." in done.stderr) == bool(status)
+    assert json.loads((tmp_path / "run" / "eval_info.json").read_text())["overall"]["pc_success"] == 100
+    assert list((tmp_path / "run" / "videos").glob("*/*.mp4"))

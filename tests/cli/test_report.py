@@ -63,6 +63,7 @@ def test_lerobots_result_file_is_enough(tmp_path, capsys):
         (["RUN", "nothing"], "nothing cannot be read"),
     ],
 )
+@pytest.mark.usefixtures("in_an_empty_folder")
 def test_a_users_mistake_is_a_sentence(stored, capsys, arguments, message):
     """No traceback, no page."""
     status = main(["report", *[argument.replace("RUN", str(stored)) for argument in arguments]])

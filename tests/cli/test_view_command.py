@@ -36,12 +36,13 @@ def test_nothing_is_opened_unasked(tmp_path, opened):
     assert opened == []
 
 
-def test_a_folder_that_is_not_there_is_a_sentence(tmp_path, capsys, monkeypatch):
-    """Also the usual one, before anything was evaluated."""
+def test_a_folder_that_is_not_there_is_a_sentence(tmp_path, capsys, monkeypatch, opened):
+    """But the usual one need not be there before anything was evaluated."""
     monkeypatch.chdir(tmp_path)
 
-    assert main(["view"]) == 2
+    assert main(["view", "outputs/eval"]) == 2
     assert "outputs/eval is not a folder; give one with runs in it" in capsys.readouterr().err
+    assert main(["view", "--port=0"]) == 0
 
 
 def test_without_the_packages_the_extra_is_named(tmp_path, capsys, monkeypatch):

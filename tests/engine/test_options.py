@@ -21,6 +21,7 @@ UNUSUAL = {
     "inference_batch_size": 4,
     "max_inference_batch": 6,
     "batch_wait_timeout_s": 0.5,
+    "audit": False,
 }
 LATE = {"inference_delay_steps": 7, "when_late": "wait"}
 
@@ -32,10 +33,12 @@ def test_an_engine_without_options_runs_as_an_evaluation_without_any():
 
 def test_every_option_of_the_engine_is_the_users():
     """None keeps its default."""
-    options = EngineOptions.of(EvalConfig(**UNUSUAL, **LATE, stop_at_ci_width=0.1), max_parallel_tasks=7)
+    limits = {"inference_timeout_s": 9.0, "worker_memory_gb": 1.5}
+    options = EngineOptions.of(EvalConfig(**UNUSUAL, **LATE, **limits, stop_at_ci_width=0.1), max_parallel_tasks=7)
 
     found = {field.name: getattr(options, field.name) for field in fields(options)}
     others = {"inference_delay": InferenceDelay(7, 0.0, "wait"), "max_lead": LEAD_WHEN_STOPPING}
+    others |= {"inference_timeout_s": 9.0, "worker_memory": 1.5e9}
     assert found == {**UNUSUAL, **others, "max_parallel_tasks": 7}
     assert EngineOptions.of(EvalConfig(inference_delay_ms=40)).inference_delay == InferenceDelay(ms=40)
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
+import re
 import signal
+import struct
 import subprocess
 import sys
+import termios
+from contextlib import suppress
 from time import monotonic, sleep
 
 import pytest
@@ -171,7 +177,7 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path):
     ) as process:
         os.close(theirs)
         seen = b""
-        while b"95% anytime" not in seen:
+        while b"95% interval" not in seen:
             seen += os.read(ours, 4096)
         process.send_signal(signal.SIGINT)
         try:
@@ -187,3 +193,68 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path):
     assert f"proctor resume {directory}" in text
     assert "Traceback" not in text
     assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")
+
+
+RUN = ["eval", "--policy.type=expert", f"--env.type={FAKE_BENCHMARK}", "--env.step_seconds=0.05"]
+RUN += ["--eval.n_episodes=20", "--eval.batch_size=2", "--eval.video=none"]
+
+
+def on_a_terminal(directory, *, before=""):
+    """A run whose terminal is this pseudo-terminal, with the descriptor of its other end, once episodes are shown."""
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-m", "proctor", *RUN, f"--output_dir={directory}"]
+    process = subprocess.Popen(
+        ["sh", "-c", f'{before} exec "$@"', "sh", *command],
+        stdout=theirs,
+        stderr=theirs,
+        stdin=theirs,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "", "LINES": ""},
+        preexec_fn=lambda: (os.setsid(), fcntl.ioctl(0, termios.TIOCSCTTY, 0)),  # noqa: PLW1509 - one thread
+    )
+    os.close(theirs)
+    fcntl.ioctl(ours, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+    seen = b""
+    while b"95% interval" not in seen:
+        seen += os.read(ours, 4096)
+    return process, ours
+
+
+def n_completed(directory):
+    return len(json.loads((directory / "eval_info.json").read_text())["per_episode"])
+
+
+def test_a_run_goes_on_when_its_terminal_is_gone(tmp_path):
+    """With nohup, as over a connection that breaks: each write then fails with EIO. All episodes are measured."""
+    process, ours = on_a_terminal(tmp_path / "run", before="trap '' HUP;")
+    os.close(ours)
+
+    assert process.wait(120) == 0
+    assert n_completed(tmp_path / "run") == 40
+
+
+def test_a_run_ends_in_good_order_when_its_terminal_is_closed(tmp_path):
+    """Without nohup. What has finished is summarised, and can be resumed."""
+    process, ours = on_a_terminal(tmp_path / "run")
+    os.close(ours)
+
+    assert process.wait(60) == 128 + signal.SIGHUP
+    assert 0 < n_completed(tmp_path / "run") < 40
+
+
+def test_the_display_follows_the_size_of_the_terminal(tmp_path):
+    """After it has become narrower, no line is wider, and the folded lines are erased."""
+    process, ours = on_a_terminal(tmp_path / "run")
+    fcntl.ioctl(ours, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 50, 0, 0))
+    seen = b""
+    while seen.count(b"\x1b[?25l") < 4:
+        seen += os.read(ours, 4096)
+    process.send_signal(signal.SIGTERM)
+    with suppress(OSError):
+        while os.read(ours, 4096):
+            pass
+    os.close(ours)
+
+    assert process.wait(60) == 128 + signal.SIGTERM
+    frames = seen.decode(errors="replace").split("\x1b[?25l")[2:-1]
+    lines = [line for frame in frames for line in re.sub(r"\x1b\[[\d;?]*[A-Za-z]|\r", "", frame).splitlines()]
+    assert max(map(len, lines)) <= 50

@@ -1,12 +1,14 @@
 """The live display, as it looks in terminals of different sizes."""
 
+import errno
 import io
 
 import pytest
 from rich.console import Console
+from rich.text import Text
 
 from proctor.engine.load import Load
-from proctor.reports.live import LiveDisplay, LiveView
+from proctor.reports.live import LiveDisplay, LiveView, Painter
 from proctor.reports.progress import Progress, Stage, TaskProgress
 from proctor.statistics.counts import Counts
 from proctor.types import AttemptError, EpisodeSpec, Timings
@@ -50,10 +52,10 @@ def test_a_row_per_task_and_one_for_all():
     """Episodes, the rate so far with its interval, errors."""
     lines = shown(run())
 
-    assert row(lines, "feed-animal-number-0") == "feed-animal-number-0 10/10 100 % 62 … 100"
-    assert row(lines, "feed-animal-number-1") == "feed-animal-number-1 5/10 75 % 13 … 100 1 error"
+    assert row(lines, "feed-animal-number-0") == "feed-animal-number-0 10/10 100 % 72 … 100"
+    assert row(lines, "feed-animal-number-1") == "feed-animal-number-1 5/10 75 % 30 … 95 1 error"
     assert row(lines, "feed-animal-number-2") == "feed-animal-number-2 0/10"
-    assert row(lines, "all") == "all 15/30 93 % 57 … 100 1 error"
+    assert row(lines, "all") == "all 15/30 93 % 69 … 99 1 error"
     assert "so far" in lines[0]
     assert "15.0 episodes/min · 1 min 30 s elapsed · 1 min 00 s left" in lines[-2]
 
@@ -97,7 +99,7 @@ def test_it_fits_into_the_terminal(n_tasks, width, height):
     assert max(map(len, lines)) <= width
     (some,) = [line for line in lines if " 5/10 " in line] if n_tasks > 1 else lines[2:3]
     assert "75 %" in some or n_tasks == 1
-    assert "13 … 100  1 error" in some or n_tasks == 1 or width < 56
+    assert "30 … 95  1 error" in some or n_tasks == 1 or width < 56
 
 
 def test_bars_are_there_where_there_is_room():
@@ -151,11 +153,58 @@ def test_foreign_names_cannot_drive_the_terminal(evil):
 
 def test_it_is_gone_at_the_end():
     """The final block takes its place; the cursor is back."""
-    out = Console(file=io.StringIO(), width=80, height=24, force_terminal=True)
+    out = Console(file=io.StringIO(), width=100, height=24, force_terminal=True)
     with LiveDisplay(out, "outputs/run") as display:
         display.update(run())
 
     written = out.file.getvalue()
     assert "feed-animal-number-2" in written
-    assert written.endswith("\x1b[2K")
+    assert written.endswith("\x1b[J\x1b[?25h"), "everything below is erased"
     assert written.rindex("\x1b[?25h") > written.rindex("\x1b[?25l")
+
+
+def painted(*widths):
+    """What a painter writes that draws three lines of thirty characters in terminals of these widths, one by one."""
+    out = Console(file=io.StringIO(), width=widths[0], height=24, force_terminal=True)
+    painter = Painter(out, Text("\n".join(3 * [30 * "x"]), no_wrap=True))
+    for width in widths:
+        out.width = width
+        painter.draw()
+    return out.file.getvalue().split("\x1b[?25l")[1:]
+
+
+def test_what_was_drawn_before_is_erased():
+    """Three lines up, and everything below."""
+    first, second = painted(80, 80)
+
+    assert first.startswith("\rxxx")
+    assert second.startswith("\r\x1b[3A\x1b[J")
+
+
+def test_a_terminal_that_became_narrower_has_folded_the_lines_and_loses_them_all():
+    """Else old bars would stay above."""
+    assert painted(80, 20)[1].startswith("\r\x1b[6A\x1b[J")
+    assert painted(80, 120)[1].startswith("\r\x1b[3A\x1b[J")
+
+
+class Gone(io.StringIO):
+    """A terminal that has hung up."""
+
+    def write(self, text):
+        raise OSError(errno.EIO, "Input/output error")
+
+
+def test_a_terminal_that_is_gone_does_not_end_a_run():
+    """Neither the thread that draws nor the run."""
+    with LiveDisplay(Console(file=Gone(), width=80, height=24, force_terminal=True), "outputs/run") as display:
+        display.update(run())
+
+
+def test_names_of_tasks_are_cut_where_they_are_alike():
+    """In a narrow terminal."""
+    names = [f"pick_up_the_black_bowl_{where}_and_place_it_on_the_plate" for where in ("on_the_stove", "on_the_plate")]
+    tasks = tuple(TaskProgress(name, 10, SOME, SOME) for name in names)
+
+    lines = shown(Progress(tasks, 90.0, 60.0), width=80)
+
+    assert [line.split()[0] for line in lines if line.startswith("…")] == ["…stove_…", "…plate_…"]

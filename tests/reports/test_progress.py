@@ -8,8 +8,9 @@ from rich.console import Console
 from proctor.engine.load import Load
 from proctor.reports.display import PlainDisplay, SilentDisplay, make_display
 from proctor.reports.live import LiveDisplay
-from proctor.reports.progress import Progress, Stage, TaskProgress
+from proctor.reports.progress import Progress, Stage, TaskProgress, starting
 from proctor.statistics.counts import Counts
+from proctor.statistics.intervals import IntervalMethod
 from proctor.types import AttemptError, EpisodeSpec, Timings
 
 
@@ -56,7 +57,7 @@ def test_the_rate_so_far_is_over_the_episodes_without_a_gap():
 
     (line,) = plain(Progress(tasks, 10.0, 6.0))
 
-    assert line.startswith("6/20 episodes · success so far 50 % (95% anytime 0.6 … 99.4)")
+    assert line.startswith("6/20 episodes · success so far 50 % (95% interval 9.5 … 90.5)")
 
 
 def test_the_reward_so_far_takes_the_place_of_a_rate_that_is_not_reported():
@@ -148,6 +149,43 @@ def test_the_display_fits_where_it_is_shown():
     assert isinstance(make_display(dumb, "auto"), PlainDisplay)
     assert isinstance(make_display(terminal, "plain"), PlainDisplay)
     assert isinstance(make_display(terminal, "none"), SilentDisplay)
+
+
+def test_an_anytime_valid_interval_is_labelled_as_one():
+    """The user asked for it to look at it while the run goes on."""
+    (line,) = plain(progress(method=IntervalMethod.ANYTIME))
+
+    assert "(95% anytime " in line
+
+
+def test_a_log_that_cannot_be_written_does_not_end_a_run():
+    """Its disk is full, or nobody reads the pipe."""
+
+    class Full(io.StringIO):
+        def write(self, text):
+            raise OSError(28, "No space left on device")
+
+    now = [0.0]
+    with PlainDisplay(Console(file=Full(), width=80), "outputs/run", clock=lambda: now[0]) as display:
+        for _ in range(3):
+            now[0] += 10
+            display.update(progress())
+
+
+def test_a_package_that_is_being_imported_is_named(monkeypatch, tmp_path):
+    """torch takes seconds, and nobody knows what they are for."""
+    (tmp_path / "ponderous").mkdir()
+    (tmp_path / "ponderous" / "__init__.py").write_text("from ponderous import inner")
+    (tmp_path / "ponderous" / "inner.py").write_text(
+        "from proctor.reports import progress\nNAME = progress.package_being_imported()"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+
+    import ponderous
+
+    assert ponderous.inner.NAME == "ponderous"
+    monkeypatch.setattr("proctor.reports.progress.package_being_imported", lambda: "ponderous")
+    assert starting(Load(loading_policy=True)) == "loading the policy (importing ponderous)"
 
 
 def test_silence_is_silent():

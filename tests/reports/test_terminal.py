@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from proctor.reports.terminal import print_run, print_summary, print_videos
+from proctor.reports.terminal import print_nothing_to_do, print_run, print_summary, print_videos, rate_bar
 from proctor.reports.text import duration, policy_name
+from proctor.results.headline import headline_of
 from proctor.results.lock import FileLock
 from proctor.results.provenance import Provenance
 from proctor.results.run_info import RunInfo
@@ -49,11 +50,13 @@ def test_a_clean_run_shows_rates_with_intervals_and_speed():
         "Success rate 75.0 %  (95% interval 40.3 … 94.4, wilson-effective; mean over 2 tasks, 6 of 8 episodes)" in text
     )
     assert text.count("75.0 %") == 3, "one for each task, and one for the run"
-    assert "Mean reward 1.50 (1.50 … 1.50), mean steps 20.0 (20.0 … 20.0)  (95% intervals, bootstrap)" in text
-    assert "8 episodes in 16.0 s, 0.50 episodes/s" in text
+    assert "Mean reward 1.50 (1.50 … 1.50), mean steps 20.0 (20.0 … 20.0)  (95% bootstrap)" in text
+    assert "8 episodes in 16.0 s, 30.0 episodes/min with start-up" in text
     assert "Results     outputs/run" in text
     assert "Watch       proctor replay outputs/run --task feed-animal-0 --episode 0   the first failure" in text
-    assert "Look again  proctor show outputs/run" in text
+    assert "View        proctor view outputs/run   in the browser" in text
+    assert "Report      proctor report outputs/run   as one page" in text
+    assert text.index("Success rate") < text.index("feed-animal-0"), "the headline comes first"
     assert "resume" not in text
 
 
@@ -94,7 +97,7 @@ def test_an_incomplete_run_shows_how_much_is_missing():
 
     assert "Missing     5 of 8 episodes have no result yet" in text
     assert "Go on       proctor resume outputs/run" in text
-    assert "No final success rate; a rate so far is over complete rounds of the plan, and of the first round " in text
+    assert "No final success rate; one so far needs a completed episode 0 of every task, and some of these " in text
     assert "3/3" in text
 
 
@@ -157,17 +160,12 @@ def test_the_replay_command_names_the_task_so_that_it_is_found():
     assert "--task 'feed it' --episode 3   the first success" in printed(summarize(tasks[:1], specs[:1], results[:1]))
 
 
-def test_where_the_time_went_is_reported():
-    """In shares of the workers' time; what took next to none is left out."""
+def test_where_the_time_went_is_for_the_profile_to_show():
+    """Who wants a result does not want it."""
     tasks, specs = plan(1, n_episodes=1)
     timed = replace(result(specs[0]), timings=Timings(step=3.0, look=0.98, reset=0.02, wait=6.0))
 
-    summary = summarize(tasks, specs, [timed], wall_s=10.0)
-
-    assert "Time of workers: waiting 60 % · step 30 % · look 10 %\n" in printed(summary)
-    assert "Time of workers: tail 50 % · waiting 30 % · step 15 % · look 5 %\n" in printed(
-        replace(summary, worker_s=20.0)
-    )
+    assert "waiting" not in printed(summarize(tasks, specs, [timed], wall_s=10.0))
 
 
 def test_whereabouts_are_read_off_the_directory(tmp_path):
@@ -225,7 +223,7 @@ def test_tasks_that_were_named_one_by_one_need_no_suites():
 
         text = printed(summarize(tasks, specs, [result(spec) for spec in specs]))
 
-        assert text.startswith("task ")
+        assert "\ntask " in text
         assert len([line for line in text.splitlines() if line.startswith("feed-")]) == n_lines
 
 
@@ -259,7 +257,8 @@ def test_numbers_fit_terminals_of_usual_widths(width):
     rows = printed(summarize(tasks, specs, [result(spec) for spec in specs]), width=width).splitlines()
 
     assert [row.split()[-6:] for row in rows if "4/4" in row] == [["%", "51.0", "…", "100.0", "1.50", "20.0"]] * 2
-    assert all(len(row) <= width for row in rows[:4])
+    (start,) = [number for number, row in enumerate(rows) if row.startswith("a_suite_with")]
+    assert all(len(row) <= width for row in rows[start : start + 3])
 
 
 def test_durations_read_like_time():
@@ -308,3 +307,87 @@ def test_whose_protocol_and_how_exact_the_results_are_stand_above_the_paths():
     assert "Delay" not in texts[0] + texts[1]
     assert "Delay       each chunk of actions takes over 5 steps late (when_late=hold)" in texts[2]
     assert "Delay       each chunk of actions takes over 62.5 ms late (when_late=zero)" in texts[3]
+
+
+LIBERO = [
+    "pick_up_the_black_bowl_next_to_the_ramekin_and_place_it_on_the_plate",
+    "pick_up_the_black_bowl_from_table_center_and_place_it_on_the_plate",
+    "pick_up_the_black_bowl_on_the_stove_and_place_it_on_the_plate",
+]
+
+
+def libero():
+    tasks = [Task("libero_spatial", number, name, "", 100) for number, name in enumerate(LIBERO)]
+    specs = [EpisodeSpec("libero_spatial", task.task_id, index, 1000 + index) for task in tasks for index in range(4)]
+    return summarize(tasks, specs, [result(spec, success=spec.episode_index > 0) for spec in specs], wall_s=60)
+
+
+def test_long_names_are_cut_where_they_are_alike():
+    """At 80 columns one sees which task a row is of; there is room for whole names where there is room."""
+    narrow, wide = printed(libero(), width=80), printed(libero(), width=140)
+
+    for words in ("0 …next_to_the_ramekin", "1 …from_table_center", "2 …on_the_stove"):
+        assert f"\n{words}" in narrow
+    assert f"\n0 {LIBERO[0]}" in wide
+    assert "--task libero_spatial/0 --episode 0" in narrow, "a command with the name would be two lines long"
+
+
+def on_a_terminal(summary, width=80, height=24, colours=None, **run):
+    buffer = io.StringIO()
+    console = Console(file=buffer, width=width, height=height, force_terminal=True, color_system=colours)
+    print_summary(console, summary, RunStatus(Path("outputs/run")), **run)
+    return buffer.getvalue()
+
+
+def test_a_terminal_shows_the_headline_with_a_bar_and_two_lines_of_numbers():
+    """Four lines in all, each within 80 columns; the bar is full up to the rate, and shows the interval's ends."""
+    lines = on_a_terminal(libero()).splitlines()
+
+    rate, bar = lines[0].split("  ")
+    assert rate == "Success rate 75.0 %"
+    assert set(bar) == {"█", "▓", "▒", "░"}
+    assert (bar.count("█") + bar.count("▓")) / len(bar) == pytest.approx(0.75, abs=0.02)
+    assert lines[1] == "95% interval 45.9 … 92.5, wilson-effective · 9 of 12 episodes · 3 tasks"
+    assert lines[2].startswith("Mean reward")
+    assert lines[3] == "12 episodes in 1 min 00 s, 12.0 episodes/min with start-up"
+    assert lines[4] == ""
+    assert max(map(len, lines[:5])) <= 80
+
+
+def test_the_headline_is_green_once_it_is_final():
+    """And yellow as long as something is missing."""
+    tasks, specs = plan(1)
+    results = [result(spec) for spec in specs]
+
+    assert "\x1b[1;32mSuccess rate 100.0 %" in on_a_terminal(summarize(tasks, specs, results), colours="standard")
+    assert "\x1b[1;33mNo final success rate" in on_a_terminal(summarize(tasks, specs, results[:3]), colours="standard")
+
+
+@pytest.mark.parametrize(("height", "n_rows"), [(24, 10), (30, 14), (60, 20)])
+def test_the_headline_stays_visible_above_many_tasks(height, n_rows):
+    """A log has no height, and shows twenty."""
+    tasks, specs = plan(50, n_episodes=1)
+    summary = summarize(tasks, specs, [result(spec) for spec in specs])
+
+    def rows(text):
+        return sum("feed-animal" in line and "1/1" in line for line in text.splitlines())
+
+    assert rows(on_a_terminal(summary, height=height)) == n_rows
+    assert rows(printed(summary)) == 20
+
+
+def test_a_bar_has_the_width_that_it_is_given():
+    """Whatever the rate."""
+    for wins in range(5):
+        tasks, specs = plan(1)
+        shown = headline_of(summarize(tasks, specs, [result(spec, success=i < wins) for i, spec in enumerate(specs)]))
+
+        assert len(rate_bar(shown, 40)) == 40
+
+
+def test_a_run_without_anything_left_to_do_says_so():
+    """Else it would look as if it had run just now."""
+    buffer = io.StringIO()
+    print_nothing_to_do(Console(file=buffer, width=200), libero())
+
+    assert buffer.getvalue().startswith("Nothing to do: all 12 episodes had a result already.")

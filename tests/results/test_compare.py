@@ -16,6 +16,7 @@ from proctor.results.compare import (
     compare,
     compare_where_possible,
     different_exams,
+    different_settings,
     different_versions,
 )
 from proctor.results.measured import EpisodeId, MeasuredRun, MeasuredTask, read_measured
@@ -199,27 +200,44 @@ def test_errors_bound_the_difference():
         ("benchmark", "name", "farm", 'benchmark.name: "zoo" and "farm"'),
         ("benchmark", "protocol", "zoo-2", 'benchmark.protocol: "zoo-1" and "zoo-2"'),
         ("env", "episode_length", 50, "env.episode_length: null and 50"),
-        ("policy", "n_action_steps", 4, "policy.n_action_steps: 8 and 4"),
     ],
 )
 def test_another_exam_is_noticed(part, field, value, line):
-    """Benchmark, protocol, environment, how often the policy looks."""
+    """Benchmark, protocol, environment."""
     other = {**EXAM, part: {**EXAM[part], field: value}}
 
     assert different_exams(measured(), measured(fingerprint=other)) == [line]
 
 
-def test_another_delay_of_inference_is_another_exam_and_another_batch_size_is_not():
-    """A delay changes the question; a batch size changes at most last bits."""
+def test_another_way_to_run_the_policy_is_noted_and_is_no_other_exam():
+    """How often it looks, and a delay of inference; a batch size changes at most last bits."""
+    looks_often = measured(fingerprint={**EXAM, "policy": {**EXAM["policy"], "n_action_steps": 4}})
     batched = {"batch_size": 4, "threads": 1}
     late = {**EXAM, "inference": {**batched, "delay": {"steps": 5, "when_late": "hold"}}}
     prompt = measured(fingerprint={**EXAM, "inference": {"batch_size": 1, "threads": 1}})
 
-    assert different_exams(prompt, measured(fingerprint={**EXAM, "inference": batched})) == []
-    assert different_exams(prompt, measured(fingerprint=late)) == [
+    assert different_settings(measured(), looks_often) == ["policy.n_action_steps: 8 and 4"]
+    assert different_settings(prompt, measured(fingerprint={**EXAM, "inference": batched})) == []
+    assert different_settings(prompt, measured(fingerprint=late)) == [
         "inference.delay.steps: absent and 5",
         'inference.delay.when_late: absent and "hold"',
     ]
+    assert different_exams(measured(), looks_often) == different_exams(prompt, measured(fingerprint=late)) == []
+    assert circumstances(measured(), looks_often) == [
+        "the policies were not run alike: policy.n_action_steps: 8 and 4."
+    ]
+
+
+def test_another_exam_is_compared_only_if_that_is_asked_for():
+    """The reasons are given first."""
+    fingerprint = {**EXAM, "benchmark": {**EXAM["benchmark"], "protocol": "zoo-2"}}
+    both = [measured(lion=task("++--")), measured(lion=task("++++"), fingerprint=fingerprint)]
+
+    (refused,) = compare_where_possible(both)
+    (compared,) = compare_where_possible(both, anyway=True)
+
+    assert refused.reasons == ('benchmark.protocol: "zoo-1" and "zoo-2"',)
+    assert compared.circumstances == ['not the same exam: benchmark.protocol: "zoo-1" and "zoo-2".']
 
 
 def test_another_policy_another_choice_of_tasks_and_unknown_exams_are_no_other_exam():

@@ -13,7 +13,16 @@ def test_a_video_is_named_after_its_suite_task_and_episode():
 
 def test_no_suite_leads_out_of_the_folder():
     """Whatever a benchmark calls it."""
-    assert video_name(EpisodeSpec("../my suite", 0, 0, 1000)) == "videos/.._my_suite_0/eval_episode_0.mp4"
+    assert video_name(EpisodeSpec("../my suite", 0, 0, 1000)) == "videos/.._my_suite-baaff86a_0/eval_episode_0.mp4"
+
+
+def test_no_two_suites_share_a_video():
+    """Names that differ in what a file name cannot hold, or only behind its end, have videos of their own."""
+    suites = ["a b", "a_b", "a/b", "a" * 300, "a" * 301, "語" * 300, "\ud800"]
+    names = {video_name(EpisodeSpec(suite, 0, 0, 1000)) for suite in suites}
+
+    assert len(names) == len(suites)
+    assert all(len(part.encode("utf-8", "surrogatepass")) < 255 for name in names for part in name.split("/"))
 
 
 def test_the_folder_says_which_videos_there_are(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from served_runs import STORED, fake_run, viewing
+from served_runs import STORED, fake_run, opened, viewing
 
 
 @pytest.fixture(scope="module")
@@ -23,3 +23,9 @@ def folder(tmp_path_factory):
 def viewer(folder):
     with viewing(folder) as serving:
         yield serving
+
+
+@pytest.fixture
+def page(browser, viewer):
+    """The index; nothing may be wrong with a page, and nothing may be asked of anybody else."""
+    yield from opened(browser, viewer.url)

@@ -5,26 +5,44 @@ from __future__ import annotations
 import http.client
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from proctor import evaluate
+from proctor.evaluation.sweep import Checkpoint, SweptCheckpoint, verdict_of
+from proctor.evaluation.sweep.record import write_record
+from proctor.results.run_dir import RunDirectory
 from proctor.testing.fakes import FAKE_BENCHMARK
 from proctor.view import Viewer
 
 STORED = Path(__file__).parents[1] / "data" / "run_v1"
 
 
-def fake_run(directory, **fields):
+def fake_run(directory, max_steps=20, notes=None, **fields):
     """Two tasks of three episodes; the first of each has a video."""
-    env = {"type": FAKE_BENCHMARK}
+    env = {"type": FAKE_BENCHMARK, "max_steps": max_steps}
     fields = {"n_episodes": 3, "use_async_envs": False, "video": "first", "n_episodes_to_render": 1, **fields}
-    return evaluate({"type": "expert"}, env, output_dir=directory, **fields)
+    result = evaluate({"type": "expert"}, env, output_dir=directory, **fields)
+    config = {**result.run.config, "notes": notes}
+    RunDirectory(directory).write_run(replace(result.run, config=config))
+    return result
+
+
+def fake_sweep(folder):
+    """Three checkpoints of a training, as ``proctor sweep`` leaves them; the third cannot be read."""
+    policies = {"001000": {"type": "random"}, "002000": {"type": "expert"}}
+    checkpoints = [Checkpoint(f"train/checkpoints/{name}", "train", int(name), name) for name in [*policies, "003000"]]
+    for name, policy in policies.items():
+        evaluate(policy, {"type": FAKE_BENCHMARK}, output_dir=folder / name, n_episodes=3, use_async_envs=False)
+    swept = [SweptCheckpoint.read(each, folder / each.name) for each in checkpoints[:2]]
+    broken = SweptCheckpoint.read(checkpoints[2], folder / "003000", "its weights cannot be read")
+    write_record(folder, [*swept, broken], verdict_of(swept).as_values())
 
 
 @contextmanager
-def viewing(folder, port=0):
+def viewing(folder, port=0, **options):
     """A viewer that serves in a thread of this process."""
-    viewer = Viewer(folder, port=port)
+    viewer = Viewer(folder, port=port, **options)
     thread = threading.Thread(target=viewer.serve)
     thread.start()
     try:
@@ -33,6 +51,22 @@ def viewing(folder, port=0):
         viewer.stop()
         thread.join(10)
         assert not thread.is_alive()
+
+
+def opened(browser, url, **options):
+    """A page at an address, which nothing may be wrong with, and which may ask nothing of anybody else."""
+    context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
+    page = context.new_page()
+    page.set_default_timeout(15_000)
+    wrong = []
+    page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    home = url[: url.index("/", len("http://")) + 1]
+    page.on("request", lambda request: None if request.url.startswith(home) else wrong.append(request.url))
+    page.goto(url)
+    yield page
+    context.close()
+    assert wrong == []
 
 
 class Answer:

@@ -1,9 +1,8 @@
-"""The viewer in Chromium: choosing runs, comparing, following, watching, rendering."""
+"""The pages of runs in Chromium: following, watching, rendering."""
 
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -24,86 +23,6 @@ def folder(tmp_path_factory):
     fake_run(runs / "second" / "without-videos", video="none")
     shutil.copytree(STORED, runs / "act_metaworld")
     return runs
-
-
-@pytest.fixture(scope="module")
-def viewer(folder):
-    with viewing(folder) as serving:
-        yield serving
-
-
-@pytest.fixture
-def page(browser, viewer):
-    """The index; nothing may be wrong with a page, and nothing may be asked of anybody else."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    opened = context.new_page()
-    opened.set_default_timeout(15_000)
-    wrong = []
-    opened.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
-    opened.on("pageerror", lambda error: wrong.append(str(error)))
-    opened.on("request", lambda request: None if request.url.startswith(viewer.url) else wrong.append(request.url))
-    opened.goto(viewer.url)
-    yield opened
-    context.close()
-    assert wrong == []
-
-
-def names(page):
-    return page.locator("tbody tr:visible .name a").all_inner_texts()
-
-
-def test_the_index_is_filtered_by_text_benchmark_and_policy(page):
-    """Every word counts; how many are left is said."""
-    assert sorted(names(page)) == ["act_metaworld", "first/with-videos", "second/without-videos"]
-    expect(page.locator("output")).to_have_text("3 runs")
-
-    page.get_by_label("Find").fill("expert sec")
-    assert names(page) == ["second/without-videos"]
-    expect(page.locator("output")).to_have_text("1 of 3 runs")
-
-    page.get_by_label("Find").fill("")
-    page.get_by_label("Benchmark").select_option("metaworld")
-    assert names(page) == ["act_metaworld"]
-
-    page.get_by_label("Benchmark").select_option("all")
-    page.get_by_label("Policy").select_option("expert")
-    assert sorted(names(page)) == ["first/with-videos", "second/without-videos"]
-
-
-def test_the_newest_run_is_on_top(page):
-    """By when it was last worked on; runs of one second by name."""
-    assert names(page)[-1] == "act_metaworld"
-
-
-def test_the_index_shows_what_has_come_since(page, folder):
-    """Ticks and filters stay as they were; a run that has not finished has a rate so far."""
-    page.get_by_label("Compare first/with-videos").check()
-    page.get_by_label("Policy").select_option("expert")
-    shutil.copytree(folder / "first" / "with-videos", folder / "zebra")
-    (folder / "zebra" / "eval_info.json").unlink()
-    journal = folder / "zebra" / "journal.jsonl"
-    journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[:-1]))
-
-    expect(page.locator("tr", has_text="zebra")).to_contain_text(re.compile(r"so far[\s\S]*unfinished"), timeout=15_000)
-    assert sorted(names(page)) == ["first/with-videos", "second/without-videos", "zebra"]
-    expect(page.get_by_label("Compare first/with-videos")).to_be_checked()
-    shutil.rmtree(folder / "zebra")
-    expect(page.locator("tr", has_text="zebra")).to_have_count(0, timeout=15_000)
-
-
-def test_two_runs_are_compared_by_ticking_them(page):
-    """Not one; with the one ticked first; and from the page one comes back."""
-    compare = page.get_by_role("button", name="Compare")
-    expect(compare).to_be_disabled()
-    page.get_by_label("Compare second/without-videos").check()
-    expect(compare).to_be_disabled()
-    page.get_by_label("Compare first/with-videos").check()
-
-    compare.click()
-    expect(page.locator("#comparison")).to_contain_text("no difference")
-    expect(page.locator("nav.viewer .place")).to_have_text(["second/without-videos", "first/with-videos"])
-    page.get_by_role("link", name="All runs").click()
-    expect(page.locator(".brand")).to_have_text("Proctor runs")
 
 
 def test_a_video_plays_and_seeks(page):

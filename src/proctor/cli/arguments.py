@@ -41,6 +41,8 @@ SWITCHES |= {
 }
 """Options that need no value: only the word ``true`` or ``false`` behind one is its value. Every boolean option of a
 command must be among them (a test compares them), else it would take the command's argument for its value."""
+COMPLETE = "__complete"
+"""The hidden command of shell completion, whose words are not options: the shell's name, and the line so far."""
 _TRUTH_VALUES = ("true", "false")
 
 

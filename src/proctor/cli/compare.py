@@ -10,6 +10,7 @@ from rich.console import Console
 
 from proctor.cli.ci import append_text
 from proctor.cli.output import print_json
+from proctor.cli.run_names import compared_runs
 from proctor.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -19,11 +20,8 @@ if TYPE_CHECKING:
 WORSE = 6
 
 
-def compare_command(  # noqa: PLR0913 - the command's flags
-    first: Path,
-    second: Path,
-    /,
-    *more: Path,
+def compare_command(
+    *run_dirs: Path,
     json: bool = False,
     anyway: bool = False,
     fail_if_worse: float | None = None,
@@ -31,21 +29,19 @@ def compare_command(  # noqa: PLR0913 - the command's flags
 ) -> int:
     """Compare evaluations with the first one: is a policy better, and how many more episodes would tell?
 
-    An evaluation is a run directory, finished or not, or an eval_info.json, also LeRobot's. Episodes that both ran
+    An evaluation is a run directory, finished or not, or an eval_info.json, also LeRobot's. A part of a run's name that
+    no other run here has is enough. Episodes that both ran
     (same task, episode, seed) are compared in pairs; if there are none, the two are independent samples.
 
     Parameters
     ----------
-    first
-        The evaluation with which the others are compared.
-    second
-        An evaluation.
-    more
-        Further evaluations.
+    run_dirs
+        The evaluation with which the others are compared, and the others. Without any, the last two runs; with one, the
+        last other run is compared with it.
     json
         Print the numbers of all tasks as JSON.
     anyway
-        Compare although benchmark, protocol, environment, n_action_steps or the delay of inference differ.
+        Compare although benchmark, protocol or environment differ.
     fail_if_worse
         End with status 6 if one is worse than the first over all tasks, at this level of significance, such as 0.05.
     markdown
@@ -58,7 +54,7 @@ def compare_command(  # noqa: PLR0913 - the command's flags
 
     if fail_if_worse is not None and not 0 < fail_if_worse < 1:
         raise ConfigError(f"--fail_if_worse is {fail_if_worse}; it is a level of significance, such as 0.05.")
-    evaluations = [read_measured(path) for path in (first, second, *more)]
+    evaluations = [read_measured(path) for path in compared_runs(run_dirs)]
     remarks = [_remarks(evaluations[0], other, anyway=anyway) for other in evaluations[1:]]
     compared = compare(evaluations)
     if fail_if_worse is not None and any(tasks_without_rate(evaluations[0], other) for other in evaluations[1:]):

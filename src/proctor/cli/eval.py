@@ -46,8 +46,8 @@ def conduct(config: RunConfig, ci: CiOptions = _NO_CI) -> int:
 
 def show(result: EvalResult) -> None:
     """Print the final block; videos may still have to be made."""
-    from proctor.reports.terminal import print_summary
-    from proctor.results.run_dir import RunDirectory
+    from proctor.reports.terminal import print_nothing_to_do, print_summary
+    from proctor.results.run_dir import RunDirectory, Shard
     from proctor.results.run_status import RunStatus
 
     where = replace(
@@ -56,7 +56,12 @@ def show(result: EvalResult) -> None:
         n_videos_to_come=result.n_videos_to_come,
         video_budget_s=result.video_budget_s,
     )
-    print_summary(Console(), result.summary, where, RunDirectory(result.directory).read_run())
+    console = Console()
+    if result.n_measured == 0:
+        print_nothing_to_do(console, result.summary)
+    config = result.run.config["eval"]
+    run = RunDirectory(result.directory, Shard(config["shard_id"], config["num_shards"])).read_run()
+    print_summary(console, result.summary, where, run)
 
 
 def conclude(result: EvalResult, config: RunConfig, ci: CiOptions = _NO_CI) -> int:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from proctor.cli.run_names import chosen_run
 from proctor.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ _HUB = "hub"
 
 
 def export_command(
-    run_dir: Path,
+    run_dir: Path | None = None,
     /,
     *,
     format: str = "csv",  # noqa: A002 - a flag
@@ -32,7 +33,7 @@ def export_command(
     Parameters
     ----------
     run_dir
-        The directory that the evaluation printed.
+        A run directory, a part of its name that no other run here has, or nothing for the run that began last.
     format
         The format: csv, parquet (needs pyarrow), or hub: .eval_results/<benchmark>.yaml and a section of the model
         card, as the Hugging Face Hub shows them. For hub every episode of the plan must be completed.
@@ -45,7 +46,7 @@ def export_command(
         For hub: commit the files to this repository on the Hub, USER/MODEL, too.
     """
     if format == _HUB:
-        return _export_for_hub(run_dir, output, dataset, push)
+        return _export_for_hub(chosen_run(run_dir), output, dataset, push)
     from proctor.reports.export import WRITERS, episode_rows
     from proctor.reports.text import count, safe
     from proctor.results.summary import load_summary
@@ -54,8 +55,9 @@ def export_command(
         raise ConfigError(f"--format is '{format}'; it is one of {', '.join([*WRITERS, _HUB])}.")
     if given := [name for name, value in (("dataset", dataset), ("push", push)) if value is not None]:
         raise ConfigError(f"--{given[0]} is for --format=hub; leave it out, or give --format=hub.")
-    _, summary = load_summary(run_dir)
-    path = output or run_dir / f"episodes.{format}"
+    directory = chosen_run(run_dir)
+    _, summary = load_summary(directory)
+    path = output or directory / f"episodes.{format}"
     WRITERS[format](path, episode_rows(summary))
     Console().print(safe(f"{count(len(summary.episodes), 'episode')}: {path}"), soft_wrap=True)
     return 0

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cyclopts.help import HelpPanel
+    from collections.abc import Mapping, Sequence
+
+    from cyclopts.help import HelpEntry, HelpPanel
     from rich.console import Console, ConsoleOptions
 
 FIRST_STEPS = """\
@@ -14,7 +16,8 @@ First steps:
   proctor list metaworld            Which tasks are there?
   proctor eval --policy.type=expert --env.type=metaworld --env.task=reach-v3
   proctor eval --policy.path=CHECKPOINT --env.type=pusht
-  proctor show RUN_DIR              The results, also while the run goes on.
+  proctor show                      The results of the last run, also while it goes on.
+  proctor runs                      The runs so far.
 
 proctor COMMAND --help shows a command's options, and more examples.
 """
@@ -116,10 +119,27 @@ Examples:
 
 Exit status: 0 if every policy was evaluated, also if nothing is decided; 3 if one failed.
 """,
+    "runs": """\
+Examples:
+  proctor runs
+  proctor runs outputs/sweep --all
+  proctor runs --json
+""",
     "show": """\
 Examples:
+  proctor show                      The run that began last.
+  proctor show pusht_act            The run with this in its name.
   proctor show outputs/eval/2026-11-21/14-28-19_metaworld_act
   proctor show outputs/eval/2026-11-21/14-28-19_metaworld_act --json
+""",
+    "audit": """\
+Examples:
+  proctor audit outputs/eval/2026-11-21/14-28-19_metaworld_act
+  proctor audit outputs/eval/2026-11-21/14-28-19_metaworld_act --json
+  proctor audit outputs/eval/2026-11-21/14-28-19_metaworld_act \\
+                --dataset.repo_id=user/reach --dataset.root=datasets/reach
+
+Exit status: 0, or 6 if there is a finding that no policy could cause.
 """,
     "profile": """\
 Examples:
@@ -196,6 +216,11 @@ Examples:
 
 Exit status: 0 if the machine is usable, perhaps with warnings; 4 if something that is needed is broken.
 """,
+    "help": """\
+Examples:
+  proctor help
+  proctor help eval
+""",
     "completion": """\
 Examples:
   proctor completion                For the shell from which it is started.
@@ -204,13 +229,107 @@ Examples:
 }
 
 
+def help_command(command: str | None = None, /) -> list[str]:
+    """Show the help of a command, or the commands that there are: the same as proctor COMMAND --help.
+
+    Parameters
+    ----------
+    command
+        The name of the command.
+    """
+    return [*([command] if command else []), "--help"]  # which main runs in its place
+
+
+SUBJECTS = {
+    "Run": (),
+    "Policy": ("policy", "rename_map", "trust_remote_code", "eval.inference_delay", "eval.when_late"),
+    "Benchmark": ("env",),
+    "Inputs of the policy": ("dataset.", "eval.audit"),
+    "Videos and recording": ("eval.video", "eval.n_episodes_to_render", "eval.recording"),
+    "Statistics": ("eval.ci", "eval.stop_at", "fail_"),
+    "Engine": (
+        "eval.batch_size",
+        "eval.use_async",
+        "eval.inference_",
+        "eval.max_",
+        "eval.batch_wait",
+        "eval.step_timeout",
+        "eval.reset_timeout",
+        "eval.trace",
+        "eval.worker_memory",
+        "ray_",
+        "slurm_",
+    ),
+    "Trackers": ("wandb.", "trackio.", "tensorboard."),
+}
+"""The panels of ``--help`` of a command that takes an evaluation, and how the names of their options begin. The first
+panel that fits has an option, and the first of all has what fits nowhere."""
+
+
 def print_panel(console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
-    """Print a box of ``--help``, in which texts are wrapped to the terminal and not as in the source."""
+    """Print a box of ``--help``, in which texts are wrapped to the terminal and not as in the source.
+
+    The options of an evaluation are printed in a box for each subject.
+    """
     from cyclopts.help.formatters import DefaultFormatter
+
+    panels = [panel := panel.copy(entries=[_flowing(entry) for entry in panel.entries])]
+    if any(subject_of(entry) == "Benchmark" for entry in panel.entries):
+        by_subject = {subject: [each for each in panel.entries if subject_of(each) == subject] for subject in SUBJECTS}
+        panels = [panel.copy(title=title, entries=entries) for title, entries in by_subject.items() if entries]
+    for each in panels:
+        DefaultFormatter()(console, options, each)
+
+
+def subject_of(entry: HelpEntry) -> str:
+    """Return the title of the panel of an option."""
+    name = entry.names[0].removeprefix("--").replace("-", "_") if entry.names else ""
+    return next((subject for subject, starts in SUBJECTS.items() if name.startswith(starts)), next(iter(SUBJECTS)))
+
+
+def typed_options(tokens: Sequence[str]) -> Mapping[str, str]:
+    """Return the types that a command line gives: ``{"env": "metaworld", "policy": "expert"}``, or a part of that."""
+    given = (token.partition("=") for token in tokens)
+    kinds = {"--env.type": "env", "--policy.type": "policy"}
+    return {kinds[key]: value for key, _, value in given if key in kinds and value}
+
+
+def print_fields(command: str, types: Mapping[str, str]) -> int:
+    """Print the fields that a command has for a benchmark or a policy type, with their defaults; returns 0.
+
+    Raises:
+        ConfigError: there is no such benchmark or policy type.
+    """
+    from cyclopts.help import HelpEntry, HelpPanel
+    from cyclopts.help.formatters import DefaultFormatter
+    from rich.console import Console
     from rich.text import Text
 
-    for entry in panel.entries:
-        text = getattr(entry.description, "primary_renderable", None)
-        if isinstance(text, Text):
-            entry.description.primary_renderable = Text(" ".join(text.plain.split()))
-    DefaultFormatter()(console, options, panel)
+    from proctor.cli.fields import fields_of, summary_of
+
+    console = Console()
+    for kind, name in types.items():
+        title = f"{'Benchmark' if kind == 'env' else 'Policy'} {name}"
+        console.print(Text(summary_of(kind, name)), "", sep="\n")
+        entries = [
+            HelpEntry(positive_names=(each.name,), description=Text(each.text), default=each.default or None)
+            for each in fields_of(kind, name)
+        ]
+        if entries:
+            panel = HelpPanel(title=title, format="parameter", entries=entries)
+            DefaultFormatter()(console, console.options, panel)
+        else:
+            console.print(f"{title} has no fields of its own.")
+    tasks = f"Its tasks: proctor list {types['env']}. " if "env" in types else ""
+    console.print(f"\n{tasks}All other options: proctor {command} --help", soft_wrap=True, highlight=False)
+    return 0
+
+
+def _flowing(entry: HelpEntry) -> HelpEntry:
+    """Join the lines of an entry's text, and leave out a default that says nothing."""
+    from rich.text import Text
+
+    text = getattr(entry.description, "primary_renderable", None)
+    if isinstance(text, Text):
+        entry.description.primary_renderable = Text(" ".join(text.plain.split()))
+    return entry.copy(default=None) if entry.default == "{}" else entry

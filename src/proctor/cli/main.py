@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -11,12 +12,13 @@ from typing import TextIO
 
 from cyclopts import App, CycloptsError, Group, Parameter
 
-from proctor.cli.arguments import expand
-from proctor.cli.help import EXAMPLES, FIRST_STEPS, print_panel
-from proctor.errors import Interrupted, Note, ProctorError
+from proctor.cli.arguments import COMPLETE, expand
+from proctor.cli.help import EXAMPLES, FIRST_STEPS, print_fields, print_panel, typed_options
+from proctor.errors import Interrupted, Note, ProctorError, ResourceError
 from proctor.machine.home import prepare_surroundings
 from proctor.machine.signals import raise_on_signals, signal_of
 from proctor.machine.threads import end_although_threads_run
+from proctor.reports.output import LastingFile, lasting_streams
 from proctor.security.redaction import redact_text, secrets_in_command
 
 _GROUPS = {
@@ -35,7 +37,9 @@ _GROUPS = {
         "autotune": "Measure an evaluation on this machine, and recommend how to run it fast.",
     },
     "Look at results": {
+        "runs": "List the evaluations here, the last one first.",
         "show": "Show the results of an evaluation, finished or not.",
+        "audit": "Hold what a policy was given against what it was trained on.",
         "profile": "Show where the time of an evaluation went.",
         "compare": "Compare policies: is one better than another, and how sure is that?",
         "replay": "Render videos of episodes of an evaluation by running them again.",
@@ -48,11 +52,17 @@ _GROUPS = {
         "list": "List benchmarks, their tasks, and policies.",
         "env": "Create environments of their own for simulators that do not fit into this one.",
         "doctor": "Check whether this machine is ready, and say how to repair what is not.",
+        "help": "Show the help of a command.",
         "completion": "Install completion for your shell.",
     },
 }
 """The commands as ``proctor --help`` groups them. Command ``name`` is ``name_command`` in ``proctor.cli.name``, with
 an underscore for each dash."""
+
+
+_HELP = {"--help", "-h"}
+_NOBODY_READS = (errno.EPIPE, errno.EIO)
+"""The errors of a pipe whose reader has ended, and of a terminal that is gone."""
 
 
 def _make_app() -> App:
@@ -61,6 +71,7 @@ def _make_app() -> App:
         help="Gives a robot policy its exam: success rate, reward, and how sure one can be.",
         help_epilogue=FIRST_STEPS,
         help_format="plaintext",
+        version_flags=["--version", "-V"],
         default_parameter=Parameter(name_transform=lambda name: name, negative=()),
         group_commands=Group("Options", sort_key=len(_GROUPS)),
         group_parameters=Group("Options", sort_key=len(_GROUPS), help_formatter=print_panel),
@@ -92,13 +103,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     prepare_surroundings()
     if arguments is None:
         raise_on_signals()
-    with warnings.catch_warnings():
+    with lasting_streams() as files, warnings.catch_warnings():
         warnings.simplefilter("always", Note)
         warnings.showwarning = _Warnings().show
         status = _run(sys.argv[1:] if arguments is None else arguments)
+        sys.stdout.flush()
+        status = _with_loss(files, status)
     if arguments is None:
         end_although_threads_run(status)
     return status
+
+
+def _with_loss(files: Sequence[LastingFile], status: int) -> int:
+    """Print why standard output could not be written, unless its reader is gone, and return the exit status."""
+    lost = files[0].problem if files else None
+    if lost is None or lost.errno in _NOBODY_READS:
+        return status
+    _print_error(f"Standard output could not be written: {lost.strerror}. What was printed is incomplete.")
+    return status or ResourceError.exit_code
 
 
 def _open_standard_streams() -> None:
@@ -118,8 +140,7 @@ def _open_standard_streams() -> None:
 
 def _run(words: Sequence[str]) -> int:
     try:
-        tokens = expand(words)
-        status = app(tokens, print_error=False, exit_on_error=False)
+        status = _run_command(words)
     except CycloptsError as error:
         _print_error(redact_text(str(error), secrets_in_command(words)))
         return 2
@@ -133,6 +154,19 @@ def _run(words: Sequence[str]) -> int:
         _print(f"Interrupted.\n{getattr(interruption, 'hint', '')}".rstrip())
         return 128 + signal_of(interruption)
     return status if isinstance(status, int) else 0
+
+
+def _run_command(words: Sequence[str]) -> object:
+    if words[:1] == [COMPLETE]:
+        from proctor.cli.complete import print_candidates  # which loads what --help does not need
+
+        return print_candidates(app, words[1:])
+    tokens = expand(words)
+    if _HELP.intersection(tokens) and (types := typed_options(tokens)):
+        return print_fields("eval" if tokens[0].startswith("-") else tokens[0], types)
+    status = app(tokens, print_error=False, exit_on_error=False)
+    # A command may return the words of a command to run instead.
+    return app(status, print_error=False, exit_on_error=False) if isinstance(status, list) else status
 
 
 class _Warnings:

@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from proctor.cli.output import print_json
+from proctor.cli.run_names import chosen_run
 from proctor.config import OpenLoopConfig
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ def open_loop_command(  # noqa: D417 - OpenLoopConfig describes its own
     Parameters
     ----------
     beside
-        The directory of a run in a simulator, beside which a verdict is given; without --policy, its policy is used.
+        A run in a simulator, or a part of its name, beside which a verdict is given; without --policy, its policy is
+        used.
     plots
         The number of episodes that the page draws, from the worst to the best.
     dataset_convert
@@ -51,7 +53,7 @@ def open_loop_command(  # noqa: D417 - OpenLoopConfig describes its own
     from proctor.reports.open_loop import print_open_loop
     from proctor.results.open_loop import as_json
 
-    run = None if beside is None else Beside.read(beside)
+    run = None if beside is None else Beside.read(chosen_run(beside))
     config = config if run is None else run.with_policy(config)
     prepared = _prepare(config, run, convert=dataset_convert)
     outcome = _evaluate(prepared)

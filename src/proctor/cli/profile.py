@@ -7,9 +7,10 @@ from pathlib import Path
 from rich.console import Console
 
 from proctor.cli.output import print_json
+from proctor.cli.run_names import chosen_run
 
 
-def profile_command(run_dir: Path, /, *, json: bool = False) -> int:
+def profile_command(run_dir: Path | None = None, /, *, json: bool = False) -> int:
     """Show where the time of an evaluation's workers went.
 
     Times are shown in total and for each task: starting up, building simulators, resetting, stepping, looking,
@@ -19,7 +20,7 @@ def profile_command(run_dir: Path, /, *, json: bool = False) -> int:
     Parameters
     ----------
     run_dir
-        The directory that the evaluation printed.
+        A run directory, a part of its name that no other run here has, or nothing for the run that began last.
     json
         Print the seconds as JSON.
     """
@@ -28,7 +29,7 @@ def profile_command(run_dir: Path, /, *, json: bool = False) -> int:
     from proctor.results.profile import plain_profile, profile_of
     from proctor.results.summary import load_summary
 
-    run, summary = load_summary(run_dir)
+    run, summary = load_summary(chosen_run(run_dir))
     profile = profile_of(summary)
     if json:
         print_json(plain_profile(profile))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from proctor.cli.run_names import chosen_run
 from proctor.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ _INCOMPLETE = 1
 
 
 def record_command(  # noqa: PLR0913 - the command's flags
-    run_dir: Path,
+    run_dir: Path | None = None,
     /,
     *,
     episode: str = "all",
@@ -38,7 +39,7 @@ def record_command(  # noqa: PLR0913 - the command's flags
     Parameters
     ----------
     run_dir
-        The directory that the evaluation printed.
+        A run directory, a part of its name that no other run here has, or nothing for the run that began last.
     episode
         The episodes of each task: all, failures, successes, or numbers with commas (0,3,7).
     task
@@ -56,11 +57,12 @@ def record_command(  # noqa: PLR0913 - the command's flags
     from proctor.evaluation.recording import record_run
     from proctor.results.summary import load_summary
 
-    run, summary = load_summary(run_dir)
+    directory = chosen_run(run_dir)
+    run, summary = load_summary(directory)
     results = _chosen(_tasks(summary, task), episode)
     options = run.config.get("eval", {})
     repo_id = repo_id or options.get("recording_repo_id")
-    recording = record_run(run_dir, run, results, output, repo_id=repo_id, trust_remote_code=trust_remote_code)
+    recording = record_run(directory, run, results, output, repo_id=repo_id, trust_remote_code=trust_remote_code)
     show_recording(recording, repo_id, private=private or bool(options.get("recording_private")))
     return _INCOMPLETE if recording.problems else 0
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
+from proctor.cli.run_names import chosen_run
 from proctor.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ _WITHOUT_VIDEO = 1
 
 
 def replay_command(  # noqa: PLR0913 - the command's flags
-    run_dir: Path,
+    run_dir: Path | None = None,
     /,
     *,
     episode: str,
@@ -39,7 +40,7 @@ def replay_command(  # noqa: PLR0913 - the command's flags
     Parameters
     ----------
     run_dir
-        The directory that the evaluation printed.
+        A run directory, a part of its name that no other run here has, or nothing for the run that began last.
     episode
         The numbers of the episodes, with commas (0,3,7), or failures, or all.
     task
@@ -58,16 +59,17 @@ def replay_command(  # noqa: PLR0913 - the command's flags
     from proctor.results.run_dir import RunDirectory
     from proctor.results.summary import load_summary
 
-    run, summary = load_summary(run_dir)
+    directory = chosen_run(run_dir)
+    run, summary = load_summary(directory)
     episodes = _chosen(_task(summary, task), episode)
     if fps is not None and not fps > 0:  # NaN is not either
         raise ConfigError(f"--fps is {fps}; it must be positive.")
     options = replay_options(run, fps, camera, None if size is None else _pixels(size))
-    problems = replay(run_dir, run, episodes, options, trust_remote_code=trust_remote_code)
+    problems = replay(directory, run, episodes, options, trust_remote_code=trust_remote_code)
     console = Console()
     for result in episodes:
         if result.spec not in problems:
-            file = RunDirectory(run_dir).video_file(result.spec, variant_of(run, options))
+            file = RunDirectory(directory).video_file(result.spec, variant_of(run, options))
             console.print(_description(result, file), soft_wrap=True)
     print_video_problems(console, problems)
     return _WITHOUT_VIDEO if problems else 0

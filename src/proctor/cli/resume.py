@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from proctor.cli.ci import CiOptions
 from proctor.cli.eval import conduct
 from proctor.cli.parallel import conduct_in_shards
+from proctor.cli.run_names import chosen_run
 from proctor.config import RunConfig, structure
 from proctor.errors import ConfigError
 from proctor.security.consent import GIVE_CONSENT, of_run
@@ -24,7 +25,7 @@ _NO_CI = CiOptions()
 
 
 def resume_command(  # noqa: D417 - CiOptions describes its own
-    run_dir: Path,
+    run_dir: Path | None = None,
     /,
     *,
     num_shards: str | None = None,
@@ -40,7 +41,7 @@ def resume_command(  # noqa: D417 - CiOptions describes its own
     Parameters
     ----------
     run_dir
-        The directory that the evaluation printed.
+        A run directory, a part of its name that no other run here has, or nothing for the run that began last.
     num_shards
         Go on in this many interpreters at once, or auto: see proctor parallel.
     devices
@@ -51,17 +52,18 @@ def resume_command(  # noqa: D417 - CiOptions describes its own
     from proctor.results.run_dir import RUN_FILE
     from proctor.results.run_info import require_code
 
-    info = _run_to_resume(run_dir)
+    directory = chosen_run(run_dir)
+    info = _run_to_resume(directory)
     given = {"num_shards": num_shards, "devices": devices}
     options = [f"--{name}={value}" for name, value in given.items() if value is not None]
-    command = shlex.join(["proctor", "resume", str(run_dir.absolute()), *options])
+    command = shlex.join(["proctor", "resume", str(directory.absolute()), *options])
     if REDACTED in str(info.config):
         raise ConfigError(
-            f"{run_dir} was run with a secret that {RUN_FILE} does not hold; give the whole command again."
+            f"{directory} was run with a secret that {RUN_FILE} does not hold; give the whole command again."
         )
     fields = of_run(info.config, command, consent=trust_remote_code)
     require_code(info, ("env", "policy"), f"{command} {GIVE_CONSENT}" if trust_remote_code else command)
-    config = structure(RunConfig, {**fields, "output_dir": str(run_dir)}, "run")
+    config = structure(RunConfig, {**fields, "output_dir": str(directory)}, "run")
     if num_shards is not None:
         return conduct_in_shards(config, num_shards, ci=ci, devices=devices)
     return conduct(config, ci)

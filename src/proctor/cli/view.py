@@ -9,7 +9,7 @@ from rich.console import Console
 
 from proctor.errors import MissingExtraError
 
-_HERE = Path("outputs/eval")
+_HERE = Path("outputs")
 
 
 def view_command(
@@ -20,9 +20,9 @@ def view_command(
     host: str = "127.0.0.1",
     open: bool = False,  # noqa: A002 - a flag
 ) -> int:
-    """Show a folder of evaluations in a browser on this machine: an index, the report of each, comparisons.
+    """Show a folder of evaluations in a browser on this machine: an index, the report of each, comparisons, sweeps.
 
-    A report is updated while its run goes on. A video that is missing is rendered on request. Ctrl-C stops
+    Pages are updated while runs go on. A video that is missing is rendered on request. Ctrl-C stops
     the server.
 
     Parameters
@@ -41,7 +41,7 @@ def view_command(
         from proctor.view import Viewer
     except ModuleNotFoundError as error:
         raise MissingExtraError(str(error.name), "view") from None
-    viewer = Viewer(directory, host, port)
+    viewer = Viewer(directory, host, port, may_be_missing=directory == _HERE)
     Console().print(f"{viewer.url}  (Ctrl-C ends it)", soft_wrap=True, highlight=False)
     if open:
         webbrowser.open(viewer.url)

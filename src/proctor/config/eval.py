@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 from proctor.errors import ConfigError
 
-_CHOICES = {
+CHOICES = {
     "display": ("auto", "plain", "none"),
     "video": ("auto", "first", "failures", "all", "none"),
     "ci": (None, "wilson", "exact", "anytime"),
     "when_late": ("hold", "zero", "wait"),
 }
+"""The values that a field may have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +124,10 @@ class EvalConfig:
     trace: bool = False
     """Write trace.json into the run directory: a timeline of workers and policy, for ui.perfetto.dev."""
 
+    audit: bool = True
+    """Keep a sketch of what the policy is given, and hold it against what the checkpoint's files tell of its training:
+    see proctor audit. Results do not depend on it, and it takes less than a hundredth of the time."""
+
     allow_mismatch: bool = False
     """Continue the run in the run directory although its fingerprint differs from that of this evaluation."""
 
@@ -143,7 +148,7 @@ class EvalConfig:
                 raise ConfigError(f"eval.{name} is {value}; it must be positive.")
         if self.batch_wait_timeout_s is not None and not self.batch_wait_timeout_s >= 0:
             raise ConfigError(f"eval.batch_wait_timeout_s is {self.batch_wait_timeout_s}; it must not be negative.")
-        for name, allowed in _CHOICES.items():
+        for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise ConfigError(
                     f"eval.{name} is '{getattr(self, name)}'; it must be one of {', '.join(filter(None, allowed))}."

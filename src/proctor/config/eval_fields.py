@@ -37,4 +37,5 @@ class EvalFields(TypedDict, total=False):
     stop_at_ci_width: float | None
     display: Literal["auto", "plain", "none"]
     trace: bool
+    audit: bool
     allow_mismatch: bool

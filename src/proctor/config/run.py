@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from proctor.config.dataset import DatasetConfig
 from proctor.config.eval import EvalConfig
 from proctor.config.trackers import TensorBoardConfig, TrackioConfig
 from proctor.config.wandb import WandBConfig
@@ -20,9 +21,12 @@ class RunConfig:
     zero, function. Further fields override the checkpoint's configuration: --policy.n_action_steps=5."""
 
     env: dict[str, Any] = field(default_factory=dict)
-    """The benchmark: --env.type=pusht, metaworld, libero, …; --env.task=…; --env.episode_length=…"""
+    """The benchmark: --env.type=pusht, metaworld, libero, …; --env.task=…; --env.episode_length=… The fields of a
+    benchmark are listed by --env.type=X --help."""
 
     eval: EvalConfig = field(default_factory=EvalConfig)
+
+    dataset: DatasetConfig | None = None
 
     wandb: WandBConfig = field(default_factory=WandBConfig)
 
@@ -39,6 +43,9 @@ class RunConfig:
 
     job_name: str | None = None
     """Name in the output path and in reports; the default is <env.type>_<policy.type>."""
+
+    notes: str | None = None
+    """Words about this run for people, shown in the viewer and kept in run.json. No result depends on them."""
 
     rename_map: dict[str, str] = field(default_factory=dict)
     """JSON or YAML that maps observation keys of the environment to keys of the policy."""

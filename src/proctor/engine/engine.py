@@ -11,6 +11,7 @@ from proctor.engine.delay import DelayedChunks
 from proctor.engine.devices import Devices, OnPolicyLoaded
 from proctor.engine.episode import Episode, LookPlan
 from proctor.engine.inference import InferenceRequest, InferenceResult
+from proctor.engine.input_sketch import InputRecorder, recorder_of
 from proctor.engine.load import Load
 from proctor.engine.observer import Observer
 from proctor.engine.options import EngineSetup
@@ -18,7 +19,7 @@ from proctor.engine.rollouts import RolloutIdentity, keep_rollout
 from proctor.engine.timesheet import Timesheets
 from proctor.engine.trace import Trace
 from proctor.engine.videos import check_camera
-from proctor.engine.worker.messages import Built, RolloutSpec, Start, VideoSpec, unpack_arrays
+from proctor.engine.worker.messages import Built, RolloutSpec, Start, VideoSpec
 from proctor.engine.worker.rollout_file import discard_rollout
 from proctor.engine.worker.video_file import discard_video, keep_video
 from proctor.engine.workers import (
@@ -221,9 +222,17 @@ class Engine:
         if self.started_at is None:
             self.started_at = monotonic()
         task = self.setup.tasks[spec.task]
-        self._episodes[worker_id] = Episode(spec, task, self._look_plan, self._delayed_chunks(spec.task))
+        delayed, inputs = self._delayed_chunks(spec.task), self._input_recorder(spec)
+        self._episodes[worker_id] = Episode(spec, task, self._look_plan, delayed, inputs)
         start = Start(spec, task.max_episode_steps, self._live_video(spec), self._live_rollout(spec))
         self.workers.send(worker_id, start)
+
+    def _input_recorder(self, spec: EpisodeSpec) -> InputRecorder | None:
+        """Return the recorder of what the policy is given in an episode; None if it is not to have one."""
+        if self._policy is None or not self.setup.options.audit:
+            return None
+        built = self.workers.built[spec.task]
+        return recorder_of(spec, built.action_low, built.action_high, built.fps)
 
     def _delayed_chunks(self, task: TaskKey) -> DelayedChunks | None:
         """Return the chunks of a new episode of a task, which arrive late; None if there is no delay."""
@@ -266,7 +275,7 @@ class Engine:
             identity = RolloutIdentity.of_reply(event.spec, reply)
             self.rollout_problems[event.spec] = reply.rollout_problem or keep_rollout(rollout_spec, identity)
         timings = self._timesheets.timings(event.worker_id)
-        self._on_result(episode.result(reply, event.errors, timings), unpack_arrays(reply.arrays))
+        self._on_result(episode.result(reply, event.errors, timings), episode.arrays(reply))
 
     def _discard_videos(self) -> None:
         for video_spec in self._video_specs.values():

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from proctor.engine.delay import DelayedChunks
+from proctor.engine.input_sketch import InputRecorder
 from proctor.engine.worker.arrays import SharedArrays
-from proctor.engine.worker.messages import Act, ArrayBytes, Finished, Observed
+from proctor.engine.worker.messages import Act, ArrayBytes, Finished, Observed, unpack_arrays
 from proctor.errors import ConfigError
 from proctor.policies.actions import check_actions
 from proctor.policies.base import EpisodeMemory
@@ -19,6 +20,7 @@ from proctor.types import (
     Array,
     ArraySpec,
     AttemptError,
+    EpisodeArrays,
     EpisodeResult,
     EpisodeSpec,
     Observation,
@@ -57,11 +59,21 @@ class LookPlan:
 
 
 class Episode:
-    """One attempt at one episode. If ``delayed`` is given, its chunks arrive late."""
+    """One attempt at one episode. If ``delayed`` is given, its chunks arrive late. ``inputs`` takes in what the policy
+    is given.
+    """
 
-    def __init__(self, spec: EpisodeSpec, task: Task, looks: LookPlan, delayed: DelayedChunks | None = None) -> None:
+    def __init__(
+        self,
+        spec: EpisodeSpec,
+        task: Task,
+        looks: LookPlan,
+        delayed: DelayedChunks | None = None,
+        inputs: InputRecorder | None = None,
+    ) -> None:
         self.spec = spec
         self.task = task
+        self._inputs = inputs
         n_delay_steps = 0 if delayed is None else delayed.n_delay_steps
         self.memory = EpisodeMemory(RandomStream(spec), whole_chunks=delayed is not None, n_delay_steps=n_delay_steps)
         self._looks = looks
@@ -80,17 +92,21 @@ class Episode:
 
     def observe(self, reply: Observed, arrays: SharedArrays) -> None:
         """Take in a worker's observation. The memory is read in place, and copied only if a later look needs it."""
+        self._observation = self._present(reply, arrays)
+        if self._inputs is not None:
+            self._inputs.look(self._n_steps, self._observation)
+
+    def _present(self, reply: Observed, arrays: SharedArrays) -> Observation:
         frames = {placed.key: arrays.read(placed) for placed in reply.arrays}
         instruction = self._instruction(frames.pop(INSTRUCTION, None))
         if self._looks.offsets == (0,):
-            self._observation = Observation(frames, instruction)
-            return
+            return Observation(frames, instruction)
         for index, step in enumerate(self._expected_steps):
             self._seen[step] = {key: array[index].copy() for key, array in frames.items()}
         wanted = [max(0, self._n_steps + offset) for offset in self._looks.offsets]
         self._seen = {step: frame for step, frame in self._seen.items() if step >= wanted[0]}
         history = {key: np.stack([self._seen[step][key] for step in wanted]) for key in frames}
-        self._observation = Observation(history, instruction)
+        return Observation(history, instruction)
 
     def _instruction(self, observed: Array | None) -> str:
         """The instruction that the environment gives now, if it gives one, else the task's."""
@@ -115,6 +131,11 @@ class Episode:
         self._expected_steps = tuple(before + done for done, look in enumerate(looks, start=1) if look)
         self._observation = None
         return Act(ArrayBytes.pack(actions), looks)
+
+    def arrays(self, reply: Finished) -> EpisodeArrays:
+        """The arrays of the episode, which has finished with ``reply``."""
+        inputs = {} if self._inputs is None else self._inputs.arrays()
+        return {**unpack_arrays(reply.arrays), **inputs}
 
     def result(self, reply: Finished, errors: Sequence[AttemptError], timings: Timings) -> EpisodeResult:
         """The result of the episode, which has finished with ``reply``."""

@@ -34,7 +34,7 @@ class EngineOptions:
     ``inference``. A worker that takes more than ``worker_memory`` bytes after an episode is replaced.
     ``inference_delay`` holds the three options of a delay. ``max_parallel_tasks`` bounds the tasks that
     are under way at a time, and ``max_lead`` the episodes by which a task may be ahead of the one that is furthest
-    behind; 0 means that there is no bound.
+    behind; 0 means that there is no bound. If ``audit`` is true, episodes have a sketch of what the policy was given.
     """
 
     max_attempts: int = 2
@@ -49,6 +49,7 @@ class EngineOptions:
     inference_delay: InferenceDelay = field(default_factory=InferenceDelay)
     max_parallel_tasks: int = 0
     max_lead: int = 0
+    audit: bool = True
 
     @classmethod
     def of(cls, config: EvalConfig, max_parallel_tasks: int = 0) -> Self:
@@ -66,6 +67,7 @@ class EngineOptions:
             inference_delay=InferenceDelay(config.inference_delay_steps, config.inference_delay_ms, config.when_late),
             max_parallel_tasks=max_parallel_tasks,
             max_lead=0 if config.stop_at_ci_width is None else LEAD_WHEN_STOPPING,
+            audit=config.audit,
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import os
 import re
 import shlex
 import sys
@@ -28,10 +29,12 @@ from proctor.interpreters.choice import python_to_record
 from proctor.machine.resources import available_memory
 from proctor.policies.base import AnyPolicy, LocalPolicy
 from proctor.results.run_dir import RunDirectory, Shard
+from proctor.results.run_index import EVALUATIONS, register_run, unregister_run, without_latest
 from proctor.results.run_info import RunInfo, plan_by_task, resume_command
 from proctor.results.session import RunSession
 from proctor.security.consent import is_consent, without_consent
 from proctor.security.foreign_code import encodable, require_utf8
+from proctor.security.redaction import redact_text, secrets_in
 from proctor.types import EpisodeSpec, Task
 
 _SHARE, _LEAST_WORKER_MEMORY = 0.8, 2e9
@@ -61,6 +64,10 @@ class PreparedRun:
     def run_directory(self) -> RunDirectory:
         """The run directory, as this run or shard uses it."""
         return RunDirectory(self.directory, Shard(self.config.eval.shard_id, self.config.eval.num_shards))
+
+    def without_secrets(self, text: str) -> str:
+        """Remove the secrets of the configuration from a text that is to be written down."""
+        return redact_text(text, secrets_in([self.config.policy, self.config.env]))
 
     @property
     def resume_hint(self) -> str:
@@ -120,7 +127,7 @@ class PreparedRun:
         """Give the run the directory that the user chose, or else a new one that no other run has.
 
         The new directory is made at once, so that of two runs that start in the same second, in threads or processes,
-        each has its own. If nothing was written to it in the end, it is removed.
+        each has its own. If it is empty in the end, it is removed, as are the folders above it that are.
 
         Raises:
             ResourceError: the directory cannot be made.
@@ -133,7 +140,8 @@ class PreparedRun:
             yield dataclasses.replace(self, directory=directory)
         finally:
             with suppress(OSError):  # it is not empty
-                directory.rmdir()
+                os.removedirs(directory)
+                unregister_run(directory)
 
     def open_session(self, n_workers: int = 0) -> RunSession:
         """Open the run directory for results that ``n_workers`` workers will measure; 0 if the number is not known.
@@ -142,7 +150,9 @@ class PreparedRun:
             ProctorError: see :class:`~proctor.results.session.RunSession`.
         """
         opens_policy = not isinstance(self.policy, LocalPolicy)
-        return RunSession(self.run_directory, self.run_info, n_workers=n_workers, opens_policy=opens_policy)
+        session = RunSession(self.run_directory, self.run_info, n_workers=n_workers, opens_policy=opens_policy)
+        register_run(self.directory)
+        return session
 
     def engine_setup(self, batch_size: int | None = None, n_running: int = 0) -> EngineSetup:
         """Give the engine ``batch_size`` simulators in parallel, or as many as this machine can bear.
@@ -256,8 +266,8 @@ def _texts(value: Any) -> Iterator[str]:
 
 def _choose_directory(config: RunConfig, benchmark: Benchmark, policy: AnyPolicy) -> Path:
     if config.output_dir:
-        return Path(config.output_dir)
+        return without_latest(Path(config.output_dir))
     kind = "" if config.policy.get("path") else config.policy.get("type", "")
     name = config.job_name or f"{benchmark.name}_{kind or policy.fingerprint()['type']}"
     slug = re.sub(r"[^\w.-]+", "-", name).strip("-.")
-    return Path(datetime.now().strftime(f"outputs/eval/%Y-%m-%d/%H-%M-%S_{slug}"))  # noqa: DTZ005 - the user's clock
+    return EVALUATIONS / datetime.now().strftime(f"%Y-%m-%d/%H-%M-%S_{slug}")  # noqa: DTZ005 - the user's clock

@@ -50,7 +50,8 @@ class EvalResult:
     ``n_videos_to_come`` videos are still to be made, in at most ``video_budget_s`` seconds (infinity if the user gave
     their number); ``n_videos_left_out`` were not made in that time. ``video_problems`` are the episodes that were to
     get a video and have none, and why. ``losses`` has a sentence about each shard that died.
-    ``recording`` is the dataset of the episodes, None if none was asked for.
+    ``recording`` is the dataset of the episodes, None if none was asked for. ``n_measured`` is the number of episodes
+    that this session was to run.
 
     In a notebook, a result is shown as a table of tasks with some of the videos.
     """
@@ -64,6 +65,7 @@ class EvalResult:
     video_problems: Mapping[EpisodeSpec, str] = field(default_factory=dict)
     losses: tuple[str, ...] = ()
     recording: Recording | None = None
+    n_measured: int = 0
 
     def __repr__(self) -> str:
         counts = self.summary.overall

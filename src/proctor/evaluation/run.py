@@ -17,6 +17,7 @@ from proctor.engine import Engine, EngineSetup, VideoOptions, WorkerKeeper, Work
 from proctor.engine.policy_failures import require_result
 from proctor.errors import ConfigError, Interrupted, NoResultError, ProctorError, ResourceError, note
 from proctor.evaluation.arguments import env_fields, path_text, plain, policy_of, whole_number
+from proctor.evaluation.audit.runs import keep_audit
 from proctor.evaluation.prepared_run import PreparedRun, prepare
 from proctor.evaluation.recording import Staging, record, require_lerobot, staging_of
 from proctor.evaluation.result import EvalResult
@@ -239,7 +240,11 @@ def run(
         if why := placed.benchmark.only_here():
             note(why)
         n_workers = setup.n_workers if n_workers is None else n_workers
-        with placed.open_session(n_workers) as session, _open_staging(placed) as staging:
+        with (
+            placed.open_session(n_workers) as session,
+            session.directory.recording_end(placed.without_secrets),
+            _open_staging(placed) as staging,
+        ):
             state = RunState(placed, session)
             with closing(_measure(placed, setup, state, measure_with)) as measured:
                 result, missing = _summarise(placed, state, measured)
@@ -299,7 +304,7 @@ def _kept(prepared: PreparedRun, state: RunState, then: str = "") -> str:
 def _summarise(
     prepared: PreparedRun, state: RunState, measured: Measured
 ) -> tuple[EvalResult, Sequence[EpisodeResult]]:
-    """Write the result; gives also the episodes of which a video is still to be made.
+    """Write the result and the audit; gives also the episodes of which a video is still to be made.
 
     Raises:
         ResourceError: the disk does not take the result; the hint says that the episodes are kept.
@@ -309,6 +314,8 @@ def _summarise(
     except ResourceError as error:
         error.hint = _kept(prepared, state)
         raise
+    records = state.session.records.values()
+    keep_audit(prepared.directory, prepared.config, prepared.policy, records, len(prepared.tasks))
     wanted = wanted_videos(options, result.summary.episodes, measured.recorded)
     if unwanted := measured.recorded.keys() - {episode.spec for episode in wanted}:
         remove_videos(prepared.directory, unwanted)
@@ -383,8 +390,8 @@ def _record(  # noqa: PLR0913, PLR0917 - a step of a run
 def _keeping_results(state: RunState, hint: Callable[[ProctorError], str]) -> Iterator[None]:
     """If the block fails, write the result of what has finished, and give the error a hint at how to continue.
 
-    The error passes unchanged, and nothing is written, if its hint is "". The exception of a signal that comes where no
-    run can take it is treated alike, and gets the hint as an attribute.
+    If its hint is "", the error passes unchanged: the run was refused at its start, and its files are removed. The
+    exception of a signal that comes where no run can take it is treated alike, and gets the hint as an attribute.
     """
     try:
         yield
@@ -394,4 +401,6 @@ def _keeping_results(state: RunState, hint: Callable[[ProctorError], str]) -> It
             raised.hint = hint_of_error  # type: ignore[union-attr]
             with suppress(ResourceError):  # a full disk takes no summary; the journal has everything
                 state.write_result()
+        else:
+            state.session.withdraw()
         raise

@@ -127,7 +127,7 @@ class RunState:
             success_key=run.success_key,
         )
         directory.write_eval_info(stream_eval_info(summary, run))
-        return EvalResult(directory.path, summary, run)
+        return EvalResult(directory.path, summary, run, n_measured=len(self.todo))
 
     def progress(self, engine: Measuring) -> Progress:
         """Give the progress of the run, of which ``engine`` runs the episodes."""

@@ -49,6 +49,15 @@ def lasting_cache() -> Path | None:
     return None if temporary and cache_folder.is_relative_to(temporary) else cache_folder
 
 
+def lasting_state() -> Path | None:
+    """Return Proctor's folder in the user's directory of states; None if it would last only as long as this process."""
+    temporary = prepare_surroundings()
+    home = Path(os.path.expanduser("~"))  # noqa: PTH111 - as above
+    folder = Path(os.environ.get("XDG_STATE_HOME") or home / ".local" / "state").absolute() / "proctor"
+    is_temporary = temporary is not None and folder.is_relative_to(temporary)
+    return None if is_temporary or not _can_be_written(folder) else folder
+
+
 def _has_a_name() -> bool:
     try:
         getpass.getuser()

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from proctor.evaluation.prepared_run import PreparedRun
-from proctor.evaluation.run import with_result
 from proctor.evaluation.result import EvalResult
+from proctor.evaluation.run import with_result
 from proctor.parallel.driver import Sharding, run_in_shards
 
 

@@ -69,10 +69,11 @@ class PlainDisplay:
         self._due = 0.0
         self._unprinted: Progress | Stage | None = None
         self._last_error: object = None
+        self._is_gone = False
 
     def update(self, progress: Progress | Stage) -> None:
         if self._title and isinstance(progress, Progress):
-            self._console.print(safe(self._title), soft_wrap=True)
+            self._write(safe(self._title))
             self._title = ""
         self._unprinted = progress
         if self._clock() >= self._due:
@@ -88,9 +89,18 @@ class PlainDisplay:
     def _print(self) -> None:
         progress = self._unprinted
         if progress is not None:
-            self._console.print(Text(" · ".join(line_of(progress))), soft_wrap=True)
+            self._write(Text(" · ".join(line_of(progress))))
         if isinstance(progress, Progress) and progress.last_error not in (None, self._last_error):
             self._last_error = progress.last_error
-            self._console.print(Text.assemble("Last error: ", episode_error(*progress.last_error)), soft_wrap=True)
+            self._write(Text.assemble("Last error: ", episode_error(*progress.last_error)))
         self._unprinted = None
         self._due = self._clock() + PLAIN_EVERY_S
+
+    def _write(self, line: Text) -> None:
+        """Print a line; once that has failed, nothing is printed any more, and the run goes on."""
+        if self._is_gone:
+            return
+        try:
+            self._console.print(line, soft_wrap=True)
+        except (OSError, ValueError):  # nobody reads it any more, the disk is full, or the file was closed
+            self._is_gone = True

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from threading import Event, Thread
 from typing import Self
 
-from rich.console import Console, ConsoleOptions, RenderResult
-from rich.live import Live
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.progress_bar import ProgressBar
 from rich.spinner import Spinner
 from rich.table import Table
@@ -19,6 +21,7 @@ from proctor.reports.text import (
     episode_error,
     mean_reward,
     name_cell,
+    names_within,
     percent_range,
     safe,
     share,
@@ -26,36 +29,91 @@ from proctor.reports.text import (
 )
 
 _REFRESH_PER_S = 4
+_HIDE_CURSOR, _SHOW_CURSOR, _ERASE_BELOW = "\x1b[?25l", "\x1b[?25h", "\x1b[J"
+_RESET = "\x1b[0m"
+_BLANK_END = re.compile(r"(?: |\x1b\[[\d;]*m)+$")
+"""The blanks and colours at the end of a line. Terminals differ in whether they fold blanks when they get narrower."""
 _NO_BREAK = "\N{NO-BREAK SPACE}"
 _WIDE_ENOUGH_FOR_INTERVALS = 56
 _WIDE_ENOUGH_FOR_BARS = 72
+_WIDTH_OF_NUMBERS = 45
 _LINES_BESIDE_TASKS = 5
 """The title, the head, the row for all tasks, an empty line, and a last line that stays free."""
 
 
 class LiveDisplay:
-    """A display that is redrawn four times a second and erased at the end; :meth:`update` draws nothing."""
+    """A display that is redrawn four times a second and erased at the end; :meth:`update` draws nothing.
+
+    If the terminal is gone, nothing is drawn any more, and the run goes on.
+    """
 
     def __init__(self, console: Console, title: str = "") -> None:
         self._view = LiveView(title)
-        self._live = Live(
-            self._view,
-            console=console,
-            refresh_per_second=_REFRESH_PER_S,
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
+        self._painter = Painter(console, self._view)
+        self._ended = Event()
+        self._thread = Thread(target=self._redraw, name="display", daemon=True)
 
     def update(self, progress: Progress | Stage) -> None:
         self._view.progress = progress
 
     def __enter__(self) -> Self:
-        self._live.start(refresh=True)
+        self._painter.draw()
+        self._thread.start()
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self._live.stop()
+        self._ended.set()
+        self._thread.join()
+        self._painter.draw()  # the last state is seen for a moment, also of a short run
+        self._painter.erase()
+
+    def _redraw(self) -> None:
+        while not self._ended.wait(1 / _REFRESH_PER_S):
+            self._painter.draw()
+
+
+class Painter:
+    """Draws something again and again at the same place of a terminal, whatever size the terminal has by then."""
+
+    def __init__(self, console: Console, content: RenderableType) -> None:
+        self._console, self._content = console, content
+        self._drawn: list[int] = []
+        self._is_gone = False
+
+    def draw(self) -> None:
+        """Draw the content in place of what was drawn before."""
+        if self._is_gone:
+            return
+        try:
+            with self._console.capture() as capture:  # which flushes the file
+                self._console.print(self._content)
+        except OSError:
+            self._is_gone = True
+            return
+        lines = [_BLANK_END.sub(_RESET, line) for line in capture.get().splitlines()]
+        self._write(_HIDE_CURSOR + self._erasure() + "".join(f"{line}\n" for line in lines))
+        self._drawn = [cell_len(Text.from_ansi(line).plain) for line in lines]
+
+    def erase(self) -> None:
+        """Remove what was drawn; the cursor is back where it was."""
+        self._write(f"{self._erasure()}{_SHOW_CURSOR}")
+        self._drawn = []
+
+    def _erasure(self) -> str:
+        """Give the codes that erase what was drawn.
+
+        If the terminal has become narrower meanwhile, it has folded the lines, and there are more of them to erase.
+        """
+        width = max(1, self._console.width)
+        n_rows = sum(max(1, -(-length // width)) for length in self._drawn)
+        return f"\r\x1b[{n_rows}A{_ERASE_BELOW}" if n_rows else "\r"
+
+    def _write(self, text: str) -> None:
+        try:
+            self._console.file.write(text)
+            self._console.file.flush()
+        except (OSError, ValueError):  # a terminal that has gone, or a closed file
+            self._is_gone = True
 
 
 class LiveView:
@@ -126,9 +184,10 @@ def _table(progress: Progress, shown: Sequence[TaskProgress], width: int) -> Tab
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     rows = [*shown, progress.overall] if len(progress.tasks) > 1 else shown
-    for task in rows:
+    names = [*names_within([task.name for task in shown], _room_for_names(width)), progress.overall.name]
+    for name, task in zip(names, rows, strict=False):
         headline, n_errors = progress.headline_of(task), task.counts.n_errors
-        cells: list[Text | ProgressBar] = [name_cell(task.name)]
+        cells: list[Text | ProgressBar] = [name_cell(name)]
         if bar:
             cells.append(_bar(task.done, task.total, bar))
         reward = f"reward {mean_reward(task.so_far)}" if task.counts.n_unknown else ""
@@ -147,6 +206,11 @@ def _bar(done: int, total: int, width: int) -> ProgressBar:
 def _bar_width(width: int) -> int:
     """Choose the width of a bar for the width of a terminal; 0 if the terminal is narrow."""
     return 0 if width < _WIDE_ENOUGH_FOR_BARS else min(32, width // 5)
+
+
+def _room_for_names(width: int) -> int:
+    """Estimate how many characters of a task's name fit beside the bar and the numbers."""
+    return width - _bar_width(width) - _WIDTH_OF_NUMBERS
 
 
 def _most_interesting(tasks: Sequence[TaskProgress], n: int) -> list[TaskProgress]:

@@ -2,19 +2,20 @@
 
 Which success rate may be shown is decided by :mod:`proctor.results.headline`. While episodes are missing, the rate of a
 task is that of its complete rounds, which for one task are the episodes up to the first without a result
-(``TaskProgress.so_far``), and the bottom row pools these over the tasks. Its interval is labelled as anytime-valid.
+(``TaskProgress.so_far``), and the bottom row pools these over the tasks.
 """
 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from proctor.engine.load import Load
-from proctor.reports.text import count, duration, mean_reward, percent_range, share
-from proctor.results.headline import Headline, headline_of_tasks, headline_so_far
+from proctor.reports.text import count, duration, mean_reward, pace_of, percent_range, share
+from proctor.results.headline import Headline, headline_of_tasks, headline_while_running
 from proctor.statistics.counts import Counts
 from proctor.statistics.intervals import LEVEL, IntervalMethod
 from proctor.types import AttemptError, EpisodeSpec, Timings
@@ -68,15 +69,15 @@ class Progress:
         """Return the success rate of a task, or of :attr:`overall`, as far as one may be shown."""
         if row.counts.n_unknown:
             return None
-        if not self.finished:
-            return headline_so_far(row.so_far)
         rows = self.tasks if row is self.overall else (row,)
+        if not self.finished:
+            return headline_while_running([task.so_far for task in rows], self.method)
         return headline_of_tasks([task.counts for task in rows], self.method)
 
     @property
     def interval_name(self) -> str:
         """The name of the interval that :meth:`headline_of` gives."""
-        return f"{LEVEL:.0%} {'interval' if self.finished else 'anytime'}"
+        return f"{LEVEL:.0%} {'anytime' if self.method is IntervalMethod.ANYTIME else 'interval'}"
 
     @cached_property
     def overall(self) -> TaskProgress:
@@ -126,10 +127,15 @@ class Stage:
 
 # -------------------------------------------------------------------------------------------------- progress in words
 
+_NOT_TOLD = {"proctor", "__main__"}
+
 
 def starting(load: Load) -> str:
     """Name what a run waits for before its first episode."""
-    parts = ["loading the policy"] if load.loading_policy else []
+    parts = []
+    if load.loading_policy:
+        package = package_being_imported()
+        parts.append(f"loading the policy (importing {package})" if package else "loading the policy")
     if load.starting:
         parts.append(f"starting {count(load.starting, 'worker')}")
     if load.building:
@@ -137,11 +143,27 @@ def starting(load: Load) -> str:
     return ", ".join(parts) or "starting"
 
 
+def package_being_imported() -> str:
+    """Return the name of the package that any thread of this process is importing now; "" if there is none.
+
+    Importing torch takes seconds, and much longer from a cold disk. Of packages that import each other, this is the
+    outermost one that is not Proctor's.
+    """
+    modules = [name for name, module in list(sys.modules.items()) if _is_being_imported(module)]
+    whole = [name for name in modules if "." not in name]
+    names = [*whole, *(name.partition(".")[0] for name in modules)]
+    return next((name for name in names if name not in _NOT_TOLD), "")
+
+
+def _is_being_imported(module: object) -> bool:
+    return bool(getattr(getattr(module, "__spec__", None), "_initializing", False))
+
+
 def pace(progress: Progress) -> list[str]:
     """Give the speed of a run, the time that has passed, and the time that is left, as far as they are known."""
     parts = [f"{duration(progress.elapsed_s)} elapsed"]
     if (speed := progress.episodes_per_s) is not None:
-        parts = [f"{60 * speed:.1f} episodes/min", *parts, f"{duration(progress.eta_s)} left"]
+        parts = [pace_of(speed), *parts, f"{duration(progress.eta_s)} left"]
     return parts
 
 

@@ -19,13 +19,12 @@ from proctor.reports.text import (
     no_success_rate,
     number,
     number_range,
+    pace_of,
     percent,
     percent_range,
     policy_name,
-    time_shares,
 )
 from proctor.results.headline import Basis, headline_of
-from proctor.results.profile import profile_of
 from proctor.results.run_info import RunInfo
 from proctor.results.summary import Summary
 from proctor.statistics.intervals import LEVEL
@@ -33,6 +32,9 @@ from proctor.types import TaskKey
 
 _MOST_NUMBERS = 10
 """The most numbers of tasks in a title."""
+_LONGEST_NAME = 40
+MEANS_METHOD = f"({LEVEL:.0%} bootstrap)"
+"""The end of the line of means, which says what their intervals are."""
 
 
 def run_title(run: RunInfo) -> list[str]:
@@ -78,7 +80,8 @@ def circumstances(run: RunInfo) -> Iterator[tuple[str, str]]:
 
 
 def headline_lines(summary: Summary) -> list[Text]:
-    """State the success rate with its interval, then means, an early stop, speed, and where the time went, a line each.
+    """State the success rate with its interval, then means, what one must know of them, an early stop and the speed, a
+    line each.
 
     If the success of an episode is unknown, the mean reward takes the place of the rate.
     """
@@ -92,11 +95,9 @@ def headline_lines(summary: Summary) -> list[Text]:
             )
         )
     if summary.wall_s is not None:
-        episodes, speed = count(len(summary.episodes), "episode"), number(summary.episodes_per_s)
-        lines.append(Text(f"{episodes} in {duration(summary.wall_s)}, {speed} episodes/s"))
-    profile = profile_of(summary)
-    if shares := time_shares(profile.total, profile.rest_s or 0.0):
-        lines.append(Text(f"Time of workers: {' · '.join(shares)}", "dim"))
+        episodes, speed = count(len(summary.episodes), "episode"), summary.episodes_per_s
+        pace = "" if speed is None else f", {pace_of(speed)} with start-up"
+        lines.append(Text(f"{episodes} in {duration(summary.wall_s)}{pace}"))
     return lines
 
 
@@ -136,10 +137,7 @@ def _why_none(summary: Summary) -> str:
         return "no episode was completed"
     if not summary.episodes:
         return "no episode has a result yet"
-    return (
-        "a rate so far is over complete rounds of the plan, and of the first round (episode 0 of every task) "
-        "not every episode is completed"
-    )
+    return "one so far needs a completed episode 0 of every task, and some of these are missing or ended in an error"
 
 
 def _means(summary: Summary) -> Iterator[Text]:
@@ -151,7 +149,7 @@ def _means(summary: Summary) -> Iterator[Text]:
     if known.length is not None:
         parts.append(f"steps {number(overall.mean_length, 1)} ({number_range(known.length, 1)})")
     if parts:
-        yield Text(f"Mean {', mean '.join(parts)}  ({LEVEL:.0%} intervals, bootstrap)")
+        yield Text(f"Mean {', mean '.join(parts)}  {MEANS_METHOD}")
 
 
 def _cautions(summary: Summary) -> Iterator[Text]:
@@ -192,9 +190,9 @@ def error_lines(summary: Summary) -> list[Text]:
 def command_to_replay(directory: Path, summary: Summary, task: TaskKey) -> str:
     """Make the command that renders the video of an episode of a task, up to the episode's number.
 
-    The task is given by its name, or by suite and number if several tasks have that name.
+    The task is given by its name, or by suite and number if several tasks have that name or the name is long.
     """
     names = [each.task.name for each in summary.tasks]
     (name,) = (each.task.name for each in summary.tasks if each.task.key == task)
-    option = name if names.count(name) == 1 else f"{task.suite}/{task.task_id}"
+    option = name if names.count(name) == 1 and len(name) <= _LONGEST_NAME else f"{task.suite}/{task.task_id}"
     return f"proctor replay {shlex.quote(str(directory))} --task {shlex.quote(option)} --episode"

@@ -4,26 +4,52 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from proctor.reports.sentences import circumstances, command_to_replay, error_lines, headline_lines, run_title
-from proctor.reports.text import count, duration, figure_names, figures, first_line, name_cell, safe
+from proctor.reports.audit import audit_lines
+from proctor.reports.sentences import (
+    MEANS_METHOD,
+    circumstances,
+    command_to_replay,
+    error_lines,
+    headline_lines,
+    run_title,
+)
+from proctor.reports.shards import shard_of, shard_sentence, steps_to_merge
+from proctor.reports.text import (
+    count,
+    duration,
+    figure_names,
+    figures,
+    first_line,
+    name_cell,
+    names_within,
+    percent_range,
+    safe,
+)
+from proctor.results.headline import Basis, Headline, headline_of
 from proctor.results.run_dir import RunDirectory
+from proctor.results.run_index import EVALUATIONS
 from proctor.results.run_info import RunInfo, resume_command
 from proctor.results.run_status import RunStatus
 from proctor.results.summary import Summary, TaskSummary
 from proctor.security.consent import GIVE_CONSENT, uninstalled_code
 from proctor.security.redaction import REDACTED
+from proctor.statistics.intervals import LEVEL
 from proctor.types import EpisodeResult, EpisodeSpec, Outcome
 
 # If there are more tasks than a reader can take in, suites are shown, and the tasks with errors and the lowest rates.
 MAX_TASK_ROWS = 20
 MAX_PROBLEMS = 5
+_FEWEST_ROWS, _OTHER_LINES = 10, 16
+_WIDEST = 100
+_WIDTH_OF_FIGURES, _WIDTH_OF_SUITE = 52, 16
 
 
 def print_run(console: Console, run: RunInfo) -> None:
@@ -32,17 +58,36 @@ def print_run(console: Console, run: RunInfo) -> None:
 
 
 def print_summary(console: Console, summary: Summary, status: RunStatus, run: RunInfo | None = None) -> None:
-    """Print the results of a run: a table, the headline, errors, and commands for what one may want to do next.
+    """Print the results of a run: the headline, a table, errors, and commands for what one may want to do next.
 
     ``run`` is None if its description is not known; then commands that depend on it are left out.
     """
-    console.print(_table(summary))
-    if hidden := len(summary.tasks) - len(_shown_tasks(summary)):
-        console.print(Text(f"{hidden} more tasks, none with a lower rate, are in the result file.", style="dim"))
-    for line in [Text(""), *headline_lines(summary), *error_lines(summary), Text("")]:
+    headline, *more = headline_lines(summary)
+    audit = audit_lines(status.directory, summary.overall.rate)
+    if run is not None and (shard := shard_of(run)) is not None:
+        console.print(Text(shard_sentence(shard, summary, run), "bold yellow"), soft_wrap=True)
+        headline = Text(headline.plain.replace("Success rate", "Of this shard", 1))
+    for line in _prominent(console, headline, summary) if console.is_terminal else [headline]:
         console.print(line, soft_wrap=not console.is_terminal)  # a log is searched by line
+    for line in [*more, *error_lines(summary), *audit, Text("")]:
+        short = line.plain.removesuffix(f"  {MEANS_METHOD}")
+        fits = not console.is_terminal or len(line) <= console.width
+        console.print(line if fits else Text(short, line.style), soft_wrap=not console.is_terminal)
+    shown = _shown_tasks(summary, _most_rows(console))
+    console.print(_table(summary, shown, console.width))
+    if hidden := len(summary.tasks) - len(shown):
+        console.print(Text(f"{hidden} more tasks, none with a lower rate, are in the result file.", style="dim"))
+    console.print()
+    if console.is_terminal and status.n_videos_to_come:
+        status = replace(status, n_videos=0, n_videos_to_come=0)  # a bar and a line about them follow
     for line in _next_steps(summary, status, run):
         console.print(line, soft_wrap=True)  # a command or a path is copied
+
+
+def print_nothing_to_do(console: Console, summary: Summary) -> None:
+    """Print that a run was complete before this session."""
+    had = f"all {count(len(summary.episodes), 'episode')} had a result already"
+    console.print(f"Nothing to do: {had}. To run them again, give another --output_dir.", "", sep="\n", soft_wrap=True)
 
 
 def print_videos(
@@ -110,33 +155,77 @@ def print_not_logged(console: Console, problem: str, again: str) -> None:
     console.print(_labelled("Not logged", f"{problem} Try again with: {again}", "yellow"), soft_wrap=True)
 
 
-def _table(summary: Summary) -> Table:
+def _prominent(console: Console, headline: Text, summary: Summary) -> Iterator[Text]:
+    """Lay out the headline for a terminal: the rate in colour beside a bar, and below it how sure the rate is."""
+    shown = headline_of(summary)
+    if shown is None:
+        yield headline
+        return
+    rate = headline.plain.partition("  (")[0]
+    line = Text.assemble((rate, _style_of(summary)), "  ")
+    if not console.options.ascii_only:
+        line.append_text(rate_bar(shown, min(console.width - 1, _WIDEST) - len(line)))
+    yield line
+    parts = [f"{LEVEL:.0%} interval {percent_range(shown.interval)}, {shown.method}"]
+    parts.append(f"{shown.counts.n_successes} of {count(shown.counts.n_completed, 'episode')}")
+    if shown.basis is Basis.TASKS:
+        parts.append(count(len(summary.tasks), "task"))
+    yield Text(" · ".join(parts))
+
+
+def _style_of(summary: Summary) -> str:
+    return "bold green" if summary.complete and not summary.overall.n_errors else "bold yellow"
+
+
+def rate_bar(shown: Headline, width: int) -> Text:
+    """Draw a success rate as a bar: its successes, its failures, and between them how far the interval reaches."""
+    ends = (0.0, shown.interval.low, shown.rate, shown.interval.high, 1.0)
+    low, rate, high = (round(width * end) for end in ends[1:-1])
+    parts = (("█", low, "green"), ("▓", rate - low, "green"), ("▒", high - rate, "red"), ("░", width - high, "red"))
+    return Text.assemble(*((char * max(0, n), style) for char, n, style in parts))
+
+
+def _table(summary: Summary, shown: Sequence[TaskSummary], width: int) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
-    shown, with_suites = _shown_tasks(summary), summary.has_suites
-    if with_suites:
+    several = len(summary.groups) > 1 and summary.has_suites
+    if several:
         table.add_column("suite", min_width=5)
-    table.add_column("task", min_width=8)
+    table.add_column(_name_column(summary), min_width=8)
     with_errors = summary.overall.n_errors > 0
     for name in figure_names(with_errors=with_errors):
         table.add_column(name, justify="right", no_wrap=True)
-    if with_suites and len(shown) < len(summary.tasks):
+    if summary.has_suites and len(shown) < len(summary.tasks):
         for suite, counts in summary.groups.items():
             numbers = figures(counts, summary.pooled_interval(suite), with_errors=with_errors)
-            table.add_row(name_cell(suite), Text("all", style="bold"), *numbers)
+            table.add_row(*([name_cell(suite)] if several else []), Text("all", style="bold"), *numbers)
         table.add_section()
-    for task in shown:
-        cells = [name_cell(task.task.name)]
-        if with_suites:
-            cells = [name_cell(task.task.suite), name_cell(f"{task.task.task_id} {task.task.name}")]
+    names = names_within([task.task.name for task in shown], width - _WIDTH_OF_FIGURES - _WIDTH_OF_SUITE * several)
+    for task, name in zip(shown, names, strict=True):
+        cells = [name_cell(f"{task.task.task_id} {name}" if summary.has_suites else name)]
+        if several:
+            cells.insert(0, name_cell(task.task.suite))
         table.add_row(*cells, *figures(task.counts, summary.interval(task.counts), with_errors=with_errors))
     return table
 
 
-def _shown_tasks(summary: Summary) -> list[TaskSummary]:
-    if len(summary.tasks) <= MAX_TASK_ROWS:
+def _name_column(summary: Summary) -> Text:
+    """Give the title of the column of tasks, which names the suite if all tasks are of one."""
+    suites = list(summary.groups)
+    return name_cell(suites[0] if summary.has_suites and len(suites) == 1 else "task")
+
+
+def _most_rows(console: Console) -> int:
+    """Choose how many tasks are shown: in a terminal so many that the headline above them stays visible."""
+    if not console.is_terminal:
+        return MAX_TASK_ROWS
+    return min(MAX_TASK_ROWS, max(_FEWEST_ROWS, console.height - _OTHER_LINES))
+
+
+def _shown_tasks(summary: Summary, at_most: int) -> list[TaskSummary]:
+    if len(summary.tasks) <= at_most:
         return list(summary.tasks)
     ranked = sorted(summary.tasks, key=_worry)
-    chosen = {id(task) for task in ranked[:MAX_TASK_ROWS]}
+    chosen = {id(task) for task in ranked[:at_most]}
     return [task for task in summary.tasks if id(task) in chosen]
 
 
@@ -164,16 +253,32 @@ def _next_steps(summary: Summary, status: RunStatus, run: RunInfo | None) -> Ite
         yield _labelled("Missing", f"{missing} of {planned} have no result yet", "yellow")
     if status.writer:
         yield _labelled("Running", status.writer, "yellow")
-    elif (not summary.complete or summary.overall.n_errors) and not (run and run.fingerprint.get("unidentified")):
-        command = f"proctor resume {directory}" if run is None else resume_command(run, status.directory)
-        yield _labelled("Go on", command, "bold")
+    else:
+        yield from _to_complete(summary, status.directory, run)
     env = {} if run is None else {"env": run.config.get("env")}
     if (result := _worth_watching(summary)) is not None and REDACTED not in str(env):
         command = command_to_replay(status.directory, summary, result.spec.task)
         consent = f" {GIVE_CONSENT}" if uninstalled_code(env) else ""
         remark = {True: "the first success", False: "the first failure", None: "the first episode"}[result.success]
         yield _labelled("Watch", f"{command} {result.spec.episode_index}{consent}", "bold", f"   {remark}")
-    yield _labelled("Look again", f"proctor show {directory}", "bold")
+    yield _labelled("View", _command_to_view(status.directory), "bold", "   in the browser")
+    yield _labelled("Report", f"proctor report {directory}", "bold", "   as one page")
+
+
+def _to_complete(summary: Summary, directory: Path, run: RunInfo | None) -> Iterator[Text]:
+    """Give the commands that complete a run to which no process writes."""
+    yield from (_labelled(label, text, "bold") for label, text in steps_to_merge(directory))
+    is_shard = run is not None and shard_of(run) is not None
+    if not is_shard and (not summary.complete or summary.overall.n_errors) and not (run and run.unidentified):
+        quoted = shlex.quote(str(directory))
+        command = f"proctor resume {quoted}" if run is None else resume_command(run, directory)
+        yield _labelled("Go on", command, "bold")
+
+
+def _command_to_view(directory: Path) -> str:
+    """Give the command that shows a run among the others of its folder."""
+    is_usual = directory.absolute().is_relative_to(EVALUATIONS.absolute())
+    return "proctor view" if is_usual else f"proctor view {shlex.quote(str(directory))}"
 
 
 def _labelled(label: str, text: str, style: str = "", remark: str = "") -> Text:

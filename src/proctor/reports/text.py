@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,29 @@ def name_cell(text: str, style: str = "") -> Text:
     return cell
 
 
+def names_within(names: Sequence[str], room: int) -> list[str]:
+    """Shorten names that do not all fit into ``room`` characters, so that they differ in what a narrow table shows.
+
+    Words at the beginning that all names have in common are replaced by an ellipsis, and if the names still do not fit,
+    those at the end, too.
+    """
+    if len(names) < 2 or max(map(len, names)) <= room:
+        return list(names)
+    words = [re.split(r"(?<=[_ -])", name) for name in names]
+    first = _n_common(words)
+    short = ["…" * bool(first) + "".join(each[first:]) for each in words]
+    if max(map(len, short)) <= room or not (last := _n_common([each[first:][::-1] for each in words])):
+        return short
+    return ["…" * bool(first) + "".join(each[first:-last]) + "…" for each in words]
+
+
+def _n_common(words: Sequence[Sequence[str]]) -> int:
+    """Count the words at the beginning that all names share, 0 for a single one; a word of each name is left."""
+    columns = zip(*(each[:-1] for each in words), strict=False)
+    n = sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))
+    return n if n > 1 else 0
+
+
 def first_line(text: str, limit: int = 200) -> str:
     """Return the first line of a message that is not blank, cut to ``limit`` characters."""
     line = next((line.strip() for line in text.splitlines() if line.strip()), "")
@@ -49,9 +74,9 @@ def count(n: int, noun: str) -> str:
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
-def percent(rate: float | None) -> str:
-    """Format a rate (0 to 1) in percent, with a tenth."""
-    return NONE if rate is None else f"{100 * rate:.1f} %"
+def percent(rate: float | None, digits: int = 1) -> str:
+    """Format a rate (0 to 1) in percent."""
+    return NONE if rate is None else f"{100 * rate:.{digits}f} %"
 
 
 def share(part: float) -> str:
@@ -125,6 +150,12 @@ def duration(seconds: float | None) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def pace_of(episodes_per_s: float) -> str:
+    """Format a speed: ``15.1 episodes/min``. Everything that shows a speed to a reader shows it in this unit."""
+    pace = 60 * episodes_per_s
+    return f"{pace:.1f} episodes/min" if pace < 100 else f"{pace:,.0f} episodes/min"
+
+
 def part_name(part: str) -> str:
     """Return the name under which a part of :class:`~proctor.types.Timings` is shown."""
     return _PART_NAMES.get(part, part)
@@ -139,6 +170,18 @@ def time_shares(timings: Timings, tail: float = 0.0) -> list[str]:
     total = sum(seconds.values())
     ranked = sorted(seconds, key=lambda name: -seconds[name])
     return [f"{name} {share(seconds[name] / total)}" for name in ranked if seconds[name] > WORTH_SAYING * total]
+
+
+def policy_label(policy: Mapping[str, Any]) -> str:
+    """Name the policy of a run in a few words: its type, the last part of its path, or training and step of a
+    checkpoint; ``policy`` is the run's ``config.policy``.
+    """
+    if not (path := str(policy.get("path") or "")):
+        return str(policy.get("type") or "")
+    parts = [part for part in Path(path).parts if part != "pretrained_model"]
+    if len(parts) > 2 and parts[-2] == "checkpoints":
+        return f"{parts[-3]} {parts[-1]}"
+    return parts[-1] if parts else path
 
 
 def policy_name(policy: Mapping[str, Any]) -> str:

@@ -17,6 +17,7 @@ from proctor.statistics.intervals import LEVEL, Interval
 from proctor.types import TaskKey
 
 _MOST_NAMES = 3
+_STEPS = "n_action_steps"
 
 
 class Verdict(StrEnum):
@@ -151,8 +152,10 @@ def _adjusted(family: Sequence[Comparison]) -> Iterator[Comparison]:
         yield replace(comparison, adjusted_p=p, n_comparisons=len(family))
 
 
-def compare_where_possible(evaluations: Sequence[MeasuredRun]) -> list[RunComparison | Incomparable]:
-    """Compare every evaluation with the first, if it is the same exam and has a task in common with it.
+def compare_where_possible(
+    evaluations: Sequence[MeasuredRun], *, anyway: bool = False
+) -> list[RunComparison | Incomparable]:
+    """Compare every evaluation with the first, if it has a task in common with it and is the same exam, or ``anyway``.
 
     Returns:
         A comparison for each evaluation but the first, or the reasons why there is none.
@@ -160,7 +163,7 @@ def compare_where_possible(evaluations: Sequence[MeasuredRun]) -> list[RunCompar
     with suppress(ConfigError):  # if a task without a name could be any of several, it has none in common
         evaluations = with_named_tasks(evaluations)
     first, *others = evaluations
-    reasons = [_reasons_against(first, other) for other in others]
+    reasons = [_reasons_against(first, other, anyway=anyway) for other in others]
     comparable = [other for other, against in zip(others, reasons, strict=True) if not against]
     compared = iter(compare([first, *comparable]))
     return [
@@ -169,8 +172,9 @@ def compare_where_possible(evaluations: Sequence[MeasuredRun]) -> list[RunCompar
     ]
 
 
-def _reasons_against(a: MeasuredRun, b: MeasuredRun) -> tuple[str, ...]:
-    return tuple(different_exams(a, b)) or (() if common_tasks(a, b) else (_why_nothing_in_common(a, b),))
+def _reasons_against(a: MeasuredRun, b: MeasuredRun, *, anyway: bool) -> tuple[str, ...]:
+    exams = () if anyway else tuple(different_exams(a, b))
+    return exams or (() if common_tasks(a, b) else (_why_nothing_in_common(a, b),))
 
 
 def common_tasks(a: MeasuredRun, b: MeasuredRun) -> list[TaskKey]:
@@ -184,19 +188,39 @@ def tasks_without_rate(a: MeasuredRun, b: MeasuredRun) -> list[TaskKey]:
 
 
 def different_exams(a: MeasuredRun, b: MeasuredRun) -> list[str]:
-    """Return the differences by which two evaluations are not the same exam: ``policy.n_action_steps: 8 and 4``.
+    """Return the differences by which two evaluations are not the same exam: ``env.episode_length: 100 and 200``.
 
-    The benchmark, its protocol, every field of the environment but the choice of tasks, ``n_action_steps`` and the
-    delay of inference are compared, as far as both evaluations recorded them.
+    The benchmark, its protocol, and every field of the environment but the choice of tasks are compared, as far as both
+    evaluations recorded them.
     """
+    found = _differing_parts(a, b, "benchmark", "env")
+    return [line for name, line in found.items() if name != "env.task"]
+
+
+def different_settings(a: MeasuredRun, b: MeasuredRun) -> list[str]:
+    """Return the differences in ``n_action_steps`` and in the delay of inference: ``policy.n_action_steps: 8 and 4``.
+
+    They belong to what is compared, as the checkpoint does, so that they are no reason against a comparison.
+    """
+    if not ("policy" in a.fingerprint and "policy" in b.fingerprint):
+        return []
+    both = a.fingerprint["policy"].keys() & b.fingerprint["policy"].keys()
+    found = _differing_parts(a, b, "policy", "inference")
     return [
-        f"{name}: {before} and {now}"
-        for part in ("benchmark", "env", "policy", "inference")
+        line
+        for name, line in found.items()
+        if name.startswith("inference.delay") or (name == f"policy.{_STEPS}" and _STEPS in both)
+    ]
+
+
+def _differing_parts(a: MeasuredRun, b: MeasuredRun, *parts: str) -> dict[str, str]:
+    """Describe what differs in parts of the fingerprints that both have, by dotted name."""
+    return {
+        name: f"{name}: {before} and {now}"
+        for part in parts
         if part in a.fingerprint and part in b.fingerprint
         for name, (before, now) in differing({part: a.fingerprint[part]}, {part: b.fingerprint[part]}).items()
-        if (part != "policy" or _both_have_action_steps(a, b, name)) and name != "env.task"
-        if part != "inference" or name.startswith("inference.delay")
-    ]
+    }
 
 
 def different_versions(a: MeasuredRun, b: MeasuredRun) -> list[str]:
@@ -225,6 +249,8 @@ def circumstances(a: MeasuredRun, b: MeasuredRun) -> list[str]:
         )
     if differences:
         remarks.append(f"not the same exam: {', '.join(differences)}.")
+    if settings := different_settings(a, b):
+        remarks.append(f"the policies were not run alike: {', '.join(settings)}.")
     if stopped := [str(evaluation.path) for evaluation in (a, b) if evaluation.stopped_early]:
         remarks.append(
             f"{' and '.join(stopped)} stopped early, as its own results decided; tests and intervals here are for "
@@ -235,11 +261,6 @@ def circumstances(a: MeasuredRun, b: MeasuredRun) -> list[str]:
     if unknown := [str(evaluation.path) for evaluation in (a, b) if not evaluation.fingerprint]:
         remarks.append(f"what {' and '.join(unknown)} ran is not recorded; that it is the same exam is taken on trust.")
     return remarks
-
-
-def _both_have_action_steps(a: MeasuredRun, b: MeasuredRun, name: str) -> bool:
-    field = "n_action_steps"
-    return name == f"policy.{field}" and field in a.fingerprint["policy"] and field in b.fingerprint["policy"]
 
 
 # ---------------------------------------------------------------------------------------------------------- inside

@@ -9,6 +9,10 @@ Everything that shows a run's success rate takes it from here, so that the same 
 - If episodes are missing, the rate is that of the complete rounds of the plan (:mod:`proctor.statistics.rounds`), with
   the anytime-valid interval. Successful episodes are shorter and finish first, so a rate of whatever has finished would
   be too high; and an unfinished run is looked at again and again, which other intervals do not allow for.
+
+The live display of a terminal is the exception. It shows the interval that the run was asked for while episodes are
+missing, so that the interval shrinks steadily into the one of the result and does not jump at the end. That is no
+reason to stop a run: once a run has been interrupted, the anytime-valid interval is shown.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from proctor.results.summary import Summary
-from proctor.statistics.counts import Counts, macro
+from proctor.statistics.counts import Counts, macro, pooled_interval
 from proctor.statistics.intervals import Interval, IntervalMethod
 from proctor.statistics.rounds import counts_of_complete_rounds
 
@@ -58,6 +62,14 @@ def headline_of(summary: Summary) -> Headline | None:
 def headline_so_far(complete_rounds: Counts) -> Headline | None:
     """Return the success rate of an unfinished run, or of an unfinished task, whose rounds are its episodes."""
     return _pooled(complete_rounds, IntervalMethod.ANYTIME, Basis.ROUNDS)
+
+
+def headline_while_running(tasks: Sequence[Counts], method: IntervalMethod) -> Headline | None:
+    """Return what the live display shows of tasks that are not finished; ``tasks`` are of their complete rounds."""
+    counts = sum(tasks, Counts())
+    interval = pooled_interval([task for task in tasks if task.n_completed], method)
+    rate = counts.rate
+    return None if rate is None or interval is None else Headline(rate, interval, method.value, Basis.ROUNDS, counts)
 
 
 def headline_of_tasks(tasks: Sequence[Counts], method: IntervalMethod) -> Headline | None:

@@ -10,6 +10,7 @@ else. Damage costs the lines that it touches and no others, because each line is
 
 from __future__ import annotations
 
+import os
 import re
 import zlib
 from collections.abc import Iterator
@@ -56,6 +57,23 @@ def read_lines(path: Path) -> Iterator[Line]:
                 record = _record_in(line[rest:]) if (rest := line.rfind(RECORD_START)) > 0 else None
             if record is not None:
                 yield Line(end, end - len(RECORD_END) - len(record), record)
+
+
+def read_last_records(path: Path, n_bytes: int) -> list[bytes]:
+    """Read the intact records of the lines that begin within the last ``n_bytes`` of a file, oldest first; none if the
+    file does not exist.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+    try:
+        with _opened(path) as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - n_bytes))
+            lines = file.read(n_bytes).splitlines(keepends=True)
+    except FileNotFoundError:
+        return []
+    return [record for line in lines if (record := _record_in(line)) is not None]
 
 
 def _opened(path: Path) -> BinaryIO:

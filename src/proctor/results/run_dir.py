@@ -8,6 +8,8 @@
     journal.actions.bin      the executed actions that the journal's lines refer to
     journal.lock             held by the process that writes the journal
     eval_info.json           the results; of a shard shard_K_of_N.json
+    ended.json               the reason why the last session ended early; of a shard ended_K_of_N.json
+    audit.json               what the policy was given beside what it was trained on
     trace.json, trace-2.json what each worker did when, a file per session (--eval.trace)
     worker.log, shard_N.log  what simulators and shards printed
     videos/SUITE_TASK/…mp4   videos of episodes
@@ -18,8 +20,10 @@ Other modules take these names from :class:`RunDirectory` and spell none of them
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import chain, count
 from pathlib import Path
@@ -31,7 +35,7 @@ from proctor.errors import ConfigError, ResourceError, RunLockedError
 from proctor.results.files import remove_leftovers, unreadable, write_json
 from proctor.results.journal import EpisodeRecord, Journal, read_journal
 from proctor.results.journal_records import FORMAT_VERSION as JOURNAL_FORMAT_VERSION
-from proctor.results.journal_records import Header, key_of
+from proctor.results.journal_records import Header, actions_file_of, key_of
 from proctor.results.journal_writer import JournalWriter
 from proctor.results.lock import FileLock, holder_of
 from proctor.results.merge import merge_journals
@@ -42,8 +46,11 @@ RUN_FILE = "run.json"
 """A directory that holds a file of this name is a run directory."""
 RESULT_FILE = "eval_info.json"
 """The name under which LeRobot's readers look for results."""
+AUDIT_FILE = "audit.json"
 
 _VIDEO_FOLDER = "videos"
+_LONGEST_SLUG = 60
+"""The number of characters of a name that a file name keeps; file systems take 255 bytes."""
 _SHOWN_VIDEO = re.compile(r"eval_episode_\d+\.mp4")
 _RUN_FILE_OF_SHARD = re.compile(r"run_(\d+)_of_(\d+)\.json")
 
@@ -67,6 +74,12 @@ class Shard:
 
 
 WHOLE = Shard()
+
+
+class _End(msgspec.Struct):
+    """The content of ``ended.json``."""
+
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +135,16 @@ class RunDirectory:
     def eval_info_file(self) -> Path:
         """The results of this run or shard."""
         return self.path / (RESULT_FILE if self.shard.is_whole else f"shard{self.shard.suffix}.json")
+
+    @property
+    def end_file(self) -> Path:
+        """The reason why the last session of this run or shard ended early; there is no such file if it did not."""
+        return self.path / f"ended{self.shard.suffix}.json"
+
+    @property
+    def audit_file(self) -> Path:
+        """The audit of what the policy was given, by the whole run."""
+        return self.path / AUDIT_FILE
 
     @property
     def worker_log(self) -> Path:
@@ -237,15 +260,38 @@ class RunDirectory:
     def shown_files(self) -> Iterator[Path]:
         """Every file by which a page about the run may change: results, videos, and locks, which show a writer."""
         yield self.whole.run_file
-        for pattern in (RESULT_FILE, "shard_*.json", "journal*.jsonl", "journal*.lock"):
+        for pattern in (RESULT_FILE, AUDIT_FILE, "shard_*.json", "ended*.json", "journal*.jsonl", "journal*.lock"):
             yield from sorted(self.path.glob(pattern))
         yield from sorted(self.video_files())
+
+    def files_of_a_start(self) -> Iterator[Path]:
+        """Every file that a whole run writes before its first result; not the lock."""
+        yield from (self.run_file, self.journal_file, actions_file_of(self.journal_file), self.worker_log)
+        for pattern in ("shard_*.log", "trace*.json"):
+            yield from self.path.glob(pattern)
 
     # -------------------------------------------------------------------------------------------------------- status
 
     def writer(self) -> str | None:
         """Describe the process that writes any journal of the directory; None if there is none."""
         return next(filter(None, map(holder_of, sorted(self.path.glob("journal*.lock")))), None)
+
+    def read_end(self) -> str:
+        """Read why the last session ended early, of shards that of the first of them; "" if that is not recorded."""
+        for path in sorted(self.path.glob("ended*.json")):
+            with suppress(OSError, msgspec.MsgspecError):
+                return msgspec.json.decode(path.read_bytes(), type=_End).reason
+        return ""
+
+    def journals_being_written(self) -> list[Path]:
+        """Every journal that a process writes."""
+        locks = [path for path in sorted(self.path.glob("journal*.lock")) if holder_of(path) is not None]
+        return [path.with_suffix(".jsonl") for path in locks]
+
+    @property
+    def has_lost_writer(self) -> bool:
+        """A process that wrote a journal did not release its lock: it was killed, or its machine failed."""
+        return any(holder_of(path) is None for path in self.path.glob("journal*.lock"))
 
     def own_writer(self) -> str | None:
         """Describe the process that writes the journal of this run or shard; None if there is none."""
@@ -268,6 +314,22 @@ class RunDirectory:
             ResourceError: the file cannot be written.
         """
         write_json(self.run_file, run)
+
+    @contextmanager
+    def recording_end(self, redacted: Callable[[str], str] = str) -> Iterator[None]:
+        """Write the reason into :attr:`end_file` if the block fails; the error passes unchanged.
+
+        ``redacted`` removes secrets from the reason. The file of an earlier session is removed. If the disk does not
+        take the file, there is none.
+        """
+        self.end_file.unlink(missing_ok=True)
+        try:
+            yield
+        except BaseException as error:
+            with suppress(ResourceError):
+                if self.run_file.exists():  # else the run was withdrawn
+                    write_json(self.end_file, {"reason": redacted(str(error) or type(error).__name__)})
+            raise
 
     def write_eval_info(self, info: Mapping[str, Any]) -> Path:
         """Write the results (:func:`~proctor.results.eval_info.stream_eval_info`), atomically; gives their file.
@@ -319,9 +381,15 @@ def video_name(spec: EpisodeSpec, variant: str = "") -> str:
 
     A ``variant`` of the video that reports show, such as another camera's, has a file of its own beside it.
     """
-    suite, kind = (re.sub(r"[^\w.-]+", "_", text) for text in (spec.suite, variant))
+    suite, kind = slug_of(spec.suite), slug_of(variant)
     name = f"eval_episode_{spec.episode_index}{kind and '-'}{kind}.mp4"
     return f"{_VIDEO_FOLDER}/{suite}_{spec.task_id}/{name}"
+
+
+def slug_of(name: str) -> str:
+    """Turn a name into a part of a file name as LeRobot does, and add a digest if another name would give the same."""
+    slug = re.sub(r"[^\w.-]+", "_", name)[:_LONGEST_SLUG]
+    return slug if slug == name else f"{slug}-{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
 
 
 def _make_new(path: Path) -> bool:

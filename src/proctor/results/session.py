@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import ChainMap
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +22,7 @@ from proctor.results.journal import EpisodeRecord, Journal
 from proctor.results.journal_records import EpisodeKey
 from proctor.results.merge import merge_journals
 from proctor.results.run_dir import RUN_FILE, WHOLE, RunDirectory, Shard
+from proctor.results.run_index import unregister_run
 from proctor.results.run_info import RunInfo
 
 _Runs = Mapping[Shard, RunInfo]
@@ -41,6 +43,7 @@ class RunSession:
     def __init__(self, directory: RunDirectory, run: RunInfo, *, n_workers: int = 0, opens_policy: bool = True) -> None:
         self.directory, self._run, self._opens_policy = directory, run, opens_policy
         self._measured: set[Path] = set()
+        self._existed, self._was_run, self._is_withdrawn = directory.path.exists(), directory.holds_run, False
         self.journal = directory.open_journal(run.fingerprint, n_workers, self._join)
 
     def __enter__(self) -> Self:
@@ -48,6 +51,22 @@ class RunSession:
 
     def __exit__(self, *_: object) -> None:
         self.journal.close()
+        if self._is_withdrawn and not self._existed:
+            with suppress(OSError):  # it holds something that is not this session's
+                self.directory.path.rmdir()
+                unregister_run(self.directory.path)
+
+    def withdraw(self) -> None:
+        """Remove the files of a run that was refused at its start, so that no run without a result is left behind.
+
+        Files of an earlier session stay, and so do those of a shard, because they also belong to the other shards. The
+        lock is held until the session ends, which also removes the directory if the session made it.
+        """
+        if self._was_run or self.journal.n_episodes or not self.directory.shard.is_whole:
+            return
+        self._is_withdrawn = True
+        for file in self.directory.files_of_a_start():
+            file.unlink(missing_ok=True)
 
     @cached_property
     def kept(self) -> dict[EpisodeKey, EpisodeRecord]:

@@ -3,7 +3,8 @@
 =====================================  ==============================================================
 ``/``                                  the index
 ``/runs/<run>``                        the report of a run
-``/compare?run=<run>&run=<run>``       runs side by side
+``/compare?run=<run>&run=<run>``       runs side by side; ``&anyway=yes`` although they are not the same exam
+``/sweeps/<sweep>``                    the checkpoints of a sweep
 ``/events?run=<run>``                  the progress of runs, as server-sent events
 ``/runs/<run>/episodes/<t>/<n>/video`` the video of episode *n* of the *t*-th task of the plan
 ``/runs/<run>/episodes/<t>/<n>/trace`` what that episode recorded at each step, as JSON; null if nothing
@@ -33,10 +34,10 @@ from proctor.security.consent import uninstalled_code
 from proctor.types import EpisodeSpec
 from proctor.view.events import watch
 from proctor.view.folder import RunFolder
-from proctor.view.pages import Page, Pages, video_url
+from proctor.view.pages import Page, Pages, ShownRun, video_url
 from proctor.view.replays import RenderQueue, RenderRequest
 
-_MOST_COMPARED = 8
+_MOST_COMPARED = 30
 _LONGEST_BODY = 4096
 _RANGE = re.compile(r"bytes=(?P<first>\d{0,18})-(?P<last>\d{0,18})")
 
@@ -62,6 +63,7 @@ class Routes:
             Route("/", self.index),
             Route("/runs/{run}", self.run),
             Route("/compare", self.compare),
+            Route("/sweeps/{sweep}", self.sweep),
             Route("/events", self.events),
             Route("/runs/{run}/episodes/{task:int}/{episode:int}/video", self.video),
             Route("/runs/{run}/episodes/{task:int}/{episode:int}/trace", self.trace),
@@ -75,18 +77,33 @@ class Routes:
         return Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan)
 
     def index(self, _: Request) -> Response:
-        return _html(self._pages.index(self._folder.root, self._folder.entries()))
+        entries = self._folder.entries()
+        return _html(self._pages.index(self._folder.root, entries, most_compared=_MOST_COMPARED))
 
     def run(self, request: Request) -> Response:
         return self._report([request.path_params["run"]])
 
     def compare(self, request: Request) -> Response:
-        return self._report(request.query_params.getlist("run"))
+        parameters = request.query_params
+        return self._report(parameters.getlist("run"), anyway=parameters.get("anyway") == "yes")
 
-    def _report(self, ids: list[str]) -> Response:
-        directories = self._directories(ids)
-        names = [self._folder.name(directory) for directory in directories.values()]
-        return _html(self._pages.report(directories, names))
+    def _report(self, ids: list[str], *, anyway: bool = False) -> Response:
+        return _html(self._pages.report(self._shown(self._directories(ids)), anyway=anyway))
+
+    def _shown(self, directories: Mapping[str, Path]) -> dict[str, ShownRun]:
+        return {
+            run_id: ShownRun(directory, self._folder.entry(run_id, directory), self._folder.sweep_of(directory))
+            for run_id, directory in directories.items()
+        }
+
+    def sweep(self, request: Request) -> Response:
+        try:
+            sweep = self._folder.sweep(request.path_params["sweep"])
+        except KeyError:
+            raise HTTPException(404, "There is no such sweep in this folder.") from None
+        if sweep.problem:
+            raise ConfigError(sweep.problem)
+        return _html(self._pages.sweep(sweep, most_compared=_MOST_COMPARED))
 
     def events(self, request: Request) -> Response:
         directories = self._directories(request.query_params.getlist("run"))
@@ -95,7 +112,10 @@ class Routes:
         def url(replay: RenderRequest) -> str:
             return video_url(urls[replay.directory], self._run(replay.directory), replay.spec)
 
-        stream = watch(directories, self._queue, url, self._ending)
+        def going_on() -> str:
+            return self._pages.going_on(self._shown(directories))
+
+        stream = watch(directories, self._queue, url, going_on, self._ending)
         return StreamingResponse(stream, media_type="text/event-stream")
 
     def trace(self, request: Request) -> Response:

@@ -1,8 +1,9 @@
 """The server-sent events that update a page while its runs go on.
 
-An event ``state`` holds a ``stamp`` of the runs' files (if it differs from the one with which the page was made, there
-is something new to show), whether a process writes to them, and the state of videos that are being rendered. When
-nothing more can change, an event ``end`` is sent, so that a page that waits for nothing keeps no connection.
+An event ``state`` holds the HTML of the runs' progress; a ``stamp`` of the runs' files (if it differs from the one with
+which the page was made, there is something new to show); whether a process writes to them; and the state of videos that
+are being rendered. When nothing more can change, an event ``end`` is sent, so that a page that waits for nothing keeps
+no connection.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import msgspec
@@ -21,6 +23,8 @@ from proctor.view.folder import stamp
 from proctor.view.replays import RenderQueue, RenderRequest
 
 _LOOK_S = 0.4
+_SHARE = 0.1
+"""The largest part of the time that is spent on looking: evaluations need the machine more."""
 _SIGN_OF_LIFE_S = 10.0
 _RECONNECT_MS = 1000
 
@@ -28,13 +32,22 @@ VideoUrl = Callable[[RenderRequest], str]
 
 
 async def watch(
-    directories: Mapping[str, Path], replays: RenderQueue, video_url: VideoUrl, ending: Callable[[], bool]
+    directories: Mapping[str, Path],
+    replays: RenderQueue,
+    video_url: VideoUrl,
+    going_on: Callable[[], str],
+    ending: Callable[[], bool],
 ) -> AsyncIterator[bytes]:
-    """Stream the events of some runs, by their ids, until nothing more can change or ``ending`` returns true."""
+    """Stream the events of some runs, by their ids, until nothing more can change or ``ending`` returns true.
+
+    ``going_on`` makes the HTML of the runs' progress.
+    """
     yield b"retry: %d\n\n" % _RECONNECT_MS
     last, silent_s = b"", 0.0
     while not ending():
-        looked_at = await run_in_threadpool(_look, tuple(directories.values()))
+        began = monotonic()
+        looked_at = await run_in_threadpool(_look, tuple(directories.values()), going_on)
+        pause_s = max(_LOOK_S, (monotonic() - began) / _SHARE)
         asked = {run_id: replays.of(directory) for run_id, directory in directories.items()}
         state = msgspec.json.encode({**looked_at, "replays": _render_states(asked, video_url)})
         if state != last:
@@ -46,8 +59,8 @@ async def watch(
         if not looked_at["live"] and not any(replay.pending for of_run in asked.values() for replay in of_run):
             yield _event("end", b"{}")
             return
-        await asyncio.sleep(_LOOK_S)
-        silent_s += _LOOK_S
+        await asyncio.sleep(pause_s)
+        silent_s += pause_s
 
 
 def page_stamp(directories: Sequence[Path]) -> str:
@@ -55,9 +68,9 @@ def page_stamp(directories: Sequence[Path]) -> str:
     return hashlib.sha256(repr([stamp(directory) for directory in directories]).encode()).hexdigest()[:16]
 
 
-def _look(directories: Sequence[Path]) -> dict[str, Any]:
+def _look(directories: Sequence[Path], going_on: Callable[[], str]) -> dict[str, Any]:
     live = any(RunStatus.of(directory).is_live for directory in directories)
-    return {"live": live, "stamp": page_stamp(directories)}
+    return {"live": live, "stamp": page_stamp(directories), "going_on": going_on()}
 
 
 def _render_states(asked: Mapping[str, Sequence[RenderRequest]], video_url: VideoUrl) -> list[dict[str, Any]]:

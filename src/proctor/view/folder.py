@@ -1,73 +1,81 @@
-"""A folder of runs: finds them, and makes the entry of each for the index.
+"""A folder of runs and sweeps: finds them, and makes their entries for the index.
 
-A run's id is a digest of its path in the folder, and requests name runs by this id alone, so no path comes from a
-request. A link that leads out of the folder is not followed, and a run that holds one is refused.
+The id of a run or a sweep is a digest of its path in the folder, and requests name them by this id alone, so no path
+comes from a request. A link that leads out of the folder is not followed, and a run that holds one is refused.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
+from time import thread_time
 
 from proctor.errors import ConfigError, ProctorError
-from proctor.reports.text import mean_reward, policy_name
-from proctor.results.headline import headline_of
 from proctor.results.run_dir import RUN_FILE, RunDirectory
-from proctor.results.run_info import RunInfo
-from proctor.results.run_status import RunStatus
-from proctor.results.summary import Summary, load_summary
-from proctor.statistics.intervals import Interval
 from proctor.types import EpisodeSpec
+from proctor.view.entries import RunEntry, read_entry
+from proctor.view.sweeps import SWEEP_FILE, SweepEntry, read_sweep
 
 _DEEPEST = 6
 """The depth of subfolders in which runs are looked for; ``outputs/eval/<date>/<time>_<job>`` is four."""
 
+_READING_S = 0.15
+"""The seconds of a core for which one index reads runs. The page of a folder with many runs is complete a moment later,
+when it asks again: whoever opens it sees the newest runs at once.
+"""
+
 Stamp = tuple[tuple[str, int, int], ...]
 
 
-@dataclass(frozen=True)
-class RunEntry:
-    """A run as the index shows it.
+@dataclass
+class _Found:
+    """The directories of the runs and the sweeps in the folder, by their ids."""
 
-    ``reward`` is its mean reward if the success of an episode is unknown, else "". ``rate`` is in 0 to 1. ``problem``
-    is the reason why the run cannot be read, else "".
-    """
-
-    id: str
-    name: str
-    date: str = ""
-    benchmark: str = ""
-    tasks: str = ""
-    policy: str = ""
-    state: str = ""
-    n_completed: int = 0
-    n_planned: int = 0
-    n_errors: int = 0
-    rate: float | None = None
-    interval: Interval | None = None
-    reward: str = ""
-    problem: str = ""
+    runs: dict[str, Path] = field(default_factory=dict)
+    sweeps: dict[str, Path] = field(default_factory=dict)
 
 
 class RunFolder:
-    """The runs in the folder ``root`` and its subfolders."""
+    """The runs and sweeps in the folder ``root`` and its subfolders. The folder need not exist yet."""
 
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
-        self._directories: dict[str, Path] = {}
+        self._found = _Found()
         self._entries: dict[str, tuple[Stamp, RunEntry]] = {}
         self._lock = Lock()
 
-    def entries(self) -> list[RunEntry]:
-        """Return all runs, the newest first. Runs that have not changed since the last call are not read again."""
+    def entries(self) -> list[RunEntry | SweepEntry]:
+        """Return all sweeps, and all runs that belong to none, the newest first.
+
+        Runs that have not changed since the last call are not read again. If there are too many to be read at once,
+        the state of those that began first is "unread".
+        """
         with self._lock:
-            self._directories = {self._id(directory): directory for directory in self._find()}
-            found = [self._entry(run_id, directory) for run_id, directory in self._directories.items()]
-        return sorted(found, key=lambda entry: (entry.date, entry.name), reverse=True)
+            found, until = self._look(), thread_time() + _READING_S
+            newest_first = sorted(found.runs.items(), key=lambda item: _began(item[1]), reverse=True)
+            runs = {directory: self._entry(run_id, directory, until) for run_id, directory in newest_first}
+        sweeps = [self._sweep(sweep_id, directory, runs) for sweep_id, directory in found.sweeps.items()]
+        swept = {run.id for sweep in sweeps for run in sweep.runs}
+        shown: list[RunEntry | SweepEntry] = [*sweeps, *(run for run in runs.values() if run.id not in swept)]
+        return sorted(shown, key=lambda entry: (entry.date, entry.name), reverse=True)
+
+    def sweep(self, sweep_id: str) -> SweepEntry:
+        """Return a sweep.
+
+        Raises:
+            KeyError: there is no such sweep.
+        """
+        with self._lock:
+            found = self._found if sweep_id in self._found.sweeps else self._look()
+            directory = found.sweeps[sweep_id]
+            inside = {each: self._entry(self._id(each), each) for each in self._runs_in(directory)}
+        return self._sweep(sweep_id, directory, inside)
 
     def directory(self, run_id: str) -> Path:
         """Return the directory of a run.
@@ -76,13 +84,22 @@ class RunFolder:
             KeyError: there is no such run.
             ConfigError: the run holds a link out of the folder, or something that is neither file nor folder.
         """
-        if run_id not in self._directories:
-            self._directories = {self._id(directory): directory for directory in self._find()}
-        self._check_files(self._directories[run_id])
-        return self._directories[run_id]
+        found = self._found if run_id in self._found.runs else self._look()
+        self._check_files(found.runs[run_id])
+        return found.runs[run_id]
+
+    def sweep_of(self, directory: Path) -> tuple[str, str] | None:
+        """Return the id and the name of the sweep to which a run belongs, None if it belongs to none."""
+        parent = directory.parent
+        return (self._id(parent), self.name(parent)) if self._id(parent) in self._found.sweeps else None
+
+    def entry(self, run_id: str, directory: Path) -> RunEntry:
+        """Return the entry of a run."""
+        with self._lock:
+            return self._entry(run_id, directory)
 
     def name(self, directory: Path) -> str:
-        """Return the path of a run relative to the folder."""
+        """Return the path of a run or a sweep relative to the folder."""
         relative = directory.relative_to(self.root).as_posix()
         return self.root.name if relative == "." else relative
 
@@ -91,16 +108,34 @@ class RunFolder:
         path = RunDirectory(directory).video_file(spec).resolve()
         return path if path.is_relative_to(self.root) and path.is_file() else None
 
-    def _find(self) -> Iterator[Path]:
+    def _look(self) -> _Found:
+        """Find everything anew."""
+        found = _Found()
+        for directory, is_run in self._walk():
+            (found.runs if is_run else found.sweeps)[self._id(directory)] = directory
+        self._found = found
+        return found
+
+    def _walk(self) -> Iterator[tuple[Path, bool]]:
+        """Find the directories of runs (true) and of sweeps (false)."""
         for place, folders, files in os.walk(self.root):
             directory = Path(place)
             if RUN_FILE in files:
-                yield directory
+                yield directory, True
                 folders.clear()
-            elif len(directory.relative_to(self.root).parts) >= _DEEPEST:
+                continue
+            if SWEEP_FILE in files:
+                yield directory, False
+            if len(directory.relative_to(self.root).parts) >= _DEEPEST:
                 folders.clear()
             else:
                 folders[:] = [name for name in folders if not name.startswith(".")]
+
+    def _runs_in(self, sweep: Path) -> list[Path]:
+        """Find the runs of a sweep, among them those that began a moment ago."""
+        found = [each for each in sweep.iterdir() if not each.is_symlink() and (each / RUN_FILE).exists()]
+        self._found.runs.update({self._id(each): each for each in found})
+        return found
 
     def _id(self, directory: Path) -> str:
         place = os.fsencode(directory.relative_to(self.root))
@@ -108,51 +143,54 @@ class RunFolder:
 
     def _check_files(self, directory: Path) -> None:
         for path in directory.iterdir():
-            if not path.resolve().is_relative_to(self.root):
-                raise ConfigError(f"{self.name(directory)} is not shown: its {path.name} is a link out of the folder.")
-            if path.exists() and not path.is_file() and not path.is_dir():
-                raise ConfigError(f"{self.name(directory)} is not shown: its {path.name} is neither file nor folder.")
+            self._check_file(directory, path)
 
-    def _entry(self, run_id: str, directory: Path) -> RunEntry:
-        current = stamp(directory)
-        if run_id not in self._entries or self._entries[run_id][0] != current:
-            self._entries[run_id] = current, self._read(run_id, directory)
-        return self._entries[run_id][1]
+    def _check_file(self, directory: Path, path: Path) -> None:
+        if not path.resolve().is_relative_to(self.root):
+            raise ConfigError(f"{self.name(directory)} is not shown: its {path.name} is a link out of the folder.")
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise ConfigError(f"{self.name(directory)} is not shown: its {path.name} is neither file nor folder.")
+
+    def _entry(self, run_id: str, directory: Path, until: float = math.inf) -> RunEntry:
+        current, (before, known) = stamp(directory), self._entries.get(run_id, (None, None))
+        if thread_time() > until:
+            date = datetime.fromtimestamp(_began(directory), UTC).isoformat(timespec="seconds")
+            return known or RunEntry(run_id, self.name(directory), str(directory), date, state="unread")
+        was_running = known is not None and known.state == "running"
+        if known is None or before != current or was_running:  # a writer that is killed changes no file
+            known = self._read(run_id, directory)
+            self._entries[run_id] = current, known
+        return known
 
     def _read(self, run_id: str, directory: Path) -> RunEntry:
         name = self.name(directory)
         try:
             self._check_files(directory)
-            run, summary = load_summary(directory)
+            return read_entry(run_id, name, directory)
         except ProctorError as error:
-            return RunEntry(run_id, name, problem=str(error))
-        return _entry_of(run_id, name, run, summary, live=RunStatus.of(directory).is_live)
+            return RunEntry(run_id, name, str(directory), problem=str(error))
 
-
-def _entry_of(run_id: str, name: str, run: RunInfo, summary: Summary, *, live: bool) -> RunEntry:
-    policy, env = run.config.get("policy", {}), run.config.get("env", {})
-    counts = summary.overall
-    shown = headline_of(summary)
-    return RunEntry(
-        run_id,
-        name,
-        date=run.provenance.date,
-        benchmark=str(env.get("type", "")),
-        tasks=str(env.get("task") or ""),
-        policy=policy_name(policy),
-        state="running" if live else "finished" if summary.complete else "unfinished",
-        n_completed=counts.n_completed,
-        n_planned=counts.n_planned,
-        n_errors=counts.n_errors,
-        rate=shown.rate if shown else None,
-        interval=shown.interval if shown else None,
-        reward=mean_reward(counts) if counts.n_unknown else "",
-    )
+    def _sweep(self, sweep_id: str, directory: Path, runs: dict[Path, RunEntry]) -> SweepEntry:
+        name, file = self.name(directory), directory / SWEEP_FILE
+        inside = [(path.name, entry) for path, entry in runs.items() if path.parent == directory]
+        try:
+            self._check_file(directory, file)
+        except ProctorError as error:
+            return SweepEntry(sweep_id, name, directory, runs=tuple(entry for _, entry in inside), problem=str(error))
+        return read_sweep(SweepEntry(sweep_id, name, directory), file, inside)
 
 
 def stamp(directory: Path) -> Stamp:
     """Return a value that changes whenever files change that a page depends on: results, videos, locks."""
     return tuple(_state_of(path) for path in RunDirectory(directory).shown_files())
+
+
+def _began(directory: Path) -> float:
+    """Return the time at which a run was begun or continued, in seconds since the epoch; 0 if it is gone."""
+    try:
+        return (directory / RUN_FILE).stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _state_of(path: Path) -> tuple[str, int, int]:

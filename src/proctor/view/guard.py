@@ -49,7 +49,11 @@ class Guard:
 
     def _refusal(self, method: str, headers: Headers) -> ASGIApp | None:
         if headers.get("host") not in self._hosts or len(headers.getlist("host")) != 1:
-            return PlainTextResponse("The Host header is not the address of this server.", 421)
+            return PlainTextResponse(
+                "The Host header is not the address of this server. Through a tunnel, use the same port on both "
+                "machines: ssh -L PORT:localhost:PORT MACHINE",
+                421,
+            )
         if any(origin not in self._origins for origin in headers.getlist("origin")):
             return PlainTextResponse("The request comes from a page of another origin.", 403)
         if method not in ("GET", "HEAD") and not self._has_token(headers):

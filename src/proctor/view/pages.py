@@ -1,9 +1,11 @@
-"""The pages: the index, reports of one run or several, and error messages."""
+"""The pages: the index, reports of one run or several, sweeps, and error messages."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from threading import Lock
@@ -11,14 +13,20 @@ from threading import Lock
 import jinja2
 from markupsafe import Markup
 
-from proctor.reports.html import PageAddition, ReportRun, read_report_run, render_report
+from proctor.reports.html import PageAddition, ReportRun, read_report_run, render_report, render_sweep
 from proctor.reports.html.page import content_security_policy, make_environment, page_script, page_style, read_template
-from proctor.results.compare import compare_where_possible
+from proctor.reports.html.sweep import draw_curve
+from proctor.reports.sweep import SweepRow
+from proctor.reports.text import duration
+from proctor.results.compare import Incomparable, RunComparison, compare_where_possible, different_exams
 from proctor.results.run_info import RunInfo
-from proctor.results.run_status import RunStatus
 from proctor.types import EpisodeSpec, TaskKey
+from proctor.view.entries import RunEntry
 from proctor.view.events import page_stamp
-from proctor.view.folder import RunEntry
+from proctor.view.sweeps import SweepEntry
+
+_MOST_KEPT = 8
+"""The number of reports that are kept, each of up to some MB."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +37,15 @@ class Page:
     policy: str
 
 
+@dataclass(frozen=True)
+class ShownRun:
+    """A run that a report shows: its directory and its entry, and the id and the name of its sweep if it has one."""
+
+    directory: Path
+    entry: RunEntry
+    sweep: tuple[str, str] | None = None
+
+
 class Pages:
     """Makes pages. A page's request to render a video must carry ``token``."""
 
@@ -37,35 +54,55 @@ class Pages:
         self._environment = make_environment()
         loaders = [jinja2.PackageLoader("proctor.view"), self._environment.loader]
         self._environment.loader = jinja2.ChoiceLoader([loader for loader in loaders if loader is not None])
+        self._environment.filters["duration"] = duration
+        self._environment.filters["quoted"] = shlex.quote
+        self._environment.tests["sweep"] = lambda entry: isinstance(entry, SweepEntry)
         self._drawing = Lock()  # matplotlib may not draw in several threads at once
+        self._kept: dict[tuple[str, bool, tuple[tuple[str, ShownRun], ...]], Page] = {}
+        self._curve = lru_cache(32)(draw_curve)
 
-    def index(self, root: Path, entries: Sequence[RunEntry]) -> Page:
-        """Make the index: every run, with filters."""
-        style = read_template("page.css") + _own("index.css")
-        script = _own("index.js")
+    def index(self, root: Path, entries: Sequence[RunEntry | SweepEntry], *, most_compared: int) -> Page:
+        """Make the index: every run and every sweep, with filters."""
+        style = read_template("page.css") + _own("index.css") + _own("copy.css")
+        script = _own("index.js") + _own("copy.js")
+        runs = [run for entry in entries for run in (entry.runs if isinstance(entry, SweepEntry) else [entry])]
         html = self._environment.get_template("index.html").render(
             root=str(root),
             entries=entries,
-            benchmarks=sorted({entry.benchmark for entry in entries} - {""}),
-            policies=sorted({entry.policy for entry in entries} - {""}),
+            most_compared=most_compared,
+            benchmarks=sorted({run.benchmark for run in runs} - {""}),
+            policies=sorted({run.policy for run in runs} - {""}),
+            states=[state for state in ("running", "finished", "unfinished") if state in {run.state for run in runs}],
+            with_steps=any(run.step is not None for run in runs),
+            with_action_steps=any(run.n_action_steps is not None for run in runs),
             style=Markup(style),  # noqa: S704 - ours
             script=Markup(script),  # noqa: S704 - ours
         )
         return Page(html, _policy(style, script).replace("form-action 'none'", "form-action 'self'"))
 
-    def report(self, directories: Mapping[str, Path], names: Sequence[str]) -> Page:
-        """Make the report of one run, or of several side by side; ``directories`` are by the runs' ids.
+    def report(self, shown: Mapping[str, ShownRun], *, anyway: bool = False) -> Page:
+        """Make the report of one run, or of several side by side; ``shown`` are by the runs' ids.
+
+        The last pages are kept, and given again if no file of their runs has changed.
 
         Raises:
             ProctorError: one of the runs cannot be read.
         """
-        live = any(RunStatus.of(directory).is_live for directory in directories.values())
-        stamp = page_stamp(
-            list(directories.values())
-        )  # taken before they are read, so that at worst the page reloads once too often
-        runs = [read_report_run(directory) for directory in directories.values()]
-        comparisons = compare_where_possible([run.measured for run in runs])
-        ids = {run.path: run_id for run_id, run in zip(directories, runs, strict=True)}
+        stamp = page_stamp([each.directory for each in shown.values()])  # taken before the runs are read
+        key = (stamp, anyway, tuple(shown.items()))
+        if key not in self._kept:
+            page = self._report(shown, stamp, anyway=anyway)
+            with self._drawing:
+                self._kept = dict([*self._kept.items(), (key, page)][-_MOST_KEPT:])
+            return page
+        return self._kept[key]
+
+    def _report(self, shown: Mapping[str, ShownRun], stamp: str, *, anyway: bool) -> Page:
+        directories = [each.directory for each in shown.values()]
+        runs = [read_report_run(directory) for directory in directories]
+        several = len(runs) > 1
+        comparisons = compare_where_possible([run.measured for run in runs], anyway=anyway) if several else []
+        ids = {run.path: run_id for run_id, run in zip(shown, runs, strict=True)}
 
         def address(run: ReportRun, spec: EpisodeSpec) -> str | None:
             if run.run is None or spec not in run.summary.videos:
@@ -77,13 +114,37 @@ class Pages:
             return f"/runs/{ids[run.path]}/episodes/{_position(run.run, task)}/"
 
         header = self._environment.get_template("header.html").render(
-            names=names, ids=list(directories), live=live, stamp=stamp, token=self._token
+            shown=shown,
+            live=any(each.entry.state == "running" for each in shown.values()),
+            stamp=stamp,
+            token=self._token,
+            other_exams=_other_exams(comparisons),
         )
-        addition = PageAddition(header, _own("live.css"), _own("live.js") + _own("render.js"), connects=True)
+        style = _own("live.css") + _own("copy.css")
+        script = _own("live.js") + _own("render.js") + _own("copy.js")
+        addition = PageAddition(header, style, script, connects=True)
         with self._drawing:
             html = render_report(runs, comparisons, address, replace(addition, trace=trace_address))
         policy = _policy(page_style() + addition.style, page_script() + addition.script)
         return Page(html, policy)
+
+    def going_on(self, shown: Mapping[str, ShownRun]) -> str:
+        """Make the part of a report's header that says how far its runs are, as HTML."""
+        return self._environment.get_template("going_on.html").render(shown=shown, other_exams=False)
+
+    def sweep(self, sweep: SweepEntry, *, most_compared: int) -> Page:
+        """Make the page of a sweep."""
+        ids = {row.name: run_id for row, run_id in zip(sweep.rows, sweep.run_ids, strict=True) if run_id}
+        header = self._environment.get_template("sweep_header.html").render(
+            sweep=sweep, compared=list(ids.values())[:most_compared], n_runs=len(ids)
+        )
+        style, script = _own("live.css") + _own("copy.css"), _own("sweep.js") + _own("copy.js")
+        addition = PageAddition(header, style, script, connects=True)
+        addresses = {name: f"/runs/{run_id}" for name, run_id in ids.items()}
+        with self._drawing:
+            chart = self._curve(tuple(map(_without_status, sweep.rows)))
+        html = render_sweep(sweep.rows, sweep.summary, addresses, addition, chart)
+        return Page(html, _policy(read_template("page.css") + read_template("sweep.css") + style, script))
 
     def message(self, text: str) -> Page:
         """Make a page of an error message."""
@@ -99,6 +160,16 @@ def video_url(run_id: str, run: RunInfo, spec: EpisodeSpec) -> str:
 
 def _position(run: RunInfo, task: TaskKey) -> int:
     return [each.key for each in run.tasks].index(task)
+
+
+def _other_exams(comparisons: Sequence[RunComparison | Incomparable]) -> bool:
+    """Return whether a run is not compared because it is another exam, so that it could be compared anyway."""
+    return any(isinstance(each, Incomparable) and different_exams(each.a, each.b) for each in comparisons)
+
+
+def _without_status(row: SweepRow) -> SweepRow:
+    """Leave out what changes while a checkpoint is evaluated and is not in the curve."""
+    return SweepRow(row.series, row.name, row.step, row.rate, row.interval, "", mark=row.mark)
 
 
 def _policy(style: str, script: str) -> str:

@@ -28,13 +28,15 @@ _GRACE_S = 1
 class Viewer:
     """Serves the runs in the folder ``root``. The address is bound at construction; ``port`` 0 takes a free port.
 
+    If ``may_be_missing`` is true, a folder that does not exist is shown as an empty one until it does.
+
     Raises:
         ConfigError: the folder does not exist, the address is not a loopback address, or the port cannot be used.
     """
 
-    def __init__(self, root: Path, host: str = "127.0.0.1", port: int = 0) -> None:
-        if not root.is_dir():
-            raise ConfigError(f"{root} is not a folder; give one with runs in it, such as outputs/eval.")
+    def __init__(self, root: Path, host: str = "127.0.0.1", port: int = 0, *, may_be_missing: bool = False) -> None:
+        if not root.is_dir() and (root.exists() or not may_be_missing):
+            raise ConfigError(f"{root} is not a folder; give one with runs in it, such as outputs.")
         address = _loopback(host)
         self._socket = _bind(address, port)
         self.port: int = self._socket.getsockname()[1]

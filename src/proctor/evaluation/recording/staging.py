@@ -15,7 +15,6 @@ is made by renaming.
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -30,6 +29,7 @@ from proctor.engine.worker.messages import Codec
 from proctor.errors import ConfigError, ResourceError
 from proctor.results.files import sync_directory, write_json
 from proctor.results.lock import FileLock
+from proctor.results.run_dir import slug_of
 from proctor.types import EpisodeResult, EpisodeSpec
 
 FORMAT_VERSION = 1
@@ -92,7 +92,7 @@ class Staging:
 
     def folder(self, spec: EpisodeSpec) -> Path:
         """Name the folder of an episode, whether it exists or not."""
-        suite = re.sub(r"[^\w.-]+", "_", spec.suite)
+        suite = slug_of(spec.suite)
         return self.path / "episodes" / f"{suite}_{spec.task_id}" / str(spec.episode_index)
 
     def holds(self, result: EpisodeResult) -> bool:

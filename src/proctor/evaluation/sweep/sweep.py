@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +26,7 @@ from proctor.evaluation.result import EvalResult
 from proctor.evaluation.sweep.record import SweptCheckpoint, read_record, write_record
 from proctor.evaluation.sweep.targets import Checkpoint
 from proctor.evaluation.sweep.verdict import SweepVerdict, verdict_of
+from proctor.results.run_index import replace_link
 
 _OF_ONE_CHECKPOINT = (CheckpointError, ContractError, MissingExtraError, NoResultError)
 """Errors that say something of one checkpoint. Any other one ends the sweep, because it would meet all of them."""
@@ -172,12 +172,8 @@ def link_to(checkpoint: Checkpoint, link: Path) -> None:
         raise ConfigError(f"{checkpoint.path} is not a directory here, so that no link can lead to it.")
     if link.exists() and not link.is_symlink():
         raise ConfigError(f"{link} exists and is not a link; remove it, or give another name for the link.")
-    temporary = link.with_name(f".{link.name}.{os.getpid()}.tmp")
     try:
         link.parent.mkdir(parents=True, exist_ok=True)
-        temporary.symlink_to(target)
-        temporary.replace(link)
+        replace_link(link, target)
     except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
         raise ResourceError(f"{link} cannot be made: {error.strerror or error}.") from error

@@ -13,6 +13,8 @@ from proctor.policies.lerobot.contract import check_contract
 from proctor.policies.lerobot.files import CheckpointFiles
 from proctor.policies.lerobot.policy_types import PolicyType
 from proctor.policies.lerobot.real_time import is_real_time
+from proctor.policies.lerobot.training_statistics import training_or_none
+from proctor.results.audit import Training
 from proctor.types import Features
 
 
@@ -31,6 +33,7 @@ class Checkpoint:
         pinned: fields of ``--policy.*`` that name this very checkpoint, also when a link or a revision has moved on.
         trust_remote_code: the user's consent to run the Python code of models that the checkpoint is built around.
         any_image_size: whether images of another size than the configuration declares are taken.
+        known_training: what the files tell of the training, if the files do not stay; else they are read when asked.
     """
 
     files: CheckpointFiles
@@ -43,6 +46,11 @@ class Checkpoint:
     pinned: Mapping[str, Any] = field(default_factory=dict)
     trust_remote_code: bool = False
     any_image_size: bool = False
+    known_training: Training | None = None
+
+    def training(self) -> Training | None:
+        """Give what the checkpoint's files tell of its training; None if a file is gone."""
+        return self.known_training or training_or_none(self.files, self.config, self.rename_map)
 
     @property
     def type(self) -> str:

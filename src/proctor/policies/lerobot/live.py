@@ -25,6 +25,7 @@ from proctor.policies.lerobot.normalisation import check_normalisation
 from proctor.policies.lerobot.overrides import override
 from proctor.policies.lerobot.policy_types import policy_type_of
 from proctor.policies.lerobot.source import LeRobotSource, load
+from proctor.policies.lerobot.training_statistics import training_of
 
 if TYPE_CHECKING:
     from proctor.policies.lerobot.model import Loaded
@@ -156,13 +157,15 @@ def _described(
     policy_type = policy_type_of(config)
     files = CheckpointFiles(directory, config, (), False, before, after, ())
     check_normalisation(files, config, {})
+    names = rename_map or next(iter(renamed), {})
     checkpoint = Checkpoint(
         files=files,
         policy_type=policy_type,
         config=override(config, {}, policy_type),
         overrides={},
-        rename_map=rename_map or next(iter(renamed), {}),
+        rename_map=names,
         device=_device_of(model),
+        known_training=training_of(files, config, names),  # the files are gone when the policy is used
     )
     return LeRobotSource(checkpoint, ObjectWeights(model, processors, total.digest()))
 

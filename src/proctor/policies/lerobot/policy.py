@@ -18,6 +18,7 @@ from proctor.machine.resources import usable_cores
 from proctor.policies.base import EpisodeMemory, Policy, PolicySource
 from proctor.policies.lerobot.checkpoint import Checkpoint
 from proctor.policies.lerobot.model import Loaded
+from proctor.results.audit import Training
 from proctor.streams import RandomStream
 from proctor.types import Array, EpisodeSpec, Features, Observation
 
@@ -130,6 +131,10 @@ class LeRobotPolicy(Policy):
 
     def check_contract(self, features: Features) -> None:
         self.checkpoint.check_contract(features)
+
+    def training(self) -> Training | None:
+        """Give what the checkpoint's files tell of its training; None if they do not tell."""
+        return self.checkpoint.training()
 
     def fingerprint(self) -> Mapping[str, Any]:
         return {**self._source.fingerprint(), "device": self._device.type}

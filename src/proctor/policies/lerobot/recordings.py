@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from proctor.config import DatasetConfig, structure
-from proctor.errors import ConfigError
+from proctor.errors import ConfigError, MissingExtraError
 from proctor.policies.lerobot.conversion import converted, refusing_failures, require_readable_format
 from proctor.streams import RandomStream
 from proctor.types import Array, ArraySpec, EpisodeSpec, Features
@@ -102,23 +102,15 @@ class Recordings:
         Raises:
             ConfigError: the dataset cannot be read.
         """
-        with _reading(self._config):
+        with reading(self._config):
             if self.in_order:
                 yield from self._streamed(episodes, history)
             else:
                 yield from self._indexed(episodes)
 
     def _indexed(self, episodes: Sequence[RecordedEpisode]) -> Iterator[EpisodeReader]:
-        from lerobot.datasets.lerobot_dataset import LeRobotDataset
-
         config = self._config
-        dataset = LeRobotDataset(
-            config.repo_id,
-            root=self._root,
-            episodes=[episode.index for episode in self.episodes] if config.episodes is not None else None,
-            revision=config.revision,
-            video_backend=config.video_backend,
-        )
+        dataset = indexed_dataset(config, self._root)
         names = ["episode_index", "frame_index", ACTION]
         columns = dataset.hf_dataset.with_format("numpy", columns=names)[:]
         for episode in episodes:
@@ -166,13 +158,32 @@ def open_recordings(config: DatasetConfig, *, seed: int, convert_into: Path | No
         ConfigError: the dataset is not found, has another format, or lacks what ``config`` selects.
     """
     root = require_readable_format(config, convert_into)
-    with _reading(config):
+    with reading(config):
         try:
             return Recordings(config, root, seed)
         except Exception as error:
             if type(error).__name__ != _OLD_FORMAT or convert_into is None:
                 raise
             return Recordings(config, converted(config.repo_id, None, convert_into), seed)
+
+
+def indexed_dataset(config: DatasetConfig, root: Path | None) -> Any:
+    """Open the episodes that ``config`` selects, in ``root``, as LeRobot's reader with frames in any order.
+
+    Raises:
+        MissingExtraError: lerobot's part for datasets is not installed.
+    """
+    try:
+        from lerobot.datasets.lerobot_dataset import LeRobotDataset
+    except ImportError as error:
+        raise MissingExtraError(error.name or "datasets", "lerobot") from error
+    return LeRobotDataset(
+        config.repo_id,
+        root=root,
+        episodes=None if config.episodes is None else sorted(config.episodes),
+        revision=config.revision,
+        video_backend=config.video_backend,
+    )
 
 
 def _metadata(config: DatasetConfig, root: Path | None) -> Any:
@@ -186,7 +197,12 @@ def _metadata(config: DatasetConfig, root: Path | None) -> Any:
             shutil.rmtree(root, ignore_errors=True)  # LeRobot makes it before it knows whether there is a dataset
 
 
-def _reading(config: DatasetConfig) -> AbstractContextManager[None]:
+def reading(config: DatasetConfig) -> AbstractContextManager[None]:
+    """Refuse the dataset if the block fails.
+
+    Raises:
+        ConfigError: the block raised.
+    """
     where = f" ({config.root})" if config.root else ""
     return refusing_failures(f"The dataset {config.repo_id}{where} cannot be read, on this disk or from the Hub")
 

@@ -19,6 +19,7 @@ from proctor.policies.lerobot.names import check_names
 from proctor.policies.lerobot.normalisation import check_normalisation
 from proctor.policies.lerobot.overrides import override, read_value
 from proctor.policies.lerobot.policy_types import PolicyType, policy_type_of
+from proctor.results.audit import Training
 from proctor.types import Features
 
 if TYPE_CHECKING:
@@ -121,6 +122,10 @@ class LeRobotSource:
     def fingerprint(self) -> Mapping[str, Any]:
         """See :meth:`Checkpoint.fingerprint`."""
         return self.checkpoint.fingerprint(self.weights.digest())
+
+    def training(self) -> Training | None:
+        """Give what the checkpoint's files tell of its training; None if they do not tell."""
+        return self.checkpoint.training()
 
     @property
     def per_device(self) -> tuple[LeRobotSource, ...]:

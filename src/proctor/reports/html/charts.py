@@ -29,8 +29,8 @@ N_RUN_COLOURS = 6
 """The number of colours of evaluations; from the seventh evaluation on they repeat."""
 
 _NAMES = ["text", "muted", "line", "card", "success", "failure", *(f"run-{number}" for number in range(N_RUN_COLOURS))]
-_STAND_INS = {name: f"#0102{number:02x}" for number, name in enumerate(_NAMES)}
-_VARIABLES = {code: f"var(--{name})" for name, code in _STAND_INS.items()}
+STAND_INS = {name: f"#0102{number:02x}" for number, name in enumerate(_NAMES)}
+_VARIABLES = {code: f"var(--{name})" for name, code in STAND_INS.items()}
 
 _WIDTH, _POINTS_PER_INCH = 520, 72
 _LINES: tuple[tuple[float, Sequence[float]], ...] = ((0, ()), (0, (6, 2)), (0, (6, 2, 1, 2)), (0, (1, 1)))
@@ -38,25 +38,27 @@ _LINES: tuple[tuple[float, Sequence[float]], ...] = ((0, ()), (0, (6, 2)), (0, (
 _MOST_TASKS, _TASKS_IN_A_ROW, _LONGEST_NAME = 12, 3, 22
 _FEW_ROUNDS = 20
 """The number of rounds up to which each round is marked by a point."""
+_FEW_STEPS = 8
+"""The number of checkpoints up to which the axis names the step of each."""
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 
 _LOOK = {
     "axes.axisbelow": True,
-    "axes.edgecolor": _STAND_INS["line"],
+    "axes.edgecolor": STAND_INS["line"],
     "axes.grid": True,
     "axes.grid.axis": "y",
-    "axes.labelcolor": _STAND_INS["muted"],
+    "axes.labelcolor": STAND_INS["muted"],
     "axes.spines.left": False,
     "axes.spines.right": False,
     "axes.spines.top": False,
     "font.size": 12,
-    "grid.color": _STAND_INS["line"],
+    "grid.color": STAND_INS["line"],
     "grid.linewidth": 1,
     "svg.fonttype": "none",
-    "text.color": _STAND_INS["text"],
-    "xtick.color": _STAND_INS["muted"],
+    "text.color": STAND_INS["text"],
+    "xtick.color": STAND_INS["muted"],
     "xtick.major.size": 0,
-    "ytick.color": _STAND_INS["muted"],
+    "ytick.color": STAND_INS["muted"],
     "ytick.major.size": 0,
 }
 
@@ -94,7 +96,7 @@ def success_over_plan(summaries: Sequence[Summary]) -> Markup | None:
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
         axes.set(ylim=(0, 100), xlabel="episodes, in the order of the plan", ylabel="success rate, %")
 
-    return _picture("Success rate over the plan, with its anytime-valid interval", 260, draw)
+    return picture("Success rate over the plan, with its anytime-valid interval", 260, draw)
 
 
 def success_over_steps(rows: Sequence[SweepRow]) -> Markup | None:
@@ -118,12 +120,16 @@ def success_over_steps(rows: Sequence[SweepRow]) -> Markup | None:
             axes.scatter(
                 steps, rates, [90 if is_best else 20 for is_best in best], color=colour, clip_on=False, zorder=3
             )
-        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+        if len(at := sorted({point[1] for point in points})) <= _FEW_STEPS:
+            axes.set_xticks(at)
+        else:
+            axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+        axes.tick_params(axis="x", pad=8)
         axes.set(ylim=(0, 100), xlabel="training step", ylabel="success rate, %")
         if len(names) > 1:
             axes.legend(frameon=False)
 
-    return _picture("Success rate over training steps, with intervals", 300, draw)
+    return picture("Success rate over training steps, with intervals", 300, draw)
 
 
 def distribution(evaluations: Sequence[Histogram], name: str) -> Markup | None:
@@ -142,7 +148,7 @@ def distribution(evaluations: Sequence[Histogram], name: str) -> Markup | None:
             axes.set_ylabel(f"{letter(number)}: episodes" if len(evaluations) > 1 else "episodes")
         rows[-1].set_xlabel(name)
 
-    return _picture(f"Distribution of {name}", 260 if len(evaluations) == 1 else 110 * len(evaluations) + 60, draw)
+    return picture(f"Distribution of {name}", 260 if len(evaluations) == 1 else 110 * len(evaluations) + 60, draw)
 
 
 def rewards_by_task(tasks: Mapping[str, Histogram]) -> Markup | None:
@@ -165,7 +171,7 @@ def rewards_by_task(tasks: Mapping[str, Histogram]) -> Markup | None:
             axes.set_visible(False)
 
     label = f"Distribution of the sum of rewards in each of {len(shown)} tasks"
-    return _picture(label if len(shown) == len(tasks) else f"{label}, of {len(tasks)}", 120 * n_rows, draw)
+    return picture(label if len(shown) == len(tasks) else f"{label}, of {len(tasks)}", 120 * n_rows, draw)
 
 
 def _draw_histogram(axes: Axes, found: Histogram, most_ticks: int) -> None:
@@ -183,9 +189,9 @@ def _draw_histogram(axes: Axes, found: Histogram, most_ticks: int) -> None:
             width,
             bottom,
             align="edge",
-            color=_STAND_INS[colour],
+            color=STAND_INS[colour],
             hatch=hatch,
-            edgecolor=_STAND_INS["card"],
+            edgecolor=STAND_INS["card"],
             linewidth=0,
         )
         bottom = [sum(pair) for pair in zip(bottom, heights, strict=True)]
@@ -220,7 +226,7 @@ def where_time_went(profiles: Sequence[Profile]) -> Markup | None:
         axes.spines["bottom"].set_visible(False)
         axes.grid(visible=False)
 
-    return _picture("Where the workers' time went", len(parts) * (14 * len(shares) + 14) + 20, draw)
+    return picture("Where the workers' time went", len(parts) * (14 * len(shares) + 14) + 20, draw)
 
 
 def _shares(profile: Profile) -> dict[str, float]:
@@ -231,13 +237,13 @@ def _shares(profile: Profile) -> dict[str, float]:
 
 
 def _run_colour(number: int) -> str:
-    return _STAND_INS[f"run-{number % N_RUN_COLOURS}"]
+    return STAND_INS[f"run-{number % N_RUN_COLOURS}"]
 
 
 # ------------------------------------------------------------------------------------------- from matplotlib to page
 
 
-def _picture(label: str, height: float, draw: Callable[[Figure], None]) -> Markup:
+def picture(label: str, height: float, draw: Callable[[Figure], None]) -> Markup:
     """Make an element of the page of what ``draw`` draws; ``label`` describes it to a screen reader."""
     file = io.StringIO()
     with style.context(["default", {**_LOOK, "svg.hashsalt": label}]):

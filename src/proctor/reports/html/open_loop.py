@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from proctor.reports.html.charts import _STAND_INS, _picture
+from proctor.reports.html.charts import STAND_INS, picture
 from proctor.reports.html.page import content_security_policy, make_environment, read_template
 from proctor.reports.open_loop import EpisodePlot, ErrorColumns, headline_lines, short
 from proctor.reports.text import safe
@@ -123,18 +123,18 @@ def _over_positions(positions: Sequence[PositionErrors]) -> Markup | None:
         known = [(at, each.low, each.high) for at, each in zip(places, intervals, strict=True) if each is not None]
         if known:
             at, low, high = zip(*known, strict=True)
-            axes.fill_between(at, low, high, color=_STAND_INS["run-0"], alpha=0.16, linewidth=0)
+            axes.fill_between(at, low, high, color=STAND_INS["run-0"], alpha=0.16, linewidth=0)
         marker = "o" if len(places) <= _FEW_POSITIONS else None
         axes.plot(
-            places, [each.mae for each in errors], color=_STAND_INS["run-0"], linewidth=2, marker=marker, markersize=4
+            places, [each.mae for each in errors], color=STAND_INS["run-0"], linewidth=2, marker=marker, markersize=4
         )
         if n_executed < len(positions):
-            axes.axvline(n_executed - 0.5, color=_STAND_INS["muted"], linewidth=1)
+            axes.axvline(n_executed - 0.5, color=STAND_INS["muted"], linewidth=1)
             axes.annotate("not executed", (n_executed - 0.5, 1), (5, -12), ("data", "axes fraction"), "offset points")
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
         axes.set(ylim=(0, None), xlabel="position in the chunk", ylabel=f"MAE, {_unit(positions)}")
 
-    return _picture("Mean absolute error over the position in the chunk", 260, draw)
+    return picture("Mean absolute error over the position in the chunk", 260, draw)
 
 
 def _unit(positions: Sequence[PositionErrors]) -> str:
@@ -156,12 +156,12 @@ def _plot(plot: EpisodePlot) -> Markup:
         rows: list[Axes] = list(figure.subplots(len(names), sharex=True, squeeze=False)[:, 0])
         lines = zip(names, plot.spans, plot.truth, plot.predicted, strict=False)
         for axes, (name, span, truth, predicted) in zip(rows, lines, strict=False):
-            axes.plot(truth, color=_STAND_INS["muted"], linewidth=1.5)
-            axes.plot(predicted, color=_STAND_INS["run-1"], linewidth=1.5)
+            axes.plot(truth, color=STAND_INS["muted"], linewidth=1.5)
+            axes.plot(predicted, color=STAND_INS["run-1"], linewidth=1.5)
             axes.scatter(
-                plot.starts, [predicted[start] for start in plot.starts], 14, color=_STAND_INS["run-1"], zorder=3
+                plot.starts, [predicted[start] for start in plot.starts], 14, color=STAND_INS["run-1"], zorder=3
             )
-            title = axes.set_title(safe(name).plain, loc="left", fontsize=_TITLE_SIZE, color=_STAND_INS["text"], pad=3)
+            title = axes.set_title(safe(name).plain, loc="left", fontsize=_TITLE_SIZE, color=STAND_INS["text"], pad=3)
             title.set_parse_math(False)  # a name from a dataset may hold a dollar sign
             axes.yaxis.set_major_locator(MaxNLocator(3))
             axes.set_ylim(*_limits([*truth, *predicted], span))
@@ -171,7 +171,7 @@ def _plot(plot: EpisodePlot) -> Markup:
     label = f"Episode {plot.episode_index}: recorded and predicted actions"
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # the browser has other fonts
-        return _picture(label, _MARGIN + _HEIGHT * len(names), draw)
+        return picture(label, _MARGIN + _HEIGHT * len(names), draw)
 
 
 def _limits(values: Sequence[float], span: float) -> tuple[float, float]:

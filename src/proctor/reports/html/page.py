@@ -19,13 +19,13 @@ from rich.text import Text
 
 from proctor.reports.comparison import letter, p_value, points, points_range
 from proctor.reports.html import charts
+from proctor.reports.html.audit import audit_views
 from proctor.reports.html.episodes import MOST_ROWS, TraceAddress, VideoAddress, episode_table
 from proctor.reports.html.matrix import MOST_IN_FULL, N_SHADES, matrix_of, run_rows, shared
 from proctor.reports.html.report_run import ReportRun
 from proctor.reports.html.tables import ComparisonView, comparison_views, provenance, task_table
 from proctor.reports.html.traces import embedded_traces
 from proctor.reports.sentences import error_lines, headline_lines, run_title
-from proctor.reports.sweep import SweepRow, SweepSummary, cells_of, sweep_lines, title_of
 from proctor.reports.text import count, mean_reward, number, percent, percent_range, tally
 from proctor.results.compare import Incomparable, RunComparison
 from proctor.results.distributions import Values, histograms, joined, lengths_and_rewards
@@ -91,7 +91,7 @@ def render_report(
         .get_template("page.html")
         .render(
             title=" · ".join(run.name for run in runs),
-            runs=[_run_view(number, run) for number, run in enumerate(runs)],
+            runs=[_run_view(number, run, followed=addition.connects) for number, run in enumerate(runs)],
             table=task_table(runs) if len(runs) == 1 else None,
             rows=run_rows(runs, comparisons),
             most_in_full=MOST_IN_FULL,
@@ -102,6 +102,7 @@ def render_report(
             episodes=episodes,
             traces=None if addition.trace else embedded_traces(runs, episodes.specs),
             facts=provenance(runs),
+            audits=audit_views(runs),
             version=version("proctor"),
             made=datetime.now(UTC).isoformat(timespec="minutes"),
             style=Markup(style),  # noqa: S704 - ours
@@ -127,24 +128,6 @@ def page_script() -> str:
     return "".join(read_template(f"{name}.js") for name in _SCRIPTS)
 
 
-def render_sweep(rows: Sequence[SweepRow], summary: SweepSummary | None) -> str:
-    """Render the page of a sweep: the verdict, the curve over training steps, and a row for each checkpoint."""
-    style = read_template("page.css")
-    return (
-        make_environment()
-        .get_template("sweep.html")
-        .render(
-            title=title_of(rows),
-            lines=list(sweep_lines(summary)),
-            chart=charts.success_over_steps(rows),
-            heads=["training", "step", "success", "rate", f"{LEVEL:.0%} interval", ""],
-            rows=[cells_of(row) for row in rows],
-            style=Markup(style),  # noqa: S704 - ours
-            policy=content_security_policy(style, ""),
-        )
-    )
-
-
 def content_security_policy(style: str, script: str, *, connects: bool = False) -> str:
     """Make the policy of a page: it may run this one script, use this style, and play videos from its own place or out
     of itself.
@@ -154,6 +137,7 @@ def content_security_policy(style: str, script: str, *, connects: bool = False) 
         "script-src": _hash(script),
         "style-src": _hash(style),
         "media-src": "'self' data:",
+        "img-src": "data:",
         "connect-src": "'self'" if connects else "'none'",
         "base-uri": "'none'",
         "form-action": "'none'",
@@ -234,8 +218,8 @@ class _RunView:
     config: str
 
 
-def _run_view(position: int, run: ReportRun) -> _RunView:
-    counts, gaps = run.summary.overall, tuple(_gaps(run))
+def _run_view(position: int, run: ReportRun, *, followed: bool) -> _RunView:
+    counts, gaps = run.summary.overall, tuple(_gaps(run, followed=followed))
     headlines = tuple(headline_lines(run.summary)) if counts.n_planned else ()
     return _RunView(
         letter(position),
@@ -250,13 +234,14 @@ def _run_view(position: int, run: ReportRun) -> _RunView:
     )
 
 
-def _gaps(run: ReportRun) -> Iterator[str]:
-    """Give the warnings of a run that is not complete, or not described."""
+def _gaps(run: ReportRun, *, followed: bool) -> Iterator[str]:
+    """Give the warnings of a run that is not complete, or not described; a page that follows it shows its progress."""
     if run.run is None:
         yield "The file records neither what was evaluated nor which episodes these are."
-    if missing := len(run.summary.missing):
+    goes_on = run.status.writer is not None
+    if (missing := len(run.summary.missing)) and not (goes_on and followed):
         yield f"{missing} of {count(run.summary.overall.n_planned, 'planned episode')} have no result yet."
-    if run.status.writer:
+    if goes_on and not followed:
         yield "It was still running when this page was made."  # no host, as a page may be passed on
 
 

@@ -16,6 +16,7 @@ from proctor.reports.html.report_run import ReportRun
 from proctor.reports.sentences import circumstances
 from proctor.reports.text import safe
 from proctor.results.compare import Comparison, Incomparable, RunComparison
+from proctor.results.headline import headline_of
 from proctor.results.run_info import RunInfo
 from proctor.statistics.counts import Counts
 from proctor.statistics.intervals import Interval
@@ -95,6 +96,12 @@ def _of_task(runs: Sequence[ReportRun], task: Task) -> tuple[ScoreCell, ...]:
 
 
 def _of_all(runs: Sequence[ReportRun]) -> Iterator[TableRow]:
+    if len(runs) == 1 and runs[0].summary.missing:
+        shown = headline_of(runs[0].summary)  # one rate, that of the page's first sentence, and not three
+        if shown is not None:
+            cell = ScoreCell(0, shown.rate, shown.interval, shown.counts)
+            yield TableRow("pool", "so far", "complete rounds of the plan", (cell,))
+        return
     pooled = [
         ScoreCell(number, run.summary.overall.rate, run.summary.pooled_interval(), run.summary.overall)
         for number, run in enumerate(runs)

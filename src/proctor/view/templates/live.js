@@ -35,9 +35,16 @@
   function receive(state) {
     live = state.live;
     wanted_stamp = state.stamp;
+    showProgress(state.going_on);
     showLiveness(live ? "running" : "");
     document.dispatchEvent(new CustomEvent("proctor:replays", { detail: state.replays }));
     renew();
+  }
+
+  function showProgress(html) {
+    const [before, after] = [document.getElementById("going-on"), new DOMParser().parseFromString(html, "text/html").body.firstElementChild];
+    if (before.querySelector("a")) after.append(before.querySelector("a").closest("div"));  // the way to compare anyway
+    if (before.outerHTML !== after.outerHTML) before.replaceWith(document.adoptNode(after));
   }
 
   function showLiveness(text) {
@@ -62,9 +69,17 @@
 
   function show(newer) {
     ({ stamp, token: viewer.dataset.token } = newer.getElementById("viewer").dataset);
-    for (const id of ["results", "comparison", "tasks", "pictures"]) {
+    for (const id of ["going-on", "results", "comparison", "tasks", "charts"]) {
       const [old_part, new_part] = [document.getElementById(id), newer.getElementById(id)];
-      if (old_part && new_part) old_part.replaceWith(document.adoptNode(new_part));
+      if (!new_part) continue;
+      const before = document.getElementById(new_part.previousElementSibling?.id ?? "");
+      const adopted = document.adoptNode(new_part);
+      if (old_part) old_part.replaceWith(adopted);
+      else before?.after(adopted);  // such as the charts, once there is something to draw
+    }
+    for (const link of newer.querySelectorAll(".top nav a")) {
+      const [links, href] = [document.querySelector(".top nav"), link.getAttribute("href")];
+      if (!links.querySelector(`a[href="${href}"]`)) links.querySelector("[href='#provenance']").before(document.adoptNode(link));
     }
     data = JSON.parse(newer.getElementById("episode-data").textContent);
     document.dispatchEvent(new CustomEvent("proctor:data", { detail: data }));
