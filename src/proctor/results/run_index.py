@@ -142,7 +142,7 @@ def find_run(name: Path) -> Path:
     Raises:
         ConfigError: several runs have the name, which the message lists, or no run has it.
     """
-    if name.is_file() or any((name / file).exists() for file in (RUN_FILE, RESULT_FILE)):
+    if _holds_results(name):
         return without_latest(name)
     runs = runs_here()
     if str(name) in _LAST_RUN and runs:
@@ -156,6 +156,13 @@ def find_run(name: Path) -> Path:
         hint = did_you_mean(str(name), [run.name for run in runs])
         raise ConfigError(f"No run here has '{name}' in its name.{hint}")
     return matching[0] if matching else name
+
+
+def _holds_results(path: Path) -> bool:
+    try:
+        return path.is_file() or any((path / file).exists() for file in (RUN_FILE, RESULT_FILE))
+    except OSError:  # it may not be looked into, which its reader will say
+        return True
 
 
 def without_latest(directory: Path) -> Path:
