@@ -20,7 +20,7 @@ from proctor.types import Task
 TASK = Task("suite", 3, "lift", "lift the cube", 100)
 
 FUNCTIONS = """
-import ctypes, math, os, signal, subprocess, sys, time
+import ctypes, math, os, signal, stat, subprocess, sys, time
 from proctor.errors import ConfigError, MissingExtraError
 from proctor.types import Task
 def given(task: Task, numbers: list[float], times: int = 2): return [type(task).__name__, numbers * times]
@@ -42,6 +42,11 @@ def lost(path):
 def hangs(path=None):
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if path: lost(path)
+    time.sleep(60)
+def stops_amid_a_message(size):
+    pipes = [int(fd) for fd in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{fd}")]
+    for fd in pipes:
+        if fd > 2 and stat.S_ISFIFO(os.fstat(fd).st_mode): os.write(fd, size.to_bytes(4, "big") + b"half")
     time.sleep(60)
 def lingers(): import threading; threading.Thread(target=time.sleep, args=(60,)).start(); return "answered"
 """
@@ -131,6 +136,15 @@ def test_a_function_that_takes_too_long_is_killed_with_all_that_it_started(tmp_p
 
     assert caught.value.status is None
     assert ends(int((tmp_path / "pid").read_text()))
+
+
+@pytest.mark.parametrize(("size", "how"), [(100, "did not answer within 2 s"), (2**32 - 9, "closed its connection")])
+def test_half_a_message_does_not_hold_the_caller_up(monkeypatch, size, how):
+    """Nor does a size that none has; a function may write into whatever is open."""
+    monkeypatch.setattr("proctor.child.calls._END_S", 0.2)
+
+    with pytest.raises(ChildError, match=how):
+        call("stops_amid_a_message", size, limit_s=2)
 
 
 def test_what_a_function_leaves_behind_ends_with_it(tmp_path):

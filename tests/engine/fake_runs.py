@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,25 @@ def n_descriptors() -> int:
     """Those that this process has open, without those of other tests' garbage."""
     gc.collect()
     return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def processes_of(parent: int) -> set[int]:
+    """The live children of a process."""
+    found = set()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            pid, rest = stat.read_text().rsplit(")", 1)
+        except OSError:
+            continue
+        state, ppid, *_ = rest.split()
+        if int(ppid) == parent and state != "Z":
+            found.add(int(pid.split()[0]))
+    return found
+
+
+def held() -> tuple[object, ...]:
+    """What a run may take and must give back: descriptors, processes, names in shared memory."""
+    return n_descriptors(), processes_of(os.getpid()), set(Path("/dev/shm").glob("*proctor*"))
 
 
 def canonical(info: dict[str, Any]) -> str:

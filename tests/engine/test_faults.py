@@ -11,34 +11,13 @@ from time import sleep
 
 import numpy as np
 import pytest
-from fake_runs import canonical, errors_of, n_descriptors, run_fake
+from fake_runs import canonical, errors_of, held, processes_of, run_fake
 
 from proctor.cli import main
 from proctor.errors import ConfigError, EnvironmentBuildError, ResourceError
 from proctor.evaluation import capacity
 from proctor.results.run_dir import RunDirectory
 from proctor.testing.fakes import FAKE_BENCHMARK, FakeBenchmark, FakeEnv, FakePolicy
-
-SHM = Path("/dev/shm")
-
-
-def processes_of(parent: int) -> set[int]:
-    """The live children of a process."""
-    found = set()
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            pid, rest = stat.read_text().rsplit(")", 1)
-        except OSError:
-            continue
-        state, ppid, *_ = rest.split()
-        if int(ppid) == parent and state != "Z":
-            found.add(int(pid.split()[0]))
-    return found
-
-
-def held() -> tuple[object, ...]:
-    """What a run may take and must give back: descriptors, processes, names in shared memory."""
-    return n_descriptors(), processes_of(os.getpid()), set(SHM.glob("*proctor*"))
 
 
 @pytest.fixture(autouse=True)
@@ -58,13 +37,16 @@ def clean_run(tmp_path_factory):
 FAULTS = {
     "kill": ("crashed", "the simulator's process was ended by SIGKILL"),
     "segfault": ("crashed", "the simulator's process was ended by SIGSEGV"),
+    "abort": ("crashed", "the simulator's process was ended by SIGABRT"),
     "exit": ("crashed", "the simulator's process exited with status 0"),
+    "babble": ("crashed", "the simulator's process sent what is no reply"),
     "raise": ("raised", "RuntimeError: a scripted fault"),
     "quit": ("raised", "SystemExit: 0"),
     "panic": ("raised", "_Panic"),
     "interrupt": ("raised", "KeyboardInterrupt"),
     "ask": ("raised", "EOFError: EOF when reading a line"),
     "hang": ("hung", "the simulator gave no sign of life for {} s"),
+    "seize": ("hung", "the simulator gave no sign of life for {} s"),
     "stop": ("hung", "the simulator gave no sign of life for {} s"),
 }
 
@@ -78,7 +60,7 @@ def test_the_results_after_a_fault_are_those_without_it(tmp_path, clean_run, fau
     process (one worker that was asked for) too, unless the fault ends the process.
     """
     places = {"0/construct": fault, "1/1001/0": fault, "0/1002/4": fault}
-    hangs = fault in ("hang", "stop")
+    hangs = FAULTS[fault][0] == "hung"
     deadlines = {"step_timeout_s": 1, "reset_timeout_s": 4} if hangs else {}
 
     result = run_fake(tmp_path / "run", faults=places, batch_size=n_workers, **deadlines)
@@ -190,6 +172,15 @@ def test_a_simulator_that_cannot_be_built_ends_the_run_with_one_sentence(tmp_pat
     assert status == 2
     assert "failed to construct 3 times alike: RuntimeError: a scripted fault" in error
     assert "Traceback" not in error
+
+
+@pytest.mark.parametrize("fault", ["abort", "exit"])
+def test_a_simulator_whose_constructor_ends_the_process_ends_the_run(tmp_path, fault):
+    """After three times alike, as if the constructor had raised; not after four workers for each."""
+    faults = {f"{task}/construct": fault for task in (0, 1)}
+
+    with pytest.raises(EnvironmentBuildError, match=f"failed to construct 3 times alike: {FAULTS[fault][1]}"):
+        run_fake(tmp_path / "run", faults=faults, env={"times": 99}, n_episodes=9)
 
 
 def test_one_task_that_cannot_be_built_does_not_stop_the_others(tmp_path, clean_run):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import struct
 import sys
 from contextlib import closing
 from multiprocessing import Pipe
@@ -12,6 +13,7 @@ from time import monotonic
 
 import pytest
 
+from proctor.child.wire import Wire
 from proctor.config import EvalConfig, RunConfig
 from proctor.errors import ConfigError, ResourceError
 from proctor.parallel.driver import Sharding
@@ -30,6 +32,7 @@ from proctor.parallel.messages import (
     ShardRun,
     ShardStatus,
     Stop,
+    encode,
 )
 from proctor.testing.fakes import FAKE_BENCHMARK
 from proctor.types import EpisodeSpec, Outcome
@@ -64,7 +67,7 @@ def test_a_shard_runs_the_episodes_that_it_is_sent_and_ends(launcher, tmp_path):
     """It is ready first, then starts and finishes each episode, then ends, and sends nothing after that."""
     with closing(launcher()) as shards:
         shards.submit(shard_run(tmp_path))
-        assert events_until(shards, ShardReady)[-1] == (0, ShardReady(1))
+        assert events_until(shards, ShardReady)[0] == (0, ShardReady(1))
         shards.send(0, RunEpisodes(SPECS[:2]))
         events = events_until(shards, EpisodeDone, 2)
         shards.send(0, RunEpisodes(SPECS[2:3]))
@@ -120,7 +123,7 @@ def test_a_cancelled_shard_has_no_further_event(launcher, tmp_path):
         assert {shard_id for shard_id, _ in events_until(shards, ShardEnded)} == {1}
         shards.submit(shard_run(tmp_path, 0))
 
-        assert events_until(shards, ShardReady)[-1] == (0, ShardReady(1))
+        assert events_until(shards, ShardReady)[0] == (0, ShardReady(1))
 
 
 def test_a_killed_shard_is_lost_with_the_signal(tmp_path):
@@ -142,25 +145,47 @@ def test_a_shard_with_a_bug_is_lost_and_its_log_has_the_traceback(tmp_path):
     with closing(LocalLauncher()) as shards:
         shards.submit(shard_run(tmp_path))
         events_until(shards, ShardReady)
-        shards._shards[0].connection.send_bytes(b"not an order")
+        shards._shards[0].wire.send(b"not an order")
 
         assert events_until(shards, ShardLost)[-1] == (0, ShardLost("exited with status 1"))
         assert "Traceback" in (tmp_path / "shard_0.log").read_text()
 
 
+def connected_to_us(folder):
+    """A shard's process, and in its place the other end of its connection."""
+    process = ShardProcess(shard_run(folder))
+    process.wire.close()
+    ours, theirs = Pipe()
+    process.wire = Wire(ours)
+    return process, theirs
+
+
 def test_a_shard_that_sends_something_else_than_a_report_is_killed_and_lost(tmp_path):
     """A module that prints into its connection, for example."""
-    process = ShardProcess(shard_run(tmp_path))
-    process.connection.close()
-    process.connection, theirs = Pipe()
+    process, theirs = connected_to_us(tmp_path)
     theirs.send_bytes(b"not a report")
 
-    event = process.receive()
+    (event,) = process.receive()
     process.close()
 
     assert isinstance(event, ShardLost)
     assert event.reason.startswith("sent a message that cannot be decoded: ")
     assert process._process.returncode is not None
+
+
+def test_a_shard_that_stands_still_amid_a_message_holds_nobody_up(tmp_path):
+    """Neither while it sends nor while it is sent something large; the message is received once it is whole."""
+    process, theirs = connected_to_us(tmp_path)
+    report = encode(ShardEnded())
+    os.write(theirs.fileno(), struct.pack("!i", len(report)) + report[:3])
+
+    process.wire.send(bytes(10_000_000))
+    assert process.receive() == []
+    os.write(theirs.fileno(), report[3:])
+    received = process.receive()
+    process.close()
+
+    assert received == [ShardEnded()]
 
 
 def test_no_process_is_left_after_closing(tmp_path):

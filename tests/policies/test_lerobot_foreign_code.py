@@ -21,6 +21,7 @@ pytest.importorskip("lerobot")
 torch = pytest.importorskip("torch")
 
 from proctor.policies.lerobot.foreign_code import no_foreign_code  # noqa: E402 - after what it needs
+from proctor.policies.lerobot.policy_types import POLICY_TYPES  # noqa: E402 - likewise
 
 FILES = ["config.json", "policy_preprocessor.json"]
 AUTO_CLASSES = ["Config", "Model", "ModelForImageTextToText", "ModelForCausalLM", "Processor", "ImageProcessor"]
@@ -101,20 +102,38 @@ BUILT_AROUND = {
     "dit": ("clip", "clip-vision"),
     "molmoact2": ("vlm",),
     "lingbot_va": ("wan/vae", "wan/text_encoder", "wan/tokenizer"),
+    **dict.fromkeys(("act", "diffusion", "vqbet", "tdmpc", "actor", "fastwam"), ()),
 }
-"""The folders of the models that a checkpoint is built around. FastWAM's are LingBot-VA's."""
+"""Checkpoints of every type, and the folders of the models that each is built around. FastWAM's are LingBot-VA's."""
+
+
+def bring_all_sorts(folder, canary):
+    """Have a checkpoint bring, besides what is its own, Python files and pickles that would make the canary."""
+    for name in ("evil.py", "__init__.py", "modeling.py", "sitecustomize.py", "custom_generate/generate.py"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(f"open({str(canary)!r}, 'w').close()\n")
+    for name in ("pytorch_model.bin", "model.pt", "model.pkl", "optimizer.bin", "training_state.pth"):
+        torch.save({"weight": Touch(canary)}, folder / name)
 
 
 @pytest.mark.parametrize("name", BUILT_AROUND)
 def test_a_model_that_could_bring_code_is_loaded_without_it(copy_of, canary, name):
-    """LeRobot or transformers implements it: the code it brings besides is not needed."""
+    """LeRobot or transformers implements it: the code it brings besides is not needed, nor is it in the checkpoint."""
     copy = copy_of(name)
     for folder in BUILT_AROUND[name]:
         bring_code(copy / folder, canary)
+    bring_all_sorts(copy, canary)
 
     load({"path": str(copy)}).open(1)
 
     assert not canary.exists()
+
+
+def test_no_type_of_policy_is_left_out(checkpoints):
+    """SAC is the old name of what LeRobot calls a Gaussian actor."""
+    types = {json.loads((checkpoints[name] / "config.json").read_text())["type"] for name in BUILT_AROUND}
+
+    assert types | {"sac", "gaussian_actor"} == set(POLICY_TYPES)
 
 
 def a_step(**config):

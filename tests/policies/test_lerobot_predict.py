@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from lerobot_samples import ALONE, KINDS, Episode, LeRobotLoop, frames, new_memory, observation_at
 
-from proctor.errors import ConfigError
+from proctor.errors import ConfigError, ResourceError
 from proctor.policies.lerobot import load
 from proctor.types import Observation
 
@@ -193,7 +193,7 @@ def test_a_batch_too_large_for_the_device_is_halved_from_then_on(checkpoints, mo
     halves = [roomy.predict(seen[half], others[half]) for half in (slice(2), slice(2, 4)) * 2]
     np.testing.assert_array_equal(first + second, [chunk for half in halves for chunk in half])
     with_room_for(0)
-    with pytest.warns(UserWarning, match="going on with 1"), pytest.raises(torch.OutOfMemoryError):
+    with pytest.warns(UserWarning, match="going on with 1"), pytest.raises(ResourceError, match="a single observation"):
         policy.predict(seen, memories)
 
 

@@ -11,15 +11,16 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from multiprocessing import Pipe
 from time import monotonic
-from typing import Any, Generic, TypeVar
+from typing import IO, Any, Generic, TypeVar
 
 import msgspec
 
 from proctor.child.processes import how_it_ended, signal_group, start_interpreter
-from proctor.errors import PackedError
+from proctor.child.wire import Wire
+from proctor.errors import PackedError, ResourceError
 
 T = TypeVar("T")
 
@@ -90,6 +91,9 @@ class Call(Generic[T]):
         environment: variables that its process has in addition to those of this process.
         on_progress: is given sentences while the function runs, which then has a parameter ``on_progress``.
         interpreter: the path of another Python than this process's.
+
+    Raises:
+        ResourceError: no temporary file can be made.
     """
 
     def __init__(  # noqa: PLR0913 - what can be chosen of a call
@@ -104,9 +108,10 @@ class Call(Generic[T]):
     ) -> None:
         self._function, self._result, self._on_progress = function, result, on_progress
         self._limit_s, self._began = limit_s, monotonic()
-        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed by result()
-        self._connection, theirs = Pipe(duplex=False)
-        with theirs, tempfile.TemporaryFile() as request:
+        self._output = _temporary_file()  # closed by result()
+        connection, theirs = Pipe(duplex=False)
+        self._wire = Wire(connection)
+        with theirs, _temporary_file() as request:
             raw = [msgspec.Raw(encode(argument)) for argument in arguments]
             request.write(encode(Request(function, raw, reports=on_progress is not None)))
             request.seek(0)
@@ -127,7 +132,7 @@ class Call(Generic[T]):
             ProctorError: the function raised it.
             ChildError: the process ended without an answer, or did not answer in time.
         """
-        with self._output, self._connection:
+        with self._output, closing(self._wire):
             try:
                 answer = self._answer()
                 with suppress(subprocess.TimeoutExpired):
@@ -144,15 +149,16 @@ class Call(Generic[T]):
         signal_group(self._process.pid, signal.SIGKILL)
 
     def _answer(self) -> Returned | Raised:
-        while self._connection.poll(self._time_left()):
+        while self._wire.connection.poll(self._time_left()):
             try:
-                message: Message = _decode(self._connection.recv_bytes())
-            except (EOFError, OSError):  # an OSError if it ended in the middle of a message
+                messages: list[Message] = [_decode(content) for content in self._wire.receive()]
+            except (EOFError, OSError, ValueError):  # closed, or the function has written into the connection
                 raise self._without_answer() from None
-            if not isinstance(message, Progress):
-                return message
-            if self._on_progress is not None:
-                self._on_progress(message.sentence)
+            for message in messages:
+                if not isinstance(message, Progress):
+                    return message
+                if self._on_progress is not None:
+                    self._on_progress(message.sentence)
         raise ChildError(self._function, f"did not answer within {self._limit_s:g} s", None, self._printed())
 
     def _time_left(self) -> float | None:
@@ -169,3 +175,10 @@ class Call(Generic[T]):
         size = self._output.seek(0, 2)
         self._output.seek(max(0, size - _OUTPUT_BYTES))
         return self._output.read().decode(errors="replace").strip()
+
+
+def _temporary_file() -> IO[bytes]:
+    try:
+        return tempfile.TemporaryFile()
+    except OSError as error:
+        raise ResourceError(f"No temporary file can be made: {error.strerror or error}; free disk space.") from error

@@ -58,7 +58,7 @@ class Wire:
 
         Raises:
             EOFError: the other end is closed, and every whole message has been returned.
-            OSError: the connection was reset.
+            OSError: the connection was reset, or its bytes are not messages.
         """
         ended = False
         with suppress(BlockingIOError):
@@ -91,6 +91,8 @@ class Wire:
             if len(self._received) < header:
                 return None
             (size,) = _LONG.unpack_from(self._received, _SHORT.size)
+        if size < 0:
+            raise ConnectionAbortedError("a message of a negative size")
         if len(self._received) < header + size:
             return None
         message = bytes(memoryview(self._received)[header : header + size])

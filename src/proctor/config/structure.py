@@ -13,6 +13,8 @@ from proctor.errors import ConfigError, did_you_mean
 T = TypeVar("T")
 
 _COMMAS = "comma-separated"
+_LONGEST_SHOWN = 200
+"""Characters of a value in an error message."""
 
 
 def comma_separated(default: Any) -> Any:
@@ -68,9 +70,10 @@ def read_value(value: Any) -> Any:
         return value
     try:
         return json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         from proctor.config.strict_yaml import load_yaml
     try:
         return load_yaml(value)
     except ValueError as error:
-        raise ConfigError(f"{value!r} is neither JSON nor YAML: {error}; check brackets and quotation marks.") from None
+        text = value if len(value) <= _LONGEST_SHOWN else f"{value[:_LONGEST_SHOWN]}…"
+        raise ConfigError(f"{text!r} is neither JSON nor YAML: {error}; check brackets and quotation marks.") from None

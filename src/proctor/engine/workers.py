@@ -380,7 +380,11 @@ class Workers:
     def _lost(self, worker_id: int, reply: WorkerLost, now: float) -> Iterator[Event]:
         self._sent_videos.drop(worker_id)
         error = AttemptError(reply.kind, reply.message) if reply.begun else None
+        was_building = self.scheduler.phase_of(worker_id) is Phase.BUILDING
         spec = self.scheduler.lost(worker_id, error)
+        # A SIGKILL comes from outside, most often because memory is short, and the others may have enough of it.
+        if was_building and spec is not None and error is not None and "SIGKILL" not in reply.message:
+            self._count_build_failure(spec, reply.message)
         self.observers.lost(worker_id, spec, now)
         yield WorkerReplaced(worker_id, spec, reply)
         if spec is not None:

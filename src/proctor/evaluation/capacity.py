@@ -79,5 +79,5 @@ def require_open_files(n: int) -> None:
     if (possible := workers_by_open_files(n)) < n:
         raise ResourceError(
             f"{n} simulators at a time need more open files than this process may have (ulimit -n): "
-            f"lower eval.batch_size to {possible}, or raise that limit."
+            + (f"lower eval.batch_size to {possible}, or raise that limit." if possible else "raise that limit.")
         )

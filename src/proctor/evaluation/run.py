@@ -288,8 +288,7 @@ def _measure(prepared: PreparedRun, setup: EngineSetup, state: RunState, measure
     def hint(error: ProctorError) -> str:
         if isinstance(error, ConfigError) and not state.session.journal.n_episodes:
             return ""  # there are no results, and another session would end the same way
-        then = "once the policy is repaired, " if isinstance(error, NoResultError) else ""
-        return f"{state.n_completed} of {len(prepared.specs)} episodes are kept; {then}{prepared.resume_hint}"
+        return _kept(prepared, state, "once the policy is repaired, " if isinstance(error, NoResultError) else "")
 
     with _keeping_results(state, hint):
         try:
@@ -298,11 +297,23 @@ def _measure(prepared: PreparedRun, setup: EngineSetup, state: RunState, measure
             state.stop_clock()
 
 
+def _kept(prepared: PreparedRun, state: RunState, then: str = "") -> str:
+    return f"{state.n_completed} of {len(prepared.specs)} episodes are kept; {then}{prepared.resume_hint}"
+
+
 def _summarise(
     prepared: PreparedRun, state: RunState, measured: Measured
 ) -> tuple[EvalResult, Sequence[EpisodeResult]]:
-    """Write the result and the audit; gives also the episodes of which a video is still to be made."""
-    result, options = state.write_result(), VideoOptions.of(prepared.config.eval)
+    """Write the result and the audit; gives also the episodes of which a video is still to be made.
+
+    Raises:
+        ResourceError: the disk does not take the result; the hint says that the episodes are kept.
+    """
+    try:
+        result, options = state.write_result(), VideoOptions.of(prepared.config.eval)
+    except ResourceError as error:
+        error.hint = _kept(prepared, state)
+        raise
     records = state.session.records.values()
     keep_audit(prepared.directory, prepared.config, prepared.policy, records, len(prepared.tasks))
     wanted = wanted_videos(options, result.summary.episodes, measured.recorded)

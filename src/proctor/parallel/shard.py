@@ -20,7 +20,7 @@ from proctor.child import extend_import_path
 from proctor.engine import Engine, EngineSetup, Observer, RolloutSpec, VideoOptions, VideoSpec
 from proctor.engine.plan import choose_batch_size
 from proctor.engine.worker.messages import pack_arrays
-from proctor.engine.worker.process import die_with
+from proctor.engine.worker.process import die_with, ignore_ctrl_c
 from proctor.errors import Interrupted, ProctorError
 from proctor.evaluation.prepared_run import PreparedRun, prepare
 from proctor.evaluation.run import staging_for
@@ -53,6 +53,7 @@ def main() -> None:
     """Serve the driver at the other end of the connection."""
     connection_fd, parent = (int(argument) for argument in sys.argv[1:])
     die_with(parent)
+    ignore_ctrl_c()
     with suppress(EOFError, ConnectionError), Connection(connection_fd) as connection:  # the driver is gone
         run = decode_run(connection.recv_bytes())
         extend_import_path(run.import_path)

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from proctor.errors import ResourceError
+from proctor.errors import ConfigError, ResourceError
 from proctor.machine.files import open_own
 
 
@@ -50,6 +50,11 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     finally:
         with suppress(FileNotFoundError, NotADirectoryError):
             temporary.unlink()
+
+
+def unreadable(path: Path, error: OSError) -> ConfigError:
+    """Return the error of a file that is there but cannot be read."""
+    return ConfigError(f"{path} cannot be read: {error.strerror or error}.")
 
 
 def remove_leftovers(*paths: Path) -> None:

@@ -148,7 +148,7 @@ def read_journal(path: Path) -> Journal:
     Damage is counted in the journal, never raised.
 
     Raises:
-        ConfigError: a newer version of Proctor wrote the file.
+        ConfigError: the file cannot be read, or a newer version of Proctor wrote it.
     """
     headers: list[Header] = []
     episodes: list[EpisodeRecord] = []

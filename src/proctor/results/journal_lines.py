@@ -14,8 +14,11 @@ import os
 import re
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
+
+from proctor.results.files import unreadable
 
 RECORD_START, RECORD_END = b'{"crc32":"', b"}\n"
 _FRAME = re.compile(rb'\{"crc32":"([0-9a-f]{8})","record":(.*)\}\n', re.DOTALL)
@@ -37,11 +40,13 @@ def to_line(record: bytes) -> bytes:
 
 
 def read_lines(path: Path) -> Iterator[Line]:
-    """Read the finished lines of a file; nothing if it does not exist. An unfinished last line is left out."""
-    if not path.exists():
-        return
+    """Read the finished lines of a file; nothing if it does not exist. An unfinished last line is left out.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
     end = 0
-    with path.open("rb") as file:
+    with suppress(FileNotFoundError), _opened(path) as file:
         for line in file:
             if not line.endswith(b"\n"):
                 return
@@ -57,15 +62,27 @@ def read_lines(path: Path) -> Iterator[Line]:
 def read_last_records(path: Path, n_bytes: int) -> list[bytes]:
     """Read the intact records of the lines that begin within the last ``n_bytes`` of a file, oldest first; none if the
     file does not exist.
+
+    Raises:
+        ConfigError: the file cannot be read.
     """
     try:
-        with path.open("rb") as file:
+        with _opened(path) as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - n_bytes))
             lines = file.read(n_bytes).splitlines(keepends=True)
     except FileNotFoundError:
         return []
     return [record for line in lines if (record := _record_in(line)) is not None]
+
+
+def _opened(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise unreadable(path, error) from error
 
 
 def _record_in(line: bytes) -> bytes | None:

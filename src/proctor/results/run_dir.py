@@ -32,7 +32,7 @@ from typing import Any, Self
 import msgspec
 
 from proctor.errors import ConfigError, ResourceError, RunLockedError
-from proctor.results.files import remove_leftovers, write_json
+from proctor.results.files import remove_leftovers, unreadable, write_json
 from proctor.results.journal import EpisodeRecord, Journal, read_journal
 from proctor.results.journal_records import FORMAT_VERSION as JOURNAL_FORMAT_VERSION
 from proctor.results.journal_records import Header, actions_file_of, key_of
@@ -179,19 +179,28 @@ class RunDirectory:
 
     @property
     def holds_run(self) -> bool:
-        """The directory has a ``run.json``."""
-        return self.whole.run_file.exists()
+        """The directory has a ``run.json``.
+
+        Raises:
+            ConfigError: that cannot be seen.
+        """
+        try:
+            return self.whole.run_file.exists()
+        except OSError as error:
+            raise unreadable(self.whole.run_file, error) from error
 
     def read_run(self) -> RunInfo | None:
         """Read what is evaluated here, by the whole run or by this shard; None if there is no such file.
 
         Raises:
-            ConfigError: the file is damaged, or a newer version of Proctor wrote it.
+            ConfigError: the file is damaged or cannot be read, or a newer version of Proctor wrote it.
         """
         try:
             content = self.run_file.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as error:
+            raise unreadable(self.run_file, error) from error
         return _decode_run(self.run_file, content)
 
     def require_run(self) -> RunInfo:

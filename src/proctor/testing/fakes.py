@@ -4,10 +4,12 @@ actions, and faults strike at the places of a script. For testing engines, launc
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -25,9 +27,10 @@ FAKE_BENCHMARK = "proctor.testing.fakes:FakeBenchmark"
 
 @dataclass(frozen=True, kw_only=True)
 class FakeConfig(EnvConfig):
-    """``faults`` maps ``"<task>/<seed>/<step>"`` to what happens there: ``raise``, ``kill``, ``exit``, ``hang``,
-    ``stop`` (SIGSTOP), ``nap`` (half a second), ``quit`` (SystemExit), ``panic`` (no Exception), ``ask`` (input()),
-    ``interrupt`` (KeyboardInterrupt, without a Ctrl-C).
+    """``faults`` maps ``"<task>/<seed>/<step>"`` to what happens there: ``raise``, ``kill``, ``segfault``, ``abort``,
+    ``exit``, ``hang``, ``seize`` (hangs in native code that holds the GIL, and ignores SIGTERM), ``stop`` (SIGSTOP),
+    ``nap`` (half a second), ``quit`` (SystemExit), ``panic`` (no Exception), ``ask`` (input()), ``babble`` (writes into
+    every open socket), ``interrupt`` (KeyboardInterrupt, without a Ctrl-C).
     Step 0 is the reset, ``"<task>/construct"`` the constructor, ``"<task>/<seed>/<step>/render"`` a video's frame. A
     fault strikes ``times`` times; ``scratch`` is the folder in which workers remember how often it has.
 
@@ -168,6 +171,18 @@ def _interrupt() -> None:
     raise KeyboardInterrupt
 
 
+def _seize() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    ctypes.PyDLL(None).sleep(3600)
+
+
+def _babble() -> None:
+    for descriptor in list(Path("/proc/self/fd").iterdir()):
+        with suppress(OSError):
+            if descriptor.is_socket():
+                os.write(int(descriptor.name), b"\0\0\0\2no")
+
+
 _FAULTS: dict[str, Any] = {
     "raise": _raise,
     "quit": _quit,
@@ -175,7 +190,10 @@ _FAULTS: dict[str, Any] = {
     "interrupt": _interrupt,
     "ask": input,
     "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
-    "segfault": lambda: os.kill(os.getpid(), signal.SIGSEGV),
+    "segfault": lambda: ctypes.string_at(0),
+    "abort": os.abort,
+    "seize": _seize,
+    "babble": _babble,
     "exit": lambda: os._exit(0),
     "nap": lambda: time.sleep(0.5),
     "hang": lambda: time.sleep(3600),

@@ -32,6 +32,7 @@ from proctor.engine.worker.messages import (
 )
 from proctor.engine.worker.processes import Starter, make_starter
 from proctor.engine.worker.simulation import Simulation
+from proctor.errors import ResourceError
 from proctor.machine.resources import memory_of
 from proctor.security.foreign_code import without_stdin
 
@@ -77,8 +78,13 @@ class ProcessWorker:
         self.wire = Wire(ours)
         descriptor = anonymous_file()
         self.arrays = SharedArrays(descriptor)
-        with theirs:
-            self._process = starter.start(theirs.fileno(), descriptor, log)
+        try:
+            with theirs:
+                self._process = starter.start(theirs.fileno(), descriptor, log)
+        except OSError:
+            self.wire.close()
+            self.arrays.close()
+            raise
 
     def send(self, request: Request | LogTo) -> None:
         """Send a request. If the worker is gone, :meth:`receive` returns why."""
@@ -93,15 +99,21 @@ class ProcessWorker:
         try:
             messages = self.wire.receive()
         except (EOFError, OSError):  # reset, or ended in the middle of a message
-            self._limit = None
-            begun = not self._begins or self.arrays.n_acknowledged >= self._n_sent
-            return WorkerLost("crashed", self._how_it_ended(), begun)
+            return self._lost(self._how_it_ended())
         if not messages:
             return None
+        try:
+            (message,) = messages  # a worker sends one reply to each request
+            reply: Reply = decode_reply(message)
+        except ValueError:  # the simulator has written into the connection
+            return self._lost("the simulator's process sent what is no reply")
         self._limit = None
-        (message,) = messages  # a worker sends one reply to each request
-        reply: Reply = decode_reply(message)
         return reply
+
+    def _lost(self, message: str) -> WorkerLost:
+        self._limit = None
+        begun = not self._begins or self.arrays.n_acknowledged >= self._n_sent
+        return WorkerLost("crashed", message, begun)
 
     def hung(self, now: float) -> WorkerLost | None:
         """Return :class:`WorkerLost` if a reply is due and the worker has made no progress within its limit."""
@@ -209,19 +221,30 @@ class Pool:
         self._starter: Starter | None = None
 
     def start_worker(self) -> int:
-        """Start a worker, whose first reply is ``Ready``. Returns its id."""
+        """Start a worker, whose first reply is ``Ready``. Returns its id.
+
+        Raises:
+            ResourceError: this machine cannot start one.
+        """
         worker_id, self._started = self._started, self._started + 1
-        worker: ProcessWorker | InProcessWorker
-        if self._in_process:
-            worker = InProcessWorker()
-        else:
-            if self._starter is None:
-                self._starter = make_starter(self._setup, self._log, self._interpreter)
-            worker = ProcessWorker(self._starter, self._log, self._deadlines)
+        try:
+            worker = self._workers[worker_id] = self._new_worker()
+        except OSError as error:
+            what = f"{error.filename}: " if error.filename else ""
+            raise ResourceError(
+                f"A simulator's process cannot be started ({what}{error.strerror or error}); free what it needs."
+            ) from error
+        if isinstance(worker, ProcessWorker):
             self._selector.register(worker.wire, selectors.EVENT_READ, worker_id)
-        self._workers[worker_id] = worker
         worker.send(self._setup)
         return worker_id
+
+    def _new_worker(self) -> ProcessWorker | InProcessWorker:
+        if self._in_process:
+            return InProcessWorker()
+        if self._starter is None:
+            self._starter = make_starter(self._setup, self._log, self._interpreter)
+        return ProcessWorker(self._starter, self._log, self._deadlines)
 
     def watch(self, descriptor: int, callback: Callable[[], None] | None = None) -> None:
         """Let :meth:`wait` also return when ``descriptor`` is readable, and call ``callback`` then."""

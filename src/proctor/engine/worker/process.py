@@ -31,9 +31,7 @@ def main() -> None:
 def serve(connection: Connection, arrays: SharedArrays) -> None:
     """Execute requests until there are no more."""
     _give_way()
-    signal.signal(
-        signal.SIGINT, lambda *_: None
-    )  # the engine handles Ctrl-C; processes that the simulator starts are not affected
+    ignore_ctrl_c()
     simulation = Simulation(arrays)
     with suppress(EOFError, ConnectionError):  # the engine is gone
         while not isinstance(request := decode_request(connection.recv_bytes()), Close):
@@ -51,6 +49,14 @@ def _print_into(request: LogTo) -> Ready:
         for descriptor in (1, 2):
             os.dup2(output.fileno(), descriptor)
     return Ready()
+
+
+def ignore_ctrl_c() -> None:
+    """Ignore SIGINT, which the main process handles; processes that this one starts are not affected.
+
+    A KeyboardInterrupt is therefore what a simulator raises, and an error of its episode.
+    """
+    signal.signal(signal.SIGINT, lambda *_: None)
 
 
 def _give_way() -> None:

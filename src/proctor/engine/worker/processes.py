@@ -124,10 +124,14 @@ class ForkServer:
 
     def __init__(self, setup: Setup, log: Path | None, interpreter: str | None = None) -> None:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            arguments = [str(theirs.fileno()), str(os.getpid())]
-            descriptors = (theirs.fileno(),)
-            self._process = _start("proctor.engine.worker.fork_server", arguments, descriptors, log, interpreter)
+        try:
+            with theirs:
+                arguments = [str(theirs.fileno()), str(os.getpid())]
+                descriptors = (theirs.fileno(),)
+                self._process = _start("proctor.engine.worker.fork_server", arguments, descriptors, log, interpreter)
+        except OSError:
+            self._control.close()
+            raise
         self._starting: deque[_ForkedProcess] = deque()
         self._by_pid: dict[int, _ForkedProcess] = {}
         self._control.send(encode(msgspec.structs.replace(setup, known={})))  # the fork server builds no simulator

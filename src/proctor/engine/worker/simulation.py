@@ -108,7 +108,7 @@ class Simulation:
         except BaseException as error:  # it must not hide why the simulator is closed, nor fail a finished run
             if is_ctrl_c(error):
                 raise
-            traceback.print_exc()
+            traceback.print_exc(chain=False)  # what it was closed for may have a text of any length, and is replied
         del env
         gc.collect()  # what is freed only with the next simulator's GL context may take that one's textures along
 

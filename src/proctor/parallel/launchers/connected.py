@@ -5,9 +5,9 @@ from __future__ import annotations
 import selectors
 from abc import abstractmethod
 from contextlib import suppress
-from multiprocessing.connection import Connection
 from typing import Protocol
 
+from proctor.child.wire import Wire
 from proctor.parallel.launchers.base import Launcher
 from proctor.parallel.messages import LAST_EVENTS, Event, Order, ShardRun, encode
 
@@ -15,10 +15,10 @@ from proctor.parallel.messages import LAST_EVENTS, Event, Order, ShardRun, encod
 class ConnectedShard(Protocol):
     """One started shard, and the launcher's end of its connection."""
 
-    connection: Connection
+    wire: Wire
 
-    def receive(self) -> Event:
-        """Return the next report, or :class:`~proctor.parallel.messages.ShardLost` if the shard is gone.
+    def receive(self) -> list[Event]:
+        """Return the reports that have come whole, or :class:`~proctor.parallel.messages.ShardLost` if it is gone.
 
         It is called only if the connection is readable.
         """
@@ -47,20 +47,21 @@ class ConnectedLauncher(Launcher):
 
     def submit(self, run: ShardRun) -> None:
         shard = self._shards[run.shard_id] = self.start(run)
-        self._selector.register(shard.connection, selectors.EVENT_READ, run.shard_id)
+        self._selector.register(shard.wire, selectors.EVENT_READ, run.shard_id)
 
     def send(self, shard_id: int, order: Order) -> None:
         if shard_id in self._shards:
             with suppress(OSError):  # the shard is gone; poll will report it
-                self._shards[shard_id].connection.send_bytes(encode(order))
+                self._shards[shard_id].wire.send(encode(order))
 
     def poll(self, timeout_s: float) -> list[tuple[int, Event]]:
         events: list[tuple[int, Event]] = []
         for key, _ in self._selector.select(timeout_s):
-            event = self._shards[key.data].receive()
-            events.append((key.data, event))
-            if isinstance(event, LAST_EVENTS):
-                self._remove(key.data)
+            for event in self._shards[key.data].receive():
+                events.append((key.data, event))
+                if isinstance(event, LAST_EVENTS):
+                    self._remove(key.data)
+                    break
         return events
 
     def cancel(self, shard_id: int) -> None:
@@ -76,5 +77,5 @@ class ConnectedLauncher(Launcher):
 
     def _remove(self, shard_id: int) -> None:
         shard = self._shards.pop(shard_id)
-        self._selector.unregister(shard.connection)
+        self._selector.unregister(shard.wire)
         shard.close()

@@ -7,6 +7,7 @@ import traceback
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 
+from proctor.child.wire import Wire
 from proctor.parallel.launchers.connected import ConnectedLauncher
 from proctor.parallel.messages import Event, ShardLost, ShardRun, decode_report
 from proctor.parallel.shard import serve
@@ -28,24 +29,24 @@ class _ShardThread:
     """One shard's thread, and the launcher's end of its connection."""
 
     def __init__(self, run: ShardRun) -> None:
-        self.connection, theirs = Pipe()
+        ours, theirs = Pipe()
+        self.wire = Wire(ours)
         self._reason = "closed its connection"
         self._thread = threading.Thread(target=self._serve, args=(run, theirs), name=f"shard-{run.shard_id}")
         self._thread.start()
 
-    def receive(self) -> Event:
+    def receive(self) -> list[Event]:
         try:
-            event: Event = decode_report(self.connection.recv_bytes())
+            return [decode_report(message) for message in self.wire.receive()]
         except (EOFError, OSError):
             self._thread.join()
-            return ShardLost(self._reason)
-        return event
+            return [ShardLost(self._reason)]
 
     def kill(self) -> None:
         """Do nothing: a thread cannot be killed. The shard ends by itself once its connection is closed."""
 
     def close(self) -> None:
-        self.connection.close()
+        self.wire.close()
         self._thread.join()
 
     def _serve(self, run: ShardRun, connection: Connection) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from proctor.child.processes import how_it_ended, start_interpreter
+from proctor.child.wire import Wire
 from proctor.errors import ResourceError
 from proctor.machine.files import open_log
 from proctor.parallel.launchers.connected import ConnectedLauncher
@@ -35,7 +36,7 @@ class LocalLauncher(ConnectedLauncher):
                 "disk space of this machine."
             ) from error
         with suppress(OSError):  # the shard is gone; poll will report it
-            shard.connection.send_bytes(encode(run))
+            shard.wire.send(encode(run))
         return shard
 
 
@@ -47,7 +48,8 @@ class ShardProcess:
     """
 
     def __init__(self, run: ShardRun) -> None:
-        self.connection, theirs = Pipe()
+        ours, theirs = Pipe()
+        self.wire = Wire(ours)
         log = Path(run.log)
         log.parent.mkdir(parents=True, exist_ok=True)
         with open_log(log) as output:
@@ -61,16 +63,15 @@ class ShardProcess:
             )
         theirs.close()
 
-    def receive(self) -> Event:
-        """Return the next report, or :class:`~proctor.parallel.messages.ShardLost` if the process is gone."""
+    def receive(self) -> list[Event]:
+        """Return the reports that have come whole, or :class:`~proctor.parallel.messages.ShardLost` if it is gone."""
         try:
-            event: Event = decode_report(self.connection.recv_bytes())
+            return [decode_report(message) for message in self.wire.receive()]
         except (EOFError, OSError):  # the connection was reset, or closed in the middle of a message
-            return ShardLost(self._how_it_ended())
+            return [ShardLost(self._how_it_ended())]
         except msgspec.MsgspecError as error:
             self.kill()
-            return ShardLost(f"sent a message that cannot be decoded: {error}")
-        return event
+            return [ShardLost(f"sent a message that cannot be decoded: {error}")]
 
     def kill(self) -> None:
         """Kill the process; the kernel ends its workers with it."""
@@ -78,7 +79,7 @@ class ShardProcess:
 
     def close(self) -> None:
         """Close the connection, and kill the process if it does not exit within the grace period."""
-        self.connection.close()
+        self.wire.close()
         try:
             self._process.wait(_EXIT_GRACE_S)
         except subprocess.TimeoutExpired:

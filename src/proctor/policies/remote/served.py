@@ -118,7 +118,10 @@ def _answer(reply: bytes) -> Mapping[str, Any]:
     found = answer.get(EXTENSION)
     if not isinstance(found, dict) or "kind" not in found:
         return answer
-    refusal = msgspec.convert(found, Refusal)
+    try:
+        refusal = msgspec.convert(found, Refusal)
+    except msgspec.ValidationError as error:
+        raise PolicyError(f"the server's refusal cannot be read: {error}") from None
     if refusal.kind == "contract":
         raise ContractError(refusal.message)
     if refusal.kind == "restart":

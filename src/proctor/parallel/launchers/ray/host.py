@@ -59,24 +59,25 @@ class ShardHost:
             self._process = self._starter.submit(ShardProcess, run).result()
         except OSError as error:
             return [ShardLost(f"cannot be started on node {node}: {error.strerror}")]
-        self._process.connection.send_bytes(encode(run))
+        self._process.wire.send(encode(run))
         return []
 
     def send(self, order: bytes) -> None:
         """Pass an encoded order on to the shard."""
         assert self._process is not None
         with suppress(OSError):  # the shard is gone; receive will report it
-            self._process.connection.send_bytes(order)
+            self._process.wire.send(order)
 
     def receive(self) -> list[Event]:
         """Wait for an event of the shard, for a second at most, and return all that have arrived."""
         assert self._process is not None
-        connection = self._process.connection
+        connection = self._process.wire.connection
         events: list[Event] = []
         while connection.poll(0 if events else _POLL_S):
-            events.append(self._process.receive())
-            if isinstance(events[-1], LAST_EVENTS):
-                break
+            for event in self._process.receive():
+                events.append(event)
+                if isinstance(event, LAST_EVENTS):
+                    return events
         return events
 
     def close(self) -> None:

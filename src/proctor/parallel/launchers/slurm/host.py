@@ -80,7 +80,7 @@ def _serve(run: ShardRun, channel: Channel, requirements: NodeRequirements, *, s
         return
     with closing(process):
         try:
-            process.connection.send_bytes(encode(_for_this_node(run)))
+            process.wire.send(encode(_for_this_node(run)))
             threading.Thread(target=_pass_orders, args=(channel, process), daemon=True).start()
             _pass_reports(process, channel, node, status_s)
         except OSError:  # the driver is gone, or the shard is
@@ -93,7 +93,7 @@ def _pass_orders(channel: Channel, process: ShardProcess) -> None:
     """Pass the driver's orders on to the shard, and kill the shard once the driver is gone or has dropped it."""
     with suppress(OSError):
         for order in channel.messages():
-            process.connection.send_bytes(order)
+            process.wire.send(order)
     process.kill()
 
 
@@ -105,19 +105,18 @@ def _pass_reports(process: ShardProcess, channel: Channel, node: str, status_s: 
     """
     last_status = -status_s
     while True:
-        if not process.connection.poll(_POLL_S):
-            continue
-        event = process.receive()
-        if isinstance(event, ShardLost):
-            failed = ResourceError(f"its process on node {node} {event.reason}")
-            event = ShardFailed(failed.packed())
-        if isinstance(event, ShardStatus):
-            if monotonic() - last_status < status_s:
-                continue
-            last_status = monotonic()
-        channel.send(encode(event))
-        if isinstance(event, LAST_EVENTS):
-            return
+        for event in process.receive() if process.wire.connection.poll(_POLL_S) else ():
+            report = event
+            if isinstance(report, ShardLost):
+                failed = ResourceError(f"its process on node {node} {report.reason}")
+                report = ShardFailed(failed.packed())
+            if isinstance(report, ShardStatus):
+                if monotonic() - last_status < status_s:
+                    continue
+                last_status = monotonic()
+            channel.send(encode(report))
+            if isinstance(report, LAST_EVENTS):
+                return
 
 
 def _require(requirements: NodeRequirements, node: str) -> None:
