@@ -68,7 +68,7 @@ def test_the_options_of_an_evaluation_are_in_a_panel_for_each_subject(command, c
         "Run": "--eval.n_episodes ",
         "Policy": "--policy ",
         "Benchmark": "--env ",
-        "Videos": "--eval.video_fps",
+        "Videos and recording": "--eval.video_fps",
         "Statistics": "--eval.ci",
         "Engine": "--eval.use_async_envs",
         "Trackers": "--wandb.project",

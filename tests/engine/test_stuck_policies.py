@@ -68,8 +68,11 @@ def ended(process: subprocess.Popen[str], seconds: float) -> str:
     return errors
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
-@pytest.mark.parametrize("policy", ["hangs", "loads_for_ever"])
+@pytest.mark.parametrize(
+    ("policy", "number"),
+    [("hangs", signal.SIGINT), ("hangs", signal.SIGHUP), ("loads_for_ever", signal.SIGTERM)],
+    ids=["hangs, SIGINT", "hangs, SIGHUP", "loads, SIGTERM"],
+)
 def test_one_signal_ends_a_run_whose_policy_does_not_return(tmp_path, policy, number):
     """With a partial result and the hint, as if the policy had returned; the policy's thread is left alone."""
     process = start(tmp_path, policy)

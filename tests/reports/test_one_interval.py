@@ -15,7 +15,8 @@ from proctor.reports.text import percent_range
 from proctor.reports.trackers.measurements import measurements
 from proctor.results.eval_info import build_eval_info
 from proctor.results.headline import headline_of
-from proctor.view.folder import _entry_of
+from proctor.results.run_dir import RunDirectory
+from proctor.view.entries import entry_of
 
 NAMES = ("feed-lion", "feed-bear", "feed-ape")
 RUNS = {
@@ -36,7 +37,7 @@ def test_terminal_report_index_file_and_wandb_show_the_same_interval(tmp_path, o
 
     terminal = " ".join(line.plain for line in headline_lines(run.summary)[:1])
     page = render_report([run], [], lambda *_: None)
-    entry = _entry_of("id", "run", run.run, run.summary, live=False)
+    entry = entry_of("id", "run", run.run, run.summary, RunDirectory(tmp_path / "run"))
     info = build_eval_info(run.summary, run.run)
     logged = dict(measurements(run.run, run.summary))
 

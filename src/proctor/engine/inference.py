@@ -69,7 +69,7 @@ class _Pass:
 
 
 _GLANCE_S = 0.1
-_GRACE_S = 5.0
+_GRACE_S = 3.0
 """Seconds for which :meth:`Inference.close` waits for passes under way. A pass that takes longer is left alone."""
 _PATIENCE_S, _FIRST_PATIENCE_S = 300.0, 1800.0
 """The least number of seconds that a pass may take; the first pass may compile the policy, and is given more."""
@@ -234,8 +234,8 @@ class Inference:
         A thread that is left alone does not keep the process alive, and what it still returns is dropped.
         """
         until = monotonic() + _GRACE_S
-        while isinstance(self._source, Connecting) and self._loading is not None and monotonic() < until:
-            self._source.disconnect()
+        while _connects(self._source) and self._loading is not None and monotonic() < until:
+            self._source.disconnect()  # type: ignore[attr-defined]
             if wait([self._loading], timeout=_GLANCE_S).done:
                 break
         if self._loading is not None and self._loading.done() and self._loading.exception() is None:
@@ -319,6 +319,11 @@ class Inference:
         if self.fixed_rows is None:
             return range(len(requests))
         return [row_of(request.memory.stream.spec, self.fixed_rows) for request in requests]
+
+
+def _connects(source: PolicySource) -> bool:
+    """Return whether opening a source may wait for another process, so that disconnecting ends the wait."""
+    return isinstance(source, Connecting) and getattr(type(source), "disconnect", None) is not Policy.disconnect
 
 
 def _padding(request: InferenceRequest) -> InferenceRequest:

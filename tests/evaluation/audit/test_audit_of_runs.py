@@ -162,10 +162,11 @@ def test_a_dataset_that_cannot_be_read_costs_a_note_and_no_result(tmp_path):
 
     result = evaluate(tmp_path / "run")
     config, policy = configure(Trained(), FAKE_BENCHMARK, output_dir=tmp_path / "run")
-    object.__setattr__(config, "dataset", DatasetConfig(repo_id="a/b", root=str(tmp_path / "nowhere")))
+    (tmp_path / "nothing").mkdir()
+    object.__setattr__(config, "dataset", DatasetConfig(repo_id="a/b", root=str(tmp_path / "nothing")))
     records = [record for journal in RunDirectory(tmp_path / "run").read_journals() for record in journal.episodes]
 
-    with pytest.warns(Note, match=r"holds no meta/info.json.*Try again with: proctor audit"):
+    with pytest.warns(Note, match=r"holds no LeRobotDataset.*Try again with: proctor audit"):
         keep_audit(result.directory, prepare(config, policy).config, policy, records, 2)
 
 
