@@ -39,7 +39,8 @@ ENDS_WITHIN_S = 60
 def command(directory: Path, options: argparse.Namespace) -> list[str]:
     """Return the command that evaluates, and that resumes."""
     return [
-        *(sys.executable, "-m", "proctor", "eval", "--policy.type=random", f"--env.type={FAKE_BENCHMARK}"),
+        sys.executable,
+        *("-P", "-m", "proctor", "eval", "--policy.type=random", f"--env.type={FAKE_BENCHMARK}"),
         *(f"--env.n_tasks={options.tasks}", "--env.max_steps=20", f"--eval.batch_size={options.workers}"),
         *(f"--eval.n_episodes={options.episodes // options.tasks}", "--eval.video=none", "--eval.display=none"),
         *("--eval.step_timeout_s=5", "--eval.reset_timeout_s=10", f"--output_dir={directory}"),

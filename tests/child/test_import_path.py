@@ -133,13 +133,17 @@ def test_an_interpreter_searches_what_this_process_searches_after_its_own(tmp_pa
 
 
 def test_no_interpreter_is_started_in_another_way():
-    """Code that needs one calls :func:`python_command`; bench's own programs say ``-P`` themselves, or are scripts."""
+    """Code that needs one calls :func:`python_command`. The launcher for Slurm names one to submitit, with ``-P``, and
+    bench's own programs say ``-P`` themselves, or are scripts.
+    """
+    jobs = SOURCE / "parallel/launchers/slurm/jobs.py"
+    assert 'f"{shlex.quote(sys.executable)} -P"' in jobs.read_text()
     for path in [*SOURCE.rglob("*.py"), *BENCH.glob("*.py")]:
-        if path in (SOURCE / "child/__init__.py", SOURCE / "doctor/checks.py"):  # the latter says where Python is
+        if path in (SOURCE / "child/__init__.py", SOURCE / "doctor/checks.py", jobs):  # doctor's says where Python is
             continue
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Attribute) and node.attr == "executable":
                 assert path.parent == BENCH, f"{path}:{node.lineno}"
             if isinstance(node, ast.List) and node.elts and "sys.executable" in ast.unparse(node.elts[0]):
                 first = ast.unparse(node.elts[1])
-                assert first == "'-P'" or "__file__" in first, f"{path}:{node.lineno}"
+                assert first.startswith(("'-P'", "*('-P'")) or "__file__" in first, f"{path}:{node.lineno}"
