@@ -88,7 +88,7 @@ def write_named_run(folder: Path, number: int, n_episodes: int, n_tasks: int) ->
 @contextmanager
 def served(folder: Path) -> Iterator[tuple[str, int]]:
     """Serve a folder, and give its address and the id of the server's process."""
-    command = [sys.executable, "-m", "proctor", "view", str(folder), "--port=0"]
+    command = [sys.executable, "-P", "-m", "proctor", "view", str(folder), "--port=0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
         assert server.stdout is not None
         found = re.search(r"http://\S+", server.stdout.readline())
