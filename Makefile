@@ -33,7 +33,8 @@ demo: install
 
 # Whole files are dealt to two processes, as tests of a file share what is expensive to make, and in the order in which
 # tests/conftest.py has put them, the longest first: xdist's own order begins with the file of the most tests.
-PYTEST := -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
+# A test that hangs fails after ten minutes and names where.
+PYTEST := -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder --timeout=600
 
 quick: install
 	$(BIN)/python $(PYTEST) -m quick
@@ -49,7 +50,7 @@ coverage: install
 	$(BIN)/python -m coverage report
 
 prove: install
-	$(BIN)/python -m pytest -m prove --timeout=7200
+	$(BIN)/python -m pytest -m prove
 
 check: install
 	$(BIN)/ruff check

@@ -169,6 +169,6 @@ def test_a_result_shows_itself_in_a_line(tmp_path):
     """It is the last line of many a notebook's cell."""
     result = proctor.evaluate(FakePolicy(7), ENV, n_episodes=5, batch_size=1, output_dir=tmp_path / "run")
 
-    assert repr(result) == (
-        f"EvalResult(pc_success={result.pc_success:.1f}, n_episodes=10, n_errors=0, directory='{tmp_path / 'run'}')"
-    )
+    low, high = result.interval
+    numbers = f"pc_success={result.pc_success:.1f} ({low:.1f} … {high:.1f}), n_episodes=10, n_errors=0"
+    assert repr(result) == f"EvalResult({numbers}, directory='{tmp_path / 'run'}')"
