@@ -39,7 +39,7 @@ FAULTS = {
     "segfault": ("crashed", "the simulator's process was ended by SIGSEGV"),
     "abort": ("crashed", "the simulator's process was ended by SIGABRT"),
     "exit": ("crashed", "the simulator's process exited with status 0"),
-    "babble": ("crashed", "the simulator's process sent what is no reply"),
+    "babble": ("crashed", "the simulator's process sent bytes that are not a reply"),
     "raise": ("raised", "RuntimeError: a scripted fault"),
     "quit": ("raised", "SystemExit: 0"),
     "panic": ("raised", "_Panic"),

@@ -45,8 +45,8 @@ TICK_S = 0.25
 """The longest time that a turn waits for something to happen, so that signals and the display are attended to."""
 
 
-_LEAKS = (
-    "A simulator's memory grows from episode to episode: a worker that takes more than {:.3g} GB is replaced "
+_TOO_LARGE = (
+    "A worker that takes more than {:.3g} GB of memory after an episode is replaced, as it happened here "
     "(--eval.worker_memory_gb); results do not depend on it."
 )
 
@@ -342,7 +342,7 @@ class Workers:
         self.observers.finished(worker_id, spec, reply, now)
         if self._pool.memory_of(worker_id) > (limit := self._setup.options.worker_memory):
             self._too_large.add(worker_id)
-            self.notes[_LEAKS.format(limit / 1e9)] = None
+            self.notes[_TOO_LARGE.format(limit / 1e9)] = None
         return EpisodeFinished(worker_id, spec, reply, self.scheduler.errors_of(spec))
 
     def _built(self, worker_id: int, reply: Built, now: float) -> EnvBuilt:

@@ -184,23 +184,22 @@ def measure(
     with quiet_terminal(config, setup.log) as console:
         policy = loaded_ahead or (None if isinstance(prepared.policy, LocalPolicy) else prepared.policy)
         workers = keeper.workers_for(setup) if keeper is not None else None
-        todo_policy = policy if state.todo else None
+
+        def keep(result: EpisodeResult, arrays: EpisodeArrays | None) -> None:
+            state.keep(result, arrays)
+            if state.decided:
+                engine.begin_no_more()
+
         engine = Engine(
             setup,
             state.todo,
-            todo_policy,
+            policy if state.todo else None,
             video_specs,
             rollout_specs={spec: staging.rollout_spec(spec) for spec in state.todo} if staging is not None else {},
             workers=workers,
             on_policy_loaded=state.opened,
         )
         try:
-
-            def keep(result: EpisodeResult, arrays: EpisodeArrays | None) -> None:
-                state.keep(result, arrays)
-                if state.decided:
-                    engine.begin_no_more()
-
             if state.todo:
                 with watched(engine, console, config, str(prepared.directory)) as display:
                     engine.run(keep, lambda: display.update(state.progress(engine)))

@@ -106,7 +106,7 @@ class ProcessWorker:
             (message,) = messages  # a worker sends one reply to each request
             reply: Reply = decode_reply(message)
         except ValueError:  # the simulator has written into the connection
-            return self._lost("the simulator's process sent what is no reply")
+            return self._lost("the simulator's process sent bytes that are not a reply")
         self._limit = None
         return reply
 
