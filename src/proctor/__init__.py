@@ -75,7 +75,9 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        return importlib.metadata.version("proctor")
+        from proctor.errors import distribution_name
+
+        return importlib.metadata.version(distribution_name())
     if name not in _HOME_OF:
         raise AttributeError(f"module 'proctor' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOME_OF[name]), name)

@@ -124,7 +124,7 @@ def test_a_missing_simulator_names_the_extra(missing, monkeypatch):
     """Tasks can be listed without it."""
     monkeypatch.setitem(sys.modules, missing, None)  # that one alone: what is imported meanwhile stays
     benchmark = benchmark_of("libero_goal", 7)
-    with pytest.raises(MissingExtraError, match=r"proctor\[libero\]"):
+    with pytest.raises(MissingExtraError, match=r"proctor-eval\[libero\]"):
         benchmark.make_env(benchmark.tasks()[0])
 
 
@@ -150,7 +150,7 @@ def test_missing_models_are_a_sentence(tmp_path, monkeypatch):
     get = libero.get_libero_path
     monkeypatch.setattr(libero, "get_libero_path", lambda key: tmp_path if key == "assets" else get(key))
 
-    with pytest.raises(ConfigError, match=r"LIBERO's 3D models are not in .*scenes; .*pip install 'proctor\[libero\]'"):
+    with pytest.raises(ConfigError, match=r"LIBERO's 3D models are not in .*scenes; .*pip install '.*\[libero\]'"):
         LiberoFiles()
 
 

@@ -251,7 +251,7 @@ def test_a_missing_simulator_names_the_extra():
     benchmark = benchmark_of()
     with (
         patch.dict(sys.modules, {"robosuite": None}),
-        pytest.raises(MissingExtraError, match=r"proctor\[robosuite\]"),
+        pytest.raises(MissingExtraError, match=r"proctor-eval\[robosuite\]"),
     ):
         benchmark.make_env(benchmark.tasks()[0])
 

@@ -8,13 +8,14 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import TextIO
 
 from cyclopts import App, CycloptsError, Group, Parameter
 
 from proctor.cli.arguments import COMPLETE, expand
 from proctor.cli.help import EXAMPLES, FIRST_STEPS, print_fields, print_panel, typed_options
-from proctor.errors import Interrupted, Note, ProctorError, ResourceError
+from proctor.errors import Interrupted, Note, ProctorError, ResourceError, distribution_name
 from proctor.machine.home import prepare_surroundings
 from proctor.machine.signals import raise_on_signals, signal_of
 from proctor.machine.threads import end_although_threads_run
@@ -71,6 +72,7 @@ def _make_app() -> App:
         help="Gives a robot policy its exam: success rate, reward, and how sure one can be.",
         help_epilogue=FIRST_STEPS,
         help_format="plaintext",
+        version=lambda: version(distribution_name()),
         version_flags=["--version", "-V"],
         default_parameter=Parameter(name_transform=lambda name: name, negative=()),
         group_commands=Group("Options", sort_key=len(_GROUPS)),

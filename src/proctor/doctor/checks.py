@@ -19,6 +19,7 @@ from pathlib import Path
 from time import perf_counter
 
 from proctor.doctor.findings import Finding, Status
+from proctor.errors import install_command
 from proctor.machine.resources import available_memory, usable_cores
 from proctor.rendering.frame import draw_test_frame
 
@@ -199,7 +200,7 @@ def simulator(benchmark_name: str) -> Finding:
 def torch() -> Finding:
     """PyTorch and the device it computes on: multiply on each."""
     if importlib.util.find_spec("torch") is None:
-        return Finding(Status.ABSENT, "not installed; policies with weights need it", "pip install 'proctor[lerobot]'")
+        return Finding(Status.ABSENT, "not installed; policies with weights need it", install_command("lerobot"))
     import torch
 
     devices = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
