@@ -27,9 +27,7 @@ $(INSTALLED): pyproject.toml $(wildcard constraints*.txt) tools/system_packages 
 	touch $@
 
 demo: install
-	$(BIN)/proctor eval --policy.path=examples/metaworld_act --env.type=metaworld \
-		--env.task=reach-v3,button-press-topdown-v3,coffee-button-v3 --env.episode_length=200 \
-		--eval.n_episodes=10 --eval.n_episodes_to_render=3
+	$(BIN)/proctor demo
 
 # Whole files are dealt to two processes, as tests of a file share what is expensive to make, and in the order in which
 # tests/conftest.py has put them, the longest first: xdist's own order begins with the file of the most tests.

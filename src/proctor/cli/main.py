@@ -50,6 +50,7 @@ _GROUPS = {
         "export": "Write episodes as CSV or Parquet, or rates for a page of the Hub.",
     },
     "Set up": {
+        "demo": "Evaluate the bundled checkpoint on three tasks, with videos.",
         "list": "List benchmarks, their tasks, and policies.",
         "env": "Create environments of their own for simulators that do not fit into this one.",
         "doctor": "Check whether this machine is ready, and say how to repair what is not.",
