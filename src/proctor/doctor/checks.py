@@ -180,6 +180,10 @@ def simulator(benchmark_name: str) -> Finding:
         env = benchmark.make_env(task)
     except MissingFilesError as error:
         return Finding(Status.ABSENT, f"{versions}; {error}")
+    except ConfigError as error:
+        if needs.present or not _is_not_installed(error):
+            raise
+        return Finding(Status.ABSENT, str(error))  # no extra of Proctor brings its package, so the error says what does
     seen = env.reset(_SEED, benchmark.init_state_id(task, 0), look=True) or {}
     env.step(env.action_space.sample(), look=False)
     drawn = [array for key, array in seen.items() if "image" in key]
@@ -192,6 +196,11 @@ def simulator(benchmark_name: str) -> Finding:
     if cautions:
         return Finding(Status.WARNING, f"{versions}; {took}; {cautions}", needs.command)
     return Finding(Status.OK, f"{versions}; {took}")
+
+
+def _is_not_installed(error: BaseException | None) -> bool:
+    """Return True if an error was caused, over any number of steps, by a module that does not exist."""
+    return error is not None and (isinstance(error, ModuleNotFoundError) or _is_not_installed(error.__cause__))
 
 
 # ------------------------------------------------------------------------------------------------------------ policies
