@@ -178,12 +178,10 @@ def simulator(benchmark_name: str) -> Finding:
     began = perf_counter()
     try:
         env = benchmark.make_env(task)
-    except MissingFilesError as error:
-        return Finding(Status.ABSENT, f"{versions}; {error}")
     except ConfigError as error:
-        if needs.present or not _is_not_installed(error):
-            raise
-        return Finding(Status.ABSENT, str(error))  # no extra of Proctor brings its package, so the error says what does
+        if isinstance(error, MissingFilesError) or (not needs.present and _is_not_installed(error)):
+            return Finding(Status.ABSENT, f"{versions}; {error}" if versions else str(error))
+        raise
     seen = env.reset(_SEED, benchmark.init_state_id(task, 0), look=True) or {}
     env.step(env.action_space.sample(), look=False)
     drawn = [array for key, array in seen.items() if "image" in key]
