@@ -8,7 +8,8 @@ FROM ${BASE_IMAGE}
 
 # The libraries with which MuJoCo draws on the CPU; a GPU's own are mounted by its container toolkit.
 COPY tools/system_packages /usr/local/bin/system_packages
-# hadolint ignore=DL3008 - the base image decides the versions
+# The base image decides the versions.
+# hadolint ignore=DL3008
 RUN apt-get update -qq \
     && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends ca-certificates python3 python3-venv \
     && system_packages drawing \
