@@ -1,4 +1,4 @@
-"""Makes the page of the package index of README.md: its links and pictures lead into the repository, not beside the page."""
+"""Makes the package index's page of README.md: its links and pictures lead into the repository."""
 
 from __future__ import annotations
 

@@ -82,7 +82,9 @@ def check_contents(checkout: Path, direct: Path) -> None:
     needed = {"proctor/py.typed", f"{information}/licenses/LICENSE", f"{information}/entry_points.txt"}
     if missing := needed - names:
         sys.exit(f"The wheel has no {', '.join(sorted(missing))}.")
-    if relative := re.findall(r"\]\((?!http|#)[^)]*\)", zipfile.ZipFile(wheel).read(f"{information}/METADATA").decode()):
+    if relative := re.findall(
+        r"\]\((?!http|#)[^)]*\)", zipfile.ZipFile(wheel).read(f"{information}/METADATA").decode()
+    ):
         sys.exit(f"Links of README.md that lead nowhere on the index's page: {', '.join(relative)}.")
     others = {name for name in names - packed if not name.startswith(f"{information}/")}
     with tarfile.open(DIST / f"{information.removesuffix('.dist-info')}.tar.gz") as archive:
