@@ -6,12 +6,14 @@
 ARG BASE_IMAGE=debian:bookworm-slim
 FROM ${BASE_IMAGE}
 
-# The libraries with which MuJoCo draws on the CPU; a GPU's own are mounted by its container toolkit.
+# The libraries with which MuJoCo draws on the CPU; a GPU's own are mounted by its container toolkit. LeRobot needs evdev,
+# which exists as source only, and torch.compile a C compiler as well.
 COPY tools/system_packages /usr/local/bin/system_packages
 # The base image decides the versions.
 # hadolint ignore=DL3008
 RUN apt-get update -qq \
-    && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends ca-certificates python3 python3-venv \
+    && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+        ca-certificates gcc g++ python3 python3-dev python3-venv \
     && system_packages drawing \
     && rm -rf /var/lib/apt/lists/*
 
