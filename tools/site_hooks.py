@@ -1,0 +1,73 @@
+"""Hooks of ``mkdocs build``: the repository's own pages become pages of the site, and links lead where a reader can go.
+
+The pages are written for the repository, in which ``../ARCHITECTURE.md`` is a file. The site has such a page too, at
+the top. A link to a file that is not a page, such as source code, leads to the repository if ``repo_url`` is set in
+``mkdocs.yml``, and else becomes plain text.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path, PurePosixPath
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = (
+    "README.md",
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "CHANGELOG.md",
+    "examples/metaworld_act/README.md",
+)
+"""Pages of the repository that are not in ``docs``."""
+_FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"(?P<bang>!?)\[(?P<text>[^\[\]]*)\]\((?P<target>[^)\s]+)\)")
+_ROLE = re.compile(r":\w+:<code>~?(?:[\w.]*\.)?(\w+)</code>")
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the pages of the repository that are not in ``docs``."""
+    for name in PAGES:
+        files.append(File.generated(config, name, abs_src_path=str(ROOT / name)))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Rewrite the links of a page, apart from its code."""
+    here = PurePosixPath(page.file.src_uri)
+    in_repository = here if str(here) in PAGES else "docs" / here
+    known = {file.src_uri for file in files}
+
+    def rewritten(link: re.Match[str]) -> str:
+        target, _, anchor = link["target"].partition("#")
+        if "://" in target or not target:
+            return link[0]
+        path = os.path.normpath(in_repository.parent / target)
+        uri = path if path in PAGES else path.removeprefix("docs/")
+        if uri in known:
+            return _link(link, os.path.relpath(uri, here.parent), anchor)
+        return _link(link, f"{config.repo_url}/blob/main/{path}", anchor) if config.repo_url else link["text"]
+
+    return _outside_code(markdown, rewritten)
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Show the roles of docstrings (``:func:`` and the like) as code."""
+    return _ROLE.sub(r"<code>\1</code>", html)
+
+
+def _link(link: re.Match[str], target: str, anchor: str) -> str:
+    return f"{link['bang']}[{link['text']}]({target}{'#' if anchor else ''}{anchor})"
+
+
+def _outside_code(markdown: str, rewritten: object) -> str:
+    parts, position = list[str](), 0
+    for fence in _FENCE.finditer(markdown):
+        parts += [_LINK.sub(rewritten, markdown[position : fence.start()]), fence[0]]  # type: ignore[arg-type]
+        position = fence.end()
+    return "".join([*parts, _LINK.sub(rewritten, markdown[position:])])  # type: ignore[arg-type]
