@@ -27,6 +27,7 @@ from typing import Any
 
 import pytest
 
+import proctor
 from proctor import errors
 from proctor.cli import main
 from proctor.cli.arguments import expand
@@ -222,7 +223,24 @@ def test_every_page_of_the_docs_can_be_reached_from_the_readme():
     assert {page.relative_to(REPOSITORY).as_posix() for page in PAGES if page.parent.name == "docs"} == set(linked)
 
 
+def test_every_ratio_in_the_readme_and_the_headlines_is_in_the_lab_book():
+    """So that nobody has to remember in which pages a number is."""
+    measured = set(re.findall(r"[\d.]+×", (REPOSITORY / "docs" / "performance.md").read_text()))
+
+    for page in (REPOSITORY / "README.md", REPOSITORY / "docs" / "headlines.md"):
+        assert set(re.findall(r"[\d.]+×", page.read_text())) <= measured
+
+
 # ------------------------------------------------------------------------------------------------------- references
+
+
+def test_the_reference_of_python_is_what_the_docstrings_say():
+    """``make docs`` writes it again, and every public name is in it."""
+    tool = runpy.run_path(str(REPOSITORY / "tools" / "api_reference.py"))
+
+    assert (REPOSITORY / "docs" / "api.md").read_text() == tool["reference"]()
+    assert sorted(name for names in tool["GROUPS"].values() for name in names) == proctor.__all__
+
 
 
 def test_the_reference_of_the_command_line_is_what_the_commands_say():

@@ -85,7 +85,7 @@ def _run() -> Iterator[str]:
     yield _term(676, 540, "worker", "a blue square: a simulator")
 
 
-def _box(x: float, y: float, width: float, height: float, fill: str, radius: float = 6) -> str:
+def _box(x: float, y: float, width: float, height: float, fill: str, *, radius: float = 6) -> str:  # noqa: PLR0913
     stroke = ' stroke="#cbd2d9"' if fill in (PALE, "white") else ""
     return f'<rect x="{x}" y="{y}" width="{width}" height="{height}" rx="{radius}" fill="{fill}"{stroke}/>'
 
@@ -95,7 +95,7 @@ def _term(x: float, y: float, term: str, text: str) -> str:
     return f'<text x="{x}" y="{y}" class="s"><tspan class="b">{escape(term)}</tspan> {escape(text)}</text>'
 
 
-def _text(x: float, y: float, text: str, kind: str, anchor: str = "start", fill: str = "") -> str:
+def _text(x: float, y: float, text: str, kind: str, *, anchor: str = "start", fill: str = "") -> str:  # noqa: PLR0913
     style = f' style="fill: {fill}"' if fill else ""
     return f'<text x="{x}" y="{y}" class="{kind}" text-anchor="{anchor}"{style}>{escape(text)}</text>'
 

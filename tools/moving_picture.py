@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -44,8 +45,9 @@ class MovingPicture:
     def save(self, path: Path) -> str:
         """Write the file, and return a line that tells its size."""
         first, *others = self.frames
-        options = {"duration": self.durations, "loop": 0, "quality": QUALITY, "method": 6, "minimize_size": True}
-        first.save(path, save_all=True, append_images=others, **options)
+        first.save(
+            path, save_all=True, append_images=others, duration=self.durations, loop=0, quality=QUALITY, method=6
+        )
         return f"{path.name}: {len(self.frames)} frames, {sum(self.durations) / 1000:.0f} s, {_kilobytes(path)}\n"
 
 
@@ -56,10 +58,11 @@ def save_still(screenshot: bytes, path: Path) -> str:
     return f"{path.name}: {_kilobytes(path)}\n"
 
 
-def evenly(things: Sequence[object], n: int) -> list[int]:
-    """Return the indices of ``n`` of the things, evenly spread, the first and the last among them."""
-    last = len(things) - 1
-    return sorted({round(last * k / max(1, n - 1)) for k in range(n)})
+def evenly(moments: Sequence[float], n: int) -> list[int]:
+    """Return, for ``n`` evenly spaced points in time, the index of the last moment before each, without repetition."""
+    first, last = moments[0], moments[-1]
+    points = (first + (last - first) * k / (n - 1) for k in range(n))
+    return sorted({bisect_right(moments, point) - 1 for point in points})
 
 
 def _kilobytes(path: Path) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from mkdocs.config.defaults import MkDocsConfig
@@ -39,6 +40,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Rewrite the links of a page, apart from its code."""
+    if page.file.src_uri == "api.md":
+        markdown += "".join(map(_entry, re.findall(r"\| `proctor\.(\w+)` \|.*\| `([\w.]+)` \|", markdown)))
     here = PurePosixPath(page.file.src_uri)
     in_repository = here if str(here) in PAGES else "docs" / here
     known = {file.src_uri for file in files}
@@ -53,7 +56,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
             return _link(link, os.path.relpath(uri, here.parent), anchor)
         return _link(link, f"{config.repo_url}/blob/main/{path}", anchor) if config.repo_url else link["text"]
 
-    return _outside_code(markdown, rewritten)
+    return _outside_code(markdown.replace("][", "]\\["), rewritten)  # in a path, as in user/repo[@revision][:path]
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
@@ -61,13 +64,19 @@ def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -
     return _ROLE.sub(r"<code>\1</code>", html)
 
 
+def _entry(name_and_home: tuple[str, str]) -> str:
+    """Return the directive that shows a public name with its signature and its docstring."""
+    name, home = name_and_home
+    return f"\n::: {home}.{name}\n"
+
+
 def _link(link: re.Match[str], target: str, anchor: str) -> str:
     return f"{link['bang']}[{link['text']}]({target}{'#' if anchor else ''}{anchor})"
 
 
-def _outside_code(markdown: str, rewritten: object) -> str:
+def _outside_code(markdown: str, rewritten: Callable[[re.Match[str]], str]) -> str:
     parts, position = list[str](), 0
     for fence in _FENCE.finditer(markdown):
-        parts += [_LINK.sub(rewritten, markdown[position : fence.start()]), fence[0]]  # type: ignore[arg-type]
+        parts += [_LINK.sub(rewritten, markdown[position : fence.start()]), fence[0]]
         position = fence.end()
-    return "".join([*parts, _LINK.sub(rewritten, markdown[position:])])  # type: ignore[arg-type]
+    return "".join([*parts, _LINK.sub(rewritten, markdown[position:])])

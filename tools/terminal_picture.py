@@ -1,9 +1,9 @@
-"""Draw a real evaluation in a terminal: ``docs/images/terminal.svg`` (still) and ``docs/images/terminal.webp`` (moving).
+"""Draw a real evaluation in a terminal: ``terminal.svg`` (still) and ``terminal.webp`` (moving) in ``docs/images``.
 
     python tools/terminal_picture.py [OPTIONS OF proctor eval]
 
-The pictures are authentic: the evaluation runs while they are taken. The moving one shows the states of the live display
-at evenly spaced moments, faster than they happened, and then the block at the end.
+The pictures are authentic: the evaluation runs while they are taken. The moving one shows the states of the live
+display at evenly spaced moments, faster than they happened, and then the block at the end.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 from moving_picture import IMAGES, MovingPicture, chromium_page, evenly
+from playwright.sync_api import Page
 from rich.console import Console
 from rich.terminal_theme import MONOKAI
 from rich.text import Text
@@ -87,7 +88,9 @@ def _still(display: Photographer, command: Text, result: EvalResult) -> str:
 
 
 def _moving(display: Photographer, command: Text, result: EvalResult) -> str:
-    states = [display.states[index] for index in evenly(display.states, LIVE_FRAMES)]
+    moments = [state.elapsed_s for state in display.states]
+    states = [display.states[index] for index in evenly(moments, LIVE_FRAMES)]
+    scenes: list[tuple[list[object], int]]
     scenes = [([command[:length]], TYPED_MS) for length in range(2, len(command.plain) + 1, 12)]
     scenes += [([command, display.view_of(state)], LIVE_MS) for state in states]
     scenes += [([command, "", result], END_MS)]
@@ -99,11 +102,11 @@ def _moving(display: Photographer, command: Text, result: EvalResult) -> str:
     return picture.save(IMAGES / "terminal.webp")
 
 
-def _photograph(page: object, contents: Sequence[object], n_rows: int) -> bytes:
+def _photograph(page: Page, contents: Sequence[object], n_rows: int) -> bytes:
     console = _console()
     _print(console, [*contents, *[""] * (n_rows - _rows(contents))])
-    page.set_content(f"<body style='margin:0'>{_svg(console)}</body>")  # type: ignore[attr-defined]
-    return page.locator("svg").first.screenshot()  # type: ignore[attr-defined,no-any-return]
+    page.set_content(f"<body style='margin:0'>{_svg(console)}</body>")
+    return page.locator("svg").first.screenshot()
 
 
 def _console() -> Console:

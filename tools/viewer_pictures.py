@@ -2,8 +2,9 @@
 
     python tools/viewer_pictures.py FOLDER
 
-``FOLDER`` holds two runs on the same tasks and seeds. The files are ``docs/images/viewer.webp`` (moving),
-``viewer-index.png``, ``viewer-run.png`` and ``viewer-compare.png``. Videos that are missing are rendered by the viewer.
+``FOLDER`` holds two runs on the same tasks and seeds, ``act`` and another one. The files, in ``docs/images``, are
+``viewer.webp`` (moving), ``viewer-index.png``, ``viewer-run.png``, ``viewer-compare.png``, ``viewer-pair.png``. Videos
+that are missing are rendered by the viewer.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from moving_picture import IMAGES, MovingPicture, chromium_page, save_still
-from playwright.sync_api import Page
+from playwright.sync_api import FloatRect, Page
 
 from proctor.view import Viewer
 
+FIRST = "act"
 WIDTH, HEIGHT, PICTURE_WIDTH = 1180, 740, 820
 LOOK_MS, STEP_MS, STEPS = 1500, 110, 22
 RENDERING_MS = 240_000
@@ -53,7 +55,7 @@ def _index(page: Page, url: str, picture: MovingPicture) -> str:
 
 
 def _run(page: Page, picture: MovingPicture) -> str:
-    page.locator(".name a").first.click()
+    page.locator(".name a").filter(has_text=FIRST).click()
     page.wait_for_timeout(800)
     picture.add(page.screenshot(), LOOK_MS)
     page.locator(".chips button", has_text="failure").click()
@@ -66,14 +68,14 @@ def _run(page: Page, picture: MovingPicture) -> str:
 
 def _comparison(page: Page, url: str, picture: MovingPicture) -> str:
     page.goto(url)
-    for box in page.get_by_role("checkbox").all():
+    for box in sorted(page.get_by_role("checkbox").all(), key=lambda each: each.get_attribute("aria-label") or ""):
         box.check()
     picture.add(page.screenshot(), LOOK_MS // 2)
     page.locator("button.compare").click()
     page.wait_for_timeout(800)
     picture.add(page.screenshot(), 2 * LOOK_MS)
     line = save_still(page.screenshot(clip=_top(page, "#comparison")), IMAGES / "viewer-compare.png")
-    page.locator("#episodes .chips button", has_text="succeeds").first.click()
+    page.locator("#episodes .chips button", has_text="A ✓ B ✗").click()
     page.locator("#episodes tbody tr").first.click()
     _render_what_is_missing(page)
     _scroll_to(page, "#episodes")
@@ -106,7 +108,7 @@ def _play(page: Page, picture: MovingPicture) -> None:
     picture.durations[-1] = LOOK_MS
 
 
-def _top(page: Page, last: str) -> dict[str, float]:
+def _top(page: Page, last: str) -> FloatRect:
     """Return the part of the page from its top to the end of an element."""
     box = page.locator(last).bounding_box()
     return {"x": 0, "y": 0, "width": WIDTH, "height": min(HEIGHT, box["y"] + box["height"] + 16) if box else HEIGHT}
