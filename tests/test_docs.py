@@ -220,7 +220,7 @@ def test_every_page_of_the_docs_can_be_reached_from_the_readme():
     """In one step."""
     linked = re.findall(r"\]\((docs/[^)#]+\.md)", (REPOSITORY / "README.md").read_text())
 
-    assert {page.relative_to(REPOSITORY).as_posix() for page in PAGES if page.parent.name == "docs"} == set(linked)
+    assert {page.relative_to(REPOSITORY).as_posix() for page in PAGES if page.parent == REPOSITORY / "docs"} == set(linked)
 
 
 def test_every_ratio_in_the_readme_and_the_headlines_is_in_the_lab_book():

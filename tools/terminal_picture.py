@@ -91,9 +91,9 @@ def _moving(display: Photographer, command: Text, result: EvalResult) -> str:
     moments = [state.elapsed_s for state in display.states]
     states = [display.states[index] for index in evenly(moments, LIVE_FRAMES)]
     scenes: list[tuple[list[object], int]]
-    scenes = [([command[:length]], TYPED_MS) for length in range(2, len(command.plain) + 1, 12)]
+    scenes = [([command, "", result], END_MS)]  # first, because some readers show the first frame alone
+    scenes += [([command[:length]], TYPED_MS) for length in range(2, len(command.plain) + 1, 12)]
     scenes += [([command, display.view_of(state)], LIVE_MS) for state in states]
-    scenes += [([command, "", result], END_MS)]
     n_rows = max(_rows(contents) for contents, _ in scenes)
     picture = MovingPicture(PICTURE_WIDTH)
     with chromium_page(PICTURE_WIDTH, 800, scale=1.5) as page:
