@@ -72,16 +72,18 @@ docs: install
 docs-site: install
 	$(BIN)/python -m mkdocs build --strict
 
-# The pictures of README and docs, from evaluations that run now: two minutes on a machine on which nothing else runs.
+# The pictures of README and docs, from evaluations that run now: some minutes on a machine on which nothing else runs.
+# docs/images/scale.svg is from `make bench`.
 PICTURED := outputs/pictures
 pictures: install
 	rm -rf $(PICTURED)
 	$(BIN)/python tools/terminal_picture.py --output_dir=$(PICTURED)/act
 	$(BIN)/python examples/blind.py --episodes 10 --output-dir $(PICTURED)/black-images
-	$(BIN)/proctor replay $(PICTURED)/act --episode failures
+	$(BIN)/proctor replay $(PICTURED)/act --task reach-v3 --episode failures
 	$(BIN)/python tools/report_picture.py $(PICTURED)/act
 	$(BIN)/python tools/viewer_pictures.py $(PICTURED)
 	$(BIN)/python tools/concepts_picture.py
+	$(BIN)/python bench/timeline.py
 
 # All but bench/vs_vla_eval.py, which needs vla-eval.
 bench: install
