@@ -87,13 +87,15 @@ def test_the_reference_of_python_has_signatures_and_docstrings(site):
 
 
 def test_a_browser_requests_nothing_but_the_site(site, browser):
-    """While a page is opened and its search is used."""
+    """While pages are opened from disk and searched."""
     page = browser.new_page()
     asked = []
     page.on("request", lambda request: asked.append(request.url))
-    for name in ("index", "concepts", "api"):
+    for name in ("concepts", "api", "index"):
         page.goto((site / f"{name}.html").as_uri())
-        page.wait_for_load_state("networkidle")
+    page.locator(".md-search__input").click()
+    page.keyboard.type("rename_map")
+    page.locator(".md-search-result__link", has_text="lerobot-eval").first.wait_for()
     page.close()
 
     assert asked

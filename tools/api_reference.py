@@ -26,8 +26,8 @@ HEAD = """\
 # Python
 
 All names of this page are imported from `proctor`, which loads no simulator and no torch. The command line builds the
-same configuration and calls the same functions. [The quickstart](quickstart.md#from-python) and [the page about training
-loops](training.md) show them in use, and `help(proctor.evaluate)` prints a docstring.
+same configuration and calls the same functions. [The quickstart](quickstart.md#from-python) and [the page about
+training loops](training.md) show them in use, and `help(proctor.evaluate)` prints a docstring.
 """
 
 

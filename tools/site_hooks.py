@@ -26,6 +26,8 @@ PAGES = (
     "examples/metaworld_act/README.md",
 )
 """Pages of the repository that are not in ``docs``."""
+WORKER = ROOT / "tools" / "site_worker.js"
+_FETCHED = re.compile(r'<script src="https?://[^"]*iframe-worker[^"]*"></script>')
 _FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(?P<bang>!?)\[(?P<text>[^\[\]]*)\]\((?P<target>[^)\s]+)\)")
 _ROLE = re.compile(r":\w+:<code>~?(?:[\w.]*\.)?(\w+)</code>")
@@ -62,6 +64,16 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Show the roles of docstrings (``:func:`` and the like) as code."""
     return _ROLE.sub(r"<code>\1</code>", html)
+
+
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
+    """Put ``site_worker.js`` in the place of the script that the theme would fetch: a reader requests nothing."""
+    return _FETCHED.sub(lambda _: f"<script>{WORKER.read_text()}</script>", output)
+
+
+def on_post_template(output_content: str, template_name: str, config: MkDocsConfig) -> str:
+    """Do to a page without a source, such as ``404.html``, what is done to the others."""
+    return _FETCHED.sub(lambda _: f"<script>{WORKER.read_text()}</script>", output_content)
 
 
 def _entry(name_and_home: tuple[str, str]) -> str:
