@@ -53,7 +53,7 @@ class MovingPicture:
 
 def save_still(screenshot: bytes, path: Path) -> str:
     """Write a screenshot with 256 colours, and return a line that tells its size."""
-    picture = Image.open(io.BytesIO(screenshot)).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    picture = Image.open(io.BytesIO(screenshot)).convert("RGB").quantize(256, kmeans=2, dither=Image.Dither.NONE)
     picture.save(path, optimize=True)
     return f"{path.name}: {_kilobytes(path)}\n"
 

@@ -21,7 +21,7 @@ from playwright.sync_api import FloatRect, Page
 from proctor.view import Viewer
 
 FIRST = "act"
-WIDTH, HEIGHT, PICTURE_WIDTH = 1180, 740, 820
+WIDTH, HEIGHT, PICTURE_WIDTH = 1180, 740, 860
 LOOK_MS, STEP_MS, STEPS = 1500, 110, 22
 RENDERING_MS = 240_000
 _SEEKED = "() => [...document.querySelectorAll('.lane video')].every(each => !each.seeking && each.readyState > 1)"
@@ -74,7 +74,7 @@ def _comparison(page: Page, url: str, picture: MovingPicture) -> str:
     page.locator("button.compare").click()
     page.wait_for_timeout(800)
     picture.add(page.screenshot(), 2 * LOOK_MS)
-    line = save_still(page.screenshot(clip=_top(page, "#comparison")), IMAGES / "viewer-compare.png")
+    line = save_still(page.screenshot(clip=_top(page, "#results")), IMAGES / "viewer-compare.png")
     page.locator("#episodes .chips button", has_text="A ✓ B ✗").click()
     page.locator("#episodes tbody tr").first.click()
     _render_what_is_missing(page)
