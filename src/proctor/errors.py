@@ -57,7 +57,7 @@ def install_command(extra: str) -> str:
 
 
 class ProctorError(Exception):
-    """The root. ``exit_code`` is the exit status of the command line, ``hint`` its advice on what to do next."""
+    """The base class of Proctor's errors. ``exit_code`` is the exit status of the command line, ``hint`` its advice."""
 
     exit_code = 1
     hint = ""

@@ -38,6 +38,7 @@ SWITCHES |= {
     "all",
     "dataset_convert",
     "private",
+    "dry_run",
 }
 """Options that need no value: only the word ``true`` or ``false`` behind one is its value. Every boolean option of a
 command must be among them (a test compares them), else it would take the command's argument for its value."""

@@ -104,6 +104,15 @@ Example:
 
 Exit status: 0 if all results are equal to the bit, 6 if not.
 """,
+    "reproduce": """\
+Examples:
+  proctor reproduce
+  proctor reproduce metaworld_act
+  proctor reproduce pusht_diffusion --policy.device=cuda --eval.n_episodes=100
+  proctor reproduce libero_pi05 --run outputs/eval/libero
+
+Exit status: 0 if no difference is shown, 6 if one is, 3 if episodes ended in an error.
+""",
     "sweep": """\
 Examples:
   proctor sweep outputs/train/act_pusht --env.type=pusht --eval.n_episodes=50

@@ -33,6 +33,7 @@ _GROUPS = {
         "probe": "Look at what a policy is given and gives, in one short episode.",
         "open-loop": "Compare a policy's predictions on recorded observations with the recorded actions.",
         "check": "Check that a policy's results do not depend on how they are computed.",
+        "reproduce": "Measure a published success rate again, and compare.",
         "serve": "Serve a policy to other programs over openpi's protocol.",
         "plan": "Compute how many episodes tell two policies apart.",
         "autotune": "Measure an evaluation on this machine, and recommend how to run it fast.",
