@@ -30,7 +30,6 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import PackageNotFoundError, distribution, entry_points
 
 _PUBLISHED_AS = "proctor-eval"
 
@@ -42,6 +41,8 @@ def distribution_name() -> str:
     It is the published name. A distribution of another name counts only if it installs the command ``proctor`` and the
     published one is not there: somebody has built Proctor under a name of their own.
     """
+    from importlib.metadata import PackageNotFoundError, distribution, entry_points  # slow, and workers do not need it
+
     try:
         distribution(_PUBLISHED_AS)
     except PackageNotFoundError:

@@ -8,7 +8,6 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
-from importlib.metadata import version
 from typing import TextIO
 
 from cyclopts import App, CycloptsError, Group, Parameter
@@ -68,13 +67,19 @@ _NOBODY_READS = (errno.EPIPE, errno.EIO)
 """The errors of a pipe whose reader has ended, and of a terminal that is gone."""
 
 
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version(distribution_name())
+
+
 def _make_app() -> App:
     app = App(
         name="proctor",
         help="Gives a robot policy its exam: success rate, reward, and how sure one can be.",
         help_epilogue=FIRST_STEPS,
         help_format="plaintext",
-        version=lambda: version(distribution_name()),
+        version=_version,
         version_flags=["--version", "-V"],
         default_parameter=Parameter(name_transform=lambda name: name, negative=()),
         group_commands=Group("Options", sort_key=len(_GROUPS)),
