@@ -2,7 +2,7 @@
 
 ``make dist`` writes ``dist/``; ``make dist-try`` installs the core wheel into an empty environment and runs it;
 ``make dist-matrix`` does that on every supported Python, also with what the demonstration needs, one environment after
-another. Packages come from the index that uv is set up with.
+another. Packages come from where pip is set up to find them.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 DIST = REPOSITORY / "dist"
 PYTHONS = ("3.11", "3.12", "3.13")
 EXTRAS = ("", "metaworld,lerobot,report,view,demo")
+BUILD = (sys.executable, "-m", "build")
 NOT_IN_A_WHEEL = re.compile(r"(^|/)(tests?|bench|tools|docs|__pycache__|checkpoint_makers|\.[^/]+)(/|$)|\.pyc$|\.orig$")
 CARTPOLE = "--policy.type=random --env.type=gymnasium --env.task=CartPole-v1 --eval.n_episodes=3 --eval.video=none"
 
@@ -55,16 +56,26 @@ def build() -> None:
     """Build wheels and sdists of the last commit into ``dist``, and check what they contain."""
     with tempfile.TemporaryDirectory() as place:
         checkout, direct = Path(place, "checkout"), Path(place, "direct")
-        checkout.mkdir()
-        archive = run("git", "archive", "--format=tar", "HEAD", cwd=REPOSITORY, capture=True)
-        subprocess.run(["tar", "-x", "-C", checkout], input=archive, check=True)  # noqa: S603, S607 - fixed words
+        check_out(checkout)
         shutil.rmtree(DIST, ignore_errors=True)
-        for project in (checkout, checkout / "examples"):  # without further options uv makes the wheel of the sdist
-            run(uv(), "build", "--quiet", "--out-dir", str(DIST), str(project))
-        run(uv(), "build", "--quiet", "--wheel", "--out-dir", str(direct), str(checkout))
+        for project in (checkout, checkout / "examples"):  # without further options the wheel is made of the sdist
+            run(*BUILD, "--outdir", str(DIST), str(project))
+        run(*BUILD, "--wheel", "--outdir", str(direct), str(checkout))
         check_contents(checkout, direct)
     for file in sorted(DIST.glob("proctor*")):
         print(f"{file.stat().st_size / 1e6:8.2f} MB  dist/{file.name}")
+
+
+def check_out(place: Path) -> None:
+    """Write the files of the last commit into a new folder, or those that lie here if there is no repository."""
+    if not (REPOSITORY / ".git").exists():
+        shutil.copytree(
+            REPOSITORY, place, ignore=shutil.ignore_patterns(".*", "dist", "outputs", "site", "__pycache__")
+        )
+        return
+    place.mkdir()
+    archive = run("git", "archive", "--format=tar", "HEAD", cwd=REPOSITORY, capture=True)
+    subprocess.run(["tar", "-x", "-C", place], input=archive, check=True)  # noqa: S603, S607 - fixed words
 
 
 def check_contents(checkout: Path, direct: Path) -> None:
@@ -100,12 +111,12 @@ def try_in_an_empty_environment(python: str, extras: str) -> None:
     (wheel,) = DIST.glob("proctor_eval-*.whl")
     with tempfile.TemporaryDirectory() as place:
         environment = Path(place, "environment")
-        interpreter = find_python(f"=={python}.*", needs_pip=False)
-        run(uv(), "venv", "--quiet", "--python", str(interpreter.path), str(environment))
+        interpreter = find_python(f"=={python}.*", needs_pip=True)
+        run(str(interpreter.path), "-m", "venv", str(environment))
         wanted = f"{wheel}[{extras}]" if extras else str(wheel)
-        options = ["--quiet", "--python", str(environment / "bin/python"), "--find-links", str(DIST)]
-        run(uv(), "pip", "install", *options, wanted)
-        run(uv(), "pip", "check", "--quiet", "--python", str(environment / "bin/python"))
+        pip = (str(environment / "bin/python"), "-m", "pip")
+        run(*pip, "install", "--quiet", "--find-links", str(DIST), wanted)
+        run(*pip, "check")
         say(f"{what}: installed in {perf_counter() - began:.0f} s")
         empty = Path(place, "empty")
         empty.mkdir()
@@ -143,11 +154,6 @@ def surroundings() -> dict[str, str]:
     """Return an environment in which nothing leads to this repository or to a Python environment of it."""
     ours = ("PYTHONPATH", "VIRTUAL_ENV", "PYTHONHOME", "PROCTOR_ENVIRONMENTS")
     return {name: value for name, value in os.environ.items() if name not in ours}
-
-
-def uv() -> str:
-    """Return the uv beside this Python, or that of the path."""
-    return shutil.which("uv", path=str(Path(sys.executable).parent)) or shutil.which("uv") or "uv"
 
 
 def say(sentence: str) -> None:
