@@ -1,0 +1,164 @@
+"""Robosuite's operational-space controller with compiled arithmetic: the same results, to the bit, in less time."""
+
+from __future__ import annotations
+
+import warnings
+from functools import cache
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import mujoco
+import numpy as np
+
+from proctor.types import Array
+
+SENSED = (
+    *("ee_pos", "ee_ori_mat", "ee_pos_vel", "ee_ori_vel", "joint_pos", "joint_vel"),
+    *("J_pos", "J_ori", "J_full", "mass_matrix"),
+)
+"""What robosuite's controllers remember of the arm, as of their last update."""
+
+_WANTED = ("goal_pos", "goal_ori", "initial_joint", "kp", "kd")
+_N_TRIALS, _N_DOFS = 40, 23
+
+
+@cache
+def compiled_functions() -> ModuleType | None:
+    """Return the module ``compiled`` if it computes what robosuite does on this machine, else None; a warning says why.
+
+    The compiled code calls scipy's BLAS, and robosuite's numpy's. Both round alike if they are built alike, which is
+    tried on random numbers here. The first call on a machine compiles, which takes seconds.
+    """
+    try:
+        from proctor.benchmarks.robosuite import compiled
+
+        reason = _difference(compiled)
+    except Exception as error:  # noqa: BLE001 - numba fails in many ways, and only time depends on it
+        reason = f"{type(error).__name__}: {error}"
+    if not reason:
+        return compiled
+    warnings.warn(f"Robosuite's controller runs by its own, slower code ({reason}).", stacklevel=2)
+    return None
+
+
+def _difference(compiled: ModuleType) -> str:
+    """Return what robosuite's controller and the compiled one compute differently; "" if it is nothing."""
+    generator = np.random.default_rng(0)
+    for _ in range(_N_TRIALS):
+        arm = np.zeros(1, compiled.ARM)
+        arm["qpos"] = arm["qvel"] = arm["motors"] = np.arange(compiled.N_JOINTS)
+        arm["low"], arm["high"] = -np.inf, np.inf
+        bias, ctrl, (pos, vel, inertia) = generator.normal(size=_N_DOFS), np.zeros(_N_DOFS), generator.normal(size=(3, _N_DOFS))
+        controller = _random_controller(generator, bias)
+        remember(compiled, arm, controller)
+        compiled.drive(arm, bias, 0.0, ctrl)
+        if not np.array_equal(ctrl[:7], controller.run_controller()):
+            return "compiled, it computes other torques"
+        jacobian = generator.normal(size=(2, 3, _N_DOFS))
+        compiled.sense(arm, (np.zeros(3), np.zeros(9)), (jacobian[0], jacobian[1]), (pos, vel, inertia))
+        if not (np.array_equal(arm["ee_pos_vel"][0], jacobian[0] @ vel) and np.array_equal(arm["ee_ori_vel"][0], jacobian[1] @ vel)):
+            return "compiled, it computes other velocities"
+    return ""
+
+
+def _random_controller(generator: np.random.Generator, bias: Array) -> Any:
+    """Return robosuite's controller of an arm in a random state, with MuJoCo's ``qfrc_bias``."""
+    from robosuite.controllers.osc import OperationalSpaceController
+
+    controller = OperationalSpaceController.__new__(OperationalSpaceController)
+    draw = generator.normal
+    jacobian, root = np.asfortranarray(draw(size=(6, 7))), draw(size=(7, 7))
+    vars(controller).update(
+        new_update=False, interpolator_pos=None, interpolator_ori=None, uncoupling=True,
+        sim=SimpleNamespace(data=SimpleNamespace(qfrc_bias=bias)), qvel_index=np.arange(7),
+        ee_pos=draw(size=3), ee_ori_mat=draw(size=(3, 3)), ee_pos_vel=draw(size=3), ee_ori_vel=draw(size=3),
+        joint_pos=draw(size=7), joint_vel=draw(size=7), initial_joint=draw(size=7),
+        J_full=jacobian, J_pos=np.asfortranarray(jacobian[:3]), J_ori=np.asfortranarray(jacobian[3:]),
+        mass_matrix=np.asfortranarray(root @ root.T + np.eye(7)),
+        goal_pos=draw(size=3), goal_ori=draw(size=(3, 3)), kp=draw(size=6), kd=draw(size=6),
+    )  # fmt: skip
+    return controller
+
+
+def remember(compiled: ModuleType, arm: Array, controller: Any) -> None:
+    """Copy what robosuite's controller remembers into an arm."""
+    for name in (*SENSED, *_WANTED):
+        value = getattr(controller, name)
+        arm[name][0] = value.T if name in compiled.TRANSPOSED else value
+
+
+def can_be_compiled(controller: Any) -> bool:
+    """Return True if a robosuite controller is of the kind that is compiled."""
+    from robosuite.controllers.osc import OperationalSpaceController
+
+    return (
+        type(controller) is OperationalSpaceController
+        and controller.impedance_mode == "fixed"
+        and controller.use_ori
+        and controller.uncoupling
+        and controller.interpolator_pos is None
+        and controller.interpolator_ori is None
+    )
+
+
+class CompiledController:
+    """The controller of a robot's arm, which makes robosuite's own compute by compiled code.
+
+    Positions and velocities must be current if it is updated, as they are after MuJoCo's ``forward``.
+    """
+
+    def __init__(self, compiled: ModuleType, robot: Any, model: Any, data: Any) -> None:
+        self._compiled, self._model, self._data = compiled, model, data
+        self._site = robot.eef_site_id
+        self._jacobian = np.zeros((3, model.nv)), np.zeros((3, model.nv))
+        self._pose = data.site_xpos[self._site], data.site_xmat[self._site]
+        self._moving, self._bias = (data.qpos, data.qvel, data.qM), data.qfrc_bias
+        self.arm = np.zeros(1, compiled.ARM)
+        self.arm["qpos"], self.arm["qvel"] = robot._ref_joint_pos_indexes, robot._ref_joint_vel_indexes  # noqa: SLF001
+        self.arm["motors"] = robot._ref_joint_actuator_indexes  # noqa: SLF001
+        self.arm["low"], self.arm["high"] = robot.torque_limits
+        self.arm["inertia"] = _places_in_inertia(model, self.arm["qvel"][0])
+
+    def take(self, controller: Any) -> None:
+        """Use a new robosuite controller, with this one's methods in place of its own."""
+        self._controller = controller
+        remember(self._compiled, self.arm, controller)
+        for name in SENSED:
+            seen = self.arm[name][0]
+            setattr(controller, name, seen.T if name in self._compiled.TRANSPOSED else seen)
+        controller.update, controller.set_goal, controller.run_controller = self.update, self.set_goal, self.run
+
+    def set_goal(self, action: Array, *others: Any) -> None:
+        """Set the goal by the first six numbers of an action, as robosuite does."""
+        type(self._controller).set_goal(self._controller, action, *others)
+        self.arm["goal_pos"], self.arm["goal_ori"] = self._controller.goal_pos, self._controller.goal_ori
+
+    def update(self, force: bool = False) -> None:  # noqa: FBT001, FBT002 - robosuite's signature
+        """Replace ``Controller.update``: positions and velocities are current, so only the constraints are solved."""
+        controller = self._controller
+        if not (controller.new_update or force):
+            return
+        mujoco.mj_fwdConstraint(self._model, self._data)
+        mujoco.mj_jacSite(self._model, self._data, *self._jacobian, self._site)
+        self._compiled.sense(self.arm, self._pose, self._jacobian, self._moving)
+        controller.new_update = False
+
+    def run(self) -> Array:
+        """Replace ``OperationalSpaceController.run_controller``. Returns torques (7,), not limited."""
+        self.update()
+        self._compiled.run_controller(self.arm, self._bias)
+        self._controller.new_update = True
+        return self.arm["torques"][0].copy()
+
+    def drive(self, grip: float, ctrl: Array) -> None:
+        """Set torques towards the goal and the gripper's motion in MuJoCo's ``ctrl``."""
+        self.update()
+        self._compiled.drive(self.arm, self._bias, grip, ctrl)
+        self._controller.new_update = True
+
+
+def _places_in_inertia(model: Any, dofs: Array) -> Array:
+    """Return where in MuJoCo's ``qM`` the elements of the inertia matrix of some degrees of freedom are; -1: nowhere."""
+    counted = np.zeros((model.nv, model.nv))
+    mujoco.mj_fullM(model, counted, np.arange(1.0, model.nM + 1))
+    return counted[np.ix_(dofs, dofs)].astype(np.int64) - 1
