@@ -32,6 +32,9 @@ COMPARED = {
 
 CONTROL_HZ = 20
 WAIT_ACTION = np.array([0, 0, 0, 0, 0, 0, -1.0])
+_WITHOUT_SENSORS = 0, 1
+"""Arguments of ``mj_forwardSkip``: it skips no stage (``mjSTAGE_NONE``), but sensors."""
+
 LOADS_BEFORE_FIRST_EPISODE = 3
 """Number of times that LeRobot has loaded the model when its first episode begins: it constructs, resets, resets again.
 
@@ -236,8 +239,9 @@ class QuickSimulator(Simulator):
         super().__init__(scene, view)
         mujoco.MjModel.from_xml_string("<mujoco/>")  # the compiler frees the scene when it is given another one
         give_back_freed_memory()
-        self._mujoco = mujoco
+        self._forward, self._finish_substep = mujoco.mj_forwardSkip, mujoco.mj_step2
         self._model, self._data = super().model, super().data
+        remember_addresses(self._env.sim.model)
         self._clock = SamplingClock(self._env.model_timestep, 1 / CONTROL_HZ)
         self._n_substeps = int(self._env.control_timestep / self._env.model_timestep)
         self._hand = _Hand(self._env.robots[0])
@@ -270,11 +274,11 @@ class QuickSimulator(Simulator):
                 self.prepare_to_look()
         seen = None
         for substep in range(self._n_substeps):
-            self._mujoco.mj_forwardSkip(self._model, self._data, self._mujoco.mjtStage.mjSTAGE_NONE, 1)
+            self._forward(self._model, self._data, *_WITHOUT_SENSORS)
             if substep == 0:
                 self._arm.set_goal(action)
             self._arm.drive()
-            self._mujoco.mj_step2(self._model, self._data)
+            self._finish_substep(self._model, self._data)
             if self._clock.tick() and look:
                 seen = self._see()
         env = self._env
@@ -308,6 +312,12 @@ def remember_new_model(problem: Any) -> Any:
 
     Remembering.__name__ = problem.__name__
     return Remembering
+
+
+def remember_addresses(names: Any) -> None:
+    """Make robosuite's model look up joints once, not whenever LIBERO asks if something is open or switched on."""
+    addresses = {joint: names.get_joint_qpos_addr(joint) for joint in names.joint_names}
+    names.get_joint_qpos_addr = addresses.__getitem__
 
 
 class _Hand:

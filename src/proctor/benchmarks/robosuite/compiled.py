@@ -3,7 +3,8 @@
 Each function makes the floating-point operations of robosuite 1.4 (``controllers/osc.py``,
 ``controllers/base_controller.py``, ``models/grippers/panda_gripper.py``) in their order, on arrays of the same memory
 layout, because BLAS rounds by layout. What robosuite itself compiles is called: the matrices of the operational space,
-the torques of the null space, the error of the orientation. numba neither reorders sums nor fuses products into them.
+the torques of the null space, the error of the orientation, the
+matrix of a quaternion. numba neither reorders sums nor fuses products into them.
 
 An arm is an array of one element, which holds all that its controller remembers: passing it costs less than passing
 its parts. Numba stores the machine code beside this file, or in the user's cache directory if this folder cannot be
@@ -17,21 +18,24 @@ from typing import Any
 import numba
 import numpy as np
 from robosuite.utils.control_utils import nullspace_torques, opspace_matrices, orientation_error
+from robosuite.utils.transform_utils import quat2mat
 
+from proctor.benchmarks.robosuite.controller import N_JOINTS
 from proctor.types import Array
 
 TRANSPOSED = ("J_pos", "J_ori", "J_full", "mass_matrix")
 """Fields of an arm that hold a matrix's transpose: robosuite's own matrices are in the order of Fortran."""
 
 
-N_JOINTS, N_FINGERS = 7, 2
+N_FINGERS = 2
 
 _JOINTS, _FINGERS = (N_JOINTS,), (N_FINGERS,)
 _SHAPES: dict[str, tuple[int, ...]] = {
     **dict.fromkeys(("joint_pos", "joint_vel", "initial_joint", "torques", "low", "high"), _JOINTS),
     **dict.fromkeys(("ee_pos", "ee_pos_vel", "ee_ori_vel", "goal_pos"), (3,)),
     **dict.fromkeys(("ee_ori_mat", "goal_ori"), (3, 3)),
-    **dict.fromkeys(("kp", "kd"), (6,)),
+    **dict.fromkeys(("kp", "kd", "action", "input_min", "input_max"), (6,)),
+    **dict.fromkeys(("action_input_transform", "action_scale", "action_output_transform"), (6,)),
     **dict.fromkeys(("J_pos", "J_ori"), (N_JOINTS, 3)),
     **{"J_full": (N_JOINTS, 6), "mass_matrix": (N_JOINTS, N_JOINTS)},
     **dict.fromkeys(("grip", "grip_speed", "grip_middle", "grip_reach"), _FINGERS),
@@ -68,6 +72,30 @@ def _sense(arms: Any, pose: tuple[Array, Array], jacobian: tuple[Array, Array], 
             arm.mass_matrix[j, i] = inertia[place] if place >= 0 else 0.0
 
 
+def _set_goal(arms: Any) -> None:
+    """Set the goal as ``OperationalSpaceController.set_goal`` does, if ``action`` is a change of the pose."""
+    arm = arms[0]
+    change = np.empty(6)
+    for i in range(6):
+        action = _clipped(arm.action[i], arm.input_min[i], arm.input_max[i])
+        moved = (action - arm.action_input_transform[i]) * arm.action_scale[i]
+        change[i] = moved + arm.action_output_transform[i]
+    arm.goal_pos[:] = arm.ee_pos + change[:3]
+    turn = change[3:]
+    if not (turn == 0).all():
+        arm.goal_ori[:] = np.dot(quat2mat(_quaternion(turn)), arm.ee_ori_mat)
+
+
+def _axis_angle_to_quaternion(turn: Array) -> Array:
+    """Return what robosuite's ``axisangle2quat`` does: x, y, z, w."""
+    angle = np.sqrt(np.dot(turn, turn))
+    quaternion = np.zeros(4)
+    quaternion[3] = np.cos(angle / 2.0)
+    if angle != 0:
+        quaternion[:3] = turn / angle * np.sin(angle / 2.0)
+    return quaternion
+
+
 def _run_controller(arms: Any, bias: Array) -> None:
     """Set ``torques`` as ``OperationalSpaceController.run_controller`` does, with MuJoCo's ``qfrc_bias``."""
     arm = arms[0]
@@ -101,6 +129,5 @@ def _clip(value: float, low: float, high: float) -> float:
 
 
 _compile = numba.njit(cache=True)
-_clipped = _compile(_clip)
-sense, run_controller = _compile(_sense), _compile(_run_controller)
-drive = _compile(_drive)
+_clipped, _quaternion = _compile(_clip), _compile(_axis_angle_to_quaternion)
+sense, set_goal, run_controller, drive = (_compile(f) for f in (_sense, _set_goal, _run_controller, _drive))

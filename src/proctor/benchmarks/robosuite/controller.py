@@ -12,13 +12,18 @@ import numpy as np
 
 from proctor.types import Array
 
+N_JOINTS = 7
+
 SENSED = (
     *("ee_pos", "ee_ori_mat", "ee_pos_vel", "ee_ori_vel", "joint_pos", "joint_vel"),
     *("J_pos", "J_ori", "J_full", "mass_matrix"),
 )
 """What robosuite's controllers remember of the arm, as of their last update."""
 
-_WANTED = ("goal_pos", "goal_ori", "initial_joint", "kp", "kd")
+_WANTED = (
+    *("goal_pos", "goal_ori", "initial_joint", "kp", "kd", "input_min", "input_max"),
+    *("action_input_transform", "action_scale", "action_output_transform"),
+)
 _N_TRIALS, _N_DOFS = 40, 23
 
 
@@ -44,33 +49,47 @@ def compiled_functions() -> ModuleType | None:
 def _difference(compiled: ModuleType) -> str:
     """Return what robosuite's controller and the compiled one compute differently; "" if it is nothing."""
     generator = np.random.default_rng(0)
-    for _ in range(_N_TRIALS):
-        arm = np.zeros(1, compiled.ARM)
-        arm["qpos"] = arm["qvel"] = arm["motors"] = np.arange(compiled.N_JOINTS)
-        arm["low"], arm["high"] = -np.inf, np.inf
-        bias, ctrl, (pos, vel, inertia) = generator.normal(size=_N_DOFS), np.zeros(_N_DOFS), generator.normal(size=(3, _N_DOFS))
-        controller = _random_controller(generator, bias)
+    for trial in range(_N_TRIALS):
+        controller, action = _random_controller(generator), generator.uniform(-1.2, 1.2, 6)
+        jacobian, moving = generator.normal(size=(2, 3, _N_DOFS)), generator.normal(size=(3, _N_DOFS))
+        arm, pose = _arm_without_limits(compiled), (np.zeros(3), np.zeros(9))
+        action[3:] *= trial % 4 > 0
+        bias, ctrl = controller.sim.data.qfrc_bias, np.zeros(_N_DOFS)
         remember(compiled, arm, controller)
+        arm["action"] = action
+        compiled.set_goal(arm)
         compiled.drive(arm, bias, 0.0, ctrl)
-        if not np.array_equal(ctrl[:7], controller.run_controller()):
-            return "compiled, it computes other torques"
-        jacobian = generator.normal(size=(2, 3, _N_DOFS))
-        compiled.sense(arm, (np.zeros(3), np.zeros(9)), (jacobian[0], jacobian[1]), (pos, vel, inertia))
-        if not (np.array_equal(arm["ee_pos_vel"][0], jacobian[0] @ vel) and np.array_equal(arm["ee_ori_vel"][0], jacobian[1] @ vel)):
-            return "compiled, it computes other velocities"
+        controller.set_goal(action)
+        pairs = [(controller.run_controller(), ctrl[: compiled.N_JOINTS])]
+        pairs += [(getattr(controller, name), arm[name][0].copy()) for name in ("goal_pos", "goal_ori")]
+        compiled.sense(arm, pose, tuple(jacobian), tuple(moving))
+        pairs += zip(jacobian @ moving[1], (arm["ee_pos_vel"][0], arm["ee_ori_vel"][0]), strict=True)
+        if not all(np.array_equal(theirs, ours) for theirs, ours in pairs):
+            return "on this machine the compiled one would round otherwise"
     return ""
 
 
-def _random_controller(generator: np.random.Generator, bias: Array) -> Any:
-    """Return robosuite's controller of an arm in a random state, with MuJoCo's ``qfrc_bias``."""
+def _arm_without_limits(compiled: ModuleType) -> Array:
+    arm = np.zeros(1, compiled.ARM)
+    arm["qpos"] = arm["qvel"] = arm["motors"] = np.arange(compiled.N_JOINTS)
+    arm["fingers"] = compiled.N_JOINTS + np.arange(compiled.N_FINGERS)
+    arm["low"], arm["high"] = -np.inf, np.inf
+    return arm
+
+
+def _random_controller(generator: np.random.Generator) -> Any:
+    """Return robosuite's controller of an arm in a random state."""
     from robosuite.controllers.osc import OperationalSpaceController
 
     controller = OperationalSpaceController.__new__(OperationalSpaceController)
     draw = generator.normal
     jacobian, root = np.asfortranarray(draw(size=(6, 7))), draw(size=(7, 7))
+    one, reach = np.ones(6), np.array([0.05, 0.05, 0.05, 0.5, 0.5, 0.5])
     vars(controller).update(
-        new_update=False, interpolator_pos=None, interpolator_ori=None, uncoupling=True,
-        sim=SimpleNamespace(data=SimpleNamespace(qfrc_bias=bias)), qvel_index=np.arange(7),
+        new_update=False, interpolator_pos=None, interpolator_ori=None, uncoupling=True, impedance_mode="fixed",
+        use_delta=True, use_ori=True, position_limits=None, orientation_limits=None, action_scale=None,
+        input_min=-one, input_max=one, output_min=-reach, output_max=reach,
+        sim=SimpleNamespace(data=SimpleNamespace(qfrc_bias=draw(size=_N_DOFS))), qvel_index=np.arange(7),
         ee_pos=draw(size=3), ee_ori_mat=draw(size=(3, 3)), ee_pos_vel=draw(size=3), ee_ori_vel=draw(size=3),
         joint_pos=draw(size=7), joint_vel=draw(size=7), initial_joint=draw(size=7),
         J_full=jacobian, J_pos=np.asfortranarray(jacobian[:3]), J_ori=np.asfortranarray(jacobian[3:]),
@@ -82,6 +101,7 @@ def _random_controller(generator: np.random.Generator, bias: Array) -> Any:
 
 def remember(compiled: ModuleType, arm: Array, controller: Any) -> None:
     """Copy what robosuite's controller remembers into an arm."""
+    controller.scale_action(np.zeros(6))  # it sets the scale when it is first asked
     for name in (*SENSED, *_WANTED):
         value = getattr(controller, name)
         arm[name][0] = value.T if name in compiled.TRANSPOSED else value
@@ -98,6 +118,9 @@ def can_be_compiled(controller: Any) -> bool:
         and controller.uncoupling
         and controller.interpolator_pos is None
         and controller.interpolator_ori is None
+        and controller.position_limits is None
+        and controller.orientation_limits is None
+        and controller.joint_dim == N_JOINTS
     )
 
 
@@ -114,6 +137,7 @@ class CompiledController:
         self._pose = data.site_xpos[self._site], data.site_xmat[self._site]
         self._moving, self._bias = (data.qpos, data.qvel, data.qM), data.qfrc_bias
         self.arm = np.zeros(1, compiled.ARM)
+        self._goal = self.arm["goal_pos"][0], self.arm["goal_ori"][0]
         self.arm["qpos"], self.arm["qvel"] = robot._ref_joint_pos_indexes, robot._ref_joint_vel_indexes  # noqa: SLF001
         self.arm["motors"] = robot._ref_joint_actuator_indexes  # noqa: SLF001
         self.arm["low"], self.arm["high"] = robot.torque_limits
@@ -129,9 +153,16 @@ class CompiledController:
         controller.update, controller.set_goal, controller.run_controller = self.update, self.set_goal, self.run
 
     def set_goal(self, action: Array, *others: Any) -> None:
-        """Set the goal by the first six numbers of an action, as robosuite does."""
-        type(self._controller).set_goal(self._controller, action, *others)
-        self.arm["goal_pos"], self.arm["goal_ori"] = self._controller.goal_pos, self._controller.goal_ori
+        """Replace ``OperationalSpaceController.set_goal``, for an action (6,)."""
+        controller, arm = self._controller, self.arm
+        if others or not controller.use_delta:
+            type(controller).set_goal(controller, action, *others)
+            arm["goal_pos"], arm["goal_ori"] = controller.goal_pos, controller.goal_ori
+            return
+        self.update()
+        arm["action"] = action
+        self._compiled.set_goal(arm)
+        controller.goal_pos, controller.goal_ori = self._goal
 
     def update(self, force: bool = False) -> None:  # noqa: FBT001, FBT002 - robosuite's signature
         """Replace ``Controller.update``: positions and velocities are current, so only the constraints are solved."""
