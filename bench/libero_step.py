@@ -12,11 +12,10 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import process_time
 from typing import Any
+from unittest.mock import patch
 
 os.environ.setdefault("MUJOCO_GL", "egl")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # as in Proctor's workers
@@ -41,29 +40,24 @@ class Costs:
     mujoco: list[float] = field(default_factory=list)
 
 
-@contextmanager
-def robosuites_own_controller() -> Iterator[None]:
-    found, libero_arm.compiled_functions = libero_arm.compiled_functions, lambda: None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        libero_arm.compiled_functions = found
+def simulator_of(env: Any) -> Any:
+    return env._simulator  # noqa: SLF001 - a step's parts are inside
 
 
 def episode(env: Any, seed: int, init_state: int | None, n_steps: int) -> tuple[float, str]:
-    """Return the milliseconds of a step, and a digest of the state at the end, which a difference before would change."""
+    """Return the milliseconds of a step, and a digest of the last state, which any difference before would change."""
     env.reset(seed, init_state, look=False)
     actions = np.random.default_rng(seed).uniform(-1, 1, (n_steps, 7)).astype(np.float32)
     started = process_time()
     for action in actions:
         env.step(action, look=False)
     used = process_time() - started
-    return used / n_steps * 1000, digest_of([*env.state(), env._simulator.data.qacc_warmstart])
+    return used / n_steps * 1000, digest_of([*env.state(), simulator_of(env).data.qacc_warmstart])
 
 
 def mujocos_share(env: Any, seed: int, init_state: int | None, n_steps: int) -> float:
     """Return the milliseconds of a step's calls of MuJoCo: the same ones on the same states, and nothing else."""
-    simulator = env._simulator
+    simulator = simulator_of(env)
     model, data = simulator.model, simulator.data
     env.reset(seed, init_state, look=False)
     actions = np.random.default_rng(seed).uniform(-1, 1, (n_steps, 7)).astype(np.float32)
@@ -73,7 +67,7 @@ def mujocos_share(env: Any, seed: int, init_state: int | None, n_steps: int) -> 
         torques = torques_of(env, action)
         after = data.qpos.copy()
         data.qpos[:], data.qvel[:], data.qacc_warmstart[:], data.time = before
-        used += repeated(model, data, simulator._hand.grip_site, torques)
+        used += repeated(model, data, simulator.env.robots[0].eef_site_id, torques)
         if not np.array_equal(after, data.qpos):
             raise SystemExit("The repeated step differs, so its time says nothing.")
     return used / n_steps * 1000
@@ -81,7 +75,7 @@ def mujocos_share(env: Any, seed: int, init_state: int | None, n_steps: int) -> 
 
 def torques_of(env: Any, action: Array) -> list[Array]:
     """Do a step. Returns what MuJoCo's ``ctrl`` was before it, and in each of its substeps."""
-    data, arm = env._simulator.data, env._simulator._arm
+    data, arm = simulator_of(env).data, simulator_of(env)._arm  # noqa: SLF001
     found, drive = [data.ctrl.copy()], arm.drive
 
     def watched() -> None:
@@ -114,7 +108,7 @@ def measure(suite: str, task_id: int, n_pairs: int, n_steps: int) -> Costs:
     benchmark, _ = make_benchmark({"type": "libero", "task": suite, "task_ids": [task_id]})
     (task,) = benchmark.tasks()
     compiled = benchmark.make_env(task)
-    with robosuites_own_controller():
+    with patch.object(libero_arm, "compiled_for", lambda _: None):
         own = benchmark.make_env(task)
     costs = Costs()
     for seed in range(n_pairs):

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-import mujoco
 import numpy as np
 
-from proctor.benchmarks.robosuite.controller import CompiledController, can_be_compiled, compiled_functions
+from proctor.benchmarks.robosuite.controller import CompiledController, compiled_for
 from proctor.types import Array
 
 
@@ -28,8 +27,7 @@ def make_arm(robot: Any, model: Any, data: Any) -> Arm:
     """Return the compiled arm if the robot has the controller and the gripper that are compiled, else robosuite's."""
     from robosuite.models.grippers.panda_gripper import PandaGripper
 
-    usual = type(robot.gripper) is PandaGripper and can_be_compiled(robot.controller)
-    compiled = compiled_functions() if usual else None
+    compiled = compiled_for(robot.controller) if type(robot.gripper) is PandaGripper else None
     return OwnArm(robot, model, data) if compiled is None else CompiledArm(compiled, robot, model, data)
 
 
@@ -37,8 +35,10 @@ class CompiledArm:
     """A Panda arm with a Panda gripper."""
 
     def __init__(self, compiled: Any, robot: Any, model: Any, data: Any) -> None:
+        import mujoco
+
         self._gripper, self._ctrl = robot.gripper, data.ctrl
-        self._controller = CompiledController(compiled, robot, model, data)
+        self._controller = CompiledController(compiled, robot, model, data, mujoco.mj_fwdConstraint)
         arm, self._motors = self._controller.arm, _GripperMotors(robot, model)
         arm["fingers"], arm["grip_speed"] = self._motors.places, np.array([-1.0, 1.0]) * robot.gripper.speed
         arm["grip_middle"], arm["grip_reach"] = self._motors.middle, self._motors.reach
@@ -60,7 +60,9 @@ class OwnArm:
     """An arm whose controller and gripper are robosuite's own."""
 
     def __init__(self, robot: Any, model: Any, data: Any) -> None:
-        self._model, self._data, self._gripper = model, data, robot.gripper
+        import mujoco
+
+        self._mujoco, self._model, self._data, self._gripper = mujoco, model, data, robot.gripper
         self._site = robot.eef_site_id
         self._joint_pos = np.array(robot._ref_joint_pos_indexes)  # noqa: SLF001
         self._joint_vel = np.array(robot._ref_joint_vel_indexes)  # noqa: SLF001
@@ -86,11 +88,11 @@ class OwnArm:
         controller, data = self._controller, self._data
         if not (controller.new_update or force):
             return
-        mujoco.mj_fwdConstraint(self._model, data)
+        self._mujoco.mj_fwdConstraint(self._model, data)
         n_dof = self._model.nv
         jac_pos, jac_ori, inertia = np.zeros((3, n_dof)), np.zeros((3, n_dof)), np.zeros((n_dof, n_dof))
-        mujoco.mj_jacSite(self._model, data, jac_pos, jac_ori, self._site)
-        mujoco.mj_fullM(self._model, inertia, data.qM)
+        self._mujoco.mj_jacSite(self._model, data, jac_pos, jac_ori, self._site)
+        self._mujoco.mj_fullM(self._model, inertia, data.qM)
         controller.ee_pos = data.site_xpos[self._site].copy()
         controller.ee_ori_mat = data.site_xmat[self._site].reshape(3, 3).copy()
         controller.ee_pos_vel, controller.ee_ori_vel = jac_pos @ data.qvel, jac_ori @ data.qvel

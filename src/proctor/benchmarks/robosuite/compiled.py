@@ -20,14 +20,13 @@ import numpy as np
 from robosuite.utils.control_utils import nullspace_torques, opspace_matrices, orientation_error
 from robosuite.utils.transform_utils import quat2mat
 
-from proctor.benchmarks.robosuite.controller import N_JOINTS
 from proctor.types import Array
 
 TRANSPOSED = ("J_pos", "J_ori", "J_full", "mass_matrix")
 """Fields of an arm that hold a matrix's transpose: robosuite's own matrices are in the order of Fortran."""
 
 
-N_FINGERS = 2
+N_JOINTS, N_FINGERS = 7, 2
 
 _JOINTS, _FINGERS = (N_JOINTS,), (N_FINGERS,)
 _SHAPES: dict[str, tuple[int, ...]] = {
@@ -37,7 +36,8 @@ _SHAPES: dict[str, tuple[int, ...]] = {
     **dict.fromkeys(("kp", "kd", "action", "input_min", "input_max"), (6,)),
     **dict.fromkeys(("action_input_transform", "action_scale", "action_output_transform"), (6,)),
     **dict.fromkeys(("J_pos", "J_ori"), (N_JOINTS, 3)),
-    **{"J_full": (N_JOINTS, 6), "mass_matrix": (N_JOINTS, N_JOINTS)},
+    "J_full": (N_JOINTS, 6),
+    "mass_matrix": (N_JOINTS, N_JOINTS),
     **dict.fromkeys(("grip", "grip_speed", "grip_middle", "grip_reach"), _FINGERS),
 }
 _INDICES = {**dict.fromkeys(("qpos", "qvel", "motors"), _JOINTS), "fingers": _FINGERS, "inertia": _JOINTS * 2}
@@ -125,7 +125,7 @@ def _clip(value: float, low: float, high: float) -> float:
     """Return what ``np.clip`` does, which returns NaN for NaN."""
     if value < low:
         return low
-    return high if value > high else value
+    return high if value > high else value  # noqa: FURB136 - min would not return NaN for NaN
 
 
 _compile = numba.njit(cache=True)

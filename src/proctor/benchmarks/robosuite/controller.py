@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from functools import cache
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, TypeAlias
 
-import mujoco
 import numpy as np
 
 from proctor.types import Array
 
-N_JOINTS = 7
+Solve: TypeAlias = Callable[[Any, Any], None]
+"""A function of MuJoCo's model and data."""
 
 SENSED = (
     *("ee_pos", "ee_ori_mat", "ee_pos_vel", "ee_ori_vel", "joint_pos", "joint_vel"),
@@ -107,10 +108,17 @@ def remember(compiled: ModuleType, arm: Array, controller: Any) -> None:
         arm[name][0] = value.T if name in compiled.TRANSPOSED else value
 
 
-def can_be_compiled(controller: Any) -> bool:
-    """Return True if a robosuite controller is of the kind that is compiled."""
-    from robosuite.controllers.osc import OperationalSpaceController
+def compiled_for(controller: Any) -> ModuleType | None:
+    """Return the compiled functions if they compute what a robosuite controller does, else None."""
+    compiled = compiled_functions() if _is_of_the_compiled_kind(controller) else None
+    return compiled if compiled and controller.joint_dim == compiled.N_JOINTS else None
 
+
+def _is_of_the_compiled_kind(controller: Any) -> bool:
+    try:
+        from robosuite.controllers.osc import OperationalSpaceController
+    except ImportError:  # version 1.5 has it elsewhere, with other arithmetic
+        return False
     return (
         type(controller) is OperationalSpaceController
         and controller.impedance_mode == "fixed"
@@ -120,18 +128,22 @@ def can_be_compiled(controller: Any) -> bool:
         and controller.interpolator_ori is None
         and controller.position_limits is None
         and controller.orientation_limits is None
-        and controller.joint_dim == N_JOINTS
     )
 
 
 class CompiledController:
     """The controller of a robot's arm, which makes robosuite's own compute by compiled code.
 
-    Positions and velocities must be current if it is updated, as they are after MuJoCo's ``forward``.
+    Robosuite computes everything anew when a controller is updated. Here positions and velocities must be current, as
+    they are after MuJoCo's ``forward``, and ``solve`` does what else is needed: it must solve the constraints, because
+    each solution starts where the one before ended.
     """
 
-    def __init__(self, compiled: ModuleType, robot: Any, model: Any, data: Any) -> None:
-        self._compiled, self._model, self._data = compiled, model, data
+    def __init__(self, compiled: ModuleType, robot: Any, model: Any, data: Any, solve: Solve) -> None:
+        import mujoco
+
+        self._compiled, self._model, self._data, self._solve = compiled, model, data, solve
+        self._jacobian_of_site = mujoco.mj_jacSite
         self._site = robot.eef_site_id
         self._jacobian = np.zeros((3, model.nv)), np.zeros((3, model.nv))
         self._pose = data.site_xpos[self._site], data.site_xmat[self._site]
@@ -169,8 +181,8 @@ class CompiledController:
         controller = self._controller
         if not (controller.new_update or force):
             return
-        mujoco.mj_fwdConstraint(self._model, self._data)
-        mujoco.mj_jacSite(self._model, self._data, *self._jacobian, self._site)
+        self._solve(self._model, self._data)
+        self._jacobian_of_site(self._model, self._data, *self._jacobian, self._site)
         self._compiled.sense(self.arm, self._pose, self._jacobian, self._moving)
         controller.new_update = False
 
@@ -179,7 +191,8 @@ class CompiledController:
         self.update()
         self._compiled.run_controller(self.arm, self._bias)
         self._controller.new_update = True
-        return self.arm["torques"][0].copy()
+        torques: Array = self.arm["torques"][0].copy()
+        return torques
 
     def drive(self, grip: float, ctrl: Array) -> None:
         """Set torques towards the goal and the gripper's motion in MuJoCo's ``ctrl``."""
@@ -189,7 +202,10 @@ class CompiledController:
 
 
 def _places_in_inertia(model: Any, dofs: Array) -> Array:
-    """Return where in MuJoCo's ``qM`` the elements of the inertia matrix of some degrees of freedom are; -1: nowhere."""
+    """Return where in MuJoCo's ``qM`` the elements of the inertia matrix of some joints are; -1: nowhere."""
+    import mujoco
+
     counted = np.zeros((model.nv, model.nv))
     mujoco.mj_fullM(model, counted, np.arange(1.0, model.nM + 1))
-    return counted[np.ix_(dofs, dofs)].astype(np.int64) - 1
+    places: Array = counted[np.ix_(dofs, dofs)].astype(np.int64) - 1
+    return places
