@@ -11,7 +11,7 @@ from proctor.types import Array
 
 
 class Arm(Protocol):
-    """What drives the robot. Positions and velocities of MuJoCo's data must be current."""
+    """An arm is driven towards a goal. Positions and velocities of MuJoCo's data must be current for that."""
 
     def take(self, controller: Any) -> None:
         """Use a new robosuite controller."""
@@ -104,7 +104,7 @@ class OwnArm:
 
 
 class _GripperMotors:
-    """Where in MuJoCo's ``ctrl`` the gripper's motors are, and the middle and half the width of their ranges."""
+    """The gripper's motors: their places in MuJoCo's ``ctrl``, and the middle and half the width of their ranges."""
 
     def __init__(self, robot: Any, model: Any) -> None:
         names = robot.sim.model

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+import weakref
 from collections.abc import Callable
 from functools import cache
 from types import ModuleType, SimpleNamespace
@@ -157,16 +158,19 @@ class CompiledController:
 
     def take(self, controller: Any) -> None:
         """Use a new robosuite controller, with this one's methods in place of its own."""
-        self._controller = controller
+        self._controller = weakref.ref(controller)  # which has this one's methods; a cycle would keep the simulation
         remember(self._compiled, self.arm, controller)
         for name in SENSED:
             seen = self.arm[name][0]
             setattr(controller, name, seen.T if name in self._compiled.TRANSPOSED else seen)
         controller.update, controller.set_goal, controller.run_controller = self.update, self.set_goal, self.run
 
+    def _robosuites(self) -> Any:
+        return self._controller()
+
     def set_goal(self, action: Array, *others: Any) -> None:
         """Replace ``OperationalSpaceController.set_goal``, for an action (6,)."""
-        controller, arm = self._controller, self.arm
+        controller, arm = self._robosuites(), self.arm
         if others or not controller.use_delta:
             type(controller).set_goal(controller, action, *others)
             arm["goal_pos"], arm["goal_ori"] = controller.goal_pos, controller.goal_ori
@@ -178,7 +182,7 @@ class CompiledController:
 
     def update(self, force: bool = False) -> None:  # noqa: FBT001, FBT002 - robosuite's signature
         """Replace ``Controller.update``: positions and velocities are current, so only the constraints are solved."""
-        controller = self._controller
+        controller = self._robosuites()
         if not (controller.new_update or force):
             return
         self._solve(self._model, self._data)
@@ -190,7 +194,7 @@ class CompiledController:
         """Replace ``OperationalSpaceController.run_controller``. Returns torques (7,), not limited."""
         self.update()
         self._compiled.run_controller(self.arm, self._bias)
-        self._controller.new_update = True
+        self._robosuites().new_update = True
         torques: Array = self.arm["torques"][0].copy()
         return torques
 
@@ -198,7 +202,7 @@ class CompiledController:
         """Set torques towards the goal and the gripper's motion in MuJoCo's ``ctrl``."""
         self.update()
         self._compiled.drive(self.arm, self._bias, grip, ctrl)
-        self._controller.new_update = True
+        self._robosuites().new_update = True
 
 
 def _places_in_inertia(model: Any, dofs: Array) -> Array:
