@@ -367,11 +367,11 @@ def test_absolute_actions_are_poses():
         config = benchmark_of("libero_goal", 7, control_mode=mode, obs_type="pixels", camera_name="agentview_image")
         with standing(config) as env:
             env.reset(7, 0, look=False)
-            start = env._simulator.data.site_xpos[env._simulator._arm.grip_site].copy()
+            start = env._simulator.data.site_xpos[env._simulator._hand.grip_site].copy()
             pose = [*(start + AWAY), np.pi, 0, 0] if mode == "absolute" else [0] * 6
             for _ in range(40):
                 env.step(np.array([*pose, -1], np.float32), look=False)
-            poses[mode] = env._simulator.data.site_xpos[env._simulator._arm.grip_site] - start
+            poses[mode] = env._simulator.data.site_xpos[env._simulator._hand.grip_site] - start
             keys = set(env.observation_space)
 
     assert np.abs(poses["absolute"] - AWAY).max() < 0.01
