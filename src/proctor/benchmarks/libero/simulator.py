@@ -230,7 +230,8 @@ class QuickSimulator(Simulator):
     **Step.** LIBERO computes positions and velocities three times in each of the 25 substeps of a step, although they
     change once. The three solutions of the constraints are still computed, because each starts where the one before
     ended. What drives the arm between them is compiled (:mod:`.arm`). Sensors that no policy reads are left out, and so
-    are sensors that LIBERO samples although nothing is looked at. The sampling times are LIBERO's: once a step, by a clock that runs from the reset.
+    are sensors that LIBERO samples although nothing is looked at. The sampling times are LIBERO's: once a step, by a
+    clock that runs from the reset.
     """
 
     def __init__(self, scene: Scene, view: View) -> None:
