@@ -10,7 +10,10 @@ import pytest
 from proctor.benchmarks import robosuite as package
 from proctor.benchmarks.robosuite import controller as module
 
-pytest.importorskip("robosuite")
+
+@pytest.fixture(autouse=True)
+def _robosuite():
+    pytest.importorskip("robosuite")
 
 
 @pytest.fixture
