@@ -115,6 +115,7 @@ bench: install
 	$(BIN)/python bench/videos.py
 	$(BIN)/python bench/record.py
 	$(BIN)/python bench/simulators.py
+	$(BIN)/python bench/libero_step.py
 	$(BIN)/python bench/exactness.py
 	$(BIN)/python bench/randomness.py
 	$(BIN)/python bench/results.py

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from proctor.benchmarks.libero.arm import make_arm
 from proctor.benchmarks.robosuite.drawing import View, create_context, draw_on_demand
 from proctor.types import Array
 
@@ -31,6 +32,9 @@ COMPARED = {
 
 CONTROL_HZ = 20
 WAIT_ACTION = np.array([0, 0, 0, 0, 0, 0, -1.0])
+_WITHOUT_SENSORS = 0, 1
+"""Arguments of ``mj_forwardSkip``: it skips no stage (``mjSTAGE_NONE``), but sensors."""
+
 LOADS_BEFORE_FIRST_EPISODE = 3
 """Number of times that LeRobot has loaded the model when its first episode begins: it constructs, resets, resets again.
 
@@ -225,8 +229,9 @@ class QuickSimulator(Simulator):
 
     **Step.** LIBERO computes positions and velocities three times in each of the 25 substeps of a step, although they
     change once. The three solutions of the constraints are still computed, because each starts where the one before
-    ended. Sensors that no policy reads are left out, and so are sensors that LIBERO samples although nothing is looked
-    at. The sampling times are LIBERO's: once a step, by a clock that runs from the reset.
+    ended. What drives the arm between them is compiled (:mod:`.arm`). Sensors that no policy reads are left out, and so
+    are sensors that LIBERO samples although nothing is looked at. The sampling times are LIBERO's: once a step, by a
+    clock that runs from the reset.
     """
 
     def __init__(self, scene: Scene, view: View) -> None:
@@ -235,11 +240,13 @@ class QuickSimulator(Simulator):
         super().__init__(scene, view)
         mujoco.MjModel.from_xml_string("<mujoco/>")  # the compiler frees the scene when it is given another one
         give_back_freed_memory()
-        self._mujoco = mujoco
+        self._forward, self._finish_substep = mujoco.mj_forwardSkip, mujoco.mj_step2
         self._model, self._data = super().model, super().data
+        remember_addresses(self._env.sim.model)
         self._clock = SamplingClock(self._env.model_timestep, 1 / CONTROL_HZ)
         self._n_substeps = int(self._env.control_timestep / self._env.model_timestep)
-        self._arm = _Arm(self._env.robots[0], self._model)
+        self._hand = _Hand(self._env.robots[0])
+        self._arm = make_arm(self._env.robots[0], self._model, self._data)
 
     def _adapted(self, problem: Any) -> Any:
         return remember_new_model(super()._adapted(problem))
@@ -255,7 +262,7 @@ class QuickSimulator(Simulator):
         env._reset_internal()  # noqa: SLF001
         env.sim.forward()
         env.visualize(dict.fromkeys(env._visualizations, False))  # noqa: SLF001
-        self._arm.take(self.controller, self._update_controller)
+        self._arm.take(self.controller)
         self._clock.restart()
         self._sample_sensors()
 
@@ -268,11 +275,11 @@ class QuickSimulator(Simulator):
                 self.prepare_to_look()
         seen = None
         for substep in range(self._n_substeps):
-            self._mujoco.mj_forwardSkip(self._model, self._data, self._mujoco.mjtStage.mjSTAGE_NONE, 1)
+            self._forward(self._model, self._data, *_WITHOUT_SENSORS)
             if substep == 0:
-                self.controller.set_goal(action[:6])
-            self._arm.drive(self._data, action[6:])
-            self._mujoco.mj_step2(self._model, self._data)
+                self._arm.set_goal(action)
+            self._arm.drive()
+            self._finish_substep(self._model, self._data)
             if self._clock.tick() and look:
                 seen = self._see()
         env = self._env
@@ -285,29 +292,10 @@ class QuickSimulator(Simulator):
     def _see(self) -> Seen:
         with self._view.looking():
             images = {camera: self.draw(camera, self._view.size) for camera in self._view.cameras}
-        return Seen(images, *self._arm.pose(self._data))
-
-    def _update_controller(self, force: bool = False) -> None:  # noqa: FBT001, FBT002 - robosuite's signature
-        """Replace ``Controller.update``: positions and velocities are current, so only the constraints are solved."""
-        controller, arm, data = self.controller, self._arm, self._data
-        if not (controller.new_update or force):
-            return
-        self._mujoco.mj_forwardSkip(self._model, data, self._mujoco.mjtStage.mjSTAGE_VEL, 1)
-        n_dof = self._model.nv
-        jac_pos, jac_ori, inertia = np.zeros((3, n_dof)), np.zeros((3, n_dof)), np.zeros((n_dof, n_dof))
-        self._mujoco.mj_jacSite(self._model, data, jac_pos, jac_ori, arm.grip_site)
-        self._mujoco.mj_fullM(self._model, inertia, data.qM)
-        controller.ee_pos = data.site_xpos[arm.grip_site].copy()
-        controller.ee_ori_mat = data.site_xmat[arm.grip_site].reshape(3, 3).copy()
-        controller.ee_pos_vel, controller.ee_ori_vel = jac_pos @ data.qvel, jac_ori @ data.qvel
-        controller.joint_pos, controller.joint_vel = data.qpos[arm.joint_pos], data.qvel[arm.joint_vel]
-        controller.J_pos, controller.J_ori = jac_pos[:, arm.joint_vel], jac_ori[:, arm.joint_vel]
-        controller.J_full = np.vstack([controller.J_pos, controller.J_ori])
-        controller.mass_matrix = inertia[arm.joint_vel, :][:, arm.joint_vel]
-        controller.new_update = False
+        return Seen(images, *self._hand.pose(self._data))
 
     def close(self) -> None:
-        del self._model, self._data
+        del self._model, self._data, self._arm
         super().close()
 
 
@@ -327,39 +315,25 @@ def remember_new_model(problem: Any) -> Any:
     return Remembering
 
 
-class _Arm:
-    """The robot's indices in MuJoCo's arrays, looked up once."""
+def remember_addresses(names: Any) -> None:
+    """Make robosuite's model look up joints once, not whenever LIBERO asks if something is open or switched on."""
+    addresses = {joint: names.get_joint_qpos_addr(joint) for joint in names.joint_names}
+    names.get_joint_qpos_addr = addresses.__getitem__
 
-    def __init__(self, robot: Any, model: Any) -> None:
-        names = robot.sim.model
+
+class _Hand:
+    """The hand's indices in MuJoCo's arrays, looked up once."""
+
+    def __init__(self, robot: Any) -> None:
         self.grip_site = robot.eef_site_id
-        self.joint_pos = np.array(robot._ref_joint_pos_indexes)  # noqa: SLF001
-        self.joint_vel = np.array(robot._ref_joint_vel_indexes)  # noqa: SLF001
-        self._hand = names.body_name2id(robot.robot_model.eef_name)
+        self._body = robot.sim.model.body_name2id(robot.robot_model.eef_name)
         self._fingers = robot._ref_gripper_joint_pos_indexes  # noqa: SLF001
-        self._motors = np.array(robot._ref_joint_actuator_indexes)  # noqa: SLF001
-        self._torque_limits = robot.torque_limits
-        self._gripper = robot.gripper
-        self._gripper_motors = np.array([names.actuator_name2id(name) for name in robot.gripper.actuators])
-        closed, opened = model.actuator_ctrlrange[self._gripper_motors].T
-        self._gripper_middle, self._gripper_reach = 0.5 * (opened + closed), 0.5 * (opened - closed)
-
-    def take(self, controller: Any, update: Any) -> None:
-        """Use a new robosuite controller, with ``update`` in place of its own method."""
-        self._controller = controller
-        controller.update = update
-
-    def drive(self, data: Any, grip: Array) -> None:
-        """Set torques towards the controller's goal, and the gripper's motion, as ``SingleArm.control`` does."""
-        torques = self._controller.run_controller()
-        data.ctrl[self._gripper_motors] = self._gripper_middle + self._gripper_reach * self._gripper.format_action(grip)
-        data.ctrl[self._motors] = np.clip(torques, *self._torque_limits)
 
     def pose(self, data: Any) -> tuple[Array, Array, Array]:
         """Return position, orientation (x, y, z, w) and finger positions, float64 (3,), (4,), (2,)."""
         return (
             data.site_xpos[self.grip_site].copy(),
-            data.xquat[self._hand][[1, 2, 3, 0]],
+            data.xquat[self._body][[1, 2, 3, 0]],
             data.qpos[self._fingers],
         )
 

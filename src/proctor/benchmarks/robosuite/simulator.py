@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from proctor.benchmarks.robosuite.controller import CompiledController, compiled_for
 from proctor.benchmarks.robosuite.drawing import View, create_context, draw_on_demand, import_robosuite
 from proctor.types import Array
 
@@ -81,6 +82,7 @@ class Simulator:
         """Begin the episode that ``seed`` draws. Returns robosuite's observation, with images if ``look`` is true."""
         seed_everything(self._env, seed)
         seen: Mapping[str, Array] = self._env.reset()
+        use_compiled_controllers(self._env)
         if not (look and self._view.cameras):
             return seen
         with self._view.looking():
@@ -143,6 +145,22 @@ class Simulator:
             for gripper in _each(robot.gripper):
                 yield np.asarray(getattr(gripper, "current_action", 0.0), np.float64)
         yield np.array([len(getattr(self._env, "wiped_markers", ()))])
+
+
+def use_compiled_controllers(env: Any) -> None:
+    """Let the arms of a robosuite 1.4 environment that was just reset compute their torques by compiled code."""
+    for robot in env.robots:
+        controller = getattr(robot, "controller", None)
+        if (compiled := compiled_for(controller)) is not None:
+            arm = CompiledController(compiled, robot, env.sim.model._model, env.sim.data._data, _solve)  # noqa: SLF001
+            arm.take(controller)
+
+
+def _solve(model: Any, data: Any) -> None:
+    """Solve the constraints, and compute the sensors of force, which robosuite reads in the middle of a step."""
+    import mujoco
+
+    mujoco.mj_forwardSkip(model, data, mujoco.mjtStage.mjSTAGE_VEL, 0)
 
 
 def version_of(robosuite: Any) -> tuple[int, int]:
