@@ -42,6 +42,8 @@ _CLOCK_STEP_NS = 2_000_000_000
 """No file system's clock is coarser. A file that changed within this time may change again without a trace."""
 _ABANDONED_S = 3600.0
 _FORMAT = 1
+_identities: dict[Path, tuple[int, ...]] = {}
+"""What each file was when this process, or the one from which it was forked, saw it first."""
 _REFERRING_ELEMENTS = {"include", "attach", "model", "plugin"}
 """Elements that make the compiler read files which are not named in the text itself."""
 
@@ -55,7 +57,7 @@ class Entry:
     size: int
 
 
-class DamagedError(Exception):
+class DamagedError(OSError):
     """A file of the cache is not what was written there."""
 
 
@@ -109,7 +111,8 @@ def key_of(text: str) -> str | None:
     depends on it), and each file that the text names. A file is identified by path, size, inode and the times of its
     last changes, because hashing LIBERO's files takes as long as loading the model. The kernel sets the time of change
     (``ctime``) itself whenever content or attributes change, and no program can set it back; a file that has changed
-    just now has no identity yet.
+    just now has no identity yet. One that has changed since this process saw it first has none either, because MuJoCo
+    may still have its earlier content in memory.
     """
     import mujoco
 
@@ -123,7 +126,10 @@ def key_of(text: str) -> str | None:
             return None
         if time.time_ns() - max(found.st_ctime_ns, found.st_mtime_ns) < _CLOCK_STEP_NS:
             return None
-        identities.append([str(file), found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns])
+        identity = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        if _identities.setdefault(file, identity) != identity:
+            return None
+        identities.append((str(file), *identity))
     known = [_FORMAT, mujoco.__version__, mujoco.mj_versionString(), _machine_kind(), text, identities]
     return hashlib.sha256(json.dumps(known).encode()).hexdigest()[:32]
 
@@ -170,7 +176,7 @@ def _load(folder: Path, key: str) -> Any:
             return mujoco.MjModel.from_binary_path(f"/dev/fd/{descriptor}")
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, DamagedError) as error:
+    except (OSError, ValueError, TypeError) as error:
         _warn(f"A compiled scene in {folder} cannot be used ({error}); it is removed and compiled again.")
         marker.unlink(missing_ok=True)
         return None
