@@ -7,8 +7,8 @@
         DIGEST.mjb               that model in MuJoCo's binary format; DIGEST is the SHA-256 of the file
 
 ``PROCTOR_SCENE_CACHE=off`` compiles every scene, and removing the folder clears it. ``KEY`` is a digest of all that the
-compiler's result depends on (:func:`key_of`). A file is used only if it belongs to the user, nobody else may write it,
-and its content has the digest of its name. Whatever fails, the scene is compiled, and a warning says once why.
+compiler's result depends on (:func:`key_of`). A file is used only if it belongs to the user, if no other user may write
+it, and if its content has the digest of its name. Whatever fails, the scene is compiled, and a warning says once why.
 """
 
 from __future__ import annotations
@@ -172,7 +172,7 @@ def _load(folder: Path, key: str) -> Any:
         with _own_file(folder / f"{entry.model}.mjb") as descriptor:
             _require_content(descriptor, entry, key)
             os.utime(descriptor)  # used now: it is among the last to be removed
-            # MuJoCo reads the very file that was checked: nobody else can write it, and Proctor never changes a file.
+            # MuJoCo reads the very file that was checked: no other user can write it, and Proctor never changes a file.
             return mujoco.MjModel.from_binary_path(f"/dev/fd/{descriptor}")
     except FileNotFoundError:
         return None
@@ -194,7 +194,7 @@ def _require_content(descriptor: int, entry: Entry, key: str) -> None:
 
 @contextmanager
 def _own_file(path: Path) -> Iterator[int]:
-    """Open a file for reading that belongs to this user and that nobody else can write; no link is followed.
+    """Open a file for reading that belongs to this user and that no other user can write; no link is followed.
 
     Raises:
         OSError: it cannot be opened.

@@ -372,7 +372,7 @@ class Libero(Benchmark):
         "numpy",
         "robosuite",
     )
-    worker_memory_mb = 1100  # 550 to 1600 by task, the mean of libero_10; of the first task, which is forked, 600
+    worker_memory_mb = 800  # 440 to 720 by task after it is built, and more for moments while a scene is compiled
     config_class: ClassVar[type[EnvConfig]] = LiberoConfig
     config: LiberoConfig
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from proctor.benchmarks.base import import_simulator
 from proctor.benchmarks.robosuite.lean_context import lean_context
+from proctor.machine.resources import give_back_freed_memory
 from proctor.types import Array
 
 
@@ -91,5 +92,6 @@ def create_context(sim: Any) -> Any:
         context = Lean(sim, device_id=-1)
     finally:
         del sim.forward
+    give_back_freed_memory()  # meshes and textures pass through buffers of up to 100 MB
     context.vopt.geomgroup[0], context.vopt.geomgroup[1] = 0, 1  # show visual geometry, not collision geometry
     return context

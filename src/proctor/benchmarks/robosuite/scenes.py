@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import sys
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -11,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from proctor.benchmarks.compiled_models import compile_model
+from proctor.machine.resources import give_back_freed_memory
 from proctor.types import Array
 
 _LARGEST_RESTORED = 1 << 20
@@ -58,21 +57,12 @@ class CompiledScene:
         if self.context is not None and not look_alike(before, self.model):
             self.context = None
         if is_first:
-            _give_back_freed_memory()
+            mujoco.MjModel.from_xml_string("<mujoco/>")  # the compiler frees a scene when it is given another one
+            give_back_freed_memory()
 
     def forget(self) -> None:
         """Free the GL context and the model."""
         self.context, self.model, self._text, self._new = None, None, "", MappingProxyType({})
-
-
-def _give_back_freed_memory() -> None:
-    """Return the memory that compiling or reading a scene has freed to the system; it can be 200 MB and more."""
-    import mujoco
-
-    mujoco.MjModel.from_xml_string("<mujoco/>")  # the compiler frees a scene when it is given another one
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-    if trim is not None:  # only glibc has it
-        trim(0)
 
 
 def _small_arrays(model: Any) -> dict[str, Array]:
