@@ -6,9 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from proctor.types import Array
+
 _CUBE_SIDES = 6
 _DESCRIPTIONS = ("tex_type", "tex_width", "tex_height", "tex_nchannel", "tex_colorspace")
 """What MuJoCo has of a texture besides its content; the last one only in newer versions."""
+_SKETCHED = 997
+"""A prime, so that the bytes of the sketch are not of one column or one colour."""
 
 
 def lean_context(model: Any) -> Any:
@@ -39,21 +43,23 @@ def lean_context(model: Any) -> Any:
 
 def _copies(model: Any) -> dict[int, int]:
     """Map each texture that equals an earlier one to that one."""
-    originals: list[int] = []
+    originals: dict[tuple[Any, ...], int] = {}
     copies = {}
     for number in range(model.ntex):
-        original = next((earlier for earlier in originals if _are_equal(model, earlier, number)), None)
-        if original is None:
-            originals.append(number)
-        else:
+        original = originals.setdefault(_sketch(model, number), number)
+        if original != number and np.array_equal(_content(model, original), _content(model, number)):
             copies[number] = original
     return copies
 
 
-def _are_equal(model: Any, one: int, other: int) -> bool:
-    described = [name for name in _DESCRIPTIONS if hasattr(model, name)]
-    if any(getattr(model, name)[one] != getattr(model, name)[other] for name in described):
-        return False
-    size = int(model.tex_width[one]) * int(model.tex_height[one]) * int(model.tex_nchannel[one])
-    contents = [model.tex_data[start : start + size] for start in map(int, model.tex_adr[[one, other]])]
-    return bool(np.array_equal(*contents))
+def _sketch(model: Any, number: int) -> tuple[Any, ...]:
+    """Return what is equal for equal textures and hardly for others: the description and one in a thousand bytes."""
+    described = [int(getattr(model, name)[number]) for name in _DESCRIPTIONS if hasattr(model, name)]
+    return (*described, _content(model, number)[::_SKETCHED].tobytes())
+
+
+def _content(model: Any, number: int) -> Array:
+    start = int(model.tex_adr[number])
+    size = int(model.tex_width[number]) * int(model.tex_height[number]) * int(model.tex_nchannel[number])
+    content: Array = model.tex_data[start : start + size]
+    return content
