@@ -7,8 +7,6 @@ is used only with versions for which they were compared (:data:`COMPARED`).
 
 from __future__ import annotations
 
-import ctypes
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -19,6 +17,7 @@ import numpy as np
 
 from proctor.benchmarks.libero.arm import make_arm
 from proctor.benchmarks.robosuite.drawing import View, create_context, draw_on_demand
+from proctor.benchmarks.robosuite.scenes import CompiledScene
 from proctor.types import Array
 
 COMPARED = {
@@ -72,12 +71,12 @@ class Seen:
     gripper_qpos: Array
 
 
-def make_simulator(scene: Scene, view: View, distributions: tuple[str, ...]) -> Simulator:
+def make_simulator(scene: Scene, view: View, distributions: tuple[str, ...], compiled: CompiledScene) -> Simulator:
     """Return the fast simulator if it is known to be equal, else LIBERO's own. Creates no GL context.
 
-    ``distributions`` are those that may provide the scene.
+    ``distributions`` are those that may provide the scene. The fast simulator uses ``compiled`` if that is this scene.
     """
-    return (QuickSimulator if is_compared(distributions) else Simulator)(scene, view)
+    return QuickSimulator(scene, view, compiled) if is_compared(distributions) else Simulator(scene, view)
 
 
 def is_compared(distributions: tuple[str, ...]) -> bool:
@@ -234,12 +233,11 @@ class QuickSimulator(Simulator):
     clock that runs from the reset.
     """
 
-    def __init__(self, scene: Scene, view: View) -> None:
+    def __init__(self, scene: Scene, view: View, compiled: CompiledScene | None = None) -> None:
         import mujoco
 
+        self._compiled = compiled or CompiledScene()
         super().__init__(scene, view)
-        mujoco.MjModel.from_xml_string("<mujoco/>")  # the compiler frees the scene when it is given another one
-        give_back_freed_memory()
         self._forward, self._finish_substep = mujoco.mj_forwardSkip, mujoco.mj_step2
         self._model, self._data = super().model, super().data
         remember_addresses(self._env.sim.model)
@@ -249,7 +247,7 @@ class QuickSimulator(Simulator):
         self._arm = make_arm(self._env.robots[0], self._model, self._data)
 
     def _adapted(self, problem: Any) -> Any:
-        return remember_new_model(super()._adapted(problem))
+        return remember_new_model(super()._adapted(problem), self._compiled)
 
     def _place(self) -> None:
         env = self._env
@@ -294,17 +292,36 @@ class QuickSimulator(Simulator):
             images = {camera: self.draw(camera, self._view.size) for camera in self._view.cameras}
         return Seen(images, *self._hand.pose(self._data))
 
+    def prepare_to_look(self) -> None:
+        super().prepare_to_look()
+        self._compiled.context = self._env.sim._render_context_offscreen  # noqa: SLF001
+
+    def give_compiled_scene(self) -> CompiledScene:
+        """Return the compiled scene for another simulator, which must not be used before this one is closed."""
+        given, self._compiled = self._compiled, CompiledScene()
+        return given
+
     def close(self) -> None:
         del self._model, self._data, self._arm
+        self._compiled.forget()
         super().close()
 
 
-def remember_new_model(problem: Any) -> Any:
-    """Return a subclass of a LIBERO problem that saves in ``new_model`` what resets and episodes write to the model."""
+def remember_new_model(problem: Any, compiled: CompiledScene) -> Any:
+    """Return a subclass of a LIBERO problem that compiles its scene only if ``compiled`` is another one.
+
+    It saves in ``new_model`` what resets and episodes write to the model.
+    """
 
     class Remembering(problem):  # type: ignore[misc, valid-type, unused-ignore]
         def _initialize_sim(self, xml_string: str | None = None) -> None:
-            super()._initialize_sim(xml_string)
+            """Compute what robosuite's own method computes."""
+            text = xml_string or self.model.get_xml()
+            if not compiled.is_of(text):
+                compiled.forget()  # so that there is memory for the next one
+            self.sim = compiled.simulation(text)
+            self.sim.forward()
+            self.initialize_time(self.control_freq)
             model = self.sim.model
             self.new_model = {name: getattr(model, name).copy() for name in ("body_pos", "body_quat", "site_rgba")}
 
@@ -363,10 +380,3 @@ class SamplingClock:
             self._elapsed %= self._period
             self._sampled = False
         return samples
-
-
-def give_back_freed_memory() -> None:
-    """Return memory that the C library caches to the system: after compiling a scene it is 200 MB and more."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-    if trim is not None:  # only glibc has it
-        trim(0)
