@@ -17,6 +17,7 @@ A user's process that imports Proctor as a library imports lerobot as lerobot is
 
 from __future__ import annotations
 
+import gc
 import importlib
 import sys
 import threading
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 _POLICIES = "lerobot.policies"
 _DEFERRED = ("transformers", "diffusers", "peft", "accelerate", "datasets", "pandas", "pyarrow")
 _DEFERRED += ("lerobot.datasets", "lerobot.envs", "lerobot.configs.train")
+_HUB_NAMES = frozenset({"HfApi", "ModelCard", "ModelCardData", "hf_hub_download", "save_torch_state_dict", "snapshot_download"})
+"""The names of huggingface_hub that need its slow modules. The package itself imports them only when they are used."""
 _COMMON = ("factory", "pretrained", "utils")
 """The modules in ``lerobot.policies`` that every policy needs; each of the others belongs to a type of policy."""
 
@@ -126,6 +129,24 @@ def import_for(checkpoint: Checkpoint) -> None:
             )
 
 
+@contextmanager
+def without_garbage_collection() -> Iterator[None]:
+    """Collect no garbage in a block that imports and loads, if this is a process of Proctor's own.
+
+    Importing torch makes half a million objects that stay, and a fifth of its time is the search for garbage among
+    them. What exists at the end of the block is not searched later either.
+    """
+    if not (is_own_process() and gc.isenabled()):
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 def _import_policy(policy_type: str) -> None:
     package = f"{_POLICIES}.{policy_type}"
     for name in (f"{package}.modeling_{policy_type}", f"{package}.processor_{policy_type}", f"{_POLICIES}.factory"):
@@ -148,7 +169,8 @@ def _deferring(policy_type: str) -> Iterator[None]:
     sys.meta_path.insert(0, finder)
     _state.importing = True
     try:
-        yield
+        with _hub_deferred():
+            yield
     finally:
         _state.importing = False
         sys.meta_path.remove(finder)
@@ -157,6 +179,24 @@ def _deferring(policy_type: str) -> Iterator[None]:
     _state.policies = sys.modules.pop(_POLICIES)
     if not any(isinstance(each, _Completion) for each in sys.meta_path):
         sys.meta_path.insert(0, _Completion())
+
+
+@contextmanager
+def _hub_deferred() -> Iterator[None]:
+    """Defer the slow names of huggingface_hub in a block."""
+    import huggingface_hub
+
+    lazy, thread = huggingface_hub.__getattr__, threading.get_ident()
+
+    def attribute(name: str) -> Any:
+        deferred = name in _HUB_NAMES and threading.get_ident() == thread
+        return Deferred("huggingface_hub", name) if deferred else lazy(name)
+
+    huggingface_hub.__getattr__ = attribute
+    try:
+        yield
+    finally:
+        huggingface_hub.__getattr__ = lazy
 
 
 def _remove_deferred_modules() -> None:
