@@ -35,9 +35,15 @@ if TYPE_CHECKING:
     from proctor.policies.lerobot.checkpoint import Checkpoint
 
 _POLICIES = "lerobot.policies"
-_DEFERRED = ("transformers", "diffusers", "peft", "accelerate", "datasets", "pandas", "pyarrow")
-_DEFERRED += ("lerobot.datasets", "lerobot.envs", "lerobot.configs.train")
-_HUB_NAMES = frozenset({"HfApi", "ModelCard", "ModelCardData", "hf_hub_download", "save_torch_state_dict", "snapshot_download"})
+_LIBRARIES = ("transformers", "diffusers", "peft", "accelerate", "datasets", "pandas", "pyarrow")
+_PARTS = ("lerobot.datasets", "lerobot.envs", "lerobot.configs.train", "lerobot.configs.default")
+_COMPILER = ("torch._dynamo", "httpx._main")
+"""What torchvision, diffusers and httpx import and never use in a forward pass: torch's compiler, a command line."""
+_COMPILER_USERS = frozenset({"torchvision.ops.roi_align", "diffusers.utils.torch_utils", "httpx"})
+"""The modules in which a name of these stays deferred. Each of them only ever calls the name."""
+_HUB_NAMES = frozenset(
+    {"HfApi", "ModelCard", "ModelCardData", "hf_hub_download", "save_torch_state_dict", "snapshot_download"}
+)
 """The names of huggingface_hub that need its slow modules. The package itself imports them only when they are used."""
 _COMMON = ("factory", "pretrained", "utils")
 """The modules in ``lerobot.policies`` that every policy needs; each of the others belongs to a type of policy."""
@@ -114,18 +120,18 @@ def import_for(checkpoint: Checkpoint) -> None:
     with _state.lock:
         if "lerobot" in sys.modules and (_state.policies is None or _POLICIES in sys.modules):
             return
-        for module in ("torch", "torchvision", *needs):
-            importlib.import_module(module)
-        before = set(sys.modules)
+        importlib.import_module("torch")
         try:
-            with _deferring(checkpoint.type):
+            with _deferring(*_COMPILER):
+                for module in ("torchvision", *needs):
+                    importlib.import_module(module)
+            with _deferring(*_COMPILER, *_LIBRARIES, *_PARTS, policy_type=checkpoint.type):
                 _import_policy(checkpoint.type)
         except Exception as error:  # noqa: BLE001 - whatever another version of lerobot does
             _forget_lerobot()
-            added = len(set(sys.modules) - before)
             note(
                 f"lerobot cannot be imported for a policy of type '{checkpoint.type}' alone ({error or type(error)}); "
-                f"all of it is imported, which takes some seconds more ({added} other modules stay)."
+                "all of it is imported, which takes some seconds more."
             )
 
 
@@ -161,10 +167,13 @@ def _forget_lerobot() -> None:
 
 
 @contextmanager
-def _deferring(policy_type: str) -> Iterator[None]:
-    """Defer what a policy of a type does not need, within a block that imports it in this thread."""
-    finder, before = _Finder(policy_type), set(sys.modules)
-    if _state.policies is not None:
+def _deferring(*names: str, policy_type: str | None = None) -> Iterator[None]:
+    """Defer modules, and those in them, within a block that imports others in this thread.
+
+    If the block imports lerobot for a type of policy, the other types and the ``__init__`` of all are left aside.
+    """
+    finder, before = _Finder(names, policy_type), set(sys.modules)
+    if policy_type and _state.policies is not None:
         sys.modules[_POLICIES] = _state.policies
     sys.meta_path.insert(0, finder)
     _state.importing = True
@@ -175,10 +184,12 @@ def _deferring(policy_type: str) -> Iterator[None]:
         _state.importing = False
         sys.meta_path.remove(finder)
         _remove_deferred_modules()
-        _make_real(name for name in set(sys.modules) - before if name.partition(".")[0] != "lerobot")
-    _state.policies = sys.modules.pop(_POLICIES)
-    if not any(isinstance(each, _Completion) for each in sys.meta_path):
-        sys.meta_path.insert(0, _Completion())
+        new = set(sys.modules) - before - _COMPILER_USERS
+        _make_real(name for name in new if name.partition(".")[0] != "lerobot")
+    if policy_type:
+        _state.policies = sys.modules.pop(_POLICIES)
+        if not any(isinstance(each, _Completion) for each in sys.meta_path):
+            sys.meta_path.insert(0, _Completion())
 
 
 @contextmanager
@@ -228,8 +239,9 @@ class _DeferredModule(ModuleType):
 class _Finder(MetaPathFinder, Loader):
     """Finds the modules that are deferred in this thread, and ``lerobot.policies`` without its ``__init__``."""
 
-    def __init__(self, policy_type: str) -> None:
-        self._thread, self._needed = threading.get_ident(), {policy_type, *_COMMON}
+    def __init__(self, deferred: Sequence[str], policy_type: str | None) -> None:
+        self._thread, self._deferred = threading.get_ident(), deferred
+        self._needed = {policy_type, *_COMMON} if policy_type else None
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -237,16 +249,16 @@ class _Finder(MetaPathFinder, Loader):
         """Find a module that is deferred; None if it is not, or if its package is not installed."""
         if threading.get_ident() != self._thread:
             return None
-        if fullname == _POLICIES:
+        if fullname == _POLICIES and self._needed:
             return _with_loader(fullname, path, self)
         if not self._defers(fullname) or ("." not in fullname and PathFinder.find_spec(fullname) is None):
             return None
         return ModuleSpec(fullname, self, is_package=True)
 
     def _defers(self, name: str) -> bool:
-        if name.startswith(f"{_POLICIES}."):
+        if self._needed and name.startswith(f"{_POLICIES}."):
             return name.split(".")[2] not in self._needed
-        return any(name == deferred or name.startswith(f"{deferred}.") for deferred in _DEFERRED)
+        return any(name == deferred or name.startswith(f"{deferred}.") for deferred in self._deferred)
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         """Create an empty module."""
