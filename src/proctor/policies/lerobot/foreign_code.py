@@ -164,7 +164,7 @@ class _GuardedImports(MetaPathFinder):
             return None
         spec = PathFinder.find_spec(fullname, path, target)
         if spec is not None and spec.loader is not None:
-            spec.loader.exec_module = _then(spec.loader.exec_module, guard)  # type: ignore[method-assign]
+            spec.loader.exec_module = _then(spec.loader.exec_module, guard)  # type: ignore[method-assign,assignment]
         return spec
 
 

@@ -21,7 +21,7 @@ import gc
 import importlib
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
@@ -129,6 +129,7 @@ def import_for(checkpoint: Checkpoint) -> None:
                 _import_policy(checkpoint.type)
         except Exception as error:  # noqa: BLE001 - whatever another version of lerobot does
             _forget_lerobot()
+            _make_real(_COMPILER_USERS & sys.modules.keys())
             note(
                 f"lerobot cannot be imported for a policy of type '{checkpoint.type}' alone ({error or type(error)}); "
                 "all of it is imported, which takes some seconds more."
@@ -219,7 +220,7 @@ def _remove_deferred_modules() -> None:
                 delattr(sys.modules[parent], child)
 
 
-def _make_real(names: Iterator[str]) -> None:
+def _make_real(names: Iterable[str]) -> None:
     """Put the real objects in place of the deferred ones in modules."""
     for module in [sys.modules[name] for name in names]:
         for name, value in [*vars(module).items()]:
@@ -249,8 +250,9 @@ class _Finder(MetaPathFinder, Loader):
         """Find a module that is deferred; None if it is not, or if its package is not installed."""
         if threading.get_ident() != self._thread:
             return None
-        if fullname == _POLICIES and self._needed:
-            return _with_loader(fullname, path, self)
+        if fullname == _POLICIES and self._needed and (spec := PathFinder.find_spec(fullname, path)) is not None:
+            spec.loader = self
+            return spec
         if not self._defers(fullname) or ("." not in fullname and PathFinder.find_spec(fullname) is None):
             return None
         return ModuleSpec(fullname, self, is_package=True)
@@ -275,7 +277,12 @@ class _Completion(MetaPathFinder, Loader):
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Find ``lerobot.policies`` if its ``__init__`` was left aside."""
-        return _with_loader(fullname, path, self) if fullname == _POLICIES and _state.policies is not None else None
+        if fullname != _POLICIES or _state.policies is None:
+            return None
+        spec = PathFinder.find_spec(fullname, path)
+        if spec is not None and spec.loader is not None:
+            self._original, spec.loader = spec.loader, self
+        return spec
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         """Return the package that exists, so that it keeps the modules in it."""
@@ -283,15 +290,7 @@ class _Completion(MetaPathFinder, Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         """Run the ``__init__``, and put the real objects in place of the deferred ones."""
-        spec = PathFinder.find_spec(_POLICIES, sys.modules["lerobot"].__path__)
-        assert spec is not None and spec.loader is not None
-        spec.loader.exec_module(module)
+        _make_real(_COMPILER_USERS & sys.modules.keys())  # other modules may import these names from them
+        self._original.exec_module(module)
         _make_real(name for name in [*sys.modules] if name.partition(".")[0] == "lerobot")
         _state.policies = None
-
-
-def _with_loader(name: str, path: Sequence[str] | None, loader: Loader) -> ModuleSpec | None:
-    spec = PathFinder.find_spec(name, path)
-    if spec is not None:
-        spec.loader = loader
-    return spec
