@@ -94,7 +94,7 @@ class Deferred:
 
 
 class _State:
-    """What this process has decided, and how far it has imported lerobot.
+    """The state of lerobot in this process: how far it has been imported.
 
     ``policies`` is the package ``lerobot.policies`` if its ``__init__`` was left aside.
     """
@@ -111,8 +111,8 @@ _state = _State()
 def import_for(checkpoint: Checkpoint) -> None:
     """Import what a checkpoint's type needs of lerobot, if this is a process of Proctor's own.
 
-    Nothing is imported here if the type is not declared to need little, if the checkpoint is an adapter, or if lerobot
-    has been imported as a whole already: lerobot is then imported by whoever uses it.
+    The function imports nothing if the type is not declared to need little, if the checkpoint is an adapter, or if all
+    of lerobot has been imported already. The first module that uses lerobot then imports lerobot as it is.
     """
     needs = checkpoint.policy_type.imports
     if not is_own_process() or needs is None or checkpoint.files.is_adapter:
