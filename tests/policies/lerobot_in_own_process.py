@@ -61,8 +61,14 @@ def whole():
     from lerobot.policies import ACTConfig
     from lerobot.policies.act.modeling_act import ACTPolicy
     from lerobot.policies.pretrained import PreTrainedPolicy
+    from transformers.dynamic_module_utils import resolve_trust_remote_code
+    from transformers.generation.utils import GenerationMixin
 
+    generate = getattr(GenerationMixin, "load_custom_generate", resolve_trust_remote_code)  # not in all versions
     return {
+        "a model's code is refused": all(
+            hasattr(each, "__wrapped__") for each in (resolve_trust_remote_code, generate)
+        ),
         "the policy has the configuration of the package": ACTPolicy.config_class is ACTConfig,
         "there is one base class": issubclass(ACTPolicy, PreTrainedPolicy),
         "datasets is real": isinstance(datasets.Dataset, type) and isinstance(LeRobotDataset, type),

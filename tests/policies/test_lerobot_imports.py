@@ -52,6 +52,7 @@ def test_a_policy_that_needs_all_of_lerobot_loads_in_the_same_process(process, c
 
 def test_whoever_imports_lerobot_afterwards_finds_all_of_it(process):
     assert process[0]["whole"] == {
+        "a model's code is refused": True,
         "the policy has the configuration of the package": True,
         "there is one base class": True,
         "datasets is real": True,
