@@ -68,6 +68,15 @@ def pusht_diffusion() -> Path:
     return _made_once("diffusion_pusht", lambda directory: _checkpoints().make_diffusion(directory, **fields))
 
 
+def pusht_checkpoint(kind: str) -> Path:
+    """Return a small checkpoint of a type of policy."""
+
+    def make(directory: Path) -> None:
+        getattr(_checkpoints(), f"make_{kind}")(directory)
+
+    return _made_once(f"small_{kind}", make)
+
+
 def metaworld_act() -> Path:
     return _made_once(
         "act_metaworld", lambda directory: _checkpoints().make_act(directory, _checkpoints().METAWORLD, **_CHUNK)

@@ -250,3 +250,18 @@ def test_a_run_whose_output_cannot_be_written_is_finished(streams, status, tmp_p
     assert ("Standard output could not be written: No space left on device." in done.stderr) == bool(status)
     assert json.loads((tmp_path / "run" / "eval_info.json").read_text())["overall"]["pc_success"] == 100
     assert list((tmp_path / "run" / "videos").glob("*/*.mp4"))
+
+
+def test_only_a_command_declares_its_process_proctors_own(monkeypatch):
+    """A program that calls ``main`` with arguments of its own may use LeRobot itself."""
+    module, declared = sys.modules["proctor.cli.main"], []
+    for name in ("raise_on_signals", "end_although_threads_run"):
+        monkeypatch.setattr(module, name, lambda *_: None)
+    monkeypatch.setattr(module, "declare_own_process", lambda: declared.append(1))
+    monkeypatch.setattr(sys, "argv", ["proctor", "--version"])
+
+    module.main(["--version"])
+    assert declared == []
+
+    module.main()
+    assert declared == [1]

@@ -51,6 +51,20 @@ def python_command(module: str, *arguments: str, interpreter: str | None = None)
     return [interpreter or sys.executable, *safe, "-c", _RUN_MODULE, os.pathsep.join(path), module, *arguments]
 
 
+_owned = False
+
+
+def declare_own_process() -> None:
+    """Declare that Proctor started this process, so that no code of a user's imports libraries here before Proctor."""
+    global _owned  # noqa: PLW0603 - a fact about the process
+    _owned = True
+
+
+def is_own_process() -> bool:
+    """Say whether Proctor started this process: a command, a shard or a call, and not a user's program."""
+    return _owned
+
+
 def this_interpreter() -> str:
     """Give the path of the Python that runs this process."""
     return sys.executable

@@ -16,6 +16,7 @@ from typing import Any, get_type_hints
 
 import msgspec
 
+from proctor.child import declare_own_process
 from proctor.child.calls import Message, Progress, Raised, Request, Returned, encode
 from proctor.errors import ProctorError
 
@@ -24,6 +25,7 @@ def main() -> None:
     """Call the function and send what it returns. Any other exception than Proctor's own becomes a traceback on
     standard error and exit status 1.
     """
+    declare_own_process()
     connection = Connection(int(sys.argv[1]), readable=False)
     os.set_inheritable(connection.fileno(), False)
     request = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=Request)

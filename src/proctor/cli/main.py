@@ -12,6 +12,7 @@ from typing import TextIO
 
 from cyclopts import App, CycloptsError, Group, Parameter
 
+from proctor.child import declare_own_process
 from proctor.cli.arguments import COMPLETE, expand
 from proctor.cli.help import EXAMPLES, FIRST_STEPS, print_fields, print_panel, typed_options
 from proctor.errors import Interrupted, Note, ProctorError, ResourceError, distribution_name
@@ -111,6 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="replace")  # characters that the locale lacks are replaced, as on standard error
     prepare_surroundings()
     if arguments is None:
+        declare_own_process()
         raise_on_signals()
     with lasting_streams() as files, warnings.catch_warnings():
         warnings.simplefilter("always", Note)

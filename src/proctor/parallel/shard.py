@@ -16,7 +16,7 @@ from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from proctor.child import extend_import_path
+from proctor.child import declare_own_process, extend_import_path
 from proctor.engine import Engine, EngineSetup, Observer, RolloutSpec, VideoOptions, VideoSpec
 from proctor.engine.plan import choose_batch_size
 from proctor.engine.worker.messages import pack_arrays
@@ -51,6 +51,7 @@ from proctor.types import EpisodeArrays, EpisodeResult, EpisodeSpec
 
 def main() -> None:
     """Serve the driver at the other end of the connection."""
+    declare_own_process()
     connection_fd, parent = (int(argument) for argument in sys.argv[1:])
     die_with(parent)
     ignore_ctrl_c()

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from proctor.engine.plan import shard_episodes
 from proctor.reports.text import count
 from proctor.results.run_dir import RunDirectory, Shard
 from proctor.results.run_info import RunInfo
@@ -48,6 +47,8 @@ def steps_to_merge(directory: Path) -> Iterator[tuple[str, str]]:
 
 def _unfinished(files: RunDirectory, n_shards: int) -> list[int]:
     """Find the shards of which episodes are missing and which no process runs now."""
+    from proctor.engine.plan import shard_episodes  # which imports the engine, and hardly any run is a shard
+
     run, summary = load_summary(files.path)
     specs, missing = run.specs, set(summary.missing)
     return [

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from proctor.evaluation.audit.observed import ObservedVector
 from proctor.evaluation.audit.reference import Reference, sigmas
@@ -133,6 +132,8 @@ def _swapped(name: str, observed: ObservedVector, reference: Reference) -> Itera
     """Look for an order of the elements in which they fit much better."""
     if len(observed.rows) < _LEAST_ROWS or len(reference.centre) < 2:
         return
+    from scipy.optimize import linear_sum_assignment  # which takes as long to import as the rest of Proctor
+
     costs = _misfits(observed.rows, reference)
     rows, columns = linear_sum_assignment(costs)
     moved = np.flatnonzero(rows != columns)

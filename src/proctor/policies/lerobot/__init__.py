@@ -2,7 +2,7 @@
 
 Loading has two halves. :func:`load` reads files only: it finds the checkpoint, refuses a broken one with a sentence and
 has the facts that the engine needs before workers start. :meth:`LeRobotSource.open` imports torch and lerobot, and
-gives the policy. The import takes ten to twenty seconds, in which simulators can already start.
+gives the policy. The import takes seconds, in which simulators can already start.
 
 =================  ===================================================================================
 ``location``       finds a checkpoint: a directory, or a repository of the Hub
@@ -18,6 +18,7 @@ gives the policy. The import takes ten to twenty seconds, in which simulators ca
 ``policy_types``   declares the types of policy; **the place to add one**
 ``contract``       checks that policy and environment fit
 ``checkpoint``     holds all that is known of a checkpoint from its files
+``imports``        imports of lerobot what a type of policy needs, in processes of Proctor's own
 ``foreign_code``   keeps what a checkpoint names from running code while it is loaded
 ``model``          makes configuration, weights and processors through lerobot (imports it)
 ``policy``         the policy itself (imports torch)

@@ -11,22 +11,23 @@ Any of them may bring Python files, or weights as a pickle. LeRobot consents to 
 
 Python cannot take an audit hook away, and libraries keep functions that they imported: what is installed here, once,
 stays, and does nothing outside of :func:`no_foreign_code`. Importing this module imports nothing heavy; entering
-:func:`no_foreign_code` imports torch and what lerobot imports anyway.
+:func:`no_foreign_code` imports torch, and changes transformers and diffusers when they are imported, if they ever are.
 """
 
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
 import site
 import sys
 import sysconfig
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache, wraps
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Concatenate, NoReturn, ParamSpec, TypeVar
@@ -38,8 +39,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _CONSENT = "or, if you have read it and trust it, give --trust_remote_code=true"
-_RESOLVERS = ("transformers.dynamic_module_utils", "diffusers.utils.dynamic_modules_utils")
-"""The modules in which libraries decide whether a model's own code may run."""
 
 
 @dataclass
@@ -144,19 +143,55 @@ def _with_real_names(*folders: str) -> tuple[str, ...]:
 
 @cache
 def _install() -> None:
-    """Put in place what :func:`no_foreign_code` switches on and off."""
+    """Put in place what :func:`no_foreign_code` switches on and off; in libraries as soon as they are imported."""
     import torch
 
-    for name in _RESOLVERS:
-        if importlib.util.find_spec(name.partition(".")[0]) is not None:
-            _replace(importlib.import_module(name), "resolve_trust_remote_code", _without_consent)
-    if importlib.util.find_spec("transformers") is not None:
-        from transformers.generation.utils import GenerationMixin
-
-        if hasattr(GenerationMixin, "load_custom_generate"):
-            GenerationMixin.load_custom_generate = _without_generate(GenerationMixin.load_custom_generate)
+    sys.meta_path.insert(0, _GuardedImports())
+    for name in _GUARDED.keys() & sys.modules.keys():
+        _GUARDED[name](importlib.import_module(name))  # which waits if another thread has begun to import it
     _replace(torch.serialization, "load", _without_pickles)
     sys.addaudithook(_audit)
+
+
+class _GuardedImports(MetaPathFinder):
+    """Finds the modules in which libraries decide whether a model's own code may run, and guards them once imported."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Find such a module as Python would; None for any other."""
+        if (guard := _GUARDED.get(fullname)) is None:
+            return None
+        spec = PathFinder.find_spec(fullname, path, target)
+        if spec is not None and spec.loader is not None:
+            spec.loader.exec_module = _then(spec.loader.exec_module, guard)  # type: ignore[method-assign,assignment]
+        return spec
+
+
+def _then(execute: Callable[[ModuleType], None], guard: Callable[[ModuleType], None]) -> Callable[[ModuleType], None]:
+    def executed(module: ModuleType) -> None:
+        execute(module)
+        guard(module)
+
+    return executed
+
+
+def _guard_consent(module: ModuleType) -> None:
+    _replace(module, "resolve_trust_remote_code", _without_consent)
+
+
+def _guard_generate(module: ModuleType) -> None:
+    mixin = module.GenerationMixin
+    if hasattr(mixin, "load_custom_generate"):
+        mixin.load_custom_generate = _without_generate(mixin.load_custom_generate)
+
+
+_GUARDED: Mapping[str, Callable[[ModuleType], None]] = {
+    "transformers.dynamic_module_utils": _guard_consent,
+    "diffusers.utils.dynamic_modules_utils": _guard_consent,
+    "transformers.generation.utils": _guard_generate,
+}
+"""The modules in which libraries decide whether a model's own code may run, and what is changed in each."""
 
 
 def _replace(module: ModuleType, name: str, wrapper: Callable[[Any], Any]) -> None:

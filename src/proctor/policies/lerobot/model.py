@@ -7,6 +7,7 @@ loads weights that do not fit with nothing but a log entry.
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -95,6 +96,7 @@ def config_fields(policy_type: str) -> set[str]:
 
 def _config_class(policy_type: str) -> Any:
     if policy_type not in PreTrainedConfig.get_known_choices():
+        importlib.import_module("lerobot.policies")  # if it was imported for another type of policy alone
         register_third_party_plugins()
     known = PreTrainedConfig.get_known_choices()
     if policy_type not in known:

@@ -48,6 +48,8 @@ class PolicyType:
         predict_in_real_time: ``predict`` for a checkpoint with real-time chunking; None if that cannot be evaluated.
         needs_gradients: whether a prediction computes gradients.
         requires: distributions beyond lerobot and torch, each importable under its own name.
+        imports: modules beyond lerobot's that its module imports, if it uses few of those that lerobot imports with it
+            (see :mod:`~proctor.policies.lerobot.imports`); None if all of lerobot is to be imported.
     """
 
     predict: Predict
@@ -65,6 +67,7 @@ class PolicyType:
     predict_in_real_time: Predict | None = None
     needs_gradients: bool = False
     requires: tuple[str, ...] = ()
+    imports: tuple[str, ...] | None = None
 
 
 def policy_type_of(config: Config) -> PolicyType:
@@ -315,6 +318,7 @@ POLICY_TYPES: Mapping[str, PolicyType] = {
             "a temporal ensemble predicts at every step",
         ),
         while_loading={"pretrained_backbone_weights": None},
+        imports=(),
     ),
     "diffusion": PolicyType(
         predict=_predict_diffusion,
@@ -324,6 +328,7 @@ POLICY_TYPES: Mapping[str, PolicyType] = {
         while_loading={"pretrained_backbone_weights": None},
         resizes_images=lambda config: config.get("resize_shape") is not None,
         requires=("diffusers",),
+        imports=("diffusers.schedulers.scheduling_ddim", "diffusers.schedulers.scheduling_ddpm"),
     ),
     "multi_task_dit": PolicyType(
         predict=_predict_multi_task_dit,
@@ -340,6 +345,7 @@ POLICY_TYPES: Mapping[str, PolicyType] = {
         executable_steps=(lambda config: config["action_chunk_size"], "action_chunk_size"),
         look_offsets=lambda config: tuple(range(1 - config["n_obs_steps"], 1)),
         while_loading={"pretrained_backbone_weights": None},
+        imports=(),
     ),
     "smolvla": PolicyType(
         predict=_predict_from_noise,
@@ -363,6 +369,7 @@ POLICY_TYPES: Mapping[str, PolicyType] = {
         counts=("n_action_steps", "n_action_repeats", "horizon"),
         n_action_steps=lambda config: max(config["n_action_steps"], config["n_action_repeats"]),
         executable_steps=(lambda config: max(config["horizon"], config["n_action_repeats"]), "horizon"),
+        imports=(),
     ),
     **dict.fromkeys(
         ("gaussian_actor", "sac"), replace(UNDECLARED, predict=_predict_step, randomness=Randomness.PER_ROW)

@@ -14,6 +14,7 @@ from proctor.errors import CheckpointError, ConfigError, MissingExtraError, note
 from proctor.policies.lerobot.checkpoint import Checkpoint
 from proctor.policies.lerobot.dropped import DROPPED_FIELDS
 from proctor.policies.lerobot.files import ADAPTER_CONFIG, CONFIG, PREPROCESSOR, CheckpointFiles, read_files
+from proctor.policies.lerobot.imports import import_for, without_garbage_collection
 from proctor.policies.lerobot.location import locate, pinned
 from proctor.policies.lerobot.names import check_names
 from proctor.policies.lerobot.normalisation import check_normalisation
@@ -144,10 +145,12 @@ class LeRobotSource:
             CheckpointError: the weights are not those of the configuration.
             ConfigError: an override that the configuration does not accept, or a device that this machine has not.
         """
-        from proctor.policies.lerobot.policy import LeRobotPolicy
-
         first = self.per_device[0]
-        loaded = self.weights.load(first.checkpoint)
+        with without_garbage_collection():
+            import_for(first.checkpoint)
+            from proctor.policies.lerobot.policy import LeRobotPolicy
+
+            loaded = self.weights.load(first.checkpoint)
         policy = LeRobotPolicy(first.checkpoint, loaded, n_threads, source=first, changes=self.weights.change)
         if first.checkpoint.config.get("compile_model"):
             policy.compile()

@@ -7,6 +7,7 @@ or be registered by a package that the user installed.
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from importlib.metadata import distributions
@@ -94,7 +95,11 @@ def register_plugin_steps(files: CheckpointFiles) -> None:
         CheckpointError: no plug-in registers the step.
     """
     for file, steps in ((PREPROCESSOR, files.preprocessor), (POSTPROCESSOR, files.postprocessor)):
-        names = {step["registry_name"] for step in steps or () if "registry_name" in step} - LEROBOT_STEPS
+        names = {step["registry_name"] for step in steps or () if "registry_name" in step}
+        if names <= _registered_here():
+            continue
+        importlib.import_module("lerobot.policies")  # if it was imported for one type of policy alone
+        names -= LEROBOT_STEPS
         if names <= _registered_here():
             continue
         from lerobot.utils.import_utils import register_third_party_plugins

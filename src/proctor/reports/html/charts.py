@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 from markupsafe import Markup
-from matplotlib import style
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from proctor.reports.comparison import letter
 from proctor.reports.sweep import SweepRow
@@ -24,6 +22,14 @@ from proctor.results.profile import Profile
 from proctor.results.summary import Summary
 from proctor.statistics.intervals import IntervalMethod
 from proctor.statistics.rounds import counts_after_rounds
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+if find_spec("matplotlib") is None:  # it is imported when something is drawn, so that a viewer starts without it
+    raise ModuleNotFoundError("No module named 'matplotlib'", name="matplotlib")
 
 N_RUN_COLOURS = 6
 """The number of colours of evaluations; from the seventh evaluation on they repeat."""
@@ -93,7 +99,7 @@ def success_over_plan(summaries: Sequence[Summary]) -> Markup | None:
                 axes.annotate(
                     letter(number), (n_episodes[-1], rates[-1]), (5, 0), textcoords="offset points", va="center"
                 )
-        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+        axes.xaxis.set_major_locator(tick_locator(8))
         axes.set(ylim=(0, 100), xlabel="episodes, in the order of the plan", ylabel="success rate, %")
 
     return picture("Success rate over the plan, with its anytime-valid interval", 260, draw)
@@ -123,7 +129,7 @@ def success_over_steps(rows: Sequence[SweepRow]) -> Markup | None:
         if len(at := sorted({point[1] for point in points})) <= _FEW_STEPS:
             axes.set_xticks(at)
         else:
-            axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+            axes.xaxis.set_major_locator(tick_locator(8))
         axes.tick_params(axis="x", pad=8)
         axes.set(ylim=(0, 100), xlabel="training step", ylabel="success rate, %")
         if len(names) > 1:
@@ -195,12 +201,12 @@ def _draw_histogram(axes: Axes, found: Histogram, most_ticks: int) -> None:
             linewidth=0,
         )
         bottom = [sum(pair) for pair in zip(bottom, heights, strict=True)]
-    axes.yaxis.set_major_locator(MaxNLocator(4 if most_ticks > 4 else 2, integer=True))
+    axes.yaxis.set_major_locator(tick_locator(4 if most_ticks > 4 else 2))
     if len(starts) == 1:  # all values are equal, so that no other value belongs on the axis
         middle = (found.edges[0] + found.edges[1]) / 2
         axes.set(xlim=(middle - 4, middle + 4), xticks=[middle], xticklabels=[f"{middle:g}"])
     else:
-        axes.xaxis.set_major_locator(MaxNLocator(most_ticks, integer=found.whole))
+        axes.xaxis.set_major_locator(tick_locator(most_ticks, integer=found.whole))
 
 
 def where_time_went(profiles: Sequence[Profile]) -> Markup | None:
@@ -243,8 +249,18 @@ def _run_colour(number: int) -> str:
 # ------------------------------------------------------------------------------------------- from matplotlib to page
 
 
+def tick_locator(most: int, *, integer: bool = True) -> MaxNLocator:
+    """Make at most ``most`` intervals between the ticks of an axis, at integers unless ``integer`` is False."""
+    from matplotlib.ticker import MaxNLocator
+
+    return MaxNLocator(most, integer=integer)
+
+
 def picture(label: str, height: float, draw: Callable[[Figure], None]) -> Markup:
     """Make an element of the page of what ``draw`` draws; ``label`` describes it to a screen reader."""
+    from matplotlib import style
+    from matplotlib.figure import Figure
+
     file = io.StringIO()
     with style.context(["default", {**_LOOK, "svg.hashsalt": label}]):
         figure = Figure((_WIDTH / _POINTS_PER_INCH, height / _POINTS_PER_INCH), layout="constrained")

@@ -5,17 +5,19 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from markupsafe import Markup
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
-from proctor.reports.html.charts import STAND_INS, picture
+from proctor.reports.html.charts import STAND_INS, picture, tick_locator
 from proctor.reports.html.page import content_security_policy, make_environment, read_template
 from proctor.reports.open_loop import EpisodePlot, ErrorColumns, headline_lines, short
 from proctor.reports.text import safe
 from proctor.results.open_loop import OpenLoopResult, PositionErrors
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _FEW_POSITIONS = 20
 """The number of positions up to which each is marked by a point."""
@@ -131,7 +133,7 @@ def _over_positions(positions: Sequence[PositionErrors]) -> Markup | None:
         if n_executed < len(positions):
             axes.axvline(n_executed - 0.5, color=STAND_INS["muted"], linewidth=1)
             axes.annotate("not executed", (n_executed - 0.5, 1), (5, -12), ("data", "axes fraction"), "offset points")
-        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+        axes.xaxis.set_major_locator(tick_locator(8))
         axes.set(ylim=(0, None), xlabel="position in the chunk", ylabel=f"MAE, {_unit(positions)}")
 
     return picture("Mean absolute error over the position in the chunk", 260, draw)
@@ -163,9 +165,9 @@ def _plot(plot: EpisodePlot) -> Markup:
             )
             title = axes.set_title(safe(name).plain, loc="left", fontsize=_TITLE_SIZE, color=STAND_INS["text"], pad=3)
             title.set_parse_math(False)  # a name from a dataset may hold a dollar sign
-            axes.yaxis.set_major_locator(MaxNLocator(3))
+            axes.yaxis.set_major_locator(tick_locator(3, integer=False))
             axes.set_ylim(*_limits([*truth, *predicted], span))
-        rows[-1].xaxis.set_major_locator(MaxNLocator(8, integer=True))
+        rows[-1].xaxis.set_major_locator(tick_locator(8))
         rows[-1].set_xlabel("step")
 
     label = f"Episode {plot.episode_index}: recorded and predicted actions"
