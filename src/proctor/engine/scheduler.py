@@ -197,7 +197,8 @@ class Scheduler:
             worker = self._workers.get(worker_id)
             if worker is None or worker.spec is None or worker.built != worker.spec.task or worker_id in without:
                 continue
-            for _ in range(self._n_ahead(worker.built) - len(worker.ahead)):
+            n_ahead = self._n_ahead(worker.built)
+            while len(worker.ahead) < n_ahead and self._may_go_on(worker.built):
                 worker.ahead.append(spec := self._waiting[worker.built].popleft())
                 assigned.append((worker_id, spec))
         self._began.clear()
@@ -331,10 +332,12 @@ class Scheduler:
         seconds = self._forecast.episode_seconds(task)
         if not 0 < seconds <= _SHORT_S or self._failures.everywhere:
             return 0
-        if self._limits.max_lead and task not in self._not_too_far_ahead():
-            return 0
         n_worth_it = min(_MOST_AHEAD, max(1, int(_AHEAD_S / seconds)))
         return min(n_worth_it, len(self._waiting[task]) // len(self._workers))
+
+    def _may_go_on(self, task: TaskKey) -> bool:
+        """Return whether the next episode of a task may begin now."""
+        return bool(self._waiting[task]) and (not self._limits.max_lead or task in self._not_too_far_ahead())
 
     def _attempt_failed(self, spec: EpisodeSpec, error: AttemptError | None) -> None:
         if error is None:

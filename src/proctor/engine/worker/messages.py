@@ -248,7 +248,8 @@ class Finished(msgspec.Struct, tag=True, frozen=True):
     dataset and is not, ``rollout_problem``; a replay may end early then. ``success`` is None if the simulator did not
     report it, and the rewards are None if they are not finite. ``arrays`` are the
     :data:`~proctor.types.EpisodeArrays`. ``ended_at`` is the moment of the end on the monotonic clock, which the
-    processes of a machine share; an episode that was sent ahead begins then.
+    processes of a machine share, and ``n_beats`` the worker's heartbeat then. An episode that was sent ahead begins
+    at that moment.
     """
 
     success: bool | None
@@ -259,6 +260,7 @@ class Finished(msgspec.Struct, tag=True, frozen=True):
     arrays: dict[str, ArrayBytes]
     spent: Spent
     ended_at: float
+    n_beats: int
     video_problem: str = ""
     rollout_problem: str = ""
 

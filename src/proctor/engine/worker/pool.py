@@ -139,6 +139,8 @@ class ProcessWorker:
         self._limit = None
         if self._n_due:
             self._expect_progress(self._deadlines.reset)
+        if isinstance(reply, Finished):  # the worker may have made progress in the next episode since
+            self._heartbeat = reply.n_beats
         return reply
 
     def _expect_progress(self, limit: float) -> None:
@@ -253,6 +255,8 @@ class Pool:
         self._ending: list[tuple[ProcessWorker, float]] = []
         """The workers that were told to end, each with the moment at which it is killed."""
         self._started = 0
+        self._lost: list[int] = []
+        """The workers whose loss the last call of :meth:`wait` has returned."""
         self._next_check = 0.0
         self._starter: Starter | None = None
 
@@ -328,8 +332,11 @@ class Pool:
         """Wait up to ``timeout`` seconds for replies; return as soon as there is one or a watched descriptor is
         readable.
 
-        Returns replies and losses, each with the worker's id. Callbacks of watched descriptors are called meanwhile.
+        Returns replies and losses, each with the worker's id. Callbacks of watched descriptors are called meanwhile. A
+        worker that is lost is there until the next call, as replies may have come before.
         """
+        while self._lost:
+            self._remove(self._lost.pop())
         events: list[tuple[int, Reply | WorkerLost]] = [
             (worker_id, reply)
             for worker_id, worker in self._workers.items()
@@ -342,9 +349,7 @@ class Pool:
             elif key.data is not None:
                 key.data()
         events += self._hung()
-        for worker_id, event in events:
-            if isinstance(event, WorkerLost):
-                self._remove(worker_id)
+        self._lost = [worker_id for worker_id, event in events if isinstance(event, WorkerLost)]
         return events
 
     def close(self) -> None:

@@ -254,6 +254,7 @@ class Simulation:
             arrays=pack_arrays(episode.arrays()),
             spent=clock.spent(),
             ended_at=monotonic(),
+            n_beats=self.arrays.heartbeat,
             video_problem=recorder.problem if recorder is not None else "",
             rollout_problem=rollout.problem if rollout is not None else "",
         )
