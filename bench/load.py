@@ -3,9 +3,9 @@
     python bench/load.py [cartpole] [pusht] [few] [--workers 2 4 8 16 32 64 128] [--repeats 3]
 
 cartpole: many short episodes of a random policy. pusht: episodes of 300 steps of one. few: ten episodes, whatever the
-number of workers, with start-up. Each number of workers runs once in each repeat, in turn. The ratio is the time divided
-by that of the best smaller number in the same repeat; the median over the repeats is shown, and the CPU time of all
-processes beside it, which hardly depends on what else runs.
+number of workers. Start-up counts. Each number of workers runs once in each repeat, in turn. The ratio is the time
+divided by that of the best smaller number in the same repeat. The median over the repeats is shown, and the same of
+the CPU time of all processes, which hardly depends on what else runs.
 """
 
 from __future__ import annotations
