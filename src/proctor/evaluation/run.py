@@ -205,7 +205,8 @@ def measure(
                     engine.run(keep, lambda: display.update(state.progress(engine)))
             engine.close_inference()
         except BaseException:
-            engine.close()
+            with closing(engine):
+                state.sync()  # before workers are waited for, in which time a second signal may come
             raise
     for sentence in engine.notes:
         note(sentence)
@@ -293,6 +294,7 @@ def _measure(prepared: PreparedRun, setup: EngineSetup, state: RunState, measure
         try:
             return measure_with(prepared, setup, state)
         finally:
+            state.sync()
             state.stop_clock()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import groupby
@@ -22,6 +23,12 @@ from proctor.statistics.rounds import CompleteRounds
 from proctor.statistics.stopping import StoppingRule, find_stop
 from proctor.types import AttemptError, EpisodeArrays, EpisodeResult, EpisodeSpec, Outcome, Timings
 
+GROUP_S = 0.05
+"""The seconds after one group of episodes was written in which the next one is collected. Syncing takes some
+milliseconds and episodes may take less, so writing each by itself would take most of the time."""
+GROUP_MOST = 1000
+"""The largest number of episodes of a group."""
+
 
 class Measuring(Protocol):
     """An object that runs episodes. Times are on the monotonic clock, in seconds."""
@@ -40,7 +47,8 @@ class Measuring(Protocol):
 class RunState:
     """The results of a run so far: those of earlier sessions, and those of episodes that finish now.
 
-    ``todo`` are the episodes without a completed result when the session began, in the order of the plan.
+    ``todo`` are the episodes without a completed result when the session began, in the order of the plan. An episode
+    counts once it is on disk: nothing here tells of one that :meth:`sync` has not written.
     """
 
     def __init__(self, prepared: PreparedRun, session: RunSession) -> None:
@@ -63,6 +71,9 @@ class RunState:
             if result.outcome is not Outcome.ERROR:  # an error is run again
                 self._count(result)
         self._n_resumed = len(self._results)
+        self._group: list[EpisodeResult] = []
+        """The episodes that the journal has not written yet."""
+        self._synced_at = -math.inf
         self._secrets = secrets_in([prepared.config.policy, prepared.config.env])
         self._began = monotonic()
         self._startup_s: float | None = None
@@ -79,15 +90,36 @@ class RunState:
         self.session.write_opened_policy(policy)
 
     def keep(self, result: EpisodeResult, arrays: EpisodeArrays | None) -> None:
-        """Write an episode down; it is on disk when this returns. Secrets of the configuration are removed from errors.
+        """Take an episode that has just finished into the group that is written next.
+
+        The group is written at once unless one was written within the last :data:`GROUP_S` seconds; an error is always
+        written at once, because it may end the run. Secrets of the configuration are removed from errors.
 
         Raises:
-            NoResultError: this was the last of the first episodes, and the policy failed alike in all of them.
-            ResourceError: the disk is full.
+            NoResultError, ResourceError: see :meth:`sync`.
         """
-        result = replace(result, errors=tuple(map(self._redacted, result.errors)))
-        self.session.journal.append(result, arrays)
-        self._count(result)
+        if result.errors:
+            result = replace(result, errors=tuple(map(self._redacted, result.errors)))
+        self.session.journal.add(result, arrays)
+        self._group.append(result)
+        failed, full = result.outcome is Outcome.ERROR, len(self._group) >= GROUP_MOST
+        if failed or full or monotonic() >= self._synced_at + GROUP_S:
+            self.sync()
+
+    def sync(self) -> None:
+        """Write the episodes that were kept since the last call, and count them; they are on disk when this returns.
+
+        Raises:
+            NoResultError: the last of the first episodes is among them, and the policy failed alike in all of those.
+            ResourceError: the disk is full; the group is lost, and everything before it is on disk.
+        """
+        if not self._group:
+            return
+        group, self._group = self._group, []
+        self.session.journal.sync()
+        self._synced_at = monotonic()
+        for result in group:
+            self._count(result)
         self._first_failures.check()
 
     @property
@@ -130,7 +162,12 @@ class RunState:
         return EvalResult(directory.path, summary, run, n_measured=len(self.todo))
 
     def progress(self, engine: Measuring) -> Progress:
-        """Give the progress of the run, of which ``engine`` runs the episodes."""
+        """Write what was kept, and give the progress of the run, of which ``engine`` runs the episodes.
+
+        Raises:
+            NoResultError, ResourceError: see :meth:`sync`.
+        """
+        self.sync()
         now, since, load = monotonic(), engine.measuring_since, engine.load()
         if engine.started_at is not None:
             self._startup_s = engine.started_at - self._began

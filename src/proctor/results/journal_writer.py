@@ -1,4 +1,9 @@
-"""The writing of a journal: one session appends lines and arrays, and gives the lock back when it ends."""
+"""The writing of a journal: one session appends lines and arrays, and gives the lock back when it ends.
+
+Episodes are written in groups. A group is on disk once :meth:`JournalWriter.sync` returns: its arrays are written with
+one call and synced, and then its lines in the same way. If the disk becomes full, both files end where they ended
+before the group.
+"""
 
 from __future__ import annotations
 
@@ -51,6 +56,8 @@ class JournalWriter:
         self._keys = {record.key for record in self.previous.episodes}
         self._directory, self._reader, self._lock = path.parent, JournalFile(path), lock
         self._files: list[_AppendOnly] = []
+        self._group: list[EpisodeRecord] = []
+        """The records of the episodes that were added since the last call of :meth:`sync`."""
         self._began = monotonic()
         try:
             self._open(path, header)
@@ -64,24 +71,43 @@ class JournalWriter:
         return len(self._keys)
 
     def append(self, result: EpisodeResult, arrays: EpisodeArrays | None) -> None:
-        """Write an episode and its arrays; on disk when this returns.
+        """Write an episode and its arrays, after those that were added before; on disk when this returns.
 
         Raises:
-            ResourceError: the disk is full. Both files are as they were before the call.
+            ResourceError: see :meth:`sync`.
         """
-        refs, content = {}, b""
+        self.add(result, arrays)
+        self.sync()
+
+    def add(self, result: EpisodeResult, arrays: EpisodeArrays | None) -> None:
+        """Put an episode that has just finished, and its arrays, into the group that :meth:`sync` will write.
+
+        Until then the group is in memory, and the episode is not among those that :attr:`appended` has.
+        """
+        refs = {}
         for name, array in (arrays or {}).items():
-            added = array.tobytes()
-            refs[name] = ArrayRef(self._arrays.size + len(content), array.shape, array.dtype.str, zlib.crc32(added))
-            content += added
-        actions, begin = refs.pop("actions", None), self._lines.size + RECORD_BEGIN
-        self._append(EpisodeLine(monotonic() - self._began, _encodable(result), actions, refs), content)
-        key = key_of(result.spec)
-        self.appended[key] = EpisodeRecord(key, result.outcome, self._reader, begin)
-        self._keys.add(key)
+            content = array.tobytes()
+            refs[name] = ArrayRef(self._arrays.end, array.shape, array.dtype.str, zlib.crc32(content))
+            self._arrays.add(content)
+        key, begin = key_of(result.spec), self._lines.end + RECORD_BEGIN
+        line = EpisodeLine(monotonic() - self._began, _encodable(result), refs.pop("actions", None), refs)
+        self._lines.add(to_line(encode(line)))
+        self._group.append(EpisodeRecord(key, result.outcome, self._reader, begin))
+
+    def sync(self) -> None:
+        """Write the group, which is on disk when this returns, and begin another one.
+
+        Raises:
+            ResourceError: the disk is full. Both files are as they were before the group, which is dropped.
+        """
+        group, self._group = self._group, []
+        self._write()
+        for record in group:
+            self.appended[record.key] = record
+            self._keys.add(record.key)
 
     def close(self) -> None:
-        """Close the files and release the lock. What was appended is on disk already."""
+        """Close the files and release the lock. What was added and not synced is dropped."""
         self._close_files()
         self._lock.release()
 
@@ -99,19 +125,19 @@ class JournalWriter:
         self._files.append(self._arrays)
         self._lines.cut(self.previous.intact_bytes)
         sync_directory(self._directory)
-        self._append(header, b"")
+        self._lines.add(to_line(encode(header)))
+        self._write()
 
     def _close_files(self) -> None:
         for file in self._files:
             file.close()
         self._files.clear()
 
-    def _append(self, record: Header | EpisodeLine, arrays: bytes) -> None:
+    def _write(self) -> None:
         before = [(file, file.size) for file in self._files]
         try:
-            if arrays:
-                self._arrays.append(arrays)  # before the line that refers to them, so that the line can be trusted
-            self._lines.append(to_line(encode(record)))
+            self._arrays.write()  # before the lines that refer to them, so that a line can be trusted
+            self._lines.write()
         except OSError as error:
             for file, size in before:
                 file.cut(size)
@@ -128,18 +154,33 @@ class _AppendOnly:
     def __init__(self, path: Path) -> None:
         self._fd = open_own(path, os.O_WRONLY | os.O_APPEND)
         self.size = os.fstat(self._fd).st_size
+        self._unwritten = bytearray()
 
-    def append(self, content: bytes) -> None:
-        rest = memoryview(content)
+    @property
+    def end(self) -> int:
+        """The offset of what is added next."""
+        return self.size + len(self._unwritten)
+
+    def add(self, content: bytes) -> None:
+        """Put bytes among those that :meth:`write` will write."""
+        self._unwritten += content
+
+    def write(self) -> None:
+        """Write and sync what was added, if anything was."""
+        if not self._unwritten:
+            return
+        rest = memoryview(self._unwritten)
         while rest:
             rest = rest[os.write(self._fd, rest) :]  # a short write is not an error; the next one raises it
         _sync(self._fd)
-        self.size += len(content)
+        self.size = self.end
+        self._unwritten = bytearray()
 
     def cut(self, size: int) -> None:
-        """Shorten the file to ``size`` bytes, which works on a full disk too."""
+        """Shorten the file to ``size`` bytes, which works on a full disk too, and drop what was not written."""
         os.ftruncate(self._fd, size)
         self.size = size
+        self._unwritten = bytearray()
 
     def close(self) -> None:
         os.close(self._fd)
@@ -164,6 +205,8 @@ def _require_journal(found: Journal) -> None:
 
 def _encodable(result: EpisodeResult) -> EpisodeResult:
     """Replace what UTF-8 cannot hold in error texts: a traceback may quote a file name that UTF-8 cannot hold."""
+    if not result.errors:
+        return result
     return replace(
         result,
         errors=tuple(
