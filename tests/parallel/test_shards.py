@@ -29,8 +29,9 @@ from proctor.parallel.messages import (
     ShardStatus,
     Stop,
     decode_order,
-    decode_report,
+    decode_reports,
     encode,
+    encode_reports,
 )
 from proctor.parallel.scheduler import Rules, ShardScheduler
 from proctor.parallel.shards import ShardPool
@@ -59,7 +60,8 @@ class Script(Launcher):
         self.report(run.shard_id, ShardReady(1))
 
     def report(self, shard_id, report):
-        self.events.append((shard_id, decode_report(encode(report)) if not isinstance(report, ShardLost) else report))
+        decoded = [report] if isinstance(report, ShardLost) else decode_reports(encode_reports(report))
+        self.events += [(shard_id, event) for event in decoded]
         if isinstance(report, LAST_EVENTS):
             del self.shards[shard_id]
 

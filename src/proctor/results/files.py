@@ -14,7 +14,6 @@ import msgspec
 from proctor.errors import ConfigError, ResourceError
 from proctor.machine.files import open_own
 
-
 _ARRAY_PART = 1 << 17
 """The number of bytes, before they are laid out, of the elements of an array that are written together."""
 
