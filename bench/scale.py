@@ -37,7 +37,7 @@ from proctor.engine.batching import Batching
 from proctor.engine.forecast import Forecast
 from proctor.engine.scheduler import Limits, Phase, Scheduler
 from proctor.parallel.scheduler import ShardScheduler
-from proctor.types import EpisodeSpec, TaskKey
+from proctor.types import EpisodeSpec, TaskKey, Timings
 
 WORKERS_PER_GPU = 16
 KEEPING_S = 0.01
@@ -176,6 +176,9 @@ class Shard:
         self.turns_s = self.gpu_s = 0.0
         self.seconds_of: dict[EpisodeSpec, float] = {}
         """What each episode took, without construction."""
+        self._built_s: dict[int, float] = {}
+        self.timings: dict[EpisodeSpec, Timings] = {}
+        """The timings of results that the driver has not seen yet."""
 
     def run_episodes(self, specs: Sequence[EpisodeSpec]) -> None:
         self.scheduler.add(specs)
@@ -189,6 +192,7 @@ class Shard:
             spec = self.scheduler.built(worker_id)
             self._forecast.learn_build(spec.task, self._work.construct_s)
             self.n_built += 1
+            self._built_s[worker_id] = self._work.construct_s
         self._built_at[worker_id] = self._clock.now
         self._simulate(worker_id, 0, self._work.reset_s + self._work.look_s)
 
@@ -238,7 +242,8 @@ class Shard:
         self._forecast.learn_episode(spec.task, self._clock.now - self._built_at[worker_id])
         self.scheduler.finished(worker_id)
         self.done_at[worker_id] = self._clock.now
-        self.seconds_of[spec] = self._clock.now - self._built_at[worker_id]
+        self.seconds_of[spec] = seconds = self._clock.now - self._built_at[worker_id]
+        self.timings[spec] = Timings(construct=self._built_s.pop(worker_id, 0.0), step=seconds)
         self._on_done(spec)
         self.run_episodes(())
 
@@ -290,7 +295,7 @@ class Driver:
             if spec is None:
                 self._scheduler.joined(shard_id, WORKERS_PER_GPU)
             else:
-                self._scheduler.finished(shard_id, spec)
+                self._scheduler.finished(shard_id, spec, self.shards[shard_id].timings.pop(spec))
                 self.n_results += 1
                 self._n_to_keep += 1
         orders = {shard_id: self._scheduler.assign(shard_id) for shard_id in dict(arrived)}
@@ -344,8 +349,8 @@ def simulate(case: Case, cost: DriverCost) -> Found:
     end = max(done for shard in driver.shards for done in shard.done_at)
     had = sum(max(0.0, end - start) for start in starts) * WORKERS_PER_GPU
     seconds_of = {spec: seconds for shard in driver.shards for spec, seconds in shard.seconds_of.items()}
-    n_used = sum(done > 0 for shard in driver.shards for done in shard.done_at)
-    useful = sum(seconds_of.values()) + n_used * case.work.construct_s
+    n_constructing = sum(done > 0 for shard in driver.shards for done in shard.done_at)
+    useful = sum(seconds_of.values()) + n_constructing * case.work.construct_s
     tail = sum(
         max(0.0, end - max(done, driver.assigned_at, start))
         for shard, start in zip(driver.shards, starts, strict=True)
@@ -392,9 +397,9 @@ def forced_idle(case: Case, starts: Sequence[float], seconds_of: Mapping[Episode
         done = heapq.heappop(free) + seconds
         heapq.heappush(free, done)
         end = max(end, done)
-    constructed = sum(start < end for start in starts) * WORKERS_PER_GPU
-    had = sum(max(0.0, end - start) for start in starts) * WORKERS_PER_GPU
-    return max(0.0, 1 - (sum(queue) + constructed * case.work.construct_s) / had)
+    had = [max(0.0, end - start) for start in starts]
+    constructing = sum(min(seconds, case.work.construct_s) for seconds in had)
+    return 1 - (sum(queue) / WORKERS_PER_GPU + constructing) / sum(had)
 
 
 # ------------------------------------------------------------------------------------------------------------- reports

@@ -322,6 +322,43 @@ def test_the_rest_of_the_plan_is_not_run_if_it_is_not_needed():
     assert 1 <= len(results) <= 3
 
 
+def test_a_shard_gets_one_order_for_all_results_that_have_arrived():
+    """The order is sent before the results are kept, because the shard may wait for it."""
+    script = Script()
+    pool = make_pool(script, 1)
+    happened = []
+    poll, send = script.poll, script.send
+
+    def poll_two_turns(timeout_s):
+        return [*poll(timeout_s), *poll(timeout_s)]
+
+    def sent(shard_id, order):
+        happened.append(order)
+        send(shard_id, order)
+
+    script.poll, script.send = poll_two_turns, sent
+    results, _, _ = run(pool, happened.append)
+    orders = [len(each.episodes) for each in happened if isinstance(each, RunEpisodes)]
+
+    assert len(results) == len(PLAN) == sum(orders)
+    assert len(orders) < len(PLAN)
+    assert [type(each) for each in happened[:2]] == [RunEpisodes, RunEpisodes]
+
+
+def test_results_that_arrive_with_a_failure_are_kept():
+    """The failure ends the run; the episodes that were over before it are not run again."""
+    script = Script({0: ShardFailed(ConfigError("no such task").packed())}, after=3)
+    poll = script.poll
+    script.poll = lambda timeout_s: [event for _ in range(8) for event in poll(timeout_s)]
+    pool = make_pool(script, 1)
+    kept = []
+
+    with pytest.raises(ConfigError):
+        run(pool, kept.append)
+
+    assert len(kept) == 2
+
+
 def test_the_loads_of_all_shards_are_combined():
     """Workers are added up and shares are averaged, so the display can read the result like an engine's."""
     loads = []

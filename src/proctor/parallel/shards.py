@@ -238,7 +238,8 @@ class ShardPool:
         if done.video_problem is not None:
             self.recorded[result.spec] = done.video_problem
         policy_failed = result.outcome is Outcome.ERROR and result.errors[-1].kind == POLICY_FAILED
-        self._scheduler.finished(shard_id, result.spec, policy_failed=policy_failed)
+        timings = None if result.outcome is Outcome.ERROR else result.timings
+        self._scheduler.finished(shard_id, result.spec, timings, policy_failed=policy_failed)
         if before := self._errors.get(result.spec):
             result = replace(result, errors=(*before, *result.errors))
         self._arrived.append((result, None if done.arrays is None else unpack_arrays(done.arrays)))
