@@ -51,7 +51,7 @@ REPLIES = [
         spent=Spent(1.5),
     ),
     Observed((Placed("observation.state", "<f8", (1, 2), 64),), Spent(step=0.25, look=0.5)),
-    Finished(True, -1.25, 0.5, 3, "abc", {"actions": ACTIONS, "rewards": ACTIONS}, Spent()),
+    Finished(True, -1.25, 0.5, 3, "abc", {"actions": ACTIONS, "rewards": ACTIONS}, Spent(), 7.5, 4),
     RequestFailed("act", "RuntimeError: x", "Traceback …", False, Spent()),
 ]
 

@@ -74,8 +74,8 @@ def test_a_worker_that_dies_in_the_middle_of_a_reply_is_lost():
     os.write(theirs.fileno(), b"\x00\x00\x00\x10half")
     theirs.close()
 
-    assert worker.receive() is None
-    assert worker.receive() == WorkerLost("crashed", "the simulator's process was ended by SIGKILL")
+    assert worker.receive() == []
+    assert worker.receive() == [WorkerLost("crashed", "the simulator's process was ended by SIGKILL")]
 
     worker.reap()
 

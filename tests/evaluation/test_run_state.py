@@ -1,8 +1,17 @@
-"""What is known of episodes while they run."""
+"""What is known of episodes while they run, and when it is on disk."""
 
 from __future__ import annotations
 
-from proctor.types import Timings
+import pytest
+
+from proctor.engine.load import Load
+from proctor.evaluation import run_state
+from proctor.evaluation.prepared_run import prepare
+from proctor.evaluation.run import configure
+from proctor.evaluation.run_state import RunState
+from proctor.results.journal import read_journal
+from proctor.testing.fakes import FAKE_BENCHMARK
+from proctor.types import AttemptError, EpisodeResult, Outcome, Timings
 
 
 def test_times_add_up():
@@ -11,3 +20,66 @@ def test_times_add_up():
 
     assert total == Timings(1.0, 2.0, 4.0, 4.0, 5.0, 6.0)
     assert total.total == 22.0
+
+
+class Idle:
+    """Runs nothing."""
+
+    started_at = measuring_since = None
+
+    def load(self):
+        return Load()
+
+
+@pytest.fixture
+def state(tmp_path):
+    """The state of a run of twenty episodes, none of which has a result."""
+    config, policy = configure({"type": "expert"}, FAKE_BENCHMARK, n_episodes=20, output_dir=tmp_path / "run")
+    with prepare(config, policy).in_own_directory() as prepared, prepared.open_session(2) as session:
+        yield RunState(prepared, session)
+
+
+def n_on_disk(state):
+    return len(read_journal(state.session.directory.journal_file).episodes)
+
+
+def keep(state, *specs, outcome=Outcome.SUCCESS):
+    for spec in specs:
+        failed = outcome is Outcome.ERROR
+        errors = (AttemptError("raised", "boom"),) if failed else ()
+        state.keep(EpisodeResult(spec, outcome, 1.0, 1.0, 5, 1, "hash", errors), None)
+
+
+def test_an_episode_that_comes_alone_is_on_disk_at_once(state, monkeypatch):
+    """As each one does whose neighbours take longer than the time in which a group is collected."""
+    monkeypatch.setattr(run_state, "GROUP_S", 0.0)
+    for n, spec in enumerate(state.todo[:3], start=1):
+        keep(state, spec)
+        assert n_on_disk(state) == state.n_completed == n
+
+
+def test_episodes_that_come_in_quick_succession_count_once_they_are_on_disk(state, monkeypatch):
+    """Neither the number that is told nor the progress that is shown is ahead of the disk."""
+    monkeypatch.setattr(run_state, "GROUP_S", 3600.0)
+    keep(state, *state.todo[:4])
+    assert n_on_disk(state) == state.n_completed == 1
+
+    shown = state.progress(Idle())
+
+    assert n_on_disk(state) == sum(task.counts.n_completed for task in shown.tasks) == 4
+    keep(state, state.todo[4])
+    assert n_on_disk(state) == state.n_completed == 4
+    state.sync()
+    assert n_on_disk(state) == state.n_completed == 5
+
+
+def test_a_group_is_written_if_it_is_large_or_ends_with_an_error(state, monkeypatch):
+    """An error may end the run."""
+    monkeypatch.setattr(run_state, "GROUP_S", 3600.0)
+    monkeypatch.setattr(run_state, "GROUP_MOST", 5)
+    keep(state, *state.todo[:7])
+    assert n_on_disk(state) == 6
+
+    keep(state, state.todo[7], outcome=Outcome.ERROR)
+
+    assert n_on_disk(state) == 8

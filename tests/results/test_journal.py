@@ -17,7 +17,7 @@ import pytest
 from proctor.errors import ConfigError, ResourceError, RunLockedError
 from proctor.results import journal_writer, run_dir
 from proctor.results.journal import read_actions, read_array, read_journal
-from proctor.results.journal_records import ArrayRef
+from proctor.results.journal_records import ArrayRef, key_of
 from proctor.results.lock import FileLock
 from proctor.results.run_dir import WHOLE, RunDirectory, Shard
 from proctor.types import AttemptError
@@ -77,6 +77,39 @@ def test_what_is_appended_is_read_back(tmp_path):
         assert read_array(record, "temperatures") is None
     assert journal.header.fingerprint == FINGERPRINT
     assert journal.n_corrupt == 0
+
+
+def test_a_group_is_written_when_it_is_synced_with_one_write_and_one_sync_of_each_file(tmp_path, monkeypatch):
+    """The arrays first; until then nothing is on disk, and no record is there."""
+    calls = []
+    real_write, real_sync = os.write, journal_writer._sync
+
+    def record(what, real):
+        def recorded(fd, *arguments):
+            calls.append((what, Path(f"/proc/self/fd/{fd}").readlink().name))
+            return real(fd, *arguments)
+
+        return recorded
+
+    with RunDirectory(tmp_path).open_journal(FINGERPRINT) as writer:
+        before = contents(tmp_path)
+        for spec in SPECS[:4]:
+            writer.add(done(spec), arrays_of(spec))
+        assert contents(tmp_path) == before
+        assert (writer.n_episodes, dict(writer.appended)) == (0, {})
+
+        monkeypatch.setattr(os, "write", record("write", real_write))
+        monkeypatch.setattr(journal_writer, "_sync", record("sync", real_sync))
+        writer.sync()
+        writer.sync()  # there is nothing more
+
+        assert (writer.n_episodes, writer.appended[key_of(SPECS[2])].result) == (4, done(SPECS[2]))
+    files = ("journal.actions.bin", "journal.jsonl")
+    assert calls == [(what, name) for name in files for what in ("write", "sync")]
+    grouped = read_journal(tmp_path / "journal.jsonl")
+    assert [record.result for record in grouped.episodes] == [done(spec) for spec in SPECS[:4]]
+    for found in grouped.episodes:
+        np.testing.assert_array_equal(read_array(found, "rewards"), arrays_of(found.result.spec)["rewards"])
 
 
 def test_every_line_is_valid_json_by_itself(tmp_path):
@@ -292,13 +325,8 @@ def test_an_error_message_that_is_no_valid_text_is_kept(tmp_path):
 # --------------------------------------------------------------------------------------------------------- full disk
 
 
-# An append is 85 bytes of arrays and a line of about 700: every kind of place to run out, in either file.
-@pytest.mark.parametrize("room", range(0, 740, 20))
-def test_a_disk_that_fills_up_leaves_whole_records(tmp_path, monkeypatch, room):
-    """The last write is short without an error, then errors come: both files end as they were before the episode."""
-    writer = RunDirectory(tmp_path).open_journal(FINGERPRINT)
-    writer.append(done(SPECS[0]), arrays_of(SPECS[0]))
-    before = contents(tmp_path)
+def limit_disk(monkeypatch, room):
+    """Let only ``room`` more bytes be written; returns the list of the bytes that are left."""
     left = [room]
     real_write = os.write
 
@@ -309,8 +337,20 @@ def test_a_disk_that_fills_up_leaves_whole_records(tmp_path, monkeypatch, room):
         left[0] -= n
         return n
 
+    monkeypatch.setattr(os, "write", full_disk)
+    return left
+
+
+# An append is 85 bytes of arrays and a line of about 700: every kind of place to run out, in either file.
+@pytest.mark.parametrize("room", range(0, 740, 20))
+def test_a_disk_that_fills_up_leaves_whole_records(tmp_path, monkeypatch, room):
+    """The last write is short without an error, then errors come: both files end as they were before the episode."""
+    writer = RunDirectory(tmp_path).open_journal(FINGERPRINT)
+    writer.append(done(SPECS[0]), arrays_of(SPECS[0]))
+    before = contents(tmp_path)
+
     with monkeypatch.context() as full:
-        full.setattr(os, "write", full_disk)
+        left = limit_disk(full, room)
         with pytest.raises(ResourceError, match=r"No space left.*Episodes kept: 1\.") as error:
             writer.append(done(SPECS[1]), arrays_of(SPECS[1]))
     assert error.value.hint.endswith(f"proctor resume {tmp_path}")
@@ -321,6 +361,30 @@ def test_a_disk_that_fills_up_leaves_whole_records(tmp_path, monkeypatch, room):
     writer.close()
     last = read_journal(tmp_path / "journal.jsonl").episodes[-1]
     np.testing.assert_array_equal(read_actions(last), actions_of(SPECS[2]))
+
+
+@pytest.mark.parametrize("room", range(0, 2300, 100))
+def test_a_disk_that_fills_up_in_a_group_leaves_what_was_before_the_group(tmp_path, monkeypatch, room):
+    """Three episodes of 85 bytes of arrays and a line of about 700 each: the disk is full in either file."""
+    writer = RunDirectory(tmp_path).open_journal(FINGERPRINT)
+    writer.append(done(SPECS[0]), arrays_of(SPECS[0]))
+    before = contents(tmp_path)
+
+    with monkeypatch.context() as full:
+        left = limit_disk(full, room)
+        for spec in SPECS[1:4]:
+            writer.add(done(spec), arrays_of(spec))
+        with pytest.raises(ResourceError, match=r"No space left.*Episodes kept: 1\."):
+            writer.sync()
+    assert contents(tmp_path) == before
+    assert left == [0]
+    assert list(writer.appended) == [key_of(SPECS[0])]
+
+    writer.append(done(SPECS[4]), arrays_of(SPECS[4]))  # somebody made room; the group was dropped
+    writer.close()
+    records = read_journal(tmp_path / "journal.jsonl").episodes
+    assert [record.result.spec for record in records] == [SPECS[0], SPECS[4]]
+    np.testing.assert_array_equal(read_actions(records[-1]), actions_of(SPECS[4]))
 
 
 def test_a_real_limit_of_the_operating_system_is_met_the_same_way(tmp_path):

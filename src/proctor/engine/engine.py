@@ -141,6 +141,8 @@ class Engine:
             self._act(result)
         for worker_id, spec in self.workers.assign():
             self._begin(worker_id, spec)
+        for worker_id, spec in self.workers.assign_ahead():
+            self.workers.send_ahead(worker_id, self._start_of(spec, ahead=True))
         self._patience_s = self._inference.start_passes(self.workers.scheduler, self._request_of)
 
     # ----------------------------------------------------------------------------------------- while the engine runs
@@ -232,11 +234,18 @@ class Engine:
         self._check_env(spec)
         if self.started_at is None:
             self.started_at = monotonic()
-        task = self.setup.tasks[spec.task]
+        self._enter(worker_id, spec)
+        self.workers.send(worker_id, self._start_of(spec))
+
+    def _enter(self, worker_id: int, spec: EpisodeSpec) -> None:
+        """Keep what an episode that begins now remembers."""
         delayed, inputs = self._delayed_chunks(spec.task), self._input_recorder(spec)
-        self._episodes[worker_id] = Episode(spec, task, self._look_plan, delayed, inputs)
-        start = Start(spec, task.max_episode_steps, self._live_video(spec), self._live_rollout(spec))
-        self.workers.send(worker_id, start)
+        self._episodes[worker_id] = Episode(spec, self.setup.tasks[spec.task], self._look_plan, delayed, inputs)
+
+    def _start_of(self, spec: EpisodeSpec, *, ahead: bool = False) -> Start:
+        """The request that begins an episode, in a simulator that has been built."""
+        n_steps = self.setup.tasks[spec.task].max_episode_steps
+        return Start(spec, n_steps, self._live_video(spec), self._live_rollout(spec), ahead)
 
     def _input_recorder(self, spec: EpisodeSpec) -> InputRecorder | None:
         """Return the recorder of what the policy is given in an episode; None if it is not to have one."""
@@ -286,6 +295,8 @@ class Engine:
             identity = RolloutIdentity.of_reply(event.spec, reply)
             self.rollout_problems[event.spec] = reply.rollout_problem or keep_rollout(rollout_spec, identity)
         timings = self._timesheets.timings(event.worker_id)
+        if event.following is not None:
+            self._enter(event.worker_id, event.following)
         self._on_result(episode.result(reply, event.errors, timings), episode.arrays(reply))
 
     def _discard_videos(self) -> None:

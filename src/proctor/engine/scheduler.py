@@ -7,8 +7,8 @@ next. It decides only *when* and *where* an episode runs; what an episode *is* w
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from proctor.engine.forecast import Forecast
@@ -36,11 +36,14 @@ class Phase(Enum):
 
 @dataclass(slots=True)
 class _Worker:
-    """A worker: what it does, the task whose simulator it has built, and the episode that it runs."""
+    """A worker: what it does, the task whose simulator it has built, the episode that it runs, and those of the same
+    task that it begins, one after another, as soon as that is over.
+    """
 
     phase: Phase = Phase.STARTING
     built: TaskKey | None = None
     spec: EpisodeSpec | None = None
+    ahead: deque[EpisodeSpec] = field(default_factory=deque)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,14 @@ class Limits:
     max_parallel_tasks: int = 0
     max_lead: int = 0
     n_devices: int = 1
+
+
+_SHORT_S = 0.1
+"""Episodes that are expected to take longer are not assigned ahead: a turn of the engine takes about a hundredth of
+this time, and whatever happens to a worker or to the plan costs no more than this time for each worker."""
+_AHEAD_S = 0.02
+_MOST_AHEAD = 32
+"""A worker is assigned as many episodes ahead as are expected to take the first, but no more than the second."""
 
 
 def device_of(worker_id: int, n_devices: int) -> int:
@@ -86,6 +97,8 @@ class Scheduler:
         self._errors: dict[EpisodeSpec, list[AttemptError]] = {}
         self._failures = FewestFailures()
         self._workers: dict[int, _Worker] = {}
+        self._began: set[int] = set()
+        """The workers that have begun an episode since :meth:`assign_ahead` was called last."""
         self.n_lost = 0
         """The number of workers that were lost."""
 
@@ -105,7 +118,7 @@ class Scheduler:
             self._unfinished += 1
 
     def drop_waiting(self) -> None:
-        """Drop the episodes that wait."""
+        """Drop the episodes that wait. Those that were assigned, ahead or not, are run."""
         self._unfinished -= sum(map(len, self._waiting.values()))
         for waiting in self._waiting.values():
             waiting.clear()
@@ -135,6 +148,10 @@ class Scheduler:
     def episode_of(self, worker_id: int) -> EpisodeSpec | None:
         """The episode that a worker runs, None if it runs none."""
         return self._workers[worker_id].spec
+
+    def n_ahead(self, worker_id: int) -> int:
+        """The number of episodes that a worker was assigned ahead and has not begun."""
+        return len(self._workers[worker_id].ahead)
 
     def phases(self) -> Counter[Phase]:
         """The number of workers in each phase."""
@@ -167,7 +184,26 @@ class Scheduler:
                 worker.spec = spec
                 worker.phase = Phase.SIMULATING if worker.built == spec.task else Phase.BUILDING
                 workers_on_task[spec.task] += 1
+                self._began.add(worker_id)
                 assigned.append((worker_id, spec))
+        return assigned
+
+    def assign_ahead(self, without: Container[int] = ()) -> list[tuple[int, EpisodeSpec]]:
+        """Give workers that have begun an episode further ones of the same task, if episodes are short.
+
+        A worker begins such an episode as soon as the one before is over. It is the one that :meth:`assign` would give
+        it then. The workers ``without`` are given none.
+        """
+        assigned: list[tuple[int, EpisodeSpec]] = []
+        for worker_id in self._began:
+            worker = self._workers.get(worker_id)
+            if worker is None or worker.spec is None or worker.built != worker.spec.task or worker_id in without:
+                continue
+            n_ahead = self._n_ahead(worker.built)
+            while len(worker.ahead) < n_ahead and self._may_go_on(worker.built):
+                worker.ahead.append(spec := self._waiting[worker.built].popleft())
+                assigned.append((worker_id, spec))
+        self._began.clear()
         return assigned
 
     def n_ready(self, device: int = 0) -> int:
@@ -214,6 +250,7 @@ class Scheduler:
         worker = self._workers[worker_id]
         spec = _running(worker)
         worker.built, worker.phase = spec.task, Phase.SIMULATING
+        self._began.add(worker_id)
         return spec
 
     def observed(self, worker_id: int) -> EpisodeSpec:
@@ -230,21 +267,28 @@ class Scheduler:
         return _running(worker)
 
     def finished(self, worker_id: int) -> EpisodeSpec:
-        """Take note that a worker's episode has reached its end."""
-        spec = _running(self._workers[worker_id])
+        """Take note that a worker's episode has reached its end, and that it has begun the next one, if it has one."""
+        worker = self._workers[worker_id]
+        spec = _running(worker)
         self._release(worker_id)
         self._unfinished -= 1
         self._failures.ended()
+        if worker.ahead:
+            worker.spec, worker.phase = worker.ahead.popleft(), Phase.SIMULATING
+            self._began.add(worker_id)
         return spec
 
     def failed(self, worker_id: int, error: AttemptError | None, *, keep_env: bool = False) -> EpisodeSpec:
         """Take note that the attempt at a worker's episode failed. Unless ``keep_env``, its simulator is closed.
+
+        The worker does not begin the episodes that were assigned to it ahead.
 
         ``error`` is None if the episode had no part in the failure; then the attempt does not count.
         """
         if not keep_env:
             self._workers[worker_id].built = None
         spec = _running(self._workers[worker_id])
+        self._take_back(worker_id)
         self._release(worker_id)
         self._attempt_failed(spec, error)
         return spec
@@ -256,6 +300,7 @@ class Scheduler:
         """
         self.n_lost += 1
         spec = self._workers[worker_id].spec
+        self._take_back(worker_id)
         self._release(worker_id)
         del self._workers[worker_id]
         if spec is not None:
@@ -277,6 +322,24 @@ class Scheduler:
         if worker.phase is Phase.READY:
             self._queue_of(worker_id).remove(worker_id)
         worker.spec, worker.phase = None, Phase.IDLE
+
+    def _take_back(self, worker_id: int) -> None:
+        """Have the episodes that a worker was assigned ahead wait again, before the others."""
+        ahead = self._workers[worker_id].ahead
+        while ahead:
+            self._waiting[(spec := ahead.pop()).task].appendleft(spec)
+
+    def _n_ahead(self, task: TaskKey) -> int:
+        """Return how many episodes a worker on ``task`` is to have ahead; no more than its share of those that wait."""
+        seconds = self._forecast.episode_seconds(task)
+        if not 0 < seconds <= _SHORT_S or self._failures.everywhere:
+            return 0
+        n_worth_it = min(_MOST_AHEAD, max(1, int(_AHEAD_S / seconds)))
+        return min(n_worth_it, len(self._waiting[task]) // len(self._workers))
+
+    def _may_go_on(self, task: TaskKey) -> bool:
+        """Return whether the next episode of a task may begin now."""
+        return bool(self._waiting[task]) and (not self._limits.max_lead or task in self._not_too_far_ahead())
 
     def _attempt_failed(self, spec: EpisodeSpec, error: AttemptError | None) -> None:
         if error is None:

@@ -26,6 +26,8 @@ from proctor.engine.worker.messages import (
     Act,
     Build,
     Built,
+    Drop,
+    Dropped,
     Finished,
     FrameDrawn,
     FrameEncoded,
@@ -70,12 +72,15 @@ class EpisodeObserved(NamedTuple):
 
 
 class EpisodeFinished(NamedTuple):
-    """An episode has reached its end. ``errors`` says why earlier attempts at it failed."""
+    """An episode has reached its end. ``errors`` says why earlier attempts at it failed. ``following`` is the episode
+    that the worker has begun now because it was sent ahead; None if there is none.
+    """
 
     worker_id: int
     spec: EpisodeSpec
     reply: Finished
     errors: Sequence[AttemptError]
+    following: EpisodeSpec | None
 
 
 class AttemptFailed(NamedTuple):
@@ -237,18 +242,32 @@ class Workers:
             else:
                 yield worker_id, spec
 
+    def assign_ahead(self) -> Iterable[tuple[int, EpisodeSpec]]:
+        """Give workers that have begun an episode further ones, which :meth:`send_ahead` is to send."""
+        if self._setup.in_process:
+            return ()
+        return self.scheduler.assign_ahead(without=self._too_large)
+
     def _retire_too_large(self) -> None:
-        """End the workers whose simulators leak memory, so that new ones take their places if there is more to do."""
-        for worker_id in self._too_large if not self.done else ():
+        """End the idle workers whose simulators leak memory, so that new ones take their places if there is more to
+        do.
+        """
+        if self.done:
+            self._too_large.clear()
+        for worker_id in [each for each in self._too_large if self.scheduler.phase_of(each) is Phase.IDLE]:
+            self._too_large.remove(worker_id)
             self.scheduler.retired(worker_id)
             self._pool.retire(worker_id)
             self.observers.lost(worker_id, None, monotonic())
-        self._too_large.clear()
 
     def send(self, worker_id: int, request: Start | Act | Replay) -> None:
         """Send a worker what it is to simulate next of its episode."""
         n_actions = request.actions.shape[0] if isinstance(request, Act) else 0
         self.observers.acted(worker_id, self.scheduler.acted(worker_id), n_actions, monotonic())
+        self._pool.send(worker_id, request)
+
+    def send_ahead(self, worker_id: int, request: Start) -> None:
+        """Send a worker an episode that it is to begin once those that it has are over."""
         self._pool.send(worker_id, request)
 
     def fail(self, worker_id: int, error: AttemptError | None) -> Sequence[EpisodeGivenUp]:
@@ -258,6 +277,8 @@ class Workers:
         if this was the last attempt, else nothing.
         """
         self._sent_videos.drop(worker_id)
+        if self.scheduler.n_ahead(worker_id):
+            self._pool.send(worker_id, Drop())
         spec = self.scheduler.failed(worker_id, error, keep_env=True)
         self.observers.lost(worker_id, spec, monotonic())
         return self._if_given_up(spec)
@@ -321,6 +342,8 @@ class Workers:
                     self.scheduler.joined(worker_id)
                 case FrameDrawn():
                     self._encode(worker_id, reply)
+                case Dropped():
+                    pass  # the scheduler took the episode back when the attempt before it failed
                 case RequestFailed():
                     yield from self._failed(worker_id, reply, now)
                 case WorkerLost():
@@ -339,11 +362,16 @@ class Workers:
         if problem := self._sent_videos.finish(worker_id):
             reply = msgspec.structs.replace(reply, video_problem=reply.video_problem or problem)
         spec = self.scheduler.finished(worker_id)
+        if (following := self.scheduler.episode_of(worker_id)) is not None:
+            now = reply.ended_at
         self.observers.finished(worker_id, spec, reply, now)
+        if following is not None:
+            self.observers.started(worker_id, following, now)
+            self.observers.acted(worker_id, following, 0, now)
         if self._pool.memory_of(worker_id) > (limit := self._setup.options.worker_memory):
             self._too_large.add(worker_id)
             self.notes[_TOO_LARGE.format(limit / 1e9)] = None
-        return EpisodeFinished(worker_id, spec, reply, self.scheduler.errors_of(spec))
+        return EpisodeFinished(worker_id, spec, reply, self.scheduler.errors_of(spec), following)
 
     def _built(self, worker_id: int, reply: Built, now: float) -> EnvBuilt:
         spec = self.scheduler.built(worker_id)
@@ -382,6 +410,7 @@ class Workers:
         error = AttemptError(reply.kind, reply.message) if reply.begun else None
         was_building = self.scheduler.phase_of(worker_id) is Phase.BUILDING
         spec = self.scheduler.lost(worker_id, error)
+        self._too_large.discard(worker_id)
         # A SIGKILL comes from outside, most often because memory is short, and the others may have enough of it.
         if was_building and spec is not None and error is not None and "SIGKILL" not in reply.message:
             self._count_build_failure(spec, reply.message)

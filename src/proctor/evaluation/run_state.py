@@ -48,7 +48,7 @@ class RunState:
     """The results of a run so far: those of earlier sessions, and those of episodes that finish now.
 
     ``todo`` are the episodes without a completed result when the session began, in the order of the plan. An episode
-    counts once it is on disk: nothing here tells of one that :meth:`sync` has not written.
+    counts once it is on disk: but for :attr:`decided`, nothing tells of one that :meth:`sync` has not written.
     """
 
     def __init__(self, prepared: PreparedRun, session: RunSession) -> None:
@@ -71,6 +71,8 @@ class RunState:
             if result.outcome is not Outcome.ERROR:  # an error is run again
                 self._count(result)
                 self._timings += result.timings
+                if self._rule is not None:
+                    self._rule.add(result)
         self._n_resumed = len(self._results)
         self._group: list[EpisodeResult] = []
         """The episodes that the journal has not written yet."""
@@ -103,6 +105,8 @@ class RunState:
             result = replace(result, errors=tuple(map(self._redacted, result.errors)))
         self.session.journal.add(result, arrays)
         self._group.append(result)
+        if self._rule is not None:
+            self._rule.add(result)  # before it is on disk, so that no further episode begins if enough is known
         failed, full = result.outcome is Outcome.ERROR, len(self._group) >= GROUP_MOST
         if failed or full or monotonic() >= self._synced_at + GROUP_S:
             self.sync()
@@ -135,7 +139,7 @@ class RunState:
 
     @property
     def decided(self) -> bool:
-        """The stopping rule is fulfilled, so that the rest of the plan need not run."""
+        """The stopping rule is fulfilled, so that the rest of the plan need not run; shown once it is on disk."""
         return self._rule is not None and self._rule.stop is not None
 
     def stop_clock(self) -> None:
@@ -195,5 +199,3 @@ class RunState:
             self._last_error = (result.spec, result.errors[-1])
         self._rounds[result.spec.task].add(result)
         self._first_failures.add(result)
-        if self._rule is not None:
-            self._rule.add(result)

@@ -3,7 +3,7 @@
 The memory is an anonymous file (it has no name, so a killed run leaves nothing in ``/dev/shm``), which the worker
 inherits as a descriptor. It grows as needed and takes only the pages that were touched. The first bytes hold two
 counters, both written by the worker: its heartbeat, which shows progress even in the middle of a chunk, and the number
-of requests that it has received.
+of requests that it has begun to execute.
 """
 
 from __future__ import annotations
@@ -80,12 +80,12 @@ class SharedArrays:
         return int(self._counters[0])
 
     def acknowledge(self) -> None:
-        """Count a request that was received."""
+        """Count a request whose execution begins."""
         self._counters[1] += 1
 
     @property
     def n_acknowledged(self) -> int:
-        """The number of requests that the worker has received."""
+        """The number of requests that the worker has begun to execute."""
         return int(self._counters[1])
 
     def close(self) -> None:

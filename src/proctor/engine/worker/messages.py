@@ -1,7 +1,9 @@
 """The messages between the engine and a worker, encoded as msgpack. Observations lie beside them in shared memory.
 
-A worker sends exactly one reply to each request, in order. So a worker is a function from request to reply, and the
-engine only has to remember from which workers a reply is due.
+A worker sends exactly one reply to each request that it executes, in order. So a worker is a function from request to
+reply, and the engine only has to remember from which workers a reply is due. Episodes can be sent ahead
+(``Start.ahead``): the worker executes such a request as soon as no episode is under way, without waiting for a turn of
+the engine.
 """
 
 from __future__ import annotations
@@ -115,6 +117,9 @@ class Build(msgspec.Struct, tag=True, frozen=True):
 class Start(msgspec.Struct, tag=True, frozen=True):
     """Reset to an episode. The reply is :class:`Observed`, or :class:`Finished` if the policy lives in the worker.
 
+    If ``ahead`` is true, the request waits in the worker until the episode under way is over. If the simulator was
+    closed meanwhile, because the attempt before failed, the reply is :class:`Dropped`.
+
     If ``video_spec`` or ``rollout_spec`` is given, the episode is recorded while it runs, because its simulator cannot
     replay it.
     """
@@ -123,6 +128,7 @@ class Start(msgspec.Struct, tag=True, frozen=True):
     max_steps: int
     video_spec: VideoSpec | None = None
     rollout_spec: RolloutSpec | None = None
+    ahead: bool = False
 
 
 class Act(msgspec.Struct, tag=True, frozen=True):
@@ -164,11 +170,19 @@ class LogTo(msgspec.Struct, tag=True, frozen=True):
     path: str
 
 
+class Drop(msgspec.Struct, tag=True, frozen=True):
+    """Give up the episode under way, because the policy failed, and the episodes that were sent ahead. There is no
+    reply.
+    """
+
+
 class Close(msgspec.Struct, tag=True, frozen=True):
     """Close the simulator and end. There is no reply."""
 
 
 Request = Setup | Build | Start | Act | Replay | FrameEncoded
+Order = Request | LogTo | Drop | Close
+"""Everything that is sent to a worker; a :class:`Request` is what its simulation executes."""
 
 # ---------------------------------------------------------------------------------------------- worker to engine
 
@@ -233,7 +247,9 @@ class Finished(msgspec.Struct, tag=True, frozen=True):
     If the episode was to have a video and has none, ``video_problem`` is the reason, and if it was to be recorded for a
     dataset and is not, ``rollout_problem``; a replay may end early then. ``success`` is None if the simulator did not
     report it, and the rewards are None if they are not finite. ``arrays`` are the
-    :data:`~proctor.types.EpisodeArrays`.
+    :data:`~proctor.types.EpisodeArrays`. ``ended_at`` is the moment of the end on the monotonic clock, which the
+    processes of a machine share, and ``n_beats`` the worker's heartbeat then. An episode that was sent ahead begins
+    at that moment.
     """
 
     success: bool | None
@@ -243,8 +259,14 @@ class Finished(msgspec.Struct, tag=True, frozen=True):
     final_state_hash: str
     arrays: dict[str, ArrayBytes]
     spent: Spent
+    ended_at: float
+    n_beats: int
     video_problem: str = ""
     rollout_problem: str = ""
+
+
+class Dropped(msgspec.Struct, tag=True, frozen=True):
+    """An episode that was sent ahead was not begun, because the simulator has been closed."""
 
 
 class RequestFailed(msgspec.Struct, tag=True, frozen=True):
@@ -261,7 +283,7 @@ class RequestFailed(msgspec.Struct, tag=True, frozen=True):
     spent: Spent
 
 
-Reply = Ready | Built | Observed | FrameDrawn | Finished | RequestFailed
+Reply = Ready | Built | Observed | FrameDrawn | Finished | Dropped | RequestFailed
 
 # ---------------------------------------------------------------------------------------------- fork server to engine
 
@@ -283,7 +305,7 @@ MAX_FORK_MESSAGE = 1 << 17
 """The largest size, in bytes, of a message to or from the fork server."""
 
 _encoder = msgspec.msgpack.Encoder()
-_request_decoder = msgspec.msgpack.Decoder(Request | LogTo | Close)
+_request_decoder = msgspec.msgpack.Decoder(Order)
 _reply_decoder = msgspec.msgpack.Decoder(Reply)
 _fork_reply_decoder = msgspec.msgpack.Decoder(Forked | Exited)
 

@@ -21,12 +21,17 @@ from proctor.engine.worker.arrays import SharedArrays, anonymous_file
 from proctor.engine.worker.messages import (
     Act,
     Close,
+    Drop,
+    Dropped,
+    Finished,
     FrameEncoded,
     LogTo,
     Ready,
     Reply,
     Request,
+    RequestFailed,
     Setup,
+    Start,
     decode_reply,
     encode,
 )
@@ -44,7 +49,7 @@ _GRACE_S = 5.0
 class WorkerLost:
     """A worker is gone. ``kind`` is ``crashed`` or ``hung``.
 
-    ``begun`` is False if the worker died before it received its last episode, which then does not count as an attempt.
+    ``begun`` is False if the worker died before it began its episode, which then does not count as an attempt.
     """
 
     kind: str
@@ -71,9 +76,11 @@ class ProcessWorker:
         self._deadlines = deadlines
         self._deadline = monotonic() + deadlines.reset
         self._limit: float | None = None
-        self._heartbeat = self._n_sent = 0
+        self._heartbeat = self._n_replies = 0
+        self._n_due = self._n_ahead = 0
+        """The numbers of replies that will come without a further request, and of episodes that wait in the worker."""
         self._begins = True
-        """True if the request that was sent last begins an episode."""
+        """True if the request whose reply is due begins an episode."""
         ours, theirs = Pipe()
         self.wire = Wire(ours)
         descriptor = anonymous_file()
@@ -86,33 +93,63 @@ class ProcessWorker:
             self.arrays.close()
             raise
 
-    def send(self, request: Request | LogTo) -> None:
+    def send(self, request: Request | LogTo | Drop) -> None:
         """Send a request. If the worker is gone, :meth:`receive` returns why."""
-        self._limit = self._deadlines.of(request)
-        self._begins, self._n_sent = not isinstance(request, Act | FrameEncoded), self._n_sent + 1
-        self._deadline, self._heartbeat = monotonic() + self._limit, self.arrays.heartbeat
+        if isinstance(request, Drop):
+            self._n_ahead = 0
+        elif isinstance(request, Start) and request.ahead:
+            self._n_ahead += 1
+        else:
+            self._n_due += 1
+            self._begins = not isinstance(request, Act | FrameEncoded)
+            self._expect_progress(self._deadlines.of(request))
         with suppress(BrokenPipeError, ConnectionResetError):
             self.wire.send(encode(request))
 
-    def receive(self) -> Reply | WorkerLost | None:
-        """Receive the reply that has come; None while it is incomplete. A worker that has ended is lost."""
+    def receive(self) -> list[Reply | WorkerLost]:
+        """Receive the replies that have come; none while one is incomplete. A worker that has ended is lost."""
         try:
             messages = self.wire.receive()
         except (EOFError, OSError):  # reset, or ended in the middle of a message
-            return self._lost(self._how_it_ended())
-        if not messages:
-            return None
+            return [self._lost(self._how_it_ended())]
+        replies: list[Reply | WorkerLost] = []
+        for message in messages:
+            if (reply := self._reply_in(message)) is None:
+                return [*replies, self._lost("the simulator's process sent bytes that are not a reply")]
+            replies.append(reply)
+        return replies
+
+    def _reply_in(self, message: bytes) -> Reply | None:
+        """Return the reply of a message; None if it is none that is due: the simulator has written into the connection.
+
+        If the worker then begins an episode that was sent ahead, the reply to that is due.
+        """
         try:
-            (message,) = messages  # a worker sends one reply to each request
             reply: Reply = decode_reply(message)
-        except ValueError:  # the simulator has written into the connection
-            return self._lost("the simulator's process sent bytes that are not a reply")
+        except ValueError:
+            return None
+        if not self._n_due:
+            return None
+        self._n_replies += 1
+        if self._n_ahead and isinstance(reply, Finished | Dropped | RequestFailed):
+            self._n_ahead -= 1
+            self._begins = True
+        else:
+            self._n_due -= 1
         self._limit = None
+        if self._n_due:
+            self._expect_progress(self._deadlines.reset)
+        if isinstance(reply, Finished):  # the worker may have made progress in the next episode since
+            self._heartbeat = reply.n_beats
         return reply
+
+    def _expect_progress(self, limit: float) -> None:
+        self._limit = limit
+        self._deadline, self._heartbeat = monotonic() + limit, self.arrays.heartbeat
 
     def _lost(self, message: str) -> WorkerLost:
         self._limit = None
-        begun = not self._begins or self.arrays.n_acknowledged >= self._n_sent
+        begun = not (self._n_due and self._begins) or self.arrays.n_acknowledged > self._n_replies
         return WorkerLost("crashed", message, begun)
 
     def hung(self, now: float) -> WorkerLost | None:
@@ -177,8 +214,9 @@ class InProcessWorker:
         self._simulation = Simulation(self.arrays)
         self._replies: deque[Reply] = deque()
 
-    def send(self, request: Request | LogTo) -> None:
+    def send(self, request: Request | LogTo | Drop) -> None:
         """Execute a request; :meth:`receive` returns the reply. What is printed is this process's own."""
+        assert not isinstance(request, Drop)  # nothing is sent ahead to this worker
         with without_stdin():
             self._replies.append(Ready() if isinstance(request, LogTo) else self._simulation.handle(request))
 
@@ -186,9 +224,9 @@ class InProcessWorker:
         """Return whether there is a reply to receive."""
         return bool(self._replies)
 
-    def receive(self) -> Reply:
+    def receive(self) -> list[Reply | WorkerLost]:
         """Return the next reply."""
-        return self._replies.popleft()
+        return [self._replies.popleft()]
 
     def end(self) -> None:
         """Close the simulator."""
@@ -217,6 +255,8 @@ class Pool:
         self._ending: list[tuple[ProcessWorker, float]] = []
         """The workers that were told to end, each with the moment at which it is killed."""
         self._started = 0
+        self._lost: list[int] = []
+        """The workers whose loss the last call of :meth:`wait` has returned."""
         self._next_check = 0.0
         self._starter: Starter | None = None
 
@@ -255,7 +295,7 @@ class Pool:
         with suppress(KeyError, RuntimeError):  # closed before
             self._selector.unregister(descriptor)
 
-    def send(self, worker_id: int, request: Request) -> None:
+    def send(self, worker_id: int, request: Request | Drop) -> None:
         """Send a worker a request. If the worker is gone, :meth:`wait` returns that."""
         self._workers[worker_id].send(request)
 
@@ -292,23 +332,24 @@ class Pool:
         """Wait up to ``timeout`` seconds for replies; return as soon as there is one or a watched descriptor is
         readable.
 
-        Returns replies and losses, each with the worker's id. Callbacks of watched descriptors are called meanwhile.
+        Returns replies and losses, each with the worker's id. Callbacks of watched descriptors are called meanwhile. A
+        worker that is lost is there until the next call, as replies may have come before.
         """
+        while self._lost:
+            self._remove(self._lost.pop())
         events: list[tuple[int, Reply | WorkerLost]] = [
-            (worker_id, worker.receive())
+            (worker_id, reply)
             for worker_id, worker in self._workers.items()
             if isinstance(worker, InProcessWorker) and worker.has_replied()
+            for reply in worker.receive()
         ]
         for key, _ in self._selector.select(0 if events else timeout):
             if isinstance(key.data, int):
-                if (event := self._workers[key.data].receive()) is not None:
-                    events.append((key.data, event))
+                events += [(key.data, reply) for reply in self._workers[key.data].receive()]
             elif key.data is not None:
                 key.data()
         events += self._hung()
-        for worker_id, event in events:
-            if isinstance(event, WorkerLost):
-                self._remove(worker_id)
+        self._lost = [worker_id for worker_id, event in events if isinstance(event, WorkerLost)]
         return events
 
     def close(self) -> None:

@@ -10,11 +10,13 @@ import ctypes
 import os
 import signal
 import sys
+from collections import deque
+from collections.abc import Iterator
 from contextlib import suppress
 from multiprocessing.connection import Connection
 
 from proctor.engine.worker.arrays import SharedArrays
-from proctor.engine.worker.messages import Close, LogTo, Ready, decode_request, encode
+from proctor.engine.worker.messages import Close, Drop, LogTo, Ready, Request, Start, decode_request, encode
 from proctor.engine.worker.simulation import Simulation
 from proctor.machine.files import open_log
 
@@ -34,11 +36,32 @@ def serve(connection: Connection, arrays: SharedArrays) -> None:
     ignore_ctrl_c()
     simulation = Simulation(arrays)
     with suppress(EOFError, ConnectionError):  # the engine is gone
-        while not isinstance(request := decode_request(connection.recv_bytes()), Close):
+        for request in _requests(connection, simulation):
             arrays.acknowledge()
             reply = _print_into(request) if isinstance(request, LogTo) else simulation.handle(request)
             connection.send_bytes(encode(reply))
     simulation.close()
+
+
+def _requests(connection: Connection, simulation: Simulation) -> Iterator[Request | LogTo]:
+    """Yield what is to be executed, until there is no more. An episode that was sent ahead waits for the end of the
+    one under way.
+    """
+    ahead: deque[Start] = deque()
+    while True:
+        if ahead and simulation.episode is None:
+            yield ahead.popleft()
+            continue
+        match decode_request(connection.recv_bytes()):
+            case Close():
+                return
+            case Drop():
+                ahead.clear()
+                simulation.drop()
+            case Start(ahead=True) as start:
+                ahead.append(start)
+            case request:
+                yield request
 
 
 def _print_into(request: LogTo) -> Ready:

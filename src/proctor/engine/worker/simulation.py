@@ -21,6 +21,7 @@ from proctor.engine.worker.messages import (
     Act,
     Build,
     Built,
+    Dropped,
     Finished,
     FrameDrawn,
     FrameEncoded,
@@ -76,6 +77,8 @@ class Simulation:
                     return self._setup(request)
                 case Build():
                     return self._build(request, clock)
+                case Start(ahead=True) if self.env is None:
+                    return Dropped()
                 case Start():
                     self._replies = self._start(request, clock)
                 case Act():
@@ -98,10 +101,15 @@ class Simulation:
                 spent=clock.spent(),
             )
 
+    def drop(self) -> None:
+        """Give up the episode under way; the simulator stays."""
+        self.episode, self._replies = None, iter(())
+        self._drop_recording()
+
     def close(self) -> None:
         """Close the simulator, if there is one. If closing it fails, the reason goes into the log."""
-        env, self.env, self.episode, self._replies = self.env, None, None, iter(())
-        self._drop_recording()
+        env, self.env = self.env, None
+        self.drop()
         try:
             if env is not None:
                 env.close()
@@ -245,6 +253,8 @@ class Simulation:
             final_state_hash=env.state_hash(),
             arrays=pack_arrays(episode.arrays()),
             spent=clock.spent(),
+            ended_at=monotonic(),
+            n_beats=self.arrays.heartbeat,
             video_problem=recorder.problem if recorder is not None else "",
             rollout_problem=rollout.problem if rollout is not None else "",
         )
