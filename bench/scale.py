@@ -287,7 +287,7 @@ class Driver:
             self._sleeps = True
             return
         arrived, self._arrived = self._arrived, []
-        self._spend(len(arrived) * (self._cost.handle_s + self.decision_s), partial(self._decide, arrived))
+        self._spend(len(arrived) * self._cost.handle_s, partial(self._decide, arrived))
 
     def _decide(self, arrived: Sequence[tuple[int, EpisodeSpec | None]]) -> None:
         start = thread_time()
@@ -299,15 +299,16 @@ class Driver:
                 self.n_results += 1
                 self._n_to_keep += 1
         orders = {shard_id: self._scheduler.assign(shard_id) for shard_id in dict(arrived)}
-        self.decisions_s += thread_time() - start
+        decided_s = thread_time() - start
+        self.decisions_s += decided_s
         for shard_id, specs in orders.items():
             if specs:
                 self.n_orders += 1
                 self.assigned_at = self._clock.now
-                self._clock.after(LATENCY_S, partial(self.shards[shard_id].run_episodes, specs))
+                self._clock.after(decided_s + LATENCY_S, partial(self.shards[shard_id].run_episodes, specs))
         n = min(self._n_to_keep, int(KEEPING_S / self._cost.keep_s) + 1)
         self._n_to_keep -= n
-        self._spend(n * self._cost.keep_s, self._turn)
+        self._spend(decided_s + n * self._cost.keep_s, self._turn)
 
     def _spend(self, seconds: float, then: Callable[[], None]) -> None:
         self.busy_s += seconds

@@ -21,10 +21,12 @@ If an episode has several lines, :mod:`proctor.results.merge` decides which of t
 
 from __future__ import annotations
 
+import gc
 import sys
 import weakref
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -45,6 +47,21 @@ from proctor.results.journal_records import (
     decode,
 )
 from proctor.types import Array, EpisodeResult, Outcome
+
+
+@contextmanager
+def collection_paused() -> Iterator[None]:
+    """Pause the garbage collector while many objects are made that all stay.
+
+    It looks at all objects again and again as their number grows, and finds none to free.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 class JournalFile:

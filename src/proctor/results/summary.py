@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from proctor.errors import ConfigError, MergeError, note
 from proctor.results.fingerprint import check_fingerprint
-from proctor.results.journal import Journal, RecordedResults
+from proctor.results.journal import Journal, RecordedResults, collection_paused
 from proctor.results.journal_records import EpisodeKey, key_of
 from proctor.results.merge import merge_journals
 from proctor.results.run_dir import RUN_FILE, RunDirectory
@@ -249,6 +249,7 @@ def _join(
     return Summary(tuple(summaries), results(found), method=precision.method, stop=stop)
 
 
+@collection_paused()
 def load_summary(directory: Path) -> tuple[RunInfo, Summary]:
     """Read the results that ``directory`` holds by now, of a run that has finished, goes on, or was interrupted.
 
@@ -262,9 +263,11 @@ def load_summary(directory: Path) -> tuple[RunInfo, Summary]:
     run_directory = RunDirectory(directory)
     if (run := run_directory.read_run()) is None:
         raise ConfigError(f"{directory} holds no run: there is no {RUN_FILE} in it.")
-    journals, specs = run_directory.read_journals(), run.specs
+    journals = run_directory.read_journals()
     _note_results_of_another(directory, run, journals)
-    summary = _join(run.tasks, specs, merge_journals(journals), RecordedResults, run.precision)
+    merged = merge_journals(journals)
+    specs = run.specs  # made last: a million of them would take memory that merging needs
+    summary = _join(run.tasks, specs, merged, RecordedResults, run.precision)
     wall_s = max((journal.wall_s for journal in journals), default=None)
     worker_s = (
         None if any(journal.worker_s is None for journal in journals) else sum(j.worker_s or 0.0 for j in journals)
