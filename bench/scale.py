@@ -40,7 +40,7 @@ from proctor.parallel.scheduler import ShardScheduler
 from proctor.types import EpisodeSpec, TaskKey, Timings
 
 WORKERS_PER_GPU = 16
-KEEPING_S = 0.01
+KEEPING_S = 0.002
 """The driver keeps results for about so long before it looks for what has arrived."""
 LATENCY_S = 0.001
 """Assumed: the time that a message between driver and shard takes."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from proctor.engine.engine import OnResult
 from proctor.engine.load import Load
-from proctor.engine.worker.messages import unpack_arrays
+from proctor.engine.worker.messages import ArrayBytes, unpack_arrays
 from proctor.errors import Interrupted, ResourceError
 from proctor.parallel.launchers.base import Launcher
 from proctor.parallel.messages import (
@@ -39,7 +39,6 @@ from proctor.parallel.scheduler import ShardScheduler
 from proctor.types import (
     POLICY_FAILED,
     AttemptError,
-    EpisodeArrays,
     EpisodeResult,
     EpisodeSpec,
     Outcome,
@@ -49,7 +48,7 @@ from proctor.types import (
 _RESTARTS_PER_SHARD = 3
 """The number of times that a lost shard is started again; after its next loss the others run its episodes."""
 _TICK_S = 0.25
-_KEEPING_S = 0.01
+_KEEPING_S = 0.002
 """Seconds for which the pool passes results on before it looks for what has arrived meanwhile."""
 _EXIT_GRACE_S = 3.0
 """Seconds that shards may take to end after the last order. By then every result has arrived, and the shards only close
@@ -91,7 +90,7 @@ class ShardPool:
         self._max_attempts, self._patience_s = max_attempts, patience_s
         self._shards = {run.shard_id: _Shard(run, monotonic()) for run in runs}
         self._errors: dict[EpisodeSpec, list[AttemptError]] = {}
-        self._arrived: deque[tuple[EpisodeResult, EpisodeArrays | None]] = deque()
+        self._arrived: deque[tuple[EpisodeResult, Mapping[str, ArrayBytes] | None]] = deque()
         """The results that are still to be passed on."""
         self._with_room: set[int] = set()
         """The shards that may be assigned episodes once all that has arrived is handled."""
@@ -182,7 +181,8 @@ class ShardPool:
         """Pass results on in the order of their arrival, for about so many seconds at most."""
         end = monotonic() + at_most_s
         while self._arrived:
-            self._on_result(*self._arrived.popleft())
+            result, arrays = self._arrived.popleft()
+            self._on_result(result, None if arrays is None else unpack_arrays(arrays))
             if monotonic() >= end:
                 return
 
@@ -203,23 +203,23 @@ class ShardPool:
         shard = self._shards[shard_id]
         shard.last_event_at = monotonic()
         match event:
+            case EpisodeDone():
+                self._over(shard_id, event)
+                self._with_room.add(shard_id)
+            case EpisodeStarted(episode):
+                shard.running.add(episode)
+                self.started_at = self.started_at or shard.last_event_at
             case ShardReady(batch_size):
                 shard.ready = True
                 self._scheduler.joined(shard_id, batch_size)
                 self._with_room.add(shard_id)
             case PolicyLoaded(fingerprint):
                 self._on_policy_loaded(fingerprint)
-            case EpisodeStarted(episode):
-                shard.running.add(episode)
-                self.started_at = self.started_at or shard.last_event_at
             case ShardStatus(load, measuring, notes):
                 shard.load = load
                 self.notes |= dict.fromkeys(notes)
                 if measuring:
                     self.measuring_since = self.measuring_since or shard.last_event_at
-            case EpisodeDone():
-                self._over(shard_id, event)
-                self._with_room.add(shard_id)
             case ShardFailed():
                 self._shard_failed(shard_id, event)
             case ShardLost():
@@ -242,7 +242,7 @@ class ShardPool:
         self._scheduler.finished(shard_id, result.spec, timings, policy_failed=policy_failed)
         if before := self._errors.get(result.spec):
             result = replace(result, errors=(*before, *result.errors))
-        self._arrived.append((result, None if done.arrays is None else unpack_arrays(done.arrays)))
+        self._arrived.append((result, done.arrays))
 
     # ---------------------------------------------------------------------------------------------- losses and failures
 
