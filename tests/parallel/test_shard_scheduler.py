@@ -152,10 +152,10 @@ def test_a_short_plan_is_spread_over_the_shards():
 
 
 def test_a_shard_prefetches_episodes_until_the_end_of_the_plan_is_near():
-    """It holds one episode per worker at first, then also what its workers run in a tenth of a second, but no episode
+    """It holds one episode per worker at first, then also what its workers run in half a second, but no episode
     that has not started at the end.
     """
-    for seconds, most in ((0.1, 8), (1, 4), (0.001, 4 + 8 * 4)):
+    for seconds, most in ((0.4, 8), (1, 4), (0.001, 4 + 8 * 4)):
         scheduler = ShardScheduler(plan(1, 1000), 2)
         scheduler.joined(0, 4)
         held = scheduler.assign(0)

@@ -2,7 +2,8 @@
 
 The driver (:mod:`proctor.parallel.driver`) owns the plan, decides which shard runs which episode, and keeps every
 result. A shard (:mod:`proctor.parallel.shard`) is a clean interpreter with a policy and simulators of its own. A shard
-sends each result as soon as the episode is over, so a shard that dies loses no finished episode.
+sends each result at the end of the engine's turn in which the episode ends, so a shard that dies loses at most the
+episodes of that turn.
 
 ::
 

@@ -26,7 +26,7 @@ from proctor.types import EpisodeSpec, TaskKey, Timings
 
 _PREFETCHED_SHARE = 0.5
 """All shards together prefetch at most this share of the waiting episodes."""
-_PREFETCHED_S = 0.1
+_PREFETCHED_S = 0.5
 """The seconds for which the workers of a shard have prefetched episodes: the driver may take so long to answer."""
 _MOST_PREFETCHED = 8
 """The most episodes that are prefetched for each worker."""
@@ -208,8 +208,9 @@ class ShardScheduler:
         """Return how many prefetched episodes keep a shard's workers busy until the driver's next message."""
         if self._n_over < self._n_assigned:
             return 0  # short episodes end first, so those that are over say too little
+        # An episode that takes longer is not prefetched: its shard might build a second simulator for it.
         seconds = self._forecast.any_episode_s or _PREFETCHED_S
-        return min(_MOST_PREFETCHED * queue.batch_size, int(queue.batch_size * _PREFETCHED_S / seconds))
+        return queue.batch_size * min(_MOST_PREFETCHED, int(_PREFETCHED_S / seconds))
 
     def _choose_task(self, queue: _ShardQueue) -> TaskKey | None:
         """Return the task whose next episode a shard is assigned; None if the shard is to get no further episode."""
