@@ -8,10 +8,10 @@ A shard is assigned as many episodes as it runs in parallel, and prefetches some
 for a message from the driver. The number of prefetched episodes shrinks with the number of waiting ones (guided
 self-scheduling). It is 0 at the end of the plan: no shard then holds an episode that another shard could start.
 
-A worker keeps the task whose simulator it has built. Which task it begins with, or goes on with once its task has no
-episode left, is the task with the most work left for each of its workers; nobody begins with a task that the workers on
-it will have finished before another simulator is built. How long an episode of a task takes is the mean of those that
-are over.
+A worker keeps the task whose simulator it has built. If it has built none, or if its task has no episode left, it gets
+the task with the most work left for each simulator of that task. No simulator is built for a task whose episodes will
+all have started before the simulator is there. The forecast of an episode's duration is the mean of the episodes of its
+task that are over.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from math import ceil, inf
 from proctor.engine.policy_failures import FewestFailures
 from proctor.types import EpisodeSpec, TaskKey, Timings
 
-_PREFETCHED_SHARE = 0.5
+_PREFETCHED_SHARE = 0.2
 """All shards together prefetch at most this share of the waiting episodes."""
 _PREFETCHED_S = 0.5
 """The seconds for which the workers of a shard have prefetched episodes: the driver may take so long to answer."""
@@ -58,12 +58,14 @@ class _ShardQueue:
     """The number of assigned episodes of each task."""
     reserved: deque[EpisodeSpec] = field(default_factory=deque)
     """With a static plan: the waiting episodes that only this shard will be assigned."""
+    simulators: Counter[TaskKey] = field(default_factory=Counter)
+    """The number of simulators of each task that the shard has, or builds."""
     idle_simulators: Counter[TaskKey] = field(default_factory=Counter)
     """The number of simulators of each task that have finished their episode and have not been used again."""
 
 
 class _Forecast:
-    """What an episode of each task takes, and what it takes to build a simulator, as means of what has been seen."""
+    """Predicts the seconds of an episode of each task and of building a simulator, as means of earlier ones."""
 
     def __init__(self) -> None:
         self._seconds: dict[TaskKey, float] = {}
@@ -113,6 +115,7 @@ class ShardScheduler:
         self._ready: set[int] = set()
         self._waiting: dict[TaskKey, deque[EpisodeSpec]] = {}
         self._n_assigned_of: Counter[TaskKey] = Counter()
+        self._n_simulators: Counter[TaskKey] = Counter()
         self._failures = FewestFailures()
         self._forecast = _Forecast()
         self._n_waiting = self._n_assigned = self._n_over = 0
@@ -171,6 +174,8 @@ class ShardScheduler:
             self._unassign(queue, spec)
         self._n_waiting += len(returned)
         queue.idle_simulators.clear()
+        for task in list(queue.simulators.elements()):
+            self._forget_simulator(queue, task)
         self._ready.discard(shard_id)
         if for_good:
             del self._queues[shard_id]
@@ -231,7 +236,10 @@ class ShardScheduler:
             if task is None or not self._is_in_time(task):
                 return None
             if idle:
-                self._use(idle, next(iter(idle)))
+                self._forget_simulator(queue, replaced := next(iter(idle)))
+                self._use(idle, replaced)
+            queue.simulators[task] += 1
+            self._n_simulators[task] += 1
             return task
         # Every worker is busy, so this episode is prefetched. It must be of a task that the shard runs already:
         # another task's simulator would have to be built before any worker is known to be free for it.
@@ -244,7 +252,7 @@ class ShardScheduler:
 
     def _left_s(self, task: TaskKey) -> float:
         """Return the seconds that the waiting episodes of a task take if one more worker joins those that run it."""
-        return len(self._waiting[task]) * self._forecast.episode_s(task) / (self._n_assigned_of[task] + 1)
+        return len(self._waiting[task]) * self._forecast.episode_s(task) / (self._n_simulators[task] + 1)
 
     def _is_in_time(self, task: TaskKey) -> bool:
         """Return True if another simulator of a task will be built before the episodes of the task are all started."""
@@ -267,6 +275,11 @@ class ShardScheduler:
         return self._rules.max_lead + min((w[0].episode_index for w in self._waiting.values()), default=0)
 
     # -------------------------------------------------------------------------------------------------- bookkeeping
+
+    def _forget_simulator(self, queue: _ShardQueue, task: TaskKey) -> None:
+        if queue.simulators[task]:  # else the shard has built one for an episode that it was to run after another one
+            queue.simulators[task] -= 1
+            self._n_simulators[task] -= 1
 
     @staticmethod
     def _use(idle: Counter[TaskKey], task: TaskKey) -> None:
