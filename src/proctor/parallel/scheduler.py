@@ -24,7 +24,7 @@ from math import ceil, inf
 from proctor.engine.policy_failures import FewestFailures
 from proctor.types import EpisodeSpec, TaskKey, Timings
 
-_PREFETCHED_SHARE = 0.2
+_PREFETCHED_SHARE = 1 / 3
 """All shards together prefetch at most this share of the waiting episodes."""
 _PREFETCHED_S = 0.5
 """The seconds for which the workers of a shard have prefetched episodes: the driver may take so long to answer."""
