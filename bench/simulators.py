@@ -5,9 +5,10 @@
 Results are medians. Steps have random actions and are not rendered. A look is the additional time of a step with an
 observation: rendering the policy's cameras. LIBERO's reset includes the ten steps in which objects settle; ``libero
 (its own code)`` is LIBERO's own reset and step without rendering that is not requested: Proctor uses it with versions
-for which its fast simulator was not compared. ManiSkill's construction includes its first image, for which it compiles
-its shaders. Memory is private to the process, after a look: once for a process that
-imported and built everything itself, and once for a worker, which was forked from one that had.
+for which its fast simulator was not compared (``libero_step.py`` measures the parts of a step). ManiSkill's
+construction includes its first image, for which it compiles its shaders. Memory is private to the process, after a
+look: once for a process that imported and built everything itself, and once for a worker, which was forked from one
+that had.
 """
 
 from __future__ import annotations

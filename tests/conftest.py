@@ -26,6 +26,7 @@ PILLOW = version("pillow")
 os.environ["PROCTOR_ENVIRONMENTS"] = (
     os.devnull
 )  # no test uses the user's environments, and a test that makes one sets it
+os.environ.setdefault("PROCTOR_SCENE_CACHE", str(TESTS.parent / ".cache" / "scenes"))  # not in the user's cache
 os.environ["XDG_STATE_HOME"] = os.devnull  # no test writes down where its runs lie, and a test of that sets it
 ORACLE = TESTS.parent / f".venv-openpi-pillow-{PILLOW}"
 PYTHONS = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"

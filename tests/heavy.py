@@ -96,6 +96,8 @@ MARKERS: dict[str, tuple[str, ...]] = {
     "child/": ("slow",),
     "test_streams.py": ("slow",),
     "test_bundled_checkpoint.py": ("simulator", "torch"),
+    "test_from_lerobot_eval.py": ("simulator", "torch"),
+    "test_docs_site.py": ("browser",),
     "compat/": ("simulator", "torch"),
     "cli/test_autotune.py": ("simulator",),
     "cli/test_check.py": ("simulator",),

@@ -27,6 +27,7 @@ from typing import Any
 
 import pytest
 
+import proctor
 from proctor import errors
 from proctor.cli import main
 from proctor.cli.arguments import expand
@@ -219,10 +220,31 @@ def test_every_page_of_the_docs_can_be_reached_from_the_readme():
     """In one step."""
     linked = re.findall(r"\]\((docs/[^)#]+\.md)", (REPOSITORY / "README.md").read_text())
 
-    assert {page.relative_to(REPOSITORY).as_posix() for page in PAGES if page.parent.name == "docs"} == set(linked)
+    assert {f"docs/{page.name}" for page in PAGES if page.parent == REPOSITORY / "docs"} == set(linked)
+
+
+def test_every_ratio_in_the_readme_and_the_headlines_is_in_the_lab_book():
+    """When a measurement is repeated, its number changes in all of them."""
+    measured = ratios_of(REPOSITORY / "docs" / "performance.md")
+
+    for page in (REPOSITORY / "README.md", REPOSITORY / "docs" / "headlines.md"):
+        assert ratios_of(page) <= measured
+
+
+def ratios_of(page: Path) -> set[str]:
+    """All numbers in front of a multiplication sign."""
+    return set(re.findall(r"[\d.]+(?=\N{MULTIPLICATION SIGN})", page.read_text()))
 
 
 # ------------------------------------------------------------------------------------------------------- references
+
+
+def test_the_reference_of_python_is_what_the_docstrings_say():
+    """``make docs`` writes it again, and every public name is in it."""
+    tool = runpy.run_path(str(REPOSITORY / "tools" / "api_reference.py"))
+
+    assert (REPOSITORY / "docs" / "api.md").read_text() == tool["reference"]()
+    assert sorted(name for names in tool["GROUPS"].values() for name in names) == proctor.__all__
 
 
 def test_the_reference_of_the_command_line_is_what_the_commands_say():

@@ -257,6 +257,8 @@ EXCEPTIONS = {
     ("cli/parallel.py", "slurm"): "the flags of a launcher stand where the command's are",
     ("cli/sweep.py", "ray"): "the flags of a launcher stand where the command's are",
     ("cli/sweep.py", "slurm"): "the flags of a launcher stand where the command's are",
+    ("cli/demo.py", "lerobot"): "the bundled checkpoint is LeRobot's",
+    ("cli/demo.py", "metaworld"): "the bundled checkpoint's benchmark",
     (
         "evaluation/arguments.py",
         "hub",

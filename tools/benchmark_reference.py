@@ -12,6 +12,7 @@ import tomllib
 from pathlib import Path
 
 from proctor.benchmarks.base import Benchmark
+from proctor.errors import distribution_name
 from proctor.interpreters.recipe import Recipe, recipes
 from proctor.plugins import BENCHMARKS, load_object
 
@@ -115,14 +116,14 @@ def _where(benchmarks: set[str], extras: set[str]) -> list[str]:
     for name, recipe in _recipes_by_benchmark():
         shown = f"[`{name}`](#{name})" if name in benchmarks else f"`{name}`"
         own = f"`proctor env create {recipe.name}`"
-        where = f"this interpreter (`proctor[{name}]`), or {own}" if name in extras else f"its own: {own}"
+        where = f"this interpreter (`{distribution_name()}[{name}]`), or {own}" if name in extras else f"its own: {own}"
         state = " ".join(filter(None, (recipe.downloads, recipe.unproven))) or "run and tested"
         rows.append(f"| {shown} | {where} | {recipe.python} | {recipe.licence} | {recipe.disk_mb} MB | {state} |")
     return rows
 
 
 def _overview_row(kind: type[Benchmark]) -> str:
-    install = f"`proctor[{kind.extra}]`" if kind.extra else ""
+    install = f"`{distribution_name()}[{kind.extra}]`" if kind.extra else ""
     memory = f"{kind.worker_memory_mb} MB" if kind.worker_memory_mb else ""
     packages = ", ".join(kind.distributions) or "gymnasium, and the environment's"
     return f"| [`{kind.name}`](#{kind.name}) | {install} | `{kind.protocol}` | {memory} | {packages} |"

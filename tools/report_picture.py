@@ -32,7 +32,7 @@ def main(run_dir: Path) -> None:
         page.goto(file.as_uri())
         photograph = _photograph(page)
         chromium.close()
-    picture = Image.open(io.BytesIO(photograph)).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    picture = Image.open(io.BytesIO(photograph)).convert("RGB").quantize(256, kmeans=2, dither=Image.Dither.NONE)
     picture.save(PICTURE, optimize=True)
 
 

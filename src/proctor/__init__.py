@@ -12,7 +12,7 @@ Importing this package loads no simulator, no torch and no web framework; names 
 
 from __future__ import annotations
 
-import importlib.metadata
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -75,7 +75,11 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        return importlib.metadata.version("proctor")
+        from importlib.metadata import version  # which takes as long to import as all of this package's own start
+
+        from proctor.errors import distribution_name
+
+        return version(distribution_name())
     if name not in _HOME_OF:
         raise AttributeError(f"module 'proctor' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOME_OF[name]), name)

@@ -29,10 +29,36 @@ import difflib
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
+
+_PUBLISHED_AS = "proctor-eval"
+
+
+@cache
+def distribution_name() -> str:
+    """Return the name of the distribution that Proctor is installed as, whose version is Proctor's.
+
+    It is the published name. A distribution of another name counts only if it installs the command ``proctor`` and the
+    published one is not there: somebody has built Proctor under a name of their own.
+    """
+    from importlib.metadata import PackageNotFoundError, distribution, entry_points  # slow, and workers do not need it
+
+    try:
+        distribution(_PUBLISHED_AS)
+    except PackageNotFoundError:
+        commands = entry_points(group="console_scripts", name="proctor")  # another project has this name on the index
+        ours = (point.dist.name for point in commands if point.value == "proctor.cli:main" and point.dist)
+        return next(ours, _PUBLISHED_AS)
+    return _PUBLISHED_AS
+
+
+def install_command(extra: str) -> str:
+    """Return the command that installs an extra of Proctor."""
+    return f"pip install '{distribution_name()}[{extra}]'"
 
 
 class ProctorError(Exception):
-    """The root. ``exit_code`` is the exit status of the command line, ``hint`` its advice on what to do next."""
+    """The base class of Proctor's errors. ``exit_code`` is the exit status of the command line, ``hint`` its advice."""
 
     exit_code = 1
     hint = ""
@@ -80,7 +106,7 @@ class MissingExtraError(ConfigError):
     def __init__(self, what: str, extra: str, cause: str = "", environment: str = "") -> None:
         reason = f" ({cause})" if cause else ""
         other_way = f", or in an environment of its own with: proctor env create {environment}" if environment else ""
-        super().__init__(f"{what} is not installed{reason}; install it with: pip install 'proctor[{extra}]'{other_way}")
+        super().__init__(f"{what} is not installed{reason}; install it with: {install_command(extra)}{other_way}")
 
 
 class MissingFilesError(ConfigError):

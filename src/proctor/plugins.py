@@ -16,7 +16,7 @@ from typing import Any
 
 from proctor.child import extend_import_path, import_path
 from proctor.child.other_python import Companions, is_brought, pip_install
-from proctor.errors import ConfigError, did_you_mean
+from proctor.errors import ConfigError, did_you_mean, distribution_name, install_command
 from proctor.security.foreign_code import described, import_foreign
 
 BENCHMARKS = "proctor.benchmarks"
@@ -80,15 +80,15 @@ def requirements_of(point: EntryPoint) -> Requirements:
     return Requirements(present, tuple(missing), f"pip install '{name}[{point.name}]'")
 
 
-def install_command(module: str) -> str:
+def install_command_for(module: str) -> str:
     """Give the command that installs the package of a module for this interpreter: an extra of Proctor, if one has its
     name, since that chooses the tested version.
     """
     name = module.partition(".")[0].replace("_", "-")
     if is_brought():  # its packages are its own, and Proctor is none of them
         return pip_install(name)
-    if name in (metadata("proctor").get_all("Provides-Extra") or ()):
-        return f"pip install 'proctor[{name}]'"
+    if name in (metadata(distribution_name()).get_all("Provides-Extra") or ()):
+        return install_command(name)
     return f"pip install {name}"
 
 

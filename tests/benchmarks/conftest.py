@@ -26,7 +26,7 @@ if DRIVER.exists():
 def vulkan():
     """Skip what needs ManiSkill and a Vulkan driver for it, if one of them is missing, and say which."""
     if find_spec("mani_skill") is None:
-        pytest.skip("ManiSkill is not installed: pip install 'proctor[maniskill]'")
+        pytest.skip("ManiSkill is not installed: pip install 'proctor-eval[maniskill]'")
     finding = make(Check("Vulkan", "proctor.doctor.checks:vulkan", limit_s=240))
     if finding.status is not Status.OK:
         pytest.skip(f"{finding.message}; {finding.remedy}")

@@ -5,9 +5,13 @@ from __future__ import annotations
 import hashlib
 import re
 from contextlib import contextmanager
+from unittest.mock import patch
 
+import mujoco
 import numpy as np
 
+from proctor.benchmarks.base import digest_of
+from proctor.benchmarks.libero.arm import CompiledArm, OwnArm
 from proctor.benchmarks.libero.package import LiberoFiles
 from proctor.benchmarks.libero.simulator import QuickSimulator, Simulator
 from proctor.benchmarks.libero.tasks import SUITES
@@ -107,6 +111,38 @@ def both_kinds(scene, states, seeds, n_steps, *, look_every=2):
         with standing_simulator(kind, scene) as simulator:
             episodes.append([went_through(simulator, states, seed, n_steps, look_every=look_every) for seed in seeds])
     return episodes
+
+
+def both_arms(suite, task_id, seeds, n_steps, *, absolute=False):
+    """Episodes of one quick simulator, driven by robosuite's controller, then by the compiled one: two lists of what
+    :func:`drove_through` gives. Constraints are solved for robosuite's as they were before there was the other one.
+    """
+    scene, states = liberos(suite, task_id)
+    with standing_simulator(QuickSimulator, scene) as simulator:
+        assert isinstance(simulator._arm, CompiledArm)
+        compiled = [drove_through(simulator, states, seed, n_steps, absolute=absolute) for seed in seeds]
+        simulator._arm = OwnArm(simulator.env.robots[0], simulator.model, simulator.data)
+        with patch.object(mujoco, "mj_fwdConstraint", lambda *of: mujoco.mj_forwardSkip(*of, 1, 1)):
+            own = [drove_through(simulator, states, seed, n_steps, absolute=absolute) for seed in seeds]
+    return own, compiled
+
+
+def drove_through(simulator, states, seed, n_steps, *, absolute):
+    """Success and the digest of the state after each step of an episode whose actions go far, or do not turn."""
+    generator = np.random.default_rng(seed)
+    directions = np.repeat(generator.uniform(-1, 1, (n_steps // 6 + 1, 7)), 6, axis=0)[:n_steps]
+    actions = (directions + 0.3 * generator.normal(size=(n_steps, 7))).astype(np.float32)
+    actions[::17, 3:6] = 0
+    simulator.reset(seed, states[seed % len(states)], absolute=absolute, look=False)
+    return [(simulator.step(action, look=False)[0], driven_state(simulator)) for action in actions]
+
+
+def driven_state(simulator):
+    """A digest of what a step leaves behind: of MuJoCo's data, the controller and the gripper."""
+    data, controller = simulator.data, simulator.controller
+    parts = [data.qpos, data.qvel, data.qacc, data.qacc_warmstart, data.ctrl, data.sensordata, data.cfrc_ext]
+    parts += [data.xpos, data.xquat, data.site_xpos, simulator.gripper.current_action]
+    return digest_of([*parts, controller.goal_pos, controller.goal_ori])
 
 
 def differences(stock, quick):

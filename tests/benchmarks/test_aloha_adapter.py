@@ -153,5 +153,5 @@ def test_a_users_mistake_is_one_sentence(fields, words):
 def test_a_missing_simulator_names_the_extra():
     """Tasks can be listed without it."""
     benchmark = benchmark_of(TASKS[0])
-    with patch.dict(sys.modules, {"gym_aloha": None}), pytest.raises(MissingExtraError, match=r"proctor\[aloha\]"):
+    with patch.dict(sys.modules, {"gym_aloha": None}), pytest.raises(MissingExtraError, match=r"proctor-eval\[aloha\]"):
         benchmark.make_env(benchmark.tasks()[0])

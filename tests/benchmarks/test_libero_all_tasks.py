@@ -5,7 +5,7 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 from benchmark_episodes import always, digest, episode, from_script, random_actions, standing
-from libero_checks import both_kinds, differences, liberos
+from libero_checks import both_arms, both_kinds, differences, liberos
 
 from proctor.benchmarks.libero.benchmark import Libero, LiberoConfig
 from proctor.benchmarks.libero.tasks import BASES, LIBERO, MAX_STEPS, SUITES
@@ -26,6 +26,17 @@ def test_the_quick_simulator_is_liberos_own_code_to_the_bit(suite, task_id):
 
     assert differences(stock, quick) == []
     assert len({episode[0][3] for episode in quick}) == 3
+
+
+@pytest.mark.parametrize(
+    ("suite", "task_id"), [(suite, number) for suite in LIBERO for number in range(len(SUITES[suite]))]
+)
+def test_the_compiled_arm_moves_as_robosuites_own_to_the_bit(suite, task_id):
+    """Sixty steps that go far, from three states."""
+    own, compiled = both_arms(suite, task_id, (0, 1, 2), 60)
+
+    assert compiled == own
+    assert len({moment for episode in own for moment in episode}) == 180
 
 
 @pytest.mark.parametrize(

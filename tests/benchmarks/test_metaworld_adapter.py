@@ -80,7 +80,7 @@ def test_a_missing_simulator_names_the_extra():
     benchmark = benchmark_of("MT10")
     with patch.dict(sys.modules, {"metaworld": None}):
         tasks = benchmark.tasks()
-        with pytest.raises(MissingExtraError, match=r"pip install 'proctor\[metaworld\]'"):
+        with pytest.raises(MissingExtraError, match=r"pip install 'proctor-eval\[metaworld\]'"):
             benchmark.make_env(tasks[0])
 
 

@@ -147,7 +147,7 @@ def test_a_users_mistake_is_one_sentence(fields, words):
 def test_a_missing_simulator_names_the_extra():
     """Tasks can be listed without it."""
     benchmark = PushT(PushTConfig())
-    with patch.dict(sys.modules, {"gym_pusht": None}), pytest.raises(MissingExtraError, match=r"proctor\[pusht\]"):
+    with patch.dict(sys.modules, {"gym_pusht": None}), pytest.raises(MissingExtraError, match=r"proctor-eval\[pusht\]"):
         benchmark.make_env(benchmark.tasks()[0])
 
 

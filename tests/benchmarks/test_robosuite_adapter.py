@@ -13,7 +13,8 @@ from stock_robosuite import differences
 
 from proctor.benchmarks.robosuite import Robosuite, RobosuiteConfig
 from proctor.benchmarks.robosuite import benchmark as module
-from proctor.benchmarks.robosuite.simulator import Simulator, _look_alike, seed_everything
+from proctor.benchmarks.robosuite.scenes import look_alike
+from proctor.benchmarks.robosuite.simulator import Simulator, seed_everything
 from proctor.benchmarks.robosuite.tasks import GROUPS, ROBOMIMIC_NAMES, TASKS
 from proctor.config import structure
 from proctor.errors import ConfigError, MissingExtraError
@@ -65,8 +66,8 @@ def test_a_scene_whose_text_is_the_same_is_compiled_once():
         with standing(benchmark_of(task=task)) as env:
             for seed in (1, 2):
                 env.reset(seed, None, look=True)
-                models[task, seed] = id(env._simulator.env._compiled)
-                contexts[task, seed] = id(env._simulator.env.context)
+                models[task, seed] = id(env._simulator.env.compiled_scene.model)
+                contexts[task, seed] = id(env._simulator.env.compiled_scene.context)
 
     assert models["PickPlaceCan", 1] == models["PickPlaceCan", 2]
     assert models["Lift", 1] != models["Lift", 2]
@@ -80,9 +81,9 @@ def test_a_context_is_kept_only_for_what_it_can_draw():
     def model(texture, extent):
         return SimpleNamespace(tex_data=np.array(texture), stat=SimpleNamespace(extent=extent))
 
-    assert _look_alike(model([1, 2], 3.0), model([1, 2], 3.0))
-    assert not _look_alike(model([1, 2], 3.0), model([1, 3], 3.0))
-    assert not _look_alike(model([1, 2], 3.0), model([1, 2], 3.5))
+    assert look_alike(model([1, 2], 3.0), model([1, 2], 3.0))
+    assert not look_alike(model([1, 2], 3.0), model([1, 3], 3.0))
+    assert not look_alike(model([1, 2], 3.0), model([1, 2], 3.5))
 
 
 def test_a_lifted_cube_is_success_and_the_end():
@@ -251,7 +252,7 @@ def test_a_missing_simulator_names_the_extra():
     benchmark = benchmark_of()
     with (
         patch.dict(sys.modules, {"robosuite": None}),
-        pytest.raises(MissingExtraError, match=r"proctor\[robosuite\]"),
+        pytest.raises(MissingExtraError, match=r"proctor-eval\[robosuite\]"),
     ):
         benchmark.make_env(benchmark.tasks()[0])
 

@@ -52,5 +52,5 @@ def test_without_pyarrow_the_extra_is_named(run, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
 
     assert main(["export", str(run.directory), "--format=parquet"]) == 2
-    assert "pip install 'proctor[parquet]'" in capsys.readouterr().err
+    assert "pip install 'proctor-eval[parquet]'" in capsys.readouterr().err
     assert main(["export", str(run.directory)]) == 0

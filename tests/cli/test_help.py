@@ -81,7 +81,7 @@ def test_texts_flow():
 def test_the_version_is_the_packages(capsys):
     """Nothing else is printed."""
     assert main(["--version"]) == 0
-    assert capsys.readouterr().out.strip() == version("proctor")
+    assert capsys.readouterr().out.strip() == version("proctor-eval")
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

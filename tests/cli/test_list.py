@@ -32,7 +32,7 @@ def test_benchmarks_and_policies_are_listed_with_what_they_are(capsys, monkeypat
 
 def test_what_is_not_installed_is_listed_with_the_command_that_installs_it(capsys, monkeypatch):
     """It is missing, not an error."""
-    missing = Requirements({"mujoco": "3.8.1"}, ("metaworld==3.1.1",), "pip install 'proctor[metaworld]'")
+    missing = Requirements({"mujoco": "3.8.1"}, ("metaworld==3.1.1",), "pip install 'proctor-eval[metaworld]'")
     whole = Requirements({}, (), "")
     monkeypatch.setattr(listing, "requirements_of", lambda point: missing if point.name == "metaworld" else whole)
 
@@ -40,15 +40,15 @@ def test_what_is_not_installed_is_listed_with_the_command_that_installs_it(capsy
     entries = {entry["name"]: entry for entry in json.loads(listed(capsys, "--json"))["benchmarks"]}
 
     assert "missing: metaworld==3.1.1" in out
-    assert "pip install 'proctor[metaworld]'" in out
+    assert "pip install 'proctor-eval[metaworld]'" in out
     assert not entries["metaworld"]["usable"]
-    assert entries["metaworld"]["install"] == "pip install 'proctor[metaworld]'"
+    assert entries["metaworld"]["install"] == "pip install 'proctor-eval[metaworld]'"
     assert entries["pusht"]["usable"]
 
 
 def test_what_an_environment_of_its_own_has_can_be_used(capsys, monkeypatch):
     """Else the command is listed that creates it."""
-    missing = Requirements({}, ("metaworld==3.1.1",), "pip install 'proctor[metaworld]'")
+    missing = Requirements({}, ("metaworld==3.1.1",), "pip install 'proctor-eval[metaworld]'")
     monkeypatch.setattr(listing, "requirements_of", lambda _: missing)
     assert "proctor env create metaworld" in listed(capsys)
 

@@ -84,4 +84,4 @@ def test_a_missing_package_is_a_sentence(stored):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
     assert done.returncode == 2
-    assert "jinja2 is not installed; install it with: pip install 'proctor[report]'" in done.stderr
+    assert "jinja2 is not installed; install it with: pip install 'proctor-eval[report]'" in done.stderr

@@ -52,4 +52,4 @@ def test_without_the_packages_the_extra_is_named(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "uvicorn", None)
 
     assert main(["view", str(tmp_path)]) == 2
-    assert "uvicorn is not installed; install it with: pip install 'proctor[view]'" in capsys.readouterr().err
+    assert "uvicorn is not installed; install it with: pip install 'proctor-eval[view]'" in capsys.readouterr().err

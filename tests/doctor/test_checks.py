@@ -111,6 +111,16 @@ def test_what_is_not_installed_is_absent_and_what_is_half_installed_a_warning(mo
         assert finding.remedy == "pip install it"
 
 
+@pytest.mark.parametrize(("name", "package"), [("hil", "gym_hil"), ("xarm", "gym_xarm")])
+def test_a_benchmark_whose_package_no_extra_brings_is_absent_without_it(monkeypatch, name, package):
+    """Else a new installation would be called broken."""
+    monkeypatch.setitem(sys.modules, package, None)
+    finding = simulator(name)
+
+    assert finding.status is Status.ABSENT
+    assert f"proctor env create {name}" in finding.message
+
+
 def test_an_image_of_one_colour_is_trouble(monkeypatch):
     """Environments drawn from the wrong thread, or through a lost context, are black and say nothing."""
     import numpy as np

@@ -257,6 +257,23 @@ def test_what_would_fail_everywhere_is_the_users_fault(simulation):
     assert reply.message == "Unknown field env.n_task. Did you mean 'n_tasks'?"
 
 
+def test_a_benchmark_may_keep_parts_of_the_simulator_that_another_one_replaces(built, monkeypatch):
+    """It is asked while that simulator is still open, and not if there is none, or if that one has failed."""
+    events = []
+    monkeypatch.setattr(FakeBenchmark, "keep_parts", lambda _, env: events.append(("keep", env)))
+    monkeypatch.setattr(FakeEnv, "close", lambda env: events.append(("close", env)))
+    first = built.env
+
+    assert isinstance(built.handle(Build(TASK)), Built)
+    assert events == [("keep", first), ("close", first)]
+
+    monkeypatch.setattr(FakeEnv, "reset", lambda *_, **__: sys.exit(1))
+    assert isinstance(built.handle(START), RequestFailed)
+    events.clear()
+    assert isinstance(built.handle(Build(TASK)), Built)
+    assert events == []
+
+
 def test_a_local_policy_runs_the_whole_episode_in_one_request():
     """No message per step, and no look at all."""
     simulation = Simulation(SharedArrays(anonymous_file()))

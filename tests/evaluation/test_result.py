@@ -133,5 +133,5 @@ def test_the_version_is_an_attribute():
     """It is the one that a result file names."""
     from importlib.metadata import version
 
-    assert proctor.__version__ == version("proctor")
+    assert proctor.__version__ == version("proctor-eval")
     assert json.dumps(proctor.__version__)

@@ -103,7 +103,7 @@ def test_a_source_tree_with_metadata_is_no_installation(path):
 
 def test_proctor_itself_is_never_counted():
     """Its protocols' versions stand for it, also in a developer's checkout."""
-    assert unowned_code(["proctor.testing.fakes"], ["proctor"]) == {}
+    assert unowned_code(["proctor.testing.fakes"], ["proctor-eval"]) == {}
 
 
 def test_code_that_cannot_be_read_is_a_sentence(path, tmp_path):

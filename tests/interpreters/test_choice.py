@@ -11,7 +11,7 @@ from proctor.plugins import Requirements
 from proctor.security.consent import uninstalled_code
 
 COMPLETE = Requirements({}, (), "")
-INCOMPLETE = Requirements({}, ("gym-pusht>=1",), "pip install 'proctor[pusht]'")
+INCOMPLETE = Requirements({}, ("gym-pusht>=1",), "pip install 'proctor-eval[pusht]'")
 FOR_PUSHT = {"benchmarks": '["pusht"]'}
 
 

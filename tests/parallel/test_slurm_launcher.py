@@ -27,7 +27,7 @@ from proctor.results.eval_info import canonical_info
 from proctor.results.run_dir import RunDirectory
 from proctor.testing.fakes import FAKE_BENCHMARK
 
-pytest.importorskip("submitit", reason="submitit is not installed: pip install 'proctor[slurm]'")
+pytest.importorskip("submitit", reason="submitit is not installed: pip install 'proctor-eval[slurm]'")
 
 POLICY = """
 import numpy as np

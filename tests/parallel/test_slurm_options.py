@@ -143,7 +143,7 @@ def test_the_extra_is_named_if_submitit_is_missing(monkeypatch, tmp_path):
     programs(tmp_path, monkeypatch, **ALL)
     monkeypatch.setitem(sys.modules, "submitit", None)
 
-    with pytest.raises(MissingExtraError, match=r"pip install 'proctor\[slurm\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install 'proctor-eval\[slurm\]'"):
         require_slurm()
 
 

@@ -122,7 +122,7 @@ def test_a_missing_package_is_named_before_anything_runs(monkeypatch, package, e
     """With the command that installs it; without being asked for, it is not needed."""
     monkeypatch.setitem(sys.modules, package, None)
 
-    with pytest.raises(MissingExtraError, match=rf"pip install 'proctor\[{extra}\]'"):
+    with pytest.raises(MissingExtraError, match=rf"pip install 'proctor-eval\[{extra}\]'"):
         check_trackers(config)
     check_trackers(RunConfig())
 

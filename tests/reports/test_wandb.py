@@ -231,7 +231,7 @@ def test_without_the_package_nothing_begins(tmp_path, capsys, monkeypatch):
     command += ["--eval.use_async_envs=false", f"--output_dir={tmp_path}/run", "--wandb.enable=true"]
 
     assert main(command) == 2
-    assert "pip install 'proctor[wandb]'" in capsys.readouterr().err
+    assert "pip install 'proctor-eval[wandb]'" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
     assert main([*command, "--wandb.mode=disabled"]) == 0
 

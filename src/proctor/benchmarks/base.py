@@ -190,6 +190,12 @@ class Benchmark(ABC):
             MissingExtraError: the simulator's package is not installed.
         """
 
+    def keep_parts(self, env: SimEnv) -> None:
+        """Keep parts of a simulator, such as its compiled scene, which the next call of :meth:`make_env` can reuse.
+
+        A worker calls this before it closes a simulator in order to make the next one.
+        """
+
     def cautions(self) -> list[str]:
         """Return warnings about installed versions that the user must read before trusting results, a sentence each.
 

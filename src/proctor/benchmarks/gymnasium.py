@@ -29,7 +29,7 @@ from proctor.benchmarks.gymnasium_spaces import ObservationNames, action_box, rg
 from proctor.benchmarks.returns import USUAL_SUCCESS_KEYS, decided, real_number, shown, success_in
 from proctor.config import EnvConfig
 from proctor.errors import ConfigError
-from proctor.plugins import import_module, install_command
+from proctor.plugins import import_module, install_command_for
 from proctor.security.foreign_code import described, is_ctrl_c
 from proctor.types import Array, Task
 
@@ -314,7 +314,7 @@ class Gymnasium(Benchmark):
     ids are registered with is not used: it applies to the mean of a hundred episodes. The sum is compared only at the
     end, because if rewards are negative it starts above any threshold.
 
-    Fetch and the hands (``proctor[gymnasium-robotics]``) have ``module=gymnasium_robotics`` and ids such as
+    Fetch and the hands (``proctor-eval[gymnasium-robotics]``) have ``module=gymnasium_robotics`` and ids such as
     ``FetchReach-v4`` or ``HandReach-v3``, each with 50 steps of 0.04 s; success is their ``info["is_success"]``, and
     the goal to reach is ``observation.desired_goal``.
     """
@@ -384,7 +384,7 @@ class Gymnasium(Benchmark):
             try:
                 import_module(module)
             except ImportError as error:
-                remedy = f"; install it with: {install_command(error.name)}" if error.name else ""
+                remedy = f"; install it with: {install_command_for(error.name)}" if error.name else ""
                 raise ConfigError(f"env.module={module} cannot be imported: {error}{remedy}") from error
         register_specs(self._specs)
 

@@ -27,7 +27,7 @@ _OLD_PATH = "-p"
 """The name of --policy.path in LeRobot before its version 0.2."""
 _OLD_NAMES = {"pretrained_policy_name_or_path": "policy.path", "use_amp": "policy.use_amp", "device": "policy.device"}
 """Other options of LeRobot before 0.2, and their names since."""
-SWITCHES = {"help", "version", "json", "anyway", "static", "embed", "open", "trust_remote_code", "watch"}
+SWITCHES = {"help", "version", "json", "anyway", "static", "embed", "open", "trust_remote_code", "view", "watch"}
 SWITCHES |= {
     "newest_first",
     "race",
@@ -38,6 +38,7 @@ SWITCHES |= {
     "all",
     "dataset_convert",
     "private",
+    "dry_run",
 }
 """Options that need no value: only the word ``true`` or ``false`` behind one is its value. Every boolean option of a
 command must be among them (a test compares them), else it would take the command's argument for its value."""

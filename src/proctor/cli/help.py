@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 FIRST_STEPS = """\
 First steps:
+  proctor demo                      A first evaluation: the bundled checkpoint, with videos.
   proctor doctor                    Is this machine ready?
   proctor list metaworld            Which tasks are there?
   proctor eval --policy.type=expert --env.type=metaworld --env.task=reach-v3
@@ -102,6 +103,15 @@ Example:
                 --env.type=pusht --env.episode_length=50
 
 Exit status: 0 if all results are equal to the bit, 6 if not.
+""",
+    "reproduce": """\
+Examples:
+  proctor reproduce
+  proctor reproduce metaworld_act
+  proctor reproduce pusht_diffusion --policy.device=cuda --eval.n_episodes=100
+  proctor reproduce libero_pi05 --run outputs/eval/libero
+
+Exit status: 0 if no difference is shown, 6 if one is, 3 if episodes ended in an error.
 """,
     "sweep": """\
 Examples:
@@ -208,6 +218,13 @@ Examples:
   proctor env create ./my_simulator.toml --python=3.11 --verbose
   proctor env path xarm             Its interpreter, for scripts.
   proctor env remove --stale
+""",
+    "demo": """\
+Examples:
+  proctor demo
+  proctor demo --n_episodes=2 --view
+
+Exit status: 0 done, 2 something is not installed, 3 episodes ended in an error.
 """,
     "doctor": """\
 Examples:

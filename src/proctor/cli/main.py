@@ -14,7 +14,7 @@ from cyclopts import App, CycloptsError, Group, Parameter
 
 from proctor.cli.arguments import COMPLETE, expand
 from proctor.cli.help import EXAMPLES, FIRST_STEPS, print_fields, print_panel, typed_options
-from proctor.errors import Interrupted, Note, ProctorError, ResourceError
+from proctor.errors import Interrupted, Note, ProctorError, ResourceError, distribution_name
 from proctor.machine.home import prepare_surroundings
 from proctor.machine.signals import raise_on_signals, signal_of
 from proctor.machine.threads import end_although_threads_run
@@ -32,6 +32,7 @@ _GROUPS = {
         "probe": "Look at what a policy is given and gives, in one short episode.",
         "open-loop": "Compare a policy's predictions on recorded observations with the recorded actions.",
         "check": "Check that a policy's results do not depend on how they are computed.",
+        "reproduce": "Measure a published success rate again, and compare.",
         "serve": "Serve a policy to other programs over openpi's protocol.",
         "plan": "Compute how many episodes tell two policies apart.",
         "autotune": "Measure an evaluation on this machine, and recommend how to run it fast.",
@@ -49,6 +50,7 @@ _GROUPS = {
         "export": "Write episodes as CSV or Parquet, or rates for a page of the Hub.",
     },
     "Set up": {
+        "demo": "Evaluate the bundled checkpoint on three tasks, with videos.",
         "list": "List benchmarks, their tasks, and policies.",
         "env": "Create environments of their own for simulators that do not fit into this one.",
         "doctor": "Check whether this machine is ready, and say how to repair what is not.",
@@ -65,12 +67,19 @@ _NOBODY_READS = (errno.EPIPE, errno.EIO)
 """The errors of a pipe whose reader has ended, and of a terminal that is gone."""
 
 
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version(distribution_name())
+
+
 def _make_app() -> App:
     app = App(
         name="proctor",
         help="Gives a robot policy its exam: success rate, reward, and how sure one can be.",
         help_epilogue=FIRST_STEPS,
         help_format="plaintext",
+        version=_version,
         version_flags=["--version", "-V"],
         default_parameter=Parameter(name_transform=lambda name: name, negative=()),
         group_commands=Group("Options", sort_key=len(_GROUPS)),

@@ -10,13 +10,14 @@ from rich.console import Console
 from proctor.errors import MissingExtraError
 
 _HERE = Path("outputs")
+PORT = 8631
 
 
 def view_command(
     directory: Path = _HERE,
     /,
     *,
-    port: int = 8631,
+    port: int = PORT,
     host: str = "127.0.0.1",
     open: bool = False,  # noqa: A002 - a flag
 ) -> int:

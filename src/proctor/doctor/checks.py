@@ -19,6 +19,7 @@ from pathlib import Path
 from time import perf_counter
 
 from proctor.doctor.findings import Finding, Status
+from proctor.errors import install_command
 from proctor.machine.resources import available_memory, usable_cores
 from proctor.rendering.frame import draw_test_frame
 
@@ -177,8 +178,10 @@ def simulator(benchmark_name: str) -> Finding:
     began = perf_counter()
     try:
         env = benchmark.make_env(task)
-    except MissingFilesError as error:
-        return Finding(Status.ABSENT, f"{versions}; {error}")
+    except ConfigError as error:
+        if isinstance(error, MissingFilesError) or (not needs.present and _is_not_installed(error)):
+            return Finding(Status.ABSENT, f"{versions}; {error}" if versions else str(error))
+        raise
     seen = env.reset(_SEED, benchmark.init_state_id(task, 0), look=True) or {}
     env.step(env.action_space.sample(), look=False)
     drawn = [array for key, array in seen.items() if "image" in key]
@@ -193,13 +196,18 @@ def simulator(benchmark_name: str) -> Finding:
     return Finding(Status.OK, f"{versions}; {took}")
 
 
+def _is_not_installed(error: BaseException | None) -> bool:
+    """Return True if an error was caused, over any number of steps, by a module that does not exist."""
+    return error is not None and (isinstance(error, ModuleNotFoundError) or _is_not_installed(error.__cause__))
+
+
 # ------------------------------------------------------------------------------------------------------------ policies
 
 
 def torch() -> Finding:
     """PyTorch and the device it computes on: multiply on each."""
     if importlib.util.find_spec("torch") is None:
-        return Finding(Status.ABSENT, "not installed; policies with weights need it", "pip install 'proctor[lerobot]'")
+        return Finding(Status.ABSENT, "not installed; policies with weights need it", install_command("lerobot"))
     import torch
 
     devices = [f"cuda:{number}" for number in range(torch.cuda.device_count())]

@@ -12,7 +12,7 @@ from proctor.child.calls import Call, ChildError
 from proctor.config import EvalConfig
 from proctor.doctor.environments import LIMIT_S
 from proctor.doctor.findings import Finding, Status
-from proctor.errors import ProctorError
+from proctor.errors import ProctorError, install_command
 from proctor.interpreters.environments import existing
 from proctor.machine.resources import usable_cores
 from proctor.plugins import BENCHMARKS, installed
@@ -39,6 +39,7 @@ class Check:
 def checks_of_this_machine(output_dir: str = "outputs/eval") -> list[Check]:
     """Give all checks that make sense on this machine. ``output_dir`` is where results are to be written."""
     backend = os.environ.get("MUJOCO_GL", "egl")
+    anew = f"install it anew: {install_command('lerobot')}"
     return [
         Check("python", f"{_CHECKS}:python"),
         Check("cores", f"{_CHECKS}:cores_and_memory"),
@@ -67,8 +68,8 @@ def checks_of_this_machine(output_dir: str = "outputs/eval") -> list[Check]:
             )
             for found in existing()
         ),
-        Check("torch", f"{_CHECKS}:torch", limit_s=240.0, remedy="install it anew: pip install 'proctor[lerobot]'"),
-        Check("lerobot", f"{_CHECKS}:lerobot", limit_s=240.0, remedy="install it anew: pip install 'proctor[lerobot]'"),
+        Check("torch", f"{_CHECKS}:torch", limit_s=240.0, remedy=anew),
+        Check("lerobot", f"{_CHECKS}:lerobot", limit_s=240.0, remedy=anew),
     ]
 
 

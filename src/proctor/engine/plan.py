@@ -56,8 +56,9 @@ def plan_episodes(benchmark: Benchmark, tasks: Sequence[Task], n_episodes: int, 
 def shard_episodes(n_episodes: int, shard_id: int, num_shards: int) -> list[int]:
     """The positions in the plan of the episodes that a shard runs: every ``num_shards``-th one.
 
-    >>> shard_episodes(100, 2, 5)[:3]
-    [2, 7, 12]
+    Examples:
+        >>> shard_episodes(100, 2, 5)[:3]
+        [2, 7, 12]
 
     Raises:
         ConfigError: there is no such shard.

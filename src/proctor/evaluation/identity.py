@@ -18,7 +18,7 @@ from proctor.identity.code import Code, code_of
 from proctor.identity.source_files import unowned_places
 from proctor.machine.resources import usable_cores
 from proctor.policies.base import AnyPolicy, why_unidentified
-from proctor.results.provenance import Provenance, collect_provenance
+from proctor.results.provenance import PROCTOR, Provenance, collect_provenance
 from proctor.security.consent import CONSENT
 
 _FREE_ENV_FIELDS = ("type", "max_parallel_tasks", "render_device", "python", CONSENT)
@@ -43,7 +43,7 @@ class Identity:
 def identify(config: RunConfig, benchmark: Benchmark, policy: AnyPolicy, *, from_fields: bool) -> Identity:
     """Collect what the results depend on; ``from_fields`` is True if the policy was made from ``config.policy``."""
     origin = origin_of(benchmark)
-    here = collect_provenance([*benchmark.distributions, *policy.distributions, "numpy", "proctor"], usable_cores())
+    here = collect_provenance([*benchmark.distributions, *policy.distributions, "numpy", PROCTOR], usable_cores())
     provenance = replace(here, packages=_packages(benchmark, policy, here, origin.versions))
     env = asdict(benchmark.config)
     code = {"env": origin.code, "policy": _policy_code(policy, config.policy if from_fields else {})}
@@ -56,7 +56,7 @@ def identify(config: RunConfig, benchmark: Benchmark, policy: AnyPolicy, *, from
         "rename_map": config.rename_map,
         "seed": config.seed,
         "inference": _inference(config.eval),
-        "versions": {name: known for name, known in provenance.packages.items() if name != "proctor"},
+        "versions": {name: known for name, known in provenance.packages.items() if name != PROCTOR},
     }
     if digests:
         fingerprint["code"] = digests
@@ -74,7 +74,7 @@ def _packages(
     Python and numpy are of both interpreters, and count for the environments if the versions differ. A distribution of
     which policy and environments have different versions is listed twice.
     """
-    recorded = {*benchmark.distributions, *policy.distributions, "proctor"}
+    recorded = {*benchmark.distributions, *policy.distributions, PROCTOR}
     found = {name: known for name, known in here.packages.items() if name in recorded}
     both = {**here.packages, "python": here.python}
     other = {name: known for name, known in there.items() if name in recorded or known != both[name]}

@@ -69,7 +69,8 @@ def identify(value: Any) -> Identity:
     except Opaque as opaque:
         reason = str(opaque)
     modules = tuple(sorted(walk.modules))
-    owners = {name for module in sorted(walk.known) if (name := owner_of(module))}
+    known = walk.known - {"proctor"}  # the protocol's version stands for it, under whatever name it is installed
+    owners = {name for module in sorted(known) if (name := owner_of(module))}
     return Identity(sha256, reason, modules, tuple(sorted(owners)))
 
 

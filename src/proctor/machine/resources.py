@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import resource
+import sys
 from pathlib import Path
 
 _CGROUP = Path("/sys/fs/cgroup")
@@ -63,3 +65,10 @@ def workers_by_open_files(n_workers: int) -> int:
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return n_workers
     return max(0, (soft - _OTHER_FILES) // _FILES_PER_WORKER)
+
+
+def give_back_freed_memory() -> None:
+    """Return the memory that this process has freed, and that the C library caches, to the system."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:  # only glibc has it
+        trim(0)

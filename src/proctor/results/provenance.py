@@ -12,10 +12,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from proctor.errors import distribution_name
+
 _SHA1_DIGITS = 40
 _PATIENCE_S = 10
 _SHA256_REPOSITORY = "[core]\nrepositoryformatversion = 1\n[extensions]\nobjectformat = sha256\n"
 _EQUALITY = r"^core\.(filemode|symlinks|ignorecase|precomposeunicode|autocrlf|eol)$"
+
+
+PROCTOR = "proctor"
+"""The key of Proctor's version in every result, also in results from before the distribution had its present name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +39,8 @@ class GitState:
 class Provenance:
     """The circumstances beyond the configuration on which the numbers may depend.
 
-    ``packages`` maps a distribution to its version, which is None if it is not installed. ``gl_backend`` is the
-    environment variable ``MUJOCO_GL``.
+    ``packages`` maps a distribution to its version, which is None if it is not installed. Proctor's own version has the
+    key :data:`PROCTOR`, under whatever name it is installed. ``gl_backend`` is the environment variable ``MUJOCO_GL``.
     """
 
     date: str
@@ -63,7 +69,7 @@ def collect_provenance(distributions: Iterable[str], usable_cores: int) -> Prove
 
 def _version(distribution: str) -> str | None:
     try:
-        return importlib.metadata.version(distribution)
+        return importlib.metadata.version(distribution_name() if distribution == PROCTOR else distribution)
     except importlib.metadata.PackageNotFoundError:
         return None
 

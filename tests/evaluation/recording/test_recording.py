@@ -428,7 +428,7 @@ def test_without_lerobot_nothing_is_measured(tmp_path):
     """What to install is said before the first episode runs."""
     with (
         patch.object(recording.importlib.util, "find_spec", return_value=None),
-        pytest.raises(MissingExtraError, match=r"install it with: pip install 'proctor\[lerobot\]'"),
+        pytest.raises(MissingExtraError, match=r"install it with: pip install 'proctor-eval\[lerobot\]'"),
     ):
         evaluate(tmp_path, recording=True)
 

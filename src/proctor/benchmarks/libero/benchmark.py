@@ -22,7 +22,7 @@ from proctor.benchmarks.base import (
     require_one_of,
 )
 from proctor.benchmarks.libero.package import LiberoFiles, import_robosuite
-from proctor.benchmarks.libero.simulator import Scene, Seen, is_compared, make_simulator
+from proctor.benchmarks.libero.simulator import QuickSimulator, Scene, Seen, is_compared, make_simulator
 from proctor.benchmarks.libero.tasks import (
     BASES,
     GROUPS,
@@ -32,6 +32,7 @@ from proctor.benchmarks.libero.tasks import (
     written_instruction,
 )
 from proctor.benchmarks.robosuite.drawing import View
+from proctor.benchmarks.robosuite.scenes import CompiledScene
 from proctor.config import EnvConfig, comma_separated
 from proctor.errors import ConfigError, did_you_mean
 from proctor.types import Array, Task
@@ -152,7 +153,7 @@ class LiberoEnv(SimEnv):
 
     fps = 20.0
 
-    def __init__(self, task: Task, config: LiberoConfig, files: TaskFiles) -> None:
+    def __init__(self, task: Task, config: LiberoConfig, files: TaskFiles, compiled: CompiledScene) -> None:
         self._task, self._config, self._files, self._seed, self._n_steps = task, config, files, 0, 0
         self.notes = _notes_on(task.suite, config.instruction)
         self._features, self._protocol = config.features(), PROTOCOLS[config.protocol]
@@ -163,7 +164,7 @@ class LiberoEnv(SimEnv):
         self._init_states = files.init_states(task.suite, task.name) if config.init_states else None
         size = config.observation_width, config.observation_height
         view = View(tuple(self._features), size, self.looking)
-        self._simulator = make_simulator(files.scene(task.suite, task.name), view, files.distributions)
+        self._simulator = make_simulator(files.scene(task.suite, task.name), view, files.distributions, compiled)
         model = self._simulator.model
         self.cameras = ("agentview", *sorted({model.camera(i).name for i in range(model.ncam)} - {"agentview"}))
         image = Box(0, 255, (config.observation_height, config.observation_width, 3), np.uint8)
@@ -219,6 +220,11 @@ class LiberoEnv(SimEnv):
         yield simulator.gripper.current_action
         yield simulator.controller.goal_pos
         yield simulator.controller.goal_ori
+
+    def give_compiled_scene(self) -> CompiledScene:
+        """Return the compiled scene for another simulator, which must not be used before this one is closed."""
+        simulator = self._simulator
+        return simulator.give_compiled_scene() if isinstance(simulator, QuickSimulator) else CompiledScene()
 
     def close(self) -> None:
         self._simulator.close()
@@ -366,9 +372,13 @@ class Libero(Benchmark):
         "numpy",
         "robosuite",
     )
-    worker_memory_mb = 1100  # 550 to 1600 by task, the mean of libero_10; of the first task, which is forked, 600
+    worker_memory_mb = 800  # 440 to 720 by task after it is built, and more for moments while a scene is compiled
     config_class: ClassVar[type[EnvConfig]] = LiberoConfig
     config: LiberoConfig
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self._compiled = CompiledScene()
 
     def tasks(self) -> list[Task]:
         protocol = PROTOCOLS[self.config.protocol]
@@ -419,13 +429,23 @@ class Libero(Benchmark):
         return LiberoFiles()
 
     def build(self, task: Task, files: TaskFiles) -> LiberoEnv:
-        """Build the simulator of one task that ``files`` define."""
-        return LiberoEnv(task, self.config, files)
+        """Build the simulator of one task that ``files`` define. It gets the compiled scene that is kept, if any."""
+        compiled, self._compiled = self._compiled, CompiledScene()
+        return LiberoEnv(task, self.config, files, compiled)
 
     def make_env(self, task: Task) -> SimEnv:
-        if _built_before_forking and _built_before_forking[0][:2] == (task, self.config):
-            return _built_before_forking.pop()[-1]
+        if _built_before_forking:
+            first, config, built = _built_before_forking.pop()
+            if (first, config) == (task, self.config):
+                return built
+            self.keep_parts(built)
+            built.close()
         return self.build(task, self.files())
+
+    def keep_parts(self, env: SimEnv) -> None:
+        """Keep the compiled scene: the tasks of libero_spatial have the same one, and so have those of libero_goal."""
+        if isinstance(env, LiberoEnv):
+            self._compiled = env.give_compiled_scene()
 
     def init_state_id(self, task: Task, episode_index: int) -> int | None:
         return episode_index % N_INIT_STATES if self.config.init_states else None

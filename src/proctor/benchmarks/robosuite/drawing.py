@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from proctor.benchmarks.base import import_simulator
+from proctor.benchmarks.robosuite.lean_context import lean_context
+from proctor.machine.resources import give_back_freed_memory
 from proctor.types import Array
 
 
@@ -77,12 +79,19 @@ def draw_on_demand(environment: Any, view: View) -> Any:
 
 def create_context(sim: Any) -> Any:
     """Create the GL context of a robosuite simulation and return it. The simulation's state does not change."""
+    import mujoco
     from robosuite.utils.binding_utils import MjRenderContextOffscreen
+
+    class Lean(MjRenderContextOffscreen):  # type: ignore[misc, valid-type, unused-ignore]
+        def _set_mujoco_context_and_buffers(self) -> None:
+            self.con = lean_context(self.model._model)  # noqa: SLF001 - robosuite's own code does this
+            mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self.con)
 
     sim.forward = lambda: None  # the context's constructor would call it
     try:
-        context = MjRenderContextOffscreen(sim, device_id=-1)
+        context = Lean(sim, device_id=-1)
     finally:
         del sim.forward
+    give_back_freed_memory()  # meshes and textures pass through buffers of up to 100 MB
     context.vopt.geomgroup[0], context.vopt.geomgroup[1] = 0, 1  # show visual geometry, not collision geometry
     return context

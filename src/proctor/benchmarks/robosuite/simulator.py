@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Mapping
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
+from proctor.benchmarks.robosuite.controller import CompiledController, compiled_for
 from proctor.benchmarks.robosuite.drawing import View, create_context, draw_on_demand, import_robosuite
+from proctor.benchmarks.robosuite.scenes import CompiledScene
 from proctor.types import Array
 
 CONTROL_HZ = 20
@@ -34,9 +35,6 @@ OSC_POSE = {
 """The arms' controller: ``controllers/config/osc_pose.json`` of robosuite 1.4, with which robomimic's datasets were
 recorded. An action of 1 moves the goal by 5 cm or 0.5 rad, and stiffness is 150."""
 
-_LARGEST_RESTORED = 1 << 20
-"""Bytes. Larger arrays of a model hold meshes and textures, which an episode never changes."""
-
 
 class Simulator:
     """One task with one or two robots.
@@ -53,6 +51,7 @@ class Simulator:
         environment = draw_on_demand(_compiled_once(robosuite.environments.base.REGISTERED_ENVS[task]), view)
         version, width_height = version_of(robosuite), view.size
         controllers = [_controller(version, robot, absolute=absolute) for robot in robots]
+        _seed_the_generators(0)  # a scene that is drawn by seed is then the same in every worker
         # Robots of version 1.5 otherwise compute fewer stages of a step than those of the datasets did.
         newer = {"lite_physics": False, "renderer": "mujoco"} if version >= (1, 5) else {}
         self._env = environment(
@@ -81,6 +80,7 @@ class Simulator:
         """Begin the episode that ``seed`` draws. Returns robosuite's observation, with images if ``look`` is true."""
         seed_everything(self._env, seed)
         seen: Mapping[str, Array] = self._env.reset()
+        use_compiled_controllers(self._env)
         if not (look and self._view.cameras):
             return seen
         with self._view.looking():
@@ -106,7 +106,7 @@ class Simulator:
     def prepare_to_look(self) -> None:
         """Create a GL context if there is none. The simulation does not change."""
         if self._env.sim._render_context_offscreen is None:  # noqa: SLF001 - robosuite asks so itself
-            self._env.context = create_context(self._env.sim)
+            self._env.compiled_scene.context = create_context(self._env.sim)
 
     def draw(self, camera: str, size: tuple[int, int]) -> Array:
         """Render a camera's current view, uint8 (height, width, 3), upside down. The simulation does not change."""
@@ -116,7 +116,7 @@ class Simulator:
 
     def close(self) -> None:
         """Free the simulation and its GL context."""
-        self._env.forget()
+        self._env.compiled_scene.forget()
         self._env.close()
 
     @property
@@ -145,6 +145,22 @@ class Simulator:
         yield np.array([len(getattr(self._env, "wiped_markers", ()))])
 
 
+def use_compiled_controllers(env: Any) -> None:
+    """Let the arms of a robosuite 1.4 environment that was just reset compute their torques by compiled code."""
+    for robot in env.robots:
+        controller = getattr(robot, "controller", None)
+        if (compiled := compiled_for(controller)) is not None:
+            arm = CompiledController(compiled, robot, env.sim.model._model, env.sim.data._data, _solve)  # noqa: SLF001
+            arm.take(controller)
+
+
+def _solve(model: Any, data: Any) -> None:
+    """Solve the constraints, and compute the sensors of force, which robosuite reads in the middle of a step."""
+    import mujoco
+
+    mujoco.mj_forwardSkip(model, data, mujoco.mjtStage.mjSTAGE_VEL, 0)
+
+
 def version_of(robosuite: Any) -> tuple[int, int]:
     """Return robosuite's version: major, minor."""
     major, minor = robosuite.__version__.split(".")[:2]
@@ -157,10 +173,14 @@ def seed_everything(env: Any, seed: int) -> None:
     Version 1.4 draws from the global generators of numpy and Python. Version 1.5 draws from one generator that the
     environment was given when it was constructed; its samplers keep that object, so its state is set in place.
     """
-    random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002 - robosuite draws from the global generator
+    _seed_the_generators(seed)
     if (generator := getattr(env, "rng", None)) is not None:
         generator.bit_generator.state = np.random.default_rng(seed).bit_generator.state
+
+
+def _seed_the_generators(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - robosuite draws from the global generator
 
 
 def _controller(version: tuple[int, int], robot: str, *, absolute: bool) -> dict[str, Any]:
@@ -192,63 +212,16 @@ def _compiled_once(environment: Any) -> Any:
     """Return a subclass of a robosuite environment that compiles a scene only if its text has changed."""
 
     class CompiledOnce(environment):  # type: ignore[misc, valid-type, unused-ignore]
-        context: Any = None
-        _text = ""
-        _compiled: Any = None
-        _new: Mapping[str, Array] = MappingProxyType({})
-
         def _initialize_sim(self, xml_string: str | None = None) -> None:
             """Compute what robosuite's own method computes."""
-            import mujoco
-            from robosuite.utils.binding_utils import MjSim
-
+            if not hasattr(self, "compiled_scene"):
+                self.compiled_scene = CompiledScene()
             text = xml_string or self.model.get_xml()
             for process in getattr(self, "_xml_processors", ()):  # version 1.5 always has one, version 1.4 none
                 text = process(text)
-            if text != self._text:
-                before, self._compiled = self._compiled, mujoco.MjModel.from_xml_string(text)
-                self._text, self._new = text, _small_arrays(self._compiled)
-                if self.context is not None and not _look_alike(before, self._compiled):
-                    self.context = None
-            for name, values in self._new.items():
-                getattr(self._compiled, name)[...] = values
-            self.sim = MjSim(self._compiled)
-            self._adopt_context()
+            self.sim = self.compiled_scene.simulation(text)
             self.sim.forward()
             self.initialize_time(self.control_freq)
 
-        def _adopt_context(self) -> None:
-            """Make the GL context of the episode before draw the new simulation."""
-            if self.context is not None:
-                self.context.sim, self.context.model, self.context.data = self.sim, self.sim.model, self.sim.data
-                self.sim.add_render_context(self.context)
-
-        def forget(self) -> None:
-            """Free the GL context and the compiled model."""
-            self.context, self._compiled, self._text = None, None, ""
-
     CompiledOnce.__name__ = environment.__name__
     return CompiledOnce
-
-
-def _small_arrays(model: Any) -> dict[str, Array]:
-    """Return copies of a model's arrays that an episode may change."""
-    found = {name: getattr(model, name) for name in dir(model) if not name.startswith("_")}
-    return {
-        name: values.copy()
-        for name, values in found.items()
-        if isinstance(values, np.ndarray) and values.nbytes < _LARGEST_RESTORED and values.flags.writeable
-    }
-
-
-def _look_alike(one: Any, other: Any) -> bool:
-    """Return True if a GL context made for one model also draws the other: what it was made from is the same.
-
-    That is meshes (but not the polygons of collisions), textures, materials, and the scene's extent, which sets its fog
-    and the depth of its shadows. MuJoCo reads sizes, places and colours whenever it draws.
-    """
-    names = [name for name in dir(one) if name.startswith(("hfield_", "mat_", "mesh_", "skin_", "tex_"))]
-    drawn = [name for name in names if not name.startswith("mesh_poly")]
-    return bool(one.stat.extent == other.stat.extent) and all(
-        np.array_equal(getattr(one, name), getattr(other, name)) for name in drawn
-    )

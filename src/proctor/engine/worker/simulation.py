@@ -129,6 +129,8 @@ class Simulation:
         return Ready()
 
     def _build(self, request: Build, clock: _Clock) -> Reply:
+        if self.env is not None:
+            self.benchmark.keep_parts(self.env)
         self.close()
         self.env = env = self.benchmark.make_env(request.task)
         if self.source is None:

@@ -29,7 +29,7 @@ from proctor.policies.lerobot.action_scale import action_scale
 from proctor.policies.lerobot.recordings import RecordedEpisode, Recordings, open_recordings
 from proctor.results.measured import read_results
 from proctor.results.open_loop import OpenLoopResult, OpenLoopVerdict, write_open_loop
-from proctor.results.provenance import collect_provenance
+from proctor.results.provenance import PROCTOR, collect_provenance
 from proctor.results.run_dir import RunDirectory
 from proctor.results.run_info import RunInfo
 from proctor.security.consent import of_run, without_consent
@@ -97,7 +97,7 @@ class PreparedOpenLoop:
         """Describe it for its directory."""
         config, recordings, policy = self.config, self.recordings, self.policy
         distributions = (*policy.distributions, "numpy")
-        made = collect_provenance([*distributions, "proctor"], usable_cores())
+        made = collect_provenance([*distributions, PROCTOR], usable_cores())
         code = code_of([*type(policy).__mro__, *policy.sources], policy.distributions)
         fingerprint = {
             "dataset": {**recordings.identity, "image_transforms": config.dataset.image_transforms},

@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from proctor.config import RunConfig
+from proctor.errors import distribution_name
 from proctor.evaluation.components import load_policy, make_benchmark
 
 
@@ -29,7 +30,7 @@ class NodeRequirements:
         """Return what an evaluation needs. Called on the driver's machine."""
         benchmark, _ = make_benchmark(config.env, trust_remote_code=config.trust_remote_code)
         policy = load_policy(config.policy, config.rename_map)
-        names = {"proctor", *benchmark.distributions, *policy.distributions}
+        names = {distribution_name(), *benchmark.distributions, *policy.distributions}
         path = str(config.policy.get("path") or "")
         return cls(_versions(names), str(Path.cwd()), path if path and Path(path).is_dir() else "")
 

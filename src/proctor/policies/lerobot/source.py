@@ -208,6 +208,8 @@ def _checked(fields: Mapping[str, Any]) -> dict[str, Any]:
             "PYTHONOPTIMIZE=2 (python -OO) takes away the docstrings that LeRobot's libraries read; leave it out."
         )
     checked = {name.replace("-", "_"): value for name, value in fields.items()}
+    if (revision := checked.pop("pretrained_revision", None)) is not None:
+        checked.setdefault("revision", revision)  # LeRobot's name; a run that was planned has its commit in the path
     if not isinstance(checked.get("path"), str):
         raise ConfigError("policy.path is missing; give a directory or a Hub id: --policy.path=user/repo")
     device = checked.get("device")

@@ -17,6 +17,7 @@ from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup, escape
 from rich.text import Text
 
+from proctor.errors import distribution_name
 from proctor.reports.comparison import letter, p_value, points, points_range
 from proctor.reports.html import charts
 from proctor.reports.html.audit import audit_views
@@ -103,7 +104,7 @@ def render_report(
             traces=None if addition.trace else embedded_traces(runs, episodes.specs),
             facts=provenance(runs),
             audits=audit_views(runs),
-            version=version("proctor"),
+            version=version(distribution_name()),
             made=datetime.now(UTC).isoformat(timespec="minutes"),
             style=Markup(style),  # noqa: S704 - ours
             script=Markup(script),  # noqa: S704 - ours
