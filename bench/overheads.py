@@ -1,18 +1,21 @@
 """Measure the cost of the engine itself, with simulators and a policy that cost nothing.
 
-    python bench/overheads.py [chunks] [growth] [journal] [trace] [--workers 4] [--chunks 20000] [--episodes 100000]
+    python bench/overheads.py [chunks] [growth] [journal] [trace] [short] [--workers 4] [--chunks 20000]
 
 chunks: two chunk lengths run on the same plan. The difference of their times gives the cost of a step inside a chunk;
 the rest is the cost of a chunk, that is an observation to the policy and a chunk of actions to the simulator. growth:
 memory, descriptors and the time of an episode are measured over many episodes. journal: the cost of storing an episode
-on disk. trace: the additional cost of a chunk with ``--eval.trace``. Results are shares of the machine's time, so
-nothing else should run; they are medians of repeats in turn.
+on disk, one by one and in groups of a hundred. trace: the additional cost of a chunk with ``--eval.trace``. short: the
+time of a CartPole episode in a whole evaluation with two workers, and the share of the workers' time in which they do
+not simulate. Results are shares of the machine's time, so nothing else should run; they are medians of repeats in turn.
+The script runs with an older Proctor too (``PYTHONPATH``), so that two versions can be compared.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import resource
 import statistics
 import sys
 import tempfile
@@ -21,7 +24,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter, process_time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 os.environ.setdefault("MUJOCO_GL", "egl")
 sys.path.insert(0, str(Path(__file__).parent))
@@ -29,9 +32,11 @@ import numpy as np
 from common import CACHE, descendants, machine, proportional_mb
 from null import NULL_BENCHMARK, NullPolicy
 
+from proctor import evaluate
 from proctor.engine import Engine, EngineOptions, EngineSetup
 from proctor.engine.plan import plan_episodes, plan_tasks
 from proctor.evaluation.components import make_benchmark
+from proctor.results.journal_writer import JournalWriter
 from proctor.results.run_dir import RunDirectory
 from proctor.types import Array, EpisodeResult, EpisodeSpec, Outcome
 
@@ -134,6 +139,9 @@ def journal(options: argparse.Namespace) -> None:
         encoded.append(append_seconds(Path("/dev/shm"), actions))
     spread("journal, per episode, on this disk", found)
     spread("journal, per episode, in memory", encoded)
+    if hasattr(JournalWriter, "sync"):
+        groups = [group_seconds(CACHE, actions) for _ in range(options.repeats)]
+        spread("journal, per episode, on this disk in groups of 100", groups)
 
 
 def append_seconds(folder: Path, actions: Array, n: int = 1000) -> float:
@@ -143,6 +151,63 @@ def append_seconds(folder: Path, actions: Array, n: int = 1000) -> float:
         for result in results:
             writer.append(result, {"actions": actions})
         return (perf_counter() - began) / n
+
+
+def group_seconds(folder: Path, actions: Array, n: int = 20_000, size: int = 100) -> float:
+    with tempfile.TemporaryDirectory(dir=folder) as directory, RunDirectory(Path(directory)).open_journal({}) as writer:
+        results = [EpisodeResult(EpisodeSpec("null", 0, i, i), Outcome.FAILURE, 0.0, 0.0, 100, 10) for i in range(n)]
+        began = perf_counter()
+        for first in range(0, n, size):
+            for result in results[first : first + size]:
+                writer.add(result, {"actions": actions})
+            writer.sync()
+        return (perf_counter() - began) / n
+
+
+class Short(NamedTuple):
+    """An evaluation of short episodes: the seconds from the first reset to the last result, those of the CPU in this
+    process and in its workers, and those in which workers simulated.
+    """
+
+    wall: float
+    cpu: float
+    busy: float
+
+
+def short_episodes(policy: Any, n_episodes: int, workers: int = 2) -> Short:
+    def cpu() -> float:
+        usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+        return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+    env = {"type": "gymnasium", "task": "CartPole-v1"}
+    with tempfile.TemporaryDirectory(dir=CACHE) as directory:
+        before = cpu()
+        result = evaluate(policy, env, n_episodes=n_episodes, batch_size=workers, output_dir=f"{directory}/run")
+        summary = result.summary
+        timings = [episode.timings for episode in summary.episodes]
+        busy = sum(each.reset + each.step + each.look for each in timings)
+        return Short((summary.wall_s or 0.0) - (summary.startup_s or 0.0), cpu() - before, busy)
+
+
+def lean(observation: dict[str, Any]) -> Any:
+    """Push the cart to the side to which the pole leans."""
+    return np.int64(observation["observation.state"].ravel()[2] > 0)
+
+
+def short(options: argparse.Namespace) -> None:
+    """Measure CartPole's episodes: with a policy in the workers, and with one in this process."""
+    CACHE.mkdir(exist_ok=True)
+    cases: list[tuple[str, Any, int]] = [("random", {"type": "random"}, 20_000), ("a function", lean, 500)]
+    for name, policy, n in cases:
+        short_episodes(policy, 20)  # imports
+        found = []
+        for _ in range(options.repeats):
+            few, many = short_episodes(policy, n // 10), short_episodes(policy, n)
+            found.append(Short(*((last - first) / (n - n // 10) for first, last in zip(few, many, strict=True))))
+        spread(f"a CartPole episode, policy: {name}", [each.wall for each in found])
+        spread("  its CPU time, all processes", [each.cpu for each in found])
+        idle = statistics.median(1 - each.busy / (2 * each.wall) for each in found)
+        print(f"  share of the two workers' time in which they do not simulate: {100 * idle:.0f} %", flush=True)
 
 
 def trace(options: argparse.Namespace) -> None:
@@ -160,7 +225,7 @@ def spread(name: str, found: Sequence[float]) -> None:
     print(f"{name}: {middle:.1f} us ({low:.1f}-{high:.1f})", flush=True)
 
 
-PARTS = {"chunks": chunks, "growth": growth, "journal": journal, "trace": trace}
+PARTS = {"chunks": chunks, "growth": growth, "journal": journal, "trace": trace, "short": short}
 
 
 def main() -> None:

@@ -63,6 +63,35 @@ def test_no_more_workers_are_started_than_the_batch_size_or_the_episodes_that_ar
     assert scheduler.workers_to_start() == 0
 
 
+def test_workers_are_started_a_few_at_a_time():
+    """The next ones once these have joined, until all are there."""
+    scheduler = Scheduler(plan(1000), Limits(20, 2))
+    counts = []
+    while n := scheduler.workers_to_start():
+        counts.append(n)
+        for number in range(len(scheduler.worker_ids), len(scheduler.worker_ids) + n):
+            scheduler.started(number)
+            assert scheduler.workers_to_start() < 8
+        for number in scheduler.worker_ids:
+            scheduler.joined(number)
+
+    assert counts == [8, 8, 4]
+
+
+@pytest.mark.parametrize(("seconds", "n"), [(0.0005, 5), (0.005, 16), (1.0, 64)])
+def test_no_more_workers_are_started_than_their_start_is_worth(seconds, n):
+    """A thousand episodes; starting a worker for the shortest takes longer than it would save."""
+    forecast = Forecast()
+    forecast.learn_episode(TaskKey("suite", 0), seconds)
+    scheduler = Scheduler(plan(1000), Limits(64, 2), forecast)
+    while scheduler.workers_to_start():
+        number = len(scheduler.worker_ids)
+        scheduler.started(number)
+        scheduler.joined(number)
+
+    assert len(scheduler.worker_ids) == n
+
+
 def test_an_episode_that_its_lost_worker_never_began_is_next_and_was_not_attempted():
     """It was given to a worker that was gone."""
     scheduler = ready_scheduler(plan(2), 2, max_attempts=1)

@@ -162,6 +162,85 @@ MACHINES: dict[str, Described] = {
 }
 
 
+# Described after the model was made, and never looked at while it was.
+UNSEEN: dict[str, Described] = {
+    "GH200, 72 cores, VLA": Described(
+        cores=72, ram=480, gpus=1, gpu_ram=96, step_ms=8, look_ms=4, chunk=8, pass_ms=90, row_ms=3, model=9, worker=1.2
+    ),
+    "A10 cloud, 8 cores": Described(
+        cores=8, ram=32, gpus=1, gpu_ram=24, step_ms=6, look_ms=12, chunk=10, pass_ms=35, row_ms=3, model=4, worker=1
+    ),
+    "T4, 4 cores": Described(
+        cores=4, ram=16, gpus=1, gpu_ram=16, step_ms=3, look_ms=20, chunk=16, pass_ms=60, row_ms=12, model=2, worker=0.7
+    ),
+    "three cores": Described(cores=3, ram=12, step_ms=1.2, look_ms=40, chunk=20, pass_ms=90, worker=0.6),
+    "16-core desktop, no GPU": Described(cores=16, ram=64, step_ms=1, look_ms=90, chunk=25, pass_ms=300, worker=0.6),
+    "CartPole on two cores": Described(
+        cores=2, ram=8, step_ms=0.02, look_ms=0.02, chunk=1, pass_ms=0.2, engine_ms=0.15, worker=0.05
+    ),
+    "CartPole on 32 cores": Described(
+        cores=32, ram=64, step_ms=0.02, look_ms=0.02, chunk=1, pass_ms=0.2, engine_ms=0.15, worker=0.05
+    ),
+    "six GPUs, odd cores": Described(
+        cores=50,
+        ram=300,
+        gpus=6,
+        gpu_ram=40,
+        step_ms=11,
+        look_ms=7,
+        chunk=5,
+        pass_ms=45,
+        row_ms=1.5,
+        model=6,
+        worker=1.5,
+    ),
+    "GPU, 80 % Python, 20 cores": Described(
+        cores=20,
+        ram=128,
+        gpus=1,
+        gpu_ram=48,
+        step_ms=4,
+        look_ms=6,
+        chunk=8,
+        pass_ms=70,
+        row_ms=1,
+        kernels=0.2,
+        model=3,
+        worker=1,
+    ),
+    "slow look, huge chunk": Described(
+        cores=12,
+        ram=48,
+        gpus=1,
+        gpu_ram=12,
+        step_ms=0.5,
+        look_ms=250,
+        chunk=100,
+        pass_ms=25,
+        row_ms=3,
+        model=1,
+        worker=1,
+    ),
+    "two GPUs draw": Described(
+        cores=40,
+        ram=200,
+        gpus=2,
+        gpu_ram=24,
+        step_ms=5,
+        look_ms=3,
+        chunk=4,
+        pass_ms=30,
+        row_ms=1,
+        model=5,
+        worker=1,
+        draws=0.6,
+    ),
+    "alone on 10 cores": Described(
+        cores=10, ram=32, step_ms=2, look_ms=15, chunk=8, pass_ms=12, alone=True, worker=0.5
+    ),
+}
+
+
 # -------------------------------------------------------------------------------------------------------- simulation
 
 

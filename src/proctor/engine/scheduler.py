@@ -70,6 +70,12 @@ _MOST_AHEAD = 32
 """A worker is assigned as many episodes ahead as are expected to take the first, but no more than the second."""
 
 
+_STARTING_AT_A_TIME = 8
+"""The number of workers that start at a time, so that it is known how long episodes take before many have started."""
+_START_S = 0.02
+"""The time for which starting a worker holds up the others, as workers are forked one after another."""
+
+
 def device_of(worker_id: int, n_devices: int) -> int:
     """The index of the device, of ``n_devices``, that infers for a worker."""
     return worker_id % n_devices
@@ -164,8 +170,12 @@ class Scheduler:
     # ------------------------------------------------------------------------------------------ what to do next
 
     def workers_to_start(self) -> int:
-        """The number of workers that the episodes that are left can use in addition."""
-        return max(0, min(self._limits.batch_size, self._unfinished) - len(self._workers))
+        """The number of workers to start now: as many as the episodes that are left use and repay, a few at a time."""
+        n_workers = len(self._workers)
+        if (n_useful := min(self._limits.batch_size, self._unfinished) - n_workers) <= 0:
+            return 0
+        n_starting = sum(worker.phase is Phase.STARTING for worker in self._workers.values())
+        return max(0, min(n_useful, _STARTING_AT_A_TIME - n_starting, self._n_repaid() - n_workers))
 
     def assign(self) -> list[tuple[int, EpisodeSpec]]:
         """Give idle workers an episode, as far as there are any that it pays to begin.
@@ -322,6 +332,13 @@ class Scheduler:
         if worker.phase is Phase.READY:
             self._queue_of(worker_id).remove(worker_id)
         worker.spec, worker.phase = None, Phase.IDLE
+
+    def _n_repaid(self) -> int:
+        """Return the largest number of workers of which the last one saves more time than its start takes: of ``work``
+        seconds, ``work / (n - 1) - work / n``.
+        """
+        work = sum(map(self._seconds_waiting, self._waiting))
+        return int(0.5 + (0.25 + work / _START_S) ** 0.5)
 
     def _take_back(self, worker_id: int) -> None:
         """Have the episodes that a worker was assigned ahead wait again, before the others."""
