@@ -6,8 +6,8 @@ Proctor's own code makes the decisions: ``engine/scheduler.py`` and ``engine/bat
 ``parallel/scheduler.py`` above them. Everything that takes time is simulated: workers step, look and reset, a GPU
 infers, messages travel, and a driver handles one result after another.
 
-Measured on this machine while the script runs: what the driver does for a result (it decodes the message, appends to
-the journal and syncs it, and the scheduler decides for that number of shards).
+Measured on this machine while the script runs: what the driver does for a result (``bench/driver.py``, and the
+scheduler's decisions for that number of shards).
 Measured before: seconds of construction, resets and physics steps, and the lengths of Meta-World's episodes.
 Assumed, as no H100 was at hand: forward passes, looks drawn by a GPU, start-up, the network, and LIBERO's lengths.
 """
@@ -18,32 +18,30 @@ import argparse
 import heapq
 import json
 import os
-import statistics
 import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from pathlib import Path
 from random import Random
-from time import perf_counter, thread_time
+from statistics import fmean
+from time import thread_time
 
 os.environ.setdefault("MUJOCO_GL", "egl")
 sys.path.insert(0, str(Path(__file__).parent))
-import numpy as np
 from common import machine
+from driver import DriverCost, driver_cost
 
 from proctor.engine.batching import Batching
 from proctor.engine.forecast import Forecast
 from proctor.engine.scheduler import Limits, Phase, Scheduler
-from proctor.engine.worker.messages import pack_arrays, unpack_arrays
-from proctor.parallel.messages import EpisodeDone, decode_report, encode
 from proctor.parallel.scheduler import ShardScheduler
-from proctor.results.run_dir import RunDirectory
-from proctor.types import EpisodeArrays, EpisodeResult, EpisodeSpec, Outcome, Timings
+from proctor.types import EpisodeSpec, TaskKey, Timings
 
 WORKERS_PER_GPU = 16
+KEEPING_S = 0.002
+"""The driver keeps results for about so long before it looks for what has arrived."""
 LATENCY_S = 0.001
 """Assumed: the time that a message between driver and shard takes."""
 TICK_S = 1e-4
@@ -172,16 +170,20 @@ class Shard:
         self._steps_left: dict[int, int] = {}
         self._ready_at: dict[int, float] = {}
         self._gpu_is_free = True
-        self._started_at: dict[int, float] = {}
         self._built_at: dict[int, float] = {}
         self.done_at = [0.0] * WORKERS_PER_GPU
         self.n_turns = self.n_built = 0
-        self.turns_s = self.worked_s = self.gpu_s = 0.0
+        self.turns_s = self.gpu_s = 0.0
+        self.seconds_of: dict[EpisodeSpec, float] = {}
+        """What each episode took, without construction."""
+        self._built_s: dict[int, float] = {}
+        self.timings: dict[EpisodeSpec, Timings] = {}
+        """The timings of results that the driver has not seen yet."""
 
     def run_episodes(self, specs: Sequence[EpisodeSpec]) -> None:
         self.scheduler.add(specs)
         for worker_id, spec in self.scheduler.assign():
-            self._steps_left[worker_id], self._started_at[worker_id] = self._work.length(spec), self._clock.now
+            self._steps_left[worker_id] = self._work.length(spec)
             builds = self.scheduler.phase_of(worker_id) is Phase.BUILDING
             self._clock.after(self._work.construct_s if builds else 0.0, partial(self._start, worker_id, builds))
 
@@ -190,6 +192,7 @@ class Shard:
             spec = self.scheduler.built(worker_id)
             self._forecast.learn_build(spec.task, self._work.construct_s)
             self.n_built += 1
+            self._built_s[worker_id] = self._work.construct_s
         self._built_at[worker_id] = self._clock.now
         self._simulate(worker_id, 0, self._work.reset_s + self._work.look_s)
 
@@ -239,64 +242,87 @@ class Shard:
         self._forecast.learn_episode(spec.task, self._clock.now - self._built_at[worker_id])
         self.scheduler.finished(worker_id)
         self.done_at[worker_id] = self._clock.now
-        self.worked_s += self._clock.now - self._started_at[worker_id]
+        self.seconds_of[spec] = seconds = self._clock.now - self._built_at[worker_id]
+        self.timings[spec] = Timings(construct=self._built_s.pop(worker_id, 0.0), step=seconds)
         self._on_done(spec)
         self.run_episodes(())
 
 
 class Driver:
-    """One thread that handles one result after another, and assigns episodes.
+    """One thread that takes turns as the shard pool does: it handles all that has arrived and assigns episodes, then
+    it keeps results for a while.
 
-    A result takes ``result_s`` seconds of it, and the time of the scheduler's decision. The real scheduler makes that
-    decision here, and it is timed.
+    The real scheduler decides here, and is timed.
     """
 
-    def __init__(self, clock: Clock, scheduler: ShardScheduler, result_s: float) -> None:
-        self._clock, self._scheduler, self._result_s = clock, scheduler, result_s
-        self._free_at = 0.0
+    def __init__(self, clock: Clock, scheduler: ShardScheduler, cost: DriverCost) -> None:
+        self._clock, self._scheduler, self._cost = clock, scheduler, cost
         self.shards: list[Shard] = []
+        self._arrived: list[tuple[int, EpisodeSpec | None]] = []
+        self._n_to_keep, self._sleeps = 0, True
         self.busy_s = self.decisions_s = self.assigned_at = 0.0
-        self.n_results = 0
+        self.n_results = self.n_orders = 0
 
     def ready(self, shard_id: int) -> None:
         """A shard is ready."""
-        self._scheduler.joined(shard_id, WORKERS_PER_GPU)
-        self._assign(shard_id)
+        self._receive(shard_id, None)
 
     def done(self, shard_id: int, spec: EpisodeSpec) -> None:
         """A shard has sent a result."""
-        self._clock.after(LATENCY_S, partial(self._arrived, shard_id, spec))
+        self._clock.after(LATENCY_S, partial(self._receive, shard_id, spec))
 
     @property
     def decision_s(self) -> float:
-        """The mean seconds of a decision until now."""
+        """The mean seconds that the scheduler takes for a result, until now."""
         return self.decisions_s / max(1, self.n_results)
 
-    def _arrived(self, shard_id: int, spec: EpisodeSpec) -> None:
-        seconds = self._result_s + self.decision_s
-        self.busy_s += seconds
-        self._free_at = max(self._free_at, self._clock.now) + seconds
-        self._clock.after(self._free_at - self._clock.now, partial(self._decide, shard_id, spec))
+    def _receive(self, shard_id: int, spec: EpisodeSpec | None) -> None:
+        self._arrived.append((shard_id, spec))
+        if self._sleeps:
+            self._sleeps = False
+            self._turn()
 
-    def _decide(self, shard_id: int, spec: EpisodeSpec) -> None:
+    def _turn(self) -> None:
+        if not self._arrived and not self._n_to_keep:
+            self._sleeps = True
+            return
+        arrived, self._arrived = self._arrived, []
+        self._spend(len(arrived) * self._cost.handle_s, partial(self._decide, arrived))
+
+    def _decide(self, arrived: Sequence[tuple[int, EpisodeSpec | None]]) -> None:
         start = thread_time()
-        self._scheduler.finished(shard_id, spec)
-        self._assign(shard_id)
-        self.decisions_s += thread_time() - start
-        self.n_results += 1
+        for shard_id, spec in arrived:
+            if spec is None:
+                self._scheduler.joined(shard_id, WORKERS_PER_GPU)
+            else:
+                self._scheduler.finished(shard_id, spec, self.shards[shard_id].timings.pop(spec))
+                self.n_results += 1
+                self._n_to_keep += 1
+        orders = {shard_id: self._scheduler.assign(shard_id) for shard_id in dict(arrived)}
+        decided_s = thread_time() - start
+        self.decisions_s += decided_s
+        for shard_id, specs in orders.items():
+            if specs:
+                self.n_orders += 1
+                self.assigned_at = self._clock.now
+                self._clock.after(decided_s + LATENCY_S, partial(self.shards[shard_id].run_episodes, specs))
+        n = min(self._n_to_keep, int(KEEPING_S / self._cost.keep_s) + 1)
+        self._n_to_keep -= n
+        self._spend(decided_s + n * self._cost.keep_s, self._turn)
 
-    def _assign(self, shard_id: int) -> None:
-        if specs := self._scheduler.assign(shard_id):
-            self.assigned_at = self._clock.now
-            self._clock.after(LATENCY_S, partial(self.shards[shard_id].run_episodes, specs))
+    def _spend(self, seconds: float, then: Callable[[], None]) -> None:
+        self.busy_s += seconds
+        self._clock.after(seconds, then)
 
 
 @dataclass(frozen=True)
 class Found:
     """The result of a simulation.
 
-    ``idle`` and ``tail`` are shares of the workers' time, which is counted from their shard's start to the end of the
-    run: the time without an episode, and the part of it after the last episode was assigned.
+    ``idle``, ``tail`` and ``forced`` are shares of the workers' time, which is counted from the start of their shard to
+    the end of the run. ``idle`` is the time in which a worker neither runs an episode nor constructs its first
+    simulator, ``tail`` the part of it after the last episode was assigned, and ``forced`` what :func:`forced_idle`
+    gives.
     """
 
     gpus: int
@@ -309,20 +335,25 @@ class Found:
     turn_s: float
     gpu_busy: float
     builds: int
+    orders: int
+    forced: float
 
 
 def simulate(case: Case, cost: DriverCost) -> Found:
     clock, random = Clock(), Random(0)
-    driver = Driver(clock, ShardScheduler(case.work.plan(case.n_episodes), case.gpus), cost.result_s)
+    driver = Driver(clock, ShardScheduler(case.work.plan(case.n_episodes), case.gpus), cost)
     driver.shards = [Shard(clock, case, partial(driver.done, shard_id)) for shard_id in range(case.gpus)]
     starts = [random.uniform(*STARTUP_S) for _ in range(case.gpus)]
     for shard_id, start in enumerate(starts):
         clock.after(start, partial(driver.ready, shard_id))
     clock.run()
     end = max(done for shard in driver.shards for done in shard.done_at)
-    had = sum(end - start for start in starts) * WORKERS_PER_GPU
+    had = sum(max(0.0, end - start) for start in starts) * WORKERS_PER_GPU
+    seconds_of = {spec: seconds for shard in driver.shards for spec, seconds in shard.seconds_of.items()}
+    n_constructing = sum(done > 0 for shard in driver.shards for done in shard.done_at)
+    useful = sum(seconds_of.values()) + n_constructing * case.work.construct_s
     tail = sum(
-        end - max(done, driver.assigned_at, start)
+        max(0.0, end - max(done, driver.assigned_at, start))
         for shard, start in zip(driver.shards, starts, strict=True)
         for done in shard.done_at
     )
@@ -330,54 +361,46 @@ def simulate(case: Case, cost: DriverCost) -> Found:
         case.gpus,
         end,
         case.n_episodes / end,
-        1 - sum(shard.worked_s for shard in driver.shards) / had,
+        1 - useful / had,
         tail / had,
         driver.busy_s / end,
         1e6 * driver.decision_s,
         sum(shard.turns_s for shard in driver.shards) / sum(shard.n_turns for shard in driver.shards),
-        sum(shard.gpu_s for shard in driver.shards) / sum(end - start for start in starts),
+        sum(shard.gpu_s for shard in driver.shards) * WORKERS_PER_GPU / had,
         sum(shard.n_built for shard in driver.shards),
+        driver.n_orders,
+        forced_idle(case, starts, seconds_of),
     )
 
 
-# ------------------------------------------------------------------------------------------------ what is measured now
+def forced_idle(case: Case, starts: Sequence[float], seconds_of: Mapping[EpisodeSpec, float]) -> float:
+    """Return the share of the workers' time that is idle although nothing but the episodes' lengths costs any.
 
+    The length of an episode is known once it is over; before, only the mean length of its task is. The best that can be
+    done then is that no worker ever waits while an episode is left: one queue, tasks of the longest episodes first,
+    from which a worker takes the next episode as soon as it is free. Each worker constructs one simulator, which runs
+    every task; messages and decisions take no time. What is idle in that schedule lies between the last assignment and
+    the end.
 
-@dataclass(frozen=True)
-class DriverCost:
-    """Median seconds that a result takes of the driver, without the scheduler's decision."""
-
-    decode_s: float
-    append_s: float
-
-    @property
-    def result_s(self) -> float:
-        return self.decode_s + self.append_s
-
-
-def driver_cost(n: int = 500) -> DriverCost:
-    """Measure results with the actions of 200 steps, on the disk of the temporary folder."""
-    random = np.random.default_rng(0)
-    arrays: EpisodeArrays = {
-        "actions": random.normal(size=(200, 7)).astype(np.float32),
-        "rewards": random.normal(size=200),
-        "successes": np.zeros(200, np.int8),
-    }
-    times: dict[str, list[float]] = {"decode": [], "append": []}
-    with tempfile.TemporaryDirectory() as folder, RunDirectory(Path(folder)).open_journal({}) as journal:
-        for index in range(n):
-            spec = EpisodeSpec("suite", 0, index, index)
-            result = EpisodeResult(spec, Outcome.SUCCESS, 1.0, 1.0, 200, 20, "0" * 32, timings=Timings(step=1.0))
-            message = encode(EpisodeDone(result, pack_arrays(arrays)))
-            start = perf_counter()
-            done = decode_report(message)
-            decoded = perf_counter()
-            assert isinstance(done, EpisodeDone)
-            assert done.arrays is not None
-            journal.append(done.result, unpack_arrays(done.arrays))
-            times["decode"].append(decoded - start)
-            times["append"].append(perf_counter() - decoded)
-    return DriverCost(*(statistics.median(values) for values in times.values()))
+    Args:
+        case: the evaluation, of which the time of construction is used.
+        starts: the moment at which each shard is ready, seconds.
+        seconds_of: what each episode takes, as it was simulated.
+    """
+    by_task: dict[TaskKey, list[float]] = {}
+    for spec, seconds in seconds_of.items():
+        by_task.setdefault(spec.task, []).append(seconds)
+    queue = [seconds for task in sorted(by_task.values(), key=fmean, reverse=True) for seconds in task]
+    free = [start + case.work.construct_s for start in starts for _ in range(WORKERS_PER_GPU)]
+    heapq.heapify(free)
+    end = 0.0
+    for seconds in queue:
+        done = heapq.heappop(free) + seconds
+        heapq.heappush(free, done)
+        end = max(end, done)
+    had = [max(0.0, end - start) for start in starts]
+    constructing = sum(min(seconds, case.work.construct_s) for seconds in had)
+    return 1 - (sum(queue) / WORKERS_PER_GPU + constructing) / sum(had)
 
 
 # ------------------------------------------------------------------------------------------------------------- reports
@@ -389,15 +412,20 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=100_000)
     parser.add_argument("--plots", type=Path, help="a folder for scale.svg")
     parser.add_argument(
-        "--append-us", type=float, help="take this time of the journal's append, if the disk is too busy to measure it"
+        "--driver-us",
+        type=float,
+        nargs=2,
+        metavar=("HANDLE", "KEEP"),
+        help="take these times of a result in the driver, if the machine is too busy to measure them",
     )
     options = parser.parse_args()
     print(machine())
-    cost = driver_cost()
-    print(f"driver, per result: decoded in {1e6 * cost.decode_s:.0f} us, journal {1e6 * cost.append_s:.0f} us")
-    if options.append_us:
-        cost = replace(cost, append_s=options.append_us / 1e6)
-        print(f"  simulated with {options.append_us:.0f} us for the journal")
+    if options.driver_us:
+        handle_s, keep_s = (us / 1e6 for us in options.driver_us)
+        cost = DriverCost(handle_s + keep_s, handle_s + keep_s, keep_s)
+    else:
+        cost = driver_cost(n_shards=100)
+    print(f"driver, per result: handled in {1e6 * cost.handle_s:.0f} us, kept in {1e6 * cost.keep_s:.0f} us")
     for policy in (SMALL, LARGE):
         one_h100(libero(), policy, cost)
         print("  if no episode succeeds, so that no length is assumed:")
@@ -422,14 +450,16 @@ def one_h100(work: Workload, policy: Policy, cost: DriverCost) -> None:
 def many_gpus(work: Workload, gpus: Sequence[int], n_episodes: int, cost: DriverCost) -> list[Found]:
     """Simulate one evaluation on more and more GPUs."""
     print(f"{work.name}, {n_episodes} episodes, {SMALL.name}")
-    print("  GPUs      time  episodes/s  per GPU  workers idle  of it tail  driver busy  decision  simulators built")
+    print(
+        "  GPUs      time  episodes/s  per GPU  workers idle   forced  of it tail  driver busy  decision  built  orders"
+    )
     found = []
     for n in gpus:
         found.append(simulate(Case(work, SMALL, n, n_episodes), cost))
         f = found[-1]
         print(
             f"{f.gpus:6d} {f.seconds:8.0f} s {f.episodes_per_s:11.1f} {f.episodes_per_s / f.gpus:8.2f} {f.idle:13.1%} "
-            f"{f.tail:11.1%} {f.driver_busy:12.1%} {f.decision_us:6.0f} us {f.builds:17d}",
+            f"{f.forced:8.1%} {f.tail:11.1%} {f.driver_busy:12.1%} {f.decision_us:6.0f} us {f.builds:6d} {f.orders:7d}",
             flush=True,
         )
     return found
@@ -448,10 +478,8 @@ def plot(found: Mapping[str, Sequence[Found]], cost: DriverCost, path: Path) -> 
         lost.semilogx(
             gpus, [100 * point.driver_busy for point in points], "s--", color=colour, label=f"{name}: driver busy"
         )
-    speed.axhline(1 / cost.result_s, color="grey", linewidth=1)
-    speed.annotate(
-        "one journal, synced at every episode", (gpus[0], 1 / cost.result_s), (0, 3), textcoords="offset points"
-    )
+    speed.axhline(1 / cost.core_s, color="grey", linewidth=1)
+    speed.annotate("one driver", (gpus[0], 1 / cost.core_s), (0, 3), textcoords="offset points")
     speed.set(xlabel="GPUs, 16 workers each", ylabel="episodes per second, start-up included")
     lost.set(xlabel="GPUs, 16 workers each", ylabel="%")
     for axes in (speed, lost):

@@ -136,6 +136,11 @@ class Outcome(StrEnum):
             return cls.UNKNOWN
         return cls.SUCCESS if success else cls.FAILURE
 
+    @property
+    def success(self) -> bool | None:
+        """True or False; None for an error, and if the environment did not report it."""
+        return {Outcome.SUCCESS: True, Outcome.FAILURE: False}.get(self)
+
 
 @dataclass(frozen=True, slots=True)
 class Timings:
@@ -250,4 +255,4 @@ class EpisodeResult:
     @property
     def success(self) -> bool | None:
         """True or False; None for an error, and if the environment did not report it."""
-        return {Outcome.SUCCESS: True, Outcome.FAILURE: False}.get(self.outcome)
+        return self.outcome.success

@@ -235,7 +235,26 @@ def test_a_standing_simulator_is_no_licence_to_exceed_the_limit():
     scheduler.failed(0, BOOM)
     scheduler.finished(1)
 
-    assert [(number, spec.task_id) for number, spec in scheduler.assign()] == [(0, 0), (1, 0)]
+    scheduler.asked(1)
+
+    assert [(number, spec.task_id) for number, spec in scheduler.assign()] == [(0, 0)]
+
+    scheduler.joined(1)
+
+    assert [(number, spec.task_id) for number, spec in scheduler.assign()] == [(1, 0)]
+
+
+def test_a_simulator_that_is_built_is_used_before_another_one_is_built():
+    """Worker 0 is idle too, and comes first, but would have to build what worker 1 has."""
+    scheduler = ready_scheduler([], 2)
+    scheduler.add(plan(1))
+    scheduler.asked(0)
+    simulate(scheduler)
+    scheduler.finished(1)
+    scheduler.joined(0)
+    scheduler.add([EpisodeSpec("suite", 0, 1, 1001)])
+
+    assert [number for number, _ in scheduler.assign()] == [1]
 
 
 def test_no_task_is_further_ahead_than_allowed():

@@ -32,7 +32,7 @@ from proctor.parallel.messages import (
     ShardRun,
     ShardStatus,
     Stop,
-    encode,
+    encode_reports,
 )
 from proctor.testing.fakes import FAKE_BENCHMARK
 from proctor.types import EpisodeSpec, Outcome
@@ -176,7 +176,7 @@ def test_a_shard_that_sends_something_else_than_a_report_is_killed_and_lost(tmp_
 def test_a_shard_that_stands_still_amid_a_message_holds_nobody_up(tmp_path):
     """Neither while it sends nor while it is sent something large; the message is received once it is whole."""
     process, theirs = connected_to_us(tmp_path)
-    report = encode(ShardEnded())
+    report = encode_reports(ShardEnded())
     os.write(theirs.fileno(), struct.pack("!i", len(report)) + report[:3])
 
     process.wire.send(bytes(10_000_000))

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from proctor.parallel.scheduler import Rules, ShardScheduler
-from proctor.types import EpisodeSpec
+from proctor.types import EpisodeSpec, Timings
 
 
 def plan(n_tasks, n_episodes):
@@ -152,19 +152,76 @@ def test_a_short_plan_is_spread_over_the_shards():
 
 
 def test_a_shard_prefetches_episodes_until_the_end_of_the_plan_is_near():
-    """It holds two episodes per worker at first, and no episode that has not started at the end."""
-    scheduler = ShardScheduler(plan(1, 1000), 2)
-    scheduler.joined(0, 4)
-    held = scheduler.assign(0)
-    first = len(held)
-    while held:
-        last = len(held)
-        scheduler.finished(0, held.pop(0))
-        held += scheduler.assign(0)
+    """It holds one episode per worker at first, then also what its workers run in half a second, but no episode
+    that has not started at the end.
+    """
+    for seconds, most in ((0.4, 8), (1, 4), (0.001, 4 + 8 * 4)):
+        scheduler = ShardScheduler(plan(1, 1000), 2)
+        scheduler.joined(0, 4)
+        held = scheduler.assign(0)
+        n_held = []
+        while held:
+            n_held.append(len(held))
+            scheduler.finished(0, held.pop(0), Timings(step=seconds))
+            held += scheduler.assign(0)
 
-    assert first == 8
-    assert last == 1
-    assert scheduler.done
+        assert (n_held[0], max(n_held), n_held[-1]) == (4, most, 1)
+        assert scheduler.done
+
+
+def test_a_shard_that_is_not_ready_when_the_first_episode_is_over_is_not_waited_for():
+    """Until then each shard gets an equal share of a short plan; after that the one that is ready gets the rest."""
+    scheduler = ShardScheduler(plan(1, 8), 4)
+    scheduler.joined(0, 64)
+    held = scheduler.assign(0)
+
+    assert len(held) == 2
+
+    scheduler.finished(0, held[0])
+
+    assert len(scheduler.assign(0)) == 6
+
+
+def test_a_worker_goes_on_with_the_task_that_takes_longest():
+    """Both tasks have as many episodes left, and as many workers; an episode of task 1 takes three times as long."""
+    scheduler = ShardScheduler([*plan(3, 4), EpisodeSpec("suite", 0, 4, 0)], 1)
+    scheduler.joined(0, 3)
+    held = {spec.task_id: spec for spec in scheduler.assign(0)}
+    for task, seconds in ((0, 1), (1, 3), (2, 2)):
+        for _ in range(2):
+            scheduler.finished(0, held[task], Timings(step=seconds))
+            (held[task],) = scheduler.assign(0)
+    for spec in plan(3, 4):
+        if spec.task_id == 2:
+            scheduler.give_up(spec)
+    scheduler.finished(0, held[2], Timings(step=2))
+
+    assert [spec.task_id for spec in scheduler.assign(0)] == [1]
+
+
+def test_no_simulator_is_built_for_a_task_that_will_be_over_before():
+    """Ten seconds of building pay if the task has episodes for longer than that, and not for a single episode."""
+    for n_episodes, joins in ((4, False), (40, True)):
+        scheduler = ShardScheduler(plan(2, n_episodes), 1)
+        scheduler.joined(0, 2)
+        first, other = sorted(scheduler.assign(0))
+        for spec in plan(2, n_episodes)[n_episodes + 1 :]:
+            scheduler.give_up(spec)
+        scheduler.finished(0, first, Timings(construct=10, step=1))
+        scheduler.assign(0)
+        scheduler.finished(0, other, Timings(construct=10, step=1))
+
+        assert bool(scheduler.assign(0)) == joins
+
+
+def test_a_task_that_nobody_runs_is_begun_however_little_is_left_of_it():
+    """Nobody else would run its episode."""
+    scheduler = ShardScheduler(plan(2, 1), 1)
+    scheduler.joined(0, 1)
+    (first,) = scheduler.assign(0)
+    scheduler.finished(0, first, Timings(construct=10, step=1))
+
+    assert len(scheduler.assign(0)) == 1
 
 
 def test_no_more_tasks_run_than_allowed():
@@ -251,7 +308,7 @@ def test_a_shard_is_assigned_another_task_if_a_simulators_task_has_no_episode_le
     scheduler.joined(0, 2)
     held = scheduler.assign(0)
     (first, _), third = {spec.task for spec in held}, 2
-    assert (len(held), third in {spec.task.task_id for spec in held}) == (4, False)
+    assert (len(held), third in {spec.task.task_id for spec in held}) == (2, False)
 
     tasks = []
     while first in {spec.task for spec in held}:

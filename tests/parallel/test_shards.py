@@ -29,8 +29,9 @@ from proctor.parallel.messages import (
     ShardStatus,
     Stop,
     decode_order,
-    decode_report,
+    decode_reports,
     encode,
+    encode_reports,
 )
 from proctor.parallel.scheduler import Rules, ShardScheduler
 from proctor.parallel.shards import ShardPool
@@ -59,7 +60,8 @@ class Script(Launcher):
         self.report(run.shard_id, ShardReady(1))
 
     def report(self, shard_id, report):
-        self.events.append((shard_id, decode_report(encode(report)) if not isinstance(report, ShardLost) else report))
+        decoded = [report] if isinstance(report, ShardLost) else decode_reports(encode_reports(report))
+        self.events += [(shard_id, event) for event in decoded]
         if isinstance(report, LAST_EVENTS):
             del self.shards[shard_id]
 
@@ -318,6 +320,43 @@ def test_the_rest_of_the_plan_is_not_run_if_it_is_not_needed():
     results, _, _ = run(pool, lambda _: pool.begin_no_more())
 
     assert 1 <= len(results) <= 3
+
+
+def test_a_shard_gets_one_order_for_all_results_that_have_arrived():
+    """The order is sent before the results are kept, because the shard may wait for it."""
+    script = Script()
+    pool = make_pool(script, 1)
+    happened = []
+    poll, send = script.poll, script.send
+
+    def poll_two_turns(timeout_s):
+        return [*poll(timeout_s), *poll(timeout_s)]
+
+    def sent(shard_id, order):
+        happened.append(order)
+        send(shard_id, order)
+
+    script.poll, script.send = poll_two_turns, sent
+    results, _, _ = run(pool, happened.append)
+    orders = [len(each.episodes) for each in happened if isinstance(each, RunEpisodes)]
+
+    assert len(results) == len(PLAN) == sum(orders)
+    assert len(orders) < len(PLAN)
+    assert [type(each) for each in happened[:2]] == [RunEpisodes, RunEpisodes]
+
+
+def test_results_that_arrive_with_a_failure_are_kept():
+    """The failure ends the run; the episodes that were over before it are not run again."""
+    script = Script({0: ShardFailed(ConfigError("no such task").packed())}, after=3)
+    poll = script.poll
+    script.poll = lambda timeout_s: [event for _ in range(8) for event in poll(timeout_s)]
+    pool = make_pool(script, 1)
+    kept = []
+
+    with pytest.raises(ConfigError):
+        run(pool, kept.append)
+
+    assert len(kept) == 2
 
 
 def test_the_loads_of_all_shards_are_combined():

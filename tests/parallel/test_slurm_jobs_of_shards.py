@@ -23,7 +23,7 @@ from proctor.parallel.messages import (
     ShardReady,
     ShardRun,
     ShardStatus,
-    encode,
+    encode_reports,
 )
 from proctor.types import EpisodeResult, EpisodeSpec, Outcome
 
@@ -112,7 +112,7 @@ class Scripted:
 
     def happens(self, *happenings, seconds=11.0, **states):
         self.clock.now += seconds
-        self.hub.happenings = [(0, encode(what) if not isinstance(what, str) else what) for what in happenings]
+        self.hub.happenings = [(0, encode_reports(what) if not isinstance(what, str) else what) for what in happenings]
         self.jobs.states.update({job.replace("job", ""): state for job, state in states.items()})
         return [event for shard_id, event in self.launcher.poll(0) if shard_id == 0]
 

@@ -25,7 +25,7 @@ from proctor.parallel.launchers.slurm.hub import CLOSED, OPENED
 from proctor.parallel.launchers.slurm.jobs import GONE, JobState, SlurmJobs, require_slurm
 from proctor.parallel.launchers.slurm.network import NetworkHub
 from proctor.parallel.launchers.slurm.options import SlurmOptions
-from proctor.parallel.messages import ShardRun, decode_report, encode
+from proctor.parallel.messages import ShardRun, decode_reports, encode
 
 RUN = ["--policy.type=random", "--env.type=gymnasium", "--env.task=CartPole-v1"]
 
@@ -281,7 +281,7 @@ def test_a_node_that_lacks_something_fails_with_a_sentence_before_a_shard_starts
         task(tmp_path, requirements=requirements, addresses=(hub.expect(0),))()
         (_, opened), (_, report), (_, closed) = [*hub.poll(1), *hub.poll(1)]
 
-    failed = decode_report(report)
+    (failed,) = decode_reports(report)
     assert (opened, closed) == (OPENED, CLOSED)
     assert failed.error.exit_code == 2
     assert re.search(message, failed.error.message)

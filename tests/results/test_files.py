@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from proctor.errors import ResourceError
@@ -59,3 +60,14 @@ def test_a_log_that_is_a_link_is_refused(tmp_path):
 
     with pytest.raises(OSError, match="symbolic link"):
         open_log(tmp_path / "worker.log")
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 3000])
+def test_an_iterator_is_written_as_the_array_of_its_elements(tmp_path, n):
+    """However many parts the array is written in, the bytes are those of the whole, laid out at once."""
+    elements = [{"n": number, "text": "line\nbreak [1, 2]", "nested": [{}, [], [number]]} for number in range(n)]
+
+    write_json(tmp_path / "parts.json", {"before": {}, "elements": iter(elements), "after": []})
+
+    whole = msgspec.json.format(msgspec.json.encode({"before": {}, "elements": elements, "after": []}), indent=2)
+    assert (tmp_path / "parts.json").read_bytes() == whole + b"\n"

@@ -107,10 +107,16 @@ class Engine:
         """The seconds after which there is something to do although nothing has happened."""
         self._on_result: OnResult
 
-    def run(self, on_result: OnResult, on_tick: Callable[[], None] = lambda: None) -> None:
+    def run(
+        self,
+        on_result: OnResult,
+        on_tick: Callable[[], None] = lambda: None,
+        on_turn: Callable[[], None] = lambda: None,
+    ) -> None:
         """Run until every episode is over and no more are expected.
 
-        Every episode leaves through ``on_result``; ``on_tick`` is called a few times a second.
+        Every episode leaves through ``on_result``; ``on_tick`` is called a few times a second, and ``on_turn`` after
+        each turn.
 
         Raises:
             ContractError: policy and environment do not fit.
@@ -120,7 +126,12 @@ class Engine:
             ProctorError: the policy cannot be loaded.
         """
         self._on_result = on_result
-        repeat(self.step, lambda: self.workers.done and not self.expects_more, on_tick)
+
+        def turn() -> None:
+            self.step()
+            on_turn()
+
+        repeat(turn, lambda: self.workers.done and not self.expects_more, on_tick)
 
     def step(self) -> None:
         """One turn."""

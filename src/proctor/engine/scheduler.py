@@ -187,6 +187,8 @@ class Scheduler:
         if not idle:
             return assigned
         workers_on_task = self.workers_per_task()
+        # A worker that has built a task's simulator comes before one that would build another.
+        idle.sort(key=lambda each: each[1].built is None or not self._waiting.get(each[1].built))
         for worker_id, worker in idle:
             if (spec := self._next_episode(worker, workers_on_task)) is not None:
                 worker.spec = spec

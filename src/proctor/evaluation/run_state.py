@@ -70,6 +70,7 @@ class RunState:
         for result in known:
             if result.outcome is not Outcome.ERROR:  # an error is run again
                 self._count(result)
+                self._timings += result.timings
                 if self._rule is not None:
                     self._rule.add(result)
         self._n_resumed = len(self._results)
@@ -124,6 +125,7 @@ class RunState:
         self._synced_at = monotonic()
         for result in group:
             self._count(result)
+        self._timings = Timings.sum_of([self._timings, *(result.timings for result in group)])
         self._first_failures.check()
 
     @property
@@ -193,7 +195,6 @@ class RunState:
 
     def _count(self, result: EpisodeResult) -> None:
         self._results[result.spec] = result
-        self._timings += result.timings
         if result.outcome is Outcome.ERROR:
             self._last_error = (result.spec, result.errors[-1])
         self._rounds[result.spec.task].add(result)

@@ -2,7 +2,8 @@
 
 The driver (:mod:`proctor.parallel.driver`) owns the plan, decides which shard runs which episode, and keeps every
 result. A shard (:mod:`proctor.parallel.shard`) is a clean interpreter with a policy and simulators of its own. A shard
-sends each result as soon as the episode is over, so a shard that dies loses no finished episode.
+sends each result at the end of the engine's turn in which the episode ends, so a shard that dies loses at most the
+episodes of that turn.
 
 ::
 
@@ -16,8 +17,9 @@ sends each result as soon as the episode is over, so a shard that dies loses no 
     RunEpisodes, …
     NoMore, or Stop          ShardEnded       the last message; ShardFailed if the shard cannot go on
 
-The driver sends one :class:`ShardRun`, then any number of :data:`Order`; a shard sends :data:`Report`. Each message is
-one MessagePack document (:data:`encode`, ``decode_*``), so both sides need only a channel for bytes. If a shard is gone
+The driver sends one :class:`ShardRun`, then any number of :data:`Order`; a shard sends :data:`Report`, as many in one
+message as are there at a time. Each message is one MessagePack document (:data:`encode`, :func:`encode_reports`,
+``decode_*``), so both sides need only a channel for bytes. If a shard is gone
 without :class:`ShardEnded` or :class:`ShardFailed`, its launcher reports :class:`ShardLost` in their place.
 """
 
@@ -163,10 +165,17 @@ LAST_EVENTS = (ShardEnded, ShardFailed, ShardLost)
 _encoder = msgspec.msgpack.Encoder()
 
 encode = _encoder.encode
-"""Encode any message except :class:`ShardLost`."""
+"""Encode a message to a shard."""
+
+
+def encode_reports(*reports: Report) -> bytes:
+    """Encode a message from a shard, which holds one report or several."""
+    return _encoder.encode(reports)
+
+
 decode_run = msgspec.msgpack.Decoder(ShardRun).decode
 """Decode the first message to a shard."""
 decode_order = msgspec.msgpack.Decoder(Order).decode
 """Decode a further message to a shard."""
-decode_report = msgspec.msgpack.Decoder(Report).decode
-"""Decode a message from a shard."""
+decode_reports = msgspec.msgpack.Decoder(list[Report]).decode
+"""Decode a message from a shard: one report or several, in their order."""

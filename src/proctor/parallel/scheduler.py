@@ -7,6 +7,11 @@ scheduler one level below, it decides only when and where an episode runs, never
 A shard is assigned as many episodes as it runs in parallel, and prefetches some more, so that none of its workers waits
 for a message from the driver. The number of prefetched episodes shrinks with the number of waiting ones (guided
 self-scheduling). It is 0 at the end of the plan: no shard then holds an episode that another shard could start.
+
+A worker keeps the task whose simulator it has built. If it has built none, or if its task has no episode left, it gets
+the task with the most work left for each simulator of that task. No simulator is built for a task whose episodes will
+all have started before the simulator is there. The forecast of an episode's duration is the mean of the episodes of its
+task that are over.
 """
 
 from __future__ import annotations
@@ -17,10 +22,14 @@ from dataclasses import dataclass, field
 from math import ceil, inf
 
 from proctor.engine.policy_failures import FewestFailures
-from proctor.types import EpisodeSpec, TaskKey
+from proctor.types import EpisodeSpec, TaskKey, Timings
 
-_PREFETCHED_SHARE = 0.5
+_PREFETCHED_SHARE = 1 / 3
 """All shards together prefetch at most this share of the waiting episodes."""
+_PREFETCHED_S = 0.5
+"""The seconds for which the workers of a shard have prefetched episodes: the driver may take so long to answer."""
+_MOST_PREFETCHED = 8
+"""The most episodes that are prefetched for each worker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +58,52 @@ class _ShardQueue:
     """The number of assigned episodes of each task."""
     reserved: deque[EpisodeSpec] = field(default_factory=deque)
     """With a static plan: the waiting episodes that only this shard will be assigned."""
-    idle_simulators: deque[TaskKey] = field(default_factory=deque)
-    """The task of each simulator in the shard that has finished its episode and has not been used again."""
+    simulators: Counter[TaskKey] = field(default_factory=Counter)
+    """The number of simulators of each task that the shard has, or builds."""
+    idle_simulators: Counter[TaskKey] = field(default_factory=Counter)
+    """The number of simulators of each task that have finished their episode and have not been used again."""
+
+
+class _Forecast:
+    """Predicts the seconds of an episode of each task and of building a simulator, as means of earlier ones."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[TaskKey, float] = {}
+        self._n: Counter[TaskKey] = Counter()
+        self._all_s = self._built_s = 0.0
+        self._n_all = self._n_built = 0
+
+    def learn(self, task: TaskKey, timings: Timings) -> None:
+        """Take note of an episode that is over."""
+        # What a worker did before its episode is no part of the episode.
+        seconds = timings.total - timings.construct - timings.startup - timings.idle
+        self._n[task] += 1
+        self._n_all += 1
+        self._all_s += seconds
+        self._seconds[task] = self._seconds.get(task, 0.0) + seconds
+        if timings.construct:
+            self._n_built += 1
+            self._built_s += timings.construct
+
+    def episode_s(self, task: TaskKey) -> float:
+        """Return the seconds of an episode of a task; before one is over, of any task; 1.0 before any is over."""
+        if n := self._n[task]:
+            return self._seconds[task] / n
+        return self.any_episode_s or 1.0
+
+    @property
+    def any_episode_s(self) -> float:
+        """The seconds of an episode of any task; 0.0 before one is over."""
+        return self._all_s / self._n_all if self._n_all else 0.0
+
+    def n_over(self, task: TaskKey) -> int:
+        """Return the number of episodes of a task that are over."""
+        return self._n[task]
+
+    @property
+    def build_s(self) -> float:
+        """The seconds that it takes to build a simulator; 0.0 before one was built."""
+        return self._built_s / self._n_built if self._n_built else 0.0
 
 
 class ShardScheduler:
@@ -59,10 +112,13 @@ class ShardScheduler:
     def __init__(self, plan: Iterable[EpisodeSpec], n_shards: int, rules: Rules = Rules()) -> None:
         self._rules = rules
         self._queues = {shard_id: _ShardQueue() for shard_id in range(n_shards)}
+        self._ready: set[int] = set()
         self._waiting: dict[TaskKey, deque[EpisodeSpec]] = {}
         self._n_assigned_of: Counter[TaskKey] = Counter()
+        self._n_simulators: Counter[TaskKey] = Counter()
         self._failures = FewestFailures()
-        self._n_waiting = self._n_assigned = 0
+        self._forecast = _Forecast()
+        self._n_waiting = self._n_assigned = self._n_over = 0
         for position, spec in enumerate(plan):
             if rules.static:
                 self._queues[position % n_shards].reserved.append(spec)
@@ -83,23 +139,32 @@ class ShardScheduler:
     def joined(self, shard_id: int, batch_size: int) -> None:
         """A shard is ready and runs ``batch_size`` episodes in parallel."""
         self._queues[shard_id].batch_size = batch_size
+        self._ready.add(shard_id)
 
     def assign(self, shard_id: int) -> list[EpisodeSpec]:
         """Assign further episodes to a shard, as many as it is to have now, and return these."""
         queue = self._queues[shard_id]
         specs = [self._assign_to(queue, queue.reserved.popleft()) for _ in range(len(queue.reserved))]
         while len(queue.assigned) < self._capacity(queue) and (task := self._choose_task(queue)) is not None:
-            specs.append(self._assign_to(queue, self._waiting[task].popleft()))
+            specs.append(self._assign_to(queue, self._next_of(task)))
         return specs
 
-    def finished(self, shard_id: int, spec: EpisodeSpec, *, policy_failed: bool = False) -> None:
-        """An assigned episode is over; ``policy_failed`` is True if it ended in an error of the policy."""
+    def finished(
+        self, shard_id: int, spec: EpisodeSpec, timings: Timings | None = None, *, policy_failed: bool = False
+    ) -> None:
+        """An assigned episode is over; ``policy_failed`` is True if it ended in an error of the policy.
+
+        ``timings`` are the episode's, None if they say nothing of how long an episode of its task takes.
+        """
         if policy_failed:
             self._failures.failed(spec)
         else:
             self._failures.ended()
-        self._unassign(self._queues[shard_id], spec)
-        self._queues[shard_id].idle_simulators.append(spec.task)
+        if timings is not None:
+            self._forecast.learn(spec.task, timings)
+        queue = self._queues[shard_id]
+        queue.idle_simulators[self._unassign(queue, spec)] += 1
+        self._n_over += 1
 
     def lost(self, shard_id: int, *, for_good: bool = False) -> None:
         """A shard is gone, so its episodes wait again. ``for_good`` is True if the shard will not be replaced."""
@@ -109,6 +174,9 @@ class ShardScheduler:
             self._unassign(queue, spec)
         self._n_waiting += len(returned)
         queue.idle_simulators.clear()
+        for task in list(queue.simulators.elements()):
+            self._forget_simulator(queue, task)
+        self._ready.discard(shard_id)
         if for_good:
             del self._queues[shard_id]
             returned += queue.reserved
@@ -125,18 +193,29 @@ class ShardScheduler:
             if spec in waiting:
                 waiting.remove(spec)
                 self._n_waiting -= 1
+        if not self._waiting.get(spec.task, True):
+            del self._waiting[spec.task]
 
     # --------------------------------------------------------------------------------------------------- decisions
 
     def _capacity(self, queue: _ShardQueue) -> int:
         """Return how many episodes a shard is to have now, running and prefetched together."""
-        n_shards = len(self._queues)
-        # One prefetched episode per worker is enough, as the driver assigns another whenever an episode is over. A
-        # shard's part of _PREFETCHED_SHARE falls below 1 near the end of the plan; then the shard prefetches nothing.
-        prefetched = min(queue.batch_size, int(self._n_waiting * _PREFETCHED_SHARE / n_shards))
-        # No shard takes more than an equal share, so that the first to be ready does not take a short plan alone.
-        share = ceil((self._n_waiting + self._n_assigned) / n_shards)
-        return min(queue.batch_size + prefetched, share)
+        if not self._n_over:
+            # No shard takes more than an equal share, so that the first to be ready does not take a short plan alone.
+            # A shard that is not ready when the first episode is over may be so in a long time, and is not waited for.
+            share = ceil((self._n_waiting + self._n_assigned) / len(self._queues))
+            return min(queue.batch_size, share)
+        # A shard's part of _PREFETCHED_SHARE falls below 1 near the end of the plan; then the shard prefetches nothing.
+        part = int(self._n_waiting * _PREFETCHED_SHARE / max(1, len(self._ready)))
+        return queue.batch_size + min(self._enough_for(queue), part)
+
+    def _enough_for(self, queue: _ShardQueue) -> int:
+        """Return how many prefetched episodes keep a shard's workers busy until the driver's next message."""
+        if self._n_over < self._n_assigned:
+            return 0  # short episodes end first, so those that are over say too little
+        # An episode that takes longer is not prefetched: its shard might build a second simulator for it.
+        seconds = self._forecast.any_episode_s or _PREFETCHED_S
+        return queue.batch_size * min(_MOST_PREFETCHED, int(_PREFETCHED_S / seconds))
 
     def _choose_task(self, queue: _ShardQueue) -> TaskKey | None:
         """Return the task whose next episode a shard is assigned; None if the shard is to get no further episode."""
@@ -145,30 +224,47 @@ class ShardScheduler:
         # policy that fails everywhere is found out after a few episodes.
         if self._failures.everywhere:
             return self._most_left(self._failures.fewest_of(self._open_tasks(end)))
-        if queue.idle_simulators:
-            # A built simulator costs nothing but a reset. If its task has no episode left, its worker must build
-            # another simulator in any case; if the shard got only episodes of tasks that it runs already, the worker
-            # would wait, or build one of their simulators for a single episode.
-            task = queue.idle_simulators.popleft()
-            return task if self._is_open(task, end) else self._most_left(self._open_tasks(end))
-        if len(queue.assigned) >= queue.batch_size:
-            # Every worker is busy, so this episode is prefetched. It must be of a task that the shard runs already:
-            # another task's simulator would have to be built before any worker is known to be free for it.
-            running = [task for task in queue.n_assigned_of if self._is_open(task, end)]
-            return min(running, key=queue.n_assigned_of.__getitem__, default=None)
-        return self._most_left(self._open_tasks(end))
+        idle = queue.idle_simulators
+        # A built simulator costs nothing but a reset.
+        if (task := self._most_left(task for task in idle if self._is_open(task, end))) is not None:
+            self._use(idle, task)
+            return task
+        if idle or len(queue.assigned) < queue.batch_size:
+            # A worker is free, and must build a simulator. If the shard got only episodes of tasks that it runs
+            # already, the worker would wait, or build one of their simulators for a single episode.
+            task = self._most_left(self._open_tasks(end))
+            if task is None or not self._is_in_time(task):
+                return None
+            if idle:
+                self._forget_simulator(queue, replaced := next(iter(idle)))
+                self._use(idle, replaced)
+            queue.simulators[task] += 1
+            self._n_simulators[task] += 1
+            return task
+        # Every worker is busy, so this episode is prefetched. It must be of a task that the shard runs already:
+        # another task's simulator would have to be built before any worker is known to be free for it.
+        running = [task for task in queue.n_assigned_of if self._is_open(task, end)]
+        return min(running, key=queue.n_assigned_of.__getitem__, default=None)
 
     def _most_left(self, tasks: Iterable[TaskKey]) -> TaskKey | None:
-        """Return the task with most waiting episodes for each assigned one."""
-        # + 1: the episode to be assigned; so the ratio is what each worker has to do after this one has joined.
-        return max(tasks, key=lambda task: len(self._waiting[task]) / (self._n_assigned_of[task] + 1), default=None)
+        """Return the task with most waiting work for each worker on it, the next one included."""
+        return max(tasks, key=self._left_s, default=None)
+
+    def _left_s(self, task: TaskKey) -> float:
+        """Return the seconds that the waiting episodes of a task take if one more worker joins those that run it."""
+        return len(self._waiting[task]) * self._forecast.episode_s(task) / (self._n_simulators[task] + 1)
+
+    def _is_in_time(self, task: TaskKey) -> bool:
+        """Return True if another simulator of a task will be built before the episodes of the task are all started."""
+        begins = not self._forecast.n_over(task)  # the workers on it are building too
+        return begins or task not in self._n_assigned_of or self._left_s(task) >= self._forecast.build_s
 
     def _open_tasks(self, end: float) -> list[TaskKey]:
         return [task for task in self._waiting if self._is_open(task, end)]
 
     def _is_open(self, task: TaskKey, end: float) -> bool:
         """Return True if the rules allow the next episode of a task to be assigned now."""
-        if not (waiting := self._waiting.get(task)) or waiting[0].episode_index >= end:
+        if (waiting := self._waiting.get(task)) is None or waiting[0].episode_index >= end:
             return False
         return task in self._n_assigned_of or not 0 < self._rules.max_parallel_tasks <= len(self._n_assigned_of)
 
@@ -176,22 +272,44 @@ class ShardScheduler:
         """Return the first episode index that no task may start yet, because another task is too far behind."""
         if not self._rules.max_lead:
             return inf
-        return self._rules.max_lead + min((w[0].episode_index for w in self._waiting.values() if w), default=0)
+        return self._rules.max_lead + min((w[0].episode_index for w in self._waiting.values()), default=0)
 
     # -------------------------------------------------------------------------------------------------- bookkeeping
 
+    def _forget_simulator(self, queue: _ShardQueue, task: TaskKey) -> None:
+        if queue.simulators[task]:  # else the shard has built one for an episode that it was to run after another one
+            queue.simulators[task] -= 1
+            self._n_simulators[task] -= 1
+
+    @staticmethod
+    def _use(idle: Counter[TaskKey], task: TaskKey) -> None:
+        idle[task] -= 1
+        if not idle[task]:
+            del idle[task]
+
+    def _next_of(self, task: TaskKey) -> EpisodeSpec:
+        """Take the next waiting episode of a task; only tasks with waiting episodes are keys of ``_waiting``."""
+        waiting = self._waiting[task]
+        spec = waiting.popleft()
+        if not waiting:
+            del self._waiting[task]
+        return spec
+
     def _assign_to(self, queue: _ShardQueue, spec: EpisodeSpec) -> EpisodeSpec:
+        task = spec.task
         queue.assigned.add(spec)
-        queue.n_assigned_of[spec.task] += 1
-        self._n_assigned_of[spec.task] += 1
+        queue.n_assigned_of[task] += 1
+        self._n_assigned_of[task] += 1
         self._n_assigned += 1
         self._n_waiting -= 1
         return spec
 
-    def _unassign(self, queue: _ShardQueue, spec: EpisodeSpec) -> None:
+    def _unassign(self, queue: _ShardQueue, spec: EpisodeSpec) -> TaskKey:
+        task = spec.task
         queue.assigned.remove(spec)
         self._n_assigned -= 1
         for counter in (queue.n_assigned_of, self._n_assigned_of):
-            counter[spec.task] -= 1
-            if not counter[spec.task]:
-                del counter[spec.task]  # only running tasks are keys: len() counts them
+            counter[task] -= 1
+            if not counter[task]:
+                del counter[task]  # only running tasks are keys: len() counts them
+        return task

@@ -42,7 +42,7 @@ from proctor.parallel.messages import (
     Stop,
     decode_order,
     decode_run,
-    encode,
+    encode_reports,
 )
 from proctor.policies.base import LocalPolicy
 from proctor.rendering import choose_renderer
@@ -73,7 +73,7 @@ def serve(run: ShardRun, connection: Connection) -> None:
         shard = _Shard(prepared, driver)
         with closing(shard.make_engine(_setup(run, prepared))) as engine:
             driver.send(ShardReady(engine.setup.batch_size))
-            engine.run(shard.send_result, shard.send_status)
+            engine.run(shard.add_result, shard.send_status, driver.send)
     except Interrupted:
         driver.send(ShardEnded())
     except ProctorError as error:
@@ -96,10 +96,20 @@ class _Driver:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self._lock = threading.Lock()
+        self._unsent: list[Report] = []
 
-    def send(self, report: Report) -> None:
+    def add(self, report: Report) -> None:
+        """Put a report into the next message."""
+        with self._lock:
+            self._unsent.append(report)
+
+    def send(self, *reports: Report) -> None:
+        """Send these reports, after those that were added, in one message; nothing if there are none."""
         with self._lock, suppress(OSError):  # the driver is gone, which reading its next order will show
-            self.connection.send_bytes(encode(report))
+            self._unsent += reports
+            if self._unsent:
+                self.connection.send_bytes(encode_reports(*self._unsent))
+            self._unsent.clear()
 
     def orders(self) -> Iterator[Order]:
         """Yield the orders that have come.
@@ -139,12 +149,13 @@ class _Shard(Observer):
         return self._engine
 
     def started(self, worker_id: int, spec: EpisodeSpec, now: float) -> None:
+        # It is sent before the episode runs, because the episode may end this process.
         self._driver.send(EpisodeStarted(spec))
 
-    def send_result(self, result: EpisodeResult, arrays: EpisodeArrays | None) -> None:
-        """Send the result of an episode, and the state of its video if it was recorded."""
+    def add_result(self, result: EpisodeResult, arrays: EpisodeArrays | None) -> None:
+        """Send the result of an episode at the end of this turn, and the state of its video if it was recorded."""
         packed = None if arrays is None else pack_arrays(arrays)
-        self._driver.send(EpisodeDone(result, packed, self._engine.recorded.pop(result.spec, None)))
+        self._driver.add(EpisodeDone(result, packed, self._engine.recorded.pop(result.spec, None)))
         self._video_specs.pop(result.spec, None)
         self._rollout_specs.pop(result.spec, None)
 

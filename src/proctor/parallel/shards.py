@@ -6,15 +6,16 @@ episodes that it had not finished run again.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import inf
 from time import monotonic
 from typing import Any
 
 from proctor.engine.engine import OnResult
 from proctor.engine.load import Load
-from proctor.engine.worker.messages import unpack_arrays
+from proctor.engine.worker.messages import ArrayBytes, unpack_arrays
 from proctor.errors import Interrupted, ResourceError
 from proctor.parallel.launchers.base import Launcher
 from proctor.parallel.messages import (
@@ -47,6 +48,8 @@ from proctor.types import (
 _RESTARTS_PER_SHARD = 3
 """The number of times that a lost shard is started again; after its next loss the others run its episodes."""
 _TICK_S = 0.25
+_KEEPING_S = 0.002
+"""Seconds for which the pool passes results on before it looks for what has arrived meanwhile."""
 _EXIT_GRACE_S = 3.0
 """Seconds that shards may take to end after the last order. By then every result has arrived, and the shards only close
 their simulators."""
@@ -87,6 +90,10 @@ class ShardPool:
         self._max_attempts, self._patience_s = max_attempts, patience_s
         self._shards = {run.shard_id: _Shard(run, monotonic()) for run in runs}
         self._errors: dict[EpisodeSpec, list[AttemptError]] = {}
+        self._arrived: deque[tuple[EpisodeResult, Mapping[str, ArrayBytes] | None]] = deque()
+        """The results that are still to be passed on."""
+        self._with_room: set[int] = set()
+        """The shards that may be assigned episodes once all that has arrived is handled."""
         self._signal: int | None = None
         self._enough = False
         self._on_result: OnResult
@@ -144,13 +151,40 @@ class ShardPool:
         next_tick = 0.0
         while not (self._scheduler.done or self._enough):
             if self._signal is not None:
+                self._keep_arrived()
                 raise Interrupted(self._signal)
-            for shard_id, event in self._launcher.poll(_TICK_S):
-                self._handle(shard_id, event)
+            self._take(self._launcher.poll(0 if self._arrived else _TICK_S))
+            self._keep_arrived(_KEEPING_S)
             if monotonic() >= next_tick:
                 self._kill_silent_shards()
                 on_tick()
                 next_tick = monotonic() + _TICK_S
+        self._keep_arrived()
+
+    def _take(self, events: Sequence[tuple[int, Event]]) -> None:
+        """Handle all that has arrived, then send each shard one order, whatever the number of its results.
+
+        Orders come before results are kept, because a shard may wait for an order.
+        """
+        try:
+            for shard_id, event in events:
+                self._handle(shard_id, event)
+        except BaseException:
+            self._keep_arrived()  # the run ends, and these episodes have finished
+            raise
+        for shard_id in sorted(self._with_room & self._shards.keys()):
+            if self._shards[shard_id].ready:  # else it was lost after its result
+                self._assign(shard_id)
+        self._with_room.clear()
+
+    def _keep_arrived(self, at_most_s: float = inf) -> None:
+        """Pass results on in the order of their arrival, for about so many seconds at most."""
+        end = monotonic() + at_most_s
+        while self._arrived:
+            result, arrays = self._arrived.popleft()
+            self._on_result(result, None if arrays is None else unpack_arrays(arrays))
+            if monotonic() >= end:
+                return
 
     def _shut_down(self, order: Order) -> None:
         """Send every shard its last order, and keep the results that arrive until the shards have ended."""
@@ -160,7 +194,8 @@ class ShardPool:
         while self._shards and monotonic() < deadline:
             for shard_id, event in self._launcher.poll(_TICK_S):
                 if isinstance(event, EpisodeDone):
-                    self._keep(shard_id, event)
+                    self._over(shard_id, event)
+                    self._keep_arrived()
                 elif isinstance(event, LAST_EVENTS):
                     del self._shards[shard_id]
 
@@ -168,23 +203,23 @@ class ShardPool:
         shard = self._shards[shard_id]
         shard.last_event_at = monotonic()
         match event:
-            case ShardReady(batch_size):
-                shard.ready = True
-                self._scheduler.joined(shard_id, batch_size)
-                self._assign(shard_id)
-            case PolicyLoaded(fingerprint):
-                self._on_policy_loaded(fingerprint)
+            case EpisodeDone():
+                self._over(shard_id, event)
+                self._with_room.add(shard_id)
             case EpisodeStarted(episode):
                 shard.running.add(episode)
                 self.started_at = self.started_at or shard.last_event_at
+            case ShardReady(batch_size):
+                shard.ready = True
+                self._scheduler.joined(shard_id, batch_size)
+                self._with_room.add(shard_id)
+            case PolicyLoaded(fingerprint):
+                self._on_policy_loaded(fingerprint)
             case ShardStatus(load, measuring, notes):
                 shard.load = load
                 self.notes |= dict.fromkeys(notes)
                 if measuring:
                     self.measuring_since = self.measuring_since or shard.last_event_at
-            case EpisodeDone():
-                self._keep(shard_id, event)
-                self._assign(shard_id)
             case ShardFailed():
                 self._shard_failed(shard_id, event)
             case ShardLost():
@@ -196,17 +231,18 @@ class ShardPool:
         if episodes := self._scheduler.assign(shard_id):
             self._launcher.send(shard_id, RunEpisodes(tuple(episodes)))
 
-    def _keep(self, shard_id: int, done: EpisodeDone) -> None:
+    def _over(self, shard_id: int, done: EpisodeDone) -> None:
         result = done.result
         self._shards[shard_id].running.discard(result.spec)
         self.measuring_since = self.measuring_since or monotonic()
         if done.video_problem is not None:
             self.recorded[result.spec] = done.video_problem
         policy_failed = result.outcome is Outcome.ERROR and result.errors[-1].kind == POLICY_FAILED
-        self._scheduler.finished(shard_id, result.spec, policy_failed=policy_failed)
+        timings = None if result.outcome is Outcome.ERROR else result.timings
+        self._scheduler.finished(shard_id, result.spec, timings, policy_failed=policy_failed)
         if before := self._errors.get(result.spec):
             result = replace(result, errors=(*before, *result.errors))
-        self._on_result(result, None if done.arrays is None else unpack_arrays(done.arrays))
+        self._arrived.append((result, done.arrays))
 
     # ---------------------------------------------------------------------------------------------- losses and failures
 
@@ -253,9 +289,7 @@ class ShardPool:
                 )
         # The lost episodes wait again. Shards are assigned episodes when one is over, and an idle shard has none that
         # could be over, so each shard is offered some now.
-        for other_id, other in self._shards.items():
-            if other.ready:
-                self._assign(other_id)
+        self._with_room |= {other_id for other_id, other in self._shards.items() if other.ready}
 
     def _count_attempt(self, shard: _Shard, reason: str) -> None:
         """Count a failed attempt at the episode that a lost shard was running, and give the episode up after the last.
@@ -270,7 +304,7 @@ class ShardPool:
         errors.append(AttemptError("crashed", f"its shard {reason}"))
         if len(errors) >= self._max_attempts:
             self._scheduler.give_up(spec)
-            self._on_result(EpisodeResult(spec, Outcome.ERROR, errors=tuple(errors)), None)
+            self._arrived.append((EpisodeResult(spec, Outcome.ERROR, errors=tuple(errors)), None))
 
 
 def _combined(loads: Sequence[Load]) -> Load:

@@ -37,7 +37,7 @@ _OF_THE_RUN = ("config", "provenance", "errors")
 def build_eval_info(summary: Summary, run: RunInfo) -> dict[str, Any]:
     """Make the whole structure, as plain JSON values."""
     return {
-        name: list(part) if isinstance(part, Iterator) else part
+        name: msgspec.to_builtins(list(part)) if isinstance(part, Iterator) else part
         for name, part in stream_eval_info(summary, run).items()
     }
 
@@ -45,7 +45,8 @@ def build_eval_info(summary: Summary, run: RunInfo) -> dict[str, Any]:
 def stream_eval_info(summary: Summary, run: RunInfo) -> dict[str, Any]:
     """Make the structure with iterators over tasks and episodes, for a file that is written an element at a time.
 
-    As dictionaries, a million episodes would take gigabytes of memory.
+    As dictionaries, a million episodes would take gigabytes of memory. An episode's ``errors`` and ``timings`` are
+    dataclasses, which the file's encoder writes as objects.
     """
     return {
         "format_version": FORMAT_VERSION,
@@ -94,22 +95,29 @@ def _without(mapping: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, An
 
 def _task(task_summary: TaskSummary, summary: Summary) -> dict[str, Any]:
     task = task_summary.task
-    found = zip(task_summary.specs, task_summary.episodes, strict=True)
-    completed = {spec: result for spec, result in found if result.outcome is not Outcome.ERROR}
+    outcomes = [outcome for outcome in task_summary.outcomes if outcome is not Outcome.ERROR]
+    sum_rewards, max_rewards, _ = task_summary.quantities.T.tolist()
     return {
         "task_group": task.suite,
         "task_id": task.task_id,
         "task": task.name,
         "instruction": task.instruction,
         "metrics": {
-            "sum_rewards": [_number(result.sum_reward) for result in completed.values()],
-            "max_rewards": [_number(result.max_reward) for result in completed.values()],
-            "successes": [result.success for result in completed.values()],
-            "video_paths": [summary.videos[spec] for spec in completed if spec in summary.videos],
+            "sum_rewards": [_number(reward) for reward in sum_rewards],
+            "max_rewards": [_number(reward) for reward in max_rewards],
+            "successes": [outcome.success for outcome in outcomes],
+            "video_paths": _videos_of_completed(task_summary, summary),
         },
         **_rates(task_summary.counts, summary.interval(task_summary.counts)),
         **_means(task_summary.counts, task_summary.mean_intervals),
     }
+
+
+def _videos_of_completed(task: TaskSummary, summary: Summary) -> list[str]:
+    if not summary.videos:
+        return []
+    found = zip(task.specs, task.outcomes, strict=True)
+    return [summary.videos[spec] for spec, outcome in found if outcome is not Outcome.ERROR and spec in summary.videos]
 
 
 def _group(suite: str, summary: Summary) -> dict[str, Any]:
@@ -226,8 +234,8 @@ def _episode(result: EpisodeResult, task_name: str, video: str | None) -> dict[s
         "n_looks": result.n_looks,
         "final_state_hash": result.final_state_hash,
         "attempts": len(result.errors) + (result.outcome is not Outcome.ERROR),
-        "errors": msgspec.to_builtins(result.errors),
-        "timings": msgspec.to_builtins(result.timings),
+        "errors": result.errors,
+        "timings": result.timings,
         "video": video,
     }
 

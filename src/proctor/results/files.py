@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
@@ -13,6 +13,9 @@ import msgspec
 
 from proctor.errors import ConfigError, ResourceError
 from proctor.machine.files import open_own
+
+_ARRAY_PART = 1 << 17
+"""The number of bytes, before they are laid out, of the elements of an array that are written together."""
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -78,22 +81,36 @@ def sync_directory(directory: Path) -> None:
 
 
 def _object(values: Mapping[str, Any]) -> Iterator[bytes]:
-    members = ((msgspec.json.encode(name) + b": ", value) for name, value in values.items())
-    return _enclosed(b"{", members, b"}")
+    """Lay out a JSON object as :func:`msgspec.json.format` does, a part at a time."""
+    separator = b"{"
+    for name, value in values.items():
+        yield separator + b"\n  " + msgspec.json.encode(name) + b": "
+        yield from (part.replace(b"\n", b"\n  ") for part in _value(value))
+        separator = b","
+    yield b"\n}" if values else b"{}"
 
 
 def _value(value: Any) -> Iterator[bytes]:
     if isinstance(value, Iterator):
-        return _enclosed(b"[", ((b"", element) for element in value), b"]")
+        return _array(value)
     return iter([msgspec.json.format(msgspec.json.encode(value), indent=2)])
 
 
-def _enclosed(opening: bytes, members: Iterable[tuple[bytes, Any]], closing: bytes) -> Iterator[bytes]:
-    """Lay out a JSON object or array of members, each a name and its value, as :func:`msgspec.json.format` does."""
-    yield opening
-    separator = b""
-    for name, value in members:
-        yield separator + b"\n  " + name
-        yield from (part.replace(b"\n", b"\n  ") for part in _value(value))
+def _array(elements: Iterator[Any]) -> Iterator[bytes]:
+    """Lay out a JSON array of elements, of which some hundred are in memory at a time."""
+    separator, encoded, size = b"[", [], 0
+    for element in elements:
+        encoded.append(msgspec.json.encode(element))
+        size += len(encoded[-1])
+        if size >= _ARRAY_PART:
+            yield separator + _inside(encoded)
+            separator, encoded, size = b",", [], 0
+    if encoded:
+        yield separator + _inside(encoded)
         separator = b","
-    yield (b"\n" if separator else b"") + closing
+    yield b"\n]" if separator == b"," else b"[]"
+
+
+def _inside(encoded: Sequence[bytes]) -> bytes:
+    """Lay out elements of an array, without its brackets."""
+    return msgspec.json.format(b"[" + b",".join(encoded) + b"]", indent=2)[len(b"[") : -len(b"\n]")]

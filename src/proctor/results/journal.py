@@ -21,15 +21,18 @@ If an episode has several lines, :mod:`proctor.results.merge` decides which of t
 
 from __future__ import annotations
 
+import gc
 import sys
 import weakref
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO, overload
 
+import msgspec
 import numpy as np
 
 from proctor.errors import ConfigError
@@ -42,9 +45,23 @@ from proctor.results.journal_records import (
     Header,
     actions_file_of,
     decode,
-    key_of,
 )
 from proctor.types import Array, EpisodeResult, Outcome
+
+
+@contextmanager
+def collection_paused() -> Iterator[None]:
+    """Pause the garbage collector while many objects are made that all stay.
+
+    It looks at all objects again and again as their number grows, and finds none to free.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 class JournalFile:
@@ -67,9 +84,11 @@ class JournalFile:
         return record
 
 
-@dataclass(frozen=True, slots=True)
-class EpisodeRecord:
-    """An episode of a journal: which one, how it ended, and the offset in ``journal`` at which the rest is recorded."""
+class EpisodeRecord(msgspec.Struct, frozen=True, gc=False):
+    """An episode of a journal: which one, how it ended, and the offset in ``journal`` at which the rest is recorded.
+
+    There may be a million records, none of which refers to another one, so the garbage collector does not look at them.
+    """
 
     key: EpisodeKey
     outcome: Outcome
@@ -109,6 +128,9 @@ class RecordedResults(Sequence[EpisodeResult]):
     def __getitem__(self, index: int | slice) -> EpisodeResult | RecordedResults:
         found = self._records[index]
         return found.result if isinstance(found, EpisodeRecord) else RecordedResults(found)
+
+    def __iter__(self) -> Iterator[EpisodeResult]:
+        return (record.journal.episode_at(record.offset).result for record in self._records)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,10 +186,12 @@ def read_journal(path: Path) -> Journal:
                 headers.append(record)
                 sessions.append(0.0)
             case EpisodeLine():
-                key = _interned(key_of(record.result.spec))
-                episodes.append(EpisodeRecord(key, record.result.outcome, file, line.begin))
+                spec, outcome = record.result.spec, record.result.outcome
+                # The name of a suite is in memory once, however many episodes it has.
+                key = EpisodeKey(sys.intern(spec.suite), spec.task_id, spec.episode_index)
+                episodes.append(EpisodeRecord(key, outcome, file, line.begin))
                 sessions[-1:] = [record.elapsed_s]
-                measured = record.result.outcome is not Outcome.ERROR  # an error is run again, and binds no session
+                measured = outcome is not Outcome.ERROR  # an error is run again, and binds no session
                 if measured and headers and measured_by[-1:] != headers[-1:]:
                     measured_by.append(headers[-1])
             case None:
@@ -191,11 +215,6 @@ def _require_known_format(path: Path, headers: Sequence[Header]) -> None:
             f"{path} has format version {newer[0].format_version}, this Proctor reads up to {FORMAT_VERSION}: "
             "update Proctor to read it."
         )
-
-
-def _interned(key: EpisodeKey) -> EpisodeKey:
-    """Keep the name of a suite in memory once, however many episodes it has."""
-    return key._replace(suite=sys.intern(key.suite))
 
 
 def _worker_seconds(headers: Sequence[Header], sessions: Sequence[float]) -> float | None:

@@ -38,8 +38,9 @@ def merge_journals(journals: Iterable[Journal]) -> dict[EpisodeKey, EpisodeRecor
     kept: dict[EpisodeKey, EpisodeRecord] = {}
     for journal in journals:
         for key, record in _of_one_journal(journal.episodes).items():
-            # The two are sorted by content, so that the outcome does not depend on the order of the journals.
-            kept[key] = _settle(*sorted([kept[key], record], key=_content)) if key in kept else record
+            if (before := kept.setdefault(key, record)) is not record:
+                # The two are sorted by content, so that the outcome does not depend on the order of the journals.
+                kept[key] = _settle(*sorted([before, record], key=_content))
     return {key: kept[key] for key in sorted(kept)}
 
 
@@ -51,7 +52,8 @@ def remaining(specs: Sequence[EpisodeSpec], kept: Mapping[EpisodeKey, EpisodeRec
 def _of_one_journal(records: Iterable[EpisodeRecord]) -> dict[EpisodeKey, EpisodeRecord]:
     kept: dict[EpisodeKey, EpisodeRecord] = {}
     for record in records:
-        kept[record.key] = _settle(kept[record.key], record) if record.key in kept else record
+        if (before := kept.setdefault(record.key, record)) is not record:
+            kept[record.key] = _settle(before, record)
     return kept
 
 

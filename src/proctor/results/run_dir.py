@@ -33,7 +33,7 @@ import msgspec
 
 from proctor.errors import ConfigError, ResourceError, RunLockedError
 from proctor.results.files import remove_leftovers, unreadable, write_json
-from proctor.results.journal import EpisodeRecord, Journal, read_journal
+from proctor.results.journal import EpisodeRecord, Journal, collection_paused, read_journal
 from proctor.results.journal_records import FORMAT_VERSION as JOURNAL_FORMAT_VERSION
 from proctor.results.journal_records import Header, actions_file_of, key_of
 from proctor.results.journal_writer import JournalWriter
@@ -230,6 +230,7 @@ class RunDirectory:
         """Every journal: that of a whole run, those of shards, and those that a merge copied here under new names."""
         return sorted(self.path.glob("journal*.jsonl"))
 
+    @collection_paused()
     def read_journals(self) -> list[Journal]:
         """Read every journal from its beginning to its end.
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import TypeVar
 
 from proctor.errors import ConfigError, MergeError, note
 from proctor.results.fingerprint import check_fingerprint
-from proctor.results.journal import Journal, RecordedResults
+from proctor.results.journal import Journal, RecordedResults, collection_paused
 from proctor.results.journal_records import EpisodeKey, key_of
 from proctor.results.merge import merge_journals
 from proctor.results.run_dir import RUN_FILE, RunDirectory
@@ -21,7 +22,7 @@ from proctor.statistics.bootstrap import MeanIntervals, Resampled, mean_interval
 from proctor.statistics.counts import Counts, Macro, macro, pooled_interval
 from proctor.statistics.intervals import Interval, IntervalMethod
 from proctor.statistics.stopping import EarlyStop, Precision, find_stop
-from proctor.types import Array, AttemptError, EpisodeResult, EpisodeSpec, Outcome, Task, Timings
+from proctor.types import Array, AttemptError, EpisodeResult, EpisodeSpec, Outcome, Task, TaskKey, Timings
 
 _USUAL = Precision()
 _Known = TypeVar("_Known")
@@ -29,8 +30,13 @@ _Known = TypeVar("_Known")
 
 @dataclass(frozen=True)
 class _Totals:
-    """All that is counted of a task's episodes, in one reading of them."""
+    """All that is counted of a task's episodes, in one reading of them.
 
+    ``outcomes`` has one for each episode; ``quantities`` are those of completed episodes, floats (completed episodes,
+    quantities).
+    """
+
+    outcomes: tuple[Outcome, ...]
     counts: Counts
     timings: Timings
     failed_attempts: Counter[str]
@@ -39,6 +45,7 @@ class _Totals:
     @classmethod
     def of(cls, results: Sequence[EpisodeResult]) -> _Totals:
         return cls(
+            tuple(result.outcome for result in results),
             Counts.total(results),
             Timings.sum_of(result.timings for result in results),
             Counter(error.kind for result in results for error in result.errors),
@@ -67,6 +74,16 @@ class TaskSummary:
     @cached_property
     def counts(self) -> Counts:
         return self._totals.counts + Counts(n_planned=len(self.missing))
+
+    @property
+    def outcomes(self) -> tuple[Outcome, ...]:
+        """The outcome of each episode."""
+        return self._totals.outcomes
+
+    @property
+    def quantities(self) -> Array:
+        """The numbers of completed episodes, in their order (:func:`~proctor.statistics.bootstrap.quantities`)."""
+        return self._totals.quantities
 
     @property
     def timings(self) -> Timings:
@@ -210,21 +227,29 @@ def _join(
     """Join a plan with what is ``known`` of its episodes; ``results`` turns such values into results."""
     position = {suite: number for number, suite in enumerate(dict.fromkeys(task.suite for task in tasks))}
     by_task = {task.key: task for task in tasks}
-    of_plan = results([known[key] for spec in specs if (key := key_of(spec)) in known])
-    if (stop := find_stop(specs, of_plan, precision.stop_at_width)) is not None:
-        specs = [spec for spec in specs if stop.reached_by(spec)]
-    ordered = sorted(specs, key=lambda spec: (position[spec.suite], spec.task_id, spec.episode_index))
+    stop = None
+    if precision.stop_at_width is not None:
+        of_plan = results([known[key] for spec in specs if (key := key_of(spec)) in known])
+        if (stop := find_stop(specs, of_plan, precision.stop_at_width)) is not None:
+            specs = [spec for spec in specs if stop.reached_by(spec)]
+    planned: defaultdict[TaskKey, list[EpisodeSpec]] = defaultdict(list)
+    for spec in specs:
+        planned[spec.task].append(spec)
     summaries, found = [], []
-    for task, group in groupby(ordered, key=lambda spec: spec.task):
-        planned = tuple(group)
-        there = tuple(spec for spec in planned if key_of(spec) in known)
-        missing = tuple(spec for spec in planned if key_of(spec) not in known)
-        of_task = [known[key_of(spec)] for spec in there]
-        summaries.append(TaskSummary(by_task[task], there, results(of_task), missing))
+    for task in sorted(planned, key=lambda task: (position[task.suite], task.task_id)):
+        there, missing, of_task = [], [], []
+        for spec in sorted(planned.pop(task), key=attrgetter("episode_index")):
+            if (value := known.get(key_of(spec))) is None:
+                missing.append(spec)
+            else:
+                there.append(spec)
+                of_task.append(value)
+        summaries.append(TaskSummary(by_task[task], tuple(there), results(of_task), tuple(missing)))
         found += of_task
     return Summary(tuple(summaries), results(found), method=precision.method, stop=stop)
 
 
+@collection_paused()
 def load_summary(directory: Path) -> tuple[RunInfo, Summary]:
     """Read the results that ``directory`` holds by now, of a run that has finished, goes on, or was interrupted.
 
@@ -238,9 +263,11 @@ def load_summary(directory: Path) -> tuple[RunInfo, Summary]:
     run_directory = RunDirectory(directory)
     if (run := run_directory.read_run()) is None:
         raise ConfigError(f"{directory} holds no run: there is no {RUN_FILE} in it.")
-    journals, specs = run_directory.read_journals(), run.specs
+    journals = run_directory.read_journals()
     _note_results_of_another(directory, run, journals)
-    summary = _join(run.tasks, specs, merge_journals(journals), RecordedResults, run.precision)
+    merged = merge_journals(journals)
+    specs = run.specs  # made last: a million of them would take memory that merging needs
+    summary = _join(run.tasks, specs, merged, RecordedResults, run.precision)
     wall_s = max((journal.wall_s for journal in journals), default=None)
     worker_s = (
         None if any(journal.worker_s is None for journal in journals) else sum(j.worker_s or 0.0 for j in journals)

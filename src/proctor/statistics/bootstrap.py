@@ -14,8 +14,12 @@ from proctor.statistics.intervals import LEVEL, Interval
 from proctor.types import Array, EpisodeResult, Outcome, TaskKey
 
 RESAMPLES = 2000
-_DRAWS_AT_ONCE = 1 << 18
-"""The most indices that are drawn at once: few enough for the cache, and for the memory with a million episodes."""
+_DRAWS_AT_ONCE = 1 << 20
+"""The most indices that are drawn at once: 4 MB of memory, unless a single resample takes more."""
+_EPISODES_AT_ONCE = 128
+"""The number of episodes of each resample that are added at once: few enough for the cache."""
+_COLUMNS = 4
+"""The width of a row of quantities that numpy gathers: it copies rows of 32 bytes several times as fast as of 24."""
 
 
 class MeanIntervals(NamedTuple):
@@ -65,16 +69,37 @@ def resample(values: Array, seed: int) -> Resampled:
 
 
 def _resampled_sums(values: Array, seed: int) -> Array:
+    """Return the sums of the resamples of ``values``, floats (RESAMPLES, quantities)."""
     generator, n = np.random.default_rng(seed), len(values)
     if not n:
         return np.zeros((RESAMPLES, values.shape[1]))
-    sums = np.empty((RESAMPLES, values.shape[1]))
+    width = 1 if values.shape[1] == 1 else _COLUMNS
+    rows = np.pad(values, ((0, 0), (0, width - values.shape[1])))
+    sums = np.full((RESAMPLES, width), -0.0)  # -0.0 is the only number to which adding -0.0 gives -0.0
     for part in np.array_split(sums, min(RESAMPLES, 1 + RESAMPLES * n // _DRAWS_AT_ONCE)):
-        drawn = generator.integers(n, size=(len(part), n))
+        # The draws do not depend on the width of the integers, nor on how many are drawn at once.
+        _add_resamples(rows, generator.integers(n, size=(len(part), n), dtype=np.int32), part)
+    return sums[:, : values.shape[1]]
+
+
+def _add_resamples(rows: Array, drawn: Array, sums: Array) -> None:
+    """Add the drawn ones of ``rows`` to ``sums``.
+
+    Args:
+        rows: floats (episodes, columns).
+        drawn: indices of rows, integers (resamples, episodes in each).
+        sums: floats (resamples, columns).
+    """
+    space = np.empty((1 + _EPISODES_AT_ONCE, *sums.shape))
+    for first in range(0, drawn.shape[1], _EPISODES_AT_ONCE):
         # The draw is transposed because adding whole rows is several times as fast as adding along a resample. The
-        # order of additions is the same, so the sums are equal to the bit.
-        values.take(drawn.T, axis=0).sum(axis=0, out=part)
-    return sums
+        # sums so far are the first row, so the order of additions is that of the draw, and the sums are equal to the
+        # bit however many are added at once.
+        indices = drawn[:, first : first + _EPISODES_AT_ONCE].T
+        taken = space[: 1 + len(indices)]
+        taken[0] = sums
+        rows.take(indices, axis=0, out=taken[1:], mode="clip")  # "raise" would need a copy; no index is out of range
+        taken.sum(axis=0, out=sums)
 
 
 def mean_intervals(tasks: Sequence[Resampled], level: float = LEVEL) -> MeanIntervals:

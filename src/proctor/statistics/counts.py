@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
+from operator import add, attrgetter
 from statistics import fmean
 
 import numpy as np
@@ -83,7 +84,7 @@ class Counts:
         )
 
     def __add__(self, other: Counts) -> Counts:
-        return Counts(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))
+        return Counts(*map(add, _numbers_of(self), _numbers_of(other)))
 
     def __radd__(self, start: int) -> Counts:
         """Let ``sum(counts)`` begin with its usual 0."""
@@ -133,6 +134,9 @@ class Counts:
     def mean_length(self) -> float | None:
         """The mean length in steps, over the episodes whose length is recorded; None if no length is."""
         return self.total_length / self.n_lengths if self.n_lengths else None
+
+
+_numbers_of = attrgetter(*(field.name for field in fields(Counts)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,8 @@ class CompleteRounds:
             and their counts.
         """
         index, completed = result.spec.episode_index, []
-        self._waiting[index] = self._waiting.get(index, Counts()) + Counts.of(result)
+        counts, before = Counts.of(result), self._waiting.get(index)
+        self._waiting[index] = counts if before is None else before + counts
         while self._sizes and self._has_all_results(*self._sizes[0]):
             first, _ = self._sizes.popleft()
             self.so_far += self._waiting.pop(first)

@@ -9,7 +9,7 @@ from multiprocessing.connection import Connection
 
 from proctor.child.wire import Wire
 from proctor.parallel.launchers.connected import ConnectedLauncher
-from proctor.parallel.messages import Event, ShardLost, ShardRun, decode_report
+from proctor.parallel.messages import Event, ShardLost, ShardRun, decode_reports
 from proctor.parallel.shard import serve
 
 
@@ -37,7 +37,7 @@ class _ShardThread:
 
     def receive(self) -> list[Event]:
         try:
-            return [decode_report(message) for message in self.wire.receive()]
+            return [report for message in self.wire.receive() for report in decode_reports(message)]
         except (EOFError, OSError):
             self._thread.join()
             return [ShardLost(self._reason)]

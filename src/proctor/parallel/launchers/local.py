@@ -15,7 +15,7 @@ from proctor.child.wire import Wire
 from proctor.errors import ResourceError
 from proctor.machine.files import open_log
 from proctor.parallel.launchers.connected import ConnectedLauncher
-from proctor.parallel.messages import Event, ShardLost, ShardRun, decode_report, encode
+from proctor.parallel.messages import Event, ShardLost, ShardRun, decode_reports, encode
 
 _EXIT_GRACE_S = 5.0
 """Seconds that a shard's process may take to exit after its connection is closed."""
@@ -66,7 +66,7 @@ class ShardProcess:
     def receive(self) -> list[Event]:
         """Return the reports that have come whole, or :class:`~proctor.parallel.messages.ShardLost` if it is gone."""
         try:
-            return [decode_report(message) for message in self.wire.receive()]
+            return [report for message in self.wire.receive() for report in decode_reports(message)]
         except (EOFError, OSError):  # the connection was reset, or closed in the middle of a message
             return [ShardLost(self._how_it_ended())]
         except msgspec.MsgspecError as error:

@@ -23,12 +23,14 @@ from proctor.parallel.launchers.requirements import NodeRequirements
 from proctor.parallel.launchers.slurm.hub import Address, Channel
 from proctor.parallel.messages import (
     LAST_EVENTS,
+    Report,
     ShardFailed,
     ShardLost,
     ShardRun,
     ShardStatus,
     decode_run,
     encode,
+    encode_reports,
 )
 
 _POLL_S = 0.5
@@ -72,11 +74,11 @@ def _serve(run: ShardRun, channel: Channel, requirements: NodeRequirements, *, s
         _require(requirements, node)
         process = ShardProcess(_for_this_node(run))
     except ProctorError as error:
-        channel.send(encode(ShardFailed(error.packed())))
+        channel.send(encode_reports(ShardFailed(error.packed())))
         return
     except OSError as error:
         failed = ResourceError(f"it cannot be started on node {node}: {error.strerror or error}")
-        channel.send(encode(ShardFailed(failed.packed())))
+        channel.send(encode_reports(ShardFailed(failed.packed())))
         return
     with closing(process):
         try:
@@ -104,19 +106,20 @@ def _pass_reports(process: ShardProcess, channel: Channel, node: str, status_s: 
         OSError: the driver is gone.
     """
     last_status = -status_s
-    while True:
+    reports: list[Report] = []
+    while not (reports and isinstance(reports[-1], LAST_EVENTS)):
+        reports = []
         for event in process.receive() if process.wire.connection.poll(_POLL_S) else ():
-            report = event
-            if isinstance(report, ShardLost):
-                failed = ResourceError(f"its process on node {node} {report.reason}")
-                report = ShardFailed(failed.packed())
-            if isinstance(report, ShardStatus):
-                if monotonic() - last_status < status_s:
-                    continue
+            if isinstance(event, ShardLost):
+                failed = ResourceError(f"its process on node {node} {event.reason}")
+                reports.append(ShardFailed(failed.packed()))
+            elif not isinstance(event, ShardStatus):
+                reports.append(event)
+            elif monotonic() - last_status >= status_s:
                 last_status = monotonic()
-            channel.send(encode(report))
-            if isinstance(report, LAST_EVENTS):
-                return
+                reports.append(event)
+        if reports:
+            channel.send(encode_reports(*reports))
 
 
 def _require(requirements: NodeRequirements, node: str) -> None:

@@ -10,7 +10,7 @@ the run directory, the checkpoint and this Python on file systems that it shares
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -37,7 +37,7 @@ from proctor.parallel.messages import (
     ShardRun,
     ShardStatus,
     Stop,
-    decode_report,
+    decode_reports,
     encode,
 )
 
@@ -206,11 +206,11 @@ class SlurmLauncher(Launcher):
         elif what == CLOSED:
             shard.opened_at, shard.closed_at = None, monotonic()
         elif isinstance(what, bytes):
-            event = _decoded(what)
-            shard.has_result |= isinstance(event, EpisodeDone)
-            if isinstance(event, LAST_EVENTS):
-                self._forget(shard_id)
-            yield event
+            for event in _decoded(what):
+                shard.has_result |= isinstance(event, EpisodeDone)
+                if isinstance(event, LAST_EVENTS):
+                    self._forget(shard_id)
+                yield event
 
     def _silently(self, shard_id: int, shard: _ShardJob, jobs: SlurmJobs) -> Event | None:
         """Return the event that follows from the state of the job alone."""
@@ -239,9 +239,8 @@ class SlurmLauncher(Launcher):
             self._hub.drop(shard_id)
 
 
-def _decoded(message: bytes) -> Event:
+def _decoded(message: bytes) -> Sequence[Event]:
     try:
-        event: Event = decode_report(message)
+        return decode_reports(message)
     except msgspec.MsgspecError as error:
-        return ShardLost(f"sent a message that cannot be decoded: {error}")
-    return event
+        return [ShardLost(f"sent a message that cannot be decoded: {error}")]
