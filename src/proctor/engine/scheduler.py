@@ -44,6 +44,8 @@ class _Worker:
     built: TaskKey | None = None
     spec: EpisodeSpec | None = None
     ahead: deque[EpisodeSpec] = field(default_factory=deque)
+    freed: int = 0
+    """The number of times that workers had been freed when this one was freed last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +107,11 @@ class Scheduler:
         self._workers: dict[int, _Worker] = {}
         self._began: set[int] = set()
         """The workers that have begun an episode since :meth:`assign_ahead` was called last."""
+        self._n_freed = 0
         self.n_lost = 0
         """The number of workers that were lost."""
+        self.expects_more = False
+        """True if a driver adds the episodes of a larger plan, and decides for how many a simulator is to be built."""
 
     def with_plan(self, plan: Iterable[EpisodeSpec], limits: Limits) -> Scheduler:
         """Return a scheduler for another plan that takes over the workers and their simulators.
@@ -188,7 +193,8 @@ class Scheduler:
             return assigned
         workers_on_task = self.workers_per_task()
         # A worker that has built a task's simulator comes before one that would build another.
-        idle.sort(key=lambda each: each[1].built is None or not self._waiting.get(each[1].built))
+        # Of these, the one that has been idle longest builds first: the next episode of the others may be on its way.
+        idle.sort(key=lambda each: (each[1].built is None or not self._waiting.get(each[1].built), each[1].freed))
         for worker_id, worker in idle:
             if (spec := self._next_episode(worker, workers_on_task)) is not None:
                 worker.spec = spec
@@ -332,6 +338,8 @@ class Scheduler:
         if worker.phase is Phase.READY:
             self._queue_of(worker_id).remove(worker_id)
         worker.spec, worker.phase = None, Phase.IDLE
+        self._n_freed += 1
+        worker.freed = self._n_freed
 
     def _n_repaid(self) -> int:
         """Return the largest number of workers of which the last one saves more time than its start takes: of ``work``
@@ -398,7 +406,17 @@ class Scheduler:
         """Return whether building another simulator would finish before the workers already on the task have begun its
         last episode.
         """
+        if self.expects_more:
+            # Only the driver sees how much of the task is left. It has added an episode for each free worker. If there
+            # are more, it has added them ahead, for workers that have the simulator.
+            return not n_workers or self._n_waiting() <= self._n_idle()
         return not n_workers or self._forecast.build_seconds(task) <= self._seconds_waiting(task) / n_workers
+
+    def _n_waiting(self) -> int:
+        return sum(map(len, self._waiting.values()))
+
+    def _n_idle(self) -> int:
+        return sum(worker.phase is Phase.IDLE for worker in self._workers.values())
 
     def _seconds_waiting(self, task: TaskKey) -> float:
         """The seconds that a task's waiting episodes will take; their number if no duration is known yet."""

@@ -58,10 +58,14 @@ class _ShardQueue:
     """The number of assigned episodes of each task."""
     reserved: deque[EpisodeSpec] = field(default_factory=deque)
     """With a static plan: the waiting episodes that only this shard will be assigned."""
+    n_builds_before: int = 0
     simulators: Counter[TaskKey] = field(default_factory=Counter)
     """The number of simulators of each task that the shard has, or builds."""
-    idle_simulators: Counter[TaskKey] = field(default_factory=Counter)
-    """The number of simulators of each task that have finished their episode and have not been used again."""
+
+    @property
+    def idle(self) -> list[TaskKey]:
+        """The tasks of which the shard has more simulators than assigned episodes."""
+        return [task for task, n in self.simulators.items() if n > self.n_assigned_of[task]]
 
 
 class _Forecast:
@@ -118,6 +122,7 @@ class ShardScheduler:
         self._n_simulators: Counter[TaskKey] = Counter()
         self._failures = FewestFailures()
         self._forecast = _Forecast()
+        self._n_builds = 0
         self._n_waiting = self._n_assigned = self._n_over = 0
         for position, spec in enumerate(plan):
             if rules.static:
@@ -145,6 +150,7 @@ class ShardScheduler:
         """Assign further episodes to a shard, as many as it is to have now, and return these."""
         queue = self._queues[shard_id]
         specs = [self._assign_to(queue, queue.reserved.popleft()) for _ in range(len(queue.reserved))]
+        queue.n_builds_before = self._n_builds
         while len(queue.assigned) < self._capacity(queue) and (task := self._choose_task(queue)) is not None:
             specs.append(self._assign_to(queue, self._next_of(task)))
         return specs
@@ -163,7 +169,7 @@ class ShardScheduler:
         if timings is not None:
             self._forecast.learn(spec.task, timings)
         queue = self._queues[shard_id]
-        queue.idle_simulators[self._unassign(queue, spec)] += 1
+        self._unassign(queue, spec)
         self._n_over += 1
 
     def lost(self, shard_id: int, *, for_good: bool = False) -> None:
@@ -173,9 +179,8 @@ class ShardScheduler:
         for spec in returned:
             self._unassign(queue, spec)
         self._n_waiting += len(returned)
-        queue.idle_simulators.clear()
-        for task in list(queue.simulators.elements()):
-            self._forget_simulator(queue, task)
+        self._n_simulators -= queue.simulators
+        queue.simulators.clear()
         self._ready.discard(shard_id)
         if for_good:
             del self._queues[shard_id]
@@ -206,16 +211,14 @@ class ShardScheduler:
             share = ceil((self._n_waiting + self._n_assigned) / len(self._queues))
             return min(queue.batch_size, share)
         # A shard's part of _PREFETCHED_SHARE falls below 1 near the end of the plan; then the shard prefetches nothing.
-        part = int(self._n_waiting * _PREFETCHED_SHARE / max(1, len(self._ready)))
-        return queue.batch_size + min(self._enough_for(queue), part)
+        return queue.batch_size + int(self._n_waiting * _PREFETCHED_SHARE / max(1, len(self._ready)))
 
-    def _enough_for(self, queue: _ShardQueue) -> int:
-        """Return how many prefetched episodes keep a shard's workers busy until the driver's next message."""
-        if self._n_over < self._n_assigned:
-            return 0  # short episodes end first, so those that are over say too little
-        # An episode that takes longer is not prefetched: its shard might build a second simulator for it.
-        seconds = self._forecast.any_episode_s or _PREFETCHED_S
-        return queue.batch_size * min(_MOST_PREFETCHED, int(_PREFETCHED_S / seconds))
+    def _enough_of(self, task: TaskKey) -> int:
+        """Return how many prefetched episodes of a task keep a worker busy until the driver's next message."""
+        if not self._forecast.n_over(task):
+            return 0
+        # An episode that takes longer is not prefetched: it would wait while another shard's worker could start it.
+        return min(_MOST_PREFETCHED, int(_PREFETCHED_S / max(self._forecast.episode_s(task), 1e-3)))
 
     def _choose_task(self, queue: _ShardQueue) -> TaskKey | None:
         """Return the task whose next episode a shard is assigned; None if the shard is to get no further episode."""
@@ -224,27 +227,33 @@ class ShardScheduler:
         # policy that fails everywhere is found out after a few episodes.
         if self._failures.everywhere:
             return self._most_left(self._failures.fewest_of(self._open_tasks(end)))
-        idle = queue.idle_simulators
+        idle = queue.idle
         # A built simulator costs nothing but a reset.
         if (task := self._most_left(task for task in idle if self._is_open(task, end))) is not None:
-            self._use(idle, task)
             return task
-        if idle or len(queue.assigned) < queue.batch_size:
+        if idle or queue.simulators.total() < queue.batch_size:
             # A worker is free, and must build a simulator. If the shard got only episodes of tasks that it runs
             # already, the worker would wait, or build one of their simulators for a single episode.
-            task = self._most_left(self._open_tasks(end))
+            tasks = self._open_tasks(end)
+            if len(queue.assigned) >= queue.batch_size:
+                # The shard's engine would take the episode of a task that it runs for a prefetched one.
+                tasks = [task for task in tasks if task not in queue.n_assigned_of]
+            task = self._most_left(tasks)
             if task is None or not self._is_in_time(task):
                 return None
-            if idle:
-                self._forget_simulator(queue, replaced := next(iter(idle)))
-                self._use(idle, replaced)
-            queue.simulators[task] += 1
-            self._n_simulators[task] += 1
+            if queue.simulators.total() >= queue.batch_size:
+                self._count_simulators(queue, idle[0], -1)
+            self._count_simulators(queue, task, 1)
+            self._n_builds += 1
             return task
         # Every worker is busy, so this episode is prefetched. It must be of a task that the shard runs already:
         # another task's simulator would have to be built before any worker is known to be free for it.
-        running = [task for task in queue.n_assigned_of if self._is_open(task, end)]
-        return min(running, key=queue.n_assigned_of.__getitem__, default=None)
+        if self._n_builds > queue.n_builds_before:
+            return None
+        for task, n in queue.n_assigned_of.items():
+            if n < queue.simulators[task] * (1 + self._enough_of(task)) and self._is_open(task, end):
+                return task
+        return None
 
     def _most_left(self, tasks: Iterable[TaskKey]) -> TaskKey | None:
         """Return the task with most waiting work for each worker on it, the next one included."""
@@ -276,16 +285,11 @@ class ShardScheduler:
 
     # -------------------------------------------------------------------------------------------------- bookkeeping
 
-    def _forget_simulator(self, queue: _ShardQueue, task: TaskKey) -> None:
-        if queue.simulators[task]:  # else the shard has built one for an episode that it was to run after another one
-            queue.simulators[task] -= 1
-            self._n_simulators[task] -= 1
-
-    @staticmethod
-    def _use(idle: Counter[TaskKey], task: TaskKey) -> None:
-        idle[task] -= 1
-        if not idle[task]:
-            del idle[task]
+    def _count_simulators(self, queue: _ShardQueue, task: TaskKey, n: int) -> None:
+        for counter in (queue.simulators, self._n_simulators):
+            counter[task] += n
+            if not counter[task]:
+                del counter[task]
 
     def _next_of(self, task: TaskKey) -> EpisodeSpec:
         """Take the next waiting episode of a task; only tasks with waiting episodes are keys of ``_waiting``."""
@@ -304,7 +308,7 @@ class ShardScheduler:
         self._n_waiting -= 1
         return spec
 
-    def _unassign(self, queue: _ShardQueue, spec: EpisodeSpec) -> TaskKey:
+    def _unassign(self, queue: _ShardQueue, spec: EpisodeSpec) -> None:
         task = spec.task
         queue.assigned.remove(spec)
         self._n_assigned -= 1
@@ -312,4 +316,3 @@ class ShardScheduler:
             counter[task] -= 1
             if not counter[task]:
                 del counter[task]  # only running tasks are keys: len() counts them
-        return task
