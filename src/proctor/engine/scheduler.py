@@ -100,6 +100,9 @@ class Scheduler:
         self._forecast = forecast or Forecast()
         self._waiting: dict[TaskKey, deque[EpisodeSpec]] = {}
         self._unfinished = 0
+        self._n_for_free_workers: Counter[TaskKey] = Counter()
+        """The number of each task's waiting episodes that were added when there was a worker for each episode. The
+        others were added ahead, for workers that have the simulator."""
         self.add(plan)
         self._ready: list[deque[int]] = [deque() for _ in range(limits.n_devices)]
         self._errors: dict[EpisodeSpec, list[AttemptError]] = {}
@@ -127,6 +130,8 @@ class Scheduler:
         for spec in specs:
             self._waiting.setdefault(spec.task, deque()).append(spec)
             self._unfinished += 1
+            if self._unfinished <= self._limits.batch_size:
+                self._n_for_free_workers[spec.task] += 1
 
     def drop_waiting(self) -> None:
         """Drop the episodes that wait. Those that were assigned, ahead or not, are run."""
@@ -384,7 +389,10 @@ class Scheduler:
     def _next_episode(self, worker: _Worker, workers_on_task: Mapping[TaskKey, int]) -> EpisodeSpec | None:
         """Take the episode that a worker is to run next from those that wait, if it pays to begin one."""
         task = self._next_task(worker, workers_on_task)
-        return self._waiting[task].popleft() if task is not None else None
+        if task is None:
+            return None
+        self._n_for_free_workers[task] -= 1
+        return self._waiting[task].popleft()
 
     def _next_task(self, worker: _Worker, workers_on_task: Mapping[TaskKey, int]) -> TaskKey | None:
         full = 0 < self._limits.max_parallel_tasks <= len(workers_on_task)
@@ -407,16 +415,8 @@ class Scheduler:
         last episode.
         """
         if self.expects_more:
-            # Only the driver sees how much of the task is left. It has added an episode for each free worker. If there
-            # are more, it has added them ahead, for workers that have the simulator.
-            return not n_workers or self._n_waiting() <= self._n_idle()
+            return not n_workers or self._n_for_free_workers[task] > 0  # only the driver sees what is left of a task
         return not n_workers or self._forecast.build_seconds(task) <= self._seconds_waiting(task) / n_workers
-
-    def _n_waiting(self) -> int:
-        return sum(map(len, self._waiting.values()))
-
-    def _n_idle(self) -> int:
-        return sum(worker.phase is Phase.IDLE for worker in self._workers.values())
 
     def _seconds_waiting(self, task: TaskKey) -> float:
         """The seconds that a task's waiting episodes will take; their number if no duration is known yet."""

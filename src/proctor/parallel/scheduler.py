@@ -58,7 +58,9 @@ class _ShardQueue:
     """The number of assigned episodes of each task."""
     reserved: deque[EpisodeSpec] = field(default_factory=deque)
     """With a static plan: the waiting episodes that only this shard will be assigned."""
-    n_builds_before: int = 0
+    may_prefetch: bool = True
+    """False once the order that is put together has an episode for which the shard builds a simulator: the shard could
+    not tell that episode from a prefetched one."""
     simulators: Counter[TaskKey] = field(default_factory=Counter)
     """The number of simulators of each task that the shard has, or builds."""
 
@@ -73,6 +75,7 @@ class _Forecast:
 
     def __init__(self) -> None:
         self._seconds: dict[TaskKey, float] = {}
+        self._longest: dict[TaskKey, float] = {}
         self._n: Counter[TaskKey] = Counter()
         self._all_s = self._built_s = 0.0
         self._n_all = self._n_built = 0
@@ -85,6 +88,7 @@ class _Forecast:
         self._n_all += 1
         self._all_s += seconds
         self._seconds[task] = self._seconds.get(task, 0.0) + seconds
+        self._longest[task] = max(self._longest.get(task, 0.0), seconds)
         if timings.construct:
             self._n_built += 1
             self._built_s += timings.construct
@@ -94,6 +98,10 @@ class _Forecast:
         if n := self._n[task]:
             return self._seconds[task] / n
         return self.any_episode_s or 1.0
+
+    def longest_s(self, task: TaskKey) -> float:
+        """Return the seconds of the longest episode of a task that is over; before one is over, the forecast."""
+        return self._longest.get(task) or self.episode_s(task)
 
     @property
     def any_episode_s(self) -> float:
@@ -122,7 +130,6 @@ class ShardScheduler:
         self._n_simulators: Counter[TaskKey] = Counter()
         self._failures = FewestFailures()
         self._forecast = _Forecast()
-        self._n_builds = 0
         self._n_waiting = self._n_assigned = self._n_over = 0
         for position, spec in enumerate(plan):
             if rules.static:
@@ -150,7 +157,7 @@ class ShardScheduler:
         """Assign further episodes to a shard, as many as it is to have now, and return these."""
         queue = self._queues[shard_id]
         specs = [self._assign_to(queue, queue.reserved.popleft()) for _ in range(len(queue.reserved))]
-        queue.n_builds_before = self._n_builds
+        queue.may_prefetch = True
         while len(queue.assigned) < self._capacity(queue) and (task := self._choose_task(queue)) is not None:
             specs.append(self._assign_to(queue, self._next_of(task)))
         return specs
@@ -244,11 +251,11 @@ class ShardScheduler:
             if queue.simulators.total() >= queue.batch_size:
                 self._count_simulators(queue, idle[0], -1)
             self._count_simulators(queue, task, 1)
-            self._n_builds += 1
+            queue.may_prefetch = False
             return task
         # Every worker is busy, so this episode is prefetched. It must be of a task that the shard runs already:
         # another task's simulator would have to be built before any worker is known to be free for it.
-        if self._n_builds > queue.n_builds_before:
+        if not queue.may_prefetch:
             return None
         for task, n in queue.n_assigned_of.items():
             if n < queue.simulators[task] * (1 + self._enough_of(task)) and self._is_open(task, end):
@@ -256,8 +263,8 @@ class ShardScheduler:
         return None
 
     def _most_left(self, tasks: Iterable[TaskKey]) -> TaskKey | None:
-        """Return the task with most waiting work for each worker on it, the next one included."""
-        return max(tasks, key=self._left_s, default=None)
+        """Return the task that is expected to end last, even if one more worker joins those that run it."""
+        return max(tasks, key=lambda task: self._left_s(task) + self._forecast.longest_s(task), default=None)
 
     def _left_s(self, task: TaskKey) -> float:
         """Return the seconds that the waiting episodes of a task take if one more worker joins those that run it."""
