@@ -6,8 +6,15 @@ Proctor's own code makes the decisions: ``engine/scheduler.py`` and ``engine/bat
 ``parallel/scheduler.py`` above them. Everything that takes time is simulated: workers step, look and reset, a GPU
 infers, messages travel, and a driver handles one result after another.
 
-Measured on this machine while the script runs: what the driver does for a result (``bench/driver.py``, and the
-scheduler's decisions for that number of shards).
+Idle time is the time between a worker's readiness and the end of the run in which the worker neither runs an episode
+nor constructs its first simulator. The script puts two figures beside it, for the same workers, episodes and
+constructions (``bench/scale_bound.py``): a bound, as no schedule ends earlier, even one to which all lengths are known;
+and a reference, which is list scheduling to which the tasks' means are known and in which only episodes and
+constructions take time.
+From the bound to the reference, the loss is mostly that lengths are unknown; from the reference on it is Proctor's.
+
+Measured on this machine while the script runs, unless ``--driver-us`` gives it: what the driver does for a result
+(``bench/driver.py``, the shard scheduler's decisions included).
 Measured before: seconds of construction, resets and physics steps, and the lengths of Meta-World's episodes.
 Assumed, as no H100 was at hand: forward passes, looks drawn by a GPU, start-up, the network, and LIBERO's lengths.
 """
@@ -25,13 +32,13 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 from random import Random
-from statistics import fmean
 from time import thread_time
 
 os.environ.setdefault("MUJOCO_GL", "egl")
 sys.path.insert(0, str(Path(__file__).parent))
 from common import machine
 from driver import DriverCost, driver_cost
+from scale_bound import Idle, idle_share, least_idle, reference
 
 from proctor.engine.batching import Batching
 from proctor.engine.forecast import Forecast
@@ -253,7 +260,7 @@ class Driver:
     """One thread that takes turns as the shard pool does: it handles all that has arrived and assigns episodes, then
     it keeps results for a while.
 
-    The real scheduler decides here, and is timed.
+    The real scheduler decides here. Its decisions are timed for the table, and are part of ``cost``.
     """
 
     def __init__(self, clock: Clock, scheduler: ShardScheduler, cost: DriverCost) -> None:
@@ -319,10 +326,9 @@ class Driver:
 class Found:
     """The result of a simulation.
 
-    ``idle``, ``tail`` and ``forced`` are shares of the workers' time, which is counted from the start of their shard to
-    the end of the run. ``idle`` is the time in which a worker neither runs an episode nor constructs its first
-    simulator, ``tail`` the part of it after the last episode was assigned, and ``forced`` what :func:`forced_idle`
-    gives.
+    ``idle`` and ``tail`` are shares of the workers' time, which is counted from the moment at which their shard is
+    ready to the end of the run. ``idle`` is the time in which a worker neither runs an episode nor constructs its first
+    simulator, and ``tail`` the part of it after the last episode was assigned.
     """
 
     gpus: int
@@ -336,7 +342,8 @@ class Found:
     gpu_busy: float
     builds: int
     orders: int
-    forced: float
+    reference: Idle
+    least: Idle
 
 
 def simulate(case: Case, cost: DriverCost) -> Found:
@@ -348,10 +355,13 @@ def simulate(case: Case, cost: DriverCost) -> Found:
         clock.after(start, partial(driver.ready, shard_id))
     clock.run()
     end = max(done for shard in driver.shards for done in shard.done_at)
-    had = sum(max(0.0, end - start) for start in starts) * WORKERS_PER_GPU
-    seconds_of = {spec: seconds for shard in driver.shards for spec, seconds in shard.seconds_of.items()}
+    ready = [start for start in starts for _ in range(WORKERS_PER_GPU)]
+    had = sum(max(0.0, end - start) for start in ready)
+    by_task: dict[TaskKey, list[float]] = {}
+    for shard in driver.shards:
+        for spec, seconds in shard.seconds_of.items():
+            by_task.setdefault(spec.task, []).append(seconds)
     n_constructing = sum(done > 0 for shard in driver.shards for done in shard.done_at)
-    useful = sum(seconds_of.values()) + n_constructing * case.work.construct_s
     tail = sum(
         max(0.0, end - max(done, driver.assigned_at, start))
         for shard, start in zip(driver.shards, starts, strict=True)
@@ -361,7 +371,7 @@ def simulate(case: Case, cost: DriverCost) -> Found:
         case.gpus,
         end,
         case.n_episodes / end,
-        1 - useful / had,
+        idle_share(ready, end, sum(map(sum, by_task.values())), n_constructing * case.work.construct_s),
         tail / had,
         driver.busy_s / end,
         1e6 * driver.decision_s,
@@ -369,38 +379,9 @@ def simulate(case: Case, cost: DriverCost) -> Found:
         sum(shard.gpu_s for shard in driver.shards) * WORKERS_PER_GPU / had,
         sum(shard.n_built for shard in driver.shards),
         driver.n_orders,
-        forced_idle(case, starts, seconds_of),
+        reference(ready, case.work.construct_s, by_task),
+        least_idle(ready, case.work.construct_s, by_task),
     )
-
-
-def forced_idle(case: Case, starts: Sequence[float], seconds_of: Mapping[EpisodeSpec, float]) -> float:
-    """Return the share of the workers' time that is idle although nothing but the episodes' lengths costs any.
-
-    The length of an episode is known once it is over; before, only the mean length of its task is. The best that can be
-    done then is that no worker ever waits while an episode is left: one queue, tasks of the longest episodes first,
-    from which a worker takes the next episode as soon as it is free. Each worker constructs one simulator, which runs
-    every task; messages and decisions take no time. What is idle in that schedule lies between the last assignment and
-    the end.
-
-    Args:
-        case: the evaluation, of which the time of construction is used.
-        starts: the moment at which each shard is ready, seconds.
-        seconds_of: what each episode takes, as it was simulated.
-    """
-    by_task: dict[TaskKey, list[float]] = {}
-    for spec, seconds in seconds_of.items():
-        by_task.setdefault(spec.task, []).append(seconds)
-    queue = [seconds for task in sorted(by_task.values(), key=fmean, reverse=True) for seconds in task]
-    free = [start + case.work.construct_s for start in starts for _ in range(WORKERS_PER_GPU)]
-    heapq.heapify(free)
-    end = 0.0
-    for seconds in queue:
-        done = heapq.heappop(free) + seconds
-        heapq.heappush(free, done)
-        end = max(end, done)
-    had = [max(0.0, end - start) for start in starts]
-    constructing = sum(min(seconds, case.work.construct_s) for seconds in had)
-    return 1 - (sum(queue) / WORKERS_PER_GPU + constructing) / sum(had)
 
 
 # ------------------------------------------------------------------------------------------------------------- reports
@@ -451,15 +432,16 @@ def many_gpus(work: Workload, gpus: Sequence[int], n_episodes: int, cost: Driver
     """Simulate one evaluation on more and more GPUs."""
     print(f"{work.name}, {n_episodes} episodes, {SMALL.name}")
     print(
-        "  GPUs      time  episodes/s  per GPU  workers idle   forced  of it tail  driver busy  decision  built  orders"
+        "  GPUs  ends after  reference   bound  episodes/s  idle  reference  bound  tail  driver busy  decision  built"
     )
     found = []
     for n in gpus:
         found.append(simulate(Case(work, SMALL, n, n_episodes), cost))
         f = found[-1]
         print(
-            f"{f.gpus:6d} {f.seconds:8.0f} s {f.episodes_per_s:11.1f} {f.episodes_per_s / f.gpus:8.2f} {f.idle:13.1%} "
-            f"{f.forced:8.1%} {f.tail:11.1%} {f.driver_busy:12.1%} {f.decision_us:6.0f} us {f.builds:6d} {f.orders:7d}",
+            f"{f.gpus:6d} {f.seconds:9.1f} s {f.reference.end_s:8.1f} s {f.least.end_s:5.1f} s "
+            f"{f.episodes_per_s:11.1f} {f.idle:5.1%} {f.reference.share:10.1%} {abs(f.least.share):6.1%} {f.tail:5.1%} {f.driver_busy:12.1%} "
+            f"{f.decision_us:6.0f} us {f.builds:6d}",
             flush=True,
         )
     return found
@@ -475,6 +457,7 @@ def plot(found: Mapping[str, Sequence[Found]], cost: DriverCost, path: Path) -> 
         speed.loglog(gpus, [point.episodes_per_s for point in points], "o-", color=colour, label=name)
         speed.loglog(gpus, [points[0].episodes_per_s * n / gpus[0] for n in gpus], ":", color=colour, linewidth=1)
         lost.semilogx(gpus, [100 * point.idle for point in points], "o-", color=colour, label=f"{name}: workers idle")
+        lost.semilogx(gpus, [100 * point.reference.share for point in points], ":", color=colour, label="the reference")
         lost.semilogx(
             gpus, [100 * point.driver_busy for point in points], "s--", color=colour, label=f"{name}: driver busy"
         )

@@ -520,6 +520,38 @@ def test_a_task_is_joined_only_if_the_simulator_stands_before_the_others_have_be
     assert [number for number, _ in scheduler.assign()] == ([1] if joins else [])
 
 
+def test_a_shard_builds_for_an_episode_that_the_driver_meant_for_a_free_worker():
+    """The driver sees that enough of the task is left; an episode that it adds ahead waits for the task's worker."""
+    forecast = a_forecast(25.0, 10.0)
+    for n_before, builds in ((1, True), (2, False)):
+        scheduler = Scheduler((), Limits(2, 2), forecast)
+        scheduler.expects_more = True
+        for number in range(2):
+            scheduler.started(number)
+            scheduler.joined(number)
+        others = [EpisodeSpec("suite", task, 0, 0) for task in range(n_before)]
+        scheduler.add(others)
+        simulate(scheduler)
+        scheduler.add(plan(2)[1:])
+        if n_before == 2:
+            scheduler.observed(1)
+            scheduler.finished(1)
+
+        assert bool(scheduler.assign()) == builds
+
+
+def test_the_worker_that_has_been_idle_longest_builds():
+    """The next episode of the other one may be on its way."""
+    scheduler = ready_scheduler([EpisodeSpec("suite", task, 0, 0) for task in range(2)], 2)
+    simulate(scheduler)
+    for number in (1, 0):
+        scheduler.observed(number)
+        scheduler.finished(number)
+    scheduler.add([EpisodeSpec("suite", 2, 0, 0)])
+
+    assert [number for number, _ in scheduler.assign()] == [1]
+
+
 def test_a_worker_that_did_not_join_takes_over_where_the_others_are_lost():
     """Nobody else is at the task now."""
     scheduler = Scheduler(plan(2), Limits(2, 2), forecast=a_forecast(25.0, 10.0))

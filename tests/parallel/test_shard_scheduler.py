@@ -319,3 +319,41 @@ def test_a_shard_is_assigned_another_task_if_a_simulators_task_has_no_episode_le
         tasks += [spec.task for spec in assigned]
 
     assert third in {task.task_id for task in tasks}
+
+
+def test_an_episode_of_a_long_task_is_not_prefetched():
+    """Task 0's episodes take 0.1 s, so a shard prefetches five of them; task 1's take 2 s."""
+    scheduler = ShardScheduler(plan(2, 200), 1)
+    scheduler.joined(0, 2)
+    first, other = sorted(scheduler.assign(0))
+    scheduler.finished(0, first, Timings(step=0.1))
+    scheduler.finished(0, other, Timings(step=2))
+
+    assert Counter(spec.task_id for spec in scheduler.assign(0)) == {0: 6, 1: 1}
+
+
+def test_nothing_is_prefetched_in_an_order_for_which_a_simulator_is_built():
+    """The shard could not tell which of the episodes is for a worker that is free."""
+    scheduler = ShardScheduler(plan(1, 200), 2)
+    scheduler.joined(0, 2)
+    scheduler.finished(0, scheduler.assign(0)[0], Timings(step=0.1))
+    scheduler.joined(1, 2)
+
+    assert len(scheduler.assign(1)) == 2
+
+
+def test_a_worker_goes_on_with_the_task_whose_last_episode_ends_last():
+    """Both tasks have as much left to begin, but one episode of task 1 took longer."""
+    scheduler = ShardScheduler(plan(3, 20), 1)
+    scheduler.joined(0, 3)
+    held = {spec.task_id: spec for spec in scheduler.assign(0)}
+    for task, lengths in ((0, (2, 2, 2)), (1, (0.6, 0.6, 4.8)), (2, (2, 2, 2))):
+        for seconds in lengths:
+            scheduler.finished(0, held[task], Timings(step=seconds))
+            (held[task],) = scheduler.assign(0)
+    for spec in plan(3, 20):
+        if spec.task_id == 2:
+            scheduler.give_up(spec)
+    scheduler.finished(0, held[2], Timings(step=2))
+
+    assert [spec.task_id for spec in scheduler.assign(0)] == [1]

@@ -101,11 +101,18 @@ class Engine:
         """The episodes that were recorded for a dataset while they ran: "" if they are, else why they are not."""
         self.started_at: float | None = None
         """The moment at which the first episode was sent to a worker, on the monotonic clock; None before."""
-        self.expects_more = False
-        """True if the engine is to go on once every episode is over, because others may be added."""
         self._patience_s = 0.0
         """The seconds after which there is something to do although nothing has happened."""
         self._on_result: OnResult
+
+    @property
+    def expects_more(self) -> bool:
+        """True if the engine is to go on once every episode is over, because a driver may add others."""
+        return self.workers.scheduler.expects_more
+
+    @expects_more.setter
+    def expects_more(self, expects_more: bool) -> None:
+        self.workers.scheduler.expects_more = expects_more
 
     def run(
         self,

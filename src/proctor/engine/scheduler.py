@@ -222,7 +222,7 @@ class Scheduler:
                 continue
             n_ahead = self._n_ahead(worker.built)
             while len(worker.ahead) < n_ahead and self._may_go_on(worker.built):
-                worker.ahead.append(spec := self._waiting[worker.built].popleft())
+                worker.ahead.append(spec := self._take(worker.built))
                 assigned.append((worker_id, spec))
         self._began.clear()
         return assigned
@@ -389,9 +389,10 @@ class Scheduler:
     def _next_episode(self, worker: _Worker, workers_on_task: Mapping[TaskKey, int]) -> EpisodeSpec | None:
         """Take the episode that a worker is to run next from those that wait, if it pays to begin one."""
         task = self._next_task(worker, workers_on_task)
-        if task is None:
-            return None
-        self._n_for_free_workers[task] -= 1
+        return self._take(task) if task is not None else None
+
+    def _take(self, task: TaskKey) -> EpisodeSpec:
+        self._n_for_free_workers[task] = max(0, self._n_for_free_workers[task] - 1)
         return self._waiting[task].popleft()
 
     def _next_task(self, worker: _Worker, workers_on_task: Mapping[TaskKey, int]) -> TaskKey | None:

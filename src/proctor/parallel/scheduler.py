@@ -9,9 +9,12 @@ for a message from the driver. The number of prefetched episodes shrinks with th
 self-scheduling). It is 0 at the end of the plan: no shard then holds an episode that another shard could start.
 
 A worker keeps the task whose simulator it has built. If it has built none, or if its task has no episode left, it gets
-the task with the most work left for each simulator of that task. No simulator is built for a task whose episodes will
-all have started before the simulator is there. The forecast of an episode's duration is the mean of the episodes of its
-task that are over.
+the task that is expected to end last: the work that is left for each simulator of that task, and then its longest
+episode. No simulator is built for a task whose episodes will all have started before the simulator is there. The
+forecast of an episode's duration is the mean of the episodes of its task that are over.
+
+An engine cannot see what is left of a task. It builds a second simulator of a task only for an episode that the driver
+assigned while the shard had no more episodes than workers, so a prefetched episode waits for a worker of its task.
 """
 
 from __future__ import annotations
@@ -243,7 +246,7 @@ class ShardScheduler:
             # already, the worker would wait, or build one of their simulators for a single episode.
             tasks = self._open_tasks(end)
             if len(queue.assigned) >= queue.batch_size:
-                # The shard's engine would take the episode of a task that it runs for a prefetched one.
+                # The shard's engine would take another episode of a task that it runs for a prefetched one.
                 tasks = [task for task in tasks if task not in queue.n_assigned_of]
             task = self._most_left(tasks)
             if task is None or not self._is_in_time(task):
@@ -253,10 +256,14 @@ class ShardScheduler:
             self._count_simulators(queue, task, 1)
             queue.may_prefetch = False
             return task
-        # Every worker is busy, so this episode is prefetched. It must be of a task that the shard runs already:
-        # another task's simulator would have to be built before any worker is known to be free for it.
-        if not queue.may_prefetch:
-            return None
+        return self._choose_prefetched(queue, end) if queue.may_prefetch else None
+
+    def _choose_prefetched(self, queue: _ShardQueue, end: float) -> TaskKey | None:
+        """Return the task of an episode that a shard gets although all its workers are busy.
+
+        It is a task that the shard runs already: another task's simulator would have to be built before any worker is
+        known to be free for it.
+        """
         for task, n in queue.n_assigned_of.items():
             if n < queue.simulators[task] * (1 + self._enough_of(task)) and self._is_open(task, end):
                 return task
