@@ -440,8 +440,8 @@ def many_gpus(work: Workload, gpus: Sequence[int], n_episodes: int, cost: Driver
         f = found[-1]
         print(
             f"{f.gpus:6d} {f.seconds:9.1f} s {f.reference.end_s:8.1f} s {f.least.end_s:5.1f} s "
-            f"{f.episodes_per_s:11.1f} {f.idle:5.1%} {f.reference.share:10.1%} {abs(f.least.share):6.1%} {f.tail:5.1%} {f.driver_busy:12.1%} "
-            f"{f.decision_us:6.0f} us {f.builds:6d}",
+            f"{f.episodes_per_s:11.1f} {f.idle:5.1%} {f.reference.share:10.1%} {abs(f.least.share):6.1%} {f.tail:5.1%} "
+            f"{f.driver_busy:12.1%} {f.decision_us:6.0f} us {f.builds:6d}",
             flush=True,
         )
     return found
