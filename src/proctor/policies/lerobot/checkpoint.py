@@ -33,6 +33,7 @@ class Checkpoint:
         pinned: fields of ``--policy.*`` that name this very checkpoint, also when a link or a revision has moved on.
         trust_remote_code: the user's consent to run the Python code of models that the checkpoint is built around.
         any_image_size: whether images of another size than the configuration declares are taken.
+        autocast: the type in which PyTorch computes what bears it, ``bfloat16`` or ``float16``; None for full precision.
         known_training: what the files tell of the training, if the files do not stay; else they are read when asked.
     """
 
@@ -46,6 +47,7 @@ class Checkpoint:
     pinned: Mapping[str, Any] = field(default_factory=dict)
     trust_remote_code: bool = False
     any_image_size: bool = False
+    autocast: str | None = None
     known_training: Training | None = None
 
     def training(self) -> Training | None:
@@ -106,6 +108,8 @@ class Checkpoint:
         changes = {name: value for name, value in self.config.items() if name not in saved or saved[name] != value}
         if self.any_image_size:
             changes["any_image_size"] = True
+        if self.autocast:
+            changes["autocast"] = self.autocast
         found = {
             "type": self.type,
             "sha256": sha256,
@@ -114,6 +118,8 @@ class Checkpoint:
             "rename_map": dict(self.rename_map),
             "device": self.device and self.device.partition(":")[0],
         }
+        if self.autocast or self.config.get("compile_model"):
+            found["exactness"] = "numerical"
         if is_real_time(self.config):
             found["real_time_chunking"] = dict(self.config["rtc_config"])
         return found

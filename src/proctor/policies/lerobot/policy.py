@@ -140,6 +140,8 @@ class LeRobotPolicy(Policy):
         return {**self._source.fingerprint(), "device": self._device.type}
 
     def _precision(self) -> AbstractContextManager[Any]:
+        if self.checkpoint.autocast:
+            return torch.autocast(self._device.type, getattr(torch, self.checkpoint.autocast))
         return torch.autocast(self._device.type) if self._model.config.use_amp else nullcontext()
 
     def _preprocess(self, observations: Sequence[Observation]) -> dict[str, Any]:

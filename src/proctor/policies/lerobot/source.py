@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from proctor.policies.lerobot.policy import LeRobotPolicy
 
 _DEVICE = re.compile(r"cpu(,cpu)*|mps|(cuda|xpu)(:\d+)?|cuda:\d+(,cuda:\d+)+|xpu:\d+(,xpu:\d+)+")
-_OURS = frozenset({"type", "path", "revision", "base_path", "device", "strict", "any_image_size"})
+_OURS = frozenset({"type", "path", "revision", "base_path", "device", "strict", "any_image_size", "autocast"})
 """The fields of ``--policy.<field>`` that select a checkpoint and its loading; others override its configuration."""
 
 
@@ -163,8 +163,9 @@ def load(
     ``path`` is a directory or a repository of the Hub, ``revision`` one of its revisions, ``base_path`` the checkpoint
     that an adapter belongs to, in place of the one that it names, ``device`` where inference runs, ``strict`` (true)
     whether weights must be exactly those that the configuration asks for, ``any_image_size`` (false) whether images
-    may have another size than the configuration declares; every other field overrides one of the checkpoint's own
-    configuration. Without a ``rename_map`` the one the checkpoint was trained with stays in force. Whatever the
+    may have another size than the configuration declares, ``autocast`` the type (``bfloat16``, ``float16``) in which
+    PyTorch computes what bears it, with last digits that differ; every other field overrides one of the checkpoint's
+    own configuration. Without a ``rename_map`` the one the checkpoint was trained with stays in force. Whatever the
     checkpoint names runs no code of its own, unless the user consents with ``trust_remote_code``.
 
     Raises:
@@ -197,6 +198,7 @@ def load(
         pinned=pinned(fields["path"], files.directory),
         trust_remote_code=trust_remote_code,
         any_image_size=any_image_size,
+        autocast=_autocast(fields.get("autocast")),
     )
     return LeRobotSource(checkpoint, FileWeights(files))
 
@@ -239,6 +241,12 @@ def _switch(fields: Mapping[str, Any], name: str, *, default: bool) -> bool:
     value = read_value(fields.get(name, default))
     if not isinstance(value, bool):
         raise ConfigError(f"policy.{name} is {value!r}; it is true or false.")
+    return value
+
+
+def _autocast(value: Any) -> str | None:
+    if value not in (None, "bfloat16", "float16"):
+        raise ConfigError(f"policy.autocast is {value!r}; it is bfloat16 or float16, or left out for full precision.")
     return value
 
 
