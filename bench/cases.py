@@ -24,7 +24,8 @@ class Case:
     """An evaluation: a policy on a task, the number of episodes, and the maximum of steps.
 
     ``peer_modes`` are the modes in which lerobot-eval works: its asynchronous environments do not find PushT and ALOHA.
-    A forward pass on a CPU has ``rows`` observations, and each consists of ``frames_per_look`` steps' images. ``draws`` is True if the policy draws random numbers, so that its rewards differ from lerobot-eval's.
+    A forward pass on a CPU has ``rows`` observations, and each consists of ``frames_per_look`` steps' images.
+    ``draws`` is True if the policy draws random numbers, so that its rewards differ from lerobot-eval's.
     """
 
     name: str

@@ -4,8 +4,8 @@
 
 doctor: PyTorch on the GPU, and GL through EGL. passes: a SmolVLA of real size (450 million random parameters), pass by
 pass, in float32 and in bfloat16. smolvla, act: that policy and an ACT on Meta-World. libero: SmolVLA on LIBERO.
-exactness: the same episodes in several ways (bench/exactness.py has the table of the CPU). shards: ACT with one and with
-two processes on the one GPU. memory: a batch for which the GPU has no memory. projection: 2 000 episodes of LIBERO, from
+exactness: the same episodes in several ways (bench/exactness.py has the CPU's table). shards: ACT with one and with two
+processes on the one GPU. memory: a batch for which the GPU has no memory. projection: 2 000 episodes of LIBERO, from
 what was measured, beside the 18 minutes that are published for another evaluator, policy and success rate.
 
 An evaluation has as many episodes as its share of the time allows. Its bound is the longer of two times: that of the
@@ -110,7 +110,7 @@ def doctor(session: Session) -> dict[str, Any]:
     """Make the doctor's checks of what this script needs."""
     from proctor.doctor.examination import checks_of_this_machine, examine
 
-    wanted = ("python", "cores", "shared memory", "GL egl", "torch", "lerobot", "benchmark pusht", "benchmark metaworld")
+    wanted = ("python", "cores", "shared memory", "GL egl", "torch", "lerobot", "benchmark pusht", "benchmark meta")
     found = {}
     for check, finding in examine([c for c in checks_of_this_machine() if c.name.startswith(wanted)]):
         found[check.name] = f"{finding.status.value}: {finding.message}"
@@ -254,8 +254,8 @@ def projection(session: Session) -> dict[str, Any]:
     simulated = cost["reset"] + LIBERO_STEPS * cost["step"] + LIBERO_LOOKS * cost["look"]
     cores, device = 2000 * simulated / CORES / 60, 2000 * LIBERO_LOOKS / max(rates) / 60
     print(
-        f"  2 000 episodes of {LIBERO_STEPS} steps and {LIBERO_LOOKS} looks: simulators {cores:.1f} min on {CORES} cores, "
-        f"with costs measured {where}; passes {device:.1f} min; at least {max(cores, device):.1f} min "
+        f"  2 000 episodes of {LIBERO_STEPS} steps and {LIBERO_LOOKS} looks: simulators {cores:.1f} min on {CORES} "
+        f"cores, with costs measured {where}; passes {device:.1f} min; at least {max(cores, device):.1f} min "
         f"(published elsewhere: {PUBLISHED_MINUTES} min on one H100)"
     )
     return {"cores_min": cores, "device_min": device, "costs_measured": where, "published_min": PUBLISHED_MINUTES}
@@ -349,10 +349,7 @@ def shown(gpu: Mapping[str, float]) -> str:
     return f"GPU busy {gpu['gpu_busy']:.0%}, {gpu['gpu_memory_mib']:.0f} MiB"
 
 
-PARTS = {
-    part.__name__: part
-    for part in (doctor, passes, smolvla, act, libero, exactness, shards, memory, projection)
-}
+PARTS = {part.__name__: part for part in (doctor, passes, smolvla, act, libero, exactness, shards, memory, projection)}
 
 
 def attempt(name: str, session: Session) -> None:

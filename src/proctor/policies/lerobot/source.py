@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _DEVICE = re.compile(r"cpu(,cpu)*|mps|(cuda|xpu)(:\d+)?|cuda:\d+(,cuda:\d+)+|xpu:\d+(,xpu:\d+)+")
 _OURS = frozenset({"type", "path", "revision", "base_path", "device", "strict", "any_image_size", "autocast"})
 """The fields of ``--policy.<field>`` that select a checkpoint and its loading; others override its configuration."""
+_COMPILE = "compile"
+"""The field that has another name in the configuration, or none."""
 
 
 class Weights(Protocol):
@@ -149,7 +151,7 @@ class LeRobotSource:
         first = self.per_device[0]
         loaded = self.weights.load(first.checkpoint)
         policy = LeRobotPolicy(first.checkpoint, loaded, n_threads, source=first, changes=self.weights.change)
-        if first.checkpoint.config.get("compile_model"):
+        if first.checkpoint.compiles:
             policy.compile()
         return policy
 
@@ -183,6 +185,7 @@ def load(
     _note_ignored_fields(files, overrides, dropped)
     policy_type = policy_type_of({**files.config, **overrides})
     _require_packages(policy_type, files)
+    compiles_network = _compiles_network(files, overrides, policy_type)
     config = override(files.config, overrides, policy_type)
     for name in dropped:
         del config[name]
@@ -199,6 +202,7 @@ def load(
         trust_remote_code=trust_remote_code,
         any_image_size=any_image_size,
         autocast=_autocast(fields.get("autocast")),
+        compiles_network=compiles_network,
     )
     return LeRobotSource(checkpoint, FileWeights(files))
 
@@ -244,6 +248,14 @@ def _switch(fields: Mapping[str, Any], name: str, *, default: bool) -> bool:
     return value
 
 
+def _compiles_network(files: CheckpointFiles, overrides: dict[str, Any], policy_type: PolicyType) -> bool:
+    """Take ``compile`` out of the overrides of a type that LeRobot does not compile; say whether Proctor is to."""
+    wanted = _switch({"compile": overrides.pop(_COMPILE, False)}, "compile", default=False)
+    if wanted and policy_type.network is None:
+        raise ConfigError(f"policy.compile: a '{files.config['type']}' policy cannot be compiled; leave it out.")
+    return wanted
+
+
 def _autocast(value: Any) -> str | None:
     if value not in (None, "bfloat16", "float16"):
         raise ConfigError(f"policy.autocast is {value!r}; it is bfloat16 or float16, or left out for full precision.")
@@ -253,12 +265,9 @@ def _autocast(value: Any) -> str | None:
 def _overrides(fields: Mapping[str, Any], files: CheckpointFiles) -> dict[str, Any]:
     """Give the user's fields that change the configuration, by their name in it."""
     overrides = {name: read_value(value) for name, value in fields.items() if name not in _OURS}
-    if "compile" in overrides:
-        overrides["compile_model"] = overrides.pop("compile")
-        if "compile_model" not in files.config:
-            raise ConfigError(
-                f"policy.compile: LeRobot cannot compile a '{files.config['type']}' policy; leave it out."
-            )
+    if _COMPILE in overrides:
+        value = overrides.pop(_COMPILE)
+        overrides["compile_model" if "compile_model" in files.config else _COMPILE] = value
     if overrides.get("use_peft", files.is_adapter) != files.is_adapter:
         kind = "is" if files.is_adapter else "is not"
         raise ConfigError(f"policy.use_peft is {overrides['use_peft']}, but {files.directory} {kind} a PEFT adapter.")
