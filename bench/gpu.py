@@ -154,7 +154,7 @@ def libero(session: Session) -> dict[str, Any]:
     make = vla_checkpoints.make_smolvla if session.reduced else vla_checkpoints.make_smolvla_of_real_size
     if not (directory / "policy_postprocessor.json").exists():
         make(directory, robot, n_action_steps=10)
-    env = {"type": "libero", "task": "libero_spatial", "task_ids": [0]}
+    env: dict[str, Any] = {"type": "libero", "task": "libero_spatial", "task_ids": [0]}
     env |= {"episode_length": 20 if session.reduced else LIBERO_STEPS}
     return evaluation(session, {"path": str(directory), "device": session.device}, env, session.left(0.3))
 
@@ -310,7 +310,8 @@ def meta_observation() -> dict[str, Any]:
 def timed(work: Callable[[], Any], seconds: float) -> float:
     """Return the median seconds of some work, after two rounds to warm up."""
     work(), work()
-    taken, until = [], monotonic() + seconds
+    taken: list[float] = []
+    until = monotonic() + seconds
     while len(taken) < 3 or (monotonic() < until and len(taken) < 50):
         began = perf_counter()
         work()  # its result is on the CPU, so it has waited for the device
@@ -337,7 +338,7 @@ def watched(session: Session) -> Iterator[dict[str, float]]:
     finally:
         sampler.terminate()
         reader.join(5)
-        samples = [tuple(map(float, line.split(","))) for line in lines if line.replace(",", "").split()[:1] != ["["]]
+        samples = [tuple(map(float, line.split(","))) for line in lines if "[" not in line and line.count(",") == 1]
         if samples:
             found["gpu_busy"] = statistics.mean(busy for busy, _ in samples) / 100
             found["gpu_memory_mib"] = max(used for _, used in samples)

@@ -70,7 +70,12 @@ def make_smolvla_of_real_size(directory: Path, robot: Robot = PUSHT, *, seed: in
     policy's are LeRobot's defaults. ``fields`` are passed to ``SmolVLAConfig``.
     """
     vision = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
-    text = {"hidden_size": 960, "intermediate_size": 2560, "num_hidden_layers": 32, "num_attention_heads": 15}
+    text: dict[str, Any] = {
+        "hidden_size": 960,
+        "intermediate_size": 2560,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 15,
+    }
     text |= {"num_key_value_heads": 5, "head_dim": 64, "max_position_embeddings": 8192}
     text |= {"vocab_size": 49280, "rope_theta": 100000.0, "rms_norm_eps": 1e-5}
     _make_smolvlm(directory / "vlm", vision | {"image_size": 512, "patch_size": 16}, text, scale_factor=4)

@@ -257,9 +257,9 @@ def _compiles_network(files: CheckpointFiles, overrides: dict[str, Any], policy_
 
 
 def _autocast(value: Any) -> str | None:
-    if value not in (None, "bfloat16", "float16"):
+    if value is not None and value not in ("bfloat16", "float16"):
         raise ConfigError(f"policy.autocast is {value!r}; it is bfloat16 or float16, or left out for full precision.")
-    return value
+    return None if value is None else str(value)
 
 
 def _overrides(fields: Mapping[str, Any], files: CheckpointFiles) -> dict[str, Any]:
