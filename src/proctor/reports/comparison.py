@@ -24,7 +24,7 @@ def print_first(console: Console, path: object) -> None:
 
 
 def print_comparison(console: Console, comparisons: Sequence[RunComparison], remarks: Sequence[Sequence[str]]) -> None:
-    """Print every comparison, after :func:`print_first`. The remarks on each, which a reader must know, come before its numbers."""
+    """Print every comparison, after :func:`print_first`; remarks come before the numbers that they are about."""
     for position, (comparison, sentences) in enumerate(zip(comparisons, remarks, strict=True)):
         name = letter(position + 1)
         console.print(_named(name, comparison.b.path), Text(""), sep="\n", soft_wrap=True)
