@@ -191,7 +191,7 @@ def shards(session: Session) -> dict[str, Any]:
         flags += [f"--env.{name}={value}" for name, value in metaworld(session).items()]
         flags += [f"--eval.batch_size={max(1, CORES // count)}", f"--eval.n_episodes={n_episodes}", "--eval.video=none"]
         devices = [] if session.reduced else ["--devices=cuda:0"]
-        command = [sys.executable, "-m", "proctor", "parallel", f"--num-shards={count}", *devices, *flags]
+        command = [sys.executable, "-P", "-m", "proctor", "parallel", f"--num-shards={count}", *devices, *flags]
         began = perf_counter()
         with watched(session) as gpu:
             subprocess.run(
