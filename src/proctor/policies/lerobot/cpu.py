@@ -3,7 +3,7 @@
 Convolutions run near the processor's peak. Around them a ResNet-18 on 480x480 spends a quarter of its 0.23 s: the
 allocator gives the memory of every large array back to the system and fetches it again, page by page; max-pooling is
 not vectorised in PyTorch's default memory order; a frozen batch norm writes two new arrays of its input's size
-(``docs/performance.md``). Every convolution brings its weights into oneDNN's own memory order anew, which takes longer
+(``docs/lab-book.md``). Every convolution brings its weights into oneDNN's own memory order anew, which takes longer
 than the arithmetic if the weights are large and the input is small, as in Diffusion's U-Net: here that happens once.
 Convolutions of inputs in another memory order would be faster still, but their last bits differ.
 """
