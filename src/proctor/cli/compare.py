@@ -56,15 +56,15 @@ def compare_command(
         raise ConfigError(f"--fail_if_worse is {fail_if_worse}; it is a level of significance, such as 0.05.")
     evaluations = [read_measured(path) for path in compared_runs(run_dirs)]
     remarks = [_remarks(evaluations[0], other, anyway=anyway) for other in evaluations[1:]]
+    if not json:
+        print_first(Console(), evaluations[0].path)  # before the tests, whose library takes half a second to import
+    compared = compare(evaluations)
     if fail_if_worse is not None and any(tasks_without_rate(evaluations[0], other) for other in evaluations[1:]):
         raise ConfigError(
             "--fail_if_worse cannot be decided: a task that both have run has no success rate, because its environment "
             "did not report for every episode whether it succeeded. Evaluate with --env.success_key or "
             "--env.success_threshold, or compare without --fail_if_worse."
         )
-    if not json:
-        print_first(Console(), evaluations[0].path)  # before the tests, whose library takes half a second to import
-    compared = compare(evaluations)
     if json:
         print_json([_plain(comparison, sentences) for comparison, sentences in zip(compared, remarks, strict=True)])
     else:
