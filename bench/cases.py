@@ -24,6 +24,7 @@ class Case:
     """An evaluation: a policy on a task, the number of episodes, and the maximum of steps.
 
     ``peer_modes`` are the modes in which lerobot-eval works: its asynchronous environments do not find PushT and ALOHA.
+    A forward pass on a CPU has ``rows`` observations, and each consists of ``frames_per_look`` steps' images.
     ``draws`` is True if the policy draws random numbers, so that its rewards differ from lerobot-eval's.
     """
 
@@ -35,6 +36,8 @@ class Case:
     steps: int = 100
     peer_modes: tuple[tuple[int, bool], ...] = IN_PROCESS
     draws: bool = False
+    rows: int = 1
+    frames_per_look: int = 1
 
     def flags(self) -> list[str]:
         """The options of the case for both command lines."""
@@ -112,7 +115,14 @@ CASES = {
     case.name: case
     for case in (
         Case("pusht-act", {"type": "pusht"}, pusht_act, 50, episodes=20, steps=300),
-        Case("pusht-diffusion", {"type": "pusht"}, pusht_diffusion, 8, episodes=8, steps=100, draws=True),
+        Case(
+            *("pusht-diffusion", {"type": "pusht"}, pusht_diffusion, 8),
+            episodes=8,
+            steps=100,
+            draws=True,
+            rows=4,
+            frames_per_look=2,
+        ),
         metaworld(1, steps=25),
         metaworld(10),
         metaworld(50),

@@ -1,10 +1,13 @@
 """Measure the share of the ideal that the engine reaches: only necessary work, on all cores, without a gap.
 
-    python bench/ideal.py [act] [experts] [startup] [--repeats 3]     (the default is all three)
+    python bench/ideal.py [act] [k1] [diffusion] [experts] [startup] [--repeats 3]     (the default is all of them)
 
 act: ACT on a Meta-World task, with the policy loaded and a simulator built beforehand. First the script measures the
 cost of a reset, a physics step, a look and an inference, one at a time on one core; the ideal is the sum of the
-necessary work divided by the cores. experts: all 50 tasks of Meta-World with their experts, which neither look nor
+necessary work divided by the cores. k1: the same with a look and a pass at every step. diffusion: Diffusion on PushT,
+a U-Net denoised in ten steps, four episodes to a pass. Of these two the script also prints the share of a second ideal,
+whose costs are measured while the other cores do the same work: cores share memory and its caches, so that no engine
+can use them all at the price of one. experts: all 50 tasks of Meta-World with their experts, which neither look nor
 infer; the ideal contains one construction for each task and one start of each worker, imports included. startup:
 ``proctor eval`` of about a minute from the command on; the ideal also contains one load of the policy, imports
 included, and for each worker its start and one construction. The result is a share and not a time: both sides are
@@ -31,7 +34,7 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("MUJOCO_GL", "egl")
 os.environ.setdefault("LP_NUM_THREADS", "0")  # as in a worker
 sys.path.insert(0, str(Path(__file__).parent))
-from cases import Case, metaworld
+from cases import CASES, Case, metaworld
 from common import loaded, machine
 
 if TYPE_CHECKING:
@@ -50,16 +53,33 @@ CONSTRUCT_TO_LOOK = CONSTRUCT + "env.prepare_to_look()"
 
 def act(options: argparse.Namespace) -> float:
     """Measure from the first episode on."""
+    return measured("act", act_case(options))
+
+
+def k1(options: argparse.Namespace) -> float:
+    """Measure a look and a pass at every step, from the first episode on."""
+    return measured("k1", metaworld(1, options.task, episodes=8, steps=50), crowded=True)
+
+
+def diffusion(options: argparse.Namespace) -> float:
+    """Measure Diffusion on PushT from the first episode on."""
+    return measured("diffusion", replace(CASES["pusht-diffusion"], episodes=32), crowded=True)
+
+
+def measured(name: str, case: Case, *, crowded: bool = False) -> float:
+    """Run a case with its policy loaded beforehand; return its share of the ideal, by costs of a core that is alone."""
     from proctor import evaluate
 
-    case = act_case(options)
     policy = loaded(case.policy_fields())
-    cost = bare_costs(policy, options.task)
+    cost = bare_costs(policy, case.env)
     with tempfile.TemporaryDirectory() as folder:
         env = {**case.env, "episode_length": case.steps}
         info = evaluate(policy, env, n_episodes=case.episodes, output_dir=folder).info
     took = info["overall"]["eval_s"] - info["overall"]["startup_s"]
-    return said("act", necessary(info, case, cost), took, info, cost)
+    if crowded:
+        beside = costs_in_a_crowd(policy, case)
+        said(f"{name}, costs beside {CORES - 1} of the same", necessary(info, case, beside), took, info, beside)
+    return said(name, necessary(info, case, cost), took, info, cost)
 
 
 def experts(options: argparse.Namespace) -> float:
@@ -82,7 +102,7 @@ def experts(options: argparse.Namespace) -> float:
 def startup(options: argparse.Namespace) -> float:
     """Measure from the command to its end, for an evaluation of about a minute."""
     case = act_case(options)
-    cost = bare_costs(loaded(case.policy_fields()), options.task)
+    cost = bare_costs(loaded(case.policy_fields()), case.env)
     chunks = -(-case.steps // case.n_action_steps)
     episode = cost["reset"] + case.steps * cost["step"] + chunks * (cost["look"] + cost["inference"])
     case = replace(case, episodes=max(1, round(options.seconds * CORES / episode)))
@@ -105,14 +125,15 @@ def act_case(options: argparse.Namespace) -> Case:
 def necessary(info: Mapping[str, Any], case: Case, cost: Mapping[str, float]) -> float:
     """Return the seconds of resets, steps, looks and inference that every evaluation needs."""
     episodes = info["per_episode"]
-    n_looks, needed = (
-        sum(e["n_looks"] for e in episodes),
-        sum(-(-e["length"] // case.n_action_steps) for e in episodes),
-    )
+    chunks = [-(-episode["length"] // case.n_action_steps) for episode in episodes]
+    n_looks = sum(episode["n_looks"] for episode in episodes)
+    needed = sum((count - 1) * case.frames_per_look + 1 for count in chunks)
     if n_looks != needed:
         raise SystemExit(f"{n_looks} looks were made, {needed} were needed")
-    n_steps = sum(e["length"] for e in episodes)
-    return float(len(episodes) * cost["reset"] + n_steps * cost["step"] + n_looks * (cost["look"] + cost["inference"]))
+    n_steps = sum(episode["length"] for episode in episodes)
+    n_passes = -(-sum(chunks) // case.rows)
+    simulated = len(episodes) * cost["reset"] + n_steps * cost["step"] + n_looks * cost["look"]
+    return float(simulated + n_passes * cost["inference"])
 
 
 def said(name: str, work: float, took: float, info: Mapping[str, Any], cost: Mapping[str, float]) -> float:
@@ -125,29 +146,75 @@ def said(name: str, work: float, took: float, info: Mapping[str, Any], cost: Map
     return float(work / CORES / took)
 
 
-def bare_costs(policy: Any, task_name: str) -> dict[str, float]:
-    """Return the median seconds of each kind of work, alone on one core."""
+def bare_costs(policy: Any, env_fields: Mapping[str, Any]) -> dict[str, float]:
+    """Return the median seconds of each kind of work on one core; a forward pass has all of its rows."""
     import numpy as np
 
     from proctor.evaluation.components import make_benchmark
-    from proctor.policies.base import EpisodeMemory
-    from proctor.streams import RandomStream
-    from proctor.types import EpisodeSpec, Observation
 
-    benchmark, _ = make_benchmark({"type": "metaworld", "task": task_name})
-    (task,) = benchmark.tasks()
+    benchmark, _ = make_benchmark(dict(env_fields))
+    task = benchmark.tasks()[0]
     env = benchmark.make_env(task)
-    action = np.zeros(4, np.float32)
+    action = np.zeros(env.action_space.shape, np.float32)
     reset = _median(lambda: env.reset(1, None, look=False), 20)
     step = _median(lambda: env.step(action, look=False), 100)
     seen = env.reset(1, None, look=True)
     look = _median(lambda: env.step(action, look=True), 10) - step
     assert seen is not None
-    observation = Observation({key: array[np.newaxis] for key, array in seen.items()}, task.instruction)
-    memory = EpisodeMemory(RandomStream(EpisodeSpec("bench", 0, 0, 0)))
-    inference = _median(lambda: policy.predict([observation], [memory]), 10)
+    inference = _median(a_pass(policy, seen, task.instruction), 10)
     env.close()
     return {"reset": reset, "step": step, "look": look, "inference": inference}
+
+
+def a_pass(policy: Any, seen: Mapping[str, Any], instruction: str, rows: int | None = None) -> Callable[[], Any]:
+    """Return a function that makes a forward pass of one observation, as often as the pass has rows."""
+    import numpy as np
+
+    from proctor.policies.base import EpisodeMemory
+    from proctor.streams import RandomStream
+    from proctor.types import EpisodeSpec, Observation
+
+    history = {key: np.stack([array] * len(policy.look_offsets)) for key, array in seen.items()}
+    rows = rows or policy.batch_size
+    memories = [EpisodeMemory(RandomStream(EpisodeSpec("bench", 0, row, 0))) for row in range(rows)]
+    return lambda: policy.predict([Observation(history, instruction)] * rows, memories)
+
+
+def costs_in_a_crowd(policy: Any, case: Case) -> dict[str, float]:
+    """Return the costs of a core while every other core looks and infers without a pause."""
+    command = [sys.executable, "-P", __file__, "--keep-busy", case.name]
+    others = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(CORES - 1)]
+    try:
+        for other in others:
+            assert other.stdout is not None
+            other.stdout.readline()
+        return bare_costs(policy, case.env)
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+
+
+def keep_busy(name: str) -> None:
+    """Look and infer until the process is killed; print a line once the first round is done."""
+    import numpy as np
+
+    from proctor.evaluation.components import make_benchmark
+
+    case = CASES[name]
+    benchmark, _ = make_benchmark(dict(case.env))
+    task = benchmark.tasks()[0]
+    env, policy = benchmark.make_env(task), loaded(case.policy_fields())
+    seen, action = env.reset(1, None, look=True), np.zeros(env.action_space.shape, np.float32)
+    assert seen is not None
+    infer, said = a_pass(policy, seen, task.instruction), False
+    while True:
+        for _ in range(case.rows * case.frames_per_look):
+            env.step(action, look=True)
+        infer()
+        if not said:
+            print("busy", flush=True)
+        said = True
 
 
 def expert_costs(tasks: str) -> dict[str, dict[str, float]]:
@@ -195,7 +262,7 @@ def elapsed(command: list[str]) -> float:
     return _elapsed(lambda: subprocess.run(command, check=True, capture_output=True))
 
 
-PARTS = {"act": act, "experts": experts, "startup": startup}
+PARTS = {"act": act, "k1": k1, "diffusion": diffusion, "experts": experts, "startup": startup}
 
 
 def main() -> None:
@@ -220,4 +287,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["--keep-busy"]:
+        keep_busy(sys.argv[2])
     main()

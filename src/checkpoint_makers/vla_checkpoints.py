@@ -47,26 +47,11 @@ def make_tokenizer(directory: Path, sentences: Iterable[str] = _SENTENCES) -> An
 
 def make_smolvla(directory: Path, robot: Robot = PUSHT, *, seed: int = 0, **fields: Any) -> Path:
     """Write a small SmolVLA checkpoint (1 MB) and return its directory. ``fields`` are passed to ``SmolVLAConfig``."""
-    from lerobot.policies.smolvla.modeling_smolvla import SmolVLAConfig, SmolVLAPolicy
-    from transformers import SmolVLMConfig, SmolVLMImageProcessor, SmolVLMProcessor, SmolVLMVideoProcessor
-
-    tokenizer = make_tokenizer(directory / "vlm")
     vision = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
     text = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
-    text |= {"num_key_value_heads": 2, "head_dim": 16, "vocab_size": len(tokenizer), "pad_token_id": 0}
-    SmolVLMConfig(
-        vision_config=vision | {"image_size": 64, "patch_size": 16},
-        text_config=text | {"model_type": "llama", "max_position_embeddings": 256},
-        scale_factor=2,
-        image_token_id=4,
-        pad_token_id=0,
-    ).save_pretrained(directory / "vlm")
-    SmolVLMProcessor(
-        image_processor=SmolVLMImageProcessor(), tokenizer=tokenizer, video_processor=SmolVLMVideoProcessor()
-    ).save_pretrained(directory / "vlm")
+    text |= {"num_key_value_heads": 2, "head_dim": 16, "max_position_embeddings": 256}
+    _make_smolvlm(directory / "vlm", vision | {"image_size": 64, "patch_size": 16}, text, scale_factor=2)
     small = {
-        "vlm_model_name": str(directory / "vlm"),
-        "load_vlm_weights": False,
         "num_vlm_layers": 2,
         "resize_imgs_with_padding": (64, 64),
         "num_steps": 3,
@@ -75,7 +60,50 @@ def make_smolvla(directory: Path, robot: Robot = PUSHT, *, seed: int = 0, **fiel
         "max_state_dim": 8,
         "max_action_dim": 8,
     }
-    return write_checkpoint(directory, robot, Recipe(SmolVLAConfig, SmolVLAPolicy, small | fields), seed)
+    return _write_smolvla(directory, robot, small | fields, seed)
+
+
+def make_smolvla_of_real_size(directory: Path, robot: Robot = PUSHT, *, seed: int = 0, **fields: Any) -> Path:
+    """Write a SmolVLA checkpoint of 450 million random parameters (1.8 GB) and return its directory.
+
+    The numbers are those of SmolVLM2-500M-Video-Instruct's ``config.json``, which ``SmolVLAConfig`` names, and the
+    policy's are LeRobot's defaults. ``fields`` are passed to ``SmolVLAConfig``.
+    """
+    vision = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
+    text: dict[str, Any] = {
+        "hidden_size": 960,
+        "intermediate_size": 2560,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 15,
+    }
+    text |= {"num_key_value_heads": 5, "head_dim": 64, "max_position_embeddings": 8192}
+    text |= {"vocab_size": 49280, "rope_theta": 100000.0, "rms_norm_eps": 1e-5}
+    _make_smolvlm(directory / "vlm", vision | {"image_size": 512, "patch_size": 16}, text, scale_factor=4)
+    return _write_smolvla(directory, robot, fields, seed)
+
+
+def _make_smolvlm(directory: Path, vision: dict[str, Any], text: dict[str, Any], scale_factor: int) -> None:
+    """Write the configuration, the tokenizer and the processors of a SmolVLM."""
+    from transformers import SmolVLMConfig, SmolVLMImageProcessor, SmolVLMProcessor, SmolVLMVideoProcessor
+
+    tokenizer = make_tokenizer(directory)
+    SmolVLMConfig(
+        vision_config=vision,
+        text_config={"model_type": "llama", "vocab_size": len(tokenizer), "pad_token_id": 0} | text,
+        scale_factor=scale_factor,
+        image_token_id=4,
+        pad_token_id=0,
+    ).save_pretrained(directory)
+    SmolVLMProcessor(
+        image_processor=SmolVLMImageProcessor(), tokenizer=tokenizer, video_processor=SmolVLMVideoProcessor()
+    ).save_pretrained(directory)
+
+
+def _write_smolvla(directory: Path, robot: Robot, fields: dict[str, Any], seed: int) -> Path:
+    from lerobot.policies.smolvla.modeling_smolvla import SmolVLAConfig, SmolVLAPolicy
+
+    built_around = {"vlm_model_name": str(directory / "vlm"), "load_vlm_weights": False}
+    return write_checkpoint(directory, robot, Recipe(SmolVLAConfig, SmolVLAPolicy, built_around | fields), seed)
 
 
 def make_pi(directory: Path, robot: Robot = PUSHT, *, version: str = "pi0", seed: int = 0, **fields: Any) -> Path:

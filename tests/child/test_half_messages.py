@@ -102,3 +102,14 @@ def test_nothing_is_written_after_the_end(ends):
     wire.close()
     with pytest.raises(ConnectionResetError):
         wire.send(b"too late")
+
+
+def test_messages_before_bytes_that_are_none_are_received(ends):
+    """And the call after that fails, however much has come since."""
+    wire, theirs = ends
+    os.write(theirs.fileno(), b"\0\0\0\3abc\0\0\0\0\xff\xff\xff\xfe")
+
+    assert wire.receive() == [b"abc", b""]
+    theirs.close()
+    with pytest.raises(ConnectionAbortedError):
+        wire.receive()

@@ -349,10 +349,10 @@ def test_workers_outlive_the_thread_of_the_caller_that_needed_them_first(tmp_pat
             thread = threading.Thread(target=lambda: found.append(evaluator(FakePolicy())))
             thread.start()
             thread.join()
-            wait_until(lambda: len(processes()) == 3)
+            wait_until(lambda: len(processes()) >= 2)  # the fork server, and at least one worker
             there = processes()
         sleep(0.2)
-        assert processes() == there
+        assert there.items() <= processes().items()
     assert [canonical(each) for each in found] == [fresh(tmp_path)] * 2
 
 

@@ -133,6 +133,7 @@ def run_with_losses(cluster, config, monkeypatch):
             )
         finally:
             add_node(cluster)
+            cluster.wait_for_nodes()  # until Ray knows that the other one is gone, else it places shards there
     assert len(result.losses) == len(losses) >= 2
     return result
 
@@ -287,7 +288,7 @@ def test_a_node_is_checked_before_anything_runs_there(launcher, tmp_path, monkey
     monkeypatch.setattr(requirements, "_versions", lambda names: {"mujoco": "2.9", "no-such-simulator": "1.0"})
     launcher.submit(shard(0, FAKE, tmp_path))
 
-    (failed,) = events_until(launcher, 0, ShardFailed)
+    *_, failed = events_until(launcher, 0, ShardFailed)
 
     assert failed.error.exit_code == 2
     first, second = failed.error.message.splitlines()

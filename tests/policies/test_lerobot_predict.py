@@ -241,6 +241,40 @@ def test_mixed_precision_is_numerically_near(checkpoints):
     assert 0 < np.abs(full - mixed).max() < 10
 
 
+def test_autocast_is_numerically_near_and_says_so(checkpoints):
+    seen = frames(seed=1)
+    full, mixed = (open_policy(checkpoints["act"], **how) for how in ({}, {"autocast": "bfloat16"}))
+
+    difference = np.abs(Episode(full, seen).run() - Episode(mixed, seen).run())
+
+    assert 0 < difference.max() < 10
+    assert "exactness" not in full.fingerprint()
+    assert mixed.fingerprint()["exactness"] == "numerical"
+    assert mixed.fingerprint()["overrides"]["autocast"] == "bfloat16"
+
+
+def test_an_act_that_proctor_compiles_is_numerically_near_and_says_so(checkpoints, monkeypatch):
+    """The backend captures the network and leaves its operators as they are, which takes seconds and no compiler."""
+    compiled = []
+    stock = torch.nn.Module.compile
+    monkeypatch.setattr(
+        torch.nn.Module, "compile", lambda module: compiled.append(module) or stock(module, backend="aot_eager")
+    )
+    seen = frames(seed=1)[:3]
+    plain, ours = (open_policy(checkpoints["act"], **how) for how in ({}, {"compile": "true"}))
+
+    np.testing.assert_allclose(Episode(ours, seen).run(), Episode(plain, seen).run(), rtol=1e-3, atol=1e-2)
+
+    assert [type(module).__name__ for module in compiled] == ["ACT"]
+    assert ours.fingerprint()["exactness"] == "numerical"
+    assert ours.fingerprint()["overrides"]["compile"] is True
+
+
+def test_a_type_of_policy_that_nobody_can_compile_is_refused(checkpoints):
+    with pytest.raises(ConfigError, match=r"policy\.compile: a 'vqbet' policy cannot be compiled; leave it out"):
+        load({"path": str(checkpoints["vqbet"]), "compile": True})
+
+
 @pytest.mark.prove
 def test_a_compiled_policy_is_numerically_near(checkpoints):
     """And draws what it would draw otherwise. Compiling takes a minute and more."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from proctor.reports.comparison import print_comparison
+from proctor.reports.comparison import print_comparison, print_first
 from proctor.results.compare import compare
 from proctor.results.measured import EpisodeId, MeasuredRun, MeasuredTask
 from proctor.statistics.counts import Counts
@@ -34,6 +34,7 @@ def measured(path, tasks, name="feed-animal"):
 
 def printed(evaluations, width, remarks=()):
     out = Console(file=io.StringIO(), width=width)
+    print_first(out, evaluations[0].path)
     challenges = compare(evaluations)
     print_comparison(out, challenges, [remarks] * len(challenges))
     return out.file.getvalue()

@@ -20,7 +20,7 @@ from proctor.config.strict_yaml import load_yaml
 from proctor.engine.worker.messages import decode_reply, decode_request
 from proctor.errors import Note, ProctorError
 from proctor.evaluation.components import load_policy
-from proctor.parallel.messages import RunEpisodes, ShardReady, decode_order, decode_report, encode
+from proctor.parallel.messages import RunEpisodes, ShardReady, decode_order, decode_reports, encode, encode_reports
 from proctor.policies.remote import openpi, served, zeromq
 from proctor.policies.remote.codec import WireError, pack, pack_groot, unpack
 from proctor.policies.remote.extension import EXTENSION
@@ -120,10 +120,11 @@ def test_an_odd_message_of_a_server_or_client_is_read_or_refused(reader):
             READERS[reader](message)
 
 
-@pytest.mark.parametrize("decode", [decode_reply, decode_request, decode_report, decode_order])
+@pytest.mark.parametrize("decode", [decode_reply, decode_request, decode_reports, decode_order])
 def test_odd_messages_between_processes_are_read_or_refused(decode):
     """A ValueError is what those who receive them expect."""
-    generator, good = random.Random(decode.__qualname__), [b"\x92\x01", encode(ShardReady(3)), encode(RunEpisodes(()))]
+    generator, good = random.Random(decode.__qualname__), [b"\x92\x01", encode(RunEpisodes(()))]
+    good += [encode_reports(ShardReady(3)), encode_reports(ShardReady(3), ShardReady(4))]
     for _ in range(2000):
         with suppress(ValueError):
             decode(mutated_bytes(generator.choice(good), generator))

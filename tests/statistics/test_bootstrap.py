@@ -33,10 +33,10 @@ def test_the_same_results_give_the_same_interval():
     assert not np.array_equal(whole.tasks[0].resampled.sums, whole.tasks[1].resampled.sums)
 
 
-@pytest.mark.parametrize("n", [1, 2, 7, 50, 131, 140, 3000])
-def test_resamples_are_those_of_the_plain_formula(n):
+@pytest.mark.parametrize(("n", "n_quantities"), [*((n, 3) for n in (1, 2, 7, 50, 131, 140, 3000)), (7, 1), (7, 9)])
+def test_resamples_are_those_of_the_plain_formula(n, n_quantities):
     """To the last bit, also where so many episodes are drawn from that it is done in parts."""
-    values = np.random.default_rng(n).exponential(size=(n, 3))
+    values = np.random.default_rng(n).exponential(size=(n, n_quantities))
     generator = np.random.default_rng(5)
 
     plain = np.array([values[generator.integers(n, size=n)].sum(axis=0) for _ in range(RESAMPLES)])

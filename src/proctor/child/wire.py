@@ -68,9 +68,13 @@ class Wire:
                     break
             else:
                 ended = True
-        messages = []
-        while (found := self._next_message()) is not None:
-            messages.append(found)
+        messages: list[bytes] = []
+        try:
+            while (found := self._next_message()) is not None:
+                messages.append(found)
+        except ConnectionAbortedError:
+            if not messages:  # else those that came before are returned first, and the next call fails
+                raise
         if ended and not messages:
             raise EOFError
         return messages

@@ -47,7 +47,7 @@ def compare_command(
     markdown
         Append the comparison in Markdown to this file, for example "$GITHUB_STEP_SUMMARY".
     """
-    from proctor.reports.comparison import print_comparison
+    from proctor.reports.comparison import print_comparison, print_first
     from proctor.reports.markdown import comparison_markdown
     from proctor.results.compare import Verdict, compare, tasks_without_rate
     from proctor.results.measured import read_measured
@@ -56,6 +56,8 @@ def compare_command(
         raise ConfigError(f"--fail_if_worse is {fail_if_worse}; it is a level of significance, such as 0.05.")
     evaluations = [read_measured(path) for path in compared_runs(run_dirs)]
     remarks = [_remarks(evaluations[0], other, anyway=anyway) for other in evaluations[1:]]
+    if not json:
+        print_first(Console(), evaluations[0].path)  # before the tests, whose library takes half a second to import
     compared = compare(evaluations)
     if fail_if_worse is not None and any(tasks_without_rate(evaluations[0], other) for other in evaluations[1:]):
         raise ConfigError(

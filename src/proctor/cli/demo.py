@@ -31,7 +31,8 @@ def demo_command(*, n_episodes: int = 10, output_dir: str | None = None, view: b
     view
         Start the viewer afterwards, and print its address; Ctrl-C ends it.
     """
-    checkpoint = _require_parts()
+    _require_packages()
+    checkpoint = bundled_checkpoint()
 
     from proctor.evaluation.prepared_run import prepare
     from proctor.evaluation.run import run
@@ -46,16 +47,19 @@ def demo_command(*, n_episodes: int = 10, output_dir: str | None = None, view: b
     return status or _show_in_browser(Path(output_dir or "outputs"), start=view)
 
 
-def _require_parts() -> Path:
-    """Return the checkpoint's directory.
-
-    Raises:
-        MissingExtraError: the simulator, LeRobot or the checkpoint is not installed.
-    """
+def _require_packages() -> None:
     for name, module in (("Meta-World", "metaworld"), ("LeRobot", "lerobot")):
         if find_spec(module) is None:
             raise MissingExtraError(f"{name}, which the demonstration needs,", _EXTRA)
-    data = find_spec("proctor_eval_demo")  # a distribution of the checkpoint alone, which contains no code
+
+
+def bundled_checkpoint() -> Path:
+    """Return the directory of the bundled checkpoint, in a checkout or in the distribution that contains it alone.
+
+    Raises:
+        MissingExtraError: it is in neither.
+    """
+    data = find_spec("proctor_eval_demo")  # it contains no code
     folders = [_CHECKOUT, *map(Path, data.submodule_search_locations or () if data else ())]
     for folder in folders:
         if (folder / _CHECKPOINT / "config.json").is_file():

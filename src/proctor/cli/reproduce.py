@@ -23,6 +23,7 @@ _MAY_BE_GIVEN: tuple[str, ...] = ("--eval.", "--output_dir=", "--trust_remote_co
 _MAY_BE_GIVEN += ("--policy.device=", "--policy.path=", "--policy.url=")
 """The beginnings of the options that say how or from where a result is measured, and not what."""
 
+_BUNDLED = "examples/metaworld_act"
 _ONLY_NOTED = ("eval.n_episodes", "policy.path", "policy.url")
 """Parts of a protocol in which a run may differ and still be compared: a copy of the checkpoint, fewer episodes."""
 
@@ -93,10 +94,18 @@ def _config(known: KnownResult, options: Sequence[str]) -> RunConfig:
                 f"{option} does not belong to how {known.name} is run, but to its protocol or to another command; to "
                 f"measure something else, use the command above with {option}."
             )
-    words = ["eval", f"--output_dir=outputs/reproduce/{known.name}", *known.options, *options]
+    protocol = [_with_bundled_checkpoint(option) for option in known.options]
+    words = ["eval", f"--output_dir=outputs/reproduce/{known.name}", *protocol, *options]
     _, arguments, *_ = app.parse_args(expand(words), print_error=False, exit_on_error=False)
     config: RunConfig = arguments.arguments["config"]
     return config
+
+
+def _with_bundled_checkpoint(option: str) -> str:
+    """Return an option with the place of the bundled checkpoint on this machine, if it names that one."""
+    from proctor.cli.demo import bundled_checkpoint
+
+    return f"--policy.path={bundled_checkpoint()}" if option == f"--policy.path={_BUNDLED}" else option
 
 
 def _compare(known: KnownResult, directory: Path, markdown: Path | None, *, json: bool) -> int:

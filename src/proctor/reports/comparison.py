@@ -18,9 +18,13 @@ MAX_TASK_ROWS = 20
 _STYLES = {Verdict.BETTER: "green", Verdict.WORSE: "red", Verdict.UNDECIDED: ""}
 
 
+def print_first(console: Console, path: object) -> None:
+    """Print the name of the evaluation with which the others are compared."""
+    console.print(_named("A", path), soft_wrap=True)
+
+
 def print_comparison(console: Console, comparisons: Sequence[RunComparison], remarks: Sequence[Sequence[str]]) -> None:
-    """Print every comparison. The remarks on each, which a reader must know, come before its numbers."""
-    console.print(_named("A", comparisons[0].a.path), soft_wrap=True)
+    """Print every comparison, after :func:`print_first`; remarks come before the numbers that they are about."""
     for position, (comparison, sentences) in enumerate(zip(comparisons, remarks, strict=True)):
         name = letter(position + 1)
         console.print(_named(name, comparison.b.path), Text(""), sep="\n", soft_wrap=True)

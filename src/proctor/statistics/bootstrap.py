@@ -73,7 +73,7 @@ def _resampled_sums(values: Array, seed: int) -> Array:
     generator, n = np.random.default_rng(seed), len(values)
     if not n:
         return np.zeros((RESAMPLES, values.shape[1]))
-    width = 1 if values.shape[1] == 1 else _COLUMNS
+    width = 1 if values.shape[1] == 1 else max(values.shape[1], _COLUMNS)
     rows = np.pad(values, ((0, 0), (0, width - values.shape[1])))
     sums = np.full((RESAMPLES, width), -0.0)  # -0.0 is the only number to which adding -0.0 gives -0.0
     for part in np.array_split(sums, min(RESAMPLES, 1 + RESAMPLES * n // _DRAWS_AT_ONCE)):

@@ -303,7 +303,7 @@ class Robosuite(Benchmark):
     protocol: ClassVar[str] = "robosuite-1"
     groups = tuple(GROUPS)
     distributions = ("gymnasium", "mujoco", "numba", "numpy", "robosuite", "scipy")
-    worker_memory_mb = 650
+    worker_memory_mb = 550
     config_class: ClassVar[type[EnvConfig]] = RobosuiteConfig
     config: RobosuiteConfig
 

@@ -33,6 +33,8 @@ class Checkpoint:
         pinned: fields of ``--policy.*`` that name this very checkpoint, also when a link or a revision has moved on.
         trust_remote_code: the user's consent to run the Python code of models that the checkpoint is built around.
         any_image_size: whether images of another size than the configuration declares are taken.
+        autocast: the type in which PyTorch computes what bears it, ``bfloat16`` or ``float16``; None for float32.
+        compiles_network: whether Proctor compiles the network, because LeRobot has no ``compile_model`` for it.
         known_training: what the files tell of the training, if the files do not stay; else they are read when asked.
     """
 
@@ -46,6 +48,8 @@ class Checkpoint:
     pinned: Mapping[str, Any] = field(default_factory=dict)
     trust_remote_code: bool = False
     any_image_size: bool = False
+    autocast: str | None = None
+    compiles_network: bool = False
     known_training: Training | None = None
 
     def training(self) -> Training | None:
@@ -106,6 +110,8 @@ class Checkpoint:
         changes = {name: value for name, value in self.config.items() if name not in saved or saved[name] != value}
         if self.any_image_size:
             changes["any_image_size"] = True
+        if self.autocast:
+            changes["autocast"] = self.autocast
         found = {
             "type": self.type,
             "sha256": sha256,
@@ -114,9 +120,18 @@ class Checkpoint:
             "rename_map": dict(self.rename_map),
             "device": self.device and self.device.partition(":")[0],
         }
+        if self.compiles_network:
+            changes["compile"] = True
+        if self.autocast or self.compiles:
+            found["exactness"] = "numerical"
         if is_real_time(self.config):
             found["real_time_chunking"] = dict(self.config["rtc_config"])
         return found
+
+    @property
+    def compiles(self) -> bool:
+        """Say whether the policy is compiled, by LeRobot or by Proctor."""
+        return self.compiles_network or bool(self.config.get("compile_model"))
 
     @property
     def episodes_per_pass(self) -> int:

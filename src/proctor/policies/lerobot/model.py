@@ -58,7 +58,9 @@ def build(checkpoint: Checkpoint) -> Loaded:
     tensors = {name: tensor for file in checkpoint.files.weights for name, tensor in _read_weights(file).items()}
     statistics = {name: tensors.pop(name) for name in [*tensors] if name.startswith(EMBEDDED_NORMALISATION)}
     model = _model(checkpoint, config, tensors).to(device).eval()
-    if device.type == "cpu":
+    if checkpoint.compiles_network and checkpoint.policy_type.network is not None:
+        checkpoint.policy_type.network(model).compile()
+    elif device.type == "cpu":
         prepare_for_cpu(model)
     pre, post = _processors(checkpoint, config, device, statistics)
     try:

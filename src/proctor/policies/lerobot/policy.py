@@ -140,7 +140,10 @@ class LeRobotPolicy(Policy):
         return {**self._source.fingerprint(), "device": self._device.type}
 
     def _precision(self) -> AbstractContextManager[Any]:
-        return torch.autocast(self._device.type) if self._model.config.use_amp else nullcontext()
+        if (name := self.checkpoint.autocast) is None and not self._model.config.use_amp:
+            return nullcontext()
+        precision: AbstractContextManager[Any] = torch.autocast(self._device.type, name and getattr(torch, name))
+        return precision
 
     def _preprocess(self, observations: Sequence[Observation]) -> dict[str, Any]:
         """Make the network's input: see :data:`~proctor.policies.lerobot.policy_types.Batch`."""

@@ -47,6 +47,7 @@ class PolicyType:
         load_rest: load what model or preprocessor would load in the midst of the first prediction, each copy its own.
         predict_in_real_time: ``predict`` for a checkpoint with real-time chunking; None if that cannot be evaluated.
         needs_gradients: whether a prediction computes gradients.
+        network: the part of the policy that Proctor compiles if the user asks for it and LeRobot has no field for it.
         requires: distributions beyond lerobot and torch, each importable under its own name.
         imports: modules beyond lerobot's that its module imports, if it uses few of those that lerobot imports with it
             (see :mod:`~proctor.policies.lerobot.imports`); None if all of lerobot is to be imported.
@@ -66,6 +67,7 @@ class PolicyType:
     load_rest: Callable[[Any, Any], None] = lambda _, __: None
     predict_in_real_time: Predict | None = None
     needs_gradients: bool = False
+    network: Callable[[Any], Any] | None = None
     requires: tuple[str, ...] = ()
     imports: tuple[str, ...] | None = None
 
@@ -319,6 +321,7 @@ POLICY_TYPES: Mapping[str, PolicyType] = {
         ),
         while_loading={"pretrained_backbone_weights": None},
         imports=(),
+        network=lambda policy: policy.model,
     ),
     "diffusion": PolicyType(
         predict=_predict_diffusion,

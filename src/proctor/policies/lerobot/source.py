@@ -28,8 +28,10 @@ if TYPE_CHECKING:
     from proctor.policies.lerobot.policy import LeRobotPolicy
 
 _DEVICE = re.compile(r"cpu(,cpu)*|mps|(cuda|xpu)(:\d+)?|cuda:\d+(,cuda:\d+)+|xpu:\d+(,xpu:\d+)+")
-_OURS = frozenset({"type", "path", "revision", "base_path", "device", "strict", "any_image_size"})
+_OURS = frozenset({"type", "path", "revision", "base_path", "device", "strict", "any_image_size", "autocast"})
 """The fields of ``--policy.<field>`` that select a checkpoint and its loading; others override its configuration."""
+_COMPILE = "compile"
+"""The field that has another name in the configuration, or none."""
 
 
 class Weights(Protocol):
@@ -152,7 +154,7 @@ class LeRobotSource:
 
             loaded = self.weights.load(first.checkpoint)
         policy = LeRobotPolicy(first.checkpoint, loaded, n_threads, source=first, changes=self.weights.change)
-        if first.checkpoint.config.get("compile_model"):
+        if first.checkpoint.compiles:
             policy.compile()
         return policy
 
@@ -166,8 +168,9 @@ def load(
     ``path`` is a directory or a repository of the Hub, ``revision`` one of its revisions, ``base_path`` the checkpoint
     that an adapter belongs to, in place of the one that it names, ``device`` where inference runs, ``strict`` (true)
     whether weights must be exactly those that the configuration asks for, ``any_image_size`` (false) whether images
-    may have another size than the configuration declares; every other field overrides one of the checkpoint's own
-    configuration. Without a ``rename_map`` the one the checkpoint was trained with stays in force. Whatever the
+    may have another size than the configuration declares, ``autocast`` the type (``bfloat16``, ``float16``) in which
+    PyTorch computes what bears it, with last digits that differ; every other field overrides one of the checkpoint's
+    own configuration. Without a ``rename_map`` the one the checkpoint was trained with stays in force. Whatever the
     checkpoint names runs no code of its own, unless the user consents with ``trust_remote_code``.
 
     Raises:
@@ -185,6 +188,7 @@ def load(
     _note_ignored_fields(files, overrides, dropped)
     policy_type = policy_type_of({**files.config, **overrides})
     _require_packages(policy_type, files)
+    compiles_network = _compiles_network(files, overrides, policy_type)
     config = override(files.config, overrides, policy_type)
     for name in dropped:
         del config[name]
@@ -200,6 +204,8 @@ def load(
         pinned=pinned(fields["path"], files.directory),
         trust_remote_code=trust_remote_code,
         any_image_size=any_image_size,
+        autocast=_autocast(fields.get("autocast")),
+        compiles_network=compiles_network,
     )
     return LeRobotSource(checkpoint, FileWeights(files))
 
@@ -247,15 +253,26 @@ def _switch(fields: Mapping[str, Any], name: str, *, default: bool) -> bool:
     return value
 
 
+def _compiles_network(files: CheckpointFiles, overrides: dict[str, Any], policy_type: PolicyType) -> bool:
+    """Take ``compile`` out of the overrides of a type that LeRobot does not compile; say whether Proctor is to."""
+    wanted = _switch({"compile": overrides.pop(_COMPILE, False)}, "compile", default=False)
+    if wanted and policy_type.network is None:
+        raise ConfigError(f"policy.compile: a '{files.config['type']}' policy cannot be compiled; leave it out.")
+    return wanted
+
+
+def _autocast(value: Any) -> str | None:
+    if value is not None and value not in ("bfloat16", "float16"):
+        raise ConfigError(f"policy.autocast is {value!r}; it is bfloat16 or float16, or left out for full precision.")
+    return None if value is None else str(value)
+
+
 def _overrides(fields: Mapping[str, Any], files: CheckpointFiles) -> dict[str, Any]:
     """Give the user's fields that change the configuration, by their name in it."""
     overrides = {name: read_value(value) for name, value in fields.items() if name not in _OURS}
-    if "compile" in overrides:
-        overrides["compile_model"] = overrides.pop("compile")
-        if "compile_model" not in files.config:
-            raise ConfigError(
-                f"policy.compile: LeRobot cannot compile a '{files.config['type']}' policy; leave it out."
-            )
+    if _COMPILE in overrides:
+        value = overrides.pop(_COMPILE)
+        overrides["compile_model" if "compile_model" in files.config else _COMPILE] = value
     if overrides.get("use_peft", files.is_adapter) != files.is_adapter:
         kind = "is" if files.is_adapter else "is not"
         raise ConfigError(f"policy.use_peft is {overrides['use_peft']}, but {files.directory} {kind} a PEFT adapter.")
