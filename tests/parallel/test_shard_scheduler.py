@@ -361,9 +361,11 @@ def test_a_worker_goes_on_with_the_task_whose_last_episode_ends_last():
 
 def test_a_shard_first_runs_what_it_has_prefetched_if_a_worker_is_to_join_a_task_that_it_runs():
     """It has more episodes of task 1 than workers, and could not tell which of them the free worker is to build for."""
-    scheduler = ShardScheduler([*plan(1, 1), *plan(2, 200)[200:]], 1)
+    scheduler = ShardScheduler(plan(2, 200), 1)
     scheduler.joined(0, 2)
     only, first = sorted(scheduler.assign(0))
+    for spec in plan(1, 200)[1:]:
+        scheduler.give_up(spec)
     scheduler.finished(0, first, Timings(step=0.1))
     prefetched = scheduler.assign(0)
     scheduler.finished(0, only, Timings(step=0.1))
