@@ -3,7 +3,8 @@
 Each function makes the floating-point operations of robosuite 1.4 (``controllers/osc.py``,
 ``controllers/base_controller.py``, ``models/grippers/panda_gripper.py``) in their order, on arrays of the same memory
 layout, because BLAS rounds by layout. What robosuite itself compiles is called: the matrices of the operational space,
-the torques of the null space, the error of the orientation, the matrix of a quaternion. numba neither reorders sums nor fuses products into them.
+the torques of the null space, the error of the orientation, the matrix of a quaternion. numba neither reorders sums nor
+fuses products into them.
 
 An arm is an array of one element, which holds all that its controller remembers: passing it costs less than passing
 its parts. Numba stores the machine code beside this file, or in the user's cache directory if this folder cannot be
