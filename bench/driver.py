@@ -14,7 +14,7 @@ import os
 import selectors
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing import Pipe, get_context
 from multiprocessing.connection import Connection
@@ -92,7 +92,7 @@ class _FakeShard:
 
 
 def serve(connections: Sequence[Connection], n_steps: int) -> None:
-    """Report the episodes of every order as over, in one message, until the driver closes the connections."""
+    """Report the episodes of every order as over, one message for each, until the driver closes the connections."""
     random = np.random.default_rng(0)
     arrays = pack_arrays(
         {
@@ -111,22 +111,18 @@ def serve(connections: Sequence[Connection], n_steps: int) -> None:
             try:
                 order = decode_order(connection.recv_bytes())
                 if isinstance(order, RunEpisodes):
-                    connection.send_bytes(encode_reports(*_reports(order.episodes, arrays, n_steps)))
+                    for spec in order.episodes:
+                        connection.send_bytes(encode_reports(*_reports(spec, arrays, n_steps)))
                 else:
                     connection.send_bytes(encode_reports(ShardEnded()))
             except (EOFError, OSError):
                 selector.unregister(connection)
 
 
-def _reports(episodes: Sequence[EpisodeSpec], arrays: dict[str, ArrayBytes], n_steps: int) -> Iterator[Report]:
-    for spec in episodes:
-        yield EpisodeStarted(spec)
-        yield EpisodeDone(
-            EpisodeResult(
-                spec, Outcome.SUCCESS, 1.5, 1.0, n_steps, 20, f"{spec.seed:032x}", timings=Timings(reset=1.0, step=1.0)
-            ),
-            arrays,
-        )
+def _reports(spec: EpisodeSpec, arrays: dict[str, ArrayBytes], n_steps: int) -> tuple[Report, Report]:
+    timings = Timings(reset=1.0, step=1.0)
+    result = EpisodeResult(spec, Outcome.SUCCESS, 1.5, 1.0, n_steps, 20, f"{spec.seed:032x}", timings=timings)
+    return EpisodeStarted(spec), EpisodeDone(result, arrays)
 
 
 def driver_cost(n_results: int = 20_000, n_shards: int = 16, n_steps: int = 200) -> DriverCost:

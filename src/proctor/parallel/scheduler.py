@@ -70,7 +70,8 @@ class _ShardQueue:
     @property
     def idle(self) -> list[TaskKey]:
         """The tasks of which the shard has more simulators than assigned episodes."""
-        return [task for task, n in self.simulators.items() if n > self.n_assigned_of[task]]
+        n_assigned_of = self.n_assigned_of.get  # indexing a Counter is slow for what it does not contain
+        return [task for task, n in self.simulators.items() if n > n_assigned_of(task, 0)]
 
 
 class _Forecast:
@@ -131,8 +132,12 @@ class ShardScheduler:
         self._waiting: dict[TaskKey, deque[EpisodeSpec]] = {}
         self._n_assigned_of: Counter[TaskKey] = Counter()
         self._n_simulators: Counter[TaskKey] = Counter()
+        self._end_s: dict[TaskKey, float] = {}
+        """The results of :meth:`_expected_end_s` that still hold: every episode takes a decision between many tasks."""
         self._failures = FewestFailures()
         self._forecast = _Forecast()
+        self._unknown: set[TaskKey] = set()
+        """The tasks of which no episode is over."""
         self._n_waiting = self._n_assigned = self._n_over = 0
         for position, spec in enumerate(plan):
             if rules.static:
@@ -140,6 +145,7 @@ class ShardScheduler:
             else:
                 self._waiting.setdefault(spec.task, deque()).append(spec)
             self._n_waiting += 1
+            self._unknown.add(spec.task)
 
     @property
     def done(self) -> bool:
@@ -178,6 +184,10 @@ class ShardScheduler:
             self._failures.ended()
         if timings is not None:
             self._forecast.learn(spec.task, timings)
+            self._end_s.pop(spec.task, None)
+            if self._unknown:  # the forecast for these tasks is the mean over all episodes
+                self._unknown.discard(spec.task)
+                self._end_s.clear()
         queue = self._queues[shard_id]
         self._unassign(queue, spec)
         self._n_over += 1
@@ -191,6 +201,7 @@ class ShardScheduler:
         self._n_waiting += len(returned)
         self._n_simulators -= queue.simulators
         queue.simulators.clear()
+        self._end_s.clear()
         self._ready.discard(shard_id)
         if for_good:
             del self._queues[shard_id]
@@ -208,6 +219,7 @@ class ShardScheduler:
             if spec in waiting:
                 waiting.remove(spec)
                 self._n_waiting -= 1
+                self._end_s.pop(spec.task, None)
         if not self._waiting.get(spec.task, True):
             del self._waiting[spec.task]
 
@@ -236,15 +248,15 @@ class ShardScheduler:
         # While every episode has failed in the policy, the plan goes on with the tasks that failed least, so that a
         # policy that fails everywhere is found out after a few episodes.
         if self._failures.everywhere:
-            return self._most_left(self._failures.fewest_of(self._open_tasks(end)))
+            return self._most_left(self._failures.fewest_of(self._open_among(self._waiting, end)))
         idle = queue.idle
         # A built simulator costs nothing but a reset.
-        if (task := self._most_left(task for task in idle if self._is_open(task, end))) is not None:
+        if (task := self._most_left(self._open_among(idle, end))) is not None:
             return task
         if idle or queue.simulators.total() < queue.batch_size:
             # A worker is free, and must build a simulator. If the shard got only episodes of tasks that it runs
             # already, the worker would wait, or build one of their simulators for a single episode.
-            tasks = self._open_tasks(end)
+            tasks = self._open_among(self._waiting, end)
             if len(queue.assigned) >= queue.batch_size:
                 # The shard's engine would take another episode of a task that it runs for a prefetched one.
                 tasks = [task for task in tasks if task not in queue.n_assigned_of]
@@ -271,7 +283,13 @@ class ShardScheduler:
 
     def _most_left(self, tasks: Iterable[TaskKey]) -> TaskKey | None:
         """Return the task that is expected to end last, even if one more worker joins those that run it."""
-        return max(tasks, key=lambda task: self._left_s(task) + self._forecast.longest_s(task), default=None)
+        return max(tasks, key=self._expected_end_s, default=None)
+
+    def _expected_end_s(self, task: TaskKey) -> float:
+        """Return the seconds until a task is expected to end, even if one more worker joins those that run it."""
+        if (end_s := self._end_s.get(task)) is None:
+            end_s = self._end_s[task] = self._left_s(task) + self._forecast.longest_s(task)
+        return end_s
 
     def _left_s(self, task: TaskKey) -> float:
         """Return the seconds that the waiting episodes of a task take if one more worker joins those that run it."""
@@ -282,8 +300,10 @@ class ShardScheduler:
         begins = not self._forecast.n_over(task)  # the workers on it are building too
         return begins or task not in self._n_assigned_of or self._left_s(task) >= self._forecast.build_s
 
-    def _open_tasks(self, end: float) -> list[TaskKey]:
-        return [task for task in self._waiting if self._is_open(task, end)]
+    def _open_among(self, tasks: Iterable[TaskKey], end: float) -> list[TaskKey]:
+        if end == inf and not self._rules.max_parallel_tasks:
+            return [task for task in tasks if task in self._waiting]
+        return [task for task in tasks if self._is_open(task, end)]
 
     def _is_open(self, task: TaskKey, end: float) -> bool:
         """Return True if the rules allow the next episode of a task to be assigned now."""
@@ -300,6 +320,7 @@ class ShardScheduler:
     # -------------------------------------------------------------------------------------------------- bookkeeping
 
     def _count_simulators(self, queue: _ShardQueue, task: TaskKey, n: int) -> None:
+        self._end_s.pop(task, None)
         for counter in (queue.simulators, self._n_simulators):
             counter[task] += n
             if not counter[task]:
@@ -309,6 +330,7 @@ class ShardScheduler:
         """Take the next waiting episode of a task; only tasks with waiting episodes are keys of ``_waiting``."""
         waiting = self._waiting[task]
         spec = waiting.popleft()
+        self._end_s.pop(task, None)
         if not waiting:
             del self._waiting[task]
         return spec
