@@ -188,8 +188,8 @@ class Shard:
         self.timings: dict[EpisodeSpec, Timings] = {}
         """The timings of results that the driver has not seen yet."""
 
-    def run_episodes(self, specs: Sequence[EpisodeSpec]) -> None:
-        self.scheduler.add(specs)
+    def run_episodes(self, specs: Sequence[EpisodeSpec], simulators: Mapping[TaskKey, int] | None = None) -> None:
+        self.scheduler.add(specs, simulators)
         for worker_id, spec in self.scheduler.assign():
             self._steps_left[worker_id] = self._work.length(spec)
             builds = self.scheduler.phase_of(worker_id) is Phase.BUILDING
@@ -312,7 +312,8 @@ class Driver:
             if specs:
                 self.n_orders += 1
                 self.assigned_at = self._clock.now
-                self._clock.after(LATENCY_S, partial(self.shards[shard_id].run_episodes, specs))
+                simulators = dict(self._scheduler.simulators_of(shard_id) or {})
+                self._clock.after(LATENCY_S, partial(self.shards[shard_id].run_episodes, specs, simulators))
         n = min(self._n_to_keep, int(KEEPING_S / self._cost.keep_s) + 1)
         self._n_to_keep -= n
         self._spend(n * self._cost.keep_s, self._turn)

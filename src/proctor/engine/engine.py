@@ -154,9 +154,12 @@ class Engine:
 
     # ----------------------------------------------------------------------------------------- while the engine runs
 
-    def add(self, specs: Iterable[EpisodeSpec]) -> None:
-        """Add episodes to the plan, while it runs or before."""
-        self.workers.add(specs)
+    def add(self, specs: Iterable[EpisodeSpec], simulators: Mapping[TaskKey, int] | None = None) -> None:
+        """Add episodes to the plan, while it runs or before.
+
+        ``simulators`` are how many of each task there are to be from now on; if None, that does not change.
+        """
+        self.workers.add(specs, simulators)
 
     def begin_no_more(self) -> None:
         """Drop the episodes that have not begun; those that have are run to their end."""

@@ -100,9 +100,8 @@ class Scheduler:
         self._forecast = forecast or Forecast()
         self._waiting: dict[TaskKey, deque[EpisodeSpec]] = {}
         self._unfinished = 0
-        self._n_for_free_workers: Counter[TaskKey] = Counter()
-        """The number of each task's waiting episodes that were added when there was a worker for each episode. The
-        others were added ahead, for workers that have the simulator."""
+        self._simulators: Mapping[TaskKey, int] | None = None
+        """The number of simulators that each task is to have, if a driver decides that."""
         self.add(plan)
         self._ready: list[deque[int]] = [deque() for _ in range(limits.n_devices)]
         self._errors: dict[EpisodeSpec, list[AttemptError]] = {}
@@ -114,7 +113,7 @@ class Scheduler:
         self.n_lost = 0
         """The number of workers that were lost."""
         self.expects_more = False
-        """True if a driver adds the episodes of a larger plan, and decides for how many a simulator is to be built."""
+        """True if a driver adds the episodes of a larger plan."""
 
     def with_plan(self, plan: Iterable[EpisodeSpec], limits: Limits) -> Scheduler:
         """Return a scheduler for another plan that takes over the workers and their simulators.
@@ -125,13 +124,13 @@ class Scheduler:
         successor._workers = self._workers
         return successor
 
-    def add(self, specs: Iterable[EpisodeSpec]) -> None:
-        """Add episodes to those that wait."""
+    def add(self, specs: Iterable[EpisodeSpec], simulators: Mapping[TaskKey, int] | None = None) -> None:
+        """Add episodes to those that wait; ``simulators`` are how many of each task there are to be, if they change."""
         for spec in specs:
             self._waiting.setdefault(spec.task, deque()).append(spec)
             self._unfinished += 1
-            if self._unfinished <= self._limits.batch_size:
-                self._n_for_free_workers[spec.task] += 1
+        if simulators is not None:
+            self._simulators = simulators
 
     def drop_waiting(self) -> None:
         """Drop the episodes that wait. Those that were assigned, ahead or not, are run."""
@@ -222,7 +221,7 @@ class Scheduler:
                 continue
             n_ahead = self._n_ahead(worker.built)
             while len(worker.ahead) < n_ahead and self._may_go_on(worker.built):
-                worker.ahead.append(spec := self._take(worker.built))
+                worker.ahead.append(spec := self._waiting[worker.built].popleft())
                 assigned.append((worker_id, spec))
         self._began.clear()
         return assigned
@@ -389,11 +388,7 @@ class Scheduler:
     def _next_episode(self, worker: _Worker, workers_on_task: Mapping[TaskKey, int]) -> EpisodeSpec | None:
         """Take the episode that a worker is to run next from those that wait, if it pays to begin one."""
         task = self._next_task(worker, workers_on_task)
-        return self._take(task) if task is not None else None
-
-    def _take(self, task: TaskKey) -> EpisodeSpec:
-        self._n_for_free_workers[task] = max(0, self._n_for_free_workers[task] - 1)
-        return self._waiting[task].popleft()
+        return self._waiting[task].popleft() if task is not None else None
 
     def _next_task(self, worker: _Worker, workers_on_task: Mapping[TaskKey, int]) -> TaskKey | None:
         full = 0 < self._limits.max_parallel_tasks <= len(workers_on_task)
@@ -415,9 +410,16 @@ class Scheduler:
         """Return whether building another simulator would finish before the workers already on the task have begun its
         last episode.
         """
-        if self.expects_more:
-            return not n_workers or self._n_for_free_workers[task] > 0  # only the driver sees what is left of a task
+        if self._simulators is not None:  # only the driver sees what is left of a task
+            return not n_workers or self._n_simulators(task) < self._simulators.get(task, 0)
         return not n_workers or self._forecast.build_seconds(task) <= self._seconds_waiting(task) / n_workers
+
+    def _n_simulators(self, task: TaskKey) -> int:
+        """Return the number of workers that have a simulator of a task, or build one."""
+        return sum(
+            task == (_running(worker).task if worker.phase is Phase.BUILDING else worker.built)
+            for worker in self._workers.values()
+        )
 
     def _seconds_waiting(self, task: TaskKey) -> float:
         """The seconds that a task's waiting episodes will take; their number if no duration is known yet."""

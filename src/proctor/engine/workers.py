@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from time import monotonic
 from typing import NamedTuple
 
@@ -199,9 +199,9 @@ class Workers:
         """True if every episode of the plan is over."""
         return self.scheduler.done
 
-    def add(self, specs: Iterable[EpisodeSpec]) -> None:
-        """Add episodes to the plan, while it runs or before."""
-        self.scheduler.add(specs)
+    def add(self, specs: Iterable[EpisodeSpec], simulators: Mapping[TaskKey, int] | None) -> None:
+        """Add episodes to the plan, while it runs or before; see :meth:`Engine.add`."""
+        self.scheduler.add(specs, simulators)
 
     def drop_waiting(self) -> None:
         """Drop the episodes that have not begun; those that have are run to their end."""

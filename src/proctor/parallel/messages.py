@@ -33,7 +33,7 @@ from proctor.config import RunConfig
 from proctor.engine.load import Load
 from proctor.engine.worker.messages import ArrayBytes
 from proctor.errors import PackedError
-from proctor.types import EpisodeResult, EpisodeSpec
+from proctor.types import EpisodeResult, EpisodeSpec, TaskKey
 
 
 class ShardRun(msgspec.Struct, frozen=True):
@@ -61,9 +61,14 @@ class ShardRun(msgspec.Struct, frozen=True):
 
 
 class RunEpisodes(msgspec.Struct, tag=True, frozen=True):
-    """The shard is to run these episodes, in addition to those it already has."""
+    """The shard is to run these episodes, in addition to those it already has.
+
+    ``simulators`` are the tasks of which it is to have simulators from now on, and how many of each. It is None if
+    nothing changes; a shard that has received none decides by itself.
+    """
 
     episodes: tuple[EpisodeSpec, ...]
+    simulators: tuple[tuple[TaskKey, int], ...] | None = None
 
 
 class NoMore(msgspec.Struct, tag=True, frozen=True):

@@ -13,14 +13,14 @@ the task that is expected to end last: the work that is left for each simulator 
 episode. No simulator is built for a task whose episodes will all have started before the simulator is there. The
 forecast of an episode's duration is the mean of the episodes of its task that are over.
 
-An engine cannot see what is left of a task. It builds a second simulator of a task only for an episode that the driver
-assigned while the shard had no more episodes than workers, so a prefetched episode waits for a worker of its task.
+An engine cannot see what is left of a task, so the driver also decides how many simulators of each task it is to have.
+A prefetched episode waits for one of them.
 """
 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import ceil, inf
 
@@ -61,9 +61,6 @@ class _ShardQueue:
     """The number of assigned episodes of each task."""
     reserved: deque[EpisodeSpec] = field(default_factory=deque)
     """With a static plan: the waiting episodes that only this shard will be assigned."""
-    may_prefetch: bool = True
-    """False once the order that is put together has an episode for which the shard builds a simulator: the shard could
-    not tell that episode from a prefetched one."""
     simulators: Counter[TaskKey] = field(default_factory=Counter)
     """The number of simulators of each task that the shard has, or builds."""
 
@@ -166,10 +163,20 @@ class ShardScheduler:
         """Assign further episodes to a shard, as many as it is to have now, and return these."""
         queue = self._queues[shard_id]
         specs = [self._assign_to(queue, queue.reserved.popleft()) for _ in range(len(queue.reserved))]
-        queue.may_prefetch = True
-        while len(queue.assigned) < self._capacity(queue) and (task := self._choose_task(queue)) is not None:
+        while self._may_begin(queue) and (task := self._choose_task(queue)) is not None:
+            specs.append(self._assign_to(queue, self._next_of(task)))
+        # A shard's part of _PREFETCHED_SHARE falls below 1 near the end of the plan; then the shard prefetches nothing.
+        most = int(self._n_waiting * _PREFETCHED_SHARE / max(1, len(self._ready)))
+        while len(queue.assigned) < queue.batch_size + most and (task := self._choose_prefetched(queue)) is not None:
             specs.append(self._assign_to(queue, self._next_of(task)))
         return specs
+
+    def simulators_of(self, shard_id: int) -> Mapping[TaskKey, int] | None:
+        """Return how many simulators of each task a shard is to have for the episodes that it was assigned.
+
+        It is None if the shard is to decide, because it was assigned all its episodes at once.
+        """
+        return None if self._rules.static else self._queues[shard_id].simulators
 
     def finished(
         self, shard_id: int, spec: EpisodeSpec, timings: Timings | None = None, *, policy_failed: bool = False
@@ -225,15 +232,14 @@ class ShardScheduler:
 
     # --------------------------------------------------------------------------------------------------- decisions
 
-    def _capacity(self, queue: _ShardQueue) -> int:
-        """Return how many episodes a shard is to have now, running and prefetched together."""
-        if not self._n_over:
-            # No shard takes more than an equal share, so that the first to be ready does not take a short plan alone.
-            # A shard that is not ready when the first episode is over may be so in a long time, and is not waited for.
-            share = ceil((self._n_waiting + self._n_assigned) / len(self._queues))
-            return min(queue.batch_size, share)
-        # A shard's part of _PREFETCHED_SHARE falls below 1 near the end of the plan; then the shard prefetches nothing.
-        return queue.batch_size + int(self._n_waiting * _PREFETCHED_SHARE / max(1, len(self._ready)))
+    def _may_begin(self, queue: _ShardQueue) -> bool:
+        """Return True if a shard may get an episode for another worker now, if a worker is free."""
+        if self._n_over and not self._failures.everywhere:
+            return True
+        # No shard takes more than an equal share, so that the first to be ready does not take a short plan alone.
+        # A shard that is not ready when the first episode is over may be so in a long time, and is not waited for.
+        share = ceil((self._n_waiting + self._n_assigned) / len(self._queues))
+        return len(queue.assigned) < (queue.batch_size if self._n_over else min(queue.batch_size, share))
 
     def _enough_of(self, task: TaskKey) -> int:
         """Return how many prefetched episodes of a task keep a worker busy until the driver's next message."""
@@ -243,7 +249,7 @@ class ShardScheduler:
         return min(_MOST_PREFETCHED, int(_PREFETCHED_S / max(self._forecast.episode_s(task), 1e-3)))
 
     def _choose_task(self, queue: _ShardQueue) -> TaskKey | None:
-        """Return the task whose next episode a shard is assigned; None if the shard is to get no further episode."""
+        """Return the task whose next episode a free worker of a shard runs; None if none is free, or nothing pays."""
         end = self._end_of_lead()
         # While every episode has failed in the policy, the plan goes on with the tasks that failed least, so that a
         # policy that fails everywhere is found out after a few episodes.
@@ -253,29 +259,26 @@ class ShardScheduler:
         # A built simulator costs nothing but a reset.
         if (task := self._most_left(self._open_among(idle, end))) is not None:
             return task
-        if idle or queue.simulators.total() < queue.batch_size:
-            # A worker is free, and must build a simulator. If the shard got only episodes of tasks that it runs
-            # already, the worker would wait, or build one of their simulators for a single episode.
-            tasks = self._open_among(self._waiting, end)
-            if len(queue.assigned) >= queue.batch_size:
-                # The shard's engine would take another episode of a task that it runs for a prefetched one.
-                tasks = [task for task in tasks if task not in queue.n_assigned_of]
-            task = self._most_left(tasks)
-            if task is None or not self._is_in_time(task):
-                return None
-            if queue.simulators.total() >= queue.batch_size:
-                self._count_simulators(queue, idle[0], -1)
-            self._count_simulators(queue, task, 1)
-            queue.may_prefetch = False
-            return task
-        return self._choose_prefetched(queue, end) if queue.may_prefetch else None
+        if not idle and queue.simulators.total() >= queue.batch_size:
+            return None
+        # A worker is free, and must build a simulator.
+        task = self._most_left(self._open_among(self._waiting, end))
+        if task is None or not self._is_in_time(task):
+            return None
+        if queue.simulators.total() >= queue.batch_size:
+            self._count_simulators(queue, idle[0], -1)
+        self._count_simulators(queue, task, 1)
+        return task
 
-    def _choose_prefetched(self, queue: _ShardQueue, end: float) -> TaskKey | None:
-        """Return the task of an episode that a shard gets although all its workers are busy.
+    def _choose_prefetched(self, queue: _ShardQueue) -> TaskKey | None:
+        """Return the task of an episode that a shard gets although all its workers are busy; None if it has enough.
 
         It is a task that the shard runs already: another task's simulator would have to be built before any worker is
         known to be free for it.
         """
+        if self._failures.everywhere:
+            return None
+        end = self._end_of_lead()
         for task, n in queue.n_assigned_of.items():
             if n < queue.simulators[task] * (1 + self._enough_of(task)) and self._is_open(task, end):
                 return task

@@ -10,7 +10,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection
@@ -46,7 +46,7 @@ from proctor.parallel.messages import (
 )
 from proctor.policies.base import LocalPolicy
 from proctor.rendering import choose_renderer
-from proctor.types import EpisodeArrays, EpisodeResult, EpisodeSpec
+from proctor.types import EpisodeArrays, EpisodeResult, EpisodeSpec, TaskKey
 
 
 def main() -> None:
@@ -169,8 +169,8 @@ class _Shard(Observer):
         try:
             for order in self._driver.orders():
                 match order:
-                    case RunEpisodes(episodes):
-                        self._add(episodes)
+                    case RunEpisodes(episodes, simulators):
+                        self._add(episodes, None if simulators is None else dict(simulators))
                     case NoMore():
                         self._engine.expects_more = False
                     case Stop():
@@ -179,13 +179,13 @@ class _Shard(Observer):
         except (EOFError, OSError):  # the driver is gone, so the results have no receiver
             self._engine.interrupt(signal.SIGTERM)
 
-    def _add(self, episodes: Sequence[EpisodeSpec]) -> None:
+    def _add(self, episodes: Sequence[EpisodeSpec], simulators: Mapping[TaskKey, int] | None) -> None:
         directory, options = self._prepared.directory, self._video_options
         chosen = [spec for spec in episodes if options.may_include(spec)]
         self._video_specs.update({spec: video_spec_of(directory, spec, options) for spec in chosen})
         if self._staging is not None:
             self._rollout_specs.update({spec: self._staging.rollout_spec(spec) for spec in episodes})
-        self._engine.add(episodes)
+        self._engine.add(episodes, simulators)
 
 
 if __name__ == "__main__":

@@ -66,6 +66,8 @@ class _Shard:
     ready: bool = False
     load: Load = field(default_factory=lambda: Load(loading_policy=True))
     running: set[EpisodeSpec] = field(default_factory=set)
+    simulators: dict[TaskKey, int] = field(default_factory=dict)
+    """The number of simulators of each task that the shard was told to have."""
     n_lost: int = 0
     """The number of times that this shard was lost before this start."""
 
@@ -229,7 +231,10 @@ class ShardPool:
 
     def _assign(self, shard_id: int) -> None:
         if episodes := self._scheduler.assign(shard_id):
-            self._launcher.send(shard_id, RunEpisodes(tuple(episodes)))
+            shard, simulators = self._shards[shard_id], self._scheduler.simulators_of(shard_id)
+            changed = None if simulators is None or simulators == shard.simulators else tuple(simulators.items())
+            shard.simulators = dict(simulators or {})
+            self._launcher.send(shard_id, RunEpisodes(tuple(episodes), changed))
 
     def _over(self, shard_id: int, done: EpisodeDone) -> None:
         result = done.result
