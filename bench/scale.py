@@ -94,6 +94,8 @@ class Workload:
     step_s: float
     look_s: float
     length: Callable[[EpisodeSpec], int]
+    max_steps: Callable[[int], int]
+    """The most steps of an episode of a task."""
 
     def plan(self, n_episodes: int) -> list[EpisodeSpec]:
         """Return a plan of so many episodes, spread evenly over the tasks."""
@@ -127,7 +129,7 @@ def libero(failures: float = 0.1) -> Workload:
         draw, limit = Random(f"{spec.task_id}/{spec.episode_index}"), limits[spec.task_id // 10]
         return limit if draw.random() < failures else round(limit * draw.uniform(0.3, 0.8))
 
-    return Workload("LIBERO", 40, *MEASURED_S["libero"], LOOK_S, length)
+    return Workload("LIBERO", 40, *MEASURED_S["libero"], LOOK_S, length, lambda task_id: limits[task_id // 10])
 
 
 def metaworld() -> Workload:
@@ -137,7 +139,7 @@ def metaworld() -> Workload:
     def length(spec: EpisodeSpec) -> int:
         return int(Random(f"{spec.task_id}/{spec.episode_index}").choice(lengths[spec.task_id]))
 
-    return Workload("Meta-World", len(lengths), *MEASURED_S["metaworld"], LOOK_S, length)
+    return Workload("Meta-World", len(lengths), *MEASURED_S["metaworld"], LOOK_S, length, lambda _: 500)
 
 
 # ----------------------------------------------------------------------------------------------------- the simulation
@@ -347,9 +349,11 @@ class Found:
     least: Idle
 
 
-def simulate(case: Case, cost: DriverCost) -> Found:
-    clock, random = Clock(), Random(0)
-    driver = Driver(clock, ShardScheduler(case.work.plan(case.n_episodes), case.gpus), cost)
+def simulate(case: Case, cost: DriverCost, seed: int = 0) -> Found:
+    clock, random = Clock(), Random(seed)
+    plan = case.work.plan(case.n_episodes)
+    max_steps = {spec.task: case.work.max_steps(spec.task_id) for spec in plan}
+    driver = Driver(clock, ShardScheduler(plan, case.gpus, max_steps=max_steps), cost)
     driver.shards = [Shard(clock, case, partial(driver.done, shard_id)) for shard_id in range(case.gpus)]
     starts = [random.uniform(*STARTUP_S) for _ in range(case.gpus)]
     for shard_id, start in enumerate(starts):

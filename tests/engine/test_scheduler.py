@@ -520,24 +520,37 @@ def test_a_task_is_joined_only_if_the_simulator_stands_before_the_others_have_be
     assert [number for number, _ in scheduler.assign()] == ([1] if joins else [])
 
 
-def test_a_shard_builds_for_an_episode_that_the_driver_meant_for_a_free_worker():
-    """The driver sees that enough of the task is left; an episode that it adds ahead waits for the task's worker."""
+def test_a_shard_builds_as_many_simulators_of_a_task_as_the_driver_says():
+    """The driver sees how much of the task is left; an episode that is prefetched waits for the task's worker."""
     forecast = a_forecast(25.0, 10.0)
-    for n_before, builds in ((1, True), (2, False)):
+    task = plan(2)[0].task
+    for n_simulators in (1, 2):
         scheduler = Scheduler((), Limits(2, 2), forecast)
-        scheduler.expects_more = True
         for number in range(2):
             scheduler.started(number)
             scheduler.joined(number)
-        others = [EpisodeSpec("suite", task, 0, 0) for task in range(n_before)]
-        scheduler.add(others)
-        simulate(scheduler)
-        scheduler.add(plan(2)[1:])
-        if n_before == 2:
-            scheduler.observed(1)
-            scheduler.finished(1)
+        scheduler.add(plan(1), {task: 1})
+        assert len(scheduler.assign()) == 1
 
-        assert bool(scheduler.assign()) == builds
+        scheduler.add(plan(3)[1:], {task: n_simulators})
+
+        assert len(scheduler.assign()) == n_simulators - 1
+
+
+def test_a_simulator_that_is_lost_with_its_worker_is_built_again_because_the_driver_counts_on_it():
+    """The task's other worker does not have to run all its episodes."""
+    scheduler = Scheduler((), Limits(2, 2), a_forecast(25.0, 10.0))
+    for number in range(2):
+        scheduler.started(number)
+        scheduler.joined(number)
+    scheduler.add(plan(3), {plan(1)[0].task: 2})
+    assert len(scheduler.assign()) == 2
+
+    scheduler.lost(1, BOOM)
+    scheduler.started(2)
+    scheduler.joined(2)
+
+    assert [number for number, _ in scheduler.assign()] == [2]
 
 
 def test_the_worker_that_has_been_idle_longest_builds():

@@ -152,10 +152,10 @@ def test_a_short_plan_is_spread_over_the_shards():
 
 
 def test_a_shard_prefetches_episodes_until_the_end_of_the_plan_is_near():
-    """It holds one episode per worker at first, then also what its workers run in half a second, but no episode
+    """It holds one episode per worker at first, then also what its workers run in a quarter of a second, but no episode
     that has not started at the end.
     """
-    for seconds, most in ((0.4, 8), (1, 4), (0.001, 4 + 8 * 4)):
+    for seconds, most in ((0.1, 4 + 2 * 4), (0.3, 4), (0.001, 4 + 8 * 4)):
         scheduler = ShardScheduler(plan(1, 1000), 2)
         scheduler.joined(0, 4)
         held = scheduler.assign(0)
@@ -167,6 +167,20 @@ def test_a_shard_prefetches_episodes_until_the_end_of_the_plan_is_near():
 
         assert (n_held[0], max(n_held), n_held[-1]) == (4, most, 1)
         assert scheduler.done
+
+
+def test_workers_prefetch_for_a_tenth_of_the_time_that_is_left():
+    """200 episodes of 0.05 s take four workers 2.5 s, so each of them has four prefetched; twice as many workers have
+    two.
+    """
+    for n_shards, most in ((1, 4), (2, 2)):
+        scheduler = ShardScheduler(plan(1, 201), n_shards)
+        for shard in range(n_shards):
+            scheduler.joined(shard, 4)
+        first, *_ = scheduler.assign(0)
+        scheduler.finished(0, first, Timings(step=0.05))
+
+        assert len(scheduler.assign(0)) == 1 + 4 * most
 
 
 def test_a_shard_that_is_not_ready_when_the_first_episode_is_over_is_not_waited_for():
@@ -322,24 +336,14 @@ def test_a_shard_is_assigned_another_task_if_a_simulators_task_has_no_episode_le
 
 
 def test_an_episode_of_a_long_task_is_not_prefetched():
-    """Task 0's episodes take 0.1 s, so a shard prefetches five of them; task 1's take 2 s."""
+    """Task 0's episodes take 0.1 s, so a shard prefetches two of them; task 1's take 2 s."""
     scheduler = ShardScheduler(plan(2, 200), 1)
     scheduler.joined(0, 2)
     first, other = sorted(scheduler.assign(0))
     scheduler.finished(0, first, Timings(step=0.1))
     scheduler.finished(0, other, Timings(step=2))
 
-    assert Counter(spec.task_id for spec in scheduler.assign(0)) == {0: 6, 1: 1}
-
-
-def test_nothing_is_prefetched_in_an_order_for_which_a_simulator_is_built():
-    """The shard could not tell which of the episodes is for a worker that is free."""
-    scheduler = ShardScheduler(plan(1, 200), 2)
-    scheduler.joined(0, 2)
-    scheduler.finished(0, scheduler.assign(0)[0], Timings(step=0.1))
-    scheduler.joined(1, 2)
-
-    assert len(scheduler.assign(1)) == 2
+    assert Counter(spec.task_id for spec in scheduler.assign(0)) == {0: 3, 1: 1}
 
 
 def test_a_worker_goes_on_with_the_task_whose_last_episode_ends_last():
@@ -359,20 +363,38 @@ def test_a_worker_goes_on_with_the_task_whose_last_episode_ends_last():
     assert [spec.task_id for spec in scheduler.assign(0)] == [1]
 
 
-def test_a_shard_first_runs_what_it_has_prefetched_if_a_worker_is_to_join_a_task_that_it_runs():
-    """It has more episodes of task 1 than workers, and could not tell which of them the free worker is to build for."""
+def test_the_simulators_that_a_shard_is_to_have_are_those_of_its_workers():
+    """A worker joins a task that the shard runs already, although episodes of it are prefetched."""
     scheduler = ShardScheduler(plan(2, 200), 1)
     scheduler.joined(0, 2)
     only, first = sorted(scheduler.assign(0))
+    assert scheduler.simulators_of(0) == {only.task: 1, first.task: 1}
+
     for spec in plan(1, 200)[1:]:
         scheduler.give_up(spec)
     scheduler.finished(0, first, Timings(step=0.1))
-    prefetched = scheduler.assign(0)
+    assert len(scheduler.assign(0)) == 3
     scheduler.finished(0, only, Timings(step=0.1))
-    n_assigned = [len(prefetched)]
-    for spec in prefetched[:-1]:
-        n_assigned.append(len(scheduler.assign(0)))
-        scheduler.finished(0, spec, Timings(step=0.1))
+    joined = scheduler.assign(0)
 
-    assert n_assigned == [6, 0, 0, 0, 0, 0]
-    assert len(scheduler.assign(0)) == 1
+    assert {spec.task for spec in joined} == {first.task}
+    assert scheduler.simulators_of(0) == {first.task: 2}
+
+
+def test_a_shard_that_is_assigned_all_its_episodes_decides_about_its_simulators():
+    """So does a shard of ``--eval.shard_id``."""
+    scheduler = ShardScheduler(plan(2, 4), 2, Rules(static=True))
+    scheduler.joined(0, 2)
+    scheduler.assign(0)
+
+    assert scheduler.simulators_of(0) is None
+
+
+def test_the_task_with_the_highest_limit_of_steps_gets_most_workers_before_any_episode_is_over():
+    """Its episodes are expected to take longest."""
+    episodes = plan(2, 40)
+    max_steps = {episodes[0].task: 100, episodes[-1].task: 300}
+    scheduler = ShardScheduler(episodes, 1, max_steps=max_steps)
+    scheduler.joined(0, 8)
+
+    assert Counter(spec.task_id for spec in scheduler.assign(0)) == {0: 2, 1: 6}

@@ -47,8 +47,8 @@ class Script(Launcher):
     started its ``after``-th episode: the event that it ends with, or "hang".
     """
 
-    def __init__(self, faults=None, after=1):
-        self.faults, self.after = faults or {}, after
+    def __init__(self, faults=None, after=1, batch_size=1):
+        self.faults, self.after, self.batch_size = faults or {}, after, batch_size
         self.starts, self.orders, self.events = [], [], deque()
         self.shards = {}
         self.cancelled, self.n_polls = [], 0
@@ -57,7 +57,7 @@ class Script(Launcher):
         assert run.shard_id not in self.shards
         self.shards[run.shard_id] = {"start": len(self.starts), "todo": deque(), "n_started": 0, "loaded": False}
         self.starts.append(run.shard_id)
-        self.report(run.shard_id, ShardReady(1))
+        self.report(run.shard_id, ShardReady(self.batch_size))
 
     def report(self, shard_id, report):
         decoded = [report] if isinstance(report, ShardLost) else decode_reports(encode_reports(report))
@@ -324,7 +324,7 @@ def test_the_rest_of_the_plan_is_not_run_if_it_is_not_needed():
 
 def test_a_shard_gets_one_order_for_all_results_that_have_arrived():
     """The order is sent before the results are kept, because the shard may wait for it."""
-    script = Script()
+    script = Script(batch_size=2)
     pool = make_pool(script, 1)
     happened = []
     poll, send = script.poll, script.send
@@ -343,6 +343,17 @@ def test_a_shard_gets_one_order_for_all_results_that_have_arrived():
     assert len(results) == len(PLAN) == sum(orders)
     assert len(orders) < len(PLAN)
     assert [type(each) for each in happened[:2]] == [RunEpisodes, RunEpisodes]
+
+
+def test_a_shard_is_told_how_many_simulators_to_have_if_that_changes():
+    """So is one that was started again, because its simulators are gone."""
+    script = Script({0: ShardLost("was ended by SIGKILL")}, after=4)
+    run(make_pool(script, 1))
+    changes = [order.simulators for _, order in script.orders if isinstance(order, RunEpisodes)]
+    first, second = PLAN[0].task, PLAN[-1].task
+
+    assert [each for each in changes if each is not None] == [((first, 1),), ((second, 1),), ((first, 1),)]
+    assert len(changes) > 3
 
 
 def test_results_that_arrive_with_a_failure_are_kept():

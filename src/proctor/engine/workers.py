@@ -199,7 +199,7 @@ class Workers:
         """True if every episode of the plan is over."""
         return self.scheduler.done
 
-    def add(self, specs: Iterable[EpisodeSpec], simulators: Mapping[TaskKey, int] | None) -> None:
+    def add(self, specs: Iterable[EpisodeSpec], simulators: Mapping[TaskKey, int] | None = None) -> None:
         """Add episodes to the plan, while it runs or before; see :meth:`Engine.add`."""
         self.scheduler.add(specs, simulators)
 

@@ -162,7 +162,8 @@ def make_shard_pool(
         max_parallel_tasks=prepared.benchmark.config.max_parallel_tasks,
         max_lead=0 if config.stop_at_ci_width is None else LEAD_WHEN_STOPPING,
     )
-    scheduler = ShardScheduler(state.todo, len(runs), rules)
+    max_steps = {task.key: task.max_episode_steps for task in prepared.tasks}
+    scheduler = ShardScheduler(state.todo, len(runs), rules, max_steps)
     return ShardPool(launcher, runs, scheduler, max_attempts=config.max_attempts, patience_s=config.reset_timeout_s)
 
 

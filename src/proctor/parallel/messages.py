@@ -101,7 +101,10 @@ class PolicyLoaded(msgspec.Struct, tag=True, frozen=True):
 
 
 class EpisodeStarted(msgspec.Struct, tag=True, frozen=True):
-    """An attempt at an episode has started: its simulator is being built or reset."""
+    """An attempt at an episode has started: its simulator is being built or reset.
+
+    It arrives before anything of the episode runs in the shard's own process, which the episode may end.
+    """
 
     episode: EpisodeSpec
 

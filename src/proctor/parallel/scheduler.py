@@ -11,7 +11,8 @@ self-scheduling). It is 0 at the end of the plan: no shard then holds an episode
 A worker keeps the task whose simulator it has built. If it has built none, or if its task has no episode left, it gets
 the task that is expected to end last: the work that is left for each simulator of that task, and then its longest
 episode. No simulator is built for a task whose episodes will all have started before the simulator is there. The
-forecast of an episode's duration is the mean of the episodes of its task that are over.
+forecast of an episode's duration is the mean of the episodes of its task that are over; before one is, it is in
+proportion to the task's limit of steps.
 
 An engine cannot see what is left of a task, so the driver also decides how many simulators of each task it is to have.
 A prefetched episode waits for one of them.
@@ -27,10 +28,10 @@ from math import ceil, inf
 from proctor.engine.policy_failures import FewestFailures
 from proctor.types import EpisodeSpec, TaskKey, Timings
 
-_PREFETCHED_SHARE = 1 / 3
-"""All shards together prefetch at most this share of the waiting episodes."""
-_PREFETCHED_S = 0.5
-"""The seconds for which the workers of a shard have prefetched episodes: the driver may take so long to answer."""
+_PREFETCHED_S = 0.25
+"""The most seconds for which a worker has prefetched episodes: the driver may take so long to answer."""
+_PREFETCHED_SHARE = 1 / 10
+"""A worker has prefetched episodes for no more than this share of the time that the waiting ones still take."""
 _MOST_PREFETCHED = 8
 """The most episodes that are prefetched for each worker."""
 
@@ -72,14 +73,19 @@ class _ShardQueue:
 
 
 class _Forecast:
-    """Predicts the seconds of an episode of each task and of building a simulator, as means of earlier ones."""
+    """Predicts the seconds of an episode of each task and of building a simulator, as means of earlier ones.
 
-    def __init__(self) -> None:
+    ``max_steps`` are the limits of the tasks, to which the time of an episode is taken to be proportional before one of
+    its task is over.
+    """
+
+    def __init__(self, max_steps: Mapping[TaskKey, int]) -> None:
+        self._max_steps = max_steps
         self._seconds: dict[TaskKey, float] = {}
         self._longest: dict[TaskKey, float] = {}
         self._n: Counter[TaskKey] = Counter()
         self._all_s = self._built_s = 0.0
-        self._n_all = self._n_built = 0
+        self._n_all = self._all_max_steps = self._n_built = 0
 
     def learn(self, task: TaskKey, timings: Timings) -> None:
         """Take note of an episode that is over."""
@@ -88,6 +94,7 @@ class _Forecast:
         self._n[task] += 1
         self._n_all += 1
         self._all_s += seconds
+        self._all_max_steps += self._max_steps.get(task, 1)
         self._seconds[task] = self._seconds.get(task, 0.0) + seconds
         self._longest[task] = max(self._longest.get(task, 0.0), seconds)
         if timings.construct:
@@ -95,10 +102,10 @@ class _Forecast:
             self._built_s += timings.construct
 
     def episode_s(self, task: TaskKey) -> float:
-        """Return the seconds of an episode of a task; before one is over, of any task; 1.0 before any is over."""
+        """Return the seconds of an episode of a task; before one of any task is over, its limit."""
         if n := self._n[task]:
             return self._seconds[task] / n
-        return self.any_episode_s or 1.0
+        return self._max_steps.get(task, 1) * (self._all_s / self._all_max_steps if self._all_s else 1.0)
 
     def longest_s(self, task: TaskKey) -> float:
         """Return the seconds of the longest episode of a task that is over; before one is over, the forecast."""
@@ -120,19 +127,30 @@ class _Forecast:
 
 
 class ShardScheduler:
-    """Assigns the episodes of a plan to the shards 0 to ``n_shards - 1``."""
+    """Assigns the episodes of a plan to the shards 0 to ``n_shards - 1``.
 
-    def __init__(self, plan: Iterable[EpisodeSpec], n_shards: int, rules: Rules = Rules()) -> None:
+    ``max_steps`` are the most steps of an episode of each task, 1 if a task is not among them.
+    """
+
+    def __init__(
+        self,
+        plan: Iterable[EpisodeSpec],
+        n_shards: int,
+        rules: Rules = Rules(),
+        max_steps: Mapping[TaskKey, int] | None = None,
+    ) -> None:
         self._rules = rules
         self._queues = {shard_id: _ShardQueue() for shard_id in range(n_shards)}
         self._ready: set[int] = set()
+        self._n_workers = 0
+        """The number of episodes that the shards which are ready run in parallel."""
         self._waiting: dict[TaskKey, deque[EpisodeSpec]] = {}
         self._n_assigned_of: Counter[TaskKey] = Counter()
         self._n_simulators: Counter[TaskKey] = Counter()
         self._end_s: dict[TaskKey, float] = {}
         """The results of :meth:`_expected_end_s` that still hold: every episode takes a decision between many tasks."""
         self._failures = FewestFailures()
-        self._forecast = _Forecast()
+        self._forecast = _Forecast(max_steps or {})
         self._unknown: set[TaskKey] = set()
         """The tasks of which no episode is over."""
         self._n_waiting = self._n_assigned = self._n_over = 0
@@ -157,7 +175,9 @@ class ShardScheduler:
     def joined(self, shard_id: int, batch_size: int) -> None:
         """A shard is ready and runs ``batch_size`` episodes in parallel."""
         self._queues[shard_id].batch_size = batch_size
-        self._ready.add(shard_id)
+        if shard_id not in self._ready:
+            self._ready.add(shard_id)
+            self._n_workers += batch_size
 
     def assign(self, shard_id: int) -> list[EpisodeSpec]:
         """Assign further episodes to a shard, as many as it is to have now, and return these."""
@@ -165,9 +185,7 @@ class ShardScheduler:
         specs = [self._assign_to(queue, queue.reserved.popleft()) for _ in range(len(queue.reserved))]
         while self._may_begin(queue) and (task := self._choose_task(queue)) is not None:
             specs.append(self._assign_to(queue, self._next_of(task)))
-        # A shard's part of _PREFETCHED_SHARE falls below 1 near the end of the plan; then the shard prefetches nothing.
-        most = int(self._n_waiting * _PREFETCHED_SHARE / max(1, len(self._ready)))
-        while len(queue.assigned) < queue.batch_size + most and (task := self._choose_prefetched(queue)) is not None:
+        while (task := self._choose_prefetched(queue)) is not None:
             specs.append(self._assign_to(queue, self._next_of(task)))
         return specs
 
@@ -192,7 +210,7 @@ class ShardScheduler:
         if timings is not None:
             self._forecast.learn(spec.task, timings)
             self._end_s.pop(spec.task, None)
-            if self._unknown:  # the forecast for these tasks is the mean over all episodes
+            if self._unknown:  # the forecast for these tasks depends on all episodes
                 self._unknown.discard(spec.task)
                 self._end_s.clear()
         queue = self._queues[shard_id]
@@ -209,7 +227,9 @@ class ShardScheduler:
         self._n_simulators -= queue.simulators
         queue.simulators.clear()
         self._end_s.clear()
-        self._ready.discard(shard_id)
+        if shard_id in self._ready:
+            self._ready.remove(shard_id)
+            self._n_workers -= queue.batch_size
         if for_good:
             del self._queues[shard_id]
             returned += queue.reserved
@@ -246,7 +266,9 @@ class ShardScheduler:
         if not self._forecast.n_over(task):
             return 0
         # An episode that takes longer is not prefetched: it would wait while another shard's worker could start it.
-        return min(_MOST_PREFETCHED, int(_PREFETCHED_S / max(self._forecast.episode_s(task), 1e-3)))
+        left_s = self._n_waiting * self._forecast.any_episode_s / max(1, self._n_workers)
+        prefetched_s = min(_PREFETCHED_S, left_s * _PREFETCHED_SHARE)
+        return min(_MOST_PREFETCHED, int(prefetched_s / max(self._forecast.episode_s(task), 1e-3)))
 
     def _choose_task(self, queue: _ShardQueue) -> TaskKey | None:
         """Return the task whose next episode a free worker of a shard runs; None if none is free, or nothing pays."""

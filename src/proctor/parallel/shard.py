@@ -149,8 +149,10 @@ class _Shard(Observer):
         return self._engine
 
     def started(self, worker_id: int, spec: EpisodeSpec, now: float) -> None:
-        # It is sent before the episode runs, because the episode may end this process.
-        self._driver.send(EpisodeStarted(spec))
+        if self._engine.setup.in_process:  # the episode runs in this turn, and may end this process
+            self._driver.send(EpisodeStarted(spec))
+        else:
+            self._driver.add(EpisodeStarted(spec))
 
     def add_result(self, result: EpisodeResult, arrays: EpisodeArrays | None) -> None:
         """Send the result of an episode at the end of this turn, and the state of its video if it was recorded."""
