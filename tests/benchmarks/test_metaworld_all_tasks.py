@@ -1,4 +1,4 @@
-"""Proofs over all fifty Meta-World tasks (about ten minutes): ``pytest -m prove``."""
+"""Proofs over all fifty Meta-World tasks (about twelve minutes): ``pytest -m prove``."""
 
 from importlib.util import find_spec
 
