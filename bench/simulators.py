@@ -2,30 +2,35 @@
 
     python bench/simulators.py [--steps 50] [--looks 10] [--resets 5] [pusht aloha metaworld libero maniskill …]
 
-Results are medians. Steps have random actions and are not rendered. A look is the additional time of a step with an
-observation: rendering the policy's cameras. LIBERO's reset includes the ten steps in which objects settle; ``libero
-(its own code)`` is LIBERO's own reset and step without rendering that is not requested: Proctor uses it with versions
-for which its fast simulator was not compared (``libero_step.py`` measures the parts of a step). ManiSkill's
-construction includes its first image, for which it compiles its shaders. Memory is private to the process, after a
-look: once for a process that imported and built everything itself, and once for a worker, which was forked from one
-that had.
+Results are medians. Steps have random actions and are not rendered. "engine" is the part of a reset or of a step that
+the physics engine's own functions take: MuJoCo's, and in PushT ``Space.step`` of pymunk. It is measured with a clock
+around each call, in further resets and steps; what is left is Python (for LIBERO: ``libero_step.py``). A look is the
+additional time of a step with an observation: rendering the policy's cameras. LIBERO's reset includes the ten steps in
+which objects settle; ``libero (its own code)`` is LIBERO's own reset and step without rendering that is not requested:
+Proctor uses it with versions for which its fast simulator was not compared. ManiSkill's construction includes its first
+image, for which it compiles its shaders. Memory is private to the process, after a look: once for a process that
+imported and built everything itself, and once for a worker, which was forked from one that had.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from pkgutil import resolve_name
 from time import perf_counter
 from typing import Any
+from unittest.mock import patch
 
 os.environ.setdefault("MUJOCO_GL", "egl")
 
@@ -39,18 +44,65 @@ FIELDS: dict[str, dict[str, Any]] = {
     "pusht": {"type": "pusht"},
     "aloha": {"type": "aloha"},
     "metaworld": {"type": "metaworld", "task": "reach-v3"},
+    "metaworld push-v3": {"type": "metaworld", "task": "push-v3"},
+    "metaworld door-open-v3": {"type": "metaworld", "task": "door-open-v3"},
     "libero": {"type": "libero", "task": "libero_spatial", "task_ids": [0]},
     "robosuite Lift": {"type": "robosuite", "task": "Lift"},
     "robosuite PickPlaceCan": {"type": "robosuite", "task": "PickPlaceCan"},
     "maniskill": {"type": "maniskill", "task": "PickCube-v1"},
     OWN_CODE: {"type": "libero", "task": "libero_spatial", "task_ids": [0]},
 }
+_MUJOCO = tuple(f"mujoco.mj_{name}" for name in ("step", "step1", "step2", "forward", "rnePostConstraint", "resetData"))
+ENGINE = {"metaworld": _MUJOCO, "aloha": _MUJOCO, "pusht": ("pymunk.Space.step",)}
+"""The functions of the physics engine that each type of benchmark calls by these names."""
+COLUMNS = (
+    ("construct s", "construct", 1, 2),
+    ("  GL s", "context", 1, 2),
+    ("reset ms", "reset", 1000, 2),
+    ("engine", "reset_engine", 1000, 2),
+    ("step ms", "step", 1000, 3),
+    ("engine", "step_engine", 1000, 3),
+    ("look ms", "look", 1000, 1),
+    ("private MB", "private_mb", 1, 0),
+    ("a worker", "worker_mb", 1, 0),
+)
+"""The heading of each column, the cost that it shows, its factor and its digits."""
 
 
 def seconds(work: Callable[[], Any]) -> float:
     started = perf_counter()
     work()
     return perf_counter() - started
+
+
+@contextmanager
+def clocked(functions: Sequence[str]) -> Iterator[list[float]]:
+    """Append the seconds of each call of these functions to a list."""
+    spent: list[float] = []
+
+    def with_clock(function: Callable[..., Any]) -> Callable[..., Any]:
+        def clocked_call(*arguments: Any, **options: Any) -> Any:
+            started = perf_counter()
+            result = function(*arguments, **options)
+            spent.append(perf_counter() - started)
+            return result
+
+        return clocked_call
+
+    with ExitStack() as patches:
+        for name in functions:
+            patches.enter_context(patch(name, with_clock(resolve_name(name))))
+        yield spent
+
+
+def median_in_engine(functions: Sequence[str], works: Sequence[Callable[[], Any]]) -> float:
+    """Return the median of the seconds that each work spends in the engine's functions; NaN if they are not known."""
+    found = []
+    for work in works:
+        with clocked(functions) as spent:
+            work()
+        found.append(sum(spent))
+    return statistics.median(found) if functions else math.nan
 
 
 def private_mb() -> float:
@@ -97,16 +149,20 @@ def costs_alone(benchmark: Benchmark, n_steps: int, n_looks: int, n_resets: int)
     init_state = benchmark.init_state_id(task, 0)
     env.reset(0, init_state, look=True)  # the first reset compiles and caches
     env.action_space.seed(0)
-    resets = [seconds(partial(env.reset, seed, init_state, look=False)) for seed in range(n_resets)]
-    steps = [seconds(lambda: env.step(env.action_space.sample(), look=False)) for _ in range(n_steps)]
+    resets = [partial(env.reset, seed, init_state, look=False) for seed in range(n_resets)]
+    steps = [partial(env.step, env.action_space.sample(), look=False) for _ in range(n_steps)]
+    reset, step = (statistics.median(map(seconds, works)) for works in (resets, steps))
+    functions = ENGINE.get(benchmark.name, ())
+    in_engine = [median_in_engine(functions, works) for works in (resets, steps)]
     env.reset(0, init_state, look=True)  # an episode that has reached its limit is not drawn any more
     looks = [seconds(lambda: env.step(env.action_space.sample(), look=True)) for _ in range(n_looks)]
-    step = statistics.median(steps)
     return {
         "construct": construct,
         "context": context,
-        "reset": statistics.median(resets),
+        "reset": reset,
+        "reset_engine": in_engine[0],
         "step": step,
+        "step_engine": in_engine[1],
         "look": statistics.median(looks) - step,
         "private_mb": private_mb(),
     }
@@ -126,8 +182,7 @@ def main() -> None:
     from common import machine
 
     print(machine())
-    heads = {"construct s": 11, "GL s": 6, "reset ms": 9, "step ms": 8, "look ms": 8, "private MB": 10, "a worker": 8}
-    print(" " * 22, *(f"{head:>{width}}" for head, width in heads.items()))
+    print(" " * 22, *(head for head, *_ in COLUMNS))
     for name in options.names or FIELDS:
         counts = [f"--{what}={getattr(options, what)}" for what in ("steps", "looks", "resets")]
         command = [sys.executable, __file__, name, *counts, "--here"]
@@ -136,12 +191,8 @@ def main() -> None:
             environment.setdefault("VK_DRIVER_FILES", str(VULKAN))
         done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
         cost = json.loads(done.stdout.splitlines()[-1])
-        print(
-            f"{name:22} {cost['construct']:11.2f} {cost['context']:6.2f} {cost['reset'] * 1000:9.1f} "
-            f"{cost['step'] * 1000:8.2f} {cost['look'] * 1000:8.1f} {cost['private_mb']:10.0f} "
-            f"{cost['worker_mb']:8.0f}",
-            flush=True,
-        )
+        values = (f"{cost[key] * factor:{len(head)}.{n}f}" for head, key, factor, n in COLUMNS)
+        print(f"{name:22}", *values, flush=True)
 
 
 if __name__ == "__main__":

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from functools import cache
+from unittest.mock import patch
 
 import numpy as np
-from benchmark_episodes import always, episode, from_script, standing
+from benchmark_episodes import always, digest, episode, from_script, standing
 
+from proctor.benchmarks.metaworld import benchmark
 from proctor.benchmarks.metaworld.benchmark import MetaWorld, MetaWorldConfig
 
 # MuJoCo's scratch memory of the constraint solver: not cleared, not read before it is written.
@@ -53,6 +55,28 @@ def leftovers(name, seed=1004):
         found = arrays_after_reset(used, seed)
         assert run_expert(used, seed) == expert
     return [key for key, value in expected.items() if not np.array_equal(value, found[key], equal_nan=True)]
+
+
+def episodes_in_a_row(name, seeds):
+    """Everything that one simulator goes through in episodes of the expert and of random actions."""
+    with standing(benchmark_of(name)) as env:
+        return [
+            ({key: digest(value) for key, value in arrays_after_reset(env, seed).items()}, run(env, seed))
+            for seed in seeds
+            for run in (run_expert, lambda env, seed: episode(env, seed, 60))
+        ]
+
+
+def metaworlds_own_episodes_in_a_row(name, seeds):
+    """The same episodes, moved by Meta-World's own code, with contacts iterated as MuJoCo has it."""
+    with patch.object(benchmark, "take_shortcuts", _lose_the_iterator):
+        return episodes_in_a_row(name, seeds)
+
+
+def _lose_the_iterator(env):
+    contacts = type(env.data.contact)
+    if "__iter__" in vars(contacts):
+        del contacts.__iter__
 
 
 def our_episode(name, seed, n_steps):

@@ -49,6 +49,23 @@ def test_an_episode_is_gym_pushts_to_the_bit(env):
     assert ours == expected
 
 
+def test_episodes_that_push_are_gym_pushts(env):
+    """The block moves as in gym-pusht, which counts contacts and builds the outline anew in every step."""
+    theirs, seen = stock(obs_type="state"), []
+    for seed in (3, 4):
+        env.reset(seed, None, look=False)
+        for simulator in (env._env, theirs):
+            simulator.reset(options={"reset_to_state": [150.0, 256.0, 256.0, 240.0, 0.5]})
+        for noise in np.random.default_rng(seed).normal(0, 60, (60, 2)):
+            action = np.array(256 + noise, np.float32)
+            step, (_, reward, *_, info) = env.step(action, look=False), theirs.step(action)
+            seen.append((info["n_contacts"] > 0, reward > 0))
+            assert step.reward == pytest.approx(reward, rel=1e-14)
+            assert [*env._sim.block.position, env._sim.block.angle] == info["block_pose"].tolist()
+
+    assert np.sum(seen, axis=0).min() > 10
+
+
 def test_corners_in_place_of_an_image():
     """``environment_state_agent_pos`` gives gym-pusht's corners, and nothing is ever drawn."""
     theirs = stock(obs_type="environment_state_agent_pos")

@@ -67,8 +67,9 @@ class PushTConfig(EnvConfig):
 class PushTEnv(SimEnv):
     """One PushT simulator.
 
-    gym-pusht renders inside ``step`` if its ``obs_type`` contains pixels. Here it always steps with ``state``, which
-    renders nothing, and the observation is requested afterwards, only if a policy needs it and the episode goes on.
+    gym-pusht observes, and may render, inside ``step``. Here the observation is requested afterwards, only if a policy
+    needs it and the episode goes on. What gym-pusht computes for its ``info`` (poses, counts of contact points) has no
+    reader, and is not computed.
     """
 
     fps = 10.0
@@ -77,10 +78,9 @@ class PushTEnv(SimEnv):
         draw_without_display()
         import_simulator("gym_pusht", "pusht")
         self._to_shapely = import_simulator("gym_pusht.envs.pusht", "pusht").pymunk_to_shapely
-        self._obs_type = config.obs_type
         self._env = gymnasium.make(
             "gym_pusht/PushT-v0",
-            obs_type="state",
+            obs_type=config.obs_type,
             max_episode_steps=max_episode_steps,
             disable_env_checker=True,
             observation_width=config.observation_width,
@@ -89,7 +89,11 @@ class PushTEnv(SimEnv):
             visualization_height=config.visualization_height,
         )
         self._sim: Any = self._env.unwrapped
+        self._see = self._sim.get_obs
+        self._sim.get_obs = self._sim._get_info = dict  # noqa: SLF001 - a step calls both
+        self._sim._handle_collision = _do_not_count  # noqa: SLF001 - contacts were a fifth of a step that pushes
         self._sim._get_coverage = self._coverage  # noqa: SLF001 - see there
+        self._outline: Any = None
         spaces = {
             "pixels": Box(0, 255, (config.observation_height, config.observation_width, 3), np.uint8),
             "agent_pos": Box(0, 512, (2,), np.float64),
@@ -102,6 +106,7 @@ class PushTEnv(SimEnv):
 
     def reset(self, seed: int, init_state_id: int | None, *, look: bool) -> Mapping[str, Array] | None:
         self._env.reset(seed=seed)
+        self._outline = None
         self._sim._last_action = None  # noqa: SLF001 - else a video begins with the last episode's marker
         return self._observe() if look else None
 
@@ -118,24 +123,22 @@ class PushTEnv(SimEnv):
     def _coverage(self) -> float:
         """Return the fraction of the outline that the block covers, 0-1.
 
-        The computation is gym-pusht's, except that the T's two bars always come in the same order. gym-pusht takes them
-        from a set, whose order depends on memory addresses, so the last bits of its reward differed from run to run in
-        one of five states with an overlap.
+        The computation is gym-pusht's, except that the outline is built once in an episode, in which it does not move,
+        and that the T's two bars always come in the same order. gym-pusht takes them from a set, whose order depends on
+        memory addresses, so the last bits of its reward differed from run to run in one of five states with an overlap.
         """
         sim = self._sim
-        outline, block = (
-            self._to_shapely(body, sim._block_shapes)  # noqa: SLF001 - the same in a list
-            for body in (sim.get_goal_pose_body(sim.goal_pose), sim.block)
-        )
-        return float(outline.intersection(block).area / outline.area)
+        if self._outline is None:
+            self._outline = self._t_of(sim.get_goal_pose_body(sim.goal_pose))
+        return float(self._outline.intersection(self._t_of(sim.block)).area / self._outline.area)
+
+    def _t_of(self, body: Any) -> Any:
+        """Return the T of the outline or of the block as a shape of shapely, its two bars in a fixed order."""
+        return self._to_shapely(body, self._sim._block_shapes)  # noqa: SLF001 - the same in a list
 
     def _observe(self) -> Mapping[str, Array]:
-        self._sim.obs_type = self._obs_type
-        try:
-            with self.looking():
-                seen = self._sim.get_obs()
-        finally:
-            self._sim.obs_type = "state"
+        with self.looking():
+            seen = self._see()
         return {_FEATURES[name]: value for name, value in seen.items()}
 
     def render(self, camera: str | None = None, size: tuple[int, int] | None = None) -> Array:
@@ -158,6 +161,10 @@ class PushTEnv(SimEnv):
 
     def close(self) -> None:
         self._env.close()
+
+
+def _do_not_count(*_: Any) -> None:
+    """Replacement of gym-pusht's count of contact points, which pymunk calls in every substep for every contact."""
 
 
 class PushT(Benchmark):

@@ -22,6 +22,7 @@ from proctor.benchmarks.base import (
     require_one_of,
     set_mujoco_state,
 )
+from proctor.benchmarks.metaworld.shortcuts import take_shortcuts
 from proctor.benchmarks.metaworld.tasks import GROUPS, INSTRUCTIONS
 from proctor.config import EnvConfig
 from proctor.errors import ConfigError, did_you_mean
@@ -71,6 +72,7 @@ class MetaWorldEnv(SimEnv):
         metaworld = import_simulator("metaworld", "metaworld")
         self._task_name, self._config = task.name, config
         self._env = _build(metaworld, task, config)
+        take_shortcuts(self._env)
         self._fresh = _Restorable(self._env.model, self._env.data)
         self._raw: Array  # Meta-World's own observation, float64 (39,): hand, gripper, objects, the same before, goal
         spaces = {
