@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import nullcontext
 from functools import cache
 from unittest.mock import patch
 
@@ -68,8 +69,11 @@ def episodes_in_a_row(name, seeds):
 
 
 def metaworlds_own_episodes_in_a_row(name, seeds):
-    """The same episodes, moved by Meta-World's own code, with contacts iterated as MuJoCo has it."""
-    with patch.object(benchmark, "take_shortcuts", _lose_the_iterator):
+    """The same episodes, built and moved by Meta-World's own code, with contacts iterated as MuJoCo has it."""
+    with (
+        patch.object(benchmark, "take_shortcuts", _lose_the_iterator),
+        patch.object(benchmark, "one_goal", nullcontext),
+    ):
         return episodes_in_a_row(name, seeds)
 
 

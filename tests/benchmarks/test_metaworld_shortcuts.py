@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 from unittest.mock import patch
 
+import metaworld
 import pytest
 from benchmark_episodes import episode, standing
 from metaworld_checks import benchmark_of, episodes_in_a_row, metaworlds_own_episodes_in_a_row
@@ -36,10 +37,20 @@ def test_memory_is_of_two_motions():
         assert len(env._env._reset_hand._before_last_step) == 2
 
 
-def test_another_version_of_metaworld_moves_the_hand_itself():
-    """What was not compared is not remembered."""
+def test_another_version_of_metaworld_moves_the_hand_and_draws_its_goals_itself():
+    """What was not compared is not left out."""
     with patch.object(shortcuts, "COMPARED", ()), standing(benchmark_of("reach-v3")) as env:
         assert env._env._reset_hand.__func__ is type(env._env)._reset_hand
+        with shortcuts.one_goal(metaworld):
+            assert metaworld._N_GOALS == 50
+
+
+def test_one_goal_is_drawn_while_a_simulator_is_built():
+    """Whoever uses Meta-World in the same process gets all of them."""
+    with shortcuts.one_goal(metaworld):
+        assert len(metaworld.MT1("reach-v3", seed=42).train_tasks) == 1
+
+    assert len(metaworld.MT1("reach-v3", seed=42).train_tasks) == 50
 
 
 def test_contacts_are_the_same_in_the_same_order():

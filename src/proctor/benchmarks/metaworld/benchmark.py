@@ -22,7 +22,7 @@ from proctor.benchmarks.base import (
     require_one_of,
     set_mujoco_state,
 )
-from proctor.benchmarks.metaworld.shortcuts import take_shortcuts
+from proctor.benchmarks.metaworld.shortcuts import one_goal, take_shortcuts
 from proctor.benchmarks.metaworld.tasks import GROUPS, INSTRUCTIONS
 from proctor.config import EnvConfig
 from proctor.errors import ConfigError, did_you_mean
@@ -177,7 +177,8 @@ def _free_drawing(renderer: Any) -> None:
 
 def _build(metaworld: Any, task: Task, config: MetaWorldConfig) -> Any:
     """Construct the environment step by step as LeRobot does, so that its first episode is LeRobot's to the bit."""
-    benchmark = metaworld.MT1(task.name, seed=42)
+    with one_goal(metaworld):  # the first of the 50 is used
+        benchmark = metaworld.MT1(task.name, seed=42)
     env = benchmark.train_classes[task.name](
         render_mode="rgb_array",
         camera_name=config.camera_name,
