@@ -40,6 +40,7 @@ from common import descendants, machine, proportional_mb
 from delays import DELAY_BENCHMARK, DelayConfig, DelayPolicy, Device, Pass, step_seconds
 
 from proctor.engine import Engine, EngineOptions, EngineSetup
+from proctor.machine.resources import usable_cores
 from proctor.types import EpisodeSpec, Task
 
 DEVICES = {"seed": Device("seed", 5.0, 0.0), "vla": Device("vla", 60.0, 3.0)}
@@ -174,7 +175,9 @@ class Bench:
 
     def _run(self, workers: int, n_steps: int, policy: DelayPolicy) -> Engine:
         task = Task("delays", 0, "wait", "", n_steps)
-        setup = EngineSetup(DELAY_BENCHMARK, ENV, {task.key: task}, None, EngineOptions(), workers)
+        setup = EngineSetup(
+            DELAY_BENCHMARK, ENV, {task.key: task}, None, EngineOptions(), workers, cores=usable_cores()
+        )
         specs = [EpisodeSpec("delays", 0, index, index) for index in range(workers)]
         self._engine = Engine(setup, specs, policy, workers=self._engine.workers if self._engine is not None else None)
         self._engine.run(lambda *_: None)

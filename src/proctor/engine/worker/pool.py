@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import Pipe
 from pathlib import Path
-from time import monotonic
+from time import monotonic, process_time
 
 from proctor.child.wire import Wire
 from proctor.engine.worker.arrays import SharedArrays, anonymous_file
@@ -38,6 +38,7 @@ from proctor.engine.worker.messages import (
 from proctor.engine.worker.processes import Starter, make_starter
 from proctor.engine.worker.simulation import Simulation
 from proctor.errors import ResourceError
+from proctor.machine.hardware import cpu_seconds
 from proctor.machine.resources import memory_of
 from proctor.security.foreign_code import without_stdin
 
@@ -168,6 +169,12 @@ class ProcessWorker:
         """The bytes of memory that the process takes; 0 if that is unknown."""
         pid = self._process.pid
         return 0 if pid is None else memory_of(pid)
+
+    @property
+    def cpu_seconds(self) -> float:
+        """The CPU time of the process in seconds; 0 if that is unknown."""
+        pid = self._process.pid
+        return 0.0 if pid is None else cpu_seconds(pid)
 
     def has_ended(self) -> bool:
         """Return whether the process has ended."""
@@ -315,6 +322,11 @@ class Pool:
         """Return the bytes of memory that a worker's process takes; 0 if that is unknown or the process is this one."""
         worker = self._workers[worker_id]
         return worker.memory if isinstance(worker, ProcessWorker) else 0
+
+    def cpu_seconds(self) -> float:
+        """Return the CPU time of this process and of the workers' together, in seconds."""
+        workers = self._workers.values()
+        return process_time() + sum(each.cpu_seconds for each in workers if isinstance(each, ProcessWorker))
 
     def retire(self, worker_id: int) -> None:
         """Have a worker that does nothing close its simulator and end, while the others go on."""
