@@ -49,6 +49,7 @@ ENV = asdict(CONFIG)
 GOAL = 0.95
 MIN_CHUNKS = 5
 """Minimum number of chunks per worker, so that a point does not end before it has settled."""
+_STARTING_STEPS = 100
 WARM = 0.3
 """The fraction of a point's time that is left out as warm-up."""
 
@@ -150,7 +151,7 @@ def report(point: Point, found: Found, seconds: float) -> Verdict:
 
 
 class Bench:
-    """Points that are measured one after another on the same workers; more workers are started when needed."""
+    """Points that are measured one after another on the same workers, as long as these are enough."""
 
     def __init__(self) -> None:
         self._engine: Engine | None = None
@@ -166,12 +167,14 @@ class Bench:
         return _steady(policy.passes)
 
     def _start_workers(self, point: Point) -> None:
-        """Start workers and wait until all are ready; simulators of delays are built immediately."""
-        engine = self._run(point.workers, 1, DelayPolicy(DEVICES["seed"], 1, point.batch))
-        while engine.load().starting:
-            engine.step()
+        """Start new workers in an evaluation that is long enough for all of them to be started."""
+        self.close()
+        self._engine = None
+        engine = self._run(point.workers, _STARTING_STEPS, DelayPolicy(DEVICES["seed"], 10, point.batch))
         engine.close_inference()
-        self.n_workers = point.workers
+        self.n_workers = engine.workers.n_running
+        if self.n_workers < point.workers:
+            raise RuntimeError(f"{self.n_workers} workers were started, not {point.workers}: they keep the cores busy.")
 
     def _run(self, workers: int, n_steps: int, policy: DelayPolicy) -> Engine:
         task = Task("delays", 0, "wait", "", n_steps)

@@ -53,9 +53,9 @@ class Limits:
     """The bounds within which the scheduler decides.
 
     ``batch_size`` is the largest number of workers. As many as ``n_on_busy_cores`` are started although they may keep
-    all cores busy; 0 means all. If ``max_parallel_tasks`` is 0, any number of tasks may be under way. ``max_lead`` is the number of
-    episodes by which a task may be ahead of the one that is furthest behind; 0 means any number. ``n_devices`` is the
-    number of devices that infer; a worker's observations always go to the same device.
+    all cores busy; 0 means all. If ``max_parallel_tasks`` is 0, any number of tasks may be under way. ``max_lead`` is
+    the number of episodes by which a task may be ahead of the one that is furthest behind; 0 means any number.
+    ``n_devices`` is the number of devices that infer; a worker's observations always go to the same device.
     """
 
     batch_size: int
