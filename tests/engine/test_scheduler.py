@@ -127,7 +127,7 @@ def test_cores_that_turn_busy_stop_no_worker_and_a_lost_one_is_replaced():
     scheduler.cores_used(0.5)
     assert start_workers(scheduler) == 8
 
-    scheduler.cores_used(1.0)
+    scheduler.cores_used(1.5)
     assert scheduler.workers_to_start() == 0
     scheduler.lost(0, None)
     assert scheduler.workers_to_start() == 1

@@ -37,7 +37,7 @@ from proctor.engine.worker.messages import (
     RequestFailed,
     Start,
 )
-from proctor.engine.worker.pool import Pool, WorkerLost
+from proctor.engine.worker.pool import CoreSeconds, Pool, WorkerLost
 from proctor.errors import ConfigError, EnvironmentBuildError, Interrupted, ResourceError
 from proctor.types import AttemptError, EpisodeSpec, Task, TaskKey
 
@@ -46,6 +46,7 @@ _LOSSES_PER_WORKER = 4
 _FIRST_WINDOW_S, _LONGEST_WINDOW_S = 0.05, 0.4
 """The use of the cores is measured over the first time, and if they are busy, over longer times up to the second: a
 worker would be started for nothing if the others rest for a moment."""
+_MOST = 0.5
 TICK_S = 0.25
 """The longest time that a turn waits for something to happen, so that signals and the display are attended to."""
 
@@ -116,11 +117,11 @@ Event = EnvBuilt | EpisodeObserved | EpisodeFinished | AttemptFailed | WorkerRep
 
 
 class _Window(NamedTuple):
-    """A time over which the use of the cores is measured, and the CPU time in seconds that had been used before it."""
+    """A time over which the use of the cores is measured, and the seconds that were counted before it."""
 
     since: float
     until: float
-    used: float
+    before: CoreSeconds
 
 
 class Workers:
@@ -261,12 +262,19 @@ class Workers:
         if not self.scheduler.waits_for_cores:
             self._window = None
         elif self._window is None:
-            self._window = _Window(now := monotonic(), now + _FIRST_WINDOW_S, self._pool.cpu_seconds())
+            self._window = _Window(now := monotonic(), now + _FIRST_WINDOW_S, self._pool.core_seconds())
         elif (now := monotonic()) >= self._window.until:
-            seconds, before, used = now - self._window.since, self._window.used, self._pool.cpu_seconds()
-            if used >= before:  # the time of a worker that has just ended is missing
-                self.scheduler.cores_used((used - before) / (seconds * self._setup.cores))
-            self._window = _Window(now, now + min(_LONGEST_WINDOW_S, 2 * seconds), used)
+            seconds, before, counted = now - self._window.since, self._window.before, self._pool.core_seconds()
+            if counted.used >= before.used:  # the time of a worker that has just ended is missing
+                used = self._used(counted.used - before.used, counted.waited - before.waited, seconds)
+                self.scheduler.cores_used(used / (seconds * self._setup.cores))
+            self._window = _Window(now, now + min(_LONGEST_WINDOW_S, 2 * seconds), counted)
+
+    def _used(self, used: float, waited: float, seconds: float) -> float:
+        """Add the time in which the workers had no core if they could run most of the time: then cores are what they
+        lack, although other programs may have used them. Workers that sleep wait a little whenever they wake.
+        """
+        return used + waited if used + waited > _MOST * seconds * self.n_running else used
 
     def _within_window(self, timeout_s: float) -> float:
         """Return a time-out that ends with the window in which the use of the cores is measured, or before."""

@@ -126,6 +126,14 @@ def cpu_seconds(pid: int) -> float:
         return 0.0
 
 
+def core_wait_seconds(pid: int) -> float:
+    """Return the seconds in which a process's first thread could have run and had no core; 0 if it cannot be read."""
+    try:
+        return int((_PROC / str(pid) / "schedstat").read_text().split()[1]) / 1e9
+    except (OSError, IndexError):  # it is gone, or the kernel does not count that
+        return 0.0
+
+
 def memory_bytes(pid: int) -> int:
     """Return the memory of a process in bytes (PSS: shared pages are divided among their users); 0 if unreadable."""
     try:
