@@ -5,7 +5,8 @@
 cartpole: many short episodes of a random policy. pusht: episodes of 300 steps of one. few: ten episodes, whatever the
 number of workers. Start-up counts. Each number of workers runs once in each repeat, in turn. The ratio is the time
 divided by that of the best smaller number in the same repeat. The median over the repeats is shown, and the same of
-the CPU time of all processes, which hardly depends on what else runs.
+the CPU time of all processes, which hardly depends on what else runs. Fewer workers than are allowed may have been
+started; the largest number in any repeat is shown.
 """
 
 from __future__ import annotations
@@ -35,10 +36,11 @@ CASES: dict[str, tuple[dict[str, Any], int]] = {
 
 
 class Cost(NamedTuple):
-    """Seconds that passed, and seconds of the CPU of this process and its workers."""
+    """Seconds that passed, and seconds of the CPU of this process and its workers, of which so many were started."""
 
     wall: float
     cpu: float
+    n_started: int = 0
 
 
 def cpu_seconds() -> float:
@@ -50,8 +52,11 @@ def cost(env: dict[str, Any], n_episodes: int, workers: int) -> Cost:
     """Return the cost of a whole evaluation, start-up included."""
     with tempfile.TemporaryDirectory(dir=CACHE) as directory:
         began, cpu = perf_counter(), cpu_seconds()
-        evaluate({"type": "random"}, env, n_episodes=n_episodes, batch_size=workers, output_dir=f"{directory}/run")
-        return Cost(perf_counter() - began, cpu_seconds() - cpu)
+        done = evaluate(
+            {"type": "random"}, env, n_episodes=n_episodes, batch_size=workers, output_dir=f"{directory}/run"
+        )
+        seconds = perf_counter() - began, cpu_seconds() - cpu
+        return Cost(*seconds, round((done.summary.worker_s or 0.0) / (done.summary.wall_s or 1.0)))
 
 
 def against_best_smaller(costs: list[Cost]) -> list[Cost]:
@@ -59,7 +64,7 @@ def against_best_smaller(costs: list[Cost]) -> list[Cost]:
     ratios = [Cost(1.0, 1.0)]
     for position, each in enumerate(costs[1:], start=1):
         best = (min(column) for column in zip(*costs[:position], strict=True))
-        ratios.append(Cost(*(value / least for value, least in zip(each, best, strict=True))))
+        ratios.append(Cost(*(value / least for value, least in zip(each[:2], best, strict=False))))
     return ratios
 
 
@@ -83,8 +88,9 @@ def main() -> None:
         for position, workers in enumerate(options.workers):
             wall, cpu = (statistics.median(each[position][part] for each in ratios) for part in (0, 1))
             seconds = statistics.median(costs[position].wall for costs in repeats)
+            n_started = max(costs[position].n_started for costs in repeats)
             print(
-                f"{name}: {n_episodes} episodes, {workers:3} workers: {seconds:6.2f} s, "
+                f"{name}: {n_episodes} episodes, {workers:3} workers, {n_started:3} started: {seconds:6.2f} s, "
                 f"{wall:.2f} x the best smaller number (CPU {cpu:.2f} x)",
                 flush=True,
             )

@@ -40,6 +40,7 @@ from common import descendants, machine, proportional_mb
 from delays import DELAY_BENCHMARK, DelayConfig, DelayPolicy, Device, Pass, step_seconds
 
 from proctor.engine import Engine, EngineOptions, EngineSetup
+from proctor.machine.resources import usable_cores
 from proctor.types import EpisodeSpec, Task
 
 DEVICES = {"seed": Device("seed", 5.0, 0.0), "vla": Device("vla", 60.0, 3.0)}
@@ -48,6 +49,7 @@ ENV = asdict(CONFIG)
 GOAL = 0.95
 MIN_CHUNKS = 5
 """Minimum number of chunks per worker, so that a point does not end before it has settled."""
+_STARTING_STEPS = 100
 WARM = 0.3
 """The fraction of a point's time that is left out as warm-up."""
 
@@ -149,7 +151,7 @@ def report(point: Point, found: Found, seconds: float) -> Verdict:
 
 
 class Bench:
-    """Points that are measured one after another on the same workers; more workers are started when needed."""
+    """Points that are measured one after another on the same workers, as long as these are enough."""
 
     def __init__(self) -> None:
         self._engine: Engine | None = None
@@ -165,16 +167,20 @@ class Bench:
         return _steady(policy.passes)
 
     def _start_workers(self, point: Point) -> None:
-        """Start workers and wait until all are ready; simulators of delays are built immediately."""
-        engine = self._run(point.workers, 1, DelayPolicy(DEVICES["seed"], 1, point.batch))
-        while engine.load().starting:
-            engine.step()
+        """Start new workers in an evaluation that is long enough for all of them to be started."""
+        self.close()
+        self._engine = None
+        engine = self._run(point.workers, _STARTING_STEPS, DelayPolicy(DEVICES["seed"], 10, point.batch))
         engine.close_inference()
-        self.n_workers = point.workers
+        self.n_workers = engine.workers.n_running
+        if self.n_workers < point.workers:
+            raise RuntimeError(f"{self.n_workers} workers were started, not {point.workers}: they keep the cores busy.")
 
     def _run(self, workers: int, n_steps: int, policy: DelayPolicy) -> Engine:
         task = Task("delays", 0, "wait", "", n_steps)
-        setup = EngineSetup(DELAY_BENCHMARK, ENV, {task.key: task}, None, EngineOptions(), workers)
+        setup = EngineSetup(
+            DELAY_BENCHMARK, ENV, {task.key: task}, None, EngineOptions(), workers, cores=usable_cores()
+        )
         specs = [EpisodeSpec("delays", 0, index, index) for index in range(workers)]
         self._engine = Engine(setup, specs, policy, workers=self._engine.workers if self._engine is not None else None)
         self._engine.run(lambda *_: None)

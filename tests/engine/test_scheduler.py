@@ -83,13 +83,73 @@ def test_no_more_workers_are_started_than_their_start_is_worth(seconds, n):
     """A thousand episodes; starting a worker for the shortest takes longer than it would save."""
     forecast = Forecast()
     forecast.learn_episode(TaskKey("suite", 0), seconds)
-    scheduler = Scheduler(plan(1000), Limits(64, 2), forecast)
+    assert start_workers(Scheduler(plan(1000), Limits(64, 2), forecast)) == n
+
+
+def start_workers(scheduler: Scheduler) -> int:
+    """Start as many workers as the scheduler asks for, until it asks for no more; how many there are then."""
+    while scheduler.workers_to_start():
+        number = len(scheduler.worker_ids)
+        scheduler.started(number)
+        assert not scheduler.waits_for_cores
+        scheduler.joined(number)
+    return len(scheduler.worker_ids)
+
+
+def test_as_long_as_nothing_is_known_about_the_cores_only_as_many_workers_as_may_keep_them_busy_are_started():
+    """Two of 32; whether the cores are idle is asked only if there are episodes for more."""
+    scheduler = Scheduler(plan(100), Limits(32, 2, n_on_busy_cores=2))
+    assert start_workers(scheduler) == 2
+    assert scheduler.waits_for_cores
+
+    assert start_workers(scheduler := Scheduler(plan(2), Limits(32, 2, n_on_busy_cores=2))) == 2
+    assert not scheduler.waits_for_cores
+    assert start_workers(scheduler := Scheduler(plan(100), Limits(32, 2))) == 32
+    assert not scheduler.waits_for_cores
+
+
+@pytest.mark.parametrize(("part", "n"), [(1.2, 4), (1.0, 4), (0.9, 4), (0.5, 8), (0.1, 32), (0.0, 32)])
+def test_as_many_workers_are_started_as_would_keep_the_cores_busy(part, n):
+    """If every further worker uses as much as the four before."""
+    scheduler = Scheduler(plan(100), Limits(32, 2, n_on_busy_cores=4))
+    start_workers(scheduler)
+
+    scheduler.cores_used(part)
+
+    assert start_workers(scheduler) == n
+    assert scheduler.waits_for_cores == (n < 32)
+
+
+def test_cores_that_turn_busy_stop_no_worker_and_a_lost_one_is_replaced():
+    """Eight stay eight."""
+    scheduler = Scheduler(plan(100), Limits(32, 2, n_on_busy_cores=4))
+    start_workers(scheduler)
+    scheduler.cores_used(0.5)
+    assert start_workers(scheduler) == 8
+
+    scheduler.cores_used(1.5)
+    assert scheduler.workers_to_start() == 0
+    scheduler.lost(0, None)
+    assert scheduler.workers_to_start() == 1
+
+
+def test_as_many_workers_as_cores_wait_for_nothing():
+    """64 on 64 cores, eight at a time."""
+    assert start_workers(scheduler := Scheduler(plan(1000), Limits(64, 2, n_on_busy_cores=64))) == 64
+    assert not scheduler.waits_for_cores
+
+
+def test_as_long_as_no_duration_is_known_a_worker_is_worth_its_start():
+    """Of a plan with an episode for each of them, all are started."""
+    scheduler = Scheduler(plan(128), Limits(128, 2))
+    simulate(scheduler)
     while scheduler.workers_to_start():
         number = len(scheduler.worker_ids)
         scheduler.started(number)
         scheduler.joined(number)
+        simulate(scheduler)
 
-    assert len(scheduler.worker_ids) == n
+    assert len(scheduler.worker_ids) == 128
 
 
 def test_an_episode_that_its_lost_worker_never_began_is_next_and_was_not_attempted():

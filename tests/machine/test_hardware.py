@@ -6,12 +6,15 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
 from proctor.machine.hardware import (
     Gpu,
     core_seconds_in_use,
+    core_wait_seconds,
     cpu_seconds,
     descendants,
     memory_bytes,
@@ -91,11 +94,30 @@ def test_the_time_and_memory_of_a_process_and_of_those_it_started():
         child.communicate()
 
 
+@pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="this kernel does not count it")
+def test_the_time_for_which_a_process_has_had_no_core():
+    """Two that compute share one core, so each waits while the other one runs; one that sleeps needs none."""
+    pin = f"import os, time\nos.sched_setaffinity(0, {{{min(os.sched_getaffinity(0))}}})\n"
+    works = [pin + "while True: pass"] * 2 + [pin + "time.sleep(60)"]
+    with ExitStack() as started:
+        processes = [started.enter_context(subprocess.Popen([sys.executable, "-c", work])) for work in works]
+        for process in processes:
+            started.callback(process.kill)
+        until = time.monotonic() + 30
+        while core_wait_seconds(processes[0].pid) < 0.3 and time.monotonic() < until:
+            time.sleep(0.05)
+        first, second, sleeper = (core_wait_seconds(process.pid) for process in processes)
+
+    assert 0.3 <= first < 5
+    assert second > 0.1
+    assert sleeper < first
+
+
 def test_a_process_that_is_gone_takes_nothing():
     """It may end while it is looked at."""
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
 
-    assert cpu_seconds(child.pid) == 0
+    assert cpu_seconds(child.pid) == core_wait_seconds(child.pid) == 0
     assert memory_bytes(child.pid) == 0
     assert descendants(child.pid) == []

@@ -180,6 +180,21 @@ def test_every_session_adds_a_header_and_its_time(tmp_path, monkeypatch):
     assert journal.wall_s == 60
 
 
+def test_the_time_of_the_workers_is_that_of_the_largest_number_that_was_there(tmp_path, monkeypatch):
+    """Eight were allowed; in the first session there were two in the end, and in the second nobody counted them."""
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(journal_writer, "monotonic", lambda: clock.now)
+    files = RunDirectory(tmp_path)
+    for n_counted in ((1, 2), (0, 0)):
+        with files.open_journal(FINGERPRINT, 8) as writer:
+            for n, spec in zip(n_counted, SPECS, strict=False):
+                clock.now += 10
+                writer.n_workers = n
+                writer.append(done(spec), None)
+
+    assert read_journal(files.journal_file).worker_s == 2 * 20 + 8 * 20
+
+
 # ------------------------------------------------------------------------------------------------------------ damage
 
 

@@ -25,7 +25,8 @@ class EvalConfig:
     """Number of episodes per task."""
 
     batch_size: int = 0
-    """Number of environments that step in parallel; 0 chooses it from the usable cores, the episodes and the policy."""
+    """Largest number of environments that step in parallel; 0 chooses it from the usable cores, the episodes and the
+    policy. More than there are cores are started only while cores are idle."""
 
     use_async_envs: bool = True
     """Run each environment in a process of its own. false, or an explicit batch size of 1, runs everything in this

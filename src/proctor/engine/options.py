@@ -145,6 +145,11 @@ class EngineSetup:
     have one worker, this is False and the worker is a process."""
     known: Mapping[str, Any] = field(default_factory=dict)
     """The value of ``Benchmark.known_here``, which workers receive beside the configuration."""
+    cores: int = 0
+    """The number of cores for the engine and its workers. More workers than :attr:`n_workers_on_busy_cores` are started
+    only while cores are idle. If this is 0, all workers are started in any case."""
+    episodes_per_pass: int = 1
+    """The number of episodes that share a forward pass for little more than the cost of one."""
 
     @property
     def python(self) -> str | None:
@@ -153,5 +158,12 @@ class EngineSetup:
 
     @property
     def n_workers(self) -> int:
-        """The number of workers that run at a time."""
+        """The largest number of workers that run at a time."""
         return 1 if self.in_process else self.batch_size
+
+    @property
+    def n_workers_on_busy_cores(self) -> int:
+        """The number of workers that are started although they may keep the cores busy: one for each core and each
+        episode of a forward pass, as a pass with fewer episodes costs as much. 0 means all.
+        """
+        return self.cores * self.episodes_per_pass

@@ -52,9 +52,10 @@ class _Worker:
 class Limits:
     """The bounds within which the scheduler decides.
 
-    If ``max_parallel_tasks`` is 0, any number of tasks may be under way. ``max_lead`` is the number of episodes by
-    which a task may be ahead of the one that is furthest behind; 0 means any number. ``n_devices`` is the number of
-    devices that infer; a worker's observations always go to the same device.
+    ``batch_size`` is the largest number of workers. As many as ``n_on_busy_cores`` are started although they may keep
+    all cores busy; 0 means all. If ``max_parallel_tasks`` is 0, any number of tasks may be under way. ``max_lead`` is
+    the number of episodes by which a task may be ahead of the one that is furthest behind; 0 means any number.
+    ``n_devices`` is the number of devices that infer; a worker's observations always go to the same device.
     """
 
     batch_size: int
@@ -62,6 +63,7 @@ class Limits:
     max_parallel_tasks: int = 0
     max_lead: int = 0
     n_devices: int = 1
+    n_on_busy_cores: int = 0
 
 
 _SHORT_S = 0.1
@@ -107,6 +109,8 @@ class Scheduler:
         self._errors: dict[EpisodeSpec, list[AttemptError]] = {}
         self._failures = FewestFailures()
         self._workers: dict[int, _Worker] = {}
+        self._n_for_cores = limits.n_on_busy_cores or limits.batch_size
+        """The number of workers that keep the cores busy, as far as that is known."""
         self._began: set[int] = set()
         """The workers that have begun an episode since :meth:`assign_ahead` was called last."""
         self._n_freed = 0
@@ -179,12 +183,19 @@ class Scheduler:
     # ------------------------------------------------------------------------------------------ what to do next
 
     def workers_to_start(self) -> int:
-        """The number of workers to start now: as many as the episodes that are left use and repay, a few at a time."""
+        """The number of workers to start now, a few at a time: as many as the episodes that are left use and repay, and
+        as the cores can bear.
+        """
         n_workers = len(self._workers)
-        if (n_useful := min(self._limits.batch_size, self._unfinished) - n_workers) <= 0:
+        if (n_useful := min(self._limits.batch_size, self._unfinished, self._n_for_cores) - n_workers) <= 0:
             return 0
-        n_starting = sum(worker.phase is Phase.STARTING for worker in self._workers.values())
-        return max(0, min(n_useful, _STARTING_AT_A_TIME - n_starting, self._n_repaid() - n_workers))
+        return max(0, min(n_useful, _STARTING_AT_A_TIME - self._n_starting, self._n_repaid() - n_workers))
+
+    @property
+    def waits_for_cores(self) -> bool:
+        """True if further workers are of use only if the cores are idle, which :meth:`cores_used` is to say."""
+        is_bound = self._n_for_cores <= len(self._workers) < min(self._limits.batch_size, self._unfinished)
+        return is_bound and not self._n_starting
 
     def assign(self) -> list[tuple[int, EpisodeSpec]]:
         """Give idle workers an episode, as far as there are any that it pays to begin.
@@ -256,6 +267,14 @@ class Scheduler:
     def started(self, worker_id: int) -> None:
         """Take note that a worker's process was started."""
         self._workers[worker_id] = _Worker()
+
+    def cores_used(self, part: float) -> None:
+        """Take note of the part of the cores that the engine and its workers have used while no worker was starting.
+
+        Further workers are expected to use as much each: so many may be started as keep the cores busy then.
+        """
+        n_workers = len(self._workers)
+        self._n_for_cores = max(n_workers, int(n_workers / part) if part else self._limits.batch_size)
 
     def asked(self, worker_id: int) -> None:
         """Take note that an idle worker was asked whether it is there; it keeps its simulator."""
@@ -345,10 +364,16 @@ class Scheduler:
         self._n_freed += 1
         worker.freed = self._n_freed
 
+    @property
+    def _n_starting(self) -> int:
+        return sum(worker.phase is Phase.STARTING for worker in self._workers.values())
+
     def _n_repaid(self) -> int:
         """Return the largest number of workers of which the last one saves more time than its start takes: of ``work``
-        seconds, ``work / (n - 1) - work / n``.
+        seconds, ``work / (n - 1) - work / n``. If no duration is known yet, any number may.
         """
+        if not all(map(self._forecast.episode_seconds, self._waiting)):
+            return self._limits.batch_size
         work = sum(map(self._seconds_waiting, self._waiting))
         return int(0.5 + (0.25 + work / _START_S) ** 0.5)
 

@@ -133,7 +133,7 @@ def run_way(setup: EngineSetup, specs: Sequence[EpisodeSpec], policy: PolicySour
     plan = list(reversed(specs)) if variant.reverse else specs
     # Whatever the user's: workers are processes here, and the episode of a killed one is run again.
     options = replace(setup.options, max_attempts=2)
-    setup = replace(setup, options=options, in_process=False, batch_size=min(variant.batch_size, len(plan)))
+    setup = replace(setup, options=options, in_process=False, batch_size=min(variant.batch_size, len(plan)), cores=0)
     with closing(Engine(setup, plan, policy)) as engine:
         to_kill = variant.kill
 

@@ -26,7 +26,7 @@ from proctor.evaluation.capacity import n_simulators, require_open_files, runs_i
 from proctor.evaluation.components import load_policy, make_benchmark
 from proctor.evaluation.identity import Identity, identify
 from proctor.interpreters.choice import python_to_record
-from proctor.machine.resources import available_memory
+from proctor.machine.resources import available_memory, usable_cores
 from proctor.policies.base import AnyPolicy, LocalPolicy
 from proctor.results.run_dir import RunDirectory, Shard
 from proctor.results.run_index import EVALUATIONS, register_run, unregister_run, without_latest
@@ -178,6 +178,8 @@ class PreparedRun:
             trace=files.new_trace_file() if self.config.eval.trace else None,
             in_process=runs_in_process(self.benchmark, self.config.eval),
             known=self.benchmark.known_here(),
+            cores=usable_cores(),
+            episodes_per_pass=self.episodes_per_pass,
         )
 
     def _engine_options(self, n_workers: int) -> EngineOptions:

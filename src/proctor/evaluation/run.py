@@ -186,6 +186,7 @@ def measure(
         workers = keeper.workers_for(setup) if keeper is not None else None
 
         def keep(result: EpisodeResult, arrays: EpisodeArrays | None) -> None:
+            state.count_workers(engine.workers.n_running)
             state.keep(result, arrays)
             if state.decided:
                 engine.begin_no_more()

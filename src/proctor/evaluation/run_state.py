@@ -111,6 +111,10 @@ class RunState:
         if failed or full or monotonic() >= self._synced_at + GROUP_S:
             self.sync()
 
+    def count_workers(self, n_workers: int) -> None:
+        """Take note of how many workers there are now; in the end the largest number of a session counts."""
+        self.session.journal.n_workers = max(self.session.journal.n_workers, n_workers)
+
     def sync(self) -> None:
         """Write the episodes that were kept since the last call, and count them; they are on disk when this returns.
 
@@ -146,8 +150,8 @@ class RunState:
         """End the time that counts as the duration of the evaluation; videos are made after it."""
         journal, seconds = self.session.journal, monotonic() - self._began
         self.wall_s = journal.previous.wall_s + seconds
-        if journal.previous.worker_s is not None and journal.n_workers:
-            self._worker_s = journal.previous.worker_s + seconds * journal.n_workers
+        if journal.previous.worker_s is not None and journal.most_workers:
+            self._worker_s = journal.previous.worker_s + seconds * (journal.n_workers or journal.most_workers)
 
     def write_result(self) -> EvalResult:
         """Write ``eval_info.json`` from everything that has finished; it is partial if episodes are missing.
@@ -175,6 +179,7 @@ class RunState:
         """
         self.sync()
         now, since, load = monotonic(), engine.measuring_since, engine.load()
+        self.count_workers(load.workers)
         if engine.started_at is not None:
             self._startup_s = engine.started_at - self._began
         tasks = tuple(

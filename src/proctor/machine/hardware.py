@@ -6,6 +6,7 @@ import csv
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,9 @@ from pathlib import Path
 from proctor.machine.resources import available_memory, usable_cores
 
 _PROC = Path("/proc")
+_CPU_CLOCK = 2
+"""Linux gives the CPU clock of each process a number, which is computed from the process id and this one as in
+clock_getcpuclockid(3). To read it is a hundred times faster than to read /proc, and nanoseconds are counted."""
 _DRIVER_COMMAND = "nvidia-smi"
 _DRIVER_FIELDS = "index,uuid,name,memory.total,memory.free,utilization.gpu"
 _DRIVER_LIMIT_S = 20.0
@@ -116,8 +120,18 @@ def descendants(pid: int) -> list[int]:
 
 def cpu_seconds(pid: int) -> float:
     """Return the CPU time in seconds of a process, all threads included; 0 if it is gone or cannot be read."""
-    fields = _stat_fields(_PROC / str(pid) / "stat")
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") if fields else 0.0
+    try:
+        return time.clock_gettime(~pid << 3 | _CPU_CLOCK)
+    except OSError:
+        return 0.0
+
+
+def core_wait_seconds(pid: int) -> float:
+    """Return the seconds in which a process's first thread could have run and had no core; 0 if it cannot be read."""
+    try:
+        return int((_PROC / str(pid) / "schedstat").read_text().split()[1]) / 1e9
+    except (OSError, IndexError):  # it is gone, or the kernel does not count that
+        return 0.0
 
 
 def memory_bytes(pid: int) -> int:

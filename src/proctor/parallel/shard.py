@@ -87,7 +87,7 @@ def _setup(run: ShardRun, prepared: PreparedRun) -> EngineSetup:
     cores = max(1, usable_cores() // run.neighbours)
     batch_size = choose_batch_size(run.config.eval, len(prepared.plan), cores, prepared.episodes_per_pass)
     in_process = not run.config.eval.use_async_envs  # a batch size of 1 may be what the driver chose
-    return replace(prepared.engine_setup(batch_size), log=Path(run.log), in_process=in_process)
+    return replace(prepared.engine_setup(batch_size), log=Path(run.log), in_process=in_process, cores=cores)
 
 
 class _Driver:

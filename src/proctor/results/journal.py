@@ -174,7 +174,7 @@ def read_journal(path: Path) -> Journal:
     """
     headers: list[Header] = []
     episodes: list[EpisodeRecord] = []
-    sessions: list[float] = []
+    sessions: list[EpisodeLine | None] = []
     measured_by: list[Header] = []
     n_corrupt = intact_bytes = 0
     file = JournalFile(path)
@@ -184,13 +184,13 @@ def read_journal(path: Path) -> Journal:
         match record:
             case Header():
                 headers.append(record)
-                sessions.append(0.0)
+                sessions.append(None)
             case EpisodeLine():
                 spec, outcome = record.result.spec, record.result.outcome
                 # The name of a suite is in memory once, however many episodes it has.
                 key = EpisodeKey(sys.intern(spec.suite), spec.task_id, spec.episode_index)
                 episodes.append(EpisodeRecord(key, outcome, file, line.begin))
-                sessions[-1:] = [record.elapsed_s]
+                sessions[-1:] = [record]
                 measured = outcome is not Outcome.ERROR  # an error is run again, and binds no session
                 if measured and headers and measured_by[-1:] != headers[-1:]:
                     measured_by.append(headers[-1])
@@ -201,7 +201,7 @@ def read_journal(path: Path) -> Journal:
         path,
         tuple(headers),
         tuple(episodes),
-        sum(sessions),
+        sum(last.elapsed_s for last in sessions if last is not None),
         n_corrupt,
         intact_bytes,
         _worker_seconds(headers, sessions),
@@ -217,10 +217,12 @@ def _require_known_format(path: Path, headers: Sequence[Header]) -> None:
         )
 
 
-def _worker_seconds(headers: Sequence[Header], sessions: Sequence[float]) -> float | None:
-    if len(headers) != len(sessions) or not all(header.n_workers for header in headers):
+def _worker_seconds(headers: Sequence[Header], last_lines: Sequence[EpisodeLine | None]) -> float | None:
+    """Return the duration of the sessions, each up to its last line, summed over the workers of each session."""
+    if len(headers) != len(last_lines) or not all(header.n_workers for header in headers):
         return None
-    return sum(header.n_workers * seconds for header, seconds in zip(headers, sessions, strict=True))
+    lasts = zip(headers, last_lines, strict=True)
+    return sum(last.elapsed_s * (last.n_workers or header.n_workers) for header, last in lasts if last is not None)
 
 
 def read_actions(record: EpisodeRecord) -> Array | None:

@@ -29,7 +29,7 @@ def key_of(spec: EpisodeSpec) -> EpisodeKey:
 
 
 class Header(msgspec.Struct, frozen=True, tag_field="kind", tag="header"):
-    """The beginning of a session: what the following episodes are results of, and how many workers run them.
+    """The beginning of a session: what the following episodes are results of, and how many workers run them at most.
 
     ``n_workers`` is 0 if the number of workers was not recorded.
     """
@@ -56,6 +56,7 @@ class ArrayRef(msgspec.Struct, frozen=True):
 class EpisodeLine(msgspec.Struct, frozen=True, tag_field="kind", tag="episode"):
     """An episode that finished ``elapsed_s`` seconds after the session began.
 
+    ``n_workers`` is the largest number of workers that were there at a time until then; 0 if it was not recorded.
     ``actions`` is the place of the executed actions, None if the episode has none; ``arrays`` are the places of its
     other :data:`~proctor.types.EpisodeArrays`, by name.
     """
@@ -64,6 +65,7 @@ class EpisodeLine(msgspec.Struct, frozen=True, tag_field="kind", tag="episode"):
     result: EpisodeResult
     actions: ArrayRef | None
     arrays: dict[str, ArrayRef] = {}
+    n_workers: int = 0
 
 
 encode = msgspec.json.encode

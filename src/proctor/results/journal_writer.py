@@ -40,7 +40,9 @@ class JournalWriter:
     """Appends to a journal and its actions file; a context manager. Made by :meth:`RunDirectory.open_journal`.
 
     ``found`` are all journals of the directory as they were when the lock was taken, and ``previous`` is the one among
-    them that this writer continues. ``appended`` are the records of this session. The writer releases ``lock``, which
+    them that this writer continues. ``appended`` are the records of this session. ``n_workers`` is the largest number
+    of workers that have been there at a time, as far as the owner has told, and ``most_workers`` the number that the
+    header has. The writer releases ``lock``, which
     the caller has acquired, when it is closed.
 
     Raises:
@@ -50,7 +52,8 @@ class JournalWriter:
     """
 
     def __init__(self, path: Path, header: Header, found: Sequence[Journal], lock: FileLock) -> None:
-        self.found, self.n_workers = tuple(found), header.n_workers
+        self.found = tuple(found)
+        self.most_workers, self.n_workers = header.n_workers, 0
         self.previous = next((journal for journal in found if journal.path == path), Journal(path))
         self.appended: dict[EpisodeKey, EpisodeRecord] = {}
         self._keys = {record.key for record in self.previous.episodes}
@@ -90,7 +93,9 @@ class JournalWriter:
             refs[name] = ArrayRef(self._arrays.end, array.shape, array.dtype.str, zlib.crc32(content))
             self._arrays.add(content)
         key, begin = key_of(result.spec), self._lines.end + RECORD_BEGIN
-        line = EpisodeLine(monotonic() - self._began, _encodable(result), refs.pop("actions", None), refs)
+        line = EpisodeLine(
+            monotonic() - self._began, _encodable(result), refs.pop("actions", None), refs, self.n_workers
+        )
         self._lines.add(to_line(encode(line)))
         self._group.append(EpisodeRecord(key, result.outcome, self._reader, begin))
 

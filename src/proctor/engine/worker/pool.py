@@ -14,7 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import Pipe
 from pathlib import Path
-from time import monotonic
+from time import monotonic, process_time
+from typing import NamedTuple
 
 from proctor.child.wire import Wire
 from proctor.engine.worker.arrays import SharedArrays, anonymous_file
@@ -38,6 +39,7 @@ from proctor.engine.worker.messages import (
 from proctor.engine.worker.processes import Starter, make_starter
 from proctor.engine.worker.simulation import Simulation
 from proctor.errors import ResourceError
+from proctor.machine.hardware import core_wait_seconds, cpu_seconds
 from proctor.machine.resources import memory_of
 from proctor.security.foreign_code import without_stdin
 
@@ -67,6 +69,13 @@ class Deadlines:
     def of(self, request: Request | LogTo) -> float:
         """The deadline for a request."""
         return self.step if isinstance(request, Act | FrameEncoded) else self.reset
+
+
+class CoreSeconds(NamedTuple):
+    """The seconds for which processes have used cores, and those for which they could have run and had no core."""
+
+    used: float
+    waited: float
 
 
 class ProcessWorker:
@@ -168,6 +177,11 @@ class ProcessWorker:
         """The bytes of memory that the process takes; 0 if that is unknown."""
         pid = self._process.pid
         return 0 if pid is None else memory_of(pid)
+
+    @property
+    def pid(self) -> int | None:
+        """The process id; None if the process could not be started."""
+        return self._process.pid
 
     def has_ended(self) -> bool:
         """Return whether the process has ended."""
@@ -315,6 +329,12 @@ class Pool:
         """Return the bytes of memory that a worker's process takes; 0 if that is unknown or the process is this one."""
         worker = self._workers[worker_id]
         return worker.memory if isinstance(worker, ProcessWorker) else 0
+
+    def core_seconds(self) -> CoreSeconds:
+        """Return the time for which this process and the workers' have used cores, and the workers' have had none."""
+        workers = self._workers.values()
+        pids = [each.pid for each in workers if isinstance(each, ProcessWorker) and each.pid is not None]
+        return CoreSeconds(process_time() + sum(map(cpu_seconds, pids)), sum(map(core_wait_seconds, pids)))
 
     def retire(self, worker_id: int) -> None:
         """Have a worker that does nothing close its simulator and end, while the others go on."""
