@@ -57,9 +57,10 @@ STARTUP_S = (25.0, 35.0)
 """Assumed: each shard takes between so many seconds to start its process and to load the weights."""
 LOOK_S = 0.006
 """Assumed: the time in which a GPU draws two small cameras."""
-MEASURED_S = {"libero": (3.7, 0.11, 0.0076), "metaworld": (0.7, 0.0082, 0.00029)}
-"""Construction, reset (LIBERO's includes ten steps in which objects settle) and a step without drawing: medians on one
-core of an otherwise idle AMD EPYC (Zen 4). ``python bench/simulators.py libero metaworld`` measures them again.
+MEASURED_S = {"libero": (3.7, 0.11, 0.0076), "metaworld": (0.48, 0.0019, 0.00017)}
+"""Construction, reset (LIBERO's includes ten steps in which objects settle) and a step without drawing, on one core of
+an AMD EPYC (Zen 4): medians of task 0 by ``python bench/simulators.py libero metaworld``; of Meta-World's resets and
+steps the mean over all 50 tasks (docs/lab-book.md).
 """
 METAWORLD_LENGTHS = Path(__file__).parent / "metaworld_lengths.json"
 """The lengths of some episodes of each task, from ``proctor eval --policy.type=expert --env.type=metaworld

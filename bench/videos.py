@@ -18,7 +18,7 @@ import tempfile
 
 from cases import metaworld
 from common import machine
-from vs_lerobot import fastest_mode, run_peer, time_proctor
+from vs_lerobot import fastest_modes, run_peer, time_proctor
 
 EVERY_STEP = ["--eval.video=all", "--eval.video_fps=80", "--eval.video_size=480x480"]
 DEFAULT_RATE = ["--eval.video=all", "--eval.video_size=480x480"]
@@ -53,7 +53,7 @@ def main() -> None:
     print(machine())
     print(f"{options.task}, {options.episodes} episodes of at most {options.steps} steps, all recorded", flush=True)
     case = metaworld(options.n_action_steps, options.task, episodes=options.episodes, steps=options.steps)
-    mode = fastest_mode(case)
+    mode, *_ = fastest_modes(case)
     ratios: dict[str, list[float]] = {"a frame per step": [], "the default frame rate": []}
     for _ in range(options.pairs):
         peer = run_peer(case, mode, videos=True).total
