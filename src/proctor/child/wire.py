@@ -69,12 +69,16 @@ class Wire:
             else:
                 ended = True
         messages: list[bytes] = []
+        begin = 0
         try:
-            while (found := self._next_message()) is not None:
-                messages.append(found)
+            while (found := self._message_at(begin)) is not None:
+                message, begin = found
+                messages.append(message)
         except ConnectionAbortedError:
             if not messages:  # else those that came before are returned first, and the next call fails
                 raise
+        finally:
+            del self._received[:begin]  # all at once, because the rest is moved
         if ended and not messages:
             raise EOFError
         return messages
@@ -85,23 +89,25 @@ class Wire:
             self._closed = True
             self.connection.close()
 
-    def _next_message(self) -> bytes | None:
-        header = _SHORT.size
-        if len(self._received) < header:
+    def _message_at(self, begin: int) -> tuple[bytes, int] | None:
+        """Return the message that begins at an offset of what has come, and its end; None if it has not come whole.
+
+        Raises:
+            ConnectionAbortedError: there is no message.
+        """
+        received, content = self._received, begin + _SHORT.size
+        if len(received) < content:
             return None
-        (size,) = _SHORT.unpack_from(self._received)
+        (size,) = _SHORT.unpack_from(received, begin)
         if size == -1:
-            header += _LONG.size
-            if len(self._received) < header:
+            content += _LONG.size
+            if len(received) < content:
                 return None
-            (size,) = _LONG.unpack_from(self._received, _SHORT.size)
+            (size,) = _LONG.unpack_from(received, begin + _SHORT.size)
         if size < 0:
             raise ConnectionAbortedError("a message of a negative size")
-        if len(self._received) < header + size:
-            return None
-        message = bytes(memoryview(self._received)[header : header + size])
-        del self._received[: header + size]
-        return message
+        end = content + size
+        return None if len(received) < end else (bytes(memoryview(received)[content:end]), end)
 
     def _write(self) -> bool:
         """Write as much as the socket takes; returns whether there is more."""

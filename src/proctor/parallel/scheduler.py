@@ -90,7 +90,7 @@ class _Forecast:
     def learn(self, task: TaskKey, timings: Timings) -> None:
         """Take note of an episode that is over."""
         # What a worker did before its episode is no part of the episode.
-        seconds = timings.total - timings.construct - timings.startup - timings.idle
+        seconds = timings.reset + timings.step + timings.look + timings.inference + timings.wait + timings.other
         self._n[task] += 1
         self._n_all += 1
         self._all_s += seconds
@@ -185,9 +185,7 @@ class ShardScheduler:
         specs = [self._assign_to(queue, queue.reserved.popleft()) for _ in range(len(queue.reserved))]
         while self._may_begin(queue) and (task := self._choose_task(queue)) is not None:
             specs.append(self._assign_to(queue, self._next_of(task)))
-        while (task := self._choose_prefetched(queue)) is not None:
-            specs.append(self._assign_to(queue, self._next_of(task)))
-        return specs
+        return specs + self._prefetch(queue)
 
     def simulators_of(self, shard_id: int) -> Mapping[TaskKey, int] | None:
         """Return how many simulators of each task a shard is to have for the episodes that it was assigned.
@@ -208,10 +206,11 @@ class ShardScheduler:
         else:
             self._failures.ended()
         if timings is not None:
-            self._forecast.learn(spec.task, timings)
-            self._end_s.pop(spec.task, None)
+            task = spec.task
+            self._forecast.learn(task, timings)
+            self._end_s.pop(task, None)
             if self._unknown:  # the forecast for these tasks depends on all episodes
-                self._unknown.discard(spec.task)
+                self._unknown.discard(task)
                 self._end_s.clear()
         queue = self._queues[shard_id]
         self._unassign(queue, spec)
@@ -261,14 +260,31 @@ class ShardScheduler:
         share = ceil((self._n_waiting + self._n_assigned) / len(self._queues))
         return len(queue.assigned) < (queue.batch_size if self._n_over else min(queue.batch_size, share))
 
-    def _enough_of(self, task: TaskKey) -> int:
-        """Return how many prefetched episodes of a task keep a worker busy until the driver's next message."""
+    def _prefetch(self, queue: _ShardQueue) -> list[EpisodeSpec]:
+        """Assign episodes to a shard although all its workers are busy.
+
+        Their tasks are those that the shard runs already: another task's simulator would have to be built before any
+        worker is known to be free for it.
+        """
+        specs: list[EpisodeSpec] = []
+        if self._failures.everywhere:
+            return specs
+        left_s = self._n_waiting * self._forecast.any_episode_s / max(1, self._n_workers)
+        seconds, end = min(_PREFETCHED_S, left_s * _PREFETCHED_SHARE), self._end_of_lead()
+        for task in list(queue.n_assigned_of):
+            most = queue.simulators[task] * (1 + self._enough_of(task, seconds))
+            while queue.n_assigned_of[task] < most and self._is_open(task, end):
+                specs.append(self._assign_to(queue, self._next_of(task)))
+        return specs
+
+    def _enough_of(self, task: TaskKey, seconds: float) -> int:
+        """Return how many prefetched episodes of a task keep a worker busy for so many seconds.
+
+        An episode that takes longer is not prefetched: it would wait while another shard's worker could start it.
+        """
         if not self._forecast.n_over(task):
             return 0
-        # An episode that takes longer is not prefetched: it would wait while another shard's worker could start it.
-        left_s = self._n_waiting * self._forecast.any_episode_s / max(1, self._n_workers)
-        prefetched_s = min(_PREFETCHED_S, left_s * _PREFETCHED_SHARE)
-        return min(_MOST_PREFETCHED, int(prefetched_s / max(self._forecast.episode_s(task), 1e-3)))
+        return min(_MOST_PREFETCHED, int(seconds / max(self._forecast.episode_s(task), 1e-3)))
 
     def _choose_task(self, queue: _ShardQueue) -> TaskKey | None:
         """Return the task whose next episode a free worker of a shard runs; None if none is free, or nothing pays."""
@@ -291,20 +307,6 @@ class ShardScheduler:
             self._count_simulators(queue, idle[0], -1)
         self._count_simulators(queue, task, 1)
         return task
-
-    def _choose_prefetched(self, queue: _ShardQueue) -> TaskKey | None:
-        """Return the task of an episode that a shard gets although all its workers are busy; None if it has enough.
-
-        It is a task that the shard runs already: another task's simulator would have to be built before any worker is
-        known to be free for it.
-        """
-        if self._failures.everywhere:
-            return None
-        end = self._end_of_lead()
-        for task, n in queue.n_assigned_of.items():
-            if n < queue.simulators[task] * (1 + self._enough_of(task)) and self._is_open(task, end):
-                return task
-        return None
 
     def _most_left(self, tasks: Iterable[TaskKey]) -> TaskKey | None:
         """Return the task that is expected to end last, even if one more worker joins those that run it."""
