@@ -214,8 +214,8 @@ def test_a_server_that_is_gone_ends_the_run(serve, opened):
 
 
 def ask_twice(policy):
-    """First requests of episodes; that the old connection is lost is not what is looked at."""
-    with suppress(EpisodeLostError):
+    """First requests of episodes; how it shows that the old connection is lost is not what is looked at."""
+    with suppress(PolicyError):
         ask(policy)
     ask(policy)
 
