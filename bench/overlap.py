@@ -50,6 +50,7 @@ GOAL = 0.95
 MIN_CHUNKS = 5
 """Minimum number of chunks per worker, so that a point does not end before it has settled."""
 _STARTING_STEPS = 100
+"""The length of the episodes during which the workers are started."""
 WARM = 0.3
 """The fraction of a point's time that is left out as warm-up."""
 

@@ -46,7 +46,8 @@ _LOSSES_PER_WORKER = 4
 _FIRST_WINDOW_S, _LONGEST_WINDOW_S = 0.05, 0.4
 """The use of the cores is measured over the first time, and if they are busy, over longer times up to the second: a
 worker would be started for nothing if the others rest for a moment."""
-_MOST = 0.5
+_COULD_RUN = 0.5
+"""If workers can run for a larger part of the time than this, what they lack is cores."""
 TICK_S = 0.25
 """The longest time that a turn waits for something to happen, so that signals and the display are attended to."""
 
@@ -274,7 +275,7 @@ class Workers:
         """Add the time in which the workers had no core if they could run most of the time: then cores are what they
         lack, although other programs may have used them. Workers that sleep wait a little whenever they wake.
         """
-        return used + waited if used + waited > _MOST * seconds * self.n_running else used
+        return used + waited if used + waited > _COULD_RUN * seconds * self.n_running else used
 
     def _within_window(self, timeout_s: float) -> float:
         """Return a time-out that ends with the window in which the use of the cores is measured, or before."""

@@ -5,8 +5,8 @@ The caller reports what happened (:meth:`ShardScheduler.joined`, :meth:`~ShardSc
 scheduler one level below, it decides only when and where an episode runs, never what the episode is.
 
 A shard is assigned as many episodes as it runs in parallel, and prefetches some more, so that none of its workers waits
-for a message from the driver. The number of prefetched episodes shrinks with the number of waiting ones (guided
-self-scheduling). It is 0 at the end of the plan: no shard then holds an episode that another shard could start.
+for a message from the driver. The number of prefetched episodes shrinks with the time that the waiting ones still take
+(guided self-scheduling). It is 0 at the end of the plan: no shard then holds an episode that another shard could start.
 
 A worker keeps the task whose simulator it has built. If it has built none, or if its task has no episode left, it gets
 the task that is expected to end last: the work that is left for each simulator of that task, and then its longest
@@ -328,6 +328,7 @@ class ShardScheduler:
         return begins or task not in self._n_assigned_of or self._left_s(task) >= self._forecast.build_s
 
     def _open_among(self, tasks: Iterable[TaskKey], end: float) -> list[TaskKey]:
+        """Return the tasks whose next episode may be assigned now."""
         if end == inf and not self._rules.max_parallel_tasks:
             return [task for task in tasks if task in self._waiting]
         return [task for task in tasks if self._is_open(task, end)]

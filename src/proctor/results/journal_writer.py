@@ -41,9 +41,8 @@ class JournalWriter:
 
     ``found`` are all journals of the directory as they were when the lock was taken, and ``previous`` is the one among
     them that this writer continues. ``appended`` are the records of this session. ``n_workers`` is the largest number
-    of workers that have been there at a time, as far as the owner has told, and ``most_workers`` the number that the
-    header has. The writer releases ``lock``, which
-    the caller has acquired, when it is closed.
+    of workers that there have been at a time, which the owner sets, and ``most_workers`` is the number in the header.
+    The writer releases ``lock``, which the caller has acquired, when it is closed.
 
     Raises:
         ConfigError: the file of the journal is none.
