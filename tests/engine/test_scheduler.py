@@ -108,9 +108,9 @@ def test_as_long_as_nothing_is_known_about_the_cores_only_as_many_workers_as_may
     assert not scheduler.waits_for_cores
 
 
-@pytest.mark.parametrize(("part", "n"), [(1.2, 4), (1.0, 4), (0.9, 4), (0.5, 8), (0.1, 32), (0.0, 32)])
+@pytest.mark.parametrize(("part", "n"), [(1.2, 4), (1.0, 4), (0.9, 4), (0.6, 6), (0.5, 8), (0.1, 8), (0.0, 8)])
 def test_as_many_workers_are_started_as_would_keep_the_cores_busy(part, n):
-    """If every further worker uses as much as the four before."""
+    """If every further worker uses as much as the four before; but never more than twice as many at once."""
     scheduler = Scheduler(plan(100), Limits(32, 2, n_on_busy_cores=4))
     start_workers(scheduler)
 

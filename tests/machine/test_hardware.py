@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from proctor.machine import hardware
 from proctor.machine.hardware import (
     Gpu,
     core_seconds_in_use,
+    core_seconds_stolen,
     core_wait_seconds,
     cpu_seconds,
     descendants,
@@ -92,6 +94,22 @@ def test_the_time_and_memory_of_a_process_and_of_those_it_started():
         assert core_seconds_in_use() - before >= 0.3
     finally:
         child.communicate()
+
+
+def test_the_time_that_a_virtual_machines_host_took_from_its_cores(tmp_path, monkeypatch):
+    """Of the cores that the process may use, in hundredths of a second: the last of the clocks that follow."""
+    (tmp_path / "stat").write_text(
+        "cpu 9 9 9 9 9 9 9 777 0 0\ncpu0 1 2 3 40 5 6 7 250 0 0\ncpu1 1 2 3 40 5 6 7 999 0 0\n"
+    )
+    monkeypatch.setattr(hardware, "_PROC", tmp_path)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
+    monkeypatch.setattr(os, "sysconf", lambda _: 100)
+
+    assert core_seconds_stolen() == pytest.approx(2.5)
+    assert core_seconds_in_use() == pytest.approx(2.69)
+
+    (tmp_path / "stat").unlink()
+    assert core_seconds_stolen() == core_seconds_in_use() == 0
 
 
 @pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="this kernel does not count it")

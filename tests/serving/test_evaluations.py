@@ -18,6 +18,9 @@ from proctor.policies.remote.openpi import load
 from proctor.testing.fakes import FAKE_BENCHMARK, FakePolicy
 
 MODULE = """
+import os, signal
+from pathlib import Path
+
 from proctor.testing.fakes import FakePolicy
 
 
@@ -25,6 +28,11 @@ class Remembering(FakePolicy):
     \"\"\"Steers differently at each look, by what it remembers of the episode.\"\"\"
 
     randomness = "global"
+
+    def check_contract(self, features):
+        if (dies := Path(__file__).with_name("dies")).exists():
+            dies.unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
 
     def predict(self, observations, memories):
         chunks = super().predict(observations, memories)
@@ -138,6 +146,24 @@ def test_a_server_that_is_killed_in_between_changes_nothing(serve):
 
     assert rows(result) == here("")
     assert all(not episode.get("errors") for episode in result.info["per_episode"])
+
+
+def test_a_server_that_is_killed_before_the_first_episode_changes_nothing(module, serve):
+    """While it compares its policy with the environment; it is asked again once it is back."""
+    server = serve()
+    (module / "dies").touch()
+
+    def start_again():
+        server.process.wait(timeout=60)
+        server.restart()
+
+    restarter = threading.Thread(target=start_again)
+    restarter.start()
+    result = proctor.evaluate({"type": "openpi", "url": server.url}, env(), n_episodes=4, batch_size=4)
+    restarter.join()
+
+    assert not (module / "dies").exists()
+    assert rows(result) == here("")
 
 
 def test_a_policy_that_does_not_fit_says_so_as_it_does_here(module, serve):

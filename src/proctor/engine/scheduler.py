@@ -271,10 +271,11 @@ class Scheduler:
     def cores_used(self, part: float) -> None:
         """Take note of the part of the cores that the engine and its workers have used while no worker was starting.
 
-        Further workers are expected to use as much each: so many may be started as keep the cores busy then.
+        Further workers are expected to use as much each: so many may be started as keep the cores busy then, but no
+        more than there are already, because these may have stood still for a moment for some other reason.
         """
         n_workers = len(self._workers)
-        self._n_for_cores = max(n_workers, int(n_workers / part) if part else self._limits.batch_size)
+        self._n_for_cores = max(n_workers, int(n_workers / max(part, 0.5)))
 
     def asked(self, worker_id: int) -> None:
         """Take note that an idle worker was asked whether it is there; it keeps its simulator."""

@@ -90,18 +90,34 @@ def _read_gpus(listing: str, visible: str | None) -> Iterator[Gpu]:
 
 def core_seconds_in_use() -> float:
     """Return the busy time, in seconds, of the cores that this process may use; 0 if the system does not report it."""
+    return sum(_core_seconds("user", "nice", "system", "irq", "softirq", "stolen"))
+
+
+def core_seconds_stolen() -> float:
+    """Return the time, in seconds, for which this machine's host ran others on the cores that this process may use.
+
+    It is 0 on a machine that has its cores to itself, and if the system does not report it.
+    """
+    return sum(_core_seconds("stolen"))
+
+
+_CLOCKS = ("user", "nice", "system", "idle", "waiting", "irq", "softirq", "stolen")
+"""The columns of ``/proc/stat``, in their order (``proc_stat(5)``)."""
+
+
+def _core_seconds(*clocks: str) -> Iterator[float]:
+    """Yield the seconds on these clocks of each core that this process may use."""
     if not hasattr(os, "sched_getaffinity"):
-        return 0.0
+        return
     ours = {f"cpu{number}" for number in os.sched_getaffinity(0)}
     try:
-        rows = [line.split() for line in (_PROC / "stat").read_text().splitlines() if line.startswith("cpu")]
+        rows = [line.split() for line in (_PROC / "stat").read_text().splitlines()]
     except OSError:
-        return 0.0
-    ticks = 0
-    for name, user, nice, system, _idle, _waiting, irq, softirq, stolen, *_ in rows:
+        return
+    for name, *ticks in rows:
         if name in ours:
-            ticks += sum(map(int, (user, nice, system, irq, softirq, stolen)))
-    return ticks / os.sysconf("SC_CLK_TCK")
+            counted = dict(zip(_CLOCKS, ticks, strict=False))
+            yield sum(int(counted[clock]) for clock in clocks) / os.sysconf("SC_CLK_TCK")
 
 
 def descendants(pid: int) -> list[int]:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import count
 from pathlib import Path
 from time import monotonic
 from typing import Any, NoReturn
@@ -146,13 +147,14 @@ class Exchange:
     ) -> Any:
         """Send one request for episodes, and give its reply, which ``decoded`` decodes.
 
-        The memories are told how long the reply took, and how long the server says that its work took.
+        The memories are told how long the reply took, and how long the server says that its work took. A request for no
+        episode that is lost is sent again, once the server can be reached again.
 
         Raises:
             PolicyError: the request failed.
             EpisodeLostError: the server did not receive the request, or may have lost the state of the episodes.
         """
-        for is_last in (False, True):
+        for n_lost in count(1):
             try:
                 with self.connections.lent(owner) as lease:
                     self._require_life(memories, lease.life)
@@ -164,10 +166,12 @@ class Exchange:
             except LostError as error:
                 if error.sent and not self._repeatable:
                     raise PolicyError(f"the server closed the connection before it replied ({error})") from None
-                if is_last or not error.orderly:
+                if memories and (n_lost > 1 or not error.orderly):
                     self.start_again(memories, str(error))
-                continue
-            break
+                if n_lost > _MOST_STARTS_AGAIN:
+                    raise PolicyError(f"the server lost the request {n_lost} times ({error})") from None
+            else:
+                break
         for memory in memories:
             memory.state[_LIFE] = lease.life
         value = decoded(reply)
@@ -195,7 +199,7 @@ class Exchange:
             EpisodeLostError: the engine starts the episodes again.
             PolicyError: the episodes have started again too often.
         """
-        spec = memories[0].stream.spec if memories else None
+        spec = memories[0].stream.spec
         self._starts_again[spec] += 1
         if self._starts_again[spec] > _MOST_STARTS_AGAIN:
             raise PolicyError(f"the server lost the episode {_MOST_STARTS_AGAIN} times ({reason})")
