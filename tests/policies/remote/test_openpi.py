@@ -382,11 +382,12 @@ def test_what_the_server_says_of_itself_identifies_the_policy_that_is_opened(ser
     ("given", "said"),
     [
         ({}, "the results are statistical"),
+        ({"url": "ws://127.0.0.1:1", "inputs": None}, "no server answers at .* if it will be a proctor serve"),
         ({"dialect": "vllm"}, "as exact as its kernels"),
         ({"url": "ws://localhost:8000/v1/realtime/robot/openpi"}, "as exact as its kernels"),
     ],
 )
-def test_how_exact_the_results_can_be_is_said_before_anything_starts(given, said):
+def test_how_exact_the_results_can_be_and_what_is_not_known_yet_is_said_before_anything_starts(given, said):
     with pytest.warns(Note, match=said):
         load(fields("ws://localhost:8000") | given)
 

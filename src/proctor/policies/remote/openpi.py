@@ -250,7 +250,11 @@ def _offer(config: OpenpiConfig, connect: Callable[[float], Connection], connect
         return None
     try:
         connection = connect_while(lambda: None, connect, min(_GLANCE_S, config.connect_timeout_s))
-    except NotThereError:
+    except NotThereError as error:
+        note(
+            f"no server answers at {config.url} yet ({error}); if it will be a proctor serve, --policy.dialect=proctor "
+            "waits for it and recognises it."
+        )
         return None
     with closing(connection):
         return Offer.of(metadata(connection.greeting))
