@@ -22,7 +22,6 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from multiprocessing import get_context
@@ -111,10 +110,18 @@ def private_mb() -> float:
     return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) / 1024
 
 
-def in_a_fork(work: Callable[..., dict[str, float]], *arguments: Any) -> dict[str, float]:
+def in_a_fork(work: Callable[[], dict[str, float]]) -> dict[str, float]:
     """Return a function's result from a process forked from this one, so that this process does not touch GL."""
-    with ProcessPoolExecutor(1, mp_context=get_context("fork")) as fork:
-        return fork.submit(work, *arguments).result()
+    fork = get_context("fork")
+    ours, theirs = fork.Pipe(duplex=False)
+    process = fork.Process(target=lambda: theirs.send(work()))
+    process.start()
+    theirs.close()
+    try:
+        found: dict[str, float] = ours.recv()
+    finally:
+        process.join()
+    return found
 
 
 def measure(name: str, n_steps: int, n_looks: int, n_resets: int) -> dict[str, float]:
@@ -125,9 +132,9 @@ def measure(name: str, n_steps: int, n_looks: int, n_resets: int) -> dict[str, f
     if name == OWN_CODE:
         libero_simulator.COMPARED.clear()
     benchmark, _ = make_benchmark(FIELDS[name])
-    costs = in_a_fork(costs_alone, benchmark, n_steps, n_looks, n_resets)
+    costs = in_a_fork(partial(costs_alone, benchmark, n_steps, n_looks, n_resets))
     benchmark.preload()
-    return costs | in_a_fork(memory_of_a_worker, benchmark)
+    return costs | in_a_fork(partial(memory_of_a_worker, benchmark))
 
 
 def memory_of_a_worker(benchmark: Benchmark) -> dict[str, float]:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from operator import attrgetter
 from typing import Any, NamedTuple
 
+import msgspec
 from numpy.typing import NDArray
 
 if sys.version_info >= (3, 11):  # noqa: UP036 - a worker's interpreter may be Python 3.10 (``--env.python``)
@@ -61,8 +62,7 @@ class Task:
         return TaskKey(self.suite, self.task_id)
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class EpisodeSpec:
+class EpisodeSpec(msgspec.Struct, frozen=True, order=True, cache_hash=True, gc=False):
     """Everything that determines an episode, apart from the policy. It is fixed before anything runs.
 
     ``seed`` seeds the simulator's reset; it is None only of an episode that was read from a file of LeRobot's, which
@@ -142,8 +142,7 @@ class Outcome(StrEnum):
         return {Outcome.SUCCESS: True, Outcome.FAILURE: False}.get(self)
 
 
-@dataclass(frozen=True, slots=True)
-class Timings:
+class Timings(msgspec.Struct, frozen=True, gc=False):
     """The time of a worker in seconds, from the end of its previous episode to the end of this one, by purpose.
 
     ``construct`` is zero unless the environment was built for this episode; ``inference`` is the time of the forward
@@ -208,8 +207,7 @@ POLICY_FAILED = "policy"
 """The ``kind`` of an :class:`AttemptError` that the policy caused."""
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptError:
+class AttemptError(msgspec.Struct, frozen=True, gc=False):
     """The reason that one attempt at an episode did not reach the end.
 
     ``kind`` is one of ``raised`` (the simulator raised), ``crashed`` (its process died), ``hung`` (it missed its
@@ -231,8 +229,7 @@ did not say. ``audit`` uint8 ``(n,)``, if there is one: a sketch of what the pol
 """
 
 
-@dataclass(frozen=True, slots=True)
-class EpisodeResult:
+class EpisodeResult(msgspec.Struct, frozen=True, gc=False):
     """The outcome of one episode.
 
     ``sum_reward`` and ``max_reward`` cover exactly the ``length`` steps of the episode. They are None for an error, and
@@ -250,7 +247,7 @@ class EpisodeResult:
     n_looks: int = 0
     final_state_hash: str | None = None
     errors: tuple[AttemptError, ...] = ()
-    timings: Timings = field(default_factory=Timings)
+    timings: Timings = Timings()
 
     @property
     def success(self) -> bool | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from proctor.engine import Engine, EngineOptions, EngineSetup, Replayer, VideoSpec, VideoTask
 from proctor.engine.plan import plan_episodes, plan_tasks
@@ -252,7 +253,7 @@ def test_a_reward_that_is_no_number_does_not_make_a_replay_differ(studio, monkey
     monkeypatch.setattr(FakeEnv, "step", lambda *args, **look: replace(step(*args, **look), reward=float("nan")))
     engine = studio.measure()
     from_journal = studio.plan[0]
-    studio.results[from_journal] = replace(studio.results[from_journal], sum_reward=None)
+    studio.results[from_journal] = structs.replace(studio.results[from_journal], sum_reward=None)
 
     assert studio.render(engine.setup, studio.video_tasks(), engine) == RENDERED
 

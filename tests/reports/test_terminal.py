@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 from rich.console import Console
 
 from proctor.reports.terminal import print_nothing_to_do, print_run, print_summary, print_videos, rate_bar
@@ -163,7 +164,7 @@ def test_the_replay_command_names_the_task_so_that_it_is_found():
 def test_where_the_time_went_is_for_the_profile_to_show():
     """Who wants a result does not want it."""
     tasks, specs = plan(1, n_episodes=1)
-    timed = replace(result(specs[0]), timings=Timings(step=3.0, look=0.98, reset=0.02, wait=6.0))
+    timed = structs.replace(result(specs[0]), timings=Timings(step=3.0, look=0.98, reset=0.02, wait=6.0))
 
     assert "waiting" not in printed(summarize(tasks, specs, [timed], wall_s=10.0))
 

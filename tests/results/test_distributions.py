@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+
+from msgspec import structs
 
 from proctor.results.distributions import MOST_BINS, histograms, lengths_and_rewards
 from proctor.results.summary import summarize
@@ -30,7 +31,7 @@ def test_every_completed_episode_is_in_one_bin():
 def test_episodes_of_unknown_success_are_counted_apart():
     """Neither among the successes nor among the failures, nor left out."""
     lengths, _ = lengths_and_rewards(
-        summary_of(done(SPECS[0]), replace(done(SPECS[1]), outcome=Outcome.UNKNOWN)).episodes
+        summary_of(done(SPECS[0]), structs.replace(done(SPECS[1]), outcome=Outcome.UNKNOWN)).episodes
     )
 
     (histogram,) = histograms([lengths])
@@ -50,7 +51,7 @@ def test_several_evaluations_share_their_bins():
 
 def test_bins_of_whole_numbers_hold_equally_many_of_them():
     """Else some bins would be twice as full for no other reason."""
-    results = [replace(done(spec), length=20 + 7 * position) for position, spec in enumerate(SPECS)]
+    results = [structs.replace(done(spec), length=20 + 7 * position) for position, spec in enumerate(SPECS)]
 
     (histogram,) = histograms([lengths_and_rewards(summary_of(*results).episodes)[0]])
 
@@ -61,7 +62,7 @@ def test_bins_of_whole_numbers_hold_equally_many_of_them():
 
 def test_what_is_not_finite_is_left_out():
     """Of a reward nobody knows, and of one a simulator divided by zero."""
-    odd = [replace(done(SPECS[0]), sum_reward=None), replace(done(SPECS[1]), sum_reward=math.inf)]
+    odd = [structs.replace(done(SPECS[0]), sum_reward=None), structs.replace(done(SPECS[1]), sum_reward=math.inf)]
     _, rewards = lengths_and_rewards(summary_of(*odd, done(SPECS[2])).episodes)
 
     assert sum(histograms([rewards])[0].successes) == 1
@@ -72,7 +73,7 @@ def test_what_is_not_finite_is_left_out():
 def test_an_outlier_does_not_make_millions_of_bins():
     """As a rule does that chooses their width."""
     _, rewards = lengths_and_rewards(
-        summary_of(*map(done, SPECS[1:]), replace(done(SPECS[0]), sum_reward=1e12)).episodes
+        summary_of(*map(done, SPECS[1:]), structs.replace(done(SPECS[0]), sum_reward=1e12)).episodes
     )
 
     assert len(histograms([rewards])[0].successes) <= MOST_BINS

@@ -1,9 +1,9 @@
 """eval_info.json: LeRobot's users read it with the scripts they have."""
 
 import json
-from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from proctor.results.eval_info import build_eval_info, canonical_info, without_timing
 from proctor.results.run_dir import RunDirectory, Shard
@@ -73,7 +73,9 @@ def test_without_a_completed_episode_numbers_are_null():
 
 def test_a_reward_that_is_not_a_number_is_null(tmp_path):
     """The file stays valid JSON whatever a simulator gave, and says over how many episodes the mean is."""
-    path = RunDirectory(tmp_path).write_eval_info(info_of([replace(RESULTS[0], sum_reward=float("nan")), *RESULTS[1:]]))
+    path = RunDirectory(tmp_path).write_eval_info(
+        info_of([structs.replace(RESULTS[0], sum_reward=float("nan")), *RESULTS[1:]])
+    )
 
     info = json.loads(path.read_text(), parse_constant=pytest.fail)
 
@@ -84,7 +86,7 @@ def test_a_reward_that_is_not_a_number_is_null(tmp_path):
 
 def test_of_an_unknown_success_there_is_no_rate():
     """Null, where a number would be a guess; what is known stands beside it."""
-    info = info_of([replace(RESULTS[0], outcome=Outcome.UNKNOWN), *RESULTS[1:]])
+    info = info_of([structs.replace(RESULTS[0], outcome=Outcome.UNKNOWN), *RESULTS[1:]])
     task, other = info["per_task"][:2]
 
     assert info["macro"] is None
@@ -140,7 +142,7 @@ def test_two_runs_agree_in_every_byte_apart_from_time(tmp_path):
 
 def test_a_crash_on_the_way_does_not_change_the_canonical_part():
     """Nor do another batch size and another machine's provenance."""
-    survived = replace(RESULTS[0], errors=(AttemptError("crashed", "signal 11"),))
+    survived = structs.replace(RESULTS[0], errors=(AttemptError("crashed", "signal 11"),))
     crashed = info_of([survived, *RESULTS[1:]], batch_size=8)
     clean = info_of(RESULTS, batch_size=1)
 

@@ -7,12 +7,12 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from proctor.errors import ConfigError, ResourceError, RunLockedError
 from proctor.results import journal_writer, run_dir
@@ -328,7 +328,7 @@ def test_actions_that_are_damaged_are_not_replayed(tmp_path):
 
 def test_an_error_message_that_is_no_valid_text_is_kept(tmp_path):
     """A traceback may quote a file name that is not UTF-8; that must not cost the run."""
-    odd = replace(done(SPECS[0]), errors=(AttemptError("raised", "no such file: \udcff", "\udcff"),))
+    odd = structs.replace(done(SPECS[0]), errors=(AttemptError("raised", "no such file: \udcff", "\udcff"),))
     with RunDirectory(tmp_path).open_journal(FINGERPRINT) as writer:
         writer.append(odd, None)
 

@@ -1,10 +1,10 @@
 """Which record of an episode counts."""
 
 import itertools
-from dataclasses import replace
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from proctor.errors import MergeError
 from proctor.results.journal import read_journal
@@ -71,9 +71,9 @@ def test_the_same_outcome_twice_is_one_episode(tmp_path):
     "other",
     [
         done(SPECS[0], success=False),
-        replace(done(SPECS[0]), sum_reward=7.5),
-        replace(done(SPECS[0]), final_state_hash="other"),
-        replace(done(SPECS[0]), spec=replace(SPECS[0], seed=7)),
+        structs.replace(done(SPECS[0]), sum_reward=7.5),
+        structs.replace(done(SPECS[0]), final_state_hash="other"),
+        structs.replace(done(SPECS[0]), spec=structs.replace(SPECS[0], seed=7)),
     ],
 )
 def test_a_contradiction_is_an_error_that_shows_both(tmp_path, other):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 import proctor
 from proctor.cli import main
@@ -152,7 +152,7 @@ def test_results_that_contradict_each_other_are_refused(shards, tmp_path, capsys
     shutil.copytree(shards[0], tmp_path / "other")
     (journal,) = RunDirectory(tmp_path / "other").read_journals()
     with RunDirectory(tmp_path / "other").open_journal(journal.header.fingerprint) as writer:
-        writer.append(replace(journal.episodes[0].result, length=1), None)
+        writer.append(structs.replace(journal.episodes[0].result, length=1), None)
 
     status = main(["merge", *map(str, [*shards, tmp_path / "other"]), f"--output_dir={tmp_path / 'merged'}"])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from proctor.results.profile import Inference, plain_profile, profile_of
 from proctor.results.summary import summarize
@@ -73,7 +74,7 @@ def test_the_inference_time_of_a_policy_behind_a_server_has_parts(summary):
     timed = Timings(inference=8.0, round_trip=6.0, server=5.0)
 
     assert Inference.of(timed) == Inference(round_trip_s=6.0, here_s=2.0, server_s=5.0, way_s=1.0)
-    assert Inference.of(replace(timed, server=None)) == Inference(6.0, 2.0, server_s=None, way_s=None)
+    assert Inference.of(structs.replace(timed, server=None)) == Inference(6.0, 2.0, server_s=None, way_s=None)
     assert Inference.of(Timings(inference=8.0)) is None
 
 

@@ -1,10 +1,10 @@
 """Intervals of mean rewards and lengths."""
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from proctor.results.summary import summarize
 from proctor.statistics.bootstrap import RESAMPLES, MeanIntervals, mean_intervals, quantities, resample, resample_task
@@ -87,7 +87,7 @@ def test_errors_and_what_is_no_number_are_left_out():
     assert known == of_results([*results, broken(SPECS[4])]) == of_results(results, [broken(SPECS[4])])
 
     for reward in (math.nan, math.inf, None):
-        without = replace(results[0], sum_reward=reward)
+        without = structs.replace(results[0], sum_reward=reward)
         assert of_results([without, *results[1:]]).sum_reward == of_results(results[1:]).sum_reward
         assert of_results([without, *results[1:]]).length == known.length
         assert of_results([without, results[1]]).sum_reward is None

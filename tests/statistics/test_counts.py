@@ -1,9 +1,9 @@
 """Counts that add up, and the mean over tasks."""
 
 import math
-from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from proctor.statistics.counts import Counts, macro, pooled_interval
 from proctor.statistics.intervals import Interval, IntervalMethod, anytime, exact, wilson
@@ -123,7 +123,7 @@ def test_nothing_completed_gives_none_and_not_zero():
 @pytest.mark.parametrize("reward", [None, math.nan, math.inf])
 def test_a_reward_that_is_not_a_number_is_in_no_mean_and_the_mean_says_over_how_many_it_is(reward):
     """The other episodes' rewards are still known."""
-    without = replace(done(SPECS[1]), sum_reward=reward)
+    without = structs.replace(done(SPECS[1]), sum_reward=reward)
     counts = Counts.total([done(SPECS[0]), without])
 
     assert (counts.n_completed, counts.n_sum_rewards, counts.mean_sum_reward) == (2, 1, 0.25)
@@ -133,7 +133,7 @@ def test_a_reward_that_is_not_a_number_is_in_no_mean_and_the_mean_says_over_how_
 
 def test_there_is_no_rate_while_the_success_of_an_episode_is_unknown():
     """It would be a guess; the episodes are completed, and their rewards and lengths are known."""
-    silent = replace(done(SPECS[1]), outcome=Outcome.UNKNOWN)
+    silent = structs.replace(done(SPECS[1]), outcome=Outcome.UNKNOWN)
     counts = Counts.total([done(SPECS[0]), silent, broken(SPECS[2])])
 
     assert (counts.n_completed, counts.n_successes, counts.n_failures, counts.n_unknown, counts.n_missing) == (

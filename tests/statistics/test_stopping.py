@@ -1,10 +1,10 @@
 """When enough is known: the rule, and how often what it says is wrong."""
 
 import random
-from dataclasses import replace
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from proctor.results.summary import summarize
 from proctor.statistics.intervals import IntervalMethod, anytime, wilson
@@ -67,7 +67,7 @@ def test_nothing_is_decided_before_the_plan_has_no_gap():
 def test_an_error_stops_only_where_it_would_whatever_becomes_of_it():
     """As a failure and as a success the interval is narrow then, and the stop is confirmed or comes earlier."""
     clean = results()
-    with_errors = [replace(r, outcome=Outcome.ERROR) if r.spec.episode_index == 2 else r for r in clean]
+    with_errors = [structs.replace(r, outcome=Outcome.ERROR) if r.spec.episode_index == 2 else r for r in clean]
 
     stop = find_stop(PLAN, with_errors, WIDTH)
 
@@ -79,13 +79,13 @@ def test_an_error_stops_only_where_it_would_whatever_becomes_of_it():
     assert width_after(stop.episodes_per_task) <= WIDTH < width_after(stop.episodes_per_task - 1)
     assert stop.episodes_per_task > find_stop(PLAN, clean, WIDTH).episodes_per_task
     for outcome in (Outcome.SUCCESS, Outcome.FAILURE):
-        settled = [replace(r, outcome=outcome) if r.outcome is Outcome.ERROR else r for r in with_errors]
+        settled = [structs.replace(r, outcome=outcome) if r.outcome is Outcome.ERROR else r for r in with_errors]
         assert find_stop(PLAN, settled, WIDTH).episodes_per_task <= stop.episodes_per_task
 
 
 def test_nothing_stops_once_the_success_of_an_episode_is_unknown():
     """There is no rate to be sure of; the episode is in the first round."""
-    silent = [replace(r, outcome=Outcome.UNKNOWN) if r.spec == PLAN[0] else r for r in results()]
+    silent = [structs.replace(r, outcome=Outcome.UNKNOWN) if r.spec == PLAN[0] else r for r in results()]
 
     assert find_stop(PLAN, silent, WIDTH) is None
     assert find_stop(PLAN, results(), WIDTH) is not None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 
 from proctor.engine.delay import DelayedChunks
@@ -148,5 +149,5 @@ class Episode:
             n_looks=reply.n_looks,
             final_state_hash=reply.final_state_hash,
             errors=tuple(errors),
-            timings=replace(timings, round_trip=self.memory.round_trip, server=self.memory.server),
+            timings=msgspec.structs.replace(timings, round_trip=self.memory.round_trip, server=self.memory.server),
         )

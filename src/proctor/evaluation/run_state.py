@@ -9,6 +9,8 @@ from itertools import groupby
 from time import monotonic
 from typing import Any, Protocol
 
+import msgspec
+
 from proctor.engine.load import Load
 from proctor.engine.policy_failures import FirstFailures
 from proctor.evaluation.prepared_run import PreparedRun
@@ -102,7 +104,7 @@ class RunState:
             NoResultError, ResourceError: see :meth:`sync`.
         """
         if result.errors:
-            result = replace(result, errors=tuple(map(self._redacted, result.errors)))
+            result = msgspec.structs.replace(result, errors=tuple(map(self._redacted, result.errors)))
         self.session.journal.add(result, arrays)
         self._group.append(result)
         if self._rule is not None:
@@ -139,7 +141,7 @@ class RunState:
 
     def _redacted(self, error: AttemptError) -> AttemptError:
         message, traceback = (redact_text(text, self._secrets) for text in (error.message, error.traceback))
-        return replace(error, message=message, traceback=traceback)
+        return msgspec.structs.replace(error, message=message, traceback=traceback)
 
     @property
     def decided(self) -> bool:

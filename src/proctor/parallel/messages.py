@@ -100,7 +100,7 @@ class PolicyLoaded(msgspec.Struct, tag=True, frozen=True):
     fingerprint: dict[str, Any]
 
 
-class EpisodeStarted(msgspec.Struct, tag=True, frozen=True):
+class EpisodeStarted(msgspec.Struct, tag=True, frozen=True, gc=False):
     """An attempt at an episode has started: its simulator is being built or reset.
 
     It arrives before anything of the episode runs in the shard's own process, which the episode may end.
@@ -121,7 +121,7 @@ class ShardStatus(msgspec.Struct, tag=True, frozen=True):
     notes: tuple[str, ...] = ()
 
 
-class EpisodeDone(msgspec.Struct, tag=True, frozen=True):
+class EpisodeDone(msgspec.Struct, tag=True, frozen=True, gc=False):
     """An episode is over; its result is an error if its last attempt failed.
 
     ``arrays`` are the :data:`~proctor.types.EpisodeArrays`; they are None for an error. ``video_problem`` is

@@ -300,8 +300,8 @@ class ShardScheduler:
         if not idle and queue.simulators.total() >= queue.batch_size:
             return None
         # A worker is free, and must build a simulator.
-        task = self._most_left(self._open_among(self._waiting, end))
-        if task is None or not self._is_in_time(task):
+        task = self._most_left(filter(self._is_in_time, self._open_among(self._waiting, end)))
+        if task is None:
             return None
         if queue.simulators.total() >= queue.batch_size:
             self._count_simulators(queue, idle[0], -1)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from math import inf
 from time import monotonic
 from typing import Any
+
+import msgspec
 
 from proctor.engine.engine import OnResult
 from proctor.engine.load import Load
@@ -246,7 +248,7 @@ class ShardPool:
         timings = None if result.outcome is Outcome.ERROR else result.timings
         self._scheduler.finished(shard_id, result.spec, timings, policy_failed=policy_failed)
         if before := self._errors.get(result.spec):
-            result = replace(result, errors=(*before, *result.errors))
+            result = msgspec.structs.replace(result, errors=(*before, *result.errors))
         self._arrived.append((result, done.arrays))
 
     # ---------------------------------------------------------------------------------------------- losses and failures

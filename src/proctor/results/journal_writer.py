@@ -10,10 +10,11 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 from typing import Self
+
+import msgspec
 
 from proctor.errors import ConfigError, ResourceError
 from proctor.machine.files import open_own
@@ -211,10 +212,11 @@ def _encodable(result: EpisodeResult) -> EpisodeResult:
     """Replace what UTF-8 cannot hold in error texts: a traceback may quote a file name that UTF-8 cannot hold."""
     if not result.errors:
         return result
-    return replace(
+    return msgspec.structs.replace(
         result,
         errors=tuple(
-            replace(error, message=_clean(error.message), traceback=_clean(error.traceback)) for error in result.errors
+            msgspec.structs.replace(error, message=_clean(error.message), traceback=_clean(error.traceback))
+            for error in result.errors
         ),
     )
 

@@ -14,7 +14,6 @@ The result does not depend on the order in which journals are given, and merging
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 
 import msgspec
 
@@ -26,7 +25,7 @@ from proctor.types import EpisodeResult, EpisodeSpec, Outcome, Timings
 
 def canonical(result: EpisodeResult) -> EpisodeResult:
     """Remove what may differ from run to run from ``result``: timings, and the attempts that failed."""
-    return replace(result, errors=(), timings=Timings())
+    return msgspec.structs.replace(result, errors=(), timings=Timings())
 
 
 def merge_journals(journals: Iterable[Journal]) -> dict[EpisodeKey, EpisodeRecord]:

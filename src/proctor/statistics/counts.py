@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from operator import add, attrgetter
 from statistics import fmean
 
+import msgspec
 import numpy as np
 
 from proctor.statistics.intervals import LEVEL, Interval, IntervalMethod
@@ -19,8 +20,7 @@ from proctor.statistics.task_mean import effective_episodes, wilson_of_mean
 from proctor.types import Array, EpisodeResult, Outcome
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
+class Counts(msgspec.Struct, frozen=True, gc=False):
     """Counts of episodes that add up: episode to task, task to suite, suite to overall. Rates and means are derived.
 
     Each of ``n_planned`` episodes is completed (a success, a failure, or unknown if the environment did not report
@@ -136,7 +136,7 @@ class Counts:
         return self.total_length / self.n_lengths if self.n_lengths else None
 
 
-_numbers_of = attrgetter(*(field.name for field in fields(Counts)))
+_numbers_of = attrgetter(*Counts.__struct_fields__)
 
 
 @dataclass(frozen=True, slots=True)

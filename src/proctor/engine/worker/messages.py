@@ -18,7 +18,7 @@ from proctor.child.other_python import Companions
 from proctor.types import Array, EpisodeArrays, EpisodeSpec, Features, Task
 
 
-class ArrayBytes(msgspec.Struct, frozen=True):
+class ArrayBytes(msgspec.Struct, frozen=True, gc=False):
     """A small array inside a message."""
 
     dtype: str
