@@ -28,7 +28,6 @@ from common import machine
 
 from proctor.child.wire import Wire
 from proctor.config import EvalConfig, RunConfig
-from proctor.engine.worker.messages import ArrayBytes, pack_arrays
 from proctor.evaluation.prepared_run import prepare
 from proctor.evaluation.run_state import RunState
 from proctor.parallel.launchers.connected import ConnectedLauncher
@@ -47,7 +46,7 @@ from proctor.parallel.messages import (
 )
 from proctor.parallel.scheduler import ShardScheduler
 from proctor.parallel.shards import ShardPool
-from proctor.types import EpisodeArrays, EpisodeResult, EpisodeSpec, Outcome, Timings
+from proctor.types import EpisodeResult, EpisodeSpec, Outcome, PackedArrays, Timings, pack_arrays
 
 WORKERS = 16
 
@@ -119,7 +118,7 @@ def serve(connections: Sequence[Connection], n_steps: int) -> None:
                 selector.unregister(connection)
 
 
-def _reports(spec: EpisodeSpec, arrays: dict[str, ArrayBytes], n_steps: int) -> tuple[Report, Report]:
+def _reports(spec: EpisodeSpec, arrays: PackedArrays, n_steps: int) -> tuple[Report, Report]:
     timings = Timings(reset=1.0, step=1.0)
     result = EpisodeResult(spec, Outcome.SUCCESS, 1.5, 1.0, n_steps, 20, f"{spec.seed:032x}", timings=timings)
     return EpisodeStarted(spec), EpisodeDone(result, arrays)
@@ -147,7 +146,7 @@ def driver_cost(n_results: int = 20_000, n_shards: int = 16, n_steps: int = 200)
             pool = ShardPool(launcher, runs, ShardScheduler(state.todo, n_shards), max_attempts=1, patience_s=600)
             keeping = 0.0
 
-            def keep(result: EpisodeResult, arrays: EpisodeArrays | None) -> None:
+            def keep(result: EpisodeResult, arrays: PackedArrays | None) -> None:
                 nonlocal keeping
                 before = thread_time()
                 state.keep(result, arrays)

@@ -38,7 +38,7 @@ from proctor.engine.plan import plan_episodes, plan_tasks
 from proctor.evaluation.components import make_benchmark
 from proctor.results.journal_writer import JournalWriter
 from proctor.results.run_dir import RunDirectory
-from proctor.types import Array, EpisodeResult, EpisodeSpec, Outcome
+from proctor.types import Array, EpisodeResult, EpisodeSpec, Outcome, pack_arrays
 
 CHUNKS_PER_EPISODE = 10
 SAMPLES = 10
@@ -149,7 +149,7 @@ def append_seconds(folder: Path, actions: Array, n: int = 1000) -> float:
         results = [EpisodeResult(EpisodeSpec("null", 0, i, i), Outcome.FAILURE, 0.0, 0.0, 100, 10) for i in range(n)]
         began = perf_counter()
         for result in results:
-            writer.append(result, {"actions": actions})
+            writer.append(result, pack_arrays({"actions": actions}))
         return (perf_counter() - began) / n
 
 
@@ -159,7 +159,7 @@ def group_seconds(folder: Path, actions: Array, n: int = 20_000, size: int = 100
         began = perf_counter()
         for first in range(0, n, size):
             for result in results[first : first + size]:
-                writer.add(result, {"actions": actions})
+                writer.add(result, pack_arrays({"actions": actions}))
             writer.sync()
         return (perf_counter() - began) / n
 

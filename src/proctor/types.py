@@ -16,6 +16,7 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
 from numpy.typing import NDArray
 
 if sys.version_info >= (3, 11):  # noqa: UP036 - a worker's interpreter may be Python 3.10 (``--env.python``)
@@ -227,6 +228,37 @@ EpisodeArrays = Mapping[str, Array]
 did not say. ``audit`` uint8 ``(n,)``, if there is one: a sketch of what the policy was given
 (:mod:`proctor.engine.input_sketch`).
 """
+
+
+class ArrayBytes(msgspec.Struct, frozen=True, gc=False):
+    """A small array inside a message."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    data: bytes
+
+    @classmethod
+    def pack(cls, array: Array) -> ArrayBytes:
+        """Copy an array of any shape into bytes."""
+        return cls(array.dtype.str, array.shape, np.ascontiguousarray(array).tobytes())
+
+    def unpack(self) -> Array:
+        """Return the array, which cannot be written to."""
+        return np.frombuffer(self.data, self.dtype).reshape(self.shape)
+
+
+PackedArrays = Mapping[str, ArrayBytes]
+""":data:`EpisodeArrays` as bytes, as they are sent and written."""
+
+
+def pack_arrays(arrays: EpisodeArrays) -> dict[str, ArrayBytes]:
+    """Copy an episode's arrays into bytes."""
+    return {name: ArrayBytes.pack(array) for name, array in arrays.items()}
+
+
+def unpack_arrays(packed: PackedArrays) -> dict[str, Array]:
+    """Return the arrays, which cannot be written to."""
+    return {name: array.unpack() for name, array in packed.items()}
 
 
 class EpisodeResult(msgspec.Struct, frozen=True, gc=False):

@@ -17,6 +17,7 @@ from proctor.results.run_dir import RunDirectory
 from proctor.results.run_status import RunStatus
 from proctor.results.summary import load_summary
 from proctor.testing.fakes import FAKE_BENCHMARK
+from proctor.types import pack_arrays
 
 ENV = {"type": FAKE_BENCHMARK, "max_steps": 12, "image_size": 32}
 
@@ -166,7 +167,7 @@ def tamper(run_dir: Path) -> None:
         path.unlink()
     with RunDirectory(run_dir).open_journal(journal.header.fingerprint) as writer:
         for result, actions in kept:
-            writer.append(result, {"actions": -actions if result.spec.episode_index == 3 else actions})
+            writer.append(result, pack_arrays({"actions": -actions if result.spec.episode_index == 3 else actions}))
 
 
 def test_a_replay_that_differs_gives_exit_status_1(run_dir, capsys):

@@ -48,7 +48,7 @@ class Studio:
         return VideoSpec(str(self.folder / f"{spec.task_id}-{spec.episode_index}.mp4"), **fields)
 
     def keep(self, result, arrays):
-        self.results[result.spec], self.actions[result.spec] = result, arrays["actions"]
+        self.results[result.spec], self.actions[result.spec] = result, arrays["actions"].unpack()
 
     def measure(self, *, live=False, policy=None, **fields):
         """An engine that has measured everything."""

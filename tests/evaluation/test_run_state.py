@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from threading import Event
+from time import monotonic
+
 import pytest
 
 from proctor.engine.load import Load
+from proctor.errors import ResourceError
 from proctor.evaluation import run_state
 from proctor.evaluation.prepared_run import prepare
 from proctor.evaluation.run import configure
 from proctor.evaluation.run_state import RunState
+from proctor.results import journal_writer
 from proctor.results.journal import read_journal
 from proctor.testing.fakes import FAKE_BENCHMARK
 from proctor.types import AttemptError, EpisodeResult, Outcome, Timings
@@ -73,11 +78,51 @@ def test_episodes_that_come_in_quick_succession_count_once_they_are_on_disk(stat
     assert n_on_disk(state) == state.n_completed == 5
 
 
+def test_nothing_waits_for_the_disk_while_a_group_is_written(state, monkeypatch):
+    """Its episodes count once it is on disk, and those that come meanwhile are the next group."""
+    on_disk = Event()
+    sync = journal_writer._sync
+    monkeypatch.setattr(journal_writer, "_sync", lambda fd: on_disk.wait(10) and sync(fd))
+    monkeypatch.setattr(run_state, "GROUP_S", 3600.0)
+    state._synced_at = monotonic()
+    keep(state, *state.todo[:2])
+    monkeypatch.setattr(run_state, "GROUP_S", 0.0)
+
+    keep(state, *state.todo[2:5])
+    assert state.n_completed == 0
+    assert state.session.journal.is_syncing
+    on_disk.set()
+    shown = state.progress(Idle())
+
+    assert n_on_disk(state) == state.n_completed == sum(task.counts.n_completed for task in shown.tasks) == 5
+
+
+def test_no_episode_counts_that_a_full_disk_has_refused(state, monkeypatch):
+    """Neither one of the group that was being written, nor one that came meanwhile; nor does another try count them."""
+    keep(state, state.todo[0])
+    monkeypatch.setattr(run_state, "GROUP_S", 3600.0)
+    keep(state, *state.todo[1:3])
+    monkeypatch.setattr(run_state, "GROUP_S", 0.0)
+
+    def refuse(descriptor):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(journal_writer, "_sync", refuse)
+        keep(state, state.todo[3])
+        with pytest.raises(ResourceError, match="No space left"):
+            state.progress(Idle())
+    state.sync()
+
+    assert n_on_disk(state) == state.n_completed == 1
+
+
 def test_a_group_is_written_if_it_is_large_or_ends_with_an_error(state, monkeypatch):
     """An error may end the run."""
     monkeypatch.setattr(run_state, "GROUP_S", 3600.0)
     monkeypatch.setattr(run_state, "GROUP_MOST", 5)
     keep(state, *state.todo[:7])
+    state.session.journal.end_sync()
     assert n_on_disk(state) == 6
 
     keep(state, state.todo[7], outcome=Outcome.ERROR)

@@ -10,7 +10,6 @@ import pytest
 
 from proctor.config import RunConfig
 from proctor.engine.load import Load
-from proctor.engine.worker.messages import pack_arrays
 from proctor.errors import ConfigError, Interrupted, PackedError, ResourceError
 from proctor.parallel import shards as shards_module
 from proctor.parallel.launchers.base import Launcher
@@ -35,7 +34,7 @@ from proctor.parallel.messages import (
 )
 from proctor.parallel.scheduler import Rules, ShardScheduler
 from proctor.parallel.shards import ShardPool
-from proctor.types import EpisodeResult, EpisodeSpec, Outcome
+from proctor.types import EpisodeResult, EpisodeSpec, Outcome, pack_arrays
 
 PLAN = [EpisodeSpec("suite", task, index, 1000 + index) for task in range(2) for index in range(6)]
 
@@ -141,7 +140,7 @@ def test_every_result_comes_with_the_actions_it_executed():
     results, kept, policies = run(make_pool(Script(), 3))
 
     assert results == {spec: result_of(spec) for spec in PLAN}
-    assert all((arrays["actions"] == spec.seed).all() for spec, (_, arrays) in kept.items())
+    assert all((arrays["actions"].unpack() == spec.seed).all() for spec, (_, arrays) in kept.items())
     assert policies == [{"type": "scripted"}] * 3
 
 

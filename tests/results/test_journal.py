@@ -8,6 +8,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
 
 import numpy as np
@@ -20,7 +21,7 @@ from proctor.results.journal import read_actions, read_array, read_journal
 from proctor.results.journal_records import ArrayRef, key_of
 from proctor.results.lock import FileLock
 from proctor.results.run_dir import WHOLE, RunDirectory, Shard
-from proctor.types import AttemptError
+from proctor.types import AttemptError, pack_arrays
 from result_samples import FINGERPRINT, SPECS, broken, done
 
 OLD_JOURNAL = Path(__file__).parent.parent / "data" / "journal_v1.jsonl"
@@ -38,7 +39,11 @@ def arrays_of(spec):
     }
 
 
-def write(directory, specs, shard=WHOLE, arrays=arrays_of):
+def packed_of(spec):
+    return pack_arrays(arrays_of(spec))
+
+
+def write(directory, specs, shard=WHOLE, arrays=packed_of):
     files = RunDirectory(directory, shard)
     with files.open_journal(FINGERPRINT) as writer:
         for spec in specs:
@@ -94,7 +99,7 @@ def test_a_group_is_written_when_it_is_synced_with_one_write_and_one_sync_of_eac
     with RunDirectory(tmp_path).open_journal(FINGERPRINT) as writer:
         before = contents(tmp_path)
         for spec in SPECS[:4]:
-            writer.add(done(spec), arrays_of(spec))
+            writer.add(done(spec), packed_of(spec))
         assert contents(tmp_path) == before
         assert (writer.n_episodes, dict(writer.appended)) == (0, {})
 
@@ -131,7 +136,7 @@ def test_an_episode_without_actions_has_none(tmp_path):
     """An errored episode has executed nothing worth keeping; an empty one has an empty array."""
     with RunDirectory(tmp_path).open_journal(FINGERPRINT) as writer:
         writer.append(broken(SPECS[0]), None)
-        writer.append(done(SPECS[1]), {"actions": np.zeros((0, 2), np.float32)})
+        writer.append(done(SPECS[1]), pack_arrays({"actions": np.zeros((0, 2), np.float32)}))
 
     without, empty = read_journal(tmp_path / "journal.jsonl").episodes
 
@@ -361,18 +366,18 @@ def limit_disk(monkeypatch, room):
 def test_a_disk_that_fills_up_leaves_whole_records(tmp_path, monkeypatch, room):
     """The last write is short without an error, then errors come: both files end as they were before the episode."""
     writer = RunDirectory(tmp_path).open_journal(FINGERPRINT)
-    writer.append(done(SPECS[0]), arrays_of(SPECS[0]))
+    writer.append(done(SPECS[0]), packed_of(SPECS[0]))
     before = contents(tmp_path)
 
     with monkeypatch.context() as full:
         left = limit_disk(full, room)
         with pytest.raises(ResourceError, match=r"No space left.*Episodes kept: 1\.") as error:
-            writer.append(done(SPECS[1]), arrays_of(SPECS[1]))
+            writer.append(done(SPECS[1]), packed_of(SPECS[1]))
     assert error.value.hint.endswith(f"proctor resume {tmp_path}")
     assert contents(tmp_path) == before
     assert left == [0]
 
-    writer.append(done(SPECS[2]), arrays_of(SPECS[2]))  # somebody made room
+    writer.append(done(SPECS[2]), packed_of(SPECS[2]))  # somebody made room
     writer.close()
     last = read_journal(tmp_path / "journal.jsonl").episodes[-1]
     np.testing.assert_array_equal(read_actions(last), actions_of(SPECS[2]))
@@ -382,24 +387,54 @@ def test_a_disk_that_fills_up_leaves_whole_records(tmp_path, monkeypatch, room):
 def test_a_disk_that_fills_up_in_a_group_leaves_what_was_before_the_group(tmp_path, monkeypatch, room):
     """Three episodes of 85 bytes of arrays and a line of about 700 each: the disk is full in either file."""
     writer = RunDirectory(tmp_path).open_journal(FINGERPRINT)
-    writer.append(done(SPECS[0]), arrays_of(SPECS[0]))
+    writer.append(done(SPECS[0]), packed_of(SPECS[0]))
     before = contents(tmp_path)
 
     with monkeypatch.context() as full:
         left = limit_disk(full, room)
         for spec in SPECS[1:4]:
-            writer.add(done(spec), arrays_of(spec))
+            writer.add(done(spec), packed_of(spec))
         with pytest.raises(ResourceError, match=r"No space left.*Episodes kept: 1\."):
             writer.sync()
     assert contents(tmp_path) == before
     assert left == [0]
     assert list(writer.appended) == [key_of(SPECS[0])]
 
-    writer.append(done(SPECS[4]), arrays_of(SPECS[4]))  # somebody made room; the group was dropped
+    writer.append(done(SPECS[4]), packed_of(SPECS[4]))  # somebody made room; the group was dropped
     writer.close()
     records = read_journal(tmp_path / "journal.jsonl").episodes
     assert [record.result.spec for record in records] == [SPECS[0], SPECS[4]]
     np.testing.assert_array_equal(read_actions(records[-1]), actions_of(SPECS[4]))
+
+
+def test_what_is_added_while_a_disk_fills_up_is_dropped_too(tmp_path, monkeypatch):
+    """It would lie behind a group that is not there. The lines are written once the next episode was added."""
+    writer, added = RunDirectory(tmp_path).open_journal(FINGERPRINT), Event()
+    writer.append(done(SPECS[0]), packed_of(SPECS[0]))
+    before, real_write = contents(tmp_path), os.write
+
+    def full_disk(fd, data):
+        added.wait(10)
+        if len(data) > 300:  # no array is as long as a line
+            raise OSError(28, "No space left on device")
+        return real_write(fd, data)
+
+    with monkeypatch.context() as full:
+        full.setattr(os, "write", full_disk)
+        writer.add(done(SPECS[1]), packed_of(SPECS[1]))
+        writer.begin_sync()
+        writer.add(done(SPECS[2]), packed_of(SPECS[2]))
+        assert writer.is_syncing
+        added.set()
+        with pytest.raises(ResourceError, match="No space left"):
+            writer.end_sync()
+    assert contents(tmp_path) == before
+
+    writer.append(done(SPECS[3]), packed_of(SPECS[3]))
+    writer.close()
+    records = read_journal(tmp_path / "journal.jsonl").episodes
+    assert [record.result.spec for record in records] == [SPECS[0], SPECS[3]]
+    np.testing.assert_array_equal(read_actions(records[-1]), actions_of(SPECS[3]))
 
 
 def test_a_real_limit_of_the_operating_system_is_met_the_same_way(tmp_path):
@@ -407,12 +442,12 @@ def test_a_real_limit_of_the_operating_system_is_met_the_same_way(tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     with RunDirectory(tmp_path).open_journal(FINGERPRINT) as writer:
         for spec in SPECS[:4]:
-            writer.append(done(spec), arrays_of(spec))
+            writer.append(done(spec), packed_of(spec))
         before = contents(tmp_path)
         resource.setrlimit(resource.RLIMIT_FSIZE, (len(before["journal.jsonl"]) + 200, hard))
         try:
             with pytest.raises(ResourceError, match=r"File too large.*Episodes kept: 4"):
-                writer.append(done(SPECS[4]), arrays_of(SPECS[4]))
+                writer.append(done(SPECS[4]), packed_of(SPECS[4]))
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 

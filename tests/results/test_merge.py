@@ -11,7 +11,7 @@ from proctor.results.journal import read_journal
 from proctor.results.journal_records import key_of
 from proctor.results.merge import canonical, merge_journals, remaining
 from proctor.results.run_dir import RunDirectory
-from proctor.types import AttemptError
+from proctor.types import AttemptError, pack_arrays
 from result_samples import FINGERPRINT, SPECS, broken, done, journal_of
 
 
@@ -43,7 +43,7 @@ def test_a_run_resumed_from_a_cut_journal_equals_the_whole_one(tmp_path):
     """Whatever a crash left, running the rest gives the same results, each exactly once."""
     with RunDirectory(tmp_path / "whole").open_journal(FINGERPRINT) as writer:
         for spec in SPECS:
-            writer.append(done(spec), {"actions": np.zeros((3, 2))})
+            writer.append(done(spec), pack_arrays({"actions": np.zeros((3, 2))}))
     content = (tmp_path / "whole" / "journal.jsonl").read_bytes()
     whole = merged(RunDirectory(tmp_path / "whole").read_journals())
     for size in range(0, len(content), 97):
@@ -52,7 +52,7 @@ def test_a_run_resumed_from_a_cut_journal_equals_the_whole_one(tmp_path):
         (run / "journal.jsonl").write_bytes(content[:size])
         with RunDirectory(run).open_journal(FINGERPRINT) as writer:
             for spec in remaining(SPECS, merge_journals([writer.previous])):
-                writer.append(done(spec), {"actions": np.zeros((3, 2))})
+                writer.append(done(spec), pack_arrays({"actions": np.zeros((3, 2))}))
 
         assert merged(RunDirectory(run).read_journals()) == whole
         assert len(read_journal(run / "journal.jsonl").episodes) == len(SPECS)

@@ -17,6 +17,7 @@ from proctor.errors import ContractError, Interrupted, NoResultError
 from proctor.results.journal import read_actions, read_journal
 from proctor.results.run_dir import RunDirectory
 from proctor.testing.fakes import FAKE_BENCHMARK
+from proctor.types import pack_arrays
 from proctor.view import folder as view_folder
 from proctor.view.folder import RunFolder
 from proctor.view.pages import Pages, ShownRun
@@ -137,7 +138,7 @@ def test_the_pace_is_that_of_the_session_that_writes(unfinished):
     runs = RunFolder(unfinished.parent)
     with RunDirectory(unfinished).open_journal(journal.header.fingerprint) as writer:
         (before,) = runs.entries()
-        writer.append(last.result, {"actions": read_actions(last)})
+        writer.append(last.result, pack_arrays({"actions": read_actions(last)}))
         (after,) = runs.entries()
 
     assert (before.per_s, before.pace, before.left) == (None, "", "")

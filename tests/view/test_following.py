@@ -19,6 +19,7 @@ from served_runs import STORED, ask, fake_run, viewing
 
 from proctor.results.journal import read_actions, read_journal
 from proctor.results.run_dir import RunDirectory
+from proctor.types import pack_arrays
 
 
 class Process:
@@ -100,7 +101,7 @@ def test_a_page_receives_every_episode_and_the_end(viewer, folder):
         assert f'data-stamp="{first["stamp"]}"' in ask(viewer, f"/runs/{run}").text
         assert "running" in ask(viewer, "/").text
 
-        writer.append(last.result, {"actions": read_actions(last)})
+        writer.append(last.result, pack_arrays({"actions": read_actions(last)}))
         name, second = next(received)
         assert (name, second["live"]) == ("state", True)
         assert second["stamp"] != first["stamp"]

@@ -40,15 +40,15 @@ from proctor.policies.base import PolicySource
 from proctor.types import (
     POLICY_FAILED,
     AttemptError,
-    EpisodeArrays,
     EpisodeResult,
     EpisodeSpec,
     Outcome,
+    PackedArrays,
     TaskKey,
     Timings,
 )
 
-OnResult = Callable[[EpisodeResult, EpisodeArrays | None], None]
+OnResult = Callable[[EpisodeResult, PackedArrays | None], None]
 """Is given the result of an episode and its arrays; None for an error."""
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from proctor.engine.delay import DelayedChunks
 from proctor.engine.input_sketch import InputRecorder
 from proctor.engine.worker.arrays import SharedArrays
-from proctor.engine.worker.messages import Act, ArrayBytes, Finished, Observed, unpack_arrays
+from proctor.engine.worker.messages import Act, Finished, Observed
 from proctor.errors import ConfigError
 from proctor.policies.actions import check_actions
 from proctor.policies.base import EpisodeMemory
@@ -19,15 +19,17 @@ from proctor.streams import RandomStream
 from proctor.types import (
     INSTRUCTION,
     Array,
+    ArrayBytes,
     ArraySpec,
     AttemptError,
-    EpisodeArrays,
     EpisodeResult,
     EpisodeSpec,
     Observation,
     Outcome,
+    PackedArrays,
     Task,
     Timings,
+    pack_arrays,
 )
 
 
@@ -133,10 +135,9 @@ class Episode:
         self._observation = None
         return Act(ArrayBytes.pack(actions), looks)
 
-    def arrays(self, reply: Finished) -> EpisodeArrays:
+    def arrays(self, reply: Finished) -> PackedArrays:
         """The arrays of the episode, which has finished with ``reply``."""
-        inputs = {} if self._inputs is None else self._inputs.arrays()
-        return {**unpack_arrays(reply.arrays), **inputs}
+        return reply.arrays if self._inputs is None else {**reply.arrays, **pack_arrays(self._inputs.arrays())}
 
     def result(self, reply: Finished, errors: Sequence[AttemptError], timings: Timings) -> EpisodeResult:
         """The result of the episode, which has finished with ``reply``."""

@@ -15,8 +15,7 @@ from dataclasses import dataclass, field
 import msgspec
 import numpy as np
 
-from proctor.engine.worker.messages import ArrayBytes
-from proctor.types import Array, EpisodeSpec, Observation
+from proctor.types import Array, ArrayBytes, EpisodeSpec, Observation
 
 NAME = "audit"
 """The name of the sketch among an episode's arrays: uint8 ``(n,)``, the MessagePack document of an InputSketch."""

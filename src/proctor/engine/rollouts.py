@@ -9,9 +9,9 @@ from pathlib import Path
 
 import msgspec
 
-from proctor.engine.worker.messages import ArrayBytes, Built, Finished, Replay, RolloutSpec
+from proctor.engine.worker.messages import Built, Finished, Replay, RolloutSpec
 from proctor.engine.worker.rollout_file import cannot_be_written, discard_rollout, encode_raw_frames
-from proctor.types import Array, EpisodeResult, EpisodeSpec
+from proctor.types import Array, ArrayBytes, EpisodeResult, EpisodeSpec
 
 _IDENTITY_FILE = "episode.json"
 _FORMAT = 1

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from proctor.engine.worker.messages import ArrayBytes, Built, Finished, Replay, VideoSpec
+from proctor.engine.worker.messages import Built, Finished, Replay, VideoSpec
 from proctor.engine.worker.video_file import discard_video, keep_video
 from proctor.errors import ConfigError, did_you_mean
-from proctor.types import Array, EpisodeResult
+from proctor.types import Array, ArrayBytes, EpisodeResult
 
 
 @dataclass(frozen=True)

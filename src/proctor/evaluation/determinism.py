@@ -13,7 +13,7 @@ from proctor.errors import ConfigError, ResourceError
 from proctor.evaluation.prepared_run import PreparedRun
 from proctor.policies.base import LocalPolicy, PolicySource
 from proctor.rendering import choose_renderer
-from proctor.types import EpisodeArrays, EpisodeResult, EpisodeSpec, Outcome
+from proctor.types import EpisodeResult, EpisodeSpec, Outcome, PackedArrays
 
 _NOISE = 1e-3
 """Up to this relative difference of an episode's rewards, with the same outcome and length, it is called noise."""
@@ -137,7 +137,7 @@ def run_way(setup: EngineSetup, specs: Sequence[EpisodeSpec], policy: PolicySour
     with closing(Engine(setup, plan, policy)) as engine:
         to_kill = variant.kill
 
-        def keep(result: EpisodeResult, _: EpisodeArrays | None) -> None:
+        def keep(result: EpisodeResult, _: PackedArrays | None) -> None:
             nonlocal to_kill
             results[result.spec] = result
             to_kill = to_kill and not engine.kill_a_worker(besides=result.spec)

@@ -31,7 +31,7 @@ from proctor.policies.remote.policy import Exchange
 from proctor.rendering import choose_renderer
 from proctor.security.foreign_code import refusing_exits
 from proctor.security.redaction import redact, redact_text
-from proctor.types import Array, EpisodeArrays, EpisodeResult, EpisodeSpec, Features, Observation, Outcome
+from proctor.types import Array, EpisodeResult, EpisodeSpec, Features, Observation, Outcome, PackedArrays
 
 _LONGEST_TEXT = 200
 
@@ -209,10 +209,10 @@ def _run(prepared: PreparedRun, policy: Policy | None, recorder: Recorder) -> Ep
     """Run the episode; the actions of a policy inside the worker are those that were executed."""
     results: list[EpisodeResult] = []
 
-    def keep(result: EpisodeResult, arrays: EpisodeArrays | None) -> None:
+    def keep(result: EpisodeResult, arrays: PackedArrays | None) -> None:
         results.append(result)
-        if policy is None and arrays is not None and arrays["actions"].size:
-            recorder.chunks.append(arrays["actions"])
+        if policy is None and arrays is not None and (actions := arrays["actions"].unpack()).size:
+            recorder.chunks.append(actions)
 
     with closing(Engine(prepared.engine_setup(1), prepared.plan[:1], policy, observers=[recorder])) as engine:
         engine.run(keep)

@@ -33,7 +33,7 @@ from proctor.reports.text import count
 from proctor.results.journal_records import key_of
 from proctor.results.run_dir import RunDirectory
 from proctor.streams import global_generators_restored
-from proctor.types import EpisodeArrays, EpisodeResult, EpisodeSpec, Outcome
+from proctor.types import EpisodeResult, EpisodeSpec, Outcome, PackedArrays
 
 PolicyArgument = str | Path | Mapping[str, Any] | PolicySource | LocalPolicy | PredictFunction
 """Whatever is taken as a policy; :func:`evaluate` describes it."""
@@ -185,7 +185,7 @@ def measure(
         policy = loaded_ahead or (None if isinstance(prepared.policy, LocalPolicy) else prepared.policy)
         workers = keeper.workers_for(setup) if keeper is not None else None
 
-        def keep(result: EpisodeResult, arrays: EpisodeArrays | None) -> None:
+        def keep(result: EpisodeResult, arrays: PackedArrays | None) -> None:
             state.count_workers(engine.workers.n_running)
             state.keep(result, arrays)
             if state.decided:

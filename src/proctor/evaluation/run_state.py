@@ -13,6 +13,7 @@ import msgspec
 
 from proctor.engine.load import Load
 from proctor.engine.policy_failures import FirstFailures
+from proctor.errors import ResourceError
 from proctor.evaluation.prepared_run import PreparedRun
 from proctor.evaluation.result import EvalResult
 from proctor.reports.progress import Progress, TaskProgress
@@ -23,7 +24,7 @@ from proctor.results.summary import summarize
 from proctor.security.redaction import redact_text, secrets_in
 from proctor.statistics.rounds import CompleteRounds
 from proctor.statistics.stopping import StoppingRule, find_stop
-from proctor.types import AttemptError, EpisodeArrays, EpisodeResult, EpisodeSpec, Outcome, Timings
+from proctor.types import AttemptError, EpisodeResult, EpisodeSpec, Outcome, PackedArrays, Timings
 
 GROUP_S = 0.05
 """The seconds after one group of episodes was written in which the next one is collected. Syncing takes some
@@ -77,7 +78,8 @@ class RunState:
                     self._rule.add(result)
         self._n_resumed = len(self._results)
         self._group: list[EpisodeResult] = []
-        """The episodes that the journal has not written yet."""
+        """The episodes that the journal collects."""
+        self._being_written: list[EpisodeResult] = []
         self._synced_at = -math.inf
         self._secrets = secrets_in([prepared.config.policy, prepared.config.env])
         self._began = monotonic()
@@ -94,11 +96,13 @@ class RunState:
         """
         self.session.write_opened_policy(policy)
 
-    def keep(self, result: EpisodeResult, arrays: EpisodeArrays | None) -> None:
+    def keep(self, result: EpisodeResult, arrays: PackedArrays | None) -> None:
         """Take an episode that has just finished into the group that is written next.
 
-        The group is written at once unless one was written within the last :data:`GROUP_S` seconds; an error is always
-        written at once, because it may end the run. Secrets of the configuration are removed from errors.
+        The group is written at once unless one was begun within the last :data:`GROUP_S` seconds; an error is always
+        written at once, because it may end the run. An episode that comes alone is on disk when this returns; a
+        group of several is written while the next one is collected. Secrets of the configuration are removed from
+        errors.
 
         Raises:
             NoResultError, ResourceError: see :meth:`sync`.
@@ -109,9 +113,11 @@ class RunState:
         self._group.append(result)
         if self._rule is not None:
             self._rule.add(result)  # before it is on disk, so that no further episode begins if enough is known
-        failed, full = result.outcome is Outcome.ERROR, len(self._group) >= GROUP_MOST
-        if failed or full or monotonic() >= self._synced_at + GROUP_S:
+        n, due = len(self._group), monotonic() >= self._synced_at + GROUP_S
+        if result.outcome is Outcome.ERROR or (due and n == 1 and not self._being_written):
             self.sync()
+        elif n >= GROUP_MOST or (due and not self.session.journal.is_syncing):
+            self._begin_sync()
 
     def count_workers(self, n_workers: int) -> None:
         """Take note of how many workers there are now; in the end the largest number of a session counts."""
@@ -124,11 +130,28 @@ class RunState:
             NoResultError: the last of the first episodes is among them, and the policy failed alike in all of those.
             ResourceError: the disk is full; the group is lost, and everything before it is on disk.
         """
+        self._begin_sync()
+        self._end_sync()
+
+    def _begin_sync(self) -> None:
+        """Have the journal write its group, once the one before is on disk."""
+        self._end_sync()
         if not self._group:
             return
-        group, self._group = self._group, []
-        self.session.journal.sync()
+        self.session.journal.begin_sync()
+        self._being_written, self._group = self._group, []
         self._synced_at = monotonic()
+
+    def _end_sync(self) -> None:
+        """Count the episodes that are being written, once they are on disk."""
+        if not self._being_written:
+            return
+        try:
+            self.session.journal.end_sync()
+        except ResourceError:
+            self._being_written, self._group = [], []
+            raise
+        group, self._being_written = self._being_written, []
         for result in group:
             self._count(result)
         self._timings = Timings.sum_of([self._timings, *(result.timings for result in group)])

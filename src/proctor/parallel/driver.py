@@ -36,7 +36,7 @@ from proctor.parallel.scheduler import Rules, ShardScheduler
 from proctor.parallel.shards import ShardPool
 from proctor.plugins import load_object
 from proctor.results.run_dir import RunDirectory
-from proctor.types import EpisodeArrays, EpisodeResult
+from proctor.types import EpisodeResult, PackedArrays
 
 _RENDERING_VARIABLES = ("MUJOCO_GL", "PYOPENGL_PLATFORM")
 """The variables that :mod:`proctor.rendering` sets. A shard on another machine does not inherit these variables."""
@@ -170,7 +170,7 @@ def make_shard_pool(
 def _run_pool(pool: ShardPool, prepared: PreparedRun, setup: EngineSetup, state: RunState) -> None:
     config = prepared.config.eval
 
-    def keep(result: EpisodeResult, arrays: EpisodeArrays | None) -> None:
+    def keep(result: EpisodeResult, arrays: PackedArrays | None) -> None:
         state.keep(result, arrays)
         if state.decided:
             pool.begin_no_more()

@@ -31,9 +31,8 @@ import msgspec
 
 from proctor.config import RunConfig
 from proctor.engine.load import Load
-from proctor.engine.worker.messages import ArrayBytes
 from proctor.errors import PackedError
-from proctor.types import EpisodeResult, EpisodeSpec, TaskKey
+from proctor.types import EpisodeResult, EpisodeSpec, PackedArrays, TaskKey
 
 
 class ShardRun(msgspec.Struct, frozen=True):
@@ -130,7 +129,7 @@ class EpisodeDone(msgspec.Struct, tag=True, frozen=True, gc=False):
     """
 
     result: EpisodeResult
-    arrays: dict[str, ArrayBytes] | None
+    arrays: PackedArrays | None
     video_problem: str | None = None
 
 

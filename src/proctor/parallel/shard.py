@@ -19,7 +19,6 @@ from pathlib import Path
 from proctor.child import declare_own_process, extend_import_path
 from proctor.engine import Engine, EngineSetup, Observer, RolloutSpec, VideoOptions, VideoSpec
 from proctor.engine.plan import choose_batch_size
-from proctor.engine.worker.messages import pack_arrays
 from proctor.engine.worker.process import die_with, ignore_ctrl_c
 from proctor.errors import Interrupted, ProctorError
 from proctor.evaluation.prepared_run import PreparedRun, prepare
@@ -46,7 +45,7 @@ from proctor.parallel.messages import (
 )
 from proctor.policies.base import LocalPolicy
 from proctor.rendering import choose_renderer
-from proctor.types import EpisodeArrays, EpisodeResult, EpisodeSpec, TaskKey
+from proctor.types import EpisodeResult, EpisodeSpec, PackedArrays, TaskKey
 
 
 def main() -> None:
@@ -154,10 +153,9 @@ class _Shard(Observer):
         else:
             self._driver.add(EpisodeStarted(spec))
 
-    def add_result(self, result: EpisodeResult, arrays: EpisodeArrays | None) -> None:
+    def add_result(self, result: EpisodeResult, arrays: PackedArrays | None) -> None:
         """Send the result of an episode at the end of this turn, and the state of its video if it was recorded."""
-        packed = None if arrays is None else pack_arrays(arrays)
-        self._driver.add(EpisodeDone(result, packed, self._engine.recorded.pop(result.spec, None)))
+        self._driver.add(EpisodeDone(result, arrays, self._engine.recorded.pop(result.spec, None)))
         self._video_specs.pop(result.spec, None)
         self._rollout_specs.pop(result.spec, None)
 

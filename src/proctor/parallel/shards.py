@@ -17,7 +17,6 @@ import msgspec
 
 from proctor.engine.engine import OnResult
 from proctor.engine.load import Load
-from proctor.engine.worker.messages import ArrayBytes, unpack_arrays
 from proctor.errors import Interrupted, ResourceError
 from proctor.parallel.launchers.base import Launcher
 from proctor.parallel.messages import (
@@ -44,6 +43,7 @@ from proctor.types import (
     EpisodeResult,
     EpisodeSpec,
     Outcome,
+    PackedArrays,
     TaskKey,
 )
 
@@ -94,7 +94,7 @@ class ShardPool:
         self._max_attempts, self._patience_s = max_attempts, patience_s
         self._shards = {run.shard_id: _Shard(run, monotonic()) for run in runs}
         self._errors: dict[EpisodeSpec, list[AttemptError]] = {}
-        self._arrived: deque[tuple[EpisodeResult, Mapping[str, ArrayBytes] | None]] = deque()
+        self._arrived: deque[tuple[EpisodeResult, PackedArrays | None]] = deque()
         """The results that are still to be passed on."""
         self._with_room: set[int] = set()
         """The shards that may be assigned episodes once all that has arrived is handled."""
@@ -186,7 +186,7 @@ class ShardPool:
         end = monotonic() + at_most_s
         while self._arrived:
             result, arrays = self._arrived.popleft()
-            self._on_result(result, None if arrays is None else unpack_arrays(arrays))
+            self._on_result(result, arrays)
             if monotonic() >= end:
                 return
 

@@ -1,8 +1,8 @@
 """The writing of a journal: one session appends lines and arrays, and gives the lock back when it ends.
 
-Episodes are written in groups. A group is on disk once :meth:`JournalWriter.sync` returns: its arrays are written with
-one call and synced, and then its lines in the same way. If the disk becomes full, both files end where they ended
-before the group.
+Episodes are written in groups, on a thread, so that nothing waits for the disk while the next group is collected. A
+group is on disk once :meth:`JournalWriter.end_sync` returns: its arrays are written with one call and synced, and then
+its lines in the same way. If the disk becomes full, both files end where they ended before the group.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from time import monotonic
 from typing import Self
@@ -31,7 +32,7 @@ from proctor.results.journal_records import (
     key_of,
 )
 from proctor.results.lock import FileLock
-from proctor.types import EpisodeArrays, EpisodeResult
+from proctor.types import EpisodeResult, PackedArrays
 
 # fdatasync leaves out what a reader does not need (the modification time); macOS does not have it.
 _sync = getattr(os, "fdatasync", os.fsync)
@@ -60,7 +61,11 @@ class JournalWriter:
         self._directory, self._reader, self._lock = path.parent, JournalFile(path), lock
         self._files: list[_AppendOnly] = []
         self._group: list[EpisodeRecord] = []
-        """The records of the episodes that were added since the last call of :meth:`sync`."""
+        """The records of the episodes that were added since the last call of :meth:`begin_sync`."""
+        self._written: list[EpisodeRecord] = []
+        """The records that the thread writes."""
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
+        self._writing: Future[None] | None = None
         self._began = monotonic()
         try:
             self._open(path, header)
@@ -73,7 +78,7 @@ class JournalWriter:
         """The number of episodes that have a record in this journal."""
         return len(self._keys)
 
-    def append(self, result: EpisodeResult, arrays: EpisodeArrays | None) -> None:
+    def append(self, result: EpisodeResult, arrays: PackedArrays | None) -> None:
         """Write an episode and its arrays, after those that were added before; on disk when this returns.
 
         Raises:
@@ -82,16 +87,15 @@ class JournalWriter:
         self.add(result, arrays)
         self.sync()
 
-    def add(self, result: EpisodeResult, arrays: EpisodeArrays | None) -> None:
+    def add(self, result: EpisodeResult, arrays: PackedArrays | None) -> None:
         """Put an episode that has just finished, and its arrays, into the group that :meth:`sync` will write.
 
         Until then the group is in memory, and the episode is not among those that :attr:`appended` has.
         """
         refs = {}
         for name, array in (arrays or {}).items():
-            content = array.tobytes()
-            refs[name] = ArrayRef(self._arrays.end, array.shape, array.dtype.str, zlib.crc32(content))
-            self._arrays.add(content)
+            refs[name] = ArrayRef(self._arrays.end, array.shape, array.dtype, zlib.crc32(array.data))
+            self._arrays.add(array.data)
         key, begin = key_of(result.spec), self._lines.end + RECORD_BEGIN
         line = EpisodeLine(
             monotonic() - self._began, _encodable(result), refs.pop("actions", None), refs, self.n_workers
@@ -99,20 +103,55 @@ class JournalWriter:
         self._lines.add(to_line(encode(line)))
         self._group.append(EpisodeRecord(key, result.outcome, self._reader, begin))
 
+    @property
+    def is_syncing(self) -> bool:
+        """True while a group is being written."""
+        return self._writing is not None and not self._writing.done()
+
+    def begin_sync(self) -> None:
+        """Have the group written, and begin another one. A group that is still being written is waited for first.
+
+        Raises:
+            ResourceError: see :meth:`end_sync`.
+        """
+        self.end_sync()
+        self._written, self._group = self._group, []
+        self._writing = self._thread.submit(self._write, *(file.taken() for file in (self._arrays, self._lines)))
+
+    def end_sync(self) -> None:
+        """Wait until the group that is being written, if one is, is on disk.
+
+        Raises:
+            ResourceError: the disk is full. Both files are as they were before the group, which is dropped, together
+                with what was added since it was begun.
+        """
+        if self._writing is None:
+            return
+        try:
+            self._writing.result()
+        except Exception:
+            self._writing = None
+            self._group.clear()
+            for file in self._files:
+                file.drop()
+            raise
+        self._writing = None
+        for record in self._written:
+            self.appended[record.key] = record
+            self._keys.add(record.key)
+
     def sync(self) -> None:
         """Write the group, which is on disk when this returns, and begin another one.
 
         Raises:
-            ResourceError: the disk is full. Both files are as they were before the group, which is dropped.
+            ResourceError: see :meth:`end_sync`.
         """
-        group, self._group = self._group, []
-        self._write()
-        for record in group:
-            self.appended[record.key] = record
-            self._keys.add(record.key)
+        self.begin_sync()
+        self.end_sync()
 
     def close(self) -> None:
-        """Close the files and release the lock. What was added and not synced is dropped."""
+        """Close the files and release the lock. What was added and is not being written is dropped."""
+        self._thread.shutdown()
         self._close_files()
         self._lock.release()
 
@@ -129,20 +168,21 @@ class JournalWriter:
         self._arrays = _AppendOnly(actions_file_of(path))
         self._files.append(self._arrays)
         self._lines.cut(self.previous.intact_bytes)
+        self._lines.drop()
         sync_directory(self._directory)
         self._lines.add(to_line(encode(header)))
-        self._write()
+        self._write(b"", self._lines.taken())
 
     def _close_files(self) -> None:
         for file in self._files:
             file.close()
         self._files.clear()
 
-    def _write(self) -> None:
+    def _write(self, arrays: bytes | bytearray, lines: bytes | bytearray) -> None:
         before = [(file, file.size) for file in self._files]
         try:
-            self._arrays.write()  # before the lines that refer to them, so that a line can be trusted
-            self._lines.write()
+            self._arrays.write(arrays)  # before the lines that refer to them, so that a line can be trusted
+            self._lines.write(lines)
         except OSError as error:
             for file, size in before:
                 file.cut(size)
@@ -154,38 +194,45 @@ class JournalWriter:
 
 
 class _AppendOnly:
-    """A file that grows at its end and can be cut back; ``size`` is the number of bytes known to be complete."""
+    """A file that grows at its end and can be cut back.
+
+    ``size`` is the number of bytes known to be complete, and ``end`` the offset of what is added next, in bytes.
+    """
 
     def __init__(self, path: Path) -> None:
         self._fd = open_own(path, os.O_WRONLY | os.O_APPEND)
-        self.size = os.fstat(self._fd).st_size
-        self._unwritten = bytearray()
-
-    @property
-    def end(self) -> int:
-        """The offset of what is added next."""
-        return self.size + len(self._unwritten)
+        self.size = self.end = os.fstat(self._fd).st_size
+        self._added = bytearray()
 
     def add(self, content: bytes) -> None:
-        """Put bytes among those that :meth:`write` will write."""
-        self._unwritten += content
+        """Add bytes to those that :meth:`taken` will return."""
+        self._added += content
+        self.end += len(content)
 
-    def write(self) -> None:
-        """Write and sync what was added, if anything was."""
-        if not self._unwritten:
+    def taken(self) -> bytearray:
+        """Return what was added since the last call, which :meth:`write` is to write."""
+        taken, self._added = self._added, bytearray()
+        return taken
+
+    def write(self, content: bytes | bytearray) -> None:
+        """Write bytes and sync them, if there are any."""
+        if not content:
             return
-        rest = memoryview(self._unwritten)
+        rest = memoryview(content)
         while rest:
             rest = rest[os.write(self._fd, rest) :]  # a short write is not an error; the next one raises it
         _sync(self._fd)
-        self.size = self.end
-        self._unwritten = bytearray()
+        self.size += len(content)
 
     def cut(self, size: int) -> None:
-        """Shorten the file to ``size`` bytes, which works on a full disk too, and drop what was not written."""
+        """Shorten the file to ``size`` bytes, which works on a full disk too."""
         os.ftruncate(self._fd, size)
         self.size = size
-        self._unwritten = bytearray()
+
+    def drop(self) -> None:
+        """Drop what was added and not taken; what is added next follows the complete bytes."""
+        self._added.clear()
+        self.end = self.size
 
     def close(self) -> None:
         os.close(self._fd)

@@ -25,7 +25,7 @@ from proctor.policies.base import LocalPolicy
 from proctor.rendering import choose_renderer
 from proctor.tuning.model import HEADROOM, Choice, Costs, Drawing, Model, Pass
 from proctor.tuning.passes import Accelerator, WatchedPolicy, rows_in_use, sizes, time_passes
-from proctor.types import EpisodeArrays, EpisodeResult, EpisodeSpec, Outcome, Task
+from proctor.types import EpisodeResult, EpisodeSpec, Outcome, PackedArrays, Task
 
 _GL_VARIABLE = "MUJOCO_GL"
 _SOFTWARE = "osmesa"
@@ -284,7 +284,7 @@ class _Meter(Observer):
         """End the engine."""
         self._engine.close()
 
-    def _over(self, result: EpisodeResult, _: EpisodeArrays | None) -> None:
+    def _over(self, result: EpisodeResult, _: PackedArrays | None) -> None:
         if result.outcome is Outcome.ERROR:
             raise ResourceError(f"{result.spec} could not be run: {result.errors[-1].message}")
         self._ended[result.spec] = 1 if self._watched is None else self._watched.chunks[result.spec]

@@ -8,41 +8,12 @@ the engine.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from proctor.child.other_python import Companions
-from proctor.types import Array, EpisodeArrays, EpisodeSpec, Features, Task
-
-
-class ArrayBytes(msgspec.Struct, frozen=True, gc=False):
-    """A small array inside a message."""
-
-    dtype: str
-    shape: tuple[int, ...]
-    data: bytes
-
-    @classmethod
-    def pack(cls, array: Array) -> ArrayBytes:
-        """Copy an array of any shape into bytes."""
-        return cls(array.dtype.str, array.shape, np.ascontiguousarray(array).tobytes())
-
-    def unpack(self) -> Array:
-        """Return the array, which cannot be written to."""
-        return np.frombuffer(self.data, self.dtype).reshape(self.shape)
-
-
-def pack_arrays(arrays: EpisodeArrays) -> dict[str, ArrayBytes]:
-    """Copy an episode's arrays into bytes."""
-    return {name: ArrayBytes.pack(array) for name, array in arrays.items()}
-
-
-def unpack_arrays(packed: Mapping[str, ArrayBytes]) -> dict[str, Array]:
-    """Return the arrays, which cannot be written to."""
-    return {name: array.unpack() for name, array in packed.items()}
+from proctor.types import ArrayBytes, EpisodeSpec, Features, PackedArrays, Task
 
 
 class Placed(msgspec.Struct, frozen=True):
@@ -257,7 +228,7 @@ class Finished(msgspec.Struct, tag=True, frozen=True):
     max_reward: float | None
     n_looks: int
     final_state_hash: str
-    arrays: dict[str, ArrayBytes]
+    arrays: PackedArrays
     spent: Spent
     ended_at: float
     n_beats: int

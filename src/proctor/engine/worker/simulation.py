@@ -34,7 +34,6 @@ from proctor.engine.worker.messages import (
     Setup,
     Spent,
     Start,
-    pack_arrays,
 )
 from proctor.engine.worker.rollout_recorder import RolloutRecorder
 from proctor.engine.worker.video_recorder import VideoRecorder
@@ -43,7 +42,7 @@ from proctor.plugins import load_object
 from proctor.policies.base import ActionSource
 from proctor.security.foreign_code import described, encodable, is_ctrl_c
 from proctor.streams import RandomStream
-from proctor.types import Array, ArraySpec, EpisodeArrays
+from proctor.types import Array, ArraySpec, EpisodeArrays, pack_arrays
 
 _LONGEST_TRACE = 20_000
 _NOT_REPLAYABLE = "cannot be replayed: its simulator is not deterministic, so it is recorded as it is measured"
