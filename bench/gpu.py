@@ -45,7 +45,7 @@ CORES = len(os.sched_getaffinity(0))
 PUBLISHED_MINUTES = 18
 LIBERO_LOOKS, LIBERO_STEPS = 16, 160
 """Looks and steps of one of 2 000 episodes of LIBERO, for the projection: docs/lab-book.md says what is assumed."""
-LIBERO_COST = {"step": 0.0079, "look": 0.006, "reset": 0.11}
+LIBERO_COST = {"step": 0.0041, "look": 0.006, "reset": 0.059}
 """Seconds of a core: a step and a reset as measured on a CPU, a look as assumed on a GPU, if LIBERO is not here."""
 
 

@@ -44,11 +44,10 @@ from proctor.engine.batching import Batching
 from proctor.engine.forecast import Forecast
 from proctor.engine.scheduler import Limits, Phase, Scheduler
 from proctor.parallel.scheduler import ShardScheduler
+from proctor.parallel.shards import KEEPING_S
 from proctor.types import EpisodeSpec, TaskKey, Timings
 
 WORKERS_PER_GPU = 16
-KEEPING_S = 0.002
-"""The driver keeps results for about so long before it looks for what has arrived."""
 LATENCY_S = 0.001
 """Assumed: the time that a message between driver and shard takes."""
 TICK_S = 1e-4
@@ -57,7 +56,7 @@ STARTUP_S = (25.0, 35.0)
 """Assumed: each shard takes between so many seconds to start its process and to load the weights."""
 LOOK_S = 0.006
 """Assumed: the time in which a GPU draws two small cameras."""
-MEASURED_S = {"libero": (3.7, 0.11, 0.0076), "metaworld": (0.48, 0.0019, 0.00017)}
+MEASURED_S = {"libero": (1.65, 0.059, 0.0041), "metaworld": (0.51, 0.0019, 0.00017)}
 """Construction, reset (LIBERO's includes ten steps in which objects settle) and a step without drawing, on one core of
 an AMD EPYC (Zen 4): medians of task 0 by ``python bench/simulators.py libero metaworld``; of Meta-World's resets and
 steps the mean over all 50 tasks (docs/lab-book.md).

@@ -8,6 +8,7 @@ A file in the working directory or beside the user's script may be called like a
 this module       the command and the import path; it imports nothing but ``os`` and ``sys``, because
                   it repairs the import path of a process before that process imports anything else
 ``processes``     starting an interpreter, and how it ended
+``loading``       importing and loading without looking for garbage meanwhile
 ``calls``         calling a function in an interpreter of its own: :class:`~proctor.child.calls.Call`
 ``callee``        the other side of a call
 ``other_python``  an interpreter with other packages: whether it can run workers, and what it finds

@@ -13,6 +13,7 @@ from typing import TextIO
 from cyclopts import App, CycloptsError, Group, Parameter
 
 from proctor.child import declare_own_process
+from proctor.child.loading import without_garbage_collection
 from proctor.cli.arguments import COMPLETE, expand
 from proctor.cli.help import EXAMPLES, FIRST_STEPS, print_fields, print_panel, typed_options
 from proctor.errors import Interrupted, Note, ProctorError, ResourceError, distribution_name
@@ -175,9 +176,15 @@ def _run_command(words: Sequence[str]) -> object:
     tokens = expand(words)
     if _HELP.intersection(tokens) and (types := typed_options(tokens)):
         return print_fields("eval" if tokens[0].startswith("-") else tokens[0], types)
-    status = app(tokens, print_error=False, exit_on_error=False)
+    status = _call(tokens)
     # A command may return the words of a command to run instead.
-    return app(status, print_error=False, exit_on_error=False) if isinstance(status, list) else status
+    return _call(status) if isinstance(status, list) else status
+
+
+def _call(tokens: Sequence[str]) -> object:
+    with without_garbage_collection():  # the command is imported here
+        command, bound, _ = app.parse_args(tokens, print_error=False, exit_on_error=False)
+    return command(*bound.args, **bound.kwargs)
 
 
 class _Warnings:

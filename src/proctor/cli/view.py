@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from proctor.child.loading import without_garbage_collection
 from proctor.errors import MissingExtraError
 
 _HERE = Path("outputs")
@@ -39,7 +40,8 @@ def view_command(
         Open the page in the browser.
     """
     try:
-        from proctor.view import Viewer
+        with without_garbage_collection():
+            from proctor.view import Viewer
     except ModuleNotFoundError as error:
         raise MissingExtraError(str(error.name), "view") from None
     viewer = Viewer(directory, host, port, may_be_missing=directory == _HERE)

@@ -64,6 +64,8 @@ class _ShardQueue:
     """With a static plan: the waiting episodes that only this shard will be assigned."""
     simulators: Counter[TaskKey] = field(default_factory=Counter)
     """The number of simulators of each task that the shard has, or builds."""
+    changed: dict[TaskKey, None] = field(default_factory=dict)
+    """The tasks of which an episode was assigned or is over since episodes were prefetched."""
 
     @property
     def idle(self) -> list[TaskKey]:
@@ -147,8 +149,8 @@ class ShardScheduler:
         self._waiting: dict[TaskKey, deque[EpisodeSpec]] = {}
         self._n_assigned_of: Counter[TaskKey] = Counter()
         self._n_simulators: Counter[TaskKey] = Counter()
-        self._end_s: dict[TaskKey, float] = {}
-        """The results of :meth:`_expected_end_s` that still hold: every episode takes a decision between many tasks."""
+        self._outlooks: dict[TaskKey, tuple[float, float]] = {}
+        """The results of :meth:`_outlook` that still hold: every episode takes a decision between many tasks."""
         self._failures = FewestFailures()
         self._forecast = _Forecast(max_steps or {})
         self._unknown: set[TaskKey] = set()
@@ -208,10 +210,10 @@ class ShardScheduler:
         if timings is not None:
             task = spec.task
             self._forecast.learn(task, timings)
-            self._end_s.pop(task, None)
+            self._outlooks.pop(task, None)
             if self._unknown:  # the forecast for these tasks depends on all episodes
                 self._unknown.discard(task)
-                self._end_s.clear()
+                self._outlooks.clear()
         queue = self._queues[shard_id]
         self._unassign(queue, spec)
         self._n_over += 1
@@ -225,7 +227,7 @@ class ShardScheduler:
         self._n_waiting += len(returned)
         self._n_simulators -= queue.simulators
         queue.simulators.clear()
-        self._end_s.clear()
+        self._outlooks.clear()
         if shard_id in self._ready:
             self._ready.remove(shard_id)
             self._n_workers -= queue.batch_size
@@ -245,7 +247,7 @@ class ShardScheduler:
             if spec in waiting:
                 waiting.remove(spec)
                 self._n_waiting -= 1
-                self._end_s.pop(spec.task, None)
+                self._outlooks.pop(spec.task, None)
         if not self._waiting.get(spec.task, True):
             del self._waiting[spec.task]
 
@@ -271,7 +273,8 @@ class ShardScheduler:
             return specs
         left_s = self._n_waiting * self._forecast.any_episode_s / max(1, self._n_workers)
         seconds, end = min(_PREFETCHED_S, left_s * _PREFETCHED_SHARE), self._end_of_lead()
-        for task in list(queue.n_assigned_of):
+        changed, queue.changed = queue.changed, {}
+        for task in changed:
             most = queue.simulators[task] * (1 + self._enough_of(task, seconds))
             while queue.n_assigned_of[task] < most and self._is_open(task, end):
                 specs.append(self._assign_to(queue, self._next_of(task)))
@@ -300,7 +303,7 @@ class ShardScheduler:
         if not idle and queue.simulators.total() >= queue.batch_size:
             return None
         # A worker is free, and must build a simulator.
-        task = self._most_left(filter(self._is_in_time, self._open_among(self._waiting, end)))
+        task = self._most_left(self._in_time(self._open_among(self._waiting, end)))
         if task is None:
             return None
         if queue.simulators.total() >= queue.batch_size:
@@ -310,22 +313,28 @@ class ShardScheduler:
 
     def _most_left(self, tasks: Iterable[TaskKey]) -> TaskKey | None:
         """Return the task that is expected to end last, even if one more worker joins those that run it."""
-        return max(tasks, key=self._expected_end_s, default=None)
+        return max(tasks, key=self._outlook, default=None)
 
-    def _expected_end_s(self, task: TaskKey) -> float:
-        """Return the seconds until a task is expected to end, even if one more worker joins those that run it."""
-        if (end_s := self._end_s.get(task)) is None:
-            end_s = self._end_s[task] = self._left_s(task) + self._forecast.longest_s(task)
-        return end_s
+    def _outlook(self, task: TaskKey) -> tuple[float, float]:
+        """Return the seconds until a task is expected to end, and those until its waiting episodes are all started, if
+        one more worker joins those that run it.
+        """
+        if (outlook := self._outlooks.get(task)) is None:
+            n_workers = self._n_simulators[task] + 1
+            started_s = len(self._waiting[task]) * self._forecast.episode_s(task) / n_workers
+            outlook = self._outlooks[task] = (started_s + self._forecast.longest_s(task), started_s)
+        return outlook
 
-    def _left_s(self, task: TaskKey) -> float:
-        """Return the seconds that the waiting episodes of a task take if one more worker joins those that run it."""
-        return len(self._waiting[task]) * self._forecast.episode_s(task) / (self._n_simulators[task] + 1)
-
-    def _is_in_time(self, task: TaskKey) -> bool:
-        """Return True if another simulator of a task will be built before the episodes of the task are all started."""
-        begins = not self._forecast.n_over(task)  # the workers on it are building too
-        return begins or task not in self._n_assigned_of or self._left_s(task) >= self._forecast.build_s
+    def _in_time(self, tasks: Iterable[TaskKey]) -> list[TaskKey]:
+        """Return the tasks of which another simulator will be built before their episodes are all started."""
+        build_s = self._forecast.build_s
+        return [
+            task
+            for task in tasks
+            if self._outlook(task)[1] >= build_s
+            or task not in self._n_assigned_of
+            or task in self._unknown  # the workers on it are building too
+        ]
 
     def _open_among(self, tasks: Iterable[TaskKey], end: float) -> list[TaskKey]:
         """Return the tasks whose next episode may be assigned now."""
@@ -348,7 +357,7 @@ class ShardScheduler:
     # -------------------------------------------------------------------------------------------------- bookkeeping
 
     def _count_simulators(self, queue: _ShardQueue, task: TaskKey, n: int) -> None:
-        self._end_s.pop(task, None)
+        self._outlooks.pop(task, None)
         for counter in (queue.simulators, self._n_simulators):
             counter[task] += n
             if not counter[task]:
@@ -358,7 +367,7 @@ class ShardScheduler:
         """Take the next waiting episode of a task; only tasks with waiting episodes are keys of ``_waiting``."""
         waiting = self._waiting[task]
         spec = waiting.popleft()
-        self._end_s.pop(task, None)
+        self._outlooks.pop(task, None)
         if not waiting:
             del self._waiting[task]
         return spec
@@ -366,6 +375,7 @@ class ShardScheduler:
     def _assign_to(self, queue: _ShardQueue, spec: EpisodeSpec) -> EpisodeSpec:
         task = spec.task
         queue.assigned.add(spec)
+        queue.changed[task] = None
         queue.n_assigned_of[task] += 1
         self._n_assigned_of[task] += 1
         self._n_assigned += 1
@@ -375,6 +385,7 @@ class ShardScheduler:
     def _unassign(self, queue: _ShardQueue, spec: EpisodeSpec) -> None:
         task = spec.task
         queue.assigned.remove(spec)
+        queue.changed[task] = None
         self._n_assigned -= 1
         for counter in (queue.n_assigned_of, self._n_assigned_of):
             counter[task] -= 1

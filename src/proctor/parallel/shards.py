@@ -50,7 +50,7 @@ from proctor.types import (
 _RESTARTS_PER_SHARD = 3
 """The number of times that a lost shard is started again; after its next loss the others run its episodes."""
 _TICK_S = 0.25
-_KEEPING_S = 0.002
+KEEPING_S = 0.0005
 """Seconds for which the pool passes results on before it looks for what has arrived meanwhile."""
 _EXIT_GRACE_S = 3.0
 """Seconds that shards may take to end after the last order. By then every result has arrived, and the shards only close
@@ -158,7 +158,7 @@ class ShardPool:
                 self._keep_arrived()
                 raise Interrupted(self._signal)
             self._take(self._launcher.poll(0 if self._arrived else _TICK_S))
-            self._keep_arrived(_KEEPING_S)
+            self._keep_arrived(KEEPING_S)
             if monotonic() >= next_tick:
                 self._kill_silent_shards()
                 on_tick()

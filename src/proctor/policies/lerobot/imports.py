@@ -17,7 +17,6 @@ A user's process that imports Proctor as a library imports lerobot as lerobot is
 
 from __future__ import annotations
 
-import gc
 import importlib
 import sys
 import threading
@@ -134,24 +133,6 @@ def import_for(checkpoint: Checkpoint) -> None:
                 f"lerobot cannot be imported for a policy of type '{checkpoint.type}' alone ({error or type(error)}); "
                 "all of it is imported, which takes some seconds more."
             )
-
-
-@contextmanager
-def without_garbage_collection() -> Iterator[None]:
-    """Collect no garbage in a block that imports and loads, if this is a process of Proctor's own.
-
-    Importing torch makes half a million objects that stay, and a fifth of its time is the search for garbage among
-    them. What exists at the end of the block is not searched later either.
-    """
-    if not (is_own_process() and gc.isenabled()):
-        yield
-        return
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()
 
 
 def _import_policy(policy_type: str) -> None:

@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
+from proctor.child.loading import without_garbage_collection
 from proctor.errors import CheckpointError, ConfigError, MissingExtraError, note
 from proctor.policies.lerobot.checkpoint import Checkpoint
 from proctor.policies.lerobot.dropped import DROPPED_FIELDS
 from proctor.policies.lerobot.files import ADAPTER_CONFIG, CONFIG, PREPROCESSOR, CheckpointFiles, read_files
-from proctor.policies.lerobot.imports import import_for, without_garbage_collection
+from proctor.policies.lerobot.imports import import_for
 from proctor.policies.lerobot.location import locate, pinned
 from proctor.policies.lerobot.names import check_names
 from proctor.policies.lerobot.normalisation import check_normalisation
