@@ -405,6 +405,19 @@ def test_an_episode_is_tried_again_and_given_up_after_the_last_attempt():
     assert scheduler.errors_of(other) == ()
 
 
+def test_a_worker_that_finds_its_tasks_last_episode_taken_does_not_take_one_for_which_another_is_ready():
+    """Two workers have a simulator of the first task, and became idle before the one that has the second."""
+    scheduler = ready_scheduler(plan(2, 1), 3)
+    assert {number: spec.task_id for number, spec in simulate(scheduler).items()} == {0: 0, 1: 1, 2: 0}
+    for number in (0, 2, 1):
+        scheduler.finished(number)
+
+    scheduler.add([EpisodeSpec("suite", 0, 2, 0), EpisodeSpec("suite", 1, 1, 0)])
+
+    assert {number: spec.task_id for number, spec in scheduler.assign()} == {0: 0, 1: 1}
+    assert scheduler.phase_of(1) is Phase.SIMULATING
+
+
 def test_a_failed_simulator_is_built_again_and_one_that_stands_is_not():
     """The policy's failure leaves the simulator as it is."""
     scheduler = ready_scheduler(plan(2), 1)

@@ -238,6 +238,25 @@ def test_a_task_that_nobody_runs_is_begun_however_little_is_left_of_it():
     assert len(scheduler.assign(0)) == 1
 
 
+def test_the_last_episode_of_a_task_is_left_to_a_shard_that_has_its_simulator():
+    """Both shards have finished, and the first one is asked first. If the other is lost, nobody has a simulator."""
+    for is_lost in (False, True):
+        specs = [EpisodeSpec("suite", 0, 0, 0), EpisodeSpec("suite", 1, 0, 0), EpisodeSpec("suite", 1, 1, 0)]
+        scheduler = ShardScheduler(specs, 2)
+        held = []
+        for shard in (0, 1):
+            scheduler.joined(shard, 1)
+            held += scheduler.assign(shard)
+        assert [spec.task_id for spec in held] == [1, 0]
+        for shard, spec in enumerate(held):
+            scheduler.finished(shard, spec, Timings(construct=10, step=1))
+
+        if is_lost:
+            scheduler.lost(0)
+        assert [spec.task_id for spec in scheduler.assign(1)] == [1] * is_lost
+        assert [spec.task_id for spec in scheduler.assign(0)] == [1] * (not is_lost)
+
+
 def test_no_more_tasks_run_than_allowed():
     """The limit holds over all shards together."""
     scheduler = ShardScheduler(plan(10, 5), 4, Rules(max_parallel_tasks=2))

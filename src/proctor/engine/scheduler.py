@@ -207,16 +207,26 @@ class Scheduler:
         if not idle:
             return assigned
         workers_on_task = self.workers_per_task()
-        # A worker that has built a task's simulator comes before one that would build another.
-        # Of these, the one that has been idle longest builds first: the next episode of the others may be on its way.
-        idle.sort(key=lambda each: (each[1].built is None or not self._waiting.get(each[1].built), each[1].freed))
-        for worker_id, worker in idle:
+        idle.sort(key=lambda each: each[1].freed)
+        without_own: list[tuple[int, _Worker]] = []
+
+        def assign_to(worker_id: int, worker: _Worker) -> None:
             if (spec := self._next_episode(worker, workers_on_task)) is not None:
                 worker.spec = spec
                 worker.phase = Phase.SIMULATING if worker.built == spec.task else Phase.BUILDING
                 workers_on_task[spec.task] += 1
                 self._began.add(worker_id)
                 assigned.append((worker_id, spec))
+
+        # Workers that have built a simulator of a task with an episode come before those that would build another. Of
+        # these, the one that has been idle longest builds first: the next episode of the others may be on its way.
+        for worker_id, worker in idle:
+            if worker.built is not None and self._waiting.get(worker.built):
+                assign_to(worker_id, worker)
+            else:
+                without_own.append((worker_id, worker))
+        for each in without_own:
+            assign_to(*each)
         return assigned
 
     def assign_ahead(self, without: Container[int] = ()) -> list[tuple[int, EpisodeSpec]]:

@@ -64,6 +64,8 @@ class _ShardQueue:
     """With a static plan: the waiting episodes that only this shard will be assigned."""
     simulators: Counter[TaskKey] = field(default_factory=Counter)
     """The number of simulators of each task that the shard has, or builds."""
+    freed: list[TaskKey] = field(default_factory=list)
+    """The tasks of the episodes that are over since the shard was last assigned any."""
     changed: dict[TaskKey, None] = field(default_factory=dict)
     """The tasks of which an episode was assigned or is over since episodes were prefetched."""
 
@@ -149,6 +151,8 @@ class ShardScheduler:
         self._waiting: dict[TaskKey, deque[EpisodeSpec]] = {}
         self._n_assigned_of: Counter[TaskKey] = Counter()
         self._n_simulators: Counter[TaskKey] = Counter()
+        self._n_freed_of: Counter[TaskKey] = Counter()
+        """The sum over all shards of what they have freed: these simulators are about to be assigned an episode."""
         self._outlooks: dict[TaskKey, tuple[float, float]] = {}
         """The results of :meth:`_outlook` that still hold: every episode takes a decision between many tasks."""
         self._failures = FewestFailures()
@@ -184,6 +188,7 @@ class ShardScheduler:
     def assign(self, shard_id: int) -> list[EpisodeSpec]:
         """Assign further episodes to a shard, as many as it is to have now, and return these."""
         queue = self._queues[shard_id]
+        self._forget_freed(queue)
         specs = [self._assign_to(queue, queue.reserved.popleft()) for _ in range(len(queue.reserved))]
         while self._may_begin(queue) and (task := self._choose_task(queue)) is not None:
             specs.append(self._assign_to(queue, self._next_of(task)))
@@ -216,6 +221,8 @@ class ShardScheduler:
                 self._outlooks.clear()
         queue = self._queues[shard_id]
         self._unassign(queue, spec)
+        queue.freed.append(spec.task)
+        self._n_freed_of[spec.task] += 1
         self._n_over += 1
 
     def lost(self, shard_id: int, *, for_good: bool = False) -> None:
@@ -227,6 +234,7 @@ class ShardScheduler:
         self._n_waiting += len(returned)
         self._n_simulators -= queue.simulators
         queue.simulators.clear()
+        self._forget_freed(queue)
         self._outlooks.clear()
         if shard_id in self._ready:
             self._ready.remove(shard_id)
@@ -332,7 +340,7 @@ class ShardScheduler:
             task
             for task in tasks
             if self._outlook(task)[1] >= build_s
-            or task not in self._n_assigned_of
+            or not (task in self._n_assigned_of or task in self._n_freed_of)
             or task in self._unknown  # the workers on it are building too
         ]
 
@@ -362,6 +370,13 @@ class ShardScheduler:
             counter[task] += n
             if not counter[task]:
                 del counter[task]
+
+    def _forget_freed(self, queue: _ShardQueue) -> None:
+        for task in queue.freed:
+            self._n_freed_of[task] -= 1
+            if not self._n_freed_of[task]:
+                del self._n_freed_of[task]
+        queue.freed.clear()
 
     def _next_of(self, task: TaskKey) -> EpisodeSpec:
         """Take the next waiting episode of a task; only tasks with waiting episodes are keys of ``_waiting``."""
