@@ -95,6 +95,14 @@ def test_a_worker_that_is_late_is_expected_by_how_far_it_usually_is_off():
     assert batching.seconds_to_wait(1, 16, now=11.0) == pytest.approx(2.0, abs=0.3)
 
 
+def test_a_batch_is_not_closed_at_the_very_moment_at_which_the_others_are_expected():
+    """Chunks that always take as long: at the end of the wait they may not have been received yet."""
+    batching = taught(10.0, 10.0)
+    batching.left(1, TASK, 1, now=0.0)
+
+    assert 0.0 < batching.seconds_to_wait(1, 16, now=10.0) < 0.001
+
+
 def test_nobody_waits_longer_than_a_pass():
     """A worker that never comes does not hold up the others."""
     batching = taught(10.0, 10.5)

@@ -15,7 +15,7 @@ than ``T`` never pays, no batch stays open longer.
 
 The arrival of observations is learnt: how long a worker took for that many actions of such a task, and the mean
 deviation from it. A worker that is later than usual is expected within the mean deviation, which is the mean excess of
-a normal distribution.
+a normal distribution, but not at this very moment: that would close a batch just before the observations it waits for.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from math import inf
 
 from proctor.types import TaskKey
 
+_SOONEST_S = 1e-4
 _WEIGHT = 1 / 8
 """The weight of the newest duration in the moving average; about the last ten durations matter."""
 
@@ -108,7 +109,7 @@ class Batching:
     def _arrivals(self, now: float) -> list[float]:
         """In how many seconds observations are expected, of the workers about which something is known."""
         return [
-            max(expected.seconds - (now - since), expected.deviation)
+            max(expected.seconds - (now - since), expected.deviation, _SOONEST_S)
             for kind, since in self._on_the_way.values()
             if (expected := self._expected.get(kind)) is not None
         ]
