@@ -1,9 +1,10 @@
 """Measure what more workers than cores cost: no number of workers should be slower than the best smaller one.
 
-    python bench/load.py [cartpole] [pusht] [few] [--workers 2 4 8 16 32 64 128] [--repeats 3]
+    python bench/load.py [cartpole] [pusht] [few] [libero] [--workers 2 4 8 16 32 64 128] [--repeats 3]
 
 cartpole: many short episodes of a random policy. pusht: episodes of 300 steps of one. few: ten episodes, whatever the
-number of workers. Start-up counts. Each number of workers runs once in each repeat, in turn. The ratio is the time
+number of workers. libero: episodes of 100 steps of the ten tasks of libero_spatial, if LIBERO is installed; a number of
+workers that does not fit into the memory is refused. Start-up counts. Each number of workers runs once in each repeat, in turn. The ratio is the time
 divided by that of the best smaller number in the same repeat. The median over the repeats is shown, and the same of
 the CPU time of all processes, which hardly depends on what else runs. Fewer workers than are allowed may have been
 started; the largest number in any repeat is shown.
@@ -32,6 +33,7 @@ CASES: dict[str, tuple[dict[str, Any], int]] = {
     "cartpole": (CARTPOLE, 10_000),
     "pusht": ({"type": "pusht"}, 200),
     "few": (CARTPOLE, 10),
+    "libero": ({"type": "libero", "task": "libero_spatial", "episode_length": 100}, 8),
 }
 
 
