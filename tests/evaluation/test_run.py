@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
 import sys
 import threading
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +17,8 @@ import pytest
 import proctor
 from proctor.config import EvalConfig
 from proctor.errors import ConfigError, ContractError, FingerprintError, ResourceError
+from proctor.results import journal_writer
 from proctor.results.journal import read_actions
-from proctor.results.journal_writer import JournalWriter
 from proctor.results.run_dir import RunDirectory
 from proctor.testing.fakes import FAKE_BENCHMARK, FakeBenchmark, FakeConfig, FakePolicy
 from proctor.types import TIME_PARTS
@@ -187,15 +189,15 @@ def test_the_contract_is_checked_before_the_first_episode(tmp_path):
 
 def test_a_full_disk_ends_the_run_and_keeps_what_there_is(tmp_path, monkeypatch):
     """With the way to go on."""
-    sync = JournalWriter.sync
+    sync, n_synced = journal_writer._sync, count(1)
 
-    def sync_the_first(self):
-        if self.n_episodes:
-            raise ResourceError("The journal cannot be written (No space left on device).")
-        sync(self)
+    def sync_the_first(descriptor):
+        if next(n_synced) > 3:  # the header, and the arrays and the line of the first episode
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(descriptor)
 
     with monkeypatch.context() as patch:
-        patch.setattr(JournalWriter, "sync", sync_the_first)
+        patch.setattr(journal_writer, "_sync", sync_the_first)
         with pytest.raises(ResourceError, match="No space left") as caught:
             evaluate(tmp_path / "run")
 
