@@ -4,10 +4,10 @@
 
 cartpole: many short episodes of a random policy. pusht: episodes of 300 steps of one. few: ten episodes, whatever the
 number of workers. libero: episodes of 100 steps of the ten tasks of libero_spatial, if LIBERO is installed; a number of
-workers that does not fit into the memory is refused. Start-up counts. Each number of workers runs once in each repeat, in turn. The ratio is the time
-divided by that of the best smaller number in the same repeat. The median over the repeats is shown, and the same of
-the CPU time of all processes, which hardly depends on what else runs. Fewer workers than are allowed may have been
-started; the largest number in any repeat is shown.
+workers that does not fit into the memory is refused. Start-up counts. Each number of workers runs once in each repeat,
+in turn. The ratio is the time divided by that of the best smaller number in the same repeat. The median over the
+repeats is shown, and the same of the CPU time of all processes, which hardly depends on what else runs. Fewer workers
+than are allowed may have been started; the largest number in any repeat is shown.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ from common import descendants, machine
 
 import proctor
 from proctor.engine import EngineSetup, Replayer, RolloutTask, Workers
-from proctor.engine.worker.messages import Act, ArrayBytes, Start
+from proctor.engine.worker.messages import Act, Start
 from proctor.engine.workers import TICK_S, EnvBuilt, EpisodeObserved, repeat
 from proctor.evaluation.recording import Staging, staging_of
 from proctor.evaluation.recording.dataset import RecordedEpisode, write_dataset
@@ -37,7 +37,7 @@ from proctor.evaluation.videos import replay_setup
 from proctor.results.journal import read_actions
 from proctor.results.run_dir import RunDirectory
 from proctor.results.summary import load_summary
-from proctor.types import Array
+from proctor.types import Array, ArrayBytes
 
 PEAK = """
 import resource, sys

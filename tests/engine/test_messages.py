@@ -9,7 +9,6 @@ import pytest
 from proctor.child.other_python import Companions
 from proctor.engine.worker.messages import (
     Act,
-    ArrayBytes,
     Build,
     Built,
     Close,
@@ -25,7 +24,7 @@ from proctor.engine.worker.messages import (
     decode_request,
     encode,
 )
-from proctor.types import ArraySpec, EpisodeSpec, Features, Task
+from proctor.types import ArrayBytes, ArraySpec, EpisodeSpec, Features, Task
 
 ACTIONS = ArrayBytes.pack(np.arange(6, dtype=np.float32).reshape(3, 2))
 REQUESTS = [

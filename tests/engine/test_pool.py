@@ -14,10 +14,11 @@ import pytest
 from proctor.child.other_python import Companions
 from proctor.child.wire import Wire
 from proctor.engine import Engine, EngineOptions, EngineSetup
-from proctor.engine.worker.messages import Act, ArrayBytes, Build, Built, Ready, Setup
+from proctor.engine.worker.messages import Act, Build, Built, Ready, Setup
 from proctor.engine.worker.pool import Deadlines, Pool, ProcessWorker, WorkerLost
 from proctor.engine.worker.processes import SpawnStarter
 from proctor.testing.fakes import FAKE_BENCHMARK, FakeBenchmark, FakeConfig
+from proctor.types import ArrayBytes
 
 SETUP = Setup(FAKE_BENCHMARK, {"type": "fake"}, None, Companions(sys.path))
 

@@ -15,7 +15,6 @@ from proctor.child.other_python import Companions
 from proctor.engine.worker.arrays import SharedArrays, anonymous_file
 from proctor.engine.worker.messages import (
     Act,
-    ArrayBytes,
     Build,
     Built,
     Finished,
@@ -29,7 +28,7 @@ from proctor.engine.worker.messages import (
 )
 from proctor.engine.worker.simulation import Simulation
 from proctor.testing.fakes import FAKE_BENCHMARK, FakeBenchmark, FakeConfig, FakeEnv
-from proctor.types import EpisodeSpec
+from proctor.types import ArrayBytes, EpisodeSpec
 
 CONFIG = {"type": "fake", "n_tasks": 2, "max_steps": 10}
 TASK = FakeBenchmark(FakeConfig(**CONFIG)).tasks()[1]

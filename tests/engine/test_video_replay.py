@@ -14,11 +14,11 @@ from msgspec import structs
 from proctor.engine import Engine, EngineOptions, EngineSetup, Replayer, VideoSpec, VideoTask
 from proctor.engine.plan import plan_episodes, plan_tasks
 from proctor.engine.replay import _Budget
-from proctor.engine.worker.messages import ArrayBytes, Replay
+from proctor.engine.worker.messages import Replay
 from proctor.engine.worker.simulation import _TimeLimit
 from proctor.errors import ConfigError, EnvironmentBuildError, Interrupted
 from proctor.testing.fakes import FAKE_BENCHMARK, FakeBenchmark, FakeConfig, FakeEnv, FakePolicy
-from proctor.types import EpisodeSpec
+from proctor.types import ArrayBytes, EpisodeSpec
 
 HERE, THERE = 1, 2
 """Batch sizes: in this process, in two others."""
