@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from proctor.engine.core_use import CoreUse
 from proctor.engine.forecast import Forecast
 from proctor.engine.load import Load
 from proctor.engine.observer import Observer, Observers
@@ -37,17 +38,12 @@ from proctor.engine.worker.messages import (
     RequestFailed,
     Start,
 )
-from proctor.engine.worker.pool import CoreSeconds, Pool, WorkerLost
+from proctor.engine.worker.pool import Pool, WorkerLost
 from proctor.errors import ConfigError, EnvironmentBuildError, Interrupted, ResourceError
 from proctor.types import AttemptError, EpisodeSpec, Task, TaskKey
 
 _ALIKE_BUILD_FAILURES = 3
 _LOSSES_PER_WORKER = 4
-_FIRST_WINDOW_S, _LONGEST_WINDOW_S = 0.05, 0.4
-"""The use of the cores is measured over the first time, and if they are busy, over longer times up to the second: a
-worker would be started for nothing if the others rest for a moment."""
-_COULD_RUN = 0.5
-"""If workers can run for a larger part of the time than this, what they lack is cores."""
 TICK_S = 0.25
 """The longest time that a turn waits for something to happen, so that signals and the display are attended to."""
 
@@ -117,14 +113,6 @@ Event = EnvBuilt | EpisodeObserved | EpisodeFinished | AttemptFailed | WorkerRep
 # ------------------------------------------------------------------------------------------------------------ workers
 
 
-class _Window(NamedTuple):
-    """A time over which the use of the cores is measured, and the seconds that were counted before it."""
-
-    since: float
-    until: float
-    before: CoreSeconds
-
-
 class Workers:
     """The processes of an engine, the scheduler that says which of them runs which episode, and the forecast it uses.
 
@@ -165,7 +153,7 @@ class Workers:
         self._setup = setup
         self.scheduler = self.scheduler.with_plan(plan, self._limits(n_devices))
         self.observers = Observers((self._forecast, *observers))
-        self._window: _Window | None = None
+        self._core_use = CoreUse(self._pool.core_seconds, setup.cores)
         self._some_simulator_built = False
         self._build_failures: Counter[str] = Counter()
         self.notes: dict[str, None] = {}
@@ -259,27 +247,11 @@ class Workers:
                 yield worker_id, spec
 
     def _measure_core_use(self) -> None:
-        """Tell the scheduler what part of the cores is used, in one window after another while it waits for that."""
+        """Tell the scheduler what part of the cores is used, again and again while it waits for that."""
         if not self.scheduler.waits_for_cores:
-            self._window = None
-        elif self._window is None:
-            self._window = _Window(now := monotonic(), now + _FIRST_WINDOW_S, self._pool.core_seconds())
-        elif (now := monotonic()) >= self._window.until:
-            seconds, before, counted = now - self._window.since, self._window.before, self._pool.core_seconds()
-            if counted.used >= before.used:  # the time of a worker that has just ended is missing
-                used = self._used(counted.used - before.used, counted.waited - before.waited, seconds)
-                self.scheduler.cores_used(used / (seconds * self._setup.cores))
-            self._window = _Window(now, now + min(_LONGEST_WINDOW_S, 2 * seconds), counted)
-
-    def _used(self, used: float, waited: float, seconds: float) -> float:
-        """Add the time in which the workers had no core if they could run most of the time: then cores are what they
-        lack, although other programs may have used them. Workers that sleep wait a little whenever they wake.
-        """
-        return used + waited if used + waited > _COULD_RUN * seconds * self.n_running else used
-
-    def _within_window(self, timeout_s: float) -> float:
-        """Return a time-out that ends with the window in which the use of the cores is measured, or before."""
-        return timeout_s if self._window is None else min(timeout_s, max(0.0, self._window.until - monotonic()))
+            self._core_use.stop()
+        elif (part := self._core_use.measure(self.n_running)) is not None:
+            self.scheduler.cores_used(part)
 
     def assign_ahead(self) -> Iterable[tuple[int, EpisodeSpec]]:
         """Give workers that have begun an episode further ones, which :meth:`send_ahead` is to send."""
@@ -368,7 +340,7 @@ class Workers:
             EnvironmentBuildError: the simulator cannot be constructed.
             ResourceError: too many workers were lost.
         """
-        for worker_id, reply in self._pool.wait(self._within_window(timeout_s)):
+        for worker_id, reply in self._pool.wait(self._core_use.within_window(timeout_s)):
             now = monotonic()
             match reply:
                 case Observed():
