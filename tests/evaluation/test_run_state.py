@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import contextmanager
+from itertools import count
 from threading import Event
 from time import monotonic
 
+import numpy as np
 import pytest
 
 from proctor.engine.load import Load
@@ -14,9 +18,9 @@ from proctor.evaluation.prepared_run import prepare
 from proctor.evaluation.run import configure
 from proctor.evaluation.run_state import RunState
 from proctor.results import journal_writer
-from proctor.results.journal import read_journal
+from proctor.results.journal import read_array, read_journal
 from proctor.testing.fakes import FAKE_BENCHMARK
-from proctor.types import AttemptError, EpisodeResult, Outcome, Timings
+from proctor.types import AttemptError, EpisodeResult, Outcome, Timings, pack_arrays
 
 
 def test_times_add_up():
@@ -37,15 +41,32 @@ class Idle:
 
 
 @pytest.fixture
-def state(tmp_path):
-    """The state of a run of twenty episodes, none of which has a result."""
-    config, policy = configure({"type": "expert"}, FAKE_BENCHMARK, n_episodes=20, output_dir=tmp_path / "run")
-    with prepare(config, policy).in_own_directory() as prepared, prepared.open_session(2) as session:
-        yield RunState(prepared, session)
+def opened(tmp_path):
+    """Opens the state of a run of twenty episodes, none of which has a result, each time in a folder of its own."""
+    numbers = count()
+
+    @contextmanager
+    def run():
+        directory = tmp_path / f"run{next(numbers)}"
+        config, policy = configure({"type": "expert"}, FAKE_BENCHMARK, n_episodes=20, output_dir=directory)
+        with prepare(config, policy).in_own_directory() as prepared, prepared.open_session(2) as session:
+            yield RunState(prepared, session)
+
+    return run
+
+
+@pytest.fixture
+def state(opened):
+    with opened() as state:
+        yield state
+
+
+def journal_of(state):
+    return state.session.directory.journal_file
 
 
 def n_on_disk(state):
-    return len(read_journal(state.session.directory.journal_file).episodes)
+    return len(read_journal(journal_of(state)).episodes)
 
 
 def keep(state, *specs, outcome=Outcome.SUCCESS):
@@ -115,6 +136,43 @@ def test_no_episode_counts_that_a_full_disk_has_refused(state, monkeypatch):
     state.sync()
 
     assert n_on_disk(state) == state.n_completed == 1
+
+
+def test_whenever_an_interrupt_comes_what_counts_is_on_disk_and_can_be_replayed(opened, monkeypatch):
+    """After every line of what keeps and writes: the run ends in good order, and its last sync tells the truth."""
+    files = {run_state.__file__, journal_writer.__file__}
+    monkeypatch.setattr(run_state, "GROUP_S", 0.0003)  # some groups have one episode, and some have several
+    for n in count(1):
+        lines = count(1)
+
+        def interrupt(frame, event, _, n=n, lines=lines):
+            if frame.f_code.co_filename not in files:
+                return None
+            if event == "line" and next(lines) == n:
+                raise KeyboardInterrupt
+            return interrupt
+
+        with opened() as state:
+            sys.settrace(interrupt)
+            try:
+                for number, spec in enumerate(state.todo[:5]):
+                    arrays = pack_arrays({"actions": np.full(20, number)})
+                    state.keep(EpisodeResult(spec, Outcome.SUCCESS, 1.0, 1.0, 5, 1, "hash"), arrays)
+            except KeyboardInterrupt:
+                interrupted = True
+            else:
+                interrupted = False
+            finally:
+                sys.settrace(None)
+            state.sync()
+            counted = set(state._results)
+        on_disk = {each.result.spec: read_array(each, "actions") for each in read_journal(journal_of(state)).episodes}
+
+        assert counted <= on_disk.keys()
+        assert all(actions is not None for actions in on_disk.values())
+        if not interrupted:
+            assert n > 50
+            return
 
 
 def test_a_group_is_written_if_it_is_large_or_ends_with_an_error(state, monkeypatch):

@@ -20,6 +20,7 @@ import pytest
 import torch
 
 from proctor.identity.code import code_of, identify
+from proctor.types import EpisodeSpec
 
 GAIN = 1.0
 LOG = logging.getLogger(__name__)
@@ -141,6 +142,16 @@ def test_what_differs_in_a_value_that_it_uses_is_another(make):
     assert not one.unidentified
     assert one.sha256 == same.sha256
     assert one.sha256 != other.sha256
+
+
+def test_a_hash_that_an_object_remembers_does_not_count():
+    """It is another one in each process. An episode's spec remembers it once it has been in a set."""
+    spec = EpisodeSpec("suite", 0, 0, 7)
+    before = identify(lambda _: spec)
+    hash(spec)
+
+    assert identify(lambda _: spec) == before
+    assert before.sha256 is not None
 
 
 def test_equal_values_of_another_type_are_another():

@@ -15,12 +15,12 @@ from proctor.machine import hardware
 from proctor.machine.hardware import (
     Gpu,
     core_seconds_in_use,
-    core_seconds_stolen,
     core_wait_seconds,
     cpu_seconds,
     descendants,
     memory_bytes,
     probe_hardware,
+    seconds_stolen_of_a_core,
     visible_gpus,
 )
 
@@ -97,19 +97,19 @@ def test_the_time_and_memory_of_a_process_and_of_those_it_started():
 
 
 def test_the_time_that_a_virtual_machines_host_took_from_its_cores(tmp_path, monkeypatch):
-    """Of the cores that the process may use, in hundredths of a second: the last of the clocks that follow."""
-    (tmp_path / "stat").write_text(
-        "cpu 9 9 9 9 9 9 9 777 0 0\ncpu0 1 2 3 40 5 6 7 250 0 0\ncpu1 1 2 3 40 5 6 7 999 0 0\n"
-    )
+    """The mean of the cores that the process may use, in hundredths of a second: the last of the clocks that follow."""
+    clocks = {"cpu": 777, "cpu0": 250, "cpu1": 350, "cpu2": 999}
+    rows = [f"{name} 1 2 3 40 5 6 7 {stolen} 0 0\n" for name, stolen in clocks.items()]
+    (tmp_path / "stat").write_text("".join(rows))
     monkeypatch.setattr(hardware, "_PROC", tmp_path)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
     monkeypatch.setattr(os, "sysconf", lambda _: 100)
 
-    assert core_seconds_stolen() == pytest.approx(2.5)
-    assert core_seconds_in_use() == pytest.approx(2.69)
+    assert seconds_stolen_of_a_core() == pytest.approx(3.0)
+    assert core_seconds_in_use() == pytest.approx(6.38)
 
     (tmp_path / "stat").unlink()
-    assert core_seconds_stolen() == core_seconds_in_use() == 0
+    assert seconds_stolen_of_a_core() == core_seconds_in_use() == 0
 
 
 @pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="this kernel does not count it")

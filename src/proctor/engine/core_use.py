@@ -46,13 +46,13 @@ class CoreUse:
             return None
         seconds, before, counted = now - self._window.since, self._window.before, self._count()
         self._window = _Window(now, now + min(_LONGEST_WINDOW_S, 2 * seconds), counted)
-        used, waited = counted.used - before.used, counted.waited - before.waited
+        used, waited, stolen = (after - earlier for after, earlier in zip(counted, before, strict=True))
         if used < 0:  # the time of a worker that has just ended is missing
             return None
         # If the workers can run most of the time, cores are what they lack, although other programs may have used them.
         # Workers that sleep wait a little whenever they wake.
         busy = used + waited if used + waited > _COULD_RUN * seconds * n_workers else used
-        return busy / (seconds * self._n_cores)
+        return busy / (seconds * self._n_cores) + stolen / seconds
 
     def within_window(self, timeout_s: float) -> float:
         """Return a time-out that ends with the window that is under way, or before."""

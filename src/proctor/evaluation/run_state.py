@@ -13,7 +13,6 @@ import msgspec
 
 from proctor.engine.load import Load
 from proctor.engine.policy_failures import FirstFailures
-from proctor.errors import ResourceError
 from proctor.evaluation.prepared_run import PreparedRun
 from proctor.evaluation.result import EvalResult
 from proctor.reports.progress import Progress, TaskProgress
@@ -138,7 +137,11 @@ class RunState:
         self._end_sync()
         if not self._group:
             return
-        self.session.journal.begin_sync()
+        try:
+            self.session.journal.begin_sync()
+        except Exception:
+            self._group = []
+            raise
         self._being_written, self._group = self._group, []
         self._synced_at = monotonic()
 
@@ -148,7 +151,7 @@ class RunState:
             return
         try:
             self.session.journal.end_sync()
-        except ResourceError:
+        except Exception:
             self._being_written, self._group = [], []
             raise
         group, self._being_written = self._being_written, []

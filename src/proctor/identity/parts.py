@@ -36,6 +36,8 @@ _MADE_BY_PYTHON = re.compile(
     "|firstlineno|match_args|module|orig_bases|parameters|slotnames|static_attributes|weakref)__"
 )
 """Class attributes that Python derives from the source, or that do not affect behaviour."""
+_COMPUTED = {"__msgspec_cached_hash__"}
+"""Attributes of objects that hold what was computed from the others; a hash is another one in each process."""
 _IDENTIFIED_BY_REPR = (dt.date, dt.time, dt.timedelta, dt.tzinfo, decimal.Decimal, np.dtype)
 _NAMES_BY_REPR = (
     "torch.dtype",
@@ -327,7 +329,7 @@ def _with_attributes(part: Part, value: Any) -> Part:
     if not isinstance(value, types.FunctionType | functools.partial):  # their members are not set by the user
         for base in type(value).__mro__:
             for name, member in vars(base).items():
-                if isinstance(member, types.MemberDescriptorType):
+                if isinstance(member, types.MemberDescriptorType) and name not in _COMPUTED:
                     with suppress(AttributeError):
                         found[name] = member.__get__(value)
     return _with_members(part, found)

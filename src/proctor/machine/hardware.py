@@ -93,12 +93,13 @@ def core_seconds_in_use() -> float:
     return sum(_core_seconds("user", "nice", "system", "irq", "softirq", "stolen"))
 
 
-def core_seconds_stolen() -> float:
-    """Return the time, in seconds, for which this machine's host ran others on the cores that this process may use.
+def seconds_stolen_of_a_core() -> float:
+    """Return the time, in seconds, for which this machine's host ran others on a core that this process may use.
 
-    It is 0 on a machine that has its cores to itself, and if the system does not report it.
+    It is the mean over these cores; 0 on a machine that has its cores to itself, and if the system does not report it.
     """
-    return sum(_core_seconds("stolen"))
+    stolen = list(_core_seconds("stolen"))
+    return sum(stolen) / len(stolen) if stolen else 0.0
 
 
 _CLOCKS = ("user", "nice", "system", "idle", "waiting", "irq", "softirq", "stolen")

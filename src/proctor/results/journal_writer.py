@@ -3,6 +3,9 @@
 Episodes are written in groups, on a thread, so that nothing waits for the disk while the next group is collected. A
 group is on disk once :meth:`JournalWriter.end_sync` returns: its arrays are written with one call and synced, and then
 its lines in the same way. If the disk becomes full, both files end where they ended before the group.
+
+A signal's exception may come between any two calls (a user's second Ctrl-C), and what is counted must be on disk then,
+too. So a group is handed to the thread as one object, and only functions written in C hand it over and wait for it.
 """
 
 from __future__ import annotations
@@ -10,8 +13,9 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Lock, Thread
 from time import monotonic
 from typing import Self
 
@@ -60,15 +64,18 @@ class JournalWriter:
         self._keys = {record.key for record in self.previous.episodes}
         self._directory, self._reader, self._lock = path.parent, JournalFile(path), lock
         self._files: list[_AppendOnly] = []
-        self._group: list[EpisodeRecord] = []
-        """The records of the episodes that were added since the last call of :meth:`begin_sync`."""
-        self._written: list[EpisodeRecord] = []
-        """The records that the thread writes."""
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
-        self._writing: Future[None] | None = None
+        self._group: _Group
+        """The episodes that were added since the last call of :meth:`begin_sync`."""
+        self._writing: _Group | None = None
+        """The group that the thread writes, until :meth:`end_sync` has found it finished."""
+        self._to_write: SimpleQueue[_Group | None] = SimpleQueue()
+        self._broken: ResourceError | None = None
+        """Why nothing can be written any more: a file ends in half a group."""
+        self._thread = Thread(target=self._write_groups, name="journal", daemon=True)
         self._began = monotonic()
         try:
             self._open(path, header)
+            self._thread.start()
         except BaseException:
             self._close_files()
             raise
@@ -92,21 +99,21 @@ class JournalWriter:
 
         Until then the group is in memory, and the episode is not among those that :attr:`appended` has.
         """
-        refs = {}
+        group, refs = self._group, {}
         for name, array in (arrays or {}).items():
-            refs[name] = ArrayRef(self._arrays.end, array.shape, array.dtype, zlib.crc32(array.data))
-            self._arrays.add(array.data)
-        key, begin = key_of(result.spec), self._lines.end + RECORD_BEGIN
+            refs[name] = ArrayRef(group.end_of_arrays, array.shape, array.dtype, zlib.crc32(array.data))
+            group.arrays += array.data
+        key, begin = key_of(result.spec), group.end_of_lines + RECORD_BEGIN
         line = EpisodeLine(
             monotonic() - self._began, _encodable(result), refs.pop("actions", None), refs, self.n_workers
         )
-        self._lines.add(to_line(encode(line)))
-        self._group.append(EpisodeRecord(key, result.outcome, self._reader, begin))
+        group.lines += to_line(encode(line))
+        group.records.append(EpisodeRecord(key, result.outcome, self._reader, begin))
 
     @property
     def is_syncing(self) -> bool:
         """True while a group is being written."""
-        return self._writing is not None and not self._writing.done()
+        return self._writing is not None and not self._writing.finished
 
     def begin_sync(self) -> None:
         """Have the group written, and begin another one. A group that is still being written is waited for first.
@@ -115,8 +122,11 @@ class JournalWriter:
             ResourceError: see :meth:`end_sync`.
         """
         self.end_sync()
-        self._written, self._group = self._group, []
-        self._writing = self._thread.submit(self._write, *(file.taken() for file in (self._arrays, self._lines)))
+        if not self._group.records:
+            return
+        following = _Group(self._group.end_of_arrays, self._group.end_of_lines)
+        self._writing, self._group = self._group, following
+        self._to_write.put(self._writing)
 
     def end_sync(self) -> None:
         """Wait until the group that is being written, if one is, is on disk.
@@ -125,20 +135,18 @@ class JournalWriter:
             ResourceError: the disk is full. Both files are as they were before the group, which is dropped, together
                 with what was added since it was begun.
         """
-        if self._writing is None:
+        if (group := self._writing) is None:
             return
-        try:
-            self._writing.result()
-        except Exception:
-            self._writing = None
-            self._group.clear()
-            for file in self._files:
-                file.drop()
-            raise
-        self._writing = None
-        for record in self._written:
+        if not group.finished:
+            self._to_write.put(group)  # again: an exception may have come between, and the thread writes it only once
+            group.writing.acquire()
+        if group.error is not None:
+            self._writing, self._group = None, self._group_at_end()
+            raise group.error
+        for record in group.records:
             self.appended[record.key] = record
             self._keys.add(record.key)
+        self._writing = None
 
     def sync(self) -> None:
         """Write the group, which is on disk when this returns, and begin another one.
@@ -151,9 +159,13 @@ class JournalWriter:
 
     def close(self) -> None:
         """Close the files and release the lock. What was added and is not being written is dropped."""
-        self._thread.shutdown()
-        self._close_files()
-        self._lock.release()
+        self._to_write.put(None)
+        try:
+            self._thread.join()
+        finally:
+            self._thread.join()  # no file is closed that is being written, even if a signal's exception came
+            self._close_files()
+            self._lock.release()
 
     def __enter__(self) -> Self:
         return self
@@ -168,51 +180,81 @@ class JournalWriter:
         self._arrays = _AppendOnly(actions_file_of(path))
         self._files.append(self._arrays)
         self._lines.cut(self.previous.intact_bytes)
-        self._lines.drop()
         sync_directory(self._directory)
-        self._lines.add(to_line(encode(header)))
-        self._write(b"", self._lines.taken())
+        self._write(b"", to_line(encode(header)))
+        self._group = self._group_at_end()
+
+    def _group_at_end(self) -> _Group:
+        """Return an empty group at the end of what is on disk; to be called while nothing is written."""
+        return _Group(self._arrays.size, self._lines.size)
 
     def _close_files(self) -> None:
         for file in self._files:
             file.close()
         self._files.clear()
 
+    def _write_groups(self) -> None:
+        """Write the groups that come, each once, until None comes; runs on a thread."""
+        while (group := self._to_write.get()) is not None:
+            if group.finished:
+                continue
+            try:
+                self._write(group.arrays, group.lines)
+            except Exception as error:  # noqa: BLE001 - raised where the group is waited for
+                group.error = error
+            group.finished = True
+            group.writing.release()
+
     def _write(self, arrays: bytes | bytearray, lines: bytes | bytearray) -> None:
+        if self._broken is not None:
+            raise self._broken
         before = [(file, file.size) for file in self._files]
         try:
             self._arrays.write(arrays)  # before the lines that refer to them, so that a line can be trusted
             self._lines.write(lines)
         except OSError as error:
-            for file, size in before:
-                file.cut(size)
             failure = ResourceError(
                 f"The journal cannot be written ({error.strerror}). Episodes kept: {self.n_episodes}."
             )
             failure.hint = f"Make room and go on with: proctor resume {self._directory}"
+            try:
+                for file, size in before:
+                    file.cut(size)
+            except OSError:
+                self._broken = failure
             raise failure from error
 
 
-class _AppendOnly:
-    """A file that grows at its end and can be cut back.
+class _Group:
+    """Episodes that are written together: their records, and what is appended to both files, at these offsets.
 
-    ``size`` is the number of bytes known to be complete, and ``end`` the offset of what is added next, in bytes.
+    ``finished`` is true once the group is on disk, or ``error`` says why it is not; ``writing`` is locked until then.
     """
+
+    def __init__(self, begin_of_arrays: int, begin_of_lines: int) -> None:
+        self.records: list[EpisodeRecord] = []
+        self.arrays, self.lines = bytearray(), bytearray()
+        self._begin_of_arrays, self._begin_of_lines = begin_of_arrays, begin_of_lines
+        self.finished = False
+        self.error: Exception | None = None
+        self.writing = Lock()
+        self.writing.acquire()
+
+    @property
+    def end_of_arrays(self) -> int:
+        return self._begin_of_arrays + len(self.arrays)
+
+    @property
+    def end_of_lines(self) -> int:
+        return self._begin_of_lines + len(self.lines)
+
+
+class _AppendOnly:
+    """A file that grows at its end and can be cut back; ``size`` is the number of bytes known to be complete."""
 
     def __init__(self, path: Path) -> None:
         self._fd = open_own(path, os.O_WRONLY | os.O_APPEND)
-        self.size = self.end = os.fstat(self._fd).st_size
-        self._added = bytearray()
-
-    def add(self, content: bytes) -> None:
-        """Add bytes to those that :meth:`taken` will return."""
-        self._added += content
-        self.end += len(content)
-
-    def taken(self) -> bytearray:
-        """Return what was added since the last call, which :meth:`write` is to write."""
-        taken, self._added = self._added, bytearray()
-        return taken
+        self.size = os.fstat(self._fd).st_size
 
     def write(self, content: bytes | bytearray) -> None:
         """Write bytes and sync them, if there are any."""
@@ -228,11 +270,6 @@ class _AppendOnly:
         """Shorten the file to ``size`` bytes, which works on a full disk too."""
         os.ftruncate(self._fd, size)
         self.size = size
-
-    def drop(self) -> None:
-        """Drop what was added and not taken; what is added next follows the complete bytes."""
-        self._added.clear()
-        self.end = self.size
 
     def close(self) -> None:
         os.close(self._fd)

@@ -39,7 +39,7 @@ from proctor.engine.worker.messages import (
 from proctor.engine.worker.processes import Starter, make_starter
 from proctor.engine.worker.simulation import Simulation
 from proctor.errors import ResourceError
-from proctor.machine.hardware import core_seconds_stolen, core_wait_seconds, cpu_seconds
+from proctor.machine.hardware import core_wait_seconds, cpu_seconds, seconds_stolen_of_a_core
 from proctor.machine.resources import memory_of
 from proctor.security.foreign_code import without_stdin
 
@@ -72,12 +72,13 @@ class Deadlines:
 
 
 class CoreSeconds(NamedTuple):
-    """The seconds for which cores were used, by the processes or by others on the machine's host, and those for which
-    the processes could have run and had no core.
+    """The seconds for which processes have used cores, those for which they could have run and had no core, and those
+    for which a virtual machine's host took each core away, on average.
     """
 
     used: float
     waited: float
+    stolen: float
 
 
 class ProcessWorker:
@@ -333,13 +334,13 @@ class Pool:
         return worker.memory if isinstance(worker, ProcessWorker) else 0
 
     def core_seconds(self) -> CoreSeconds:
-        """Return the time for which this process and the workers' have used cores or a virtual machine's host has taken
-        them away, and the time for which the workers have had none.
+        """Return the time for which this process and the workers' have used cores, the time for which the workers have
+        had none, and the time for which the host of a virtual machine took a core away.
         """
         workers = self._workers.values()
         pids = [each.pid for each in workers if isinstance(each, ProcessWorker) and each.pid is not None]
         used = process_time() + sum(map(cpu_seconds, pids))
-        return CoreSeconds(used + core_seconds_stolen(), sum(map(core_wait_seconds, pids)))
+        return CoreSeconds(used, sum(map(core_wait_seconds, pids)), seconds_stolen_of_a_core())
 
     def retire(self, worker_id: int) -> None:
         """Have a worker that does nothing close its simulator and end, while the others go on."""
