@@ -24,7 +24,7 @@ class _Window(NamedTuple):
 
 
 class CoreUse:
-    """What part of ``n_cores`` cores is used; ``count`` returns the seconds that were used until now."""
+    """Measures what part of ``n_cores`` cores is used; ``count`` returns the seconds that were used until now."""
 
     def __init__(self, count: Callable[[], CoreSeconds], n_cores: int) -> None:
         self._count, self._n_cores = count, n_cores
