@@ -115,6 +115,65 @@ def test_a_damaged_file_is_never_read(folder, compiled, change):
     assert (again, kept, compiled) == (fresh, fresh, [sphere()])
 
 
+@pytest.fixture
+def n_read(monkeypatch):
+    """Counts how often the content of a file was read."""
+    reads, real = [], compiled_models._digest_and_size
+    monkeypatch.setattr(compiled_models, "_digest_and_size", lambda fd: reads.append(fd) or real(fd))
+    return lambda: len(reads)
+
+
+def test_the_content_of_a_file_that_has_not_changed_is_read_once(folder, compiled, n_read, monkeypatch):
+    """If it has changed just now it may change again without a trace, so it is read each time."""
+    fresh = content(compile_model(sphere()))
+    assert n_read() == 1
+    for n in (2, 3):
+        compile_model(sphere())
+        assert n_read() == n
+
+    monkeypatch.setattr(compiled_models, "_CLOCK_STEP_NS", 0)
+    for _ in range(3):
+        assert content(compile_model(sphere())) == fresh
+        assert n_read() == 4
+    assert compiled == [sphere()]
+
+
+def test_a_change_is_noticed_although_the_file_looks_as_it_did(folder, compiled, monkeypatch):
+    """Its size and its time of modification are those of the file that was read."""
+    monkeypatch.setattr(compiled_models, "_CLOCK_STEP_NS", 0)
+    fresh = content(compile_model(sphere()))
+    compile_model(sphere())
+    (model,), (entry,) = models_in(folder), folder.glob("*.json")
+    assert json.loads(entry.read_text())["read"]
+    before = model.stat()
+    time.sleep(0.05)  # longer than a step of this file system's clock
+    changed = bytearray(model.read_bytes())
+    changed[len(changed) // 2] ^= 1
+    with model.open("r+b") as file:
+        file.write(changed)
+    os.utime(model, ns=(before.st_atime_ns, before.st_mtime_ns))
+    compiled.clear()
+
+    with pytest.warns(UserWarning, match="cannot be used"):
+        assert content(compile_model(sphere())) == fresh
+    assert compiled == [sphere()]
+
+
+def test_a_folder_in_which_nothing_can_be_written_is_read(folder, compiled, n_read, monkeypatch):
+    """Each file's content each time."""
+    compile_model(sphere())
+    monkeypatch.setattr(compiled_models, "_CLOCK_STEP_NS", 0)
+
+    def refuse(folder, entry):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(compiled_models, "_write_entry", refuse)
+    for n in (2, 3):
+        compile_model(sphere())
+        assert n_read() == n
+    assert compiled == [sphere()]
+
+
 @pytest.mark.parametrize("wrong", ["mode", "link", "owner"])
 def test_a_file_that_another_user_may_have_written_is_never_read(folder, compiled, monkeypatch, wrong):
     """Neither one that others can write, nor a link, nor one of another owner."""

@@ -8,7 +8,8 @@
 
 ``PROCTOR_SCENE_CACHE=off`` compiles every scene, and removing the folder clears it. ``KEY`` is a digest of all that the
 compiler's result depends on (:func:`key_of`). A file is used only if it belongs to the user, if no other user may write
-it, and if its content has the digest of its name. Whatever fails, the scene is compiled, and a warning says once why.
+it, and if its content has the digest of its name. The content is read unless it was found right before and the file has
+not changed since (:func:`_identity`). Whatever fails, the scene is compiled, and a warning says once why.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,8 @@ _SHARE_OF_FREE_SPACE = 0.1
 _CLOCK_STEP_NS = 2_000_000_000
 """No file system's clock is coarser. A file that changed within this time may change again without a trace."""
 _ABANDONED_S = 3600.0
-_FORMAT = 1
+_DAY_S = 86400.0
+_FORMAT = 2
 _identities: dict[Path, tuple[int, ...]] = {}
 """What each file was when this process, or the one from which it was forked, saw it first."""
 _REFERRING_ELEMENTS = {"include", "attach", "model", "plugin"}
@@ -50,11 +52,15 @@ _REFERRING_ELEMENTS = {"include", "attach", "model", "plugin"}
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """The content of ``KEY.json``: its own key, and the digest and size in bytes of the model's file."""
+    """The content of ``KEY.json``: its own key, and the digest and size in bytes of the model's file.
+
+    ``read`` is the identity of that file when its content was read and found right; None if it was not yet.
+    """
 
     key: str
     model: str
     size: int
+    read: list[int] | None = None
 
 
 class DamagedError(OSError):
@@ -108,11 +114,9 @@ def key_of(text: str) -> str | None:
     """Return a digest of everything that compiling ``text`` depends on; None if that is not known.
 
     It covers the text, the versions of MuJoCo and the C library, the kind of the CPU (the C library's mathematics
-    depends on it), and each file that the text names. A file is identified by path, size, inode and the times of its
-    last changes, because hashing LIBERO's files takes as long as loading the model. The kernel sets the time of change
-    (``ctime``) itself whenever content or attributes change, and no program can set it back; a file that has changed
-    just now has no identity yet. One that has changed since this process saw it first has none either, because MuJoCo
-    may still have its earlier content in memory.
+    depends on it), and each file that the text names. A file is identified by its path and :func:`_identity`, because
+    hashing LIBERO's files takes as long as loading the model. One that has changed since this process saw it first is
+    not, because MuJoCo may still have its earlier content in memory.
     """
     import mujoco
 
@@ -124,14 +128,23 @@ def key_of(text: str) -> str | None:
             found = file.stat()
         except OSError:  # the compiler's message is better
             return None
-        if time.time_ns() - max(found.st_ctime_ns, found.st_mtime_ns) < _CLOCK_STEP_NS:
-            return None
-        identity = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-        if _identities.setdefault(file, identity) != identity:
+        identity = _identity(found)
+        if identity is None or _identities.setdefault(file, identity) != identity:
             return None
         identities.append((str(file), *identity))
     known = [_FORMAT, mujoco.__version__, mujoco.mj_versionString(), _machine_kind(), text, identities]
     return hashlib.sha256(json.dumps(known).encode()).hexdigest()[:32]
+
+
+def _identity(found: os.stat_result) -> tuple[int, ...] | None:
+    """Return what tells a file's content from every other content that the file has had or will have.
+
+    The kernel sets the time of change (``ctime``) itself whenever content or attributes change, and no program can set
+    it back. A file that has changed just now has no identity yet, as it may change again within a step of the clock.
+    """
+    if time.time_ns() - max(found.st_ctime_ns, found.st_mtime_ns) < _CLOCK_STEP_NS:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _named_files(text: str) -> list[Path] | None:
@@ -170,8 +183,9 @@ def _load(folder: Path, key: str) -> Any:
         with _own_file(marker) as descriptor:
             entry = Entry(**json.loads(os.read(descriptor, 4096)))
         with _own_file(folder / f"{entry.model}.mjb") as descriptor:
-            _require_content(descriptor, entry, key)
-            os.utime(descriptor)  # used now: it is among the last to be removed
+            _require_content(folder, descriptor, entry, key)
+            if time.time() - os.fstat(descriptor).st_mtime > _DAY_S:  # not each time, as its content is read again then
+                os.utime(descriptor)  # used now: it is among the last to be removed
             # MuJoCo reads the very file that was checked: no other user can write it, and Proctor never changes a file.
             return mujoco.MjModel.from_binary_path(f"/dev/fd/{descriptor}")
     except FileNotFoundError:
@@ -182,14 +196,20 @@ def _load(folder: Path, key: str) -> Any:
         return None
 
 
-def _require_content(descriptor: int, entry: Entry, key: str) -> None:
+def _require_content(folder: Path, descriptor: int, entry: Entry, key: str) -> None:
     """Refuse the file of a model unless its content is what the entry of this key says.
 
     Raises:
         DamagedError: it is not.
     """
+    identity = _identity(os.fstat(descriptor))  # before the content is read, so that a change meanwhile is noticed
+    if entry.key == key and identity is not None and entry.read == [*identity]:
+        return
     if entry.key != key or (entry.model, entry.size) != _digest_and_size(descriptor):
         raise DamagedError(f"{entry.model}.mjb does not have the content that was written")
+    if identity is not None:
+        with suppress(OSError):  # then it is read again
+            _write_entry(folder, replace(entry, read=[*identity]))
 
 
 @contextmanager
@@ -242,9 +262,13 @@ def _keep(folder: Path, key: str, model: Any) -> None:
         if written != size:
             raise OSError(f"only {written} of {size} bytes could be written")
         path.rename(folder / f"{digest}.mjb")
+    _write_entry(folder, Entry(key, digest, size))
+
+
+def _write_entry(folder: Path, entry: Entry) -> None:
     with _temporary(folder) as path:
-        path.write_text(json.dumps(asdict(Entry(key, digest, size))))
-        path.rename(folder / f"{key}.json")
+        path.write_text(json.dumps(asdict(entry)))
+        path.rename(folder / f"{entry.key}.json")
 
 
 @contextmanager
