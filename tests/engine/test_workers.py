@@ -14,6 +14,23 @@ from proctor.evaluation import prepared_run
 from proctor.results.summary import load_summary
 from proctor.testing.fakes import FAKE_BENCHMARK, FakeBenchmark, FakeConfig
 
+BUSY = """
+import multiprocessing, signal, sys, time
+
+def compute():
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        pass
+
+others = [multiprocessing.Process(target=compute, daemon=True) for _ in range(int(sys.argv[1]))]
+signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+for other in others:
+    other.start()
+for other in others:
+    other.join()
+"""
+"""Computes in so many processes until it is terminated, for 20 seconds at most."""
+
 
 class EnoughSeenError(Exception):
     """Ends an evaluation."""
@@ -42,9 +59,9 @@ def n_started_of_32(seconds, cores, **fields):
 def test_workers_that_keep_the_cores_busy_stay_few(n_other_programs):
     """Two of 32, give or take a few; also if others use the cores, so that the workers get less than both."""
     with ExitStack() as others:
-        for _ in range(n_other_programs):
-            process = others.enter_context(subprocess.Popen([sys.executable, "-c", "while True: pass"]))
-            others.callback(process.kill)
+        if n_other_programs:
+            process = others.enter_context(subprocess.Popen([sys.executable, "-c", BUSY, str(n_other_programs)]))
+            others.callback(process.terminate)
 
         assert n_started_of_32(2.0, cores=2, max_steps=10_000) <= 6
 

@@ -258,12 +258,12 @@ def test_a_job_whose_driver_gives_no_sign_of_life_ends(tmp_path, monkeypatch):
     """A driver that lives gives them without being asked."""
     monkeypatch.setattr(folder_module, "_LOOK_S", 0.02)
     monkeypatch.setattr(folder_module, "_SIGN_OF_LIFE_S", 0.05)
-    monkeypatch.setattr(folder_module, "_PATIENCE_S", 0.6)
+    monkeypatch.setattr(folder_module, "_PATIENCE_S", 2.0)
     with closing(FolderHub(tmp_path)) as hub:
         channel = hub.expect(0).connect()
         ended = threading.Event()
         threading.Thread(target=lambda: [*channel.messages(), ended.set()]).start()
-        until = monotonic() + 1.5
+        until = monotonic() + 3.0
         while monotonic() < until:
             hub.poll(0.05)
         assert not ended.is_set()
