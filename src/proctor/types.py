@@ -231,7 +231,7 @@ did not say. ``audit`` uint8 ``(n,)``, if there is one: a sketch of what the pol
 
 
 class ArrayBytes(msgspec.Struct, frozen=True, gc=False):
-    """A small array inside a message."""
+    """A small array in a message or in a journal's file: numpy's name of its dtype, its shape and its bytes."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -254,11 +254,6 @@ PackedArrays = Mapping[str, ArrayBytes]
 def pack_arrays(arrays: EpisodeArrays) -> dict[str, ArrayBytes]:
     """Copy an episode's arrays into bytes."""
     return {name: ArrayBytes.pack(array) for name, array in arrays.items()}
-
-
-def unpack_arrays(packed: PackedArrays) -> dict[str, Array]:
-    """Return the arrays, which cannot be written to."""
-    return {name: array.unpack() for name, array in packed.items()}
 
 
 class EpisodeResult(msgspec.Struct, frozen=True, gc=False):
