@@ -75,11 +75,11 @@ def test_a_convolution_gives_the_same_bits_as_pytorchs(name: str) -> None:
 
 def prepacked_calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Count the convolutions that are computed with packed weights."""
-    from proctor.policies.lerobot import cpu
+    from proctor.policies.lerobot import convolutions
 
     calls: list[Any] = []
-    run = cpu._run
-    monkeypatch.setattr(cpu, "_run", lambda x, packed: calls.append(x.shape) or run(x, packed))
+    run = convolutions.run_packed
+    monkeypatch.setattr(convolutions, "run_packed", lambda x, packed: calls.append(x.shape) or run(x, packed))
     return calls
 
 
@@ -108,13 +108,14 @@ def test_weights_are_packed_once_for_each_shape_and_for_the_arithmetic_of_infere
 
 
 def test_packed_weights_that_would_give_other_bits_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    from proctor.policies.lerobot import cpu
+    from proctor.policies.lerobot import convolutions as ours
+    from proctor.policies.lerobot.cpu import prepare_for_cpu
 
     conv, shape = convolutions()["1d"]
     stock = copy.deepcopy(conv)
-    run = cpu._run
-    monkeypatch.setattr(cpu, "_run", lambda x, packed: run(x, packed).nextafter(torch.tensor(9.0)))
-    cpu.prepare_for_cpu(torch.nn.Sequential(conv))
+    run = ours.run_packed
+    monkeypatch.setattr(ours, "run_packed", lambda x, packed: run(x, packed).nextafter(torch.tensor(9.0)))
+    prepare_for_cpu(torch.nn.Sequential(conv))
     with torch.inference_mode():
         batch = torch.randn(shape)
         assert torch.equal(conv(batch), stock(batch))
