@@ -417,3 +417,35 @@ def test_the_task_with_the_highest_limit_of_steps_gets_most_workers_before_any_e
     scheduler.joined(0, 8)
 
     assert Counter(spec.task_id for spec in scheduler.assign(0)) == {0: 2, 1: 6}
+
+
+@pytest.mark.parametrize(
+    ("then", "joins"),
+    [("still runs", 0), ("is over", 1), ("says nothing", 1), ("is lost", 1), ("is lost for good", 1)],
+)
+def test_a_task_does_not_look_short_because_its_short_episodes_are_over_first(then, joins):
+    """Six short episodes of task 0 are over that began after a long one.
+
+    Each takes 1 s, the two before it took 9 s, and an episode of task 1 takes 5 s. With the six, task 0's mean is less
+    than that, and a new shard is to join task 1.
+    """
+    scheduler = ShardScheduler(plan(2, 100), 5)
+    for shard_id in range(5):
+        scheduler.joined(shard_id, 1)
+    held = {shard_id: scheduler.assign(shard_id)[0] for shard_id in range(4)}
+    assert [spec.task_id for spec in held.values()] == [0, 1, 0, 1]
+
+    def over(shard_id, timings):
+        scheduler.finished(shard_id, held[shard_id], timings)
+        (held[shard_id],) = scheduler.assign(shard_id)
+
+    for shard_id, seconds in ((0, 9), (2, 9), (1, 5), (3, 5), *[(2, 1)] * 6):
+        over(shard_id, Timings(step=seconds))
+    if then == "is over":
+        over(0, Timings(step=9))
+    elif then == "says nothing":
+        over(0, None)
+    elif then.startswith("is lost"):
+        scheduler.lost(0, for_good=then == "is lost for good")
+
+    assert [spec.task_id for spec in scheduler.assign(4)] == [joins]

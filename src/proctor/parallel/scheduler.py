@@ -11,7 +11,7 @@ for a message from the driver. The number of prefetched episodes shrinks with th
 A worker keeps the task whose simulator it has built. If it has built none, or if its task has no episode left, it gets
 the task that is expected to end last: the work that is left for each simulator of that task, and then its longest
 episode. No simulator is built for a task whose episodes will all have started before the simulator is there. The
-forecast of an episode's duration is the mean of the episodes of its task that are over; before one is, it is in
+forecast of an episode's duration is a mean of the episodes of its task that are over; before one is, it is in
 proportion to the task's limit of steps.
 
 An engine cannot see what is left of a task, so the driver also decides how many simulators of each task it is to have.
@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from math import ceil, inf
 
 from proctor.engine.policy_failures import FewestFailures
+from proctor.parallel.durations import Durations
 from proctor.types import EpisodeSpec, TaskKey, Timings
 
 _PREFETCHED_S = 0.25
@@ -56,8 +57,8 @@ class _ShardQueue:
 
     batch_size: int = 1
     """The number of episodes that the shard runs in parallel."""
-    assigned: set[EpisodeSpec] = field(default_factory=set)
-    """The episodes that the shard was sent and that are not over."""
+    assigned: dict[EpisodeSpec, int] = field(default_factory=dict)
+    """The episodes that the shard was sent and that are not over, and their places in the order of assignment."""
     n_assigned_of: Counter[TaskKey] = field(default_factory=Counter)
     """The number of assigned episodes of each task."""
     reserved: deque[EpisodeSpec] = field(default_factory=deque)
@@ -74,60 +75,6 @@ class _ShardQueue:
         """The tasks of which the shard has more simulators than assigned episodes."""
         n_assigned_of = self.n_assigned_of.get  # indexing a Counter is slow for what it does not contain
         return [task for task, n in self.simulators.items() if n > n_assigned_of(task, 0)]
-
-
-class _Forecast:
-    """Predicts the seconds of an episode of each task and of building a simulator, as means of earlier ones.
-
-    ``max_steps`` are the limits of the tasks, to which the time of an episode is taken to be proportional before one of
-    its task is over.
-    """
-
-    def __init__(self, max_steps: Mapping[TaskKey, int]) -> None:
-        self._max_steps = max_steps
-        self._seconds: dict[TaskKey, float] = {}
-        self._longest: dict[TaskKey, float] = {}
-        self._n: Counter[TaskKey] = Counter()
-        self._all_s = self._built_s = 0.0
-        self._n_all = self._all_max_steps = self._n_built = 0
-
-    def learn(self, task: TaskKey, timings: Timings) -> None:
-        """Take note of an episode that is over."""
-        # What a worker did before its episode is no part of the episode.
-        seconds = timings.reset + timings.step + timings.look + timings.inference + timings.wait + timings.other
-        self._n[task] += 1
-        self._n_all += 1
-        self._all_s += seconds
-        self._all_max_steps += self._max_steps.get(task, 1)
-        self._seconds[task] = self._seconds.get(task, 0.0) + seconds
-        self._longest[task] = max(self._longest.get(task, 0.0), seconds)
-        if timings.construct:
-            self._n_built += 1
-            self._built_s += timings.construct
-
-    def episode_s(self, task: TaskKey) -> float:
-        """Return the seconds of an episode of a task; before one of any task is over, its limit."""
-        if n := self._n[task]:
-            return self._seconds[task] / n
-        return self._max_steps.get(task, 1) * (self._all_s / self._all_max_steps if self._all_s else 1.0)
-
-    def longest_s(self, task: TaskKey) -> float:
-        """Return the seconds of the longest episode of a task that is over; before one is over, the forecast."""
-        return self._longest.get(task) or self.episode_s(task)
-
-    @property
-    def any_episode_s(self) -> float:
-        """The seconds of an episode of any task; 0.0 before one is over."""
-        return self._all_s / self._n_all if self._n_all else 0.0
-
-    def n_over(self, task: TaskKey) -> int:
-        """Return the number of episodes of a task that are over."""
-        return self._n[task]
-
-    @property
-    def build_s(self) -> float:
-        """The seconds that it takes to build a simulator; 0.0 before one was built."""
-        return self._built_s / self._n_built if self._n_built else 0.0
 
 
 class ShardScheduler:
@@ -156,7 +103,7 @@ class ShardScheduler:
         self._outlooks: dict[TaskKey, tuple[float, float]] = {}
         """The results of :meth:`_outlook` that still hold: every episode takes a decision between many tasks."""
         self._failures = FewestFailures()
-        self._forecast = _Forecast(max_steps or {})
+        self._durations = Durations(max_steps or {})
         self._unknown: set[TaskKey] = set()
         """The tasks of which no episode is over."""
         self._n_waiting = self._n_assigned = self._n_over = 0
@@ -212,15 +159,12 @@ class ShardScheduler:
             self._failures.failed(spec)
         else:
             self._failures.ended()
-        if timings is not None:
-            task = spec.task
-            self._forecast.learn(task, timings)
-            self._outlooks.pop(task, None)
-            if self._unknown:  # the forecast for these tasks depends on all episodes
-                self._unknown.discard(task)
-                self._outlooks.clear()
         queue = self._queues[shard_id]
-        self._unassign(queue, spec)
+        self._unassign(queue, spec, timings)
+        self._outlooks.pop(spec.task, None)
+        if timings is not None and self._unknown:  # the forecast for these tasks depends on all episodes
+            self._unknown.discard(spec.task)
+            self._outlooks.clear()
         queue.freed.append(spec.task)
         self._n_freed_of[spec.task] += 1
         self._n_over += 1
@@ -279,7 +223,7 @@ class ShardScheduler:
         specs: list[EpisodeSpec] = []
         if self._failures.everywhere:
             return specs
-        left_s = self._n_waiting * self._forecast.any_episode_s / max(1, self._n_workers)
+        left_s = self._n_waiting * self._durations.any_episode_s / max(1, self._n_workers)
         seconds, end = min(_PREFETCHED_S, left_s * _PREFETCHED_SHARE), self._end_of_lead()
         changed, queue.changed = queue.changed, {}
         for task in changed:
@@ -293,9 +237,9 @@ class ShardScheduler:
 
         An episode that takes longer is not prefetched: it would wait while another shard's worker could start it.
         """
-        if not self._forecast.n_over(task):
+        if not self._durations.knows(task):
             return 0
-        return min(_MOST_PREFETCHED, int(seconds / max(self._forecast.episode_s(task), 1e-3)))
+        return min(_MOST_PREFETCHED, int(seconds / max(self._durations.episode_s(task), 1e-3)))
 
     def _choose_task(self, queue: _ShardQueue) -> TaskKey | None:
         """Return the task whose next episode a free worker of a shard runs; None if none is free, or nothing pays."""
@@ -329,13 +273,13 @@ class ShardScheduler:
         """
         if (outlook := self._outlooks.get(task)) is None:
             n_workers = self._n_simulators[task] + 1
-            started_s = len(self._waiting[task]) * self._forecast.episode_s(task) / n_workers
-            outlook = self._outlooks[task] = (started_s + self._forecast.longest_s(task), started_s)
+            started_s = len(self._waiting[task]) * self._durations.episode_s(task) / n_workers
+            outlook = self._outlooks[task] = (started_s + self._durations.longest_s(task), started_s)
         return outlook
 
     def _in_time(self, tasks: Iterable[TaskKey]) -> list[TaskKey]:
         """Return the tasks of which another simulator will be built before their episodes are all started."""
-        build_s = self._forecast.build_s
+        build_s = self._durations.build_s
         return [
             task
             for task in tasks
@@ -389,7 +333,7 @@ class ShardScheduler:
 
     def _assign_to(self, queue: _ShardQueue, spec: EpisodeSpec) -> EpisodeSpec:
         task = spec.task
-        queue.assigned.add(spec)
+        queue.assigned[spec] = self._durations.assigned(task)
         queue.changed[task] = None
         queue.n_assigned_of[task] += 1
         self._n_assigned_of[task] += 1
@@ -397,9 +341,9 @@ class ShardScheduler:
         self._n_waiting -= 1
         return spec
 
-    def _unassign(self, queue: _ShardQueue, spec: EpisodeSpec) -> None:
+    def _unassign(self, queue: _ShardQueue, spec: EpisodeSpec, timings: Timings | None = None) -> None:
         task = spec.task
-        queue.assigned.remove(spec)
+        self._durations.over(task, queue.assigned.pop(spec), timings)
         queue.changed[task] = None
         self._n_assigned -= 1
         for counter in (queue.n_assigned_of, self._n_assigned_of):
