@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from proctor.types import TaskKey, Timings
+from proctor.types import Timings
 
 
 @dataclass(slots=True)
@@ -28,95 +26,86 @@ class _Sum:
 
 
 @dataclass(slots=True)
-class _OfTask:
-    """The seconds that the episodes of a task took.
+class AllDurations:
+    """The seconds that episodes of all tasks took, and the buildings of simulators."""
+
+    episodes: _Sum = field(default_factory=_Sum)
+    n_steps: int = 0
+    """The sum of these episodes' limits of steps."""
+    builds: _Sum = field(default_factory=_Sum)
+
+    @property
+    def episode_s(self) -> float:
+        """The mean of an episode; 0.0 before one is over."""
+        return self.episodes.mean
+
+    @property
+    def step_s(self) -> float:
+        """The seconds of an episode for each step of its limit, 1.0 before one is over."""
+        return self.episodes.seconds / self.n_steps if self.episodes.seconds else 1.0
+
+    @property
+    def build_s(self) -> float:
+        """The mean of building a simulator; 0.0 before one was built."""
+        return self.builds.mean
+
+
+@dataclass(slots=True)
+class Durations:
+    """The seconds that the episodes of a task took, at most ``max_steps`` steps each.
 
     Of the episodes that begin together the short ones are over first. A mean without this bias is that of the episodes
     that were assigned before the first one that is not over.
     """
 
+    max_steps: int
+    all_tasks: AllDurations
+    known: bool = False
+    """True once an episode of the task is over."""
+    longest_known_s: float = 0.0
     n_assigned: int = 0
     n_before: int = 0
     """The number of episodes that were assigned before the first one that is not over."""
     later: dict[int, float | None] = field(default_factory=dict)
     """The seconds of later episodes that are over, by their place in the order of assignment; None if not known."""
     before: _Sum = field(default_factory=_Sum)
-    all: _Sum = field(default_factory=_Sum)
-    longest: float = 0.0
+    episodes: _Sum = field(default_factory=_Sum)
 
-    def over(self, place: int, seconds: float | None) -> None:
-        """Take note that an episode is over or, without seconds, that it is not run after all."""
-        if seconds is not None:
-            self.all.add(seconds)
-            self.longest = max(self.longest, seconds)
-        self.later[place] = seconds
+    def assigned(self) -> int:
+        """Take note that an episode was assigned, and return its place in the order of assignment."""
+        self.n_assigned += 1
+        return self.n_assigned - 1
+
+    def over(self, place: int, timings: Timings | None) -> None:
+        """Take note that an assigned episode is over.
+
+        ``timings`` are None if they do not tell its duration, or if it was lost.
+        """
+        self.later[place] = None if timings is None else self._learn(timings)
         while self.n_before in self.later:
             seconds = self.later.pop(self.n_before)
             self.n_before += 1
             if seconds is not None:
                 self.before.add(seconds)
 
-    @property
-    def mean(self) -> float:
-        """The mean of the episodes before the first that is not over; of all if there is none; 0.0 if none is over."""
-        return self.before.mean or self.all.mean
-
-
-class Durations:
-    """Predicts the seconds of an episode of each task and of building a simulator, as means of earlier ones.
-
-    ``max_steps`` are the limits of the tasks, to which the time of an episode is taken to be proportional before one of
-    its task is over.
-    """
-
-    def __init__(self, max_steps: Mapping[TaskKey, int]) -> None:
-        self._max_steps = max_steps
-        self._tasks: defaultdict[TaskKey, _OfTask] = defaultdict(_OfTask)
-        self._all, self._builds = _Sum(), _Sum()
-        self._all_max_steps = 0
-
-    def assigned(self, task: TaskKey) -> int:
-        """Take note that an episode of a task was assigned, and return its place in the order of assignment."""
-        durations = self._tasks[task]
-        durations.n_assigned += 1
-        return durations.n_assigned - 1
-
-    def over(self, task: TaskKey, place: int, timings: Timings | None) -> None:
-        """Take note that an assigned episode is over.
-
-        ``timings`` are None if they do not tell its duration, or if it was lost.
-        """
-        if timings is None:
-            self._tasks[task].over(place, None)
-            return
+    def _learn(self, timings: Timings) -> float:
         # What a worker did before its episode is no part of the episode.
         seconds = timings.reset + timings.step + timings.look + timings.inference + timings.wait + timings.other
-        self._tasks[task].over(place, seconds)
-        self._all.add(seconds)
-        self._all_max_steps += self._max_steps.get(task, 1)
+        self.known = True
+        self.longest_known_s = max(self.longest_known_s, seconds)
+        self.episodes.add(seconds)
+        self.all_tasks.episodes.add(seconds)
+        self.all_tasks.n_steps += self.max_steps
         if timings.construct:
-            self._builds.add(timings.construct)
-
-    def episode_s(self, task: TaskKey) -> float:
-        """Return the seconds of an episode of a task; before one of any task is over, its limit."""
-        if mean := self._tasks[task].mean:
-            return mean
-        return self._max_steps.get(task, 1) * (self._all.seconds / self._all_max_steps if self._all.seconds else 1.0)
-
-    def longest_s(self, task: TaskKey) -> float:
-        """Return the seconds of the longest episode of a task that is over; before one is over, the forecast."""
-        return self._tasks[task].longest or self.episode_s(task)
+            self.all_tasks.builds.add(timings.construct)
+        return seconds
 
     @property
-    def any_episode_s(self) -> float:
-        """The seconds of an episode of any task; 0.0 before one is over."""
-        return self._all.mean
-
-    def knows(self, task: TaskKey) -> bool:
-        """Return True if an episode of a task is over."""
-        return self._tasks[task].all.n > 0
+    def episode_s(self) -> float:
+        """The expected seconds of an episode; before one is over, in proportion to the limit of steps."""
+        return self.before.mean or self.episodes.mean or self.max_steps * self.all_tasks.step_s
 
     @property
-    def build_s(self) -> float:
-        """The seconds that it takes to build a simulator; 0.0 before one was built."""
-        return self._builds.mean
+    def longest_s(self) -> float:
+        """The seconds of the longest episode that is over; before one is over, those of an expected one."""
+        return self.longest_known_s or self.episode_s

@@ -20,13 +20,13 @@ A prefetched episode waits for one of them.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import ceil, inf
 
 from proctor.engine.policy_failures import FewestFailures
-from proctor.parallel.durations import Durations
+from proctor.parallel.durations import AllDurations, Durations
 from proctor.types import EpisodeSpec, TaskKey, Timings
 
 _PREFETCHED_S = 0.25
@@ -51,6 +51,32 @@ class Rules:
     max_lead: int = 0
 
 
+@dataclass(eq=False, slots=True)
+class _Task:
+    """A task of the plan. A decision looks at all tasks, and most results need one: so what it reads is at hand."""
+
+    key: TaskKey
+    durations: Durations
+    waiting: deque[EpisodeSpec] = field(default_factory=deque)
+    n_assigned: int = 0
+    """The number of its episodes that are assigned and not over."""
+    n_simulators: int = 0
+    """The number of its simulators that the shards have, or build."""
+    n_freed: int = 0
+    """The number of these that are about to be assigned an episode, because theirs is over."""
+    outlook: tuple[float, float] | None = None
+    """The result of :meth:`ends_and_starts_s`; None if it no longer holds."""
+
+    def ends_and_starts_s(self) -> tuple[float, float]:
+        """Return the seconds until it is expected to end, and those until its waiting episodes are all started, if one
+        more worker joins those that run it.
+        """
+        if self.outlook is None:
+            started_s = len(self.waiting) * self.durations.episode_s / (self.n_simulators + 1)
+            self.outlook = started_s + self.durations.longest_s, started_s
+        return self.outlook
+
+
 @dataclass(slots=True)
 class _ShardQueue:
     """The episodes of one shard."""
@@ -59,22 +85,59 @@ class _ShardQueue:
     """The number of episodes that the shard runs in parallel."""
     assigned: dict[EpisodeSpec, int] = field(default_factory=dict)
     """The episodes that the shard was sent and that are not over, and their places in the order of assignment."""
-    n_assigned_of: Counter[TaskKey] = field(default_factory=Counter)
+    n_assigned_of: dict[_Task, int] = field(default_factory=dict)
     """The number of assigned episodes of each task."""
-    reserved: deque[EpisodeSpec] = field(default_factory=deque)
+    reserved: list[EpisodeSpec] = field(default_factory=list)
     """With a static plan: the waiting episodes that only this shard will be assigned."""
-    simulators: Counter[TaskKey] = field(default_factory=Counter)
+    simulators: dict[_Task, int] = field(default_factory=dict)
     """The number of simulators of each task that the shard has, or builds."""
-    freed: list[TaskKey] = field(default_factory=list)
+    n_simulators: int = 0
+    n_idle: int = 0
+    """The number of simulators for which no episode is assigned."""
+    freed: list[_Task] = field(default_factory=list)
     """The tasks of the episodes that are over since the shard was last assigned any."""
-    changed: dict[TaskKey, None] = field(default_factory=dict)
+    changed: dict[_Task, None] = field(default_factory=dict)
     """The tasks of which an episode was assigned or is over since episodes were prefetched."""
 
-    @property
-    def idle(self) -> list[TaskKey]:
-        """The tasks of which the shard has more simulators than assigned episodes."""
-        n_assigned_of = self.n_assigned_of.get  # indexing a Counter is slow for what it does not contain
-        return [task for task, n in self.simulators.items() if n > n_assigned_of(task, 0)]
+    def idle(self) -> list[_Task]:
+        """Return the tasks of which the shard has more simulators than assigned episodes."""
+        n_assigned_of = self.n_assigned_of.get
+        return [task for task, n in self.simulators.items() if n > n_assigned_of(task, 0)] if self.n_idle else []
+
+    def count_assigned(self, task: _Task) -> None:
+        """Count an episode that is assigned."""
+        n = self.n_assigned_of.get(task, 0)
+        self.n_assigned_of[task] = n + 1
+        self.n_idle -= n < self.simulators.get(task, 0)
+        self.changed[task] = None
+
+    def count_over(self, task: _Task) -> None:
+        """Count an assigned episode that is over."""
+        n = _less(self.n_assigned_of, task)
+        self.n_idle += n < self.simulators.get(task, 0)
+        self.changed[task] = None
+
+    def count_built(self, task: _Task) -> None:
+        """Count a simulator that is to be built."""
+        n = self.simulators.get(task, 0)
+        self.simulators[task] = n + 1
+        self.n_simulators += 1
+        self.n_idle += n >= self.n_assigned_of.get(task, 0)
+
+    def count_left(self, task: _Task) -> None:
+        """Count an idle simulator whose worker is to build another."""
+        _less(self.simulators, task)
+        self.n_simulators -= 1
+        self.n_idle -= 1
+
+
+def _less(counts: dict[_Task, int], task: _Task) -> int:
+    """Count a task once less, and return how often it is counted then; only those that are counted are keys."""
+    if n := counts[task] - 1:
+        counts[task] = n
+    else:
+        del counts[task]
+    return n
 
 
 class ShardScheduler:
@@ -95,25 +158,25 @@ class ShardScheduler:
         self._ready: set[int] = set()
         self._n_workers = 0
         """The number of episodes that the shards which are ready run in parallel."""
-        self._waiting: dict[TaskKey, deque[EpisodeSpec]] = {}
-        self._n_assigned_of: Counter[TaskKey] = Counter()
-        self._n_simulators: Counter[TaskKey] = Counter()
-        self._n_freed_of: Counter[TaskKey] = Counter()
-        """The sum over all shards of what they have freed: these simulators are about to be assigned an episode."""
-        self._outlooks: dict[TaskKey, tuple[float, float]] = {}
-        """The results of :meth:`_outlook` that still hold: every episode takes a decision between many tasks."""
-        self._failures = FewestFailures()
-        self._durations = Durations(max_steps or {})
-        self._unknown: set[TaskKey] = set()
+        self._tasks: dict[TaskKey, _Task] = {}
+        self._waiting: dict[_Task, None] = {}
+        """The tasks that have waiting episodes, except reserved ones."""
+        self._unknown: set[_Task] = set()
         """The tasks of which no episode is over."""
-        self._n_waiting = self._n_assigned = self._n_over = 0
+        self._all = AllDurations()
+        self._failures = FewestFailures()
+        self._n_running_tasks = self._n_waiting = self._n_assigned = self._n_over = 0
         for position, spec in enumerate(plan):
+            if (task := self._tasks.get(spec.task)) is None:
+                durations = Durations((max_steps or {}).get(spec.task, 1), self._all)
+                task = self._tasks[spec.task] = _Task(spec.task, durations)
+                self._unknown.add(task)
             if rules.static:
                 self._queues[position % n_shards].reserved.append(spec)
             else:
-                self._waiting.setdefault(spec.task, deque()).append(spec)
+                task.waiting.append(spec)
+                self._waiting[task] = None
             self._n_waiting += 1
-            self._unknown.add(spec.task)
 
     @property
     def done(self) -> bool:
@@ -136,17 +199,22 @@ class ShardScheduler:
         """Assign further episodes to a shard, as many as it is to have now, and return these."""
         queue = self._queues[shard_id]
         self._forget_freed(queue)
-        specs = [self._assign_to(queue, queue.reserved.popleft()) for _ in range(len(queue.reserved))]
+        specs = [self._assign_to(queue, self._tasks[spec.task], spec) for spec in queue.reserved]
+        queue.reserved.clear()
         while self._may_begin(queue) and (task := self._choose_task(queue)) is not None:
-            specs.append(self._assign_to(queue, self._next_of(task)))
-        return specs + self._prefetch(queue)
+            specs.append(self._assign_next(queue, task))
+        if not self._failures.everywhere:
+            specs += self._prefetch(queue)
+        return specs
 
     def simulators_of(self, shard_id: int) -> Mapping[TaskKey, int] | None:
         """Return how many simulators of each task a shard is to have for the episodes that it was assigned.
 
         It is None if the shard is to decide, because it was assigned all its episodes at once.
         """
-        return None if self._rules.static else self._queues[shard_id].simulators
+        if self._rules.static:
+            return None
+        return {task.key: n for task, n in self._queues[shard_id].simulators.items()}
 
     def finished(
         self, shard_id: int, spec: EpisodeSpec, timings: Timings | None = None, *, policy_failed: bool = False
@@ -159,14 +227,14 @@ class ShardScheduler:
             self._failures.failed(spec)
         else:
             self._failures.ended()
-        queue = self._queues[shard_id]
-        self._unassign(queue, spec, timings)
-        self._outlooks.pop(spec.task, None)
-        if timings is not None and self._unknown:  # the forecast for these tasks depends on all episodes
-            self._unknown.discard(spec.task)
-            self._outlooks.clear()
-        queue.freed.append(spec.task)
-        self._n_freed_of[spec.task] += 1
+        queue, task = self._queues[shard_id], self._tasks[spec.task]
+        self._unassign(queue, task, spec, timings)
+        if timings is not None and self._unknown:
+            self._unknown.discard(task)
+            for each in self._unknown:  # the forecast for these depends on all episodes
+                each.outlook = None
+        queue.freed.append(task)
+        task.n_freed += 1
         self._n_over += 1
 
     def lost(self, shard_id: int, *, for_good: bool = False) -> None:
@@ -174,34 +242,40 @@ class ShardScheduler:
         queue = self._queues[shard_id]
         returned = sorted(queue.assigned)
         for spec in returned:
-            self._unassign(queue, spec)
+            self._unassign(queue, self._tasks[spec.task], spec)
         self._n_waiting += len(returned)
-        self._n_simulators -= queue.simulators
-        queue.simulators.clear()
         self._forget_freed(queue)
-        self._outlooks.clear()
+        for task, n in queue.simulators.items():
+            task.n_simulators -= n
+            task.outlook = None
         if shard_id in self._ready:
             self._ready.remove(shard_id)
             self._n_workers -= queue.batch_size
         if for_good:
-            del self._queues[shard_id]
             returned += queue.reserved
-        elif self._rules.static:
-            queue.reserved.extendleft(reversed(returned))
-            return
+            del self._queues[shard_id]
+        else:
+            self._queues[shard_id] = _ShardQueue(queue.batch_size)
+            if self._rules.static:
+                self._queues[shard_id].reserved = returned + queue.reserved
+                return
         # These were assigned before anything that waits now, so they go to the front.
         for spec in reversed(returned):
-            self._waiting.setdefault(spec.task, deque()).appendleft(spec)
+            task = self._tasks[spec.task]
+            task.waiting.appendleft(spec)
+            task.outlook = None
+            self._waiting[task] = None
 
     def give_up(self, spec: EpisodeSpec) -> None:
         """Remove a waiting episode: it is not to be run again."""
-        for waiting in [self._waiting.get(spec.task, deque()), *(queue.reserved for queue in self._queues.values())]:
+        task = self._tasks[spec.task]
+        for waiting in (task.waiting, *(queue.reserved for queue in self._queues.values())):
             if spec in waiting:
                 waiting.remove(spec)
                 self._n_waiting -= 1
-                self._outlooks.pop(spec.task, None)
-        if not self._waiting.get(spec.task, True):
-            del self._waiting[spec.task]
+                task.outlook = None
+        if not task.waiting:
+            self._waiting.pop(task, None)
 
     # --------------------------------------------------------------------------------------------------- decisions
 
@@ -221,132 +295,113 @@ class ShardScheduler:
         worker is known to be free for it.
         """
         specs: list[EpisodeSpec] = []
-        if self._failures.everywhere:
-            return specs
-        left_s = self._n_waiting * self._durations.any_episode_s / max(1, self._n_workers)
+        left_s = self._n_waiting * self._all.episode_s / max(1, self._n_workers)
         seconds, end = min(_PREFETCHED_S, left_s * _PREFETCHED_SHARE), self._end_of_lead()
         changed, queue.changed = queue.changed, {}
         for task in changed:
-            most = queue.simulators[task] * (1 + self._enough_of(task, seconds))
-            while queue.n_assigned_of[task] < most and self._is_open(task, end):
-                specs.append(self._assign_to(queue, self._next_of(task)))
+            most = queue.simulators.get(task, 0) * (1 + _enough_of(task, seconds))
+            while queue.n_assigned_of.get(task, 0) < most and self._is_open(task, end):
+                specs.append(self._assign_next(queue, task))
         return specs
 
-    def _enough_of(self, task: TaskKey, seconds: float) -> int:
-        """Return how many prefetched episodes of a task keep a worker busy for so many seconds.
-
-        An episode that takes longer is not prefetched: it would wait while another shard's worker could start it.
-        """
-        if not self._durations.knows(task):
-            return 0
-        return min(_MOST_PREFETCHED, int(seconds / max(self._durations.episode_s(task), 1e-3)))
-
-    def _choose_task(self, queue: _ShardQueue) -> TaskKey | None:
+    def _choose_task(self, queue: _ShardQueue) -> _Task | None:
         """Return the task whose next episode a free worker of a shard runs; None if none is free, or nothing pays."""
         end = self._end_of_lead()
         # While every episode has failed in the policy, the plan goes on with the tasks that failed least, so that a
         # policy that fails everywhere is found out after a few episodes.
         if self._failures.everywhere:
-            return self._most_left(self._failures.fewest_of(self._open_among(self._waiting, end)))
-        idle = queue.idle
-        # A built simulator costs nothing but a reset.
-        if (task := self._most_left(self._open_among(idle, end))) is not None:
-            return task
-        if not idle and queue.simulators.total() >= queue.batch_size:
+            keys = self._failures.fewest_of([task.key for task in self._open_among(self._waiting, end)])
+            return _most_left(self._tasks[key] for key in keys)
+        is_full = queue.n_simulators >= queue.batch_size
+        if is_full and not queue.n_idle:
             return None
+        idle = queue.idle()
+        # A built simulator costs nothing but a reset.
+        if (task := _most_left(self._open_among(idle, end))) is not None:
+            return task
         # A worker is free, and must build a simulator.
-        task = self._most_left(self._in_time(self._open_among(self._waiting, end)))
+        build_s = self._all.build_s
+        task = _most_left(task for task in self._open_among(self._waiting, end) if _is_in_time(task, build_s))
         if task is None:
             return None
-        if queue.simulators.total() >= queue.batch_size:
-            self._count_simulators(queue, idle[0], -1)
-        self._count_simulators(queue, task, 1)
+        if is_full:
+            idle[0].n_simulators -= 1
+            idle[0].outlook = None
+            queue.count_left(idle[0])
+        task.n_simulators += 1
+        task.outlook = None
+        queue.count_built(task)
         return task
 
-    def _most_left(self, tasks: Iterable[TaskKey]) -> TaskKey | None:
-        """Return the task that is expected to end last, even if one more worker joins those that run it."""
-        return max(tasks, key=self._outlook, default=None)
-
-    def _outlook(self, task: TaskKey) -> tuple[float, float]:
-        """Return the seconds until a task is expected to end, and those until its waiting episodes are all started, if
-        one more worker joins those that run it.
-        """
-        if (outlook := self._outlooks.get(task)) is None:
-            n_workers = self._n_simulators[task] + 1
-            started_s = len(self._waiting[task]) * self._durations.episode_s(task) / n_workers
-            outlook = self._outlooks[task] = (started_s + self._durations.longest_s(task), started_s)
-        return outlook
-
-    def _in_time(self, tasks: Iterable[TaskKey]) -> list[TaskKey]:
-        """Return the tasks of which another simulator will be built before their episodes are all started."""
-        build_s = self._durations.build_s
-        return [
-            task
-            for task in tasks
-            if self._outlook(task)[1] >= build_s
-            or not (task in self._n_assigned_of or task in self._n_freed_of)
-            or task in self._unknown  # the workers on it are building too
-        ]
-
-    def _open_among(self, tasks: Iterable[TaskKey], end: float) -> list[TaskKey]:
+    def _open_among(self, tasks: Iterable[_Task], end: float) -> list[_Task]:
         """Return the tasks whose next episode may be assigned now."""
         if end == inf and not self._rules.max_parallel_tasks:
-            return [task for task in tasks if task in self._waiting]
+            return [task for task in tasks if task.waiting]
         return [task for task in tasks if self._is_open(task, end)]
 
-    def _is_open(self, task: TaskKey, end: float) -> bool:
+    def _is_open(self, task: _Task, end: float) -> bool:
         """Return True if the rules allow the next episode of a task to be assigned now."""
-        if (waiting := self._waiting.get(task)) is None or waiting[0].episode_index >= end:
+        if not task.waiting or task.waiting[0].episode_index >= end:
             return False
-        return task in self._n_assigned_of or not 0 < self._rules.max_parallel_tasks <= len(self._n_assigned_of)
+        return task.n_assigned > 0 or not 0 < self._rules.max_parallel_tasks <= self._n_running_tasks
 
     def _end_of_lead(self) -> float:
         """Return the first episode index that no task may start yet, because another task is too far behind."""
         if not self._rules.max_lead:
             return inf
-        return self._rules.max_lead + min((w[0].episode_index for w in self._waiting.values()), default=0)
+        return self._rules.max_lead + min((task.waiting[0].episode_index for task in self._waiting), default=0)
 
     # -------------------------------------------------------------------------------------------------- bookkeeping
 
-    def _count_simulators(self, queue: _ShardQueue, task: TaskKey, n: int) -> None:
-        self._outlooks.pop(task, None)
-        for counter in (queue.simulators, self._n_simulators):
-            counter[task] += n
-            if not counter[task]:
-                del counter[task]
-
     def _forget_freed(self, queue: _ShardQueue) -> None:
         for task in queue.freed:
-            self._n_freed_of[task] -= 1
-            if not self._n_freed_of[task]:
-                del self._n_freed_of[task]
+            task.n_freed -= 1
         queue.freed.clear()
 
-    def _next_of(self, task: TaskKey) -> EpisodeSpec:
-        """Take the next waiting episode of a task; only tasks with waiting episodes are keys of ``_waiting``."""
-        waiting = self._waiting[task]
-        spec = waiting.popleft()
-        self._outlooks.pop(task, None)
-        if not waiting:
+    def _assign_next(self, queue: _ShardQueue, task: _Task) -> EpisodeSpec:
+        spec = task.waiting.popleft()
+        task.outlook = None
+        if not task.waiting:
             del self._waiting[task]
-        return spec
+        return self._assign_to(queue, task, spec)
 
-    def _assign_to(self, queue: _ShardQueue, spec: EpisodeSpec) -> EpisodeSpec:
-        task = spec.task
-        queue.assigned[spec] = self._durations.assigned(task)
-        queue.changed[task] = None
-        queue.n_assigned_of[task] += 1
-        self._n_assigned_of[task] += 1
+    def _assign_to(self, queue: _ShardQueue, task: _Task, spec: EpisodeSpec) -> EpisodeSpec:
+        queue.assigned[spec] = task.durations.assigned()
+        queue.count_assigned(task)
+        self._n_running_tasks += not task.n_assigned
+        task.n_assigned += 1
         self._n_assigned += 1
         self._n_waiting -= 1
         return spec
 
-    def _unassign(self, queue: _ShardQueue, spec: EpisodeSpec, timings: Timings | None = None) -> None:
-        task = spec.task
-        self._durations.over(task, queue.assigned.pop(spec), timings)
-        queue.changed[task] = None
+    def _unassign(self, queue: _ShardQueue, task: _Task, spec: EpisodeSpec, timings: Timings | None = None) -> None:
+        task.durations.over(queue.assigned.pop(spec), timings)
+        task.outlook = None
+        queue.count_over(task)
+        task.n_assigned -= 1
+        self._n_running_tasks -= not task.n_assigned
         self._n_assigned -= 1
-        for counter in (queue.n_assigned_of, self._n_assigned_of):
-            counter[task] -= 1
-            if not counter[task]:
-                del counter[task]  # only running tasks are keys: len() counts them
+
+
+def _most_left(tasks: Iterable[_Task]) -> _Task | None:
+    """Return the task that is expected to end last, even if one more worker joins those that run it."""
+    return max(tasks, key=_Task.ends_and_starts_s, default=None)
+
+
+def _is_in_time(task: _Task, build_s: float) -> bool:
+    """Return True if another simulator of a task will be built before its episodes are all started."""
+    return (
+        task.ends_and_starts_s()[1] >= build_s
+        or not (task.n_assigned or task.n_freed)
+        or not task.durations.known  # the workers on it are building too
+    )
+
+
+def _enough_of(task: _Task, seconds: float) -> int:
+    """Return how many prefetched episodes of a task keep a worker busy for so many seconds.
+
+    An episode that takes longer is not prefetched: it would wait while another shard's worker could start it.
+    """
+    if not task.durations.known:
+        return 0
+    return min(_MOST_PREFETCHED, int(seconds / max(task.durations.episode_s, 1e-3)))
