@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
+from random import Random
 
 import pytest
 
@@ -169,12 +170,12 @@ def test_a_shard_prefetches_episodes_until_the_end_of_the_plan_is_near():
         assert scheduler.done
 
 
-def test_workers_prefetch_for_a_tenth_of_the_time_that_is_left():
-    """200 episodes of 0.05 s take four workers 2.5 s, so each of them has four prefetched; twice as many workers have
+def test_workers_prefetch_for_a_fifth_of_the_time_that_is_left():
+    """100 episodes of 0.05 s take four workers 1.25 s, so each of them has four prefetched; twice as many workers have
     two.
     """
     for n_shards, most in ((1, 4), (2, 2)):
-        scheduler = ShardScheduler(plan(1, 201), n_shards)
+        scheduler = ShardScheduler(plan(1, 101), n_shards)
         for shard in range(n_shards):
             scheduler.joined(shard, 4)
         first, *_ = scheduler.assign(0)
@@ -365,6 +366,22 @@ def test_an_episode_of_a_long_task_is_not_prefetched():
     assert Counter(spec.task_id for spec in scheduler.assign(0)) == {0: 3, 1: 1}
 
 
+def test_an_episode_that_might_wait_behind_a_long_one_is_not_prefetched():
+    """A worker starts two prefetched episodes of 0.1 s in a quarter of a second, but none if one takes 0.3 s."""
+    for longest, n_held in ((0.1, 3), (0.3, 1)):
+        scheduler = ShardScheduler(plan(1, 400), 1)
+        scheduler.joined(0, 1)
+        held = scheduler.assign(0)
+        for seconds in (0.1, longest, 0.1):
+            scheduler.finished(0, held.pop(0), Timings(step=seconds))
+            held += scheduler.assign(0)
+        for _ in range(4):
+            scheduler.finished(0, held.pop(0), Timings(step=0.1))
+            held += scheduler.assign(0)
+
+        assert len(held) == n_held
+
+
 def test_a_worker_goes_on_with_the_task_whose_last_episode_ends_last():
     """Both tasks have as much left to begin, but one episode of task 1 took longer."""
     scheduler = ShardScheduler(plan(3, 20), 1)
@@ -449,3 +466,47 @@ def test_a_task_does_not_look_short_because_its_short_episodes_are_over_first(th
         scheduler.lost(0, for_good=then == "is lost for good")
 
     assert [spec.task_id for spec in scheduler.assign(4)] == [joins]
+
+
+@pytest.mark.parametrize("rules", [Rules(), Rules(max_parallel_tasks=3), Rules(max_lead=4), Rules(static=True)])
+def test_what_is_counted_as_it_changes_is_what_counting_anew_gives(rules):
+    """Shards join, finish, are lost, and episodes are given up, in a random order."""
+    random = Random(0)
+    scheduler = ShardScheduler(plan(8, 30), 4, rules)
+    held = {shard_id: [] for shard_id in range(4)}
+    for shard_id in range(4):
+        scheduler.joined(shard_id, 3)
+    for _ in range(600):
+        shard_id = random.randrange(4)
+        if not held[shard_id] or random.random() < 0.3:
+            held[shard_id] += scheduler.assign(shard_id)
+        elif random.random() < 0.03:
+            held[shard_id].clear()
+            scheduler.lost(shard_id)
+            if random.random() < 0.3:
+                scheduler.give_up(plan(8, 30)[random.randrange(240)])
+            scheduler.joined(shard_id, 3)
+        else:
+            spec = held[shard_id].pop(random.randrange(len(held[shard_id])))
+            timings = Timings(step=random.random() + spec.task_id, construct=0.5 * (random.random() < 0.2))
+            scheduler.finished(shard_id, spec, random.choice([None, timings, timings]))
+        check_counts(scheduler)
+
+
+def check_counts(scheduler):
+    queues, tasks = scheduler._queues.values(), scheduler._tasks.values()
+    for queue in queues:
+        assert Counter(spec.task for spec in queue.assigned) == {t.key: n for t, n in queue.n_assigned_of.items()}
+        assert set(queue.idle) == {t for t, n in queue.simulators.items() if n > queue.n_assigned_of.get(t, 0)}
+        assert queue.n_simulators == sum(queue.simulators.values())
+    for task in tasks:
+        assert task.n_assigned == sum(queue.n_assigned_of.get(task, 0) for queue in queues)
+        assert task.n_simulators == sum(queue.simulators.get(task, 0) for queue in queues)
+        assert task.n_freed == sum(queue.freed.count(task) for queue in queues)
+        outlook, task.outlook = task.ends_and_starts_s(), None
+        assert task.ends_and_starts_s() == outlook
+    assert set(scheduler._waiting) == {task for task in tasks if task.waiting}
+    assert scheduler._n_running_tasks == sum(task.n_assigned > 0 for task in tasks)
+    assert scheduler._n_assigned == sum(len(queue.assigned) for queue in queues)
+    n_waiting = sum(len(task.waiting) for task in tasks) + sum(len(queue.reserved) for queue in queues)
+    assert scheduler._n_waiting == n_waiting

@@ -6,7 +6,8 @@ scheduler one level below, it decides only when and where an episode runs, never
 
 A shard is assigned as many episodes as it runs in parallel, and prefetches some more, so that none of its workers waits
 for a message from the driver. The number of prefetched episodes shrinks with the time that the waiting ones still take
-(guided self-scheduling). It is 0 at the end of the plan: no shard then holds an episode that another shard could start.
+(guided self-scheduling), and an episode that might wait for long behind another is not prefetched. At the end of the
+plan no shard holds an episode that another shard could start.
 
 A worker keeps the task whose simulator it has built. If it has built none, or if its task has no episode left, it gets
 the task that is expected to end last: the work that is left for each simulator of that task, and then its longest
@@ -31,7 +32,7 @@ from proctor.types import EpisodeSpec, TaskKey, Timings
 
 _PREFETCHED_S = 0.25
 """The most seconds for which a worker has prefetched episodes: the driver may take so long to answer."""
-_PREFETCHED_SHARE = 1 / 10
+_PREFETCHED_SHARE = 1 / 5
 """A worker has prefetched episodes for no more than this share of the time that the waiting ones still take."""
 _MOST_PREFETCHED = 8
 """The most episodes that are prefetched for each worker."""
@@ -92,43 +93,38 @@ class _ShardQueue:
     simulators: dict[_Task, int] = field(default_factory=dict)
     """The number of simulators of each task that the shard has, or builds."""
     n_simulators: int = 0
-    n_idle: int = 0
-    """The number of simulators for which no episode is assigned."""
+    idle: dict[_Task, None] = field(default_factory=dict)
+    """The tasks of which the shard has more simulators than assigned episodes."""
     freed: list[_Task] = field(default_factory=list)
     """The tasks of the episodes that are over since the shard was last assigned any."""
     changed: dict[_Task, None] = field(default_factory=dict)
     """The tasks of which an episode was assigned or is over since episodes were prefetched."""
 
-    def idle(self) -> list[_Task]:
-        """Return the tasks of which the shard has more simulators than assigned episodes."""
-        n_assigned_of = self.n_assigned_of.get
-        return [task for task, n in self.simulators.items() if n > n_assigned_of(task, 0)] if self.n_idle else []
-
     def count_assigned(self, task: _Task) -> None:
         """Count an episode that is assigned."""
-        n = self.n_assigned_of.get(task, 0)
-        self.n_assigned_of[task] = n + 1
-        self.n_idle -= n < self.simulators.get(task, 0)
+        n = self.n_assigned_of[task] = self.n_assigned_of.get(task, 0) + 1
+        if n == self.simulators.get(task, 0):
+            self.idle.pop(task, None)
         self.changed[task] = None
 
     def count_over(self, task: _Task) -> None:
         """Count an assigned episode that is over."""
-        n = _less(self.n_assigned_of, task)
-        self.n_idle += n < self.simulators.get(task, 0)
+        if _less(self.n_assigned_of, task) < self.simulators.get(task, 0):
+            self.idle[task] = None
         self.changed[task] = None
 
     def count_built(self, task: _Task) -> None:
         """Count a simulator that is to be built."""
-        n = self.simulators.get(task, 0)
-        self.simulators[task] = n + 1
+        n = self.simulators[task] = self.simulators.get(task, 0) + 1
         self.n_simulators += 1
-        self.n_idle += n >= self.n_assigned_of.get(task, 0)
+        if n > self.n_assigned_of.get(task, 0):
+            self.idle[task] = None
 
     def count_left(self, task: _Task) -> None:
         """Count an idle simulator whose worker is to build another."""
-        _less(self.simulators, task)
         self.n_simulators -= 1
-        self.n_idle -= 1
+        if _less(self.simulators, task) <= self.n_assigned_of.get(task, 0):
+            del self.idle[task]
 
 
 def _less(counts: dict[_Task, int], task: _Task) -> int:
@@ -313,21 +309,22 @@ class ShardScheduler:
             keys = self._failures.fewest_of([task.key for task in self._open_among(self._waiting, end)])
             return _most_left(self._tasks[key] for key in keys)
         is_full = queue.n_simulators >= queue.batch_size
-        if is_full and not queue.n_idle:
+        if is_full and not queue.idle:
             return None
-        idle = queue.idle()
         # A built simulator costs nothing but a reset.
-        if (task := _most_left(self._open_among(idle, end))) is not None:
+        if (task := _most_left(self._open_among(queue.idle, end))) is not None:
             return task
         # A worker is free, and must build a simulator.
-        build_s = self._all.build_s
-        task = _most_left(task for task in self._open_among(self._waiting, end) if _is_in_time(task, build_s))
+        build_s, tasks = self._all.build_s, self._open_among(self._waiting, end)
+        if (task := _most_left(tasks)) is not None and not _is_in_time(task, build_s):
+            task = _most_left(each for each in tasks if _is_in_time(each, build_s))
         if task is None:
             return None
         if is_full:
-            idle[0].n_simulators -= 1
-            idle[0].outlook = None
-            queue.count_left(idle[0])
+            left = next(iter(queue.idle))
+            left.n_simulators -= 1
+            left.outlook = None
+            queue.count_left(left)
         task.n_simulators += 1
         task.outlook = None
         queue.count_built(task)
@@ -398,10 +395,9 @@ def _is_in_time(task: _Task, build_s: float) -> bool:
 
 
 def _enough_of(task: _Task, seconds: float) -> int:
-    """Return how many prefetched episodes of a task keep a worker busy for so many seconds.
-
-    An episode that takes longer is not prefetched: it would wait while another shard's worker could start it.
+    """Return how many prefetched episodes of a task a worker has started after so many seconds, even if each is as long
+    as the longest one yet. Until then they wait while another shard's worker could start them.
     """
     if not task.durations.known:
         return 0
-    return min(_MOST_PREFETCHED, int(seconds / max(task.durations.episode_s, 1e-3)))
+    return min(_MOST_PREFETCHED, int(seconds / max(task.durations.longest_s, 1e-3)))
