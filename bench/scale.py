@@ -14,7 +14,7 @@ constructions take time.
 From the bound to the reference, the loss is mostly that lengths are unknown; from the reference on it is Proctor's.
 
 Measured on this machine while the script runs, unless ``--driver-us`` gives it: what the driver does for a result
-(``bench/driver.py``, the shard scheduler's decisions included).
+(``bench/driver.py`` with as many shards, the shard scheduler's decisions included).
 Measured before: seconds of construction, resets and physics steps, and the lengths of Meta-World's episodes.
 Assumed, as no H100 was at hand: forward passes, looks drawn by a GPU, start-up, the network, and LIBERO's lengths.
 """
@@ -408,17 +408,19 @@ def main() -> None:
     print(machine())
     if options.driver_us:
         handle_s, keep_s = (us / 1e6 for us in options.driver_us)
-        cost = DriverCost(handle_s + keep_s, handle_s + keep_s, keep_s)
+        costs = dict.fromkeys(options.gpus, DriverCost(handle_s + keep_s, handle_s + keep_s, keep_s))
     else:
-        cost = driver_cost(n_shards=100)
-    print(f"driver, per result: handled in {1e6 * cost.handle_s:.0f} us, kept in {1e6 * cost.keep_s:.0f} us")
+        costs = {n: driver_cost(max(20_000, 100 * n), n) for n in options.gpus}
+    for n, cost in costs.items():
+        handle_us, keep_us = 1e6 * cost.handle_s, 1e6 * cost.keep_s
+        print(f"driver of {n} shards, per result: {handle_us:.0f} us to handle, {keep_us:.0f} us to keep")
     for policy in (SMALL, LARGE):
-        one_h100(libero(), policy, cost)
+        one_h100(libero(), policy, costs[min(costs)])
         print("  if no episode succeeds, so that no length is assumed:")
-        one_h100(libero(failures=1.0), policy, cost)
-    found = {work.name: many_gpus(work, options.gpus, options.episodes, cost) for work in (libero(), metaworld())}
+        one_h100(libero(failures=1.0), policy, costs[min(costs)])
+    found = {work.name: many_gpus(work, options.episodes, costs) for work in (libero(), metaworld())}
     if options.plots:
-        plot(found, cost, options.plots / "scale.svg")
+        plot(found, options.plots / "scale.svg")
 
 
 def one_h100(work: Workload, policy: Policy, cost: DriverCost) -> None:
@@ -433,14 +435,14 @@ def one_h100(work: Workload, policy: Policy, cost: DriverCost) -> None:
     )
 
 
-def many_gpus(work: Workload, gpus: Sequence[int], n_episodes: int, cost: DriverCost) -> list[Found]:
+def many_gpus(work: Workload, n_episodes: int, costs: Mapping[int, DriverCost]) -> list[Found]:
     """Simulate one evaluation on more and more GPUs."""
     print(f"{work.name}, {n_episodes} episodes, {SMALL.name}")
     print(
         "  GPUs  ends after  reference   bound  episodes/s  idle  reference  bound  tail  driver busy  decision  built"
     )
     found = []
-    for n in gpus:
+    for n, cost in costs.items():
         found.append(simulate(Case(work, SMALL, n, n_episodes), cost))
         f = found[-1]
         print(
@@ -452,7 +454,7 @@ def many_gpus(work: Workload, gpus: Sequence[int], n_episodes: int, cost: Driver
     return found
 
 
-def plot(found: Mapping[str, Sequence[Found]], cost: DriverCost, path: Path) -> None:
+def plot(found: Mapping[str, Sequence[Found]], path: Path) -> None:
     """Plot the throughput over the number of GPUs, and where workers' time is lost."""
     from matplotlib import pyplot as plt
 
@@ -466,8 +468,6 @@ def plot(found: Mapping[str, Sequence[Found]], cost: DriverCost, path: Path) -> 
         lost.semilogx(
             gpus, [100 * point.driver_busy for point in points], "s--", color=colour, label=f"{name}: driver busy"
         )
-    speed.axhline(1 / cost.core_s, color="grey", linewidth=1)
-    speed.annotate("one driver", (gpus[0], 1 / cost.core_s), (0, 3), textcoords="offset points")
     speed.set(xlabel="GPUs, 16 workers each", ylabel="episodes per second, start-up included")
     lost.set(xlabel="GPUs, 16 workers each", ylabel="%")
     for axes in (speed, lost):
