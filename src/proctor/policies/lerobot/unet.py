@@ -21,7 +21,7 @@ from proctor.policies.lerobot.copies import sharing_weights
 
 _Inputs = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 _UNET = "lerobot.policies.diffusion.modeling_diffusion.DiffusionConditionalUnet1d"
-_N_COMPARED = 20
+_N_COMPARED = 5
 """So many results of a trace are compared with the U-Net's own. TorchScript optimises a trace in its first calls."""
 
 
