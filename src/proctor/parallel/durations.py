@@ -1,4 +1,4 @@
-"""How long episodes of each task take, and how long it takes to build a simulator, learnt from the run itself."""
+"""Predicts how long episodes of each task take, and how long it takes to build a simulator, from earlier ones."""
 
 from __future__ import annotations
 
