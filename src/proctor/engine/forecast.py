@@ -11,16 +11,20 @@ from proctor.types import EpisodeSpec, TaskKey
 
 
 @dataclass(slots=True)
-class _Mean:
+class Mean:
+    """The mean of durations, in seconds."""
+
     total: float = 0.0
     n: int = 0
 
     def learn(self, seconds: float) -> None:
+        """Take note of a duration."""
         self.total += seconds
         self.n += 1
 
     @property
     def value(self) -> float:
+        """The mean; 0.0 if there is no duration."""
         return self.total / self.n if self.n else 0.0
 
 
@@ -28,8 +32,8 @@ class _Means:
     """A mean per task. For a task that has no value yet it is the mean over all tasks."""
 
     def __init__(self) -> None:
-        self._of_task: defaultdict[TaskKey, _Mean] = defaultdict(_Mean)
-        self._overall = _Mean()
+        self._of_task: defaultdict[TaskKey, Mean] = defaultdict(Mean)
+        self._overall = Mean()
 
     def learn(self, task: TaskKey, seconds: float) -> None:
         self._of_task[task].learn(seconds)

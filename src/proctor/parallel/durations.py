@@ -4,50 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from proctor.engine.forecast import Mean
 from proctor.types import Timings
-
-
-@dataclass(slots=True)
-class _Sum:
-    """The sum of durations, and how many they are."""
-
-    seconds: float = 0.0
-    n: int = 0
-
-    def add(self, seconds: float) -> None:
-        """Add a duration."""
-        self.seconds += seconds
-        self.n += 1
-
-    @property
-    def mean(self) -> float:
-        """The mean duration; 0.0 if there is none."""
-        return self.seconds / self.n if self.n else 0.0
 
 
 @dataclass(slots=True)
 class AllDurations:
     """The seconds that episodes of all tasks took, and the buildings of simulators."""
 
-    episodes: _Sum = field(default_factory=_Sum)
+    episodes: Mean = field(default_factory=Mean)
     n_steps: int = 0
     """The sum of these episodes' limits of steps."""
-    builds: _Sum = field(default_factory=_Sum)
-
-    @property
-    def episode_s(self) -> float:
-        """The mean of an episode; 0.0 before one is over."""
-        return self.episodes.mean
+    builds: Mean = field(default_factory=Mean)
 
     @property
     def step_s(self) -> float:
         """The seconds of an episode for each step of its limit, 1.0 before one is over."""
-        return self.episodes.seconds / self.n_steps if self.episodes.seconds else 1.0
-
-    @property
-    def build_s(self) -> float:
-        """The mean of building a simulator; 0.0 before one was built."""
-        return self.builds.mean
+        return self.episodes.total / self.n_steps if self.episodes.total else 1.0
 
 
 @dataclass(slots=True)
@@ -60,16 +33,14 @@ class Durations:
 
     max_steps: int
     all_tasks: AllDurations
-    known: bool = False
-    """True once an episode of the task is over."""
     longest_known_s: float = 0.0
     n_assigned: int = 0
     n_before: int = 0
     """The number of episodes that were assigned before the first one that is not over."""
     later: dict[int, float | None] = field(default_factory=dict)
     """The seconds of later episodes that are over, by their place in the order of assignment; None if not known."""
-    before: _Sum = field(default_factory=_Sum)
-    episodes: _Sum = field(default_factory=_Sum)
+    before: Mean = field(default_factory=Mean)
+    episodes: Mean = field(default_factory=Mean)
 
     def assigned(self) -> int:
         """Take note that an episode was assigned, and return its place in the order of assignment."""
@@ -86,24 +57,28 @@ class Durations:
             seconds = self.later.pop(self.n_before)
             self.n_before += 1
             if seconds is not None:
-                self.before.add(seconds)
+                self.before.learn(seconds)
 
     def _learn(self, timings: Timings) -> float:
         # What a worker did before its episode is no part of the episode.
         seconds = timings.reset + timings.step + timings.look + timings.inference + timings.wait + timings.other
-        self.known = True
         self.longest_known_s = max(self.longest_known_s, seconds)
-        self.episodes.add(seconds)
-        self.all_tasks.episodes.add(seconds)
+        self.episodes.learn(seconds)
+        self.all_tasks.episodes.learn(seconds)
         self.all_tasks.n_steps += self.max_steps
         if timings.construct:
-            self.all_tasks.builds.add(timings.construct)
+            self.all_tasks.builds.learn(timings.construct)
         return seconds
+
+    @property
+    def known(self) -> bool:
+        """True once an episode of the task is over."""
+        return self.episodes.n > 0
 
     @property
     def episode_s(self) -> float:
         """The expected seconds of an episode; before one is over, in proportion to the limit of steps."""
-        return self.before.mean or self.episodes.mean or self.max_steps * self.all_tasks.step_s
+        return self.before.value or self.episodes.value or self.max_steps * self.all_tasks.step_s
 
     @property
     def longest_s(self) -> float:

@@ -291,7 +291,7 @@ class ShardScheduler:
         worker is known to be free for it.
         """
         specs: list[EpisodeSpec] = []
-        left_s = self._n_waiting * self._all.episode_s / max(1, self._n_workers)
+        left_s = self._n_waiting * self._all.episodes.value / max(1, self._n_workers)
         seconds, end = min(_PREFETCHED_S, left_s * _PREFETCHED_SHARE), self._end_of_lead()
         changed, queue.changed = queue.changed, {}
         for task in changed:
@@ -315,7 +315,7 @@ class ShardScheduler:
         if (task := _most_left(self._open_among(queue.idle, end))) is not None:
             return task
         # A worker is free, and must build a simulator.
-        build_s, tasks = self._all.build_s, self._open_among(self._waiting, end)
+        build_s, tasks = self._all.builds.value, self._open_among(self._waiting, end)
         if (task := _most_left(tasks)) is not None and not _is_in_time(task, build_s):
             task = _most_left(each for each in tasks if _is_in_time(each, build_s))
         if task is None:
