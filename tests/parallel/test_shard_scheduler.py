@@ -469,28 +469,38 @@ def test_a_task_does_not_look_short_because_its_short_episodes_are_over_first(th
 
 
 @pytest.mark.parametrize("rules", [Rules(), Rules(max_parallel_tasks=3), Rules(max_lead=4), Rules(static=True)])
-def test_what_is_counted_as_it_changes_is_what_counting_anew_gives(rules):
-    """Shards join, finish, are lost, and episodes are given up, in a random order."""
-    random = Random(0)
-    scheduler = ShardScheduler(plan(8, 30), 4, rules)
-    held = {shard_id: [] for shard_id in range(4)}
-    for shard_id in range(4):
-        scheduler.joined(shard_id, 3)
-    for _ in range(600):
-        shard_id = random.randrange(4)
-        if not held[shard_id] or random.random() < 0.3:
+@pytest.mark.parametrize("seed", range(5))
+def test_what_is_counted_as_it_changes_is_what_counting_anew_gives(rules, seed):
+    """Shards join early and late, finish, are lost for good or not, and episodes are given up, in a random order."""
+    random, episodes = Random(seed), plan(8, 30)
+    scheduler, over = ShardScheduler(episodes, 5, rules), Counter()
+    held = {}
+    while not scheduler.done:
+        check_counts(scheduler)
+        shard_id = random.choice(scheduler.shard_ids)
+        if shard_id not in held:
+            scheduler.joined(shard_id, random.choice([1, 3]))
+            held[shard_id] = []
+        if random.random() < 0.02:
+            del held[shard_id]
+            for_good = len(scheduler.shard_ids) > 2 and random.random() < 0.3
+            scheduler.lost(shard_id, for_good=for_good)
+            waiting = [spec for spec in episodes if not over[spec] and all(spec not in held[id_] for id_ in held)]
+            if waiting and random.random() < 0.3:
+                scheduler.give_up(waiting[0])
+                over[waiting[0]] += 1
+        elif not held[shard_id] or random.random() < 0.3:
             held[shard_id] += scheduler.assign(shard_id)
-        elif random.random() < 0.03:
-            held[shard_id].clear()
-            scheduler.lost(shard_id)
-            if random.random() < 0.3:
-                scheduler.give_up(plan(8, 30)[random.randrange(240)])
-            scheduler.joined(shard_id, 3)
         else:
             spec = held[shard_id].pop(random.randrange(len(held[shard_id])))
             timings = Timings(step=random.random() + spec.task_id, construct=0.5 * (random.random() < 0.2))
-            scheduler.finished(shard_id, spec, random.choice([None, timings, timings]))
-        check_counts(scheduler)
+            failed = random.random() < 0.1
+            scheduler.finished(shard_id, spec, None if failed else timings, policy_failed=failed)
+            over[spec] += 1
+    check_counts(scheduler)
+    assert over == Counter(episodes)
+    for task in scheduler._tasks.values():
+        assert (task.n_assigned, task.durations.later) == (0, {})
 
 
 def check_counts(scheduler):
@@ -510,3 +520,16 @@ def check_counts(scheduler):
     assert scheduler._n_assigned == sum(len(queue.assigned) for queue in queues)
     n_waiting = sum(len(task.waiting) for task in tasks) + sum(len(queue.reserved) for queue in queues)
     assert scheduler._n_waiting == n_waiting
+
+
+def test_episodes_that_take_no_time_are_known_to():
+    """They are not taken to be as long as the limit of steps says: a new shard joins the task with fewer episodes."""
+    episodes = [*plan(1, 200), *plan(2, 20)[20:]]
+    scheduler = ShardScheduler(episodes, 3, max_steps={episodes[0].task: 300, episodes[-1].task: 300})
+    scheduler.joined(0, 1)
+    (held,) = scheduler.assign(0)
+    scheduler.finished(0, held, Timings())
+    scheduler.assign(0)
+    scheduler.joined(1, 1)
+
+    assert [(held.task_id, spec.task_id) for spec in scheduler.assign(1)] == [(0, 1)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from typing import Any
 
 import pytest
@@ -55,7 +56,8 @@ def test_the_bits_are_those_of_the_unet_itself_before_and_after_the_trace_is_pro
                 transposed = x.mT.contiguous().mT
                 for given in (x, transposed) if batch == 4 else (x,):
                     assert torch.equal(unet(given, timestep, global_cond=cond), stock(given, timestep, cond))
-    assert [trace.is_proved for trace in traces(unet)] == [True, True, True]
+    assert all(trace.proved() for trace in traces(unet))
+    assert len(traces(unet)) == 3
 
 
 def test_a_proved_trace_takes_the_place_of_the_unet(stock: Any) -> None:
@@ -71,16 +73,21 @@ def test_a_proved_trace_takes_the_place_of_the_unet(stock: Any) -> None:
         assert len(calls) == 1
 
 
-def test_threads_that_come_first_at_the_same_time_get_the_same_bits(stock: Any) -> None:
+def test_threads_that_come_first_at_the_same_time_get_the_same_bits_of_one_trace(
+    stock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     unet = prepared(stock)
 
     def passes(begin: int) -> bool:
         with torch.inference_mode():
             return all(torch.equal(unet(*inputs(n)), stock(*inputs(n))) for n in range(begin, begin + 40))
 
+    made, trace = [], torch.jit.trace
+    monkeypatch.setattr(torch.jit, "trace", lambda *given, **how: made.append(1) or trace(*given, **how))
     with ThreadPoolExecutor(4) as threads:
         assert all(threads.map(passes, range(0, 160, 40)))
-    assert [trace.is_proved for trace in traces(unet)] == [True]
+    assert all(trace.proved() for trace in traces(unet))
+    assert len(made) == len(traces(unet)) == 1
 
 
 @pytest.mark.parametrize("after", [0, 1, 4])
@@ -98,8 +105,39 @@ def test_a_trace_that_once_gives_another_bit_is_never_used(stock: Any, after: in
         trace._traced = wrong_once
         for step in range(30):
             assert torch.equal(unet(*inputs(step)), stock(*inputs(step)))
-    assert not trace.is_proved
+    assert trace.proved() is None
     assert len(calls) == 1
+
+
+def test_a_trace_may_be_found_to_differ_while_another_thread_compares_with_it(stock: Any) -> None:
+    unet = prepared(stock)
+    with torch.inference_mode():
+        unet(*inputs(0))
+        (trace,) = traces(unet)
+        traced = trace._traced
+
+        def differs_for_another(*given: Any) -> Any:
+            trace._traced = None
+            return traced(*given)
+
+        trace._traced = differs_for_another
+        for step in range(10):
+            assert torch.equal(unet(*inputs(step)), stock(*inputs(step)))
+    assert trace.proved() is None
+
+
+def test_a_process_makes_no_more_traces_than_it_has_memory_for(stock: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch does not free them."""
+    from proctor.policies.lerobot import unet as ours
+
+    monkeypatch.setattr(ours, "_n_traces", count())
+    monkeypatch.setattr(ours, "_MOST_TRACES", 2)
+    with torch.inference_mode():
+        first, second = prepared(stock), prepared(stock)
+        for unet, batch in ((first, 1), (first, 2), (second, 1)):
+            for step in range(10):
+                assert torch.equal(unet(*inputs(step, batch)), stock(*inputs(step, batch)))
+    assert [trace.proved() is not None for trace in traces(first) + traces(second)] == [True, True, False]
 
 
 def test_a_unet_that_torchscript_cannot_run_runs_as_it_is(stock: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,7 +153,7 @@ def test_a_unet_that_torchscript_cannot_run_runs_as_it_is(stock: Any, monkeypatc
         assert torch.equal(unet(*inputs(1)), stock(*inputs(1)))  # it is said once
 
 
-def test_training_mixed_precision_and_no_condition_are_left_to_the_unet(stock: Any) -> None:
+def test_training_and_mixed_precision_are_left_to_the_unet(stock: Any) -> None:
     unet = prepared(stock)
     x, timestep, cond = inputs(0)
     unet(x.requires_grad_(), timestep, cond).sum().backward()

@@ -72,15 +72,17 @@ class Durations:
 
     @property
     def known(self) -> bool:
-        """True once an episode of the task is over."""
+        """True once the seconds of an episode of the task are known."""
         return self.episodes.n > 0
 
     @property
     def episode_s(self) -> float:
         """The expected seconds of an episode; before one is over, in proportion to the limit of steps."""
-        return self.before.value or self.episodes.value or self.max_steps * self.all_tasks.step_s
+        if self.before.n:
+            return self.before.value
+        return self.episodes.value if self.known else self.max_steps * self.all_tasks.step_s
 
     @property
     def longest_s(self) -> float:
         """The seconds of the longest episode that is over; before one is over, those of an expected one."""
-        return self.longest_known_s or self.episode_s
+        return self.longest_known_s if self.known else self.episode_s

@@ -94,7 +94,7 @@ class _ShardQueue:
     """The number of simulators of each task that the shard has, or builds."""
     n_simulators: int = 0
     idle: dict[_Task, None] = field(default_factory=dict)
-    """The tasks of which the shard has more simulators than assigned episodes."""
+    """The tasks of which the shard has more simulators than assigned episodes, in the order in which it got so."""
     freed: list[_Task] = field(default_factory=list)
     """The tasks of the episodes that are over since the shard was last assigned any."""
     changed: dict[_Task, None] = field(default_factory=dict)
@@ -158,7 +158,7 @@ class ShardScheduler:
         self._waiting: dict[_Task, None] = {}
         """The tasks that have waiting episodes, except reserved ones."""
         self._unknown: set[_Task] = set()
-        """The tasks of which no episode is over."""
+        """The tasks of which it is not known how long an episode takes."""
         self._all = AllDurations()
         self._failures = FewestFailures()
         self._n_running_tasks = self._n_waiting = self._n_assigned = self._n_over = 0

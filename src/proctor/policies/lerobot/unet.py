@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from itertools import count
 from threading import Lock
 from typing import Any
 
@@ -23,6 +24,9 @@ _Inputs = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 _UNET = "lerobot.policies.diffusion.modeling_diffusion.DiffusionConditionalUnet1d"
 _N_COMPARED = 5
 """So many results of a trace are compared with the U-Net's own. TorchScript optimises a trace in its first calls."""
+_MOST_TRACES = 30
+"""The most traces that a process makes, each of 6 MB: PyTorch keeps their graphs, though not the weights, for good."""
+_n_traces = count()
 
 
 def is_unet(module: nn.Module) -> bool:
@@ -36,7 +40,7 @@ class TracedUnet:
     """The forward pass of LeRobot's ``DiffusionConditionalUnet1d``, traced once for each kind of input.
 
     Inputs of one kind have the same shapes, types and memory orders, and are computed by as many threads. A trace is
-    used only as long as it gives the same bits as the U-Net itself, which is compared for the first inputs.
+    used once it has given the same bits as the U-Net itself for the first inputs.
     """
 
     def __init__(self, unet: nn.Module) -> None:
@@ -61,8 +65,9 @@ class TracedUnet:
             return self._stock(x, timestep, global_cond)
         inputs = x, timestep, global_cond
         trace = self._trace_for(inputs)
-        if trace is not None and trace.is_proved:
-            return trace(inputs)
+        if trace is not None and (proved := trace.proved()) is not None:
+            result: torch.Tensor = proved(*inputs)
+            return result
         result = self._stock(*inputs)
         if trace is not None:
             trace.compare(inputs, result)
@@ -85,28 +90,24 @@ class _Trace:
     def __init__(self, traced: Callable[..., Any] | None) -> None:
         self._traced, self._n_equal = traced, 0
 
-    def __call__(self, inputs: _Inputs) -> torch.Tensor:
-        assert self._traced is not None
-        result: torch.Tensor = self._traced(*inputs)
-        return result
-
-    @property
-    def is_proved(self) -> bool:
-        """True if it may be used in place of the U-Net."""
-        return self._traced is not None and self._n_equal >= _N_COMPARED
+    def proved(self) -> Callable[..., Any] | None:
+        """Return what may be called in place of the U-Net; None if that is not known to give the same bits."""
+        return self._traced if self._n_equal >= _N_COMPARED else None
 
     def compare(self, inputs: _Inputs, result: torch.Tensor) -> None:
         """Compare with a result of the U-Net's own; a trace that differs once is never used."""
-        if self._traced is None:
+        if (traced := self._traced) is None:  # another thread may have compared meanwhile
             return
-        if torch.equal(self(inputs), result):
+        if torch.equal(traced(*inputs), result):
             self._n_equal += 1
         else:
             self._traced = None
 
 
 def _traced(unet: nn.Module, inputs: _Inputs) -> Callable[..., Any] | None:
-    """Trace a U-Net; None if TorchScript cannot."""
+    """Trace a U-Net; None if TorchScript cannot, or if this process has made too many traces."""
+    if next(_n_traces) >= _MOST_TRACES:
+        return None
     try:
         with torch.inference_mode(False), torch.no_grad():
             traced = _trace_of_twin(unet, [each.clone() for each in inputs])
@@ -123,8 +124,10 @@ def _trace_of_twin(unet: nn.Module, inputs: Sequence[torch.Tensor]) -> Callable[
         if isinstance(forward := vars(module).get("forward"), Prepacked):
             module.forward = _ForOneShape(module, forward)
     twin(*inputs)  # this packs the weights
-    warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)  # of checks of shapes, which stay as they are
-    warnings.filterwarnings("ignore", "`torch.jit.trace", DeprecationWarning)  # what is to replace it changes bits
+    # These filters stay: to restore those before would undo what another thread has changed meanwhile. The first is of
+    # checks of shapes, which are the same in every pass; and what is to replace torch.jit.trace changes last bits.
+    warnings.filterwarnings("ignore", category=torch.jit.TracerWarning, module=r"torch\.nn\.functional")
+    warnings.filterwarnings("ignore", "`torch.jit.trace", DeprecationWarning, module=r"torch\.jit\._trace")
     traced: Callable[..., Any] = torch.jit.trace(twin, tuple(inputs), check_trace=False)
     return traced
 
