@@ -78,7 +78,7 @@ def test_why_a_video_cannot_be_rendered_is_shown_in_the_page(page, folder):
 def test_a_run_that_goes_on_is_followed_to_its_end(page, folder):
     """PushT, really: rows come, the choice stays, the headline is that of the finished run."""
     command = [sys.executable, "-m", "proctor", "eval", "--policy.type=random", "--env.type=pusht"]
-    command += ["--env.episode_length=100", "--eval.n_episodes=16", "--eval.video=none", "--eval.batch_size=1"]
+    command += ["--env.episode_length=300", "--eval.n_episodes=40", "--eval.video=none", "--eval.batch_size=1"]
     command += ["--eval.display=none", f"--output_dir={folder}/going_on"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, env={**os.environ, "MUJOCO_GL": "egl"}) as child:
         try:
@@ -90,13 +90,13 @@ def test_a_run_that_goes_on_is_followed_to_its_end(page, folder):
             expect(page.locator(".liveness")).to_have_text("running")
             rows = page.locator("#episodes tbody tr:has(button)")
             expect(rows.first).to_be_visible(timeout=60_000)
-            assert rows.count() < 16
+            assert rows.count() < 40
             rows.first.click()
             chosen = page.locator(".player h3").inner_text()
 
-            expect(page.locator("#episodes .filters output")).to_have_text("16 episodes", timeout=60_000)
+            expect(page.locator("#episodes .filters output")).to_have_text("40 episodes", timeout=60_000)
             expect(page.locator(".liveness")).to_have_text("")
-            expect(page.locator("#results")).to_contain_text("of 16 episodes")
+            expect(page.locator("#results")).to_contain_text("of 40 episodes")
             assert page.locator(".player h3").inner_text() == chosen
             expect(page.locator("#episodes tbody tr.chosen")).to_have_count(1)
         finally:
