@@ -28,6 +28,14 @@ def stock() -> Any:
     return DiffusionConditionalUnet1d(config, global_cond_dim=12).eval()
 
 
+@pytest.fixture(autouse=True)
+def no_traces_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other tests of this process may have made as many as it makes at most."""
+    from proctor.policies.lerobot import unet
+
+    monkeypatch.setattr(unet, "_n_traces", count())
+
+
 def prepared(stock: Any) -> Any:
     from proctor.policies.lerobot.cpu import prepare_for_cpu
 
@@ -130,7 +138,6 @@ def test_a_process_makes_no_more_traces_than_it_has_memory_for(stock: Any, monke
     """PyTorch does not free them."""
     from proctor.policies.lerobot import unet as ours
 
-    monkeypatch.setattr(ours, "_n_traces", count())
     monkeypatch.setattr(ours, "_MOST_TRACES", 2)
     with torch.inference_mode():
         first, second = prepared(stock), prepared(stock)
