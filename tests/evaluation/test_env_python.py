@@ -175,7 +175,7 @@ def assert_same_videos(ours, theirs):
 
 
 @pytest.mark.parametrize("deterministic", [True, False])
-def test_a_video_is_the_same_file_wherever_its_frames_are_encoded(python_310, python_313, tmp_path, deterministic):
+def test_a_video_shows_the_same_wherever_its_frames_are_encoded(python_310, python_313, tmp_path, deterministic):
     """By replay or as it is measured: here, in a worker that has PyAV, and by the engine for one that has none."""
     env = {"deterministic": deterministic}
     for name, python in {"here": None, "worker": python_313, "engine": python_310}.items():

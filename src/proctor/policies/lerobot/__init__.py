@@ -26,6 +26,9 @@ gives the policy. The import takes seconds, in which simulators can already star
 ``live``           a policy object of lerobot in place of a checkpoint
 ``randomness``     random numbers of a batch, row by row (imports torch)
 ``copies``         one copy per episode of a policy that remembers (imports torch)
+``cpu``            makes inference on a CPU cheaper, to the bit the same (imports torch)
+``convolutions``   convolutions on a CPU (imports torch)
+``unet``           Diffusion's U-Net on a CPU (imports torch)
 =================  ===================================================================================
 """
 
