@@ -121,14 +121,15 @@ def test_the_time_for_which_a_process_has_had_no_core():
         processes = [started.enter_context(subprocess.Popen([sys.executable, "-c", work])) for work in works]
         for process in processes:
             started.callback(process.kill)
-        until = time.monotonic() + 30
-        while core_wait_seconds(processes[0].pid) < 0.3 and time.monotonic() < until:
+        begun = time.monotonic()
+        while (waited := [core_wait_seconds(process.pid) for process in processes]) and min(waited[:2]) < 1:
+            assert time.monotonic() - begun < 60, waited
             time.sleep(0.05)
-        first, second, sleeper = (core_wait_seconds(process.pid) for process in processes)
+        elapsed = time.monotonic() - begun
 
-    assert 0.3 <= first < 5
-    assert second > 0.1
-    assert sleeper < first
+    first, second, sleeper = waited
+    assert max(first, second) < elapsed + 5  # since they were started
+    assert sleeper < min(first, second)
 
 
 def test_a_process_that_is_gone_takes_nothing():
