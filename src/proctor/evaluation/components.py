@@ -115,6 +115,17 @@ def policy_loader(fields: Mapping[str, Any]) -> str:
     """Find the address of the function that makes the policy, ``module:attribute``.
 
     Raises:
-        ConfigError: there is no policy of that type.
+        ConfigError: there is no policy of that type, or it is a type of checkpoints, and no checkpoint is given.
     """
-    return find(POLICIES, "lerobot" if fields.get("path") else str(fields["type"]))
+    if fields.get("path"):
+        return find(POLICIES, "lerobot")
+    from proctor.policies.lerobot.policy_types import POLICY_TYPES
+
+    name = str(fields["type"])
+    if name in POLICY_TYPES and name not in installed(POLICIES):
+        checkpoint = fields.get("pretrained_path") or "CHECKPOINT (a directory or a Hub id)"
+        raise ConfigError(
+            f"'{name}' is the type of a LeRobot checkpoint, which says so itself; give the checkpoint in its place: "
+            f"--policy.path={checkpoint}"
+        )
+    return find(POLICIES, name)
