@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from proctor.config import DatasetConfig
-from proctor.errors import ConfigError
+from proctor.errors import ConfigError, Note
 from training_samples import make_dataset
 
 NAME = "nobody/pusht"
@@ -43,6 +43,12 @@ def test_vectors_images_statistics_and_tasks_are_those_that_were_written(root):
 
 def test_episodes_can_be_chosen(root):
     assert np.array_equal(read(root, episodes=[1]).episodes[0].actions, read(root).episodes[1].actions)
+
+
+def test_a_note_says_that_a_dataset_is_not_streamed(root):
+    """Its user asked for frames in their order, without a download."""
+    with pytest.warns(Note, match="--dataset.streaming does not change that"):
+        read(root, streaming=True)
 
 
 def test_a_folder_without_a_dataset_is_named(tmp_path):

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from proctor.config import DatasetConfig
+from proctor.errors import note
 from proctor.policies.lerobot.conversion import require_readable_format
 from proctor.policies.lerobot.recordings import indexed_dataset, reading
 from proctor.policies.training_data import TrainingData, TrainingEpisode
@@ -26,6 +27,11 @@ def read_training_data(config: DatasetConfig) -> TrainingData:
         ConfigError: the dataset cannot be read; the message says why.
         MissingExtraError: lerobot's part for datasets is not installed.
     """
+    if config.streaming:
+        note(
+            "The audit reads episodes from all over the dataset, which is downloaded first if it is not here; "
+            "--dataset.streaming does not change that, and --dataset.episodes chooses some."
+        )
     dataset = _open(config)
     columns = _columns(dataset)
     ranges = _ranges(columns["episode_index"])
