@@ -53,6 +53,18 @@ def test_every_extra_in_the_repository_is_one_of_that_distribution():
     assert {found for _, found in named} - {"proctor-sliding"} == {PROJECT["name"]}, named  # a plug-in of the tests
 
 
+def test_an_extra_that_consists_of_others_has_no_condition():
+    """Hatchling copies the requirements of the others into its own, and drops the condition: all of them would apply
+    under every Python."""
+    extras = PROJECT["optional-dependencies"]
+    others = [
+        each for requirements in extras.values() for each in requirements if each.startswith(PROJECT["name"] + "[")
+    ]
+
+    assert len(others) >= 4
+    assert [each for each in others if ";" in each] == []
+
+
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """A folder of the import path, and a function that leaves there what an installer leaves of a distribution."""
