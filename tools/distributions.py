@@ -2,7 +2,8 @@
 
 ``make dist`` writes ``dist/``; ``make dist-try`` installs the core wheel into an empty environment and runs it;
 ``make dist-matrix`` does that on every supported Python, also with what the demonstration needs, one environment after
-another. Packages come from where pip is set up to find them.
+another, and asks pip whether the requirements of the extra ``all`` fit together. Packages come from where pip is set up
+to find them.
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ def main() -> int:
     for python in pythons:
         for wanted in extras:
             try_in_an_empty_environment(python, wanted)
+        if matrix:
+            resolve_everything(python)
     return 0
 
 
@@ -122,6 +125,14 @@ def try_in_an_empty_environment(python: str, extras: str) -> None:
         empty.mkdir()
         try_commands(environment / "bin" / "proctor", empty, whole="demo" in extras)
     say(f"{what}: all commands work, {perf_counter() - began:.0f} s in all")
+
+
+def resolve_everything(python: str) -> None:
+    """Have pip find versions of everything that the extra ``all`` asks for, without installing them."""
+    (wheel,) = DIST.glob("proctor_eval-*.whl")
+    interpreter = find_python(f"=={python}.*", needs_pip=True)
+    run(str(interpreter.path), "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet", f"{wheel}[all]")
+    say(f"Python {python}: the requirements of [all] fit together")
 
 
 def try_commands(proctor: Path, folder: Path, *, whole: bool) -> None:
