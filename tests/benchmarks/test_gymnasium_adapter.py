@@ -410,7 +410,26 @@ def test_a_discrete_action_is_the_nearest_number():
 
         assert taken == [1, 2, 3, 2, 4, 4, 1]
         assert all(isinstance(action, int) for action in taken)
-        assert env.action_space == Box(1, 4, (1,), np.float32)
+        assert env.action_space == Box(1, 4, (1,), np.int64)
+
+
+@pytest.mark.parametrize(
+    ("space", "given", "taken"),
+    [
+        (Box(-3, 3, (2,), np.int32), [0.9, -1.6], [1, -2]),
+        (Box(0, 255, (2,), np.uint8), [-1.0, 300.0], [0, 255]),
+        (Box(0, 255, (2,), np.uint8), [7, 9], [7, 9]),
+    ],
+    ids=str,
+)
+def test_a_vector_of_whole_numbers_is_rounded_and_kept_within_the_valid_ones(space, given, taken):
+    """Neither cut off at the point nor wrapped around, and of the space's dtype."""
+    with made_up(action_space=space) as env:
+        env.reset(7, None, look=False)
+        env.step(np.array(given), look=False)
+
+        assert env._env.unwrapped.taken.tolist() == taken
+        assert env._env.unwrapped.taken.dtype == space.dtype
 
 
 def test_other_actions_are_refused():

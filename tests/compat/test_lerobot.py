@@ -11,7 +11,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
 import proctor
 from proctor import eval_policy, make_env, make_policy
-from proctor.errors import ConfigError, ContractError
+from proctor.errors import ConfigError, ContractError, PolicyError
 from proctor.policies.base import LocalPolicy, Policy
 from proctor.results.result_file import read_result_file
 from proctor.testing.fakes import FAKE_BENCHMARK, FakeEnv, FakePolicy
@@ -203,6 +203,52 @@ def test_what_is_no_success_in_lockstep_is_an_error(reported, mode):
     """Named with its key."""
     with pytest.raises(ValueError, match=r"^info\['success'\] is .*; expected a bool"):
         lockstep(Telling(None, reported), mode=mode)
+
+
+class Choosing(Toy):
+    """Takes one of three."""
+
+    action_space = gymnasium.spaces.Discrete(3)
+
+    def step(self, action):
+        return super().step([action])
+
+
+def test_a_discrete_action_is_the_nearest_number_in_lockstep_too():
+    """As in the engine."""
+    env = SyncVectorEnv([Choosing] * 2)
+
+    metrics = eval_policy(env, lambda _: [0.6 if env.envs[0].n_steps % 2 else 9.0], n_episodes=2)
+
+    assert [episode["sum_reward"] for episode in metrics["per_episode"]] == [5, 5]
+
+
+@pytest.mark.parametrize("answer", [[1.0, 1.0], [float("nan")], 1j], ids=str)
+def test_what_cannot_be_executed_is_an_error_in_lockstep(answer):
+    """It is not left to the environment what to make of it."""
+    with pytest.raises(PolicyError, match="^the policy gave"):
+        eval_policy(SyncVectorEnv([Toy]), lambda _: answer, n_episodes=1)
+
+
+class Halving(Toy):
+    """Writes into the action that it is given."""
+
+    def step(self, action):
+        action *= 0.5
+        return super().step(action)
+
+
+@pytest.mark.parametrize("mode", AutoresetMode)
+def test_the_steps_are_those_of_the_episode(mode):
+    """The action as the policy gave it, and at the end what was seen then, not the next episode's beginning."""
+    env = SyncVectorEnv([Halving] * 2, autoreset_mode=mode)
+
+    metrics = eval_policy(env, lambda _: [2.0], n_episodes=2, start_seed=1000, return_episode_data=True)
+
+    assert metrics["episodes"]["observation.state"][:, 0].tolist() == [1000] * 6 + [1001] * 6
+    assert metrics["episodes"]["observation.state"][:, 1].tolist() == [0, 1, 2, 3, 4, 5] * 2
+    assert metrics["episodes"]["action"].unique().tolist() == [2]
+    assert metrics["episodes"]["next.reward"].unique().tolist() == [1]
 
 
 def test_a_reward_that_is_not_finite_is_in_no_average():

@@ -300,3 +300,19 @@ def test_a_video_ends_with_its_attempt(built, tmp_path):
 
     assert isinstance(reply, Finished)
     assert not list(tmp_path.iterdir())
+
+
+def test_an_action_is_recorded_as_the_policy_gave_it(built, monkeypatch):
+    """Also if the simulator writes into it, and whether it comes from a message or from this process."""
+    whole = FakeEnv.step
+
+    def halving(env, action, *, look):
+        action *= 0.5
+        return whole(env, action, look=look)
+
+    monkeypatch.setattr(FakeEnv, "step", halving)
+    built.handle(START)
+    reply = built.handle(Act(ArrayBytes.pack(np.ones((10, 2), np.float32)), (False,) * 10))
+
+    assert isinstance(reply, Finished)
+    assert (reply.arrays["actions"].unpack() == 1).all()

@@ -50,6 +50,17 @@ def test_what_it_is_given_is_its_own():
     assert given.arrays["observation.state"].tolist() == [[1, 2]]
 
 
+def test_what_it_gives_may_be_the_same_memory_each_time():
+    """A function may write its next action into the array of the last one."""
+    memory = EpisodeMemory(RandomStream(EpisodeSpec("suite", 0, 0, 1000)))
+    buffer = np.zeros(1)
+    policy = FunctionPolicy(lambda obs: np.add(buffer, 1, out=buffer))
+
+    (first,), (second,) = (policy.predict([observation()], [memory]) for _ in range(2))
+
+    assert (first.tolist(), second.tolist()) == ([[1]], [[2]])
+
+
 @pytest.mark.parametrize(
     ("answer", "chunk"),
     [

@@ -61,6 +61,14 @@ def test_where_there_are_no_bounds_random_actions_are_normal():
     assert 0.8 < actions[:, 0].std() < 1.2
 
 
+def test_random_whole_numbers_are_equally_likely():
+    """The first and the last as much as those between, which rounding would favour."""
+    actions = actions_of(Random(), Box(1, 4, (1,), np.int64), n=2000)
+
+    assert actions.dtype == np.int64
+    assert np.allclose(np.bincount(actions.ravel(), minlength=5) / 2000, [0, 0.25, 0.25, 0.25, 0.25], atol=0.05)
+
+
 def test_random_actions_are_the_episodes():
     """The same whenever it runs, others for another episode."""
     assert np.array_equal(actions_of(Random(), UNIT), actions_of(Random(), UNIT))

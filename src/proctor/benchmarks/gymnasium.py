@@ -23,9 +23,9 @@ from proctor.benchmarks.base import (
     mujoco_state,
     set_mujoco_state,
 )
-from proctor.benchmarks.gym_package import Discrete, package, registered
+from proctor.benchmarks.gym_package import package, registered
 from proctor.benchmarks.gymnasium_registry import creator_of, is_made_in_main, register_specs, spec_of, to_workers
-from proctor.benchmarks.gymnasium_spaces import ObservationNames, action_box, rgb_frame
+from proctor.benchmarks.gymnasium_spaces import ObservationNames, action_box, native_action, rgb_frame
 from proctor.benchmarks.returns import USUAL_SUCCESS_KEYS, decided, real_number, shown, success_in
 from proctor.config import EnvConfig
 from proctor.errors import ConfigError
@@ -142,7 +142,7 @@ class GymnasiumEnv(SimEnv):
         return self._observe() if look else None
 
     def step(self, action: Array, *, look: bool) -> Step:
-        self._seen, reward, terminated, truncated, info = self._env.step(self._native(action))
+        self._seen, reward, terminated, truncated, info = self._env.step(native_action(action, self._env.action_space, self.action_space))
         reward = real_number(reward, "the reward")
         terminated, truncated = decided(terminated, "terminated"), decided(truncated, "truncated")
         over = terminated or truncated
@@ -154,12 +154,6 @@ class GymnasiumEnv(SimEnv):
             success=self._succeeded(info, over=over),
             observation=self._observe() if look and not over else None,
         )
-
-    def _native(self, action: Array) -> Any:
-        """Convert an action to the environment's form; a discrete action is rounded to the nearest valid number."""
-        if isinstance(self._env.action_space, Discrete):
-            return int(np.clip(np.rint(action[0]), self.action_space.low[0], self.action_space.high[0]))
-        return np.asarray(action, self.action_space.dtype)
 
     def _succeeded(self, info: Any, *, over: bool) -> bool | None:
         """Return success after a step, from info, else from the sum of rewards, else from ``success_key`` being set."""
@@ -289,8 +283,9 @@ class Gymnasium(Benchmark):
                   uint8 with channels last; Discrete is float32 (1,), MultiDiscrete and MultiBinary are
                   float32, a Tuple of numbers and vectors is one vector; other arrays are not changed;
                   spaces that are not arrays (Graph, Sequence) are left out, with a note
-    action        a vector, as the environment declares it; Discrete(n) is float32 (1,), rounded to the
-                  nearest number (halves to the even one) and clipped to the valid ones
+    action        a vector, as the environment declares it; Discrete(n) is int64 (1,). In a space of whole
+                  numbers, actions are rounded to the nearest number (halves to the even one) and clipped to
+                  the valid ones
     episode       ends when the environment terminates it, or after the registered number of steps, then
                   truncated; the seed is passed to ``reset``. When the environment is built, two episodes
                   with one seed are compared: an environment that is not deterministic is recorded on video

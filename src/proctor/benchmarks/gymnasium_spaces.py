@@ -110,17 +110,28 @@ class ObservationNames:
 
 
 def action_box(space: Any, env_id: str) -> Box:
-    """Return the space of a policy's actions: a vector space unchanged, or float32 (1,) for one of *n*.
+    """Return the space of a policy's actions: a vector space unchanged, or int64 (1,) for one of *n*.
 
     Raises:
         ConfigError: the space is neither.
     """
     if isinstance(space, Discrete):
         first = int(space.start)
-        return Box(first, first + int(space.n) - 1, (1,), np.float32)
+        return Box(first, first + int(space.n) - 1, (1,), np.int64)
     if isinstance(space, Box) and len(space.shape) == 1:
         return space
     raise ConfigError(f"{env_id}: actions are {space}; they must be a vector (Box of one dimension) or Discrete.")
+
+
+def native_action(action: Array, space: Any, box: Box) -> Any:
+    """Return an action of a policy in the form of an environment's ``space``; ``box`` is its :func:`action_box`.
+
+    If they hold whole numbers, each number is rounded (halves to the even one) and clipped to the valid ones. The
+    environment may write into what is returned.
+    """
+    if box.dtype.kind in "iu":
+        action = np.clip(np.rint(action), box.low, box.high)
+    return int(action[0]) if isinstance(space, Discrete) else np.array(action, box.dtype)
 
 
 def rgb_frame(frame: Any) -> Array:

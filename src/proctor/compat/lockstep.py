@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from proctor.benchmarks.base import features_of
-from proctor.benchmarks.gymnasium_spaces import ObservationNames, action_box, rgb_frame
+from proctor.benchmarks.gym_package import Box
+from proctor.benchmarks.gymnasium_spaces import ObservationNames, action_box, native_action, rgb_frame
 from proctor.benchmarks.returns import (
     USUAL_SUCCESS_KEYS,
     decided,
@@ -29,9 +30,10 @@ from proctor.benchmarks.returns import (
     success_in,
 )
 from proctor.engine.worker.video_file import H264Writer
+from proctor.policies.actions import check_actions
 from proctor.policies.base import EpisodeMemory, Policy
 from proctor.streams import RandomStream
-from proctor.types import Array, EpisodeSpec, Observation, Outcome
+from proctor.types import Array, ArraySpec, EpisodeSpec, Observation, Outcome
 
 _LEROBOTS_MODULE = "lerobot.envs.utils"
 _USUAL_FPS = 30
@@ -95,11 +97,11 @@ class Lockstep:
 
         Raises:
             ContractError: policy and environment do not fit.
+            PolicyError: the policy returned actions that cannot be executed.
             ValueError: the environment returned a success, an end or a reward that is none.
         """
         if not _steps(self.before):
-            actions = action_box(self.env.single_action_space, "the environment")
-            self.policy.check_contract(features_of(self._names.space, actions))
+            self.policy.check_contract(features_of(self._names.space, self._action_box))
         for first in range(0, n_episodes, self.env.num_envs):
             indices = range(first, first + self.env.num_envs)
             yield from self._batch(indices, seed, max(0, n_pictured - first))[: n_episodes - first]
@@ -107,6 +109,10 @@ class Lockstep:
     @cached_property
     def _names(self) -> ObservationNames:
         return ObservationNames(self.env.single_observation_space, "the environment")
+
+    @cached_property
+    def _action_box(self) -> Box:
+        return action_box(self.env.single_action_space, "the environment")
 
     def _batch(self, indices: Sequence[int], seed: int, n_pictured: int) -> list[Row]:
         span, n_steps = 1 - self.policy.look_offsets[0], 0
@@ -127,6 +133,9 @@ class Lockstep:
                 if not row.over:
                     _count(row, rewards[i], terminated[i], truncated[i], _info_of(i, info))
                     row.over = row.over or n_steps == most_steps
+                    if self.keeps_steps and "final_obs" in info and _holds(i, info, "final_obs"):
+                        last = self._frames(_batch_of_one(info["final_obs"][i]), [row.instruction])
+                        row.seen.append({name: frame[0] for name, frame in last.items()})
             self._picture(rows[:n_pictured])
         self._look(rows, seen)
         return rows
@@ -156,19 +165,38 @@ class Lockstep:
 
     def _actions(self, rows: Sequence[Row]) -> Array:
         """Take the next action of each row; one that is over gets zeros."""
-        _refill(self.policy, [row for row in rows if not row.over and not row.queue])
-        space = self.env.single_action_space
-        actions = np.stack([row.queue.popleft() if not row.over else np.zeros(space.shape) for row in rows])
+        self._refill([row for row in rows if not row.over and not row.queue])
+        space, box = self.env.single_action_space, self._action_box
+        actions = np.stack([row.queue.popleft() if not row.over else np.zeros(box.shape) for row in rows])
         if _steps(self.after):
             import torch
 
             actions = self.after({"action": torch.from_numpy(actions)})["action"].cpu().numpy()
-        actions = actions.astype(space.dtype)
+        native = np.stack([native_action(action, space, box) for action in actions])
         if self.keeps_steps:
-            for row, action in zip(rows, actions, strict=True):
+            for row, action in zip(rows, native, strict=True):
                 if not row.over:
-                    row.actions.append(action)
-        return actions
+                    row.actions.append(np.array(action, ndmin=1))
+        return native
+
+    def _refill(self, rows: Sequence[Row]) -> None:
+        """Ask the policy for those that have no action left."""
+        policy = self.policy
+        if policy.runs_alone:
+            for row in rows:
+                with row.memory.stream.swapped_in():
+                    (chunk,) = policy.predict([row.observation(policy.look_offsets)], [row.memory])
+                row.queue.extend(self._checked(chunk))
+        elif rows:
+            observations = [row.observation(policy.look_offsets) for row in rows]
+            chunks = policy.predict(observations, [row.memory for row in rows])
+            for row, chunk in zip(rows, chunks, strict=True):
+                row.queue.extend(self._checked(chunk))
+
+    def _checked(self, chunk: Any) -> Array:
+        """Give the actions of a chunk to execute. If they pass a processor, their size may not be the environment's."""
+        size = np.shape(chunk)[1:] if _steps(self.after) else self._action_box.shape
+        return check_actions(chunk, ArraySpec(size, self._action_box.dtype.name))[: self.policy.n_action_steps]
 
     def _picture(self, first: Sequence[Row]) -> None:
         """Draw a frame of each of the first rows. One that is over may show its next episode, so it gets none."""
@@ -231,20 +259,6 @@ def _count(row: Row, reward: Any, terminated: Any, truncated: Any, info: Mapping
     row.over = decided(terminated, "terminated") or decided(truncated, "truncated")
 
 
-def _refill(policy: Policy, rows: Sequence[Row]) -> None:
-    """Ask the policy for those that have no action left."""
-    if policy.runs_alone:
-        for row in rows:
-            with row.memory.stream.swapped_in():
-                (chunk,) = policy.predict([row.observation(policy.look_offsets)], [row.memory])
-            row.queue.extend(chunk[: policy.n_action_steps])
-    elif rows:
-        observations = [row.observation(policy.look_offsets) for row in rows]
-        chunks = policy.predict(observations, [row.memory for row in rows])
-        for row, chunk in zip(rows, chunks, strict=True):
-            row.queue.extend(chunk[: policy.n_action_steps])
-
-
 def _info_of(i: int, info: Mapping[str, Any]) -> Mapping[str, Any]:
     """Give the part of a vector environment's info that holds the success of its environment number ``i``.
 
@@ -265,6 +279,12 @@ def _value_of(i: int, values: Any, key: str) -> Any:
         return values[i]
     except (TypeError, LookupError):
         raise ValueError(f"info['{key}'] is {shown(values)}; expected a value for each environment") from None
+
+
+def _batch_of_one(observation: Any) -> Any:
+    if isinstance(observation, Mapping):
+        return {key: _batch_of_one(part) for key, part in observation.items()}
+    return np.array(observation)[np.newaxis]
 
 
 def _holds(i: int, info: Mapping[str, Any], key: str) -> bool:

@@ -74,7 +74,7 @@ class FunctionPolicy(Policy):
         seen: dict[str, Any] = {
             self._rename_map.get(key, key): array[-1].copy() for key, array in observation.arrays.items()
         }
-        actions = np.atleast_1d(to_array(self._function({**seen, "instruction": observation.instruction})))
+        actions = np.array(to_array(self._function({**seen, "instruction": observation.instruction})), ndmin=1)
         return actions if actions.ndim > 1 else actions[np.newaxis]
 
 

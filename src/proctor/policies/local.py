@@ -30,13 +30,17 @@ class Expert(ActionSource):
 
 
 class Random(ActionSource):
-    """Uniform actions within the bounds of the action space, normal ones if it has none, from the episode's stream."""
+    """Uniform actions within the bounds of the action space, normal ones if it has none, from the episode's stream. In
+    a space of whole numbers, each valid number is as likely as the others.
+    """
 
     def reset(self, env: SimEnv, stream: RandomStream) -> None:
         self._space, self._generator = env.action_space, stream.generator
 
     def act(self) -> Array:
         low, high = self._space.low, self._space.high
+        if self._space.dtype.kind in "iu":
+            return self._generator.integers(low, high, dtype=self._space.dtype, endpoint=True)
         bounded = np.isfinite(low) & np.isfinite(high)
         uniform = self._generator.uniform(np.where(bounded, low, 0), np.where(bounded, high, 1))
         normal = self._generator.standard_normal(self._space.shape)

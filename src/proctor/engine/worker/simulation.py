@@ -228,7 +228,8 @@ class Simulation:
 
     def _step(self, env: SimEnv, episode: _RunningEpisode, action: Array, *, look: bool) -> Step:
         rollout = self.rollout
-        step = env.step(action, look=look or (rollout is not None and rollout.looks))
+        # a simulator may write into what it is given, and the action is still to be recorded
+        step = env.step(action.copy(), look=look or (rollout is not None and rollout.looks))
         episode.record(action, step, look=look)
         if self.recorder is not None:
             self.recorder.after_step(last=episode.over)
