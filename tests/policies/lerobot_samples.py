@@ -30,8 +30,22 @@ def make_wanderer(directory, robot=PUSHT):
     return checkpoints.write_checkpoint(directory, robot, checkpoints.Recipe(WandererConfig, WandererPolicy, {}), 0)
 
 
+def make_relative_act(directory, robot=PUSHT):
+    """An ACT, whose configuration has no word for it, with processors that add actions to the state."""
+    checkpoints.make_act(directory, robot, chunk_size=12, n_action_steps=5)
+    for side, name in (("pre", "relative"), ("post", "absolute")):
+        file = directory / f"policy_{side}processor.json"
+        steps = json.loads(file.read_text())["steps"]
+        names = [step["registry_name"] for step in steps]
+        place = names.index("normalizer_processor") if side == "pre" else names.index("unnormalizer_processor") + 1
+        steps.insert(place, {"registry_name": f"{name}_actions_processor", "config": {"enabled": True}})
+        edit_json(file, steps=steps)
+    return directory
+
+
 KINDS = {
     "act": partial(checkpoints.make_act, chunk_size=12, n_action_steps=5),
+    "act-relative": make_relative_act,
     "ensemble": partial(checkpoints.make_act, chunk_size=12, n_action_steps=1, temporal_ensemble_coeff=0.01),
     "diffusion": checkpoints.make_diffusion,
     "ddpm": partial(checkpoints.make_diffusion, noise_scheduler_type="DDPM", num_train_timesteps=4, n_obs_steps=3),
@@ -59,11 +73,11 @@ KINDS = {
 }
 """How a checkpoint of each kind is made, from its directory and a robot."""
 
-ALONE = {"tdmpc", "wanderer", "pi0-relative", "eo1", "evo1", "groot", "vla_jepa", "wall_x"}
+ALONE = {"tdmpc", "wanderer", "act-relative", "pi0-relative", "eo1", "evo1", "groot", "vla_jepa", "wall_x"}
 ALONE |= {"molmoact2", "fastwam", "lingbot_va"}
 """Those whose episodes do not share a pass."""
 
-NEWER = {"pi0", "pi05", "pi0-relative", "pi0_fast", "eo1", "evo1", "groot", "vla_jepa", "wall_x", "dit", "dit-flow"}
+NEWER = {"act-relative", "pi0", "pi05", "pi0-relative", "pi0_fast", "eo1", "evo1", "groot", "vla_jepa", "wall_x", "dit", "dit-flow"}
 NEWER |= {"molmoact2", "fastwam", "lingbot_va"}
 """What LeRobot 0.4 has not, or not with a transformers that is on PyPI."""
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from lerobot_samples import PLUGIN, Episode, LeRobotLoop, edit_json, frames, new_memory
 
-from proctor.errors import CheckpointError
+from proctor.errors import CheckpointError, ConfigError
 from proctor.policies.lerobot import load
 from proctor.policies.lerobot.files import EMBEDDED_NORMALISATION
 
@@ -178,6 +178,24 @@ def test_a_policy_of_an_installed_package_is_found_by_its_name(checkpoints):
 
 def test_relative_actions_are_added_to_what_was_seen_last(checkpoints):
     """So such a policy looks at every step, as in LeRobot's loop."""
-    source = load({"path": str(checkpoints["pi0-relative"])})
+    for name in ("pi0-relative", "act-relative"):
+        source = load({"path": str(checkpoints[name])})
 
-    assert (source.n_action_steps, source.checkpoint.policy_type.randomness) == (1, "global")
+        assert (source.n_action_steps, source.checkpoint.policy_type.randomness) == (1, "global")
+
+
+def test_the_processors_decide_whether_actions_are_relative(bare):
+    """A field that says otherwise is the mistake of who wrote it."""
+    added = {"registry_name": "absolute_actions_processor", "config": {"enabled": True}}
+    edit_json(bare / "config.json", use_relative_actions=True)
+
+    for steps in ([], [added | {"config": {"enabled": False}}], [added | {"config": {}}]):
+        edit_json(bare / "policy_postprocessor.json", steps=steps)
+        with pytest.raises(CheckpointError, match=r"no enabled absolute_actions_processor, though config\.json has"):
+            load({"path": str(bare)})
+        assert load({"path": str(bare), "use_relative_actions": False}).n_action_steps == 5
+
+    edit_json(bare / "policy_postprocessor.json", steps=[added])
+    assert load({"path": str(bare)}).n_action_steps == 1
+    with pytest.raises(ConfigError, match=r"use_relative_actions is False, but .* adds actions to the state"):
+        load({"path": str(bare), "use_relative_actions": False})

@@ -25,6 +25,7 @@ from proctor.policies.lerobot.normalisation import check_normalisation
 from proctor.policies.lerobot.overrides import override
 from proctor.policies.lerobot.policy_types import policy_type_of
 from proctor.policies.lerobot.source import LeRobotSource, load
+from proctor.policies.lerobot.steps import has_relative_actions
 from proctor.policies.lerobot.training_statistics import training_of
 
 if TYPE_CHECKING:
@@ -154,8 +155,8 @@ def _described(
     config = json.loads((directory / CONFIG).read_bytes())
     before, after = (json.loads((directory / name).read_bytes())["steps"] for name in (PREPROCESSOR, POSTPROCESSOR))
     renamed = [step["config"]["rename_map"] for step in before if "rename_map" in step["config"]]
-    policy_type = policy_type_of(config)
     files = CheckpointFiles(directory, config, (), False, before, after, ())
+    policy_type = policy_type_of(config, relative_actions=has_relative_actions(files, config, {}))
     check_normalisation(files, config, {})
     names = rename_map or next(iter(renamed), {})
     checkpoint = Checkpoint(

@@ -72,14 +72,14 @@ class PolicyType:
     imports: tuple[str, ...] | None = None
 
 
-def policy_type_of(config: Config) -> PolicyType:
-    """Find the type of a checkpoint's policy by its configuration.
+def policy_type_of(config: Config, *, relative_actions: bool) -> PolicyType:
+    """Find the type of a checkpoint's policy by its configuration, and by whether its actions are added to the state.
 
     Raises:
         CheckpointError: LeRobot cannot evaluate the checkpoint either.
     """
     policy_type = POLICY_TYPES.get(str(config["type"]), UNDECLARED)
-    if config.get("use_relative_actions"):
+    if relative_actions:
         policy_type = _with_relative_actions(policy_type, config)
     return _in_real_time(policy_type, config) if is_real_time(config) else policy_type
 
@@ -91,7 +91,8 @@ def _with_relative_actions(policy_type: PolicyType, config: Config) -> PolicyTyp
             "a policy, so it cannot be evaluated. Evaluate one that was trained without."
         )
     # The postprocessor adds an action to what was seen last, so each step must be seen.
-    kept = {name: getattr(policy_type, name) for name in ("resizes_images", "weights", "load_rest", "requires")}
+    names = ("resizes_images", "weights", "load_rest", "requires", "while_loading")
+    kept = {name: getattr(policy_type, name) for name in names}
     return replace(UNDECLARED, **kept)
 
 

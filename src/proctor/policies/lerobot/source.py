@@ -21,6 +21,7 @@ from proctor.policies.lerobot.names import check_names
 from proctor.policies.lerobot.normalisation import check_normalisation
 from proctor.policies.lerobot.overrides import override, read_value
 from proctor.policies.lerobot.policy_types import PolicyType, policy_type_of
+from proctor.policies.lerobot.steps import has_relative_actions
 from proctor.results.audit import Training
 from proctor.types import Features
 
@@ -187,7 +188,8 @@ def load(
         files.config.keys() & DROPPED_FIELDS.get(files.config["type"], ()) - overrides.keys() if strict else ()
     )
     _note_ignored_fields(files, overrides, dropped)
-    policy_type = policy_type_of({**files.config, **overrides})
+    wanted = {**files.config, **overrides}
+    policy_type = policy_type_of(wanted, relative_actions=has_relative_actions(files, wanted, overrides))
     _require_packages(policy_type, files)
     compiles_network = _compiles_network(files, overrides, policy_type)
     config = override(files.config, overrides, policy_type)

@@ -14,8 +14,8 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
-from proctor.errors import CheckpointError
-from proctor.policies.lerobot.files import POSTPROCESSOR, PREPROCESSOR, CheckpointFiles
+from proctor.errors import CheckpointError, ConfigError
+from proctor.policies.lerobot.files import CONFIG, POSTPROCESSOR, PREPROCESSOR, CheckpointFiles
 
 LEROBOT_STEPS = frozenset(
     """
@@ -54,6 +54,7 @@ LEROBOT_CLASSES = frozenset(
 )
 """LeRobot's steps for policies that it does not register, so that it saves them by class. Neither loads anything."""
 
+_RELATIVE = "use_relative_actions"
 _PLUGIN_PREFIXES = ("lerobot_robot_", "lerobot_camera_", "lerobot_teleoperator_", "lerobot_policy_", "lerobot_env_")
 
 
@@ -86,6 +87,36 @@ def check_steps(file: Path, steps: Sequence[Mapping[str, Any]]) -> None:
             )
         if name is not None and name not in LEROBOT_STEPS | _registered_here() and not _installed_plugins():
             raise _unknown(file, name)
+
+
+def has_relative_actions(files: CheckpointFiles, config: Mapping[str, Any], overrides: Mapping[str, Any]) -> bool:
+    """Say whether the postprocessor adds a policy's actions to the state that its preprocessor has seen last.
+
+    The processors decide, as in LeRobot, whatever ``use_relative_actions`` in ``config`` says; ``overrides`` are the
+    fields of it that the user gave. GR00T has steps of its own for this.
+
+    Raises:
+        CheckpointError: the policy is said to give relative actions, and nothing adds them to the state.
+        ConfigError: the user says something else than the processors do.
+    """
+    asked = bool(config.get(_RELATIVE))
+    if files.postprocessor is None or config["type"] == "groot":
+        return asked
+    file = files.directory / POSTPROCESSOR
+    added = any(
+        step.get("registry_name") == "absolute_actions_processor" and (step.get("config") or {}).get("enabled")
+        for step in files.postprocessor
+    )
+    if _RELATIVE in overrides and asked != added:
+        does = "adds actions to the state" if added else "adds no actions to the state"
+        raise ConfigError(f"policy.{_RELATIVE} is {asked}, but {file} {does}, whatever it is; leave the option out.")
+    if asked and not added:
+        raise CheckpointError(
+            f"{file} has no enabled absolute_actions_processor, though {CONFIG} has {_RELATIVE}: relative actions would "
+            "be executed as absolute ones; save the processors again, or, if the policy was trained on absolute "
+            f"actions: --policy.{_RELATIVE}=false"
+        )
+    return added
 
 
 def register_plugin_steps(files: CheckpointFiles) -> None:
