@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 
 from proctor import evaluate
-from proctor.errors import ConfigError
+from proctor.errors import ConfigError, ContractError
 from proctor.policies.base import EpisodeMemory
 from proctor.policies.function import FunctionPolicy, load
 from proctor.streams import RandomStream
 from proctor.testing.fakes import FAKE_BENCHMARK
-from proctor.types import EpisodeSpec, Observation
+from proctor.types import ArraySpec, EpisodeSpec, Features, Observation
+
+UNIT = ArraySpec((1,), "float32")
 
 
 def observation() -> Observation:
@@ -48,6 +50,14 @@ def test_what_it_is_given_is_its_own():
     kept[0][:] = 99
 
     assert given.arrays["observation.state"].tolist() == [[1, 2]]
+
+
+def test_it_is_not_given_two_arrays_under_one_name():
+    """One would hide the other."""
+    seen = Features({"observation.a": ArraySpec((2,), "float32"), "state": ArraySpec((2,), "float32")}, UNIT)
+
+    with pytest.raises(ContractError, match=r"observation\.a and state of the environment are both state"):
+        FunctionPolicy(lambda obs: [0.0], rename_map={"observation.a": "state"}).check_contract(seen)
 
 
 def test_what_it_gives_may_be_the_same_memory_each_time():

@@ -3,7 +3,7 @@
 import pytest
 from lerobot_samples import edit_json
 
-from proctor.errors import ContractError
+from proctor.errors import ContractError, Note
 from proctor.policies.lerobot import load
 from proctor.types import ArraySpec, Features
 
@@ -68,6 +68,23 @@ def with_cameras(bare, *names, **changes):
     image, vector = {"type": "VISUAL", "shape": [3, 96, 96]}, {"type": "STATE", "shape": [2]}
     inputs = {**dict.fromkeys(names, image), "observation.state": vector}
     edit_json(bare / "config.json", type="smolvla", input_features=inputs, **changes)
+
+
+def test_two_observations_of_one_name_are_refused(bare):
+    """Also if the environment gives one of them under that name: which of the two the policy saw would be chance."""
+    names = {"observation.images.top": "observation.image"}
+    both = Features(
+        {**features().observation, "observation.images.top": ArraySpec((96, 96, 3), "uint8")}, features().action
+    )
+
+    assert "observation.image and observation.images.top of the environment are both" in refusal(bare, both, names)
+    load({"path": str(bare)}, names | {"observation.image": "unused"}).check_contract(both)
+
+
+def test_a_renaming_of_what_is_not_there_is_told(bare):
+    """A slip would leave a camera empty, or as it was."""
+    with pytest.warns(Note, match=r"names observation\.images\.tpo, which the environment does not give; it gives obs"):
+        load({"path": str(bare)}, {"observation.images.tpo": "observation.image"}).check_contract(features())
 
 
 def test_as_many_cameras_may_be_missing_as_the_policy_leaves_empty(bare):

@@ -11,9 +11,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
-from proctor.errors import ConfigError
+from proctor.errors import ConfigError, ContractError, note
 from proctor.streams import RandomStream
-from proctor.types import Array, Features, Observation, StrEnum
+from proctor.types import Array, ArraySpec, Features, Observation, StrEnum
 
 Source = str | Callable[..., Any]
 """Code that makes actions: a module by its name, a function or a class."""
@@ -29,6 +29,30 @@ class Randomness(StrEnum):
     GLOBAL = "global"
     """It draws from the global generators of Python, numpy and torch, or holds one episode at a time. Such a policy is
     given one observation at a time, with the episode's generator states swapped in."""
+
+
+def renamed(features: Features, names: Mapping[str, str]) -> dict[str, ArraySpec]:
+    """Return an environment's observations under the names that ``names`` (``--rename_map``) gives some of them.
+
+    If ``names`` has a key that the environment does not observe, a note says so.
+
+    Raises:
+        ContractError: two observations would have one name.
+    """
+    if unknown := sorted(names.keys() - features.observation.keys()):
+        note(
+            f"The rename_map names {', '.join(unknown)}, which the environment does not give; it gives "
+            f"{', '.join(features.observation)}."
+        )
+    origins: dict[str, str] = {}
+    for key in features.observation:
+        name = names.get(key, key)
+        if (other := origins.setdefault(name, key)) != key:
+            raise ContractError(
+                f"With this rename_map, {other} and {key} of the environment are both {name}; give one of them a name "
+                "that the policy does not use."
+            )
+    return {name: features.observation[key] for name, key in origins.items()}
 
 
 class EpisodeMemory:

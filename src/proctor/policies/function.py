@@ -22,8 +22,8 @@ from proctor.errors import ConfigError
 from proctor.identity.code import identify
 from proctor.plugins import load_object
 from proctor.policies.actions import to_array
-from proctor.policies.base import EpisodeMemory, Policy, Randomness
-from proctor.types import Array, Observation
+from proctor.policies.base import EpisodeMemory, Policy, Randomness, renamed
+from proctor.types import Array, Features, Observation
 
 PredictFunction = Callable[[dict[str, Any]], Any]
 
@@ -59,6 +59,9 @@ class FunctionPolicy(Policy):
         self.distributions = self._identity.distributions
         self._rename_map = rename_map or {}
         self.n_action_steps = sys.maxsize if n_action_steps is None else n_action_steps
+
+    def check_contract(self, features: Features) -> None:
+        renamed(features, self._rename_map)
 
     def predict(self, observations: Sequence[Observation], memories: Sequence[EpisodeMemory]) -> list[Array]:
         return [self._actions(observation) for observation in observations]

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from proctor.errors import ContractError
+from proctor.policies.base import renamed
 from proctor.types import ArraySpec, Features
 
 Kind = tuple[str, tuple[int, ...]]
@@ -23,10 +24,11 @@ def check_contract(
     the policy takes images of any size, because it resizes them or because the user says so.
 
     Raises:
-        ContractError: a table of both sides.
+        ContractError: they do not fit, and the message has a table of both sides; or two observations would have one
+            name.
     """
     wanted = {key: _wanted(feature) for key, feature in config["input_features"].items()}
-    given = {rename_map.get(key, key): _given(spec) for key, spec in features.observation.items()}
+    given = {key: _given(spec) for key, spec in renamed(features, rename_map).items()}
     wanted |= {key: _wanted(feature) for key, feature in config["output_features"].items() if key == "action"}
     given["action"] = "vector", features.action.shape
     for key in _empty_cameras(wanted, given, config.get("empty_cameras") or 0):

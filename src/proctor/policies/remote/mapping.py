@@ -29,6 +29,7 @@ from proctor.config import structure
 from proctor.config.strict_yaml import load_yaml
 from proctor.errors import ConfigError, ContractError, PolicyError, did_you_mean
 from proctor.policies.actions import to_array
+from proctor.policies.base import renamed
 from proctor.policies.remote.conversions import OF_ACTIONS, OF_VECTORS
 from proctor.policies.remote.images import as_uint8, resize_with_pad, stretched, turned
 from proctor.types import INSTRUCTION, Array, Features, Observation
@@ -229,6 +230,7 @@ class Choice:
 
     def check_contract(self, features: Features) -> None:
         """See :meth:`proctor.policies.base.Policy.check_contract`."""
+        renamed(features, self.names)
         self.for_observation(features.observation)
 
     def _what_is_missing(self, given: set[str]) -> str:
