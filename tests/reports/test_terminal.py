@@ -40,6 +40,31 @@ def printed(summary, width=110, directory="outputs/run", **whereabouts):
     return buffer.getvalue()
 
 
+@pytest.mark.parametrize(
+    ("n", "init_states", "endings", "n_repeated"),
+    [
+        (5, [None], ["a"], 4),  # the seed decides nothing
+        (4, [None], ["a"], 0),  # too few to tell
+        (6, [None], ["a", "b"], 0),  # a simulator may have few ends
+        (6, [0, 1, 2, 3], ["a", "b", "c", "d"], 2),  # four stored states for six episodes
+        (6, [0, 1, 2, 3], ["a", "b", "c", "d", "e", "f"], 0),  # and a policy that draws random numbers
+        (5, [None], [None], 0),  # a file of LeRobot's does not say
+    ],
+)
+def test_that_episodes_are_repeated_is_said(n, init_states, endings, n_repeated):
+    """The interval takes each for a new one."""
+    tasks, specs = plan(2, n)
+    specs = [structs.replace(spec, init_state_id=init_states[spec.episode_index % len(init_states)]) for spec in specs]
+    results = [structs.replace(result(spec), final_state_hash=endings[spec.episode_index % len(endings)]) for spec in specs]
+
+    summary = summarize(tasks, specs, results)
+
+    sentence = f"{n_repeated} of {n} episodes of feed-animal-0 repeat another one, with the same length, rewards and"
+    assert [task.n_repeated for task in summary.tasks] == [n_repeated] * 2
+    assert (sentence in " ".join(printed(summary).split())) == (n_repeated > 0)
+    assert ("So it is with 1 other task." in " ".join(printed(summary).split())) == (n_repeated > 0)
+
+
 def test_a_clean_run_shows_rates_with_intervals_and_speed():
     """The headline is never a bare number."""
     tasks, specs = plan(2)

@@ -166,6 +166,14 @@ def _cautions(summary: Summary) -> Iterator[Text]:
             f"The mean reward is over {n} of {count(overall.n_completed, 'episode')}; the others have no finite one.",
             "yellow",
         )
+    if repeated := [task for task in summary.tasks if task.n_repeated]:
+        first, more = repeated[0], f" So it is with {count(len(repeated) - 1, 'other task')}."
+        yield Text(
+            f"{first.n_repeated} of {count(first.counts.n_completed, 'episode')} of {first.task.name} repeat another "
+            "one, with the same length, rewards and final state; each counts, so intervals are too narrow."
+            + (more if len(repeated) > 1 else ""),
+            "yellow",
+        )
 
 
 def error_lines(summary: Summary) -> list[Text]:

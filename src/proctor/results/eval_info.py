@@ -109,6 +109,7 @@ def _task(task_summary: TaskSummary, summary: Summary) -> dict[str, Any]:
             "video_paths": _videos_of_completed(task_summary, summary),
         },
         **_rates(task_summary.counts, summary.interval(task_summary.counts)),
+        "n_repeated": task_summary.n_repeated,
         **_means(task_summary.counts, task_summary.mean_intervals),
     }
 

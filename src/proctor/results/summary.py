@@ -25,6 +25,8 @@ from proctor.statistics.stopping import EarlyStop, Precision, find_stop
 from proctor.types import Array, AttemptError, EpisodeResult, EpisodeSpec, Outcome, Task, TaskKey, Timings
 
 _USUAL = Precision()
+_FEWEST_REPEATED = 5
+"""Fewer episodes may end alike by chance, in a simulator with few states; and their interval is wide anyway."""
 _Known = TypeVar("_Known")
 
 
@@ -41,6 +43,7 @@ class _Totals:
     timings: Timings
     failed_attempts: Counter[str]
     quantities: Array
+    n_repeated: int
 
     @classmethod
     def of(cls, results: Sequence[EpisodeResult]) -> _Totals:
@@ -50,7 +53,23 @@ class _Totals:
             Timings.sum_of(result.timings for result in results),
             Counter(error.kind for result in results for error in result.errors),
             quantities(results),
+            _n_repeated(results),
         )
+
+
+def _n_repeated(results: Sequence[EpisodeResult]) -> int:
+    """Return how many completed episodes of a task repeat another one: see :attr:`TaskSummary.n_repeated`."""
+    ends = [
+        (result.spec.init_state_id, result.length, result.sum_reward, result.max_reward, result.final_state_hash)
+        for result in results
+        if result.outcome is not Outcome.ERROR and result.final_state_hash is not None
+    ]
+    if len(ends) < _FEWEST_REPEATED:
+        return 0
+    starts = {init_state_id for init_state_id, *_ in ends}
+    if None not in starts:
+        return len(ends) - len(set(ends)) if len(starts) < len(ends) else 0
+    return len(ends) - 1 if all(end == ends[0] for end in ends) else 0
 
 
 @dataclass(frozen=True)
@@ -84,6 +103,13 @@ class TaskSummary:
     def quantities(self) -> Array:
         """The numbers of completed episodes, in their order (:func:`~proctor.statistics.bootstrap.quantities`)."""
         return self._totals.quantities
+
+    @property
+    def n_repeated(self) -> int:
+        """The number of completed episodes that repeat another one, with the same length, rewards and final state: from
+        a stored initial state that is used again, or all of them, where the seed decides nothing.
+        """
+        return self._totals.n_repeated
 
     @property
     def timings(self) -> Timings:
