@@ -226,7 +226,7 @@ def test_a_discrete_action_is_the_nearest_number_in_lockstep_too():
 @pytest.mark.parametrize("answer", [[1.0, 1.0], [float("nan")], 1j], ids=str)
 def test_what_cannot_be_executed_is_an_error_in_lockstep(answer):
     """It is not left to the environment what to make of it."""
-    with pytest.raises(PolicyError, match="^the policy gave"):
+    with pytest.raises(PolicyError, match=r"^the policy gave"):
         eval_policy(SyncVectorEnv([Toy]), lambda _: answer, n_episodes=1)
 
 

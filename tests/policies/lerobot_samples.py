@@ -77,7 +77,20 @@ ALONE = {"tdmpc", "wanderer", "act-relative", "pi0-relative", "eo1", "evo1", "gr
 ALONE |= {"molmoact2", "fastwam", "lingbot_va"}
 """Those whose episodes do not share a pass."""
 
-NEWER = {"act-relative", "pi0", "pi05", "pi0-relative", "pi0_fast", "eo1", "evo1", "groot", "vla_jepa", "wall_x", "dit", "dit-flow"}
+NEWER = {
+    "act-relative",
+    "pi0",
+    "pi05",
+    "pi0-relative",
+    "pi0_fast",
+    "eo1",
+    "evo1",
+    "groot",
+    "vla_jepa",
+    "wall_x",
+    "dit",
+    "dit-flow",
+}
 NEWER |= {"molmoact2", "fastwam", "lingbot_va"}
 """What LeRobot 0.4 has not, or not with a transformers that is on PyPI."""
 

@@ -55,7 +55,9 @@ def test_that_episodes_are_repeated_is_said(n, init_states, endings, n_repeated)
     """The interval takes each for a new one."""
     tasks, specs = plan(2, n)
     specs = [structs.replace(spec, init_state_id=init_states[spec.episode_index % len(init_states)]) for spec in specs]
-    results = [structs.replace(result(spec), final_state_hash=endings[spec.episode_index % len(endings)]) for spec in specs]
+    results = [
+        structs.replace(result(spec), final_state_hash=endings[spec.episode_index % len(endings)]) for spec in specs
+    ]
 
     summary = summarize(tasks, specs, results)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -103,6 +102,27 @@ def test_a_task_that_only_one_has_run_is_left_out():
     assert challenge.n_tasks_left_out == 1
     with pytest.raises(ConfigError, match="a and b have no task in common"):
         compare([a, measured("b", lion=task("", errors=3))])
+
+
+def test_tasks_of_one_number_and_two_names_are_two_tasks():
+    """A benchmark may number tasks as they are given: the first of one run need not be the first of another."""
+    a = measured("a", lion=task("++--"), bear=task("+++-", name="feed-bear"))
+    b = measured("b", lion=task("----", name="feed-wolf"), bear=task("++++", name="feed-bear"))
+
+    (challenge,) = compare([a, b])
+
+    assert challenge.task_keys == [BEAR]
+    assert challenge.overall.contrast == Pairs(both=3, only_b=1)
+    assert challenge.n_tasks_left_out == 2
+    with pytest.raises(ConfigError, match="a and b have no task in common"):
+        compare([measured("a", lion=task("++")), measured("b", lion=task("++", name="feed-wolf"))])
+
+
+def test_a_task_that_a_file_only_numbers_is_the_one_of_its_number():
+    """LeRobot's files have no names."""
+    (challenge,) = compare([measured("a", lion=task("++--")), measured("b", lion=task("+---", name="zoo/0"))])
+
+    assert challenge.task_keys == [LION]
 
 
 def test_verdicts_are_by_p_values_adjusted_for_all_policies():
@@ -336,6 +356,6 @@ def test_what_cannot_be_read_is_reported(tmp_path, content, message):
 
 def test_counts_are_of_the_episodes_that_are_compared():
     """A task of fifty against one of twenty: 20 of each."""
-    a, b = measured("a", lion=task("+" * 50)), measured("b", lion=replace(task("+" * 20), name="other"))
+    a, b = measured("a", lion=task("+" * 50)), measured("b", lion=task("+" * 20))
 
     assert compare([a, b])[0].overall.contrast.scores == (Score(20, 20), Score(20, 20))

@@ -12,8 +12,6 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, distribution, packages_distributions
 from typing import Any, ClassVar
 
-import numpy as np
-
 from proctor.benchmarks.base import (
     Benchmark,
     SimEnv,
@@ -142,7 +140,9 @@ class GymnasiumEnv(SimEnv):
         return self._observe() if look else None
 
     def step(self, action: Array, *, look: bool) -> Step:
-        self._seen, reward, terminated, truncated, info = self._env.step(native_action(action, self._env.action_space, self.action_space))
+        self._seen, reward, terminated, truncated, info = self._env.step(
+            native_action(action, self._env.action_space, self.action_space)
+        )
         reward = real_number(reward, "the reward")
         terminated, truncated = decided(terminated, "terminated"), decided(truncated, "truncated")
         over = terminated or truncated

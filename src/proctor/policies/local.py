@@ -40,7 +40,7 @@ class Random(ActionSource):
     def act(self) -> Array:
         low, high = self._space.low, self._space.high
         if self._space.dtype.kind in "iu":
-            return self._generator.integers(low, high, dtype=self._space.dtype, endpoint=True)
+            return np.asarray(self._generator.integers(low, high, dtype=self._space.dtype, endpoint=True))
         bounded = np.isfinite(low) & np.isfinite(high)
         uniform = self._generator.uniform(np.where(bounded, low, 0), np.where(bounded, high, 1))
         normal = self._generator.standard_normal(self._space.shape)

@@ -10,7 +10,7 @@ from functools import cached_property
 
 from proctor.errors import ConfigError
 from proctor.results.fingerprint import differing
-from proctor.results.measured import EpisodeId, MeasuredRun, MeasuredTask, with_named_tasks
+from proctor.results.measured import EpisodeId, MeasuredRun, MeasuredTask, are_one_task, with_named_tasks
 from proctor.statistics.counts import Counts
 from proctor.statistics.differences import Contrast, Pairs, Samples, Score, agreeing_interval, holm, pool
 from proctor.statistics.intervals import LEVEL, Interval
@@ -283,12 +283,16 @@ def _compare(a: MeasuredRun, b: MeasuredRun) -> RunComparison:
             _comparison(task_a.name, task_a.counts, task_b.counts, contrast)
             for (task_a, task_b), contrast in zip(sides, by_task, strict=True)
         ),
-        len(a.tasks.keys() | b.tasks.keys()) - len(common) - len(tasks_without_rate(a, b)),
+        len(a.tasks) + len(b.tasks) - len(_tasks_of_both(a, b)) - len(common) - len(tasks_without_rate(a, b)),
     )
 
 
 def _completed_by_both(a: MeasuredRun, b: MeasuredRun) -> list[TaskKey]:
-    return [key for key in a.tasks if key in b.tasks and _completed(a, key) and _completed(b, key)]
+    return [key for key in _tasks_of_both(a, b) if _completed(a, key) and _completed(b, key)]
+
+
+def _tasks_of_both(a: MeasuredRun, b: MeasuredRun) -> list[TaskKey]:
+    return [key for key in a.tasks if key in b.tasks and are_one_task(key, a.tasks[key].name, b.tasks[key].name)]
 
 
 def _completed(measured: MeasuredRun, key: TaskKey) -> int:

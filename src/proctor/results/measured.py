@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from proctor.errors import ConfigError
-from proctor.results.result_file import UNNAMED_TASK, read_result_file
+from proctor.results.result_file import UNNAMED_TASK, name_of_number, read_result_file
 from proctor.results.run_dir import RESULT_FILE, RunDirectory
 from proctor.results.run_info import RunInfo
 from proctor.results.summary import Summary, load_summary
 from proctor.statistics.counts import Counts
-from proctor.types import TaskKey
+from proctor.types import Task, TaskKey
 
 
 class EpisodeId(NamedTuple):
@@ -95,6 +95,37 @@ def with_named_tasks(evaluations: Sequence[MeasuredRun]) -> list[MeasuredRun]:
         replace(each, tasks={key: replace(each.tasks[UNNAMED_TASK], name=task.name)}) if each in unnamed else each
         for each in evaluations
     ]
+
+
+def are_one_task(key: TaskKey, *names: str) -> bool:
+    """Say whether tasks of several evaluations that have the same ``key`` are one task, by their names.
+
+    A benchmark may number tasks in the order in which they are given, so that equal numbers are not enough. Where a
+    file has no name, they are.
+    """
+    return len({*names} - {name_of_number(key)}) <= 1
+
+
+def shared_tasks(summaries: Sequence[Summary]) -> tuple[list[Task], list[dict[TaskKey, int]]]:
+    """Return the tasks of several evaluations, and for each evaluation the positions of its tasks among them, by key.
+
+    Which tasks are one: see :func:`are_one_task`.
+    """
+    tasks: list[Task] = []
+    positions: list[dict[TaskKey, int]] = []
+    known: dict[TaskKey, list[int]] = {}
+    for summary in summaries:
+        positions.append({})
+        for task in (each.task for each in summary.tasks):
+            numbers = known.setdefault(task.key, [])
+            found = next((i for i in numbers if are_one_task(task.key, tasks[i].name, task.name)), len(tasks))
+            if found == len(tasks):
+                numbers.append(found)
+                tasks.append(task)
+            elif tasks[found].name == name_of_number(task.key):
+                tasks[found] = task
+            positions[-1][task.key] = found
+    return tasks, positions
 
 
 def measured_run(path: Path, run: RunInfo | None, summary: Summary) -> MeasuredRun:

@@ -30,6 +30,11 @@ UNNAMED_TASK = TaskKey("unnamed", 0)
 """The only task of a file that does not name its task."""
 
 
+def name_of_number(key: TaskKey) -> str:
+    """Return the name that stands for that of a task which a file identifies by its number alone, as LeRobot's do."""
+    return f"{key.suite}/{key.task_id}"
+
+
 def read_result_file(file: Path) -> tuple[RunInfo | None, Summary]:
     """Read the results in ``file``, and the description of the evaluation, None if the file has none.
 
@@ -181,7 +186,7 @@ def _read(file: Path) -> _Info:
 
 def _task_summary(task: _Task, episodes: Sequence[_Episode] | None) -> TaskSummary:
     results = tuple(map(_result, episodes) if episodes else _nameless(task))
-    name = task.task or f"{task.task_group}/{task.task_id}"
+    name = task.task or name_of_number(task.key)
     return TaskSummary(
         Task(task.task_group, task.task_id, name, task.instruction, max_episode_steps=0),
         tuple(result.spec for result in results),

@@ -112,8 +112,8 @@ def has_relative_actions(files: CheckpointFiles, config: Mapping[str, Any], over
         raise ConfigError(f"policy.{_RELATIVE} is {asked}, but {file} {does}, whatever it is; leave the option out.")
     if asked and not added:
         raise CheckpointError(
-            f"{file} has no enabled absolute_actions_processor, though {CONFIG} has {_RELATIVE}: relative actions would "
-            "be executed as absolute ones; save the processors again, or, if the policy was trained on absolute "
+            f"{file} has no enabled absolute_actions_processor, though {CONFIG} has {_RELATIVE}: relative actions "
+            "would be executed as absolute ones; save the processors again, or, if the policy was trained on absolute "
             f"actions: --policy.{_RELATIVE}=false"
         )
     return added

@@ -16,6 +16,7 @@ from proctor.reports.comparison import letter
 from proctor.reports.html.report_run import ReportRun
 from proctor.reports.sentences import command_to_replay
 from proctor.reports.text import first_line, safe
+from proctor.results.measured import shared_tasks
 from proctor.results.run_dir import RunDirectory
 from proctor.types import EpisodeResult, EpisodeSpec, Outcome, TaskKey
 
@@ -85,8 +86,7 @@ def episode_table(
     """Make a table of at most ``most`` episodes: failures first, then errors, episodes of unknown success, and
     successes, each in the order of the plan. ``trace`` returns the addresses of traces, if a server has them.
     """
-    tasks = {task.task.key: task.task for run in runs for task in run.summary.tasks}
-    task_numbers = {key: number for number, key in enumerate(tasks)}
+    tasks, task_numbers = shared_tasks([run.summary for run in runs])
     position = count()
     ranked = nsmallest(
         most,
@@ -97,14 +97,14 @@ def episode_table(
         ),
     )
     data = {
-        "runs": [_run(letter(number), run, task_numbers, trace) for number, run in enumerate(runs)],
+        "runs": [_run(letter(number), run, task_numbers[number], trace) for number, run in enumerate(runs)],
         "tasks": [
             {"suite": task.suite, "task_id": task.task_id, "name": task.name, "instruction": task.instruction}
-            for task in tasks.values()
+            for task in tasks
         ],
         "columns": COLUMNS,
         "rows": [
-            [number, task_numbers[result.spec.task], *_cells(runs[number], result, video)]
+            [number, task_numbers[number][result.spec.task], *_cells(runs[number], result, video)]
             for _, _, number, result in ranked
         ],
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,11 @@ from proctor.reports.sentences import circumstances
 from proctor.reports.text import safe
 from proctor.results.compare import Comparison, Incomparable, RunComparison
 from proctor.results.headline import headline_of
+from proctor.results.measured import shared_tasks
 from proctor.results.run_info import RunInfo
 from proctor.statistics.counts import Counts
 from proctor.statistics.intervals import Interval
-from proctor.types import Task, TaskKey
+from proctor.types import TaskKey
 
 # ------------------------------------------------------------------------------------------------------------- tasks
 
@@ -65,16 +66,16 @@ class TaskTable:
 
 def task_table(runs: Sequence[ReportRun]) -> TaskTable:
     """Make the table of all tasks that at least one evaluation ran."""
-    tasks = {task.task.key: task.task for run in runs for task in run.summary.tasks}
-    suites = list(dict.fromkeys(key.suite for key in tasks))
+    tasks, positions = shared_tasks([run.summary for run in runs])
+    suites = list(dict.fromkeys(task.suite for task in tasks))
     with_suites = len(suites) > 1 and any(run.summary.has_suites for run in runs)
     rows = []
     for suite in suites:
         if with_suites:
             rows.append(TableRow("suite", suite, "", _of_suite(runs, suite)))
-        for task in (task for task in tasks.values() if task.suite == suite):
+        for position, task in ((position, task) for position, task in enumerate(tasks) if task.suite == suite):
             name = f"{task.task_id} {task.name}" if with_suites else task.name
-            rows.append(TableRow("task", name, task.instruction, _of_task(runs, task), task.key))
+            rows.append(TableRow("task", name, task.instruction, _of_task(runs, positions, position), task.key))
     return TaskTable(tuple(rows if len(tasks) == 1 else [*rows, *_of_all(runs)]))
 
 
@@ -86,12 +87,14 @@ def _of_suite(runs: Sequence[ReportRun], suite: str) -> tuple[ScoreCell, ...]:
     )
 
 
-def _of_task(runs: Sequence[ReportRun], task: Task) -> tuple[ScoreCell, ...]:
+def _of_task(
+    runs: Sequence[ReportRun], positions: Sequence[Mapping[TaskKey, int]], position: int
+) -> tuple[ScoreCell, ...]:
     return tuple(
         ScoreCell(number, summary.counts.rate, run.summary.interval(summary.counts), summary.counts)
         for number, run in enumerate(runs)
         for summary in run.summary.tasks
-        if summary.task.key == task.key
+        if positions[number][summary.task.key] == position
     )
 
 
