@@ -82,6 +82,16 @@ def test_actions_depend_on_what_is_seen_and_stay_near_the_range_of_pusht(checkpo
     assert -100 < one.min() < one.max() < 612
 
 
+def test_a_vector_of_bytes_is_no_image(checkpoints):
+    """The policy is given its numbers."""
+    policy, seen = open_policy(checkpoints["act"]), frames(seed=1, n=6)
+    for frame in seen:
+        frame["observation.state"] = np.uint8([100, 200])
+    as_floats = [frame | {"observation.state": np.float64([100, 200])} for frame in seen]
+
+    np.testing.assert_array_equal(Episode(policy, seen).run(), Episode(policy, as_floats).run())
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_two_interleaved_episodes_equal_each_alone(checkpoints, name):
     """Nothing of an episode stays in the policy."""

@@ -175,7 +175,7 @@ class LeRobotPolicy(Policy):
         because their bytes are a quarter of the floats.
         """
         tensor = torch.from_numpy(array)
-        if tensor.dtype != torch.uint8:
+        if tensor.dtype != torch.uint8 or tensor.ndim != 4:  # a vector may be of bytes, too
             tensor = tensor.float()  # here: some devices know no float64
         if self._device.type == "cuda":
             tensor = tensor.pin_memory()
