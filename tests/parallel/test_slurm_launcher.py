@@ -40,7 +40,7 @@ CARTPOLE = ["--policy.type=random", "--env.type=gymnasium", "--env.task=CartPole
 
 
 @pytest.fixture(scope="module")
-def slurm():
+def cluster():
     """Two nodes of two CPUs, and partitions of which one preempts the other."""
     try:
         cluster = RealSlurm()
@@ -51,6 +51,13 @@ def slurm():
             patch.setenv(name, value)
         yield cluster
     cluster.stop()
+
+
+@pytest.fixture
+def slurm(cluster):
+    """The cluster, whose nodes are idle again after each test, whatever became of its jobs and daemons."""
+    yield cluster
+    sys.stdout.write(cluster.revive())
 
 
 @pytest.fixture(scope="module")
