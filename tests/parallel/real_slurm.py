@@ -136,7 +136,7 @@ class RealSlurm:
     def run(self, *command: str) -> str:
         """Run one of Slurm's commands and return what it prints."""
         environment = {**os.environ, **self.environment}
-        return subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=30).stdout
+        return subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=60).stdout
 
     def states(self) -> dict[str, str]:
         with suppress(subprocess.SubprocessError):

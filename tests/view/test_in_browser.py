@@ -54,7 +54,7 @@ def test_an_episode_without_a_video_is_rendered_on_request(page, folder):
 
     page.get_by_role("button", name="Render it now").click()
     expect(page.locator(".rendering")).to_contain_text("Rendering …")
-    page.wait_for_function("() => document.querySelector('.lane video').currentTime > 0", timeout=40_000)
+    page.wait_for_function("() => document.querySelector('.lane video').currentTime > 0")
 
     assert len(list((folder / "second" / "without-videos").glob("videos/*_1/eval_episode_1.mp4"))) == 1
     expect(page.locator(".rendering")).to_be_hidden()
@@ -71,7 +71,7 @@ def test_why_a_video_cannot_be_rendered_is_shown_in_the_page(page, folder):
     page.locator("#episodes tbody tr").first.click()
 
     page.get_by_role("button", name="Render it now").click()
-    expect(page.locator(".rendering .failed")).to_contain_text("the recorded actions cannot be read", timeout=40_000)
+    expect(page.locator(".rendering .failed")).to_contain_text("the recorded actions cannot be read")
     expect(page.get_by_role("button", name="Render it again")).to_be_enabled()
 
 
@@ -89,12 +89,12 @@ def test_a_run_that_goes_on_is_followed_to_its_end(page, folder):
             link.click()
             expect(page.locator(".liveness")).to_have_text("running")
             rows = page.locator("#episodes tbody tr:has(button)")
-            expect(rows.first).to_be_visible(timeout=60_000)
+            expect(rows.first).to_be_visible()
             assert rows.count() < 40
             rows.first.click()
             chosen = page.locator(".player h3").inner_text()
 
-            expect(page.locator("#episodes .filters output")).to_have_text("40 episodes", timeout=60_000)
+            expect(page.locator("#episodes .filters output")).to_have_text("40 episodes")
             expect(page.locator(".liveness")).to_have_text("")
             expect(page.locator("#results")).to_contain_text("of 40 episodes")
             assert page.locator(".player h3").inner_text() == chosen
@@ -116,11 +116,11 @@ def test_a_page_finds_its_way_back_to_a_server_that_was_away(browser, tmp_path):
             expect(page.locator(".liveness")).to_have_text("running")
             page.locator("#episodes tbody tr").first.click()
             token = page.locator("#viewer").get_attribute("data-token")
-        expect(page.locator(".liveness")).to_have_text("connection lost; trying again", timeout=15_000)
+        expect(page.locator(".liveness")).to_have_text("connection lost; trying again")
 
         with viewing(tmp_path, viewer.port):
-            expect(page.locator(".liveness")).to_have_text("running", timeout=15_000)
-            expect(page.locator("#viewer")).not_to_have_attribute("data-token", token, timeout=15_000)
+            expect(page.locator(".liveness")).to_have_text("running")
+            expect(page.locator("#viewer")).not_to_have_attribute("data-token", token)
             page.get_by_role("button", name="Render it now").click()
             expect(page.locator(".rendering button")).to_have_text("Rendering …")
             context.close()
