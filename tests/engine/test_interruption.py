@@ -65,7 +65,7 @@ def n_lines(directory: Path) -> int:
     return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
-def wait_until(condition, seconds: float = 60) -> None:
+def wait_until(condition, seconds: float = 120) -> None:
     until = monotonic() + seconds
     while not condition():
         assert monotonic() < until, "it did not come to that"
@@ -93,7 +93,7 @@ def info_in(directory: Path) -> dict:
 def uninterrupted(place) -> dict:
     """What the command gives when it is left alone."""
     process = start(command(place / "whole"), place)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
     return info_in(place / "whole")
 
@@ -110,7 +110,7 @@ def test_a_signal_ends_the_run_in_good_order_and_resuming_completes_it(
     assert workers
 
     process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=120)
     (place / "slowly").unlink()
 
     assert process.returncode == 128 + number
@@ -150,7 +150,7 @@ def test_a_killed_coordinator_leaves_no_worker_and_the_same_command_completes_th
     wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
     assert 3 <= n_lines(directory) < 11
     process = start(command(directory), place)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
     ours, theirs = without_timing(info_in(directory)), without_timing(uninterrupted)
     assert ours["config"].pop("output_dir") != theirs["config"].pop("output_dir")
@@ -186,7 +186,7 @@ def test_the_second_signal_ends_the_run_at_once(place):
     sleep(0.3)
     assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=120)
 
     assert process.returncode == 130
     assert "Traceback" not in errors

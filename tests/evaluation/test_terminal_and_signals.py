@@ -237,7 +237,7 @@ def test_a_run_ends_in_good_order_when_its_terminal_is_closed(tmp_path):
     process, ours = on_a_terminal(tmp_path / "run")
     os.close(ours)
 
-    assert process.wait(60) == 128 + signal.SIGHUP
+    assert process.wait(120) == 128 + signal.SIGHUP
     assert 0 < n_completed(tmp_path / "run") < 40
 
 
@@ -254,7 +254,7 @@ def test_the_display_follows_the_size_of_the_terminal(tmp_path):
             pass
     os.close(ours)
 
-    assert process.wait(60) == 128 + signal.SIGTERM
+    assert process.wait(120) == 128 + signal.SIGTERM
     frames = seen.decode(errors="replace").split("\x1b[?25l")[2:-1]
     lines = [line for frame in frames for line in re.sub(r"\x1b\[[\d;?]*[A-Za-z]|\r", "", frame).splitlines()]
     assert max(map(len, lines)) <= 50
