@@ -457,7 +457,8 @@ def test_closing_gives_threads_and_descriptors_back():
     until = monotonic() + 60
     while threading.active_count() > before[1] and monotonic() < until:
         sleep(0.001)
-    assert (n_descriptors(), threading.active_count()) == before
+    assert n_descriptors() <= before[0]
+    assert threading.active_count() <= before[1]
 
 
 def test_no_more_passes_run_side_by_side_than_there_are_workers_to_wait_for_them():
