@@ -179,7 +179,8 @@ def test_ctrl_c_ends_it_whatever_is_under_way(viewer, folder):
         assert request_video(viewer, run, 0, token_of(viewer, run)).status == 202
         with events(viewer, run) as received:
             assert next(state for _, state in received if state["replays"][-1]["state"] == "running")
-            assert (children := descendants(viewer.child.pid))
+            children = descendants(viewer.child.pid)
+            assert children
             status, output = viewer.interrupt()
         assert list(received_of_live) == []
     watching.close()
