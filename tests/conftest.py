@@ -142,8 +142,9 @@ def watch():
 @pytest.fixture(scope="session")
 def browser():
     """Chromium without a window, as Playwright drives it."""
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=60_000)  # five seconds are short on a machine that does something else as well
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     assert path, "pages are tested in Chromium, which is not installed: apt-get install chromium"
     with sync_playwright() as playwright:

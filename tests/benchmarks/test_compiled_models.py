@@ -21,8 +21,9 @@ LONG_AGO = 10**18
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
-    """An empty cache of its own, in which no warning was given yet."""
+    """An empty cache of its own, in which no warning was given yet; a file that a test writes has changed just now."""
     monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "scenes"))
+    monkeypatch.setattr(compiled_models, "_CLOCK_STEP_NS", 30 * 10**9)
     compiled_models._warn.cache_clear()
     return tmp_path / "scenes"
 

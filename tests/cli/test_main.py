@@ -207,7 +207,7 @@ def test_a_command_with_closed_streams_runs_to_its_end(closed, tmp_path):
     """What is opened next would get their numbers: pipes of workers, into which simulators print."""
     run = ["-m", "proctor", *RUN[:-1], "--eval.batch_size=2", "--eval.video=none", f"--output_dir={tmp_path / 'run'}"]
 
-    done = subprocess.run(["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, *run], timeout=60, check=False)
+    done = subprocess.run(["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, *run], timeout=300, check=False)
 
     assert done.returncode == 0
     assert json.loads((tmp_path / "run" / "eval_info.json").read_text())["overall"]["pc_success"] == 100
@@ -245,7 +245,7 @@ def test_a_run_whose_output_cannot_be_written_is_finished(streams, status, tmp_p
     script = f'set -o pipefail; "$@" {streams}'
 
     done = subprocess.run(
-        ["bash", "-c", script, "bash", sys.executable, *run], timeout=120, check=False, capture_output=True, text=True
+        ["bash", "-c", script, "bash", sys.executable, *run], timeout=300, check=False, capture_output=True, text=True
     )
 
     assert done.returncode == status

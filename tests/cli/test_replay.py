@@ -151,7 +151,7 @@ def test_two_replays_of_an_episode_at_a_time_do_not_disturb_each_other(tmp_path,
     words = [sys.executable, "-m", "proctor", "replay", run_dir, "--task=task-0", "--episode=3"]
     processes = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True) for _ in range(2)]
 
-    printed = [process.communicate(timeout=60)[0] for process in processes]
+    printed = [process.communicate(timeout=300)[0] for process in processes]
 
     assert [process.returncode for process in processes] == [0, 0]
     assert all("failure after 80 steps" in text for text in printed)

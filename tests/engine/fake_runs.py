@@ -50,9 +50,18 @@ def processes_of(parent: int) -> set[int]:
     return found
 
 
-def held() -> tuple[object, ...]:
+def held() -> tuple[Any, ...]:
     """What a run may take and must give back: descriptors, processes, names in shared memory."""
     return n_descriptors(), processes_of(os.getpid()), set(Path("/dev/shm").glob("*proctor*"))
+
+
+NOTHING: tuple[object, ...] = (0, set(), set())
+
+
+def left_since(before: tuple[Any, ...]) -> tuple[object, ...]:
+    """What is held now and was not before. What other tests have left may be closed, or end, at any time."""
+    descriptors, processes, names = held()
+    return max(0, descriptors - before[0]), processes - before[1], names - before[2]
 
 
 def canonical(info: dict[str, Any]) -> str:

@@ -147,4 +147,4 @@ def test_closing_gives_the_descriptors_back():
         arrays.close()
         del arrays
 
-    assert n_descriptors() == before
+    assert n_descriptors() <= before

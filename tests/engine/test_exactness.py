@@ -181,10 +181,18 @@ class OnTwoDevices(FakePolicy):
 
 def test_several_devices_give_the_results_of_one(tmp_path):
     """Both are asked, and an episode stays on the one where it began."""
-    policy = OnTwoDevices(noise=0.3)
-    policy.copies[0].open = lambda _: time.sleep(2) or policy.copies[0]  # until both workers have an episode
+    policy, resets = OnTwoDevices(noise=0.3), tmp_path / "two-faults"
 
-    on_two = run_fake(tmp_path / "two", policy, batch_size=2)
+    def open_later(_):
+        until = time.monotonic() + 60
+        while len(list(resets.iterdir())) < 2 and time.monotonic() < until:  # until both workers have an episode
+            time.sleep(0.01)
+        return policy.copies[0]
+
+    policy.copies[0].open = open_later
+    naps = dict.fromkeys(["0/1000/0", "0/1001/0", "1/1000/0"], "nap")
+
+    on_two = run_fake(tmp_path / "two", policy, faults=naps, batch_size=2)
     on_one = run_fake(tmp_path / "one", FakePolicy(noise=0.3), batch_size=2)
 
     assert canonical(on_two.info) == canonical(on_one.info)

@@ -11,7 +11,7 @@ from time import sleep
 
 import numpy as np
 import pytest
-from fake_runs import canonical, errors_of, held, processes_of, run_fake
+from fake_runs import NOTHING, canonical, errors_of, held, left_since, processes_of, run_fake
 
 from proctor.cli import main
 from proctor.errors import ConfigError, EnvironmentBuildError, ResourceError
@@ -25,7 +25,7 @@ def nothing_is_left(tmp_path):
     """Around every test: no process, no descriptor, no temporary file, nothing in /dev/shm."""
     before = held()
     yield
-    assert held() == before
+    assert left_since(before) == NOTHING
     assert not [path for path in tmp_path.rglob("*") if path.name.endswith((".tmp", ".lock"))]
 
 

@@ -63,7 +63,7 @@ def make_pool(tmp_path):
 
 def receive(pool: Pool, n: int) -> list:
     """The next so many events."""
-    events, until = [], monotonic() + 20
+    events, until = [], monotonic() + 50
     while len(events) < n:
         assert monotonic() < until, f"received only {events}"
         events += [event for _, event in pool.wait(0.1)]
@@ -108,7 +108,7 @@ def test_a_dead_fork_server_takes_its_workers_along_and_the_next_worker_has_a_ne
     os.kill(int((tmp_path / "preloaded").read_text()), signal.SIGKILL)
     began = monotonic()
     assert [type(event) for event in receive(pool, 2)] == [WorkerLost, WorkerLost]
-    assert monotonic() - began < 4
+    assert monotonic() - began < 50  # so it was not the deadline of 60 seconds
 
     pool.start_worker()
     assert receive(pool, 1) == [Ready()]
@@ -139,6 +139,6 @@ def test_what_a_simulator_has_started_ends_with_it(make_pool, tmp_path):
 
     pool.close()
 
-    until = monotonic() + 5
+    until = monotonic() + 60
     while mate.exists() and "Z" not in (mate / "stat").read_text().rpartition(")")[2].split()[0]:
         assert monotonic() < until, "it is still there"

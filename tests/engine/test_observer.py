@@ -142,7 +142,7 @@ def test_what_is_raised_about_a_loaded_policy_ends_the_run(tmp_path):
 def test_an_engine_that_expects_more_is_woken_by_a_descriptor(tmp_path):
     """Its callback adds episodes and lets it end."""
     reading, writing = os.pipe()
-    spec, results, until = EpisodeSpec("fake", 0, 0, 1000), [], monotonic() + 30
+    spec, results, until = EpisodeSpec("fake", 0, 0, 1000), [], monotonic() + 120
     with closing(engine_of(tmp_path, FakePolicy())) as engine:
         engine.begin_no_more()
         engine.expects_more = True

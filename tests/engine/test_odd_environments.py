@@ -6,7 +6,7 @@ import json
 
 import odd_simulators
 import pytest
-from fake_runs import held
+from fake_runs import NOTHING, held, left_since
 from odd_simulators import FIRST_SEED, ODDITIES
 
 from proctor.cli import main
@@ -107,7 +107,7 @@ def in_process(tmp_path_factory):
     directory = tmp_path_factory.mktemp("odd") / "run"
     before = held()
     info = run(directory, "eval", "--eval.batch_size=1", "--eval.video=none")
-    assert held() == before
+    assert left_since(before) == NOTHING
     return directory, info
 
 
@@ -152,7 +152,7 @@ def test_it_is_the_same_wherever_the_environment_runs(tmp_path, monkeypatch, in_
 
     info = run(tmp_path / "run", *HOW[how])
 
-    assert held() == before
+    assert left_since(before) == NOTHING
     filmed = {odd for odd, episode in by_oddity(info).items() if episode.pop("video")}
     assert {odd: without_video(episode) for odd, episode in by_oddity(info).items()} == {
         odd: without_video(episode) for odd, episode in by_oddity(expected).items()

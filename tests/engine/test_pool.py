@@ -33,7 +33,7 @@ def pool(request, monkeypatch):
 
 
 def receive(pool: Pool):
-    until = monotonic() + 10
+    until = monotonic() + 60
     while monotonic() < until:
         if events := pool.wait(0.1):
             return events
@@ -87,7 +87,7 @@ def test_sending_to_a_worker_that_is_gone_is_not_an_error(pool):
     receive(pool)
     process = pool._workers[number]._process
     process.signal(signal.SIGKILL)
-    assert process.wait(10) == -signal.SIGKILL
+    assert process.wait(60) == -signal.SIGKILL
 
     pool.send(number, Build(FakeBenchmark(FakeConfig(type="fake")).tasks()[0]))
 
@@ -100,14 +100,15 @@ def test_a_worker_that_stands_still_while_it_is_sent_something_large_is_lost(poo
     """Its buffer is full after a part of the request; the engine goes on until the worker's deadline."""
     number = pool.start_worker()
     receive(pool)
-    pool._workers[number]._deadlines = Deadlines(1, 1)
-    pool._workers[number]._process.signal(signal.SIGSTOP)
-    began = monotonic()
+    worker = pool._workers[number]
+    worker._process.signal(signal.SIGSTOP)
 
     pool.send(number, Act(ArrayBytes.pack(np.zeros((500_000, 2))), ()))
 
-    assert monotonic() - began < 1
-    assert receive(pool) == [(number, WorkerLost("hung", "the simulator gave no sign of life for 1 s"))]
+    assert pool.wait(0.1) == []
+    assert monotonic() < worker._deadline
+    worker._deadline = monotonic()
+    assert receive(pool) == [(number, WorkerLost("hung", "the simulator gave no sign of life for 60 s"))]
 
 
 def test_a_worker_whose_engine_is_gone_ends(pool):
@@ -118,7 +119,7 @@ def test_a_worker_whose_engine_is_gone_ends(pool):
     pool._selector.unregister(worker.wire)
     worker.wire.close()
 
-    assert worker._process.wait(10) == 0
+    assert worker._process.wait(60) == 0
     worker.arrays.close()
     del pool._workers[number]
 

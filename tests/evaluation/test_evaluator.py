@@ -64,7 +64,7 @@ def processes() -> dict[int, int]:
     return {pid: parent for pid, parent in children_of(os.getpid()).items() if pid not in _OTHERS}
 
 
-def wait_until(condition, seconds=20.0):
+def wait_until(condition, seconds=60.0):
     """Wait for something that other processes do."""
     give_up = monotonic() + seconds
     while not condition():
@@ -82,6 +82,28 @@ def nothing_is_left(tmp_path, monkeypatch):
     wait_until(lambda: n_descriptors() <= before and not processes())
 
 
+class Late(FakePolicy):
+    """It is loaded once two workers have an episode, of which a worker that comes up late would have none."""
+
+    NAPS = dict.fromkeys(["0/1000/0", "0/1001/0", "1/1000/0"], "nap")
+    """Faults that strike in the first episode of each worker, and leave a mark in ``scratch``."""
+
+    def __init__(self, scratch):
+        super().__init__()
+        self._scratch = scratch
+
+    def open(self, n_threads):
+        wait_until(lambda: len(list(self._scratch.iterdir())) > 1)
+        return super().open(n_threads)
+
+
+@pytest.fixture
+def late(tmp_path):
+    """A policy of the kind, and the fields of an environment that go with it."""
+    (scratch := tmp_path / "naps").mkdir()
+    return Late(scratch), {"faults": Late.NAPS, "scratch": str(scratch)}
+
+
 def fresh(tmp_path, policy=None, **changes):
     """The results of a run that begins with nothing, as text."""
     arguments = {"env": ENV, **FIELDS, **changes}
@@ -92,13 +114,14 @@ def build_seconds(result):
     return [episode["timings"]["construct"] for episode in result.info["per_episode"]]
 
 
-def test_the_second_evaluation_builds_nothing_and_has_the_results_of_a_fresh_run(tmp_path):
+def test_the_second_evaluation_builds_nothing_and_has_the_results_of_a_fresh_run(tmp_path, late):
     """In the processes of the first one, each in a run directory of its own."""
+    policy, naps = late
     env = ENV | {"n_tasks": 1}  # of several, a worker would build what it helps with at the end
     expected = fresh(tmp_path, env=env)
 
-    with Evaluator(env, output_dir=tmp_path / "runs", **FIELDS) as evaluator:
-        one = evaluator(FakePolicy())
+    with Evaluator(env | naps, output_dir=tmp_path / "runs", **FIELDS) as evaluator:
+        one = evaluator(policy)
         there = processes()
         two = evaluator(FakePolicy())
         assert processes() == there
@@ -146,10 +169,11 @@ def test_another_policy_other_episodes_and_other_tasks_give_the_results_of_fresh
         assert canonical(result) == fresh(tmp_path / str(number), policy, **changes)
 
 
-def test_videos_are_made_by_the_kept_workers_too(tmp_path):
+def test_videos_are_made_by_the_kept_workers_too(tmp_path, late):
     """They play what the run measured, and the workers go on afterwards."""
-    with Evaluator(ENV, video="first", n_episodes_to_render=1, **FIELDS) as evaluator:
-        results = [evaluator(FakePolicy()) for _ in range(2)]
+    policy, naps = late
+    with Evaluator(ENV | naps, video="first", n_episodes_to_render=1, **FIELDS) as evaluator:
+        results = [evaluator(policy) for _ in range(2)]
         there = processes()
         evaluator(FakePolicy(), video="none")
         assert processes() == there
@@ -269,15 +293,16 @@ def test_the_workers_end_with_the_process(tmp_path, end):
             process.stdin.close()
         else:
             process.send_signal(end)
-        assert process.wait(20) == (0 if end is None else -end)
+        assert process.wait(60) == (0 if end is None else -end)
     wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_a_forked_process_ends_no_workers_of_its_parents(tmp_path):
+def test_a_forked_process_ends_no_workers_of_its_parents(tmp_path, late):
     """As those of a data loader are, which may collect the copy of the evaluator that they have."""
-    with Evaluator(ENV, **FIELDS) as evaluator:
-        evaluator(FakePolicy())
+    policy, naps = late
+    with Evaluator(ENV | naps, **FIELDS) as evaluator:
+        evaluator(policy)
         there = processes()
         if not (child := os.fork()):
             with suppress(BaseException):

@@ -21,6 +21,8 @@ import torch.distributed as dist
 import proctor
 from proctor.testing.fakes import FAKE_BENCHMARK, FakePolicy
 
+print("imported", flush=True)
+sys.stdin.readline()
 rank, timeout_s, port, how, folder = int(sys.argv[1]), float(sys.argv[2]), *sys.argv[3:]
 dist.init_process_group(
     "gloo", f"tcp://127.0.0.1:{port}", timedelta(seconds=timeout_s), rank=rank, world_size=2
@@ -48,12 +50,18 @@ def ranks(tmp_path, how):
     started = [
         subprocess.Popen(
             [sys.executable, "-c", PROGRAM, str(rank), str(TIMEOUT_S), port, how, str(tmp_path / "run")],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
         )
         for rank in (0, 1)
     ]
+    for process in started:  # to import torch may take one of them longer than the timeout
+        assert process.stdout.readline() == "imported\n"
+    for process in started:
+        process.stdin.write("\n")
+        process.stdin.flush()
     return [(process.communicate(timeout=120)[0].split("\n"), process.returncode) for process in started]
 
 

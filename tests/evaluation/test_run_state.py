@@ -103,7 +103,7 @@ def test_nothing_waits_for_the_disk_while_a_group_is_written(state, monkeypatch)
     """Its episodes count once it is on disk, and those that come meanwhile are the next group."""
     on_disk = Event()
     sync = journal_writer._sync
-    monkeypatch.setattr(journal_writer, "_sync", lambda fd: on_disk.wait(10) and sync(fd))
+    monkeypatch.setattr(journal_writer, "_sync", lambda fd: on_disk.wait(60) and sync(fd))
     monkeypatch.setattr(run_state, "GROUP_S", 3600.0)
     state._synced_at = monotonic()
     keep(state, *state.todo[:2])

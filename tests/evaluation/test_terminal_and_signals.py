@@ -86,7 +86,7 @@ def test_waiting_for_the_policy_to_load_is_no_part_of_an_episode(tmp_path, shown
     result = evaluate(SlowToLoad(shown), ENV, output_dir=tmp_path / "run", n_episodes=1, batch_size=2)
 
     assert any(one.load.loading_policy and one.load.running and one.running_s is None for one in shown)
-    assert max(episode.timings.wait for episode in result.summary.episodes) < 2.0
+    assert max(episode.timings.wait for episode in result.summary.episodes) < 3.0
 
 
 def test_an_episode_that_cannot_be_run_is_reported_with_its_reason(tmp_path, shown):
@@ -237,7 +237,7 @@ def test_a_run_ends_in_good_order_when_its_terminal_is_closed(tmp_path):
     process, ours = on_a_terminal(tmp_path / "run")
     os.close(ours)
 
-    assert process.wait(60) == 128 + signal.SIGHUP
+    assert process.wait(120) == 128 + signal.SIGHUP
     assert 0 < n_completed(tmp_path / "run") < 40
 
 
@@ -254,7 +254,7 @@ def test_the_display_follows_the_size_of_the_terminal(tmp_path):
             pass
     os.close(ours)
 
-    assert process.wait(60) == 128 + signal.SIGTERM
+    assert process.wait(120) == 128 + signal.SIGTERM
     frames = seen.decode(errors="replace").split("\x1b[?25l")[2:-1]
     lines = [line for frame in frames for line in re.sub(r"\x1b\[[\d;?]*[A-Za-z]|\r", "", frame).splitlines()]
     assert max(map(len, lines)) <= 50

@@ -198,7 +198,7 @@ def test_an_interruption_ends_the_installer_and_leaves_nothing(recipe_of, create
         create(recipe_of(), script, on_line=interrupt)
 
     assert not left()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while is_running(int(pid.read_text())):
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -249,7 +249,7 @@ from proctor.interpreters.recipe import read_recipe
 script = '''
 import pathlib, sys, time
 print("started", flush=True)
-time.sleep(2)
+while not pathlib.Path({gate!r}).exists(): time.sleep(0.02)
 pathlib.Path(sys.argv[1], "late").touch()
 '''
 recipe, python = read_recipe(Path({recipe!r})), ask(Path(sys.executable))
@@ -259,8 +259,8 @@ Creation(recipe, Scripted(script), python, print, lambda line: print(line, flush
 
 def test_if_proctor_is_killed_the_next_creation_waits_for_the_installer_that_goes_on(recipe_of, create, tmp_path):
     """Else two programs would write into one folder."""
-    recipe = recipe_of()
-    code = KILLED.format(tests=str(Path(__file__).parent), recipe=str(recipe.path))
+    recipe, gate = recipe_of(), tmp_path / "gate"
+    code = KILLED.format(tests=str(Path(__file__).parent), recipe=str(recipe.path), gate=str(gate))
     killed = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     while "started" not in killed.stdout.readline():
         assert killed.poll() is None
@@ -269,7 +269,11 @@ def test_if_proctor_is_killed_the_next_creation_waits_for_the_installer_that_goe
     killed.stdout.close()
     said = []
 
-    environment = create(recipe, on_progress=said.append)
+    def go_on(sentence):
+        said.append(sentence)
+        gate.touch()
+
+    environment = create(recipe, on_progress=go_on)
 
     assert said[0].startswith(f"Waiting for process {killed.pid} or its installer")
     assert not (environment.folder / "late").exists()

@@ -14,6 +14,7 @@ from time import monotonic, sleep
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scancel", "scontrol")
 NODES = ("n1", "n2")
+IDLE = dict.fromkeys(NODES, "idle")
 CONFIGURATION = """
 ClusterName=proctor
 SlurmctldHost={host}(127.0.0.1)
@@ -62,7 +63,8 @@ class RealSlurm:
         # The socket's path must be short, and its folder must be one that munged trusts.
         self.folder = Path(tempfile.mkdtemp(prefix="slurm-"))
         self.folder.chmod(0o755)
-        self._daemons: list[subprocess.Popen[bytes]] = []
+        self._daemons: dict[tuple[str, ...], subprocess.Popen[bytes]] = {}
+        """Each by its command, in the order in which they were started."""
         self._configuration = self.folder / "slurm.conf"
         self._configuration.write_text(
             CONFIGURATION.format(
@@ -93,25 +95,48 @@ class RealSlurm:
         self._daemon("slurmctld", "-D")
         for node in NODES:
             self._daemon("slurmd", "-D", "-N", node)
-        wait_until(lambda: self.states() == {"n1": "idle", "n2": "idle"}, "Slurm")
+        wait_until(lambda: self.states() == IDLE, "Slurm")
 
     def _daemon(self, *command: str) -> None:
-        log = (self.folder / f"{'_'.join(command).replace('/', '_')[:40]}.out").open("wb")
-        with log:
+        with self._log_of(command).open("wb") as log:
             # setpriv: the daemons end with this process, also if it is killed.
-            daemon = subprocess.Popen(
+            self._daemons[command] = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "TERM", *command],
                 env={**os.environ, **self.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
             )
-        self._daemons.append(daemon)
+
+    def revive(self) -> str:
+        """Start the daemons that have ended, and make both nodes idle. Returns how they ended, with their logs."""
+        ended = ""
+        for command, daemon in list(self._daemons.items()):
+            if daemon.poll() is not None:
+                said = self._log_of(command).read_text(errors="replace")
+                ended += f"{' '.join(command)} has ended with status {daemon.returncode}. It printed:\n{said[-5000:]}\n"
+                self._daemon(*command)
+        wait_until(self.states, "Slurm")
+        if self.states() != IDLE:
+            self._end_jobs()
+            for node in NODES:
+                with suppress(subprocess.SubprocessError):  # it is not down
+                    self.run("scontrol", "update", f"NodeName={node}", "State=RESUME")
+            wait_until(lambda: self.states() == IDLE, "Slurm")
+        return ended
+
+    def _log_of(self, command: tuple[str, ...]) -> Path:
+        return self.folder / f"{'_'.join(command).replace('/', '_')[:40]}.out"
+
+    def _end_jobs(self) -> None:
+        if jobs := self.jobs():
+            self.run("scancel", *jobs)
+        wait_until(lambda: not self.jobs(), "the end of all jobs")
 
     def run(self, *command: str) -> str:
         """Run one of Slurm's commands and return what it prints."""
         environment = {**os.environ, **self.environment}
-        return subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=30).stdout
+        return subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=60).stdout
 
     def states(self) -> dict[str, str]:
         with suppress(subprocess.SubprocessError):
@@ -129,10 +154,9 @@ class RealSlurm:
 
     def stop(self) -> None:
         """End what runs and the daemons, and remove their folder."""
-        with suppress(subprocess.SubprocessError):
-            self.run("scancel", "--partition=test,urgent")
-            wait_until(lambda: not self.jobs(), "the end of all jobs", 15)
-        for daemon in reversed(self._daemons):  # munged is last: the others need it until they have ended
+        with suppress(subprocess.SubprocessError, RuntimeError):
+            self._end_jobs()
+        for daemon in reversed(self._daemons.values()):  # munged is last: the others need it until they have ended
             daemon.send_signal(signal.SIGTERM)
             try:
                 daemon.wait(20)

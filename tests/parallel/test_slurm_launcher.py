@@ -30,9 +30,12 @@ from proctor.testing.fakes import FAKE_BENCHMARK
 pytest.importorskip("submitit", reason="submitit is not installed: pip install 'proctor-eval[slurm]'")
 
 POLICY = """
+import os, time
 import numpy as np
 
 def act(observation):
+    if os.path.exists({slowly!r}):
+        time.sleep(0.2)
     goal = int(observation["instruction"].rsplit()[-1])
     return np.clip(goal - observation["observation.state"], -1, 1)
 """
@@ -40,7 +43,7 @@ CARTPOLE = ["--policy.type=random", "--env.type=gymnasium", "--env.task=CartPole
 
 
 @pytest.fixture(scope="module")
-def slurm():
+def cluster():
     """Two nodes of two CPUs, and partitions of which one preempts the other."""
     try:
         cluster = RealSlurm()
@@ -53,11 +56,18 @@ def slurm():
     cluster.stop()
 
 
+@pytest.fixture
+def slurm(cluster):
+    """The cluster, whose nodes are idle again after each test, whatever became of its jobs and daemons."""
+    yield cluster
+    sys.stdout.write(cluster.revive())
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """A folder with a policy that this process can import, and the results of a serial run of it."""
     place = tmp_path_factory.mktemp("slurm")
-    (place / "slurm_policy.py").write_text(POLICY)
+    (place / "slurm_policy.py").write_text(POLICY.format(slowly=str(place / "slowly")))
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(place))
         patch.setenv("PYTHONPATH", os.pathsep.join([str(place), *filter(None, [os.environ.get("PYTHONPATH")])]))
@@ -155,12 +165,13 @@ def test_requeued_jobs_go_on_by_themselves_and_no_attempt_is_counted(slurm, plac
 
     def take_back():
         if connection == "network":
-            urgent.append(subprocess.Popen(["srun", "-p", "urgent", "-N2", "-n4", "true"], stderr=subprocess.DEVNULL))
+            # While the driver waits for it, no shard is told that there are no more episodes.
+            urgent.append(slurm.run("srun", "-p", "urgent", "-N2", "-n4", "echo", "done").split())
         else:  # which Slurm sends a minute before the end of a job's time
             slurm.run("scancel", "--signal=USR2", *slurm.jobs())
 
     result = run_with(tmp_path, SlurmOptions(slurm_connection=connection), {3: take_back}, monkeypatch)
-    assert [job.wait(30) for job in urgent] == [0] * len(urgent)
+    assert urgent == ([["done"] * 4] if connection == "network" else [])
 
     assert results_in(tmp_path) == results_in(place / "serial")
     assert not result.n_errors
@@ -190,11 +201,13 @@ def test_jobs_end_with_their_driver_and_the_run_can_go_on(slurm, place, tmp_path
     """Ctrl-C cancels the one job of all shards; if the driver is killed, the job ends because nobody is left."""
     process = start(tmp_path)
     wait_until(lambda: n_results(tmp_path) > 2)
+    (place / "slowly").touch()
     (job,) = slurm.jobs().items()
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
+    (place / "slowly").unlink()
     if number == signal.SIGKILL:
-        wait_until(lambda: not slurm.jobs(), 30)
+        wait_until(lambda: not slurm.jobs())
 
     assert process.returncode == status, errors
     assert job[1] == ("RUNNING", "n[1-2]")

@@ -76,7 +76,7 @@ def open_page(browser):
 
     def open_file(file, **options):
         context = browser.new_context(**{"permissions": ["clipboard-read", "clipboard-write"], **options})
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(60_000)
         contexts.append(context)
         seen = Opened(context.new_page())
         seen.page.on("request", lambda request: seen.requests.append(request.url))
@@ -166,7 +166,7 @@ def test_an_episode_without_a_video_offers_the_command_that_renders_it(opened, r
 def test_a_video_that_is_gone_is_offered_again(run, tmp_path, browser):
     """The page was taken somewhere else without it."""
     page = browser.new_page()
-    page.set_default_timeout(10_000)
+    page.set_default_timeout(60_000)
     page.goto(Path(shutil.copy(run / "report.html", tmp_path)).as_uri())
 
     page.locator(".episodes tbody button", has_text="▶").first.click()

@@ -414,7 +414,7 @@ def test_what_is_added_while_a_disk_fills_up_is_dropped_too(tmp_path, monkeypatc
     before, real_write = contents(tmp_path), os.write
 
     def full_disk(fd, data):
-        added.wait(10)
+        added.wait(60)
         if len(data) > 300:  # no array is as long as a line
             raise OSError(28, "No space left on device")
         return real_write(fd, data)

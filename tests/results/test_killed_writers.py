@@ -38,7 +38,7 @@ def test_a_kill_in_the_midst_of_a_file_costs_nothing(tmp_path, capsys, name):
     directory = tmp_path / "killed"
 
     command = [sys.executable, "-P", "-c", KILL, name, *words, f"--output_dir={directory}"]
-    killed = subprocess.run(command, check=False, capture_output=True, timeout=60)
+    killed = subprocess.run(command, check=False, capture_output=True, timeout=300)
     assert killed.returncode == -signal.SIGKILL
     assert [path.name for path in directory.glob(".*.tmp")]
     assert main([*words, f"--output_dir={directory}"]) == 0
@@ -88,7 +88,7 @@ def test_a_kill_in_the_midst_of_a_group_loses_no_more_than_the_group(tmp_path, c
 
     program = [sys.executable, "-P", "-c", KILL_AMID_A_GROUP, file, str(share), str(tmp_path / "sizes")]
     command = [*program, *words, f"--output_dir={directory}"]
-    killed = subprocess.run(command, check=False, capture_output=True, timeout=60)
+    killed = subprocess.run(command, check=False, capture_output=True, timeout=300)
     assert killed.returncode == -signal.SIGKILL
     kept = read_journal(directory / "journal.jsonl")
     assert kept.intact_bytes >= int((tmp_path / "sizes").read_text().splitlines()[-1])

@@ -80,7 +80,7 @@ def port(tmp_path):
 def test_the_client_receives_the_actions_of_the_policy_and_its_errors(openpi_python, port, tmp_path, monkeypatch):
     """The actions are equal to the bit; after an error, the same connection answers the next request."""
     done = subprocess.run(
-        [openpi_python, "client.py", port], cwd=tmp_path, check=True, capture_output=True, text=True, timeout=60
+        [openpi_python, "client.py", port], cwd=tmp_path, check=True, capture_output=True, text=True, timeout=300
     )
     answer = json.loads(done.stdout)
     monkeypatch.syspath_prepend(tmp_path)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
+import accelerated
 import pytest
 from accelerated import SECONDS, Accelerated
 
@@ -46,8 +48,13 @@ def watched(memory: Path) -> tuple[WatchedPolicy, Accelerator]:
     return policy, accelerator
 
 
-def test_a_pass_has_a_time_a_share_of_kernels_and_memory(memory):
-    """Of the accelerator that the policy is on, since before it was loaded."""
+def test_a_pass_has_a_time_a_share_of_kernels_and_memory(memory, monkeypatch):
+    """Of the accelerator that the policy is on, since before it was loaded. The clock is one that only passes move."""
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(passes, "perf_counter", lambda: clock.now)
+    monkeypatch.setattr(
+        accelerated, "time", SimpleNamespace(sleep=lambda seconds: setattr(clock, "now", clock.now + seconds))
+    )
     policy, accelerator = watched(memory)
     policy.predict([_observation()], [_memory(0)])
 
@@ -55,7 +62,7 @@ def test_a_pass_has_a_time_a_share_of_kernels_and_memory(memory):
 
     assert policy.wrapped.rows[1:] == [8] * (len(policy.wrapped.rows) - 1)
     assert found.rows == 8
-    assert 9 * SECONDS <= found.seconds < 18 * SECONDS
+    assert found.seconds == pytest.approx(9 * SECONDS)
     assert found.kernels == BUSY / 100
     assert found.device_bytes == (2000 + 800) * MIB
 

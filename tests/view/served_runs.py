@@ -49,7 +49,7 @@ def viewing(folder, port=0, **options):
         yield viewer
     finally:
         viewer.stop()
-        thread.join(10)
+        thread.join(60)
         assert not thread.is_alive()
 
 
@@ -57,7 +57,7 @@ def opened(browser, url, **options):
     """A page at an address, which nothing may be wrong with, and which may ask nothing of anybody else."""
     context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
     page = context.new_page()
-    page.set_default_timeout(15_000)
+    page.set_default_timeout(60_000)
     wrong = []
     page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: wrong.append(str(error)))
@@ -79,7 +79,7 @@ class Answer:
 
 def ask(viewer, path, method="GET", body=None, **headers):
     """One request, with exactly these headers; ``host_`` stands in for the usual one."""
-    connection = http.client.HTTPConnection("127.0.0.1", viewer.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", viewer.port, timeout=60)
     headers = {name.replace("_", "-"): value for name, value in headers.items()}
     connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
     headers.setdefault("host", f"127.0.0.1:{viewer.port}")

@@ -52,7 +52,7 @@ def test_a_and_b_are_shown_together_and_b_is_rendered_on_request(viewer, folder,
     expect(lanes.nth(0).locator(".rendering")).to_be_hidden()
 
     lanes.nth(1).get_by_role("button", name="Render it now").click()
-    expect(lanes.nth(1).locator("video")).to_be_visible(timeout=40_000)
+    expect(lanes.nth(1).locator("video")).to_be_visible()
 
     assert len(list((folder / "b").glob("videos/*/*.mp4"))) == 1
     page.get_by_label("Step", exact=True).fill("3")

@@ -160,7 +160,7 @@ def test_a_training_is_watched_while_it_runs(tmp_path):
         wait_for(lambda: done() or watching.poll() is not None or training.poll() not in {None, 0})
         assert training.wait(240) == 0, (tmp_path / "train.log").read_text()[-2000:]
         os.killpg(watching.pid, signal.SIGTERM)
-        assert watching.wait(60) == 143, log.read_text()
+        assert watching.wait(120) == 143, log.read_text()
         assert f"--output_dir={folder}" in log.read_text()
         shutil.rmtree(run / "checkpoints" / f"{done()[0]:06d}")
 

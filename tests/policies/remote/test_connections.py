@@ -76,7 +76,7 @@ def test_whoever_finds_all_connections_lent_waits_for_one(server, connections):
         waiting.start()
         waiting.join(0.1)
         assert waiting.is_alive()
-    waiting.join(5)
+    waiting.join(60)
 
     assert not waiting.is_alive()
     assert len(server.made) == 2
@@ -164,6 +164,7 @@ def test_a_connection_that_comes_back_into_another_life_is_closed(connections):
 def test_a_server_that_refuses_has_ended_a_life(server, connections):
     """Also if it closed its connections in good order before."""
     server.is_there = False
+    connections._back_within_s = 60
     threading.Timer(0.1, setattr, (server, "is_there", True)).start()
     with suppress(LostError):
         use(connections, error=lost(orderly=True))
@@ -213,7 +214,7 @@ def test_closing_ends_every_wait(server, connections):
         waiting = threading.Thread(target=wait)
         waiting.start()
         connections.close()
-        waiting.join(5)
+        waiting.join(60)
 
     assert errors == ["the run ended before the server replied"]
     assert all(connection.is_closed for connection in server.made)

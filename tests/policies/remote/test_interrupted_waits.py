@@ -18,7 +18,7 @@ from websockets.sync.server import serve as websocket_server
 
 from proctor.policies.remote.codec import pack
 
-ENDED_WITHIN_S = 60.0
+ENDED_WITHIN_S = 120.0
 LONG = {"connect_timeout_s": 600, "timeout_s": 600, "reconnect_timeout_s": 600}
 SIGNALS = pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 
