@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+from urllib.parse import quote
 
 import pytest
 from served_runs import STORED, ask, viewing
@@ -306,3 +307,25 @@ def test_the_environment_does_not_make_the_server_trust_others(monkeypatch, fold
         answer = ask(viewer, "/", host="evil.example", x_forwarded_host=f"127.0.0.1:{viewer.port}")
 
     assert answer.status == 421
+
+
+@pytest.mark.parametrize("number", ["9" * 6000, "-1", "1x", "٣"])
+def test_a_number_that_is_none_is_an_episode_that_does_not_exist(viewer, fake, number):
+    for path in (f"{quote(number)}/0/video", f"0/{quote(number)}/trace"):
+        assert ask(viewer, f"/runs/{fake}/episodes/{path}").status == 404
+
+
+def test_a_sweep_with_control_characters_has_a_page(tmp_path):
+    """Its drawing is XML, which cannot hold them."""
+    row = {"run_dir": "a", "status": "done", "pc_success": 50.0, "pc_success_interval": [10.0, 90.0]}
+    rows = [
+        {**row, "series": series, "step": step, "n_episodes": 2, "n_successes": 1}
+        for series in ("a\x1b[31m\x00", "b")
+        for step in (1, 2)
+    ]
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / "sweep.json").write_text(json.dumps({"checkpoints": rows}))
+
+    with viewing(tmp_path) as viewer:
+        sweep = re.findall(r"/sweeps/\w+", ask(viewer, "/").text)[0]
+        assert ask(viewer, sweep).status == 200

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import os
 import re
 import sys
 from dataclasses import dataclass, field, replace
@@ -63,7 +64,7 @@ def find_code(repo: str) -> Code:
     path = path or _USUAL_FILE
     if ".." in PurePosixPath(path).parts or PurePosixPath(path).is_absolute():
         raise ConfigError(f"env.repo is '{repo}'; the path after the colon must be inside {place}.")
-    folder = Path(place).expanduser()
+    folder = Path(os.path.expanduser(place))  # noqa: PTH111 - pathlib raises if there is no such user
     if folder.is_dir():
         folder = folder.resolve()
         pinned = f"{folder}:{path}"

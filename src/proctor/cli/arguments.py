@@ -97,9 +97,11 @@ def read_config_file(path: Path) -> dict[str, Any]:
     from proctor.config.strict_yaml import load_yaml
 
     try:
-        if path.stat().st_size > _MAX_FILE_BYTES:
+        with path.open("rb") as file:
+            text = file.read(_MAX_FILE_BYTES + 1)  # the size of a pipe or a device is not known before
+        if len(text) > _MAX_FILE_BYTES:
             raise ConfigError(f"--config_path: {path} is larger than {_MAX_FILE_BYTES} bytes.")
-        content = load_yaml(path.read_text(encoding="utf-8"))
+        content = load_yaml(text.decode("utf-8"))
     except OSError as error:
         raise ConfigError(f"--config_path: {path} cannot be read: {error.strerror}.") from None
     except ValueError as error:

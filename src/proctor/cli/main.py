@@ -65,6 +65,9 @@ an underscore for each dash."""
 
 
 _HELP = {"--help", "-h"}
+_NOT_TO_BE_OPENED = (errno.ENAMETOOLONG, errno.EACCES)
+"""The errors of a path that cannot be another's fault than of who gave it, on the command line or in a file."""
+_LONGEST_PATH = 300
 _NOBODY_READS = (errno.EPIPE, errno.EIO)
 """The errors of a pipe whose reader has ended, and of a terminal that is gone."""
 
@@ -162,6 +165,11 @@ def _run(words: Sequence[str]) -> int:
     except ProctorError as error:
         _print_error(redact_text(f"{error}\n{error.hint}".rstrip(), secrets_in_command(words)))
         return error.exit_code
+    except OSError as error:
+        if error.errno not in _NOT_TO_BE_OPENED or error.filename is None:
+            raise
+        _print_error(f"{str(error.filename)[:_LONGEST_PATH]} cannot be looked at: {error.strerror}; give another path.")
+        return 2
     except KeyboardInterrupt as interruption:
         _print(f"Interrupted.\n{getattr(interruption, 'hint', '')}".rstrip())
         return 128 + signal_of(interruption)

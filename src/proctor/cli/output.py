@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import Any
 
 
 def print_json(value: Any) -> None:
-    """Print ``value`` as indented JSON; NaN and infinity, which JSON does not have, become null."""
+    """Print ``value`` as indented JSON; NaN and infinity, which JSON does not have, become null.
+
+    A character that a terminal might obey is written as an escape: a text may be a simulator's, or a file's.
+    """
     import msgspec  # not needed for --help
 
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+    text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+    sys.stdout.write("".join(map(_shown, text)) + "\n")
+
+
+def _shown(char: str) -> str:
+    return char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1]

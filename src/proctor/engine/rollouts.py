@@ -11,6 +11,7 @@ import msgspec
 
 from proctor.engine.worker.messages import Built, Finished, Replay, RolloutSpec
 from proctor.engine.worker.rollout_file import cannot_be_written, discard_rollout, encode_raw_frames
+from proctor.machine.files import read_file
 from proctor.types import Array, ArrayBytes, EpisodeResult, EpisodeSpec
 
 _IDENTITY_FILE = "episode.json"
@@ -87,7 +88,7 @@ def keep_rollout(spec: RolloutSpec, identity: RolloutIdentity) -> str:
 def read_identity(folder: Path) -> RolloutIdentity | None:
     """Read which episode a folder holds; None if it is not a complete recording."""
     try:
-        return msgspec.json.decode((folder / _IDENTITY_FILE).read_bytes(), type=RolloutIdentity)
+        return msgspec.json.decode(read_file(folder / _IDENTITY_FILE), type=RolloutIdentity)
     except (OSError, msgspec.MsgspecError, ValueError):
         return None
 

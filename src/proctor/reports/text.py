@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
@@ -140,7 +141,7 @@ def no_success_rate(counts: Counts) -> str:
 
 def duration(seconds: float | None) -> str:
     """Format a duration: ``8.3 s``, ``2 min 05 s``, ``1 h 02 min``."""
-    if seconds is None:
+    if seconds is None or not math.isfinite(seconds):
         return NONE
     if seconds < 60:
         return f"{seconds:.1f} s"
@@ -188,7 +189,7 @@ def policy_name(policy: Mapping[str, Any]) -> str:
     """Name a run's policy by the path of its checkpoint, relative to the working directory if it is in there, or by its
     type; ``policy`` is the run's ``config.policy``.
     """
-    if not (path := policy.get("path")):
+    if not (path := str(policy.get("path") or "")):
         return str(policy.get("type") or "")
     here = Path.cwd()
     return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else str(path)

@@ -12,7 +12,8 @@ from pathlib import Path
 import msgspec
 
 from proctor.errors import ConfigError
-from proctor.results.files import write_json
+from proctor.machine.files import read_file
+from proctor.results.files import unreadable, write_json
 from proctor.results.run_dir import RunDirectory
 
 FORMAT_VERSION = 1
@@ -158,9 +159,11 @@ def read_audit(directory: Path) -> Audit | None:
     """
     path = RunDirectory(directory).audit_file
     try:
-        audit = msgspec.json.decode(path.read_bytes(), type=Audit)
+        audit = msgspec.json.decode(read_file(path), type=Audit)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        raise unreadable(path, error) from None
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path} cannot be read ({error}); write it again with: proctor audit {directory}") from None
     if audit.format_version > FORMAT_VERSION:

@@ -14,6 +14,8 @@ from proctor.types import Array, EpisodeResult, Outcome
 MOST_BINS = 40
 _SPLIT = (Outcome.SUCCESS, Outcome.FAILURE, Outcome.UNKNOWN)
 """The outcomes of completed episodes, in the order of the fields of :class:`Values`."""
+_UNDRAWN = 1e300
+"""A value from which on an axis has no end."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,9 +69,9 @@ def joined(parts: Sequence[Values]) -> Values:
 
 
 def histograms(evaluations: Sequence[Values]) -> list[Histogram]:
-    """Make a histogram for each evaluation. Values that are not finite are left out; the list is empty if all are."""
+    """Make a histogram for each evaluation. Values that cannot be drawn are left out; the list is empty if all are."""
     known = [
-        [part[np.isfinite(part)] for part in (each.of_successes, each.of_failures, each.of_unknown)]
+        [part[np.abs(part) < _UNDRAWN] for part in (each.of_successes, each.of_failures, each.of_unknown)]
         for each in evaluations
     ]
     everything = np.concatenate([part for parts in known for part in parts])

@@ -36,6 +36,7 @@ import msgspec
 import numpy as np
 
 from proctor.errors import ConfigError
+from proctor.machine.files import open_to_read
 from proctor.results.journal_lines import RECORD_END, read_lines
 from proctor.results.journal_records import (
     FORMAT_VERSION,
@@ -72,7 +73,7 @@ class JournalFile:
 
     @cached_property
     def _file(self) -> BinaryIO:
-        file = self.path.open("rb")
+        file = open_to_read(self.path)
         weakref.finalize(self, file.close)
         return file
 
@@ -255,7 +256,7 @@ def _read_checked(path: Path, ref: ArrayRef) -> bytes:
     # The size is checked before memory is allocated: anybody may have written the reference.
     if min(ref.offset, ref.n_bytes) < 0 or ref.offset + ref.n_bytes > path.stat().st_size:
         raise ValueError("the file is too short")
-    with path.open("rb") as file:
+    with open_to_read(path) as file:
         file.seek(ref.offset)
         content = file.read(ref.n_bytes)
     if zlib.crc32(content) != ref.crc32:

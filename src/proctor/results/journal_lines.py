@@ -18,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from proctor.machine.files import open_to_read
 from proctor.results.files import unreadable
 
 RECORD_START, RECORD_END = b'{"crc32":"', b"}\n"
@@ -78,7 +79,7 @@ def read_last_records(path: Path, n_bytes: int) -> list[bytes]:
 
 def _opened(path: Path) -> BinaryIO:
     try:
-        return path.open("rb")
+        return open_to_read(path)
     except FileNotFoundError:
         raise
     except OSError as error:

@@ -22,7 +22,7 @@ from typing import Self
 import msgspec
 
 from proctor.errors import ConfigError, ResourceError
-from proctor.machine.files import open_own
+from proctor.machine.files import open_own, read_file
 from proctor.results.files import sync_directory
 from proctor.results.journal import EpisodeRecord, Journal, JournalFile
 from proctor.results.journal_lines import RECORD_BEGIN, RECORD_START, to_line
@@ -283,7 +283,7 @@ def _require_journal(found: Journal) -> None:
     """
     if found.intact_bytes or not found.path.exists():
         return
-    content = found.path.read_bytes()
+    content = read_file(found.path)
     begun = RECORD_START.startswith(content[: len(RECORD_START)]) and b"\n" not in content
     if content.strip(b"\0") and not begun:
         raise ConfigError(

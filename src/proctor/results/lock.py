@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Self
 
 from proctor.errors import RunLockedError
-from proctor.machine.files import open_own
+from proctor.machine.files import open_own, open_to_read
 
 _HELD: set[Path] = set()
 
@@ -90,15 +90,14 @@ def holder_of(path: Path) -> str | None:
     if path.absolute() in _HELD:
         return "this process"
     try:
-        fd = os.open(path, os.O_RDONLY)
+        file = open_to_read(path)
     except OSError:
         return None
-    try:
-        os.lockf(fd, os.F_TEST, 0)
-    except (BlockingIOError, PermissionError):
-        return _who(os.pread(fd, 200, 0).decode(errors="replace"))
-    finally:
-        os.close(fd)
+    with file:
+        try:
+            os.lockf(file.fileno(), os.F_TEST, 0)
+        except (BlockingIOError, PermissionError):
+            return _who(os.pread(file.fileno(), 200, 0).decode(errors="replace"))
     return None
 
 

@@ -12,11 +12,12 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from proctor.errors import ConfigError
+from proctor.machine.files import read_file
 from proctor.results.eval_info import FORMAT_VERSION
 from proctor.results.provenance import Provenance
 from proctor.results.run_dir import RESULT_FILE, RunDirectory
@@ -25,6 +26,9 @@ from proctor.results.summary import Summary, TaskSummary
 from proctor.statistics.intervals import IntervalMethod
 from proctor.statistics.stopping import EarlyStop
 from proctor.types import AttemptError, EpisodeResult, EpisodeSpec, Outcome, Task, TaskKey, Timings
+
+_MOST_MISSING = 10_000_000
+"""The most missing episodes of a task: they are listed, so that a false number would take all memory."""
 
 UNNAMED_TASK = TaskKey("unnamed", 0)
 """The only task of a file that does not name its task."""
@@ -80,7 +84,7 @@ class _Task:
     metrics: _Metrics
     task: str = ""
     instruction: str = ""
-    n_missing: int = 0
+    n_missing: Annotated[int, msgspec.Meta(ge=0, le=_MOST_MISSING)] = 0
 
     @property
     def key(self) -> TaskKey:
@@ -166,14 +170,17 @@ class _OldInfo:
 
 def _read(file: Path) -> _Info:
     try:
-        content = json.loads(file.read_bytes())  # not msgspec: LeRobot writes NaN, which is not JSON
+        content = json.loads(read_file(file))  # not msgspec: LeRobot writes NaN, which is not JSON
         if isinstance(content, dict) and "aggregated" in content:
             return msgspec.convert(content, _OldInfo).renewed()
         info = msgspec.convert(content, _Info)
+        _require_one_result(info)
     except OSError as error:
         raise ConfigError(
             f"{file} cannot be read: {error.strerror}; give a run directory or an {RESULT_FILE}."
         ) from None
+    except RecursionError:
+        raise ConfigError(f"{file} is not an {RESULT_FILE}: it is nested deeper than any.") from None
     except (ValueError, msgspec.ValidationError) as error:
         raise ConfigError(f"{file} is not an {RESULT_FILE} of Proctor or LeRobot ({error}).") from None
     if info.format_version > FORMAT_VERSION:
@@ -182,6 +189,25 @@ def _read(file: Path) -> _Info:
             "update Proctor to read it."
         )
     return info
+
+
+def _require_one_result(info: _Info) -> None:
+    """Raise ValueError if the file lists a task or an episode twice, or contradicts itself about one."""
+    if len({task.key for task in info.per_task}) < len(info.per_task):
+        raise ValueError("it has a task twice")
+    if len({(each.suite, each.task_id, each.episode_index) for each in info.per_episode}) < len(info.per_episode):
+        raise ValueError("it has an episode twice")
+    successes = defaultdict(list)
+    for episode in info.per_episode:
+        if episode.outcome is None:
+            return  # LeRobot's, which lists the successes of each task only
+        if episode.outcome is not _outcome(episode):
+            raise ValueError(f"an episode's success is {episode.success} and its outcome {episode.outcome}")
+        if episode.outcome is not Outcome.ERROR:
+            successes[episode.suite, episode.task_id].append(episode.success)
+    for task in info.per_task if info.per_episode else ():
+        if task.metrics.successes != successes[task.key]:
+            raise ValueError(f"the successes of {task.task_group}/{task.task_id} are not those of its episodes")
 
 
 def _task_summary(task: _Task, episodes: Sequence[_Episode] | None) -> TaskSummary:

@@ -21,6 +21,7 @@ Other modules take these names from :class:`RunDirectory` and spell none of them
 from __future__ import annotations
 
 import hashlib
+import os.path
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -32,6 +33,7 @@ from typing import Any, Self
 import msgspec
 
 from proctor.errors import ConfigError, ResourceError, RunLockedError
+from proctor.machine.files import read_file
 from proctor.results.files import remove_leftovers, unreadable, write_json
 from proctor.results.journal import EpisodeRecord, Journal, collection_paused, read_journal
 from proctor.results.journal_records import FORMAT_VERSION as JOURNAL_FORMAT_VERSION
@@ -159,7 +161,7 @@ class RunDirectory:
         """The first trace file name that is not in use: each session writes a trace of its own."""
         stem = f"trace{self.shard.suffix}"
         names = chain([stem], (f"{stem}-{session}" for session in count(2)))
-        return next(path for name in names if not (path := self.path / f"{name}.json").exists())
+        return next(path for name in names if not os.path.lexists(path := self.path / f"{name}.json"))
 
     @property
     def videos(self) -> Path:
@@ -196,7 +198,7 @@ class RunDirectory:
             ConfigError: the file is damaged or cannot be read, or a newer version of Proctor wrote it.
         """
         try:
-            content = self.run_file.read_bytes()
+            content = read_file(self.run_file)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
@@ -255,8 +257,14 @@ class RunDirectory:
         return {spec: name for spec in specs if (name := video_name(spec)) in found} if found else {}
 
     def video_files(self) -> Iterator[Path]:
-        """Every video that exists and that reports show, so no variant of one."""
-        return (path for path in self.videos.glob("*/*.mp4") if _SHOWN_VIDEO.fullmatch(path.name))
+        """Every video that exists and that reports show, so no variant of one, and no link out of the directory, whose
+        target would become part of a page or of a merged run.
+        """
+        found = (path for path in self.videos.glob("*/*.mp4") if _SHOWN_VIDEO.fullmatch(path.name))
+        return (path for path in found if path.is_file() and not (path.is_symlink() and self._leads_out(path)))
+
+    def _leads_out(self, path: Path) -> bool:
+        return not path.resolve().is_relative_to(self.path.resolve())
 
     def shown_files(self) -> Iterator[Path]:
         """Every file by which a page about the run may change: results, videos, and locks, which show a writer."""
@@ -281,7 +289,7 @@ class RunDirectory:
         """Read why the last session ended early, of shards that of the first of them; "" if that is not recorded."""
         for path in sorted(self.path.glob("ended*.json")):
             with suppress(OSError, msgspec.MsgspecError):
-                return msgspec.json.decode(path.read_bytes(), type=_End).reason
+                return msgspec.json.decode(read_file(path), type=_End).reason
         return ""
 
     def journals_being_written(self) -> list[Path]:

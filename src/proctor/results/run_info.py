@@ -57,7 +57,8 @@ class RunInfo:
     Secrets are removed from every field when the object is made: see :mod:`proctor.security.redaction`.
 
     Raises:
-        ValueError: a field that must be a mapping is not one; :mod:`msgspec` passes that on for a file that was edited.
+        ValueError: a field that must be a mapping is not one, or the plan has an episode twice; :mod:`msgspec` passes
+            that on for a file that was edited.
     """
 
     config: dict[str, Any]
@@ -74,6 +75,7 @@ class RunInfo:
         _require_mappings("fingerprint", self.fingerprint, (CODE, "versions"))
         code, opened = self.fingerprint.get(CODE, {}), self.opened_policy
         _require_mappings(f"fingerprint.{CODE}", code, code)
+        _require_each_once(self.plan)
         public = {
             "config": redact(self.config),
             "fingerprint": redact_for_comparison(self.fingerprint),
@@ -135,6 +137,15 @@ def _require_mappings(whose: str, fields: Mapping[str, Any], names: Iterable[str
     for name in names:
         if not isinstance(fields.get(name, {}), Mapping):
             raise ValueError(f"{whose}.{name} is not a mapping")  # noqa: TRY004 - msgspec passes on a ValueError
+
+
+def _require_each_once(plan: Sequence[PlannedTask]) -> None:
+    """Raise ValueError if a plan has a task or an episode twice, whose result would be counted twice."""
+    if len({planned.task.key for planned in plan}) < len(plan):
+        raise ValueError("plan has a task twice")
+    for planned in plan:
+        if len({episode.episode_index for episode in planned.episodes}) < len(planned.episodes):
+            raise ValueError(f"plan has an episode of {planned.task.suite}/{planned.task.task_id} twice")
 
 
 def plan_by_task(tasks: Sequence[Task], specs: Sequence[EpisodeSpec]) -> tuple[PlannedTask, ...]:

@@ -7,6 +7,7 @@ of an episode counts, whatever the order of the journals; so merging again, or i
 
 from __future__ import annotations
 
+import os.path
 import shutil
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from pathlib import Path
 import msgspec
 
 from proctor.errors import MergeError, ResourceError
+from proctor.machine.files import open_to_read, read_file
 from proctor.results.eval_info import stream_eval_info
 from proctor.results.files import sync_directory
 from proctor.results.fingerprint import contradictions, differing
@@ -40,21 +42,25 @@ def merge_shards(directories: Sequence[Path], output: Path) -> Summary:
     """
     merged = RunDirectory(output)
     sources = [*directories, *([output] if merged.holds_run else [])]
-    every = [RunDirectory(path) for path in dict.fromkeys(path.resolve() for path in sources)]
+    every = [RunDirectory(path) for path in dict.fromkeys(map(_real, sources))]
     run = _common_run({directory.path: _runs_of(directory) for directory in every})
     journals = {directory: directory.read_journals() for directory in every}
     _require_own_results(run, journals)
     merge_journals(journal for found in journals.values() for journal in found)
     try:
         for directory in every:
-            if directory.path != output.resolve():
+            if directory.path != _real(output):
                 _copy(directory, output, run)
     except OSError as error:
-        raise ResourceError(f"{output} cannot be written to: {error.strerror}.") from error
+        raise ResourceError(f"{output} cannot be written to: {error.strerror or error}.") from error
     merged.write_run(run.of_all_shards(output_dir=str(output)))
     whole, summary = load_summary(output)
     merged.write_eval_info(stream_eval_info(summary, whole))
     return summary
+
+
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))  # pathlib raises if links go round
 
 
 def _runs_of(directory: RunDirectory) -> Mapping[Shard, RunInfo]:
@@ -118,7 +124,7 @@ def _copy(source: RunDirectory, target: Path, run: RunInfo) -> None:
 
 def _copy_journal(journal: Path, target: Path) -> None:
     """Copy a journal under its name; if another journal has that name, its checksum is added to the name."""
-    content = journal.read_bytes()
+    content = read_file(journal)
     copy = target / journal.name
     if copy.exists() and copy.read_bytes() != content:
         copy = copy.with_stem(f"{journal.stem}_{zlib.crc32(content):08x}")
@@ -131,7 +137,7 @@ def _copy_journal(journal: Path, target: Path) -> None:
 
 def _copy_file(source: Path, target: Path) -> None:
     if not target.exists():
-        with _unfinished(target) as path:
+        with open_to_read(source), _unfinished(target) as path:
             shutil.copyfile(source, path)
 
 
@@ -140,5 +146,6 @@ def _unfinished(target: Path) -> Iterator[Path]:
     """Give the path of a file beside ``target``; the file gets the name ``target`` once it is whole."""
     target.parent.mkdir(parents=True, exist_ok=True)
     path = target.with_name(f".{target.name}.tmp")
+    path.unlink(missing_ok=True)  # a link that somebody has put there would be written through
     yield path
     path.replace(target)

@@ -99,7 +99,8 @@ def _add_resamples(rows: Array, drawn: Array, sums: Array) -> None:
         taken = space[: 1 + len(indices)]
         taken[0] = sums
         rows.take(indices, axis=0, out=taken[1:], mode="clip")  # "raise" would need a copy; no index is out of range
-        taken.sum(axis=0, out=sums)
+        with np.errstate(over="ignore", invalid="ignore"):
+            taken.sum(axis=0, out=sums)
 
 
 def mean_intervals(tasks: Sequence[Resampled], level: float = LEVEL) -> MeanIntervals:
@@ -112,9 +113,11 @@ def mean_intervals(tasks: Sequence[Resampled], level: float = LEVEL) -> MeanInte
         return MeanIntervals()
     n = np.array([task.n for task in tasks])
     vary = n.any(axis=0) & (n != 1).all(axis=0)
-    means = sum(task.sums for task in tasks) / np.maximum(n.sum(axis=0), 1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        means = sum(task.sums for task in tasks) / np.maximum(n.sum(axis=0), 1)
+    vary &= np.isfinite(means).all(axis=0)  # the sum of the largest floats overflows
     tail = 50 * (1 - level)
-    low, high = np.percentile(means, [tail, 100 - tail], axis=0)
+    low, high = np.percentile(np.where(vary, means, 0.0), [tail, 100 - tail], axis=0)
     return MeanIntervals(
         *(Interval(float(a), float(b)) if known else None for known, a, b in zip(vary, low, high, strict=True))
     )

@@ -122,18 +122,22 @@ class Counts(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def mean_sum_reward(self) -> float | None:
-        """The mean sum of rewards, over the episodes that have one; None if no episode has one."""
-        return self.total_sum_reward / self.n_sum_rewards if self.n_sum_rewards else None
+        """The mean sum of rewards, over the episodes that have one; None if none has one, or their sum overflows."""
+        return _mean(self.total_sum_reward, self.n_sum_rewards)
 
     @property
     def mean_max_reward(self) -> float | None:
-        """The mean largest reward, over the episodes that have one; None if no episode has one."""
-        return self.total_max_reward / self.n_max_rewards if self.n_max_rewards else None
+        """The mean largest reward, over the episodes that have one; None if none has one, or their sum overflows."""
+        return _mean(self.total_max_reward, self.n_max_rewards)
 
     @property
     def mean_length(self) -> float | None:
         """The mean length in steps, over the episodes whose length is recorded; None if no length is."""
         return self.total_length / self.n_lengths if self.n_lengths else None
+
+
+def _mean(total: float, n: int) -> float | None:
+    return total / n if n and math.isfinite(total) else None
 
 
 _numbers_of = attrgetter(*Counts.__struct_fields__)

@@ -65,8 +65,8 @@ class Routes:
             Route("/compare", self.compare),
             Route("/sweeps/{sweep}", self.sweep),
             Route("/events", self.events),
-            Route("/runs/{run}/episodes/{task:int}/{episode:int}/video", self.video),
-            Route("/runs/{run}/episodes/{task:int}/{episode:int}/trace", self.trace),
+            Route("/runs/{run}/episodes/{task}/{episode}/video", self.video),
+            Route("/runs/{run}/episodes/{task}/{episode}/trace", self.trace),
             Route("/runs/{run}/replays", self.replay, methods=["POST"]),
         ]
         handlers = {HTTPException: self._explain, ProctorError: self._explain}
@@ -129,13 +129,11 @@ class Routes:
             HTTPException: there is no such run, or it has no such episode.
         """
         (directory,) = self._directories([request.path_params["run"]]).values()
-        asked = request.path_params
-        tasks = self._run(directory).plan
+        position, number = (request.path_params[name] for name in ("task", "episode"))
         spec = None
-        if asked["task"] < len(tasks):
-            task = tasks[asked["task"]]
+        for task in (each for at, each in enumerate(self._run(directory).plan) if str(at) == position):
             specs = (EpisodeSpec(task.task.suite, task.task.task_id, *episode) for episode in task.episodes)
-            spec = next((spec for spec in specs if spec.episode_index == asked["episode"]), None)
+            spec = next((spec for spec in specs if str(spec.episode_index) == number), None)
         if spec is None:
             raise HTTPException(404, "The run has no such episode.")
         return directory, spec

@@ -105,7 +105,7 @@ class RunFolder:
 
     def video(self, directory: Path, spec: EpisodeSpec) -> Path | None:
         """Return the video of an episode; None if it does not exist, or if it is a link out of the folder."""
-        path = RunDirectory(directory).video_file(spec).resolve()
+        path = Path(os.path.realpath(RunDirectory(directory).video_file(spec)))  # pathlib raises if links go round
         return path if path.is_relative_to(self.root) and path.is_file() else None
 
     def _look(self) -> _Found:
@@ -146,7 +146,7 @@ class RunFolder:
             self._check_file(directory, path)
 
     def _check_file(self, directory: Path, path: Path) -> None:
-        if not path.resolve().is_relative_to(self.root):
+        if not Path(os.path.realpath(path)).is_relative_to(self.root):  # as above
             raise ConfigError(f"{self.name(directory)} is not shown: its {path.name} is a link out of the folder.")
         if path.exists() and not path.is_file() and not path.is_dir():
             raise ConfigError(f"{self.name(directory)} is not shown: its {path.name} is neither file nor folder.")
@@ -169,6 +169,10 @@ class RunFolder:
             return read_entry(run_id, name, directory)
         except ProctorError as error:
             return RunEntry(run_id, name, str(directory), problem=str(error))
+        except Exception as error:  # noqa: BLE001 - whatever its files hold, the other runs are shown
+            return RunEntry(
+                run_id, name, str(directory), problem=f"It cannot be read ({type(error).__name__}: {error})."
+            )
 
     def _sweep(self, sweep_id: str, directory: Path, runs: dict[Path, RunEntry]) -> SweepEntry:
         name, file = self.name(directory), directory / SWEEP_FILE
@@ -196,6 +200,6 @@ def _began(directory: Path) -> float:
 def _state_of(path: Path) -> tuple[str, int, int]:
     try:
         state = path.stat()
-    except FileNotFoundError:
+    except OSError:
         return path.name, -1, -1
     return path.name, state.st_size, state.st_mtime_ns

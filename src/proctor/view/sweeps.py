@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from proctor.machine.files import read_file
 from proctor.reports.sweep import SweepRow, SweepSummary
 from proctor.reports.text import NONE
 from proctor.statistics.intervals import Interval
@@ -136,7 +137,7 @@ def read_sweep(sweep: SweepEntry, file: Path, runs: Sequence[tuple[str, RunEntry
     """Read ``file``, the record of a sweep; ``runs`` are the names of the runs in its directory, and their entries."""
     entries = tuple(entry for _, entry in runs)
     try:
-        record = msgspec.json.decode(file.read_bytes(), type=_Record)
+        record = msgspec.json.decode(read_file(file), type=_Record)
     except (OSError, msgspec.MsgspecError) as error:
         return replace(sweep, runs=entries, problem=f"{SWEEP_FILE} cannot be read: {error}.")
     by_name = dict(runs)

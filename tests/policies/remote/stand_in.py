@@ -18,7 +18,7 @@ import msgpack
 import numpy as np
 
 FAULTS = ["raise", "nan", "narrow", "text", "garbage", "object", "mute", "huge", "close", "abort"]
-FAULTS += ["list", "other", "alone", "untimed", "boastful", "speechless"]
+FAULTS += ["list", "other", "alone", "untimed", "boastful", "speechless", "twice"]
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -195,6 +195,8 @@ class Openpi(Server):
         if fault == "other":
             reply = {"acts": reply["actions"]}
         await connection.send(pack_openpi([1, 2] if fault == "list" else reply))
+        if fault == "twice":
+            await connection.send(pack_openpi(reply))
 
     async def misbehave(self, connection, fault):
         if fault == "mute":

@@ -413,3 +413,15 @@ def test_closing_ends_a_request_that_a_server_does_not_even_read(serve, opened):
 
 def send(policy, request):
     return policy.exchange.request([memory()], lambda _: request, bytes)
+
+
+def test_a_reply_that_nobody_asked_for_is_not_taken_for_the_next_one_s(serve, opened):
+    """Else every action from then on would be that of an observation before."""
+    policy, episode = opened(serve("openpi", "--fault=twice", "--times=1").url), memory()
+    policy.predict([observation()], [episode])
+    sleep(0.3)
+
+    with pytest.raises(PolicyError, match="a message that no request had asked for"):
+        policy.predict([observation(1)], [episode])
+
+    np.testing.assert_array_equal(ask(policy, 1), expected(1))

@@ -16,6 +16,7 @@ import msgspec
 
 from proctor.errors import ConfigError, FingerprintError
 from proctor.evaluation.open_loop.predictions import Predictions
+from proctor.machine.files import read_file
 from proctor.results.files import write_json
 from proctor.results.fingerprint import differing
 from proctor.results.lock import FileLock
@@ -109,7 +110,7 @@ class OpenLoopDirectory:
 
 def _read(file: Path) -> OpenLoopRun:
     try:
-        return msgspec.json.decode(file.read_bytes(), type=OpenLoopRun)
+        return msgspec.json.decode(read_file(file), type=OpenLoopRun)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} is damaged ({error}); choose another --output_dir.") from None
 

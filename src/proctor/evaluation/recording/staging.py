@@ -27,6 +27,7 @@ from proctor.engine import RolloutSpec
 from proctor.engine.rollouts import RolloutIdentity, read_identity, sync_files
 from proctor.engine.worker.messages import Codec
 from proctor.errors import ConfigError, ResourceError
+from proctor.machine.files import read_file
 from proctor.results.files import sync_directory, write_json
 from proctor.results.lock import FileLock
 from proctor.results.run_dir import slug_of
@@ -163,7 +164,7 @@ class Staging:
 
 def _read_marker(dataset: Path) -> RecordedEpisodes | None:
     try:
-        return msgspec.json.decode((dataset / _MARKER_IN_DATASET).read_bytes(), type=RecordedEpisodes)
+        return msgspec.json.decode(read_file(dataset / _MARKER_IN_DATASET), type=RecordedEpisodes)
     except (OSError, msgspec.MsgspecError, ValueError):
         return None
 
@@ -175,7 +176,7 @@ def _comes_before_marker(path: Path) -> bool:
 
 def _read_json(path: Path) -> Mapping[str, Any] | None:
     try:
-        content = msgspec.json.decode(path.read_bytes())
+        content = msgspec.json.decode(read_file(path))
     except (OSError, msgspec.MsgspecError, ValueError):
         return None
     return content if isinstance(content, dict) else None

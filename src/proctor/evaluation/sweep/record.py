@@ -16,6 +16,7 @@ import msgspec
 
 from proctor.errors import ConfigError, MergeError
 from proctor.evaluation.sweep.targets import Checkpoint
+from proctor.machine.files import read_file
 from proctor.reports.export import csv_cell
 from proctor.results.files import replacing, write_json
 from proctor.results.headline import headline_of
@@ -138,7 +139,7 @@ def read_record(folder: Path) -> list[Checkpoint]:
         ConfigError: the file is damaged.
     """
     try:
-        rows = msgspec.json.decode((folder / SWEEP_FILE).read_bytes(), type=_Record).checkpoints
+        rows = msgspec.json.decode(read_file(folder / SWEEP_FILE), type=_Record).checkpoints
     except FileNotFoundError:
         return []
     except (OSError, msgspec.DecodeError) as error:

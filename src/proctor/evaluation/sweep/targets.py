@@ -8,6 +8,7 @@ padding grows with the steps, so they are sorted by number.
 from __future__ import annotations
 
 import glob
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -78,7 +79,7 @@ def _of_target(target: str) -> Iterator[Checkpoint]:
     Raises:
         ConfigError: there are none.
     """
-    path = Path(target).expanduser()
+    path = Path(os.path.expanduser(target))  # noqa: PTH111 - pathlib raises if there is no such user
     if path.is_dir():
         found = _of_directory(path.resolve())
     elif glob.has_magic(target):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -153,7 +154,7 @@ def _base_of_adapter(directory: Path, base_path: str | None) -> Path:
     if not isinstance(base, str) or not base:
         raise CheckpointError(f"{file} has no base_model_name_or_path; {another}.")
     try:
-        return locate(base, None if Path(base).is_dir() else config.get("revision"))
+        return locate(base, None if os.path.isdir(base) else config.get("revision"))  # noqa: PTH112
     except ConfigError as error:
         reason = str(error).rstrip(".")
         raise CheckpointError(f"{file} names {base} as base_model_name_or_path ({reason}); {another}.") from None

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, OfflineModeIsEnabled
@@ -67,12 +67,14 @@ def _lost_paths(fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if isinstance(value, str)
         and name not in _NOT_NEEDED
         and value.startswith(("/", "~", "./", "../"))
-        and not Path(value).expanduser().exists()
+        and not os.path.exists(os.path.expanduser(value))  # noqa: PTH110, PTH111 - any text
     )
 
 
 def _repositories(fields: Mapping[str, Any]) -> Iterator[str]:
     texts = (value for name, value in fields.items() if isinstance(value, str) and name not in _NOT_NEEDED)
     return (
-        text for text in texts if _REPOSITORY.fullmatch(text) and text not in _FOR_TRAINING and not Path(text).exists()
+        text
+        for text in texts
+        if _REPOSITORY.fullmatch(text) and text not in _FOR_TRAINING and not os.path.exists(text)  # noqa: PTH110
     )

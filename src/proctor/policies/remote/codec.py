@@ -102,7 +102,7 @@ def unpack(message: bytes) -> Any:
     except WireError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever msgpack raises: errors of its own, ValueError, RecursionError
-        raise WireError(f"it is not msgpack: {error or type(error).__name__}") from None
+        raise WireError(f"it is not msgpack: {str(error) or type(error).__name__}") from None
 
 
 def _refuse_extension(code: int, _: bytes) -> Any:

@@ -55,6 +55,7 @@ class WebSocket:
         try:
             if closed.is_set():  # abort may have come before this request
                 self.abort()
+            self._require_nothing_received()
             self._send(request, seconds)
             reply: bytes | str = self._receive(seconds)
         except LostError:
@@ -76,6 +77,18 @@ class WebSocket:
     def close(self) -> None:
         """Close the connection, waiting half a second at most for the server's close message."""
         self._open.close()
+
+    def _require_nothing_received(self) -> None:
+        """Refuse a message that no request asked for: from then on each reply would be taken for the next request's."""
+        from websockets.exceptions import ConnectionClosed
+
+        try:
+            self._connection.recv(timeout=0)
+        except TimeoutError:
+            return
+        except ConnectionClosed as error:
+            raise self._lost(error, sent=False) from None
+        raise PolicyError("the server sent a message that no request had asked for; it must answer each request once")
 
     def _send(self, request: bytes, seconds: float) -> None:
         from websockets.exceptions import ConnectionClosed

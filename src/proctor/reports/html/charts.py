@@ -7,6 +7,8 @@ variable of that name. Nothing in a drawing needs a style attribute, which the p
 from __future__ import annotations
 
 import io
+import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -46,6 +48,8 @@ _FEW_ROUNDS = 20
 """The number of rounds up to which each round is marked by a point."""
 _FEW_STEPS = 8
 """The number of checkpoints up to which the axis names the step of each."""
+_NOT_OF_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Characters that no drawing can hold, which a name of somebody else's may."""
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 
 _LOOK = {
@@ -62,6 +66,7 @@ _LOOK = {
     "grid.linewidth": 1,
     "svg.fonttype": "none",
     "text.color": STAND_INS["text"],
+    "text.parse_math": False,  # a name may hold dollar signs
     "xtick.color": STAND_INS["muted"],
     "xtick.major.size": 0,
     "ytick.color": STAND_INS["muted"],
@@ -262,7 +267,8 @@ def picture(label: str, height: float, draw: Callable[[Figure], None]) -> Markup
     from matplotlib.figure import Figure
 
     file = io.StringIO()
-    with style.context(["default", {**_LOOK, "svg.hashsalt": label}]):
+    with warnings.catch_warnings(), style.context(["default", {**_LOOK, "svg.hashsalt": label}]):
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # the browser has other fonts
         figure = Figure((_WIDTH / _POINTS_PER_INCH, height / _POINTS_PER_INCH), layout="constrained")
         draw(figure)
         figure.savefig(
@@ -273,7 +279,7 @@ def picture(label: str, height: float, draw: Callable[[Figure], None]) -> Markup
 
 def _themed(drawing: str, label: str) -> Markup:
     """Give a drawing the page's colours, and attributes instead of styles."""
-    root = ET.fromstring(drawing)  # noqa: S314 - matplotlib wrote it
+    root = ET.fromstring(_NOT_OF_XML.sub("\N{REPLACEMENT CHARACTER}", drawing))  # noqa: S314 - matplotlib wrote it
     for parent in list(root.iter()):
         for child in list(parent):
             if child.tag in (f"{{{_SVG}}}metadata", f"{{{_SVG}}}style"):

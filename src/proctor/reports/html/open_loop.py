@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -163,17 +162,14 @@ def _plot(plot: EpisodePlot) -> Markup:
             axes.scatter(
                 plot.starts, [predicted[start] for start in plot.starts], 14, color=STAND_INS["run-1"], zorder=3
             )
-            title = axes.set_title(safe(name).plain, loc="left", fontsize=_TITLE_SIZE, color=STAND_INS["text"], pad=3)
-            title.set_parse_math(False)  # a name from a dataset may hold a dollar sign
+            axes.set_title(safe(name).plain, loc="left", fontsize=_TITLE_SIZE, color=STAND_INS["text"], pad=3)
             axes.yaxis.set_major_locator(tick_locator(3, integer=False))
             axes.set_ylim(*_limits([*truth, *predicted], span))
         rows[-1].xaxis.set_major_locator(tick_locator(8))
         rows[-1].set_xlabel("step")
 
     label = f"Episode {plot.episode_index}: recorded and predicted actions"
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # the browser has other fonts
-        return picture(label, _MARGIN + _HEIGHT * len(names), draw)
+    return picture(label, _MARGIN + _HEIGHT * len(names), draw)
 
 
 def _limits(values: Sequence[float], span: float) -> tuple[float, float]:

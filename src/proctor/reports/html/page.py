@@ -255,7 +255,7 @@ def _outcomes(summaries: Sequence[Summary]) -> Markup:
 
 
 def _charts(summaries: Sequence[Summary]) -> list[_Chart]:
-    if len(summaries) > _MOST_CHARTED:
+    if len(summaries) > _MOST_CHARTED or not all(summary.tasks for summary in summaries):
         return []
     legend = _outcomes(summaries)
     values = [{task.task: lengths_and_rewards(task.episodes) for task in summary.tasks} for summary in summaries]
