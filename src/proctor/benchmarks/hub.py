@@ -64,7 +64,7 @@ def find_code(repo: str) -> Code:
     path = path or _USUAL_FILE
     if ".." in PurePosixPath(path).parts or PurePosixPath(path).is_absolute():
         raise ConfigError(f"env.repo is '{repo}'; the path after the colon must be inside {place}.")
-    folder = Path(os.path.expanduser(place))  # noqa: PTH111 - pathlib raises if there is no such user
+    folder = Path(os.path.expanduser(place))
     if folder.is_dir():
         folder = folder.resolve()
         pinned = f"{folder}:{path}"

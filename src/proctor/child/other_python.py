@@ -106,7 +106,7 @@ def find_interpreter(given: str) -> str:
     Raises:
         ConfigError: there is no such file, or it is not a Python that can run workers; the message says why.
     """
-    path = os.path.expanduser(given)  # noqa: PTH111 - pathlib raises if there is no home
+    path = os.path.expanduser(given)
     if os.sep not in path:
         path = shutil.which(path) or path
     path = os.path.abspath(path)  # noqa: PTH100 - `Path.resolve` would follow the link

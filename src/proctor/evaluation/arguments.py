@@ -257,7 +257,7 @@ def _with_text_keys(name: str, fields: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def _existing(path: Path) -> str:
-    if not os.path.exists(os.path.expanduser(path)):  # noqa: PTH110, PTH111 - any path
+    if not os.path.exists(os.path.expanduser(path)):  # noqa: PTH110 - any path
         raise ConfigError(f"policy is the path {path}, which does not exist; a Hub id is given as text.")
     return str(path)
 

@@ -113,7 +113,7 @@ def _candidates() -> Iterator[Path]:
     for folder in map(Path, os.environ.get("PATH", "").split(os.pathsep)):
         if folder.is_absolute() and folder.is_dir():
             yield from sorted(path for path in folder.iterdir() if _NAME.fullmatch(path.name))
-    home = Path(os.path.expanduser("~"))  # noqa: PTH111 - pathlib raises if there is no home
+    home = Path(os.path.expanduser("~"))
     pyenv = Path(os.environ.get("PYENV_ROOT") or home / ".pyenv")
     yield from sorted(pyenv.glob("versions/3.*/bin/python3"))
     data = Path(os.environ.get("XDG_DATA_HOME") or home / ".local" / "share")

@@ -24,7 +24,7 @@ def prepare_surroundings() -> Path | None:
 
     Returns the temporary directory, or None if nothing was missing.
     """
-    home = Path(os.path.expanduser("~"))  # noqa: PTH111 - pathlib raises if there is no home
+    home = Path(os.path.expanduser("~"))
     if _has_a_name() and home.is_absolute() and _can_be_written(_cache(home)):
         return None
     folder = Path(tempfile.mkdtemp(prefix="proctor-"))
@@ -45,14 +45,14 @@ def prepare_surroundings() -> Path | None:
 def lasting_cache() -> Path | None:
     """Return the user's cache directory; None if there is only one that lasts as long as this process."""
     temporary = prepare_surroundings()
-    cache_folder = _cache(Path(os.path.expanduser("~"))).absolute()  # noqa: PTH111 - as above
+    cache_folder = _cache(Path(os.path.expanduser("~"))).absolute()
     return None if temporary and cache_folder.is_relative_to(temporary) else cache_folder
 
 
 def lasting_state() -> Path | None:
     """Return Proctor's folder in the user's directory of states; None if it would last only as long as this process."""
     temporary = prepare_surroundings()
-    home = Path(os.path.expanduser("~"))  # noqa: PTH111 - as above
+    home = Path(os.path.expanduser("~"))
     folder = Path(os.environ.get("XDG_STATE_HOME") or home / ".local" / "state").absolute() / "proctor"
     is_temporary = temporary is not None and folder.is_relative_to(temporary)
     return None if is_temporary or not _can_be_written(folder) else folder

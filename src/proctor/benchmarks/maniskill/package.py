@@ -32,7 +32,7 @@ def import_maniskill(assets: str | None) -> Any:
         ConfigError: this process has already imported it with another folder.
     """
     if assets is not None:
-        os.environ["MS_ASSET_DIR"] = str(Path(assets).expanduser().resolve())
+        os.environ["MS_ASSET_DIR"] = os.path.realpath(os.path.expanduser(assets))
     if named := os.environ.get("VK_DRIVER_FILES"):
         os.environ.setdefault("VK_ICD_FILENAMES", named)  # else SAPIEN names NVIDIA's driver wherever there is a GPU
     with warnings.catch_warnings():

@@ -79,7 +79,7 @@ def _of_target(target: str) -> Iterator[Checkpoint]:
     Raises:
         ConfigError: there are none.
     """
-    path = Path(os.path.expanduser(target))  # noqa: PTH111 - pathlib raises if there is no such user
+    path = Path(os.path.expanduser(target))
     if path.is_dir():
         found = _of_directory(path.resolve())
     elif glob.has_magic(target):

@@ -26,7 +26,7 @@ def require_readable_format(config: DatasetConfig, convert_into: Path | None) ->
         ConfigError: the dataset has the v2.1 format and ``convert_into`` is None, or it has another old format, or it
             cannot be converted.
     """
-    given = Path(os.path.expanduser(config.root)) if config.root else None  # noqa: PTH111 - pathlib raises if there is no such user
+    given = Path(os.path.expanduser(config.root)) if config.root else None
     if given is not None and given.exists() and not (given / _INFO).is_file():
         raise ConfigError(
             f"dataset.root is {given}, which holds no LeRobotDataset: there is no {_INFO} in it; give the directory "

@@ -137,7 +137,7 @@ def _installed_folders() -> tuple[str, ...]:
 
 def _with_real_names(*folders: str) -> tuple[str, ...]:
     """List each folder under its own path and with links resolved, with a separator at its end."""
-    absolute = {Path(folder).expanduser().absolute() for folder in folders}
+    absolute = {Path(os.path.expanduser(folder)).absolute() for folder in folders}
     return tuple(os.path.join(folder, "") for folder in {*absolute, *(each.resolve() for each in absolute)})  # noqa: PTH118
 
 

@@ -67,7 +67,7 @@ def _lost_paths(fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if isinstance(value, str)
         and name not in _NOT_NEEDED
         and value.startswith(("/", "~", "./", "../"))
-        and not os.path.exists(os.path.expanduser(value))  # noqa: PTH110, PTH111 - any text
+        and not os.path.exists(os.path.expanduser(value))  # noqa: PTH110 - any text
     )
 
 

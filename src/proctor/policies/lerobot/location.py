@@ -23,7 +23,7 @@ def locate(path: str, revision: str | None = None) -> Path:
         CheckpointError: there is no such directory or repository, or it cannot be downloaded.
         ConfigError: ``revision`` is given with a directory, or is not the one in ``path``.
     """
-    directory = Path(os.path.expanduser(path))  # noqa: PTH111 - pathlib raises if there is no such user
+    directory = Path(os.path.expanduser(path))
     if directory.is_dir():
         if revision is not None:
             raise ConfigError(f"policy.revision is for checkpoints from the Hub, but {path} is a local directory.")
@@ -45,7 +45,7 @@ def pinned(path: str, directory: Path) -> dict[str, str | None]:
 
     For a directory that is its absolute path, without links (``checkpoints/last``); for a repository, the commit.
     """
-    if os.path.isdir(os.path.expanduser(path)):  # noqa: PTH111, PTH112 - as above
+    if os.path.isdir(os.path.expanduser(path)):  # noqa: PTH112 - any text
         return {"path": str(directory)}
     return {"path": f"{path.partition('@')[0]}@{directory.name}", "revision": None}
 

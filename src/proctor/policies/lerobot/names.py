@@ -90,7 +90,7 @@ def _folders_in(fields: object) -> Iterator[Path]:
                 rest += mapping.values()
             case list() as sequence:
                 rest += sequence
-            case str(text) if text and os.path.isdir(path := os.path.expanduser(text)):  # noqa: PTH111, PTH112 - any text
+            case str(text) if text and os.path.isdir(path := os.path.expanduser(text)):  # noqa: PTH112 - any text
                 yield Path(path)
 
 
