@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import struct
 import sys
 from dataclasses import replace
@@ -202,20 +203,21 @@ def test_a_checkpoint_is_logged_into_its_trainings_run_over_the_step(evaluated, 
     assert not [name for name in logged.history if not name.startswith(("eval/", "_"))]
 
 
-def test_a_failure_costs_no_results_and_no_exit_status(evaluated, capsys, monkeypatch):
+def test_a_failure_costs_no_results_and_no_exit_status(evaluated, tmp_path, capsys, monkeypatch):
     """It is said, with what to do; going on with a finished run tries it again."""
-    before = (evaluated / "eval_info.json").read_bytes()
+    run = shutil.copytree(evaluated, tmp_path / "run")
+    before = (run / "eval_info.json").read_bytes()
 
     def refuse(**_):
         raise ConnectionError("the server is on holiday")
 
     monkeypatch.setattr("wandb.init", refuse)
-    assert main(["resume", str(evaluated)]) == 0
+    assert main(["resume", str(run)]) == 0
 
     out = capsys.readouterr().out
     assert "Not logged  Weights & Biases did not take them: the server is on holiday." in out
-    assert f"proctor resume {evaluated}" in out
-    assert json.loads((evaluated / "eval_info.json").read_bytes())["per_episode"] == json.loads(before)["per_episode"]
+    assert f"proctor resume {run}" in out
+    assert json.loads((run / "eval_info.json").read_bytes())["per_episode"] == json.loads(before)["per_episode"]
 
 
 def test_without_the_package_nothing_begins(tmp_path, capsys, monkeypatch):
