@@ -175,6 +175,9 @@ def test_a_missing_or_broken_state_of_a_processor(bare):
     (bare / "normalizer.safetensors").write_bytes(b"12345678")
     assert "normalizer.safetensors is not a whole" in refusal(bare)
 
+    edit_json(bare / "policy_preprocessor.json", steps=[{**step, "state_file": "x" * 5000}])
+    assert "cannot be read: File name too long" in refusal(bare)
+
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "policy.pkl"])
 def test_pickles_are_refused(bare, name):

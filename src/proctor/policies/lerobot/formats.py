@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -10,6 +11,7 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from proctor.errors import CheckpointError
+from proctor.machine.files import open_to_read
 from proctor.types import Array
 
 _DTYPES = {
@@ -78,11 +80,9 @@ def _read_tensor(file: Path, stream: Any, tensor: dict[str, Any], start: int) ->
 
 def _read_header(file: Path) -> tuple[dict[str, Any], int]:
     """Read the header, and the offset of the first tensor."""
-    if file.exists() and not file.is_file():  # reading a pipe would wait for its writer
-        raise CheckpointError(f"{file} cannot be read: it is not a regular file.")
     try:
-        size = file.stat().st_size
-        with file.open("rb") as stream:
+        with open_to_read(file) as stream:
+            size = os.fstat(stream.fileno()).st_size
             prefix = stream.read(8)
             header_size = int.from_bytes(prefix, "little")
             text = stream.read(header_size) if header_size <= size else b""

@@ -24,13 +24,13 @@ def locate(path: str, revision: str | None = None) -> Path:
         ConfigError: ``revision`` is given with a directory, or is not the one in ``path``.
     """
     directory = Path(os.path.expanduser(path))
-    if directory.is_dir():
+    if os.path.isdir(directory):  # noqa: PTH112 - pathlib raises if the name is too long
         if revision is not None:
             raise ConfigError(f"policy.revision is for checkpoints from the Hub, but {path} is a local directory.")
         directory = directory.resolve()
         inner = directory / "pretrained_model"
         return inner if inner.is_dir() else directory
-    if directory.is_file():
+    if os.path.isfile(directory):  # noqa: PTH113 - as above
         raise CheckpointError(f"{path} is a file; give the directory that contains it as policy.path.")
     hub_id = _HUB_ID.fullmatch(path)
     if hub_id is None:
