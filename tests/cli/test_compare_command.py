@@ -168,7 +168,8 @@ def test_unfinished_runs_and_errors_are_reported_with_bounds(compared, runs, tmp
 def test_a_small_difference_shows_how_many_more_episodes_would_show_it(compared, runs, tmp_path):
     """If it is one."""
     info = json.loads((runs / "good" / "eval_info.json").read_text())
-    info["per_episode"][3]["success"] = False
+    info["per_episode"][3] |= {"success": False, "outcome": "failure"}
+    info["per_task"][0]["metrics"]["successes"][3] = False
     (tmp_path / "nearly.json").write_text(json.dumps(info))
 
     _, out, _ = compared("good", tmp_path / "nearly.json")

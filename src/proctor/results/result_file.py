@@ -8,7 +8,7 @@ seeds and lengths are not a number then, and nothing is made of them. LeRobot's 
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -197,16 +197,16 @@ def _require_one_result(info: _Info) -> None:
         raise ValueError("it has a task twice")
     if len({(each.suite, each.task_id, each.episode_index) for each in info.per_episode}) < len(info.per_episode):
         raise ValueError("it has an episode twice")
-    successes = defaultdict(list)
+    successes: defaultdict[tuple[str, int], Counter[bool | None]] = defaultdict(Counter)
     for episode in info.per_episode:
         if episode.outcome is None:
             return  # LeRobot's, which lists the successes of each task only
         if episode.outcome is not _outcome(episode):
             raise ValueError(f"an episode's success is {episode.success} and its outcome {episode.outcome}")
         if episode.outcome is not Outcome.ERROR:
-            successes[episode.suite, episode.task_id].append(episode.success)
+            successes[episode.suite, episode.task_id][episode.success] += 1
     for task in info.per_task if info.per_episode else ():
-        if task.metrics.successes != successes[task.key]:
+        if Counter(task.metrics.successes) != successes[task.key]:
             raise ValueError(f"the successes of {task.task_group}/{task.task_id} are not those of its episodes")
 
 
