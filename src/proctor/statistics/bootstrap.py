@@ -78,7 +78,8 @@ def _resampled_sums(values: Array, seed: int) -> Array:
     sums = np.full((RESAMPLES, width), -0.0)  # -0.0 is the only number to which adding -0.0 gives -0.0
     for part in np.array_split(sums, min(RESAMPLES, 1 + RESAMPLES * n // _DRAWS_AT_ONCE)):
         # The draws do not depend on the width of the integers, nor on how many are drawn at once.
-        _add_resamples(rows, generator.integers(n, size=(len(part), n), dtype=np.int32), part)
+        with np.errstate(over="ignore", invalid="ignore"):  # the sum of the largest floats overflows
+            _add_resamples(rows, generator.integers(n, size=(len(part), n), dtype=np.int32), part)
     return sums[:, : values.shape[1]]
 
 
@@ -99,8 +100,7 @@ def _add_resamples(rows: Array, drawn: Array, sums: Array) -> None:
         taken = space[: 1 + len(indices)]
         taken[0] = sums
         rows.take(indices, axis=0, out=taken[1:], mode="clip")  # "raise" would need a copy; no index is out of range
-        with np.errstate(over="ignore", invalid="ignore"):
-            taken.sum(axis=0, out=sums)
+        taken.sum(axis=0, out=sums)
 
 
 def mean_intervals(tasks: Sequence[Resampled], level: float = LEVEL) -> MeanIntervals:
@@ -115,7 +115,7 @@ def mean_intervals(tasks: Sequence[Resampled], level: float = LEVEL) -> MeanInte
     vary = n.any(axis=0) & (n != 1).all(axis=0)
     with np.errstate(over="ignore", invalid="ignore"):
         means = sum(task.sums for task in tasks) / np.maximum(n.sum(axis=0), 1)
-    vary &= np.isfinite(means).all(axis=0)  # the sum of the largest floats overflows
+    vary &= np.isfinite(means).all(axis=0)
     tail = 50 * (1 - level)
     low, high = np.percentile(np.where(vary, means, 0.0), [tail, 100 - tail], axis=0)
     return MeanIntervals(
