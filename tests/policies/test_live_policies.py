@@ -62,6 +62,7 @@ def test_an_object_is_evaluated_as_the_checkpoint_that_it_would_be_saved_as(chec
     assert given.run.fingerprint != found.run.fingerprint
 
 
+@pytest.mark.filterwarnings("ignore:The rename_map names observation.nothing")
 def test_the_object_is_left_as_it_is(checkpoints, tmp_path):
     """Modes of all parts, gradients, queues, weights, processors, random states, threads: training goes on unmoved."""
     policy, preprocessor, postprocessor = loaded(checkpoints["act"])
