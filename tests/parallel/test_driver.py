@@ -30,12 +30,9 @@ from proctor.testing.fakes import FAKE_BENCHMARK
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 POLICY = """
-import os, time
 import numpy as np
 
 def act(observation):
-    if observation["observation.image"][0, 0, 0] >= 1002 % 256 and os.path.exists("slowly"):
-        time.sleep(0.1)
     goal = int(observation["instruction"].rsplit()[-1])
     return np.clip(goal - observation["observation.state"], -1, 1)
 """
@@ -162,9 +159,12 @@ def test_a_simulator_that_cannot_be_built_ends_the_run_with_the_shards_sentence(
 
 
 def start(place: Path, directory: Path, *more: str) -> subprocess.Popen[str]:
-    """Start a run in three shards of two workers, most of whose episodes take a second while a file is there."""
-    command = ["parallel", "--num_shards=3", *arguments("--eval.n_episodes=8", "--eval.batch_size=2")]
-    (place / "slowly").touch()
+    """Start a run in three shards of two workers, slow enough to be disturbed."""
+    command = [
+        "parallel",
+        "--num_shards=3",
+        *arguments("--eval.n_episodes=8", "--eval.batch_size=2", step_seconds=0.02),
+    ]
     return subprocess.Popen(
         [sys.executable, "-m", "proctor", *command, f"--output_dir={directory}", *more],
         cwd=place,
@@ -207,25 +207,24 @@ def shards_of(pid: int) -> list[int]:
 
 
 @pytest.fixture(scope="module")
-def longer_serial(place):
-    command = ["eval", *arguments("--eval.n_episodes=8", "--eval.batch_size=2")]
-    assert main([*command, f"--output_dir={place / 'longer'}"]) == 0
-    return place / "longer"
+def slow_serial(place):
+    command = ["eval", *arguments("--eval.n_episodes=8", "--eval.batch_size=2", step_seconds=0.02)]
+    assert main([*command, f"--output_dir={place / 'slow'}"]) == 0
+    return place / "slow"
 
 
-def test_a_killed_shard_costs_no_result(place, longer_serial, tmp_path):
+def test_a_killed_shard_costs_no_result(place, slow_serial, tmp_path):
     """It is replaced, and the command says so; each shard has an environment and a log of its own."""
     process = start(place, tmp_path / "run")
     wait_until(lambda: n_lines(tmp_path / "run") > 4)
     shards = shards_of(process.pid)
     variables = Path(f"/proc/{shards[0]}/environ").read_bytes().split(b"\0")
     os.kill(shards[1], signal.SIGKILL)
-    (place / "slowly").unlink()
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=60)
 
     assert process.returncode == 0, errors
     assert "was ended by SIGKILL; it is started again" in errors
-    assert text_of(tmp_path / "run") == text_of(longer_serial)
+    assert text_of(tmp_path / "run") == text_of(slow_serial)
     assert len(shards) == 3
     assert b"OMP_NUM_THREADS=1" in variables
     assert {path.name for path in (tmp_path / "run").glob("*.log")} >= {
@@ -233,36 +232,36 @@ def test_a_killed_shard_costs_no_result(place, longer_serial, tmp_path):
     }
 
 
-def test_ctrl_c_ends_all_shards_and_the_run_can_go_on(place, longer_serial, tmp_path, monkeypatch):
+def test_ctrl_c_ends_all_shards_and_the_run_can_go_on(place, slow_serial, tmp_path, monkeypatch):
     """The exit status is 130, and no process is left; shards run the rest afterwards."""
     monkeypatch.setenv("PYTHONPATH", str(place))
     process = start(place, tmp_path / "run")
     wait_until(lambda: n_lines(tmp_path / "run") > 4)
     shards = shards_of(process.pid)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=30)
 
     assert process.returncode == 130, errors
     assert f"go on with: proctor resume {tmp_path / 'run'} --num_shards=3" in errors
     assert not any(Path(f"/proc/{shard}").exists() for shard in shards)
     assert main(["resume", str(tmp_path / "run"), "--num_shards=2"]) == 0
-    assert text_of(tmp_path / "run") == text_of(longer_serial)
+    assert text_of(tmp_path / "run") == text_of(slow_serial)
 
 
-def test_shards_end_with_their_driver(place, longer_serial, tmp_path):
+def test_shards_end_with_their_driver(place, slow_serial, tmp_path):
     """This holds for a driver that is killed, and another process can continue the run."""
     process = start(place, tmp_path / "run")
     wait_until(lambda: n_lines(tmp_path / "run") > 4)
     shards = shards_of(process.pid)
     workers = [worker for shard in shards for worker in children(shard)]
     process.kill()
-    process.communicate(timeout=60)
+    process.communicate(timeout=30)
 
-    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in [*shards, *workers]))
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in [*shards, *workers]), 5)
     assert len(shards) == 3
     assert workers
     assert main(["resume", str(tmp_path / "run")]) == 0
-    assert text_of(tmp_path / "run") == text_of(longer_serial)
+    assert text_of(tmp_path / "run") == text_of(slow_serial)
 
 
 @pytest.mark.prove
