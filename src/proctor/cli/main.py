@@ -66,7 +66,7 @@ an underscore for each dash."""
 
 _HELP = {"--help", "-h"}
 _NOT_TO_BE_OPENED = (errno.ENAMETOOLONG, errno.EACCES)
-"""The errors of a path that cannot be another's fault than of who gave it, on the command line or in a file."""
+"""The errors of a path that only its giver can mend, on the command line or in a file: too long, or not permitted."""
 _LONGEST_PATH = 300
 _NOBODY_READS = (errno.EPIPE, errno.EIO)
 """The errors of a pipe whose reader has ended, and of a terminal that is gone."""

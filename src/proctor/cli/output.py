@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from typing import Any
+
+_NOT_ASCII = re.compile("[^\n -~]")
 
 
 def print_json(value: Any) -> None:
@@ -15,8 +18,8 @@ def print_json(value: Any) -> None:
     import msgspec  # not needed for --help
 
     text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
-    sys.stdout.write("".join(map(_shown, text)) + "\n")
+    sys.stdout.write(_NOT_ASCII.sub(lambda char: _shown(char[0]), text) + "\n")
 
 
 def _shown(char: str) -> str:
-    return char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1]
+    return char if char.isprintable() else json.dumps(char)[1:-1]
