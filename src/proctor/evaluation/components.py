@@ -125,7 +125,7 @@ def policy_loader(fields: Mapping[str, Any]) -> str:
     if name in POLICY_TYPES and name not in installed(POLICIES):
         checkpoint = fields.get("pretrained_path") or "CHECKPOINT (a directory or a Hub id)"
         raise ConfigError(
-            f"'{name}' is the type of a LeRobot checkpoint, which says so itself; give the checkpoint in its place: "
-            f"--policy.path={checkpoint}"
+            f"'{name}' is the type of a LeRobot checkpoint and no policy type of Proctor; give the checkpoint in its "
+            f"place: --policy.path={checkpoint}"
         )
     return find(POLICIES, name)
