@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -25,7 +26,7 @@ from proctor.parallel.launchers.slurm.hub import CLOSED, OPENED
 from proctor.parallel.launchers.slurm.jobs import GONE, JobState, SlurmJobs, require_slurm
 from proctor.parallel.launchers.slurm.network import NetworkHub
 from proctor.parallel.launchers.slurm.options import SlurmOptions
-from proctor.parallel.messages import ShardRun, decode_reports, encode
+from proctor.parallel.messages import ShardRun, decode_reports, decode_run, encode
 
 RUN = ["--policy.type=random", "--env.type=gymnasium", "--env.task=CartPole-v1"]
 
@@ -326,6 +327,22 @@ def test_a_job_whose_time_is_nearly_up_asks_slurm_once_to_put_it_into_the_queue(
     assert ((tmp_path / "asked").read_text() if (tmp_path / "asked").exists() else None) == asked
     with pytest.raises(SystemExit, match="143"):
         handlers[signal.SIGTERM](signal.SIGTERM, None)
+
+
+def test_a_shard_is_not_ended_by_the_signal_that_the_time_of_its_job_is_nearly_up(tmp_path):
+    """Slurm sends it to every process of the job; a shard that it ended would count as one that has failed."""
+    made = task(tmp_path, addresses=(OPENED,))
+    with closing(host._start(decode_run(made.runs[0]))) as process:
+        status = Path(f"/proc/{process._process.pid}/status").read_text()
+        os.kill(process._process.pid, signal.SIGUSR2)
+        process.wire.connection.poll(0.1)
+        process.kill()
+        ended = process._how_it_ended()
+
+    blocked = int(re.search(r"SigBlk:\s*(\w+)", status)[1], 16)
+    assert blocked & 1 << signal.SIGUSR2 - 1
+    assert "SIGKILL" in ended
+    assert signal.SIGUSR2 not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 @pytest.mark.skipif(importlib.util.find_spec("submitit") is None, reason="submitit is not installed")

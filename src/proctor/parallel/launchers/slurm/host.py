@@ -72,7 +72,7 @@ def _serve(run: ShardRun, channel: Channel, requirements: NodeRequirements, *, s
     node = socket.gethostname()
     try:
         _require(requirements, node)
-        process = ShardProcess(_for_this_node(run))
+        process = _start(run)
     except ProctorError as error:
         channel.send(encode_reports(ShardFailed(error.packed())))
         return
@@ -89,6 +89,18 @@ def _serve(run: ShardRun, channel: Channel, requirements: NodeRequirements, *, s
             pass
         finally:
             process.kill()
+
+
+def _start(run: ShardRun) -> ShardProcess:
+    """Start the shard's process, which SIGUSR2 does not end.
+
+    Slurm sends it to every process of a job, and a shard that ended by it would look like one that has failed.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})  # which a new process inherits
+    try:
+        return ShardProcess(_for_this_node(run))
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR2})  # if it has come meanwhile, it is handled now
 
 
 def _pass_orders(channel: Channel, process: ShardProcess) -> None:
