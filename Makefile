@@ -39,8 +39,8 @@ PYTEST := -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder --ti
 quick: install
 	$(BIN)/python $(PYTEST) -m quick
 
-test: install
-	$(BIN)/python $(PYTEST)
+test: quick
+	$(BIN)/python $(PYTEST) -m 'not quick and not prove'
 
 # As long as `make test` and half as long again. Fork servers, workers and commands are measured too.
 coverage: install

@@ -66,6 +66,7 @@ MARKERS: dict[str, tuple[str, ...]] = {
     "evaluation/recording/test_recorded_datasets.py": ("simulator", "torch"),
     "evaluation/recording/test_recording.py": ("torch", "slow"),
     "evaluation/test_ranks.py": ("slow",),
+    "evaluation/test_run_state.py::test_whenever": ("slow",),
     "evaluation/test_typed_keywords.py": ("slow",),
     "reports/test_notebook.py": ("slow",),
     "parallel/test_driver.py": ("slow",),

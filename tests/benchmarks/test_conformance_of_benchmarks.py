@@ -52,7 +52,13 @@ def test_what_a_step_says_is_asked_for_by_the_kit(monkeypatch, step, problem):
         BenchmarkConformance().test_rewards_are_numbers(recording)
 
 
-@pytest.fixture(params=SAMPLES)
+SECOND_OF_THEIR_KIND = {"drawer-open-v3", "libero_goal_task"}
+"""Beside push-v3 and libero_goal these are long proofs."""
+
+
+@pytest.fixture(
+    params=[pytest.param(name, marks=[pytest.mark.prove] * (name in SECOND_OF_THEIR_KIND)) for name in SAMPLES]
+)
 def name(request):
     return request.param
 

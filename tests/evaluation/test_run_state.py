@@ -138,8 +138,9 @@ def test_no_episode_counts_that_a_full_disk_has_refused(state, monkeypatch):
     assert n_on_disk(state) == state.n_completed == 1
 
 
-def test_whenever_an_interrupt_comes_what_counts_is_on_disk_and_can_be_replayed(opened, monkeypatch):
+def test_whenever_an_interrupt_comes_what_counts_is_on_disk_and_can_be_replayed(opened, tmp_path, monkeypatch):
     """After every line of what keeps and writes: the run ends in good order, and its last sync tells the truth."""
+    monkeypatch.chdir(tmp_path)  # where no run asks Git
     files = {run_state.__file__, journal_writer.__file__}
     monkeypatch.setattr(run_state, "GROUP_S", 0.0003)  # some groups have one episode, and some have several
     for n in count(1):
@@ -155,7 +156,7 @@ def test_whenever_an_interrupt_comes_what_counts_is_on_disk_and_can_be_replayed(
         with opened() as state:
             sys.settrace(interrupt)
             try:
-                for number, spec in enumerate(state.todo[:5]):
+                for number, spec in enumerate(state.todo[:3]):
                     arrays = pack_arrays({"actions": np.full(20, number)})
                     state.keep(EpisodeResult(spec, Outcome.SUCCESS, 1.0, 1.0, 5, 1, "hash"), arrays)
             except KeyboardInterrupt:
