@@ -53,7 +53,7 @@ def test_what_a_step_says_is_asked_for_by_the_kit(monkeypatch, step, problem):
 
 
 SECOND_OF_THEIR_KIND = {"drawer-open-v3", "libero_goal_task"}
-"""Beside push-v3 and libero_goal these are long proofs."""
+"""Push-v3 and libero_goal test the same adapters in `make test`, so only `make prove` runs these two."""
 
 
 @pytest.fixture(

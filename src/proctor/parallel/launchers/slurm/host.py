@@ -92,9 +92,9 @@ def _serve(run: ShardRun, channel: Channel, requirements: NodeRequirements, *, s
 
 
 def _start(run: ShardRun) -> ShardProcess:
-    """Start the shard's process, which SIGUSR2 does not end.
+    """Start the shard's process, which SIGUSR2 does not end; nor does it end the processes that the shard starts.
 
-    Slurm sends it to every process of a job, and a shard that ended by it would look like one that has failed.
+    Slurm sends this signal to every process of a job, and a shard that it ended would look like one that has failed.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})  # which a new process inherits
     try:
